@@ -1,0 +1,26 @@
+"""The two ways in which a function is compiled.
+
+A formula is written once, as a :func:`shared` function of scalars (or of a
+workspace that its caller passes): the CPU loops inline it and CUDA kernels
+compile the same source as a device function. A :func:`kernel` is a loop over one
+event on a CPU: cached on disk, and free of the interpreter lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+from numba import njit
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def shared(function: F) -> F:
+    """Compile a formula for every device; division by zero gives inf, as on a GPU."""
+    return cast(F, njit(error_model="numpy")(function))
+
+
+def kernel(function: F) -> F:
+    """Compile a CPU loop; it must be a module-level function to be found in the cache."""
+    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))

@@ -1,0 +1,87 @@
+"""Structs of arrays: what every noun of the event data model is made of."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..errors import InputError
+
+Array = NDArray[Any]
+
+
+class Column(NamedTuple):
+    """Type of one column: ``dtype`` and the shape of one row (empty for a scalar)."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+def column(dtype: DTypeLike, *shape: int) -> Any:
+    """Declare a column of ``dtype`` whose rows have ``shape``."""
+    return field(metadata={"column": Column(np.dtype(dtype), shape)})
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """A struct of arrays whose columns all have the same length."""
+
+    @classmethod
+    @functools.cache
+    def schema(cls) -> dict[str, Column]:
+        """Column name -> :class:`Column`, in order of declaration."""
+        return {f.name: f.metadata["column"] for f in fields(cls)}
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls(*(np.empty((0, *c.shape), c.dtype) for c in cls.schema().values()))
+
+    @classmethod
+    def checked(cls, columns: dict[str, Array]) -> Self:
+        """Build from named arrays.
+
+        Raises:
+            InputError: a column is missing, or has the wrong dtype, row shape or length.
+        """
+        length: int | None = None
+        for name, expected in cls.schema().items():
+            found = columns.get(name)
+            if found is None:
+                raise InputError(f"{cls.__name__} lacks column {name!r}")
+            if length is None:
+                length = len(found)
+            if found.dtype != expected.dtype or found.shape != (length, *expected.shape):
+                raise InputError(
+                    f"{cls.__name__}.{name} is malformed",
+                    found=f"{found.dtype}{list(found.shape)}",
+                    bound=f"{expected.dtype}{[length, *expected.shape]}",
+                )
+        return cls(**columns)
+
+    def columns(self) -> dict[str, Array]:
+        return {name: getattr(self, name) for name in self.schema()}
+
+    def take(self, index: Array) -> Self:
+        """The rows that ``index`` (integers or a mask) selects."""
+        return type(self)(*(array[index] for array in self.columns().values()))
+
+    def __len__(self) -> int:
+        return len(getattr(self, next(iter(self.schema()))))
+
+    def __eq__(self, other: object) -> bool:
+        """Equal bit for bit (a NaN equals itself)."""
+        if type(other) is not type(self):
+            return NotImplemented
+        theirs = other.columns()
+        return all(
+            mine.dtype == theirs[name].dtype
+            and mine.shape == theirs[name].shape
+            and mine.tobytes() == theirs[name].tobytes()
+            for name, mine in self.columns().items()
+        )
+
+    __hash__ = None  # type: ignore[assignment]

@@ -1,0 +1,72 @@
+"""What a pipeline returns for one event."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from .columns import Array, Columns
+from .pixel import Clusters, Digis, Doublets, Hits, ReadoutErrors, Tracks, Vertices
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many of each; ``digis`` counts the pixel words, padding included, as CMS does."""
+
+    modules: int = 0
+    digis: int = 0
+    clusters: int = 0
+    doublets: int = 0
+    ntuplets: int = 0
+    tracks: int = 0
+    vertices: int = 0
+
+    def as_array(self) -> Array:
+        """int32[7], in the order of the fields."""
+        return np.array(list(asdict(self).values()), np.int32)
+
+
+INTERMEDIATE: dict[str, type[Columns]] = {
+    "digis": Digis,
+    "clusters": Clusters,
+    "hits": Hits,
+    "doublets": Doublets,
+    "ntuplets": Tracks,
+}
+"""What is returned only when asked for. ``ntuplets`` are all candidates, bad and
+duplicate ones too; the unfitted ones (duplicates) have a state of NaN."""
+
+ALWAYS: dict[str, type[Columns]] = {
+    "tracks": Tracks,
+    "vertices": Vertices,
+    "readout_errors": ReadoutErrors,
+}
+
+
+@dataclass(frozen=True)
+class PatatrackResult:
+    """Tracks and vertices of one event; equality is bit for bit."""
+
+    event: int
+    counts: Counts
+    tracks: Tracks
+    vertices: Vertices
+    readout_errors: ReadoutErrors
+    digis: Digis | None = None
+    clusters: Clusters | None = None
+    hits: Hits | None = None
+    doublets: Doublets | None = None
+    ntuplets: Tracks | None = None
+
+    def parts(self) -> dict[str, Columns]:
+        """The nouns that are there, by name."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: part for name, part in found.items() if isinstance(part, Columns)}
+
+    def to_awkward(self) -> Any:
+        """This event as an awkward record (see :func:`trackserve.io.to_awkward`)."""
+        from ..io.parquet import to_awkward
+
+        return to_awkward([self])[0]

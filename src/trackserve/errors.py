@@ -1,0 +1,80 @@
+"""Every error that trackserve raises on purpose.
+
+An error names what is wrong and where, travels over the wire as JSON
+(:func:`encode`, :func:`decode`) and is raised again on the client's side with
+the same type and fields.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+_WIRE_PREFIX = "trackserve-error "
+
+
+class TrackserveError(Exception):
+    """Base of all errors of this package; ``fields`` holds what the message is made of."""
+
+    def __init__(self, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields = fields
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["fields"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (type(self).__name__, self.message, self.fields)
+
+    def __str__(self) -> str:
+        where = ", ".join(f"{key} {value}" for key, value in self.fields.items())
+        return f"{self.message} ({where})" if where else self.message
+
+
+class ConditionsError(TrackserveError):
+    """A conditions file is missing, short or inconsistent. Fields: ``file`` and what was found."""
+
+
+class EventError(TrackserveError):
+    """One event cannot be reconstructed; the other events of its batch are.
+
+    Fields: ``event`` and, where known, ``fed``, ``word`` (32-bit word in the
+    event's stream), ``bound`` and ``found``.
+    """
+
+
+class InputError(TrackserveError, ValueError):
+    """An argument or a tensor has the wrong type, shape or name."""
+
+
+class ServerError(TrackserveError):
+    """The server cannot be started, reached, or failed. Fields: ``url``, ``status`` where known."""
+
+
+_TYPES = {
+    cls.__name__: cls
+    for cls in (TrackserveError, ConditionsError, EventError, InputError, ServerError)
+}
+
+
+def _rebuild(kind: str, message: str, fields: dict[str, Any]) -> TrackserveError:
+    return _TYPES[kind](message, **fields)
+
+
+def encode(error: TrackserveError) -> str:
+    """The error as the text that a server sends."""
+    body = {"type": type(error).__name__, "message": error.message, "fields": error.fields}
+    return _WIRE_PREFIX + json.dumps(body)
+
+
+def decode(text: str) -> TrackserveError | None:
+    """The error that :func:`encode` wrote somewhere into ``text``; None if there is none."""
+    start = text.find(_WIRE_PREFIX)
+    if start < 0:
+        return None
+    body, _ = json.JSONDecoder().raw_decode(text[start + len(_WIRE_PREFIX) :])
+    return _rebuild(body["type"], body["message"], body["fields"])

@@ -1,0 +1,177 @@
+"""The nine-file pixel data directory of the public reference.
+
+The CMS Open Data dump (1000 ttbar events with pile-up) has this form: conditions
+in ``fedIds.bin``, ``cablingMap.bin``, ``gain.bin``, ``cpefast.bin`` and
+``beamspot.bin``, events in ``raw.bin`` and, optionally, what the C++ program
+counts on them in ``digicluster.bin``, ``tracks.bin`` and ``vertices.bin``.
+What is read is written back byte for byte.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..detector.conditions import CABLING, CPE, GAIN, PixelConditions
+from ..detector.phase1 import CABLING_SIZE, FIRST_FED, MAX_FEDS, N_MODULES, PILOT_BLADE_FED
+from ..edm.columns import Array
+from ..edm.pixel import BeamSpot, RawEvent
+from ..errors import ConditionsError, EventError
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceCounts:
+    """What the public C++ program counts, uint32 per event."""
+
+    modules: Array
+    digis: Array
+    clusters: Array
+    ntuplets: Array
+    vertices: Array
+
+
+def read_conditions(directory: str | Path) -> PixelConditions:
+    """Read the five conditions files.
+
+    Raises:
+        ConditionsError: a file is missing, too short or too long, or a count in it is wrong.
+    """
+    directory = Path(directory)
+    fed_words = np.frombuffer(_read(directory / "fedIds.bin"), "<u4")
+    _require(directory / "fedIds.bin", "number of ids", len(fed_words) - 1, _first(fed_words))
+    fed_ids = fed_words[1:]
+    pixel = fed_ids[fed_ids != PILOT_BLADE_FED]
+    wrong = pixel[(pixel < FIRST_FED) | (pixel >= FIRST_FED + MAX_FEDS)]
+    if len(wrong):
+        raise ConditionsError(
+            "FED id out of range",
+            file=str(directory / "fedIds.bin"),
+            found=int(wrong[0]),
+            bound=f"{FIRST_FED}..{FIRST_FED + MAX_FEDS - 1}",
+        )
+    cabling = _record(directory / "cablingMap.bin", CABLING)
+    _require(directory / "cablingMap.bin", "n_bytes", int(cabling["n_bytes"]), CABLING_SIZE)
+    gain = _record(directory / "gain.bin", GAIN)
+    _require(directory / "gain.bin", "n_bytes", int(gain["n_bytes"]), gain["values"].size)
+    cpe = _record(directory / "cpefast.bin", CPE)
+    _require(directory / "cpefast.bin", "n_modules", int(cpe["n_modules"]), N_MODULES)
+    beam_spot = _record(directory / "beamspot.bin", np.dtype(("<f4", 11)))
+    return PixelConditions(fed_ids, cabling, gain, cpe, BeamSpot(*beam_spot.tolist()))
+
+
+def write_conditions(directory: str | Path, conditions: PixelConditions) -> None:
+    """Write the five conditions files; the directory is made where needed."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    fed_words = np.concatenate([[len(conditions.fed_ids)], conditions.fed_ids]).astype("<u4")
+    beam_spot = np.array(astuple(conditions.beam_spot), "<f4")
+    for name, array in (
+        ("fedIds", fed_words),
+        ("cablingMap", conditions.cabling),
+        ("gain", conditions.gain),
+        ("cpefast", conditions.cpe),
+        ("beamspot", beam_spot),
+    ):
+        (directory / f"{name}.bin").write_bytes(array.tobytes())
+
+
+def read_events(
+    directory: str | Path, start: int = 0, stop: int | None = None
+) -> Iterator[RawEvent]:
+    """Events of ``raw.bin`` with the directory's beam spot, read as they are asked for.
+
+    Raises:
+        ConditionsError: ``raw.bin`` or ``beamspot.bin`` is missing or short.
+        EventError: the file ends inside an event.
+    """
+    directory = Path(directory)
+    beam_spot = _record(directory / "beamspot.bin", np.dtype(("<f4", 11)))
+    spot = BeamSpot(*beam_spot.tolist())
+    events = _split_events(directory / "raw.bin")
+    for number, data in itertools.islice(enumerate(events), start, stop):
+        yield RawEvent(data, spot, number)
+
+
+def write_events(directory: str | Path, events: Iterable[RawEvent]) -> None:
+    """Write ``raw.bin``; the directory is made where needed."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "raw.bin").open("wb") as file:
+        for event in events:
+            file.write(event.data.tobytes())
+
+
+def read_reference_counts(directory: str | Path) -> ReferenceCounts | None:
+    """The C++ program's counts per event; None where the three files are not all there."""
+    directory = Path(directory)
+    paths = [directory / f"{name}.bin" for name in ("digicluster", "tracks", "vertices")]
+    if not all(path.exists() for path in paths):
+        return None
+    digi_cluster, tracks, vertices = (np.frombuffer(_read(path), "<u4") for path in paths)
+    _require(paths[0], "number of events x 3", len(digi_cluster), 3 * len(tracks))
+    _require(paths[2], "number of events", len(vertices), len(tracks))
+    modules, digis, clusters = digi_cluster.reshape(-1, 3).T
+    return ReferenceCounts(modules, digis, clusters, tracks, vertices)
+
+
+def write_reference_counts(directory: str | Path, counts: ReferenceCounts) -> None:
+    """Write the three validation files."""
+    directory = Path(directory)
+    digi_cluster = np.stack([counts.modules, counts.digis, counts.clusters], axis=1)
+    for name, array in (
+        ("digicluster", digi_cluster),
+        ("tracks", counts.ntuplets),
+        ("vertices", counts.vertices),
+    ):
+        (directory / f"{name}.bin").write_bytes(array.astype("<u4").tobytes())
+
+
+def _split_events(path: Path) -> Iterator[Array]:
+    if not path.exists():
+        raise ConditionsError("file is missing", file=str(path))
+    with path.open("rb") as file:
+        for event in itertools.count():
+            head = file.read(4)
+            if not head:
+                return
+            parts = [head]
+            n_feds = int.from_bytes(head, "little") if len(head) == 4 else 1
+            for fed in range(n_feds):
+                fed_head = file.read(8)
+                size = int.from_bytes(fed_head[4:], "little")
+                payload = file.read(size)
+                if len(fed_head) < 8 or len(payload) < size:
+                    raise EventError(
+                        f"{path.name} ends inside an event", event=event, fed_number=fed
+                    )
+                parts += fed_head, payload
+            yield np.frombuffer(b"".join(parts), np.uint8)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ConditionsError("file is missing", file=str(path)) from None
+
+
+def _record(path: Path, dtype: np.dtype[Any]) -> Array:
+    data = _read(path)
+    _require(path, "size in bytes", len(data), dtype.itemsize)
+    if dtype.subdtype:
+        return np.frombuffer(data, dtype.subdtype[0])
+    return np.frombuffer(data, dtype)[0]
+
+
+def _first(words: Array) -> int:
+    return int(words[0]) if len(words) else 0
+
+
+def _require(path: Path, what: str, found: int, bound: int) -> None:
+    if found != bound:
+        raise ConditionsError(f"wrong {what}", file=str(path), found=found, bound=bound)

@@ -1,0 +1,197 @@
+"""Constants of the algorithm, stage by stage.
+
+:data:`REFERENCE` holds those of the public stand-alone program
+(cms-patatrack/pixeltrack-standalone); each class names the source file. Where the
+reference does something that looks like a mistake but changes the answer, it is
+kept and marked "oddity".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..detector.phase1 import MAX_WORDS
+from ..edm.columns import Array
+
+f32 = np.float32
+
+
+class ChargeCalibration(NamedTuple):
+    """VCAL units to electrons: first for barrel layer 1, then for the rest (gpuCalibPixel.h)."""
+
+    slope_1: Any = f32(50)
+    offset_1: Any = f32(-670)
+    slope: Any = f32(47)
+    offset: Any = f32(-60)
+    minimum: int = 100
+    """Electrons, whatever the pixel's ADC value."""
+
+
+class ClusterCuts(NamedTuple):
+    """Charge that a cluster must exceed, electrons (gpuClusterChargeCut.h)."""
+
+    min_charge_1: int = 2000
+    """Barrel layer 1."""
+    min_charge: int = 4000
+
+
+class PositionErrors(NamedTuple):
+    """Errors of clusters that touch the module's edge, cm (pixelCPEforGPU.h, errorFromDB)."""
+
+    edge_x: Any = f32(0.0050)
+    edge_y: Any = f32(0.0085)
+
+
+LAYER_PAIR = np.dtype(
+    [
+        ("inner", np.int32),
+        ("outer", np.int32),
+        ("phi", np.int32),
+        ("min_z", np.float32),
+        ("max_z", np.float32),
+        ("max_dr", np.float32),
+        ("starts", np.bool_),
+    ]
+)
+"""Layers, widest difference in phi (pi/32768), z of the inner hit (cm), widest step
+in r (cm), and whether an ntuplet may start with such a doublet."""
+
+_PHI_05, _PHI_06, _PHI_07 = 522, 626, 730
+
+REFERENCE_PAIRS = np.array(
+    [
+        (0, 1, _PHI_05, -20, 20, 20, True),
+        (0, 4, _PHI_07, 0, 30, 9, True),
+        (0, 7, _PHI_07, -30, 0, 9, True),
+        (1, 2, _PHI_05, -22, 22, 20, True),
+        (1, 4, _PHI_06, 10, 30, 7, True),
+        (1, 7, _PHI_06, -30, -10, 7, True),
+        (4, 5, _PHI_05, -70, 70, 5, True),
+        (7, 8, _PHI_05, -70, 70, 5, True),
+        (2, 3, _PHI_06, -22, 22, 20, False),
+        (2, 4, _PHI_06, 15, 30, 6, False),
+        (2, 7, _PHI_06, -30, -15, 6, False),
+        (5, 6, _PHI_05, -70, 70, 5, False),
+        (8, 9, _PHI_05, -70, 70, 5, False),
+        (0, 2, _PHI_05, -20, 20, 20, True),
+        (1, 3, _PHI_05, -22, 22, 20, True),
+        (0, 5, _PHI_05, 0, 30, 9, True),
+        (0, 8, _PHI_05, -30, 0, 9, True),
+        (4, 6, _PHI_05, -70, 70, 9, True),
+        (7, 9, _PHI_05, -70, 70, 9, True),
+    ],
+    LAYER_PAIR,
+)
+"""The 19 layer pairs of the reference (gpuPixelDoublets.h)."""
+
+
+class DoubletCuts(NamedTuple):
+    """Compatibility of two hits (gpuPixelDoubletsAlgos.h)."""
+
+    max_z0: Any = f32(12)
+    """|z| at which the pair points to the beam line, cm."""
+    min_radius: Any = f32(0.5 * 87.78)
+    """Radius of the softest track, cm: 0.5 GeV, 87.78 cm/GeV."""
+    min_size_1: int = 36
+    """Cluster length in the barrel's layer 1 towards a disk, 1/8 pixel."""
+    min_size_2: int = 28
+    max_size_difference_1: int = 28
+    """Difference of cluster lengths between two barrel layers, the inner one layer 1."""
+    max_size_difference: int = 20
+    size_per_slope: Any = f32(8 * 0.0285 / 0.015)
+    """Cluster length per dz/dr: thickness over pitch, in 1/8 pixel."""
+    max_size_residual: int = 20
+    """Between cluster length and the one predicted from dz/dr, barrel to disk."""
+
+
+class ConnectionCuts(NamedTuple):
+    """Compatibility of two doublets that share a hit (CAHitNtupletGeneratorKernelsImpl.h)."""
+
+    min_pt: Any = f32(0.9)
+    theta_barrel: Any = f32(0.002)
+    """Alignment in r-z where the shared hit is in the barrel."""
+    theta_forward: Any = f32(0.003)
+    max_curvature: Any = f32(1 / (0.35 * 87.0))
+    """1/cm. Oddity: the curvature is signed, so that only positive charges are cut."""
+    max_dca_inner: Any = f32(0.15)
+    """Distance of closest approach to the beam spot, cm, innermost hit in barrel layer 1."""
+    max_dca_outer: Any = f32(0.25)
+    min_cos2: Any = f32(0.99999)
+    """Fishbone: doublets to one hit that are closer in angle count as the same."""
+
+
+class FitConstants(NamedTuple):
+    """Broken-line fit (BrokenLine.h, CAHitNtupletCUDA.cc)."""
+
+    field: float = 0.0114256972711507
+    """pT = field x radius, GeV/cm (3.811 T)."""
+    max_hits: int = 4
+    """Oddity: five-hit tracks are fitted with their first four hits."""
+    scattering: float = 0.7 * 0.0136**2
+    """GeV^2; 0.7 lies between 1/3 (uniform material) and 1 (thin scatterer)."""
+    x0_inverse: float = 0.06 / 16
+    """Radiation lengths per cm."""
+    max_pt: float = 20.0
+    """GeV, in the scattering formula."""
+
+
+class QualityCuts(NamedTuple):
+    """What makes a fitted ntuplet loose (CAHitNtupletGeneratorOnGPU.cc)."""
+
+    chi2_scale: float = 30.0
+    chi2_0: float = 0.68177776
+    chi2_1: float = 0.74609577
+    chi2_2: float = -0.08035491
+    chi2_3: float = 0.00315399
+    chi2_max_pt: float = 10.0
+    triplet_tip: float = 0.3
+    triplet_pt: float = 0.5
+    quadruplet_tip: float = 0.5
+    quadruplet_pt: float = 0.3
+    zip: float = 12.0
+
+
+class VertexCuts(NamedTuple):
+    """Vertices along z by density (plugin-PixelVertexFinding)."""
+
+    min_hits: int = 4
+    min_pt: float = 0.5
+    min_neighbours: int = 2
+    """Tracks nearby that make a track a seed."""
+    eps: float = 0.07
+    """Tracks further apart are not neighbours, cm."""
+    max_error: float = 0.01
+    """Only tracks with a smaller error count their neighbours, cm."""
+    chi2_max: float = 9.0
+    """Neighbours are compatible within this chi2."""
+    outlier_chi2: float = 50.0
+    outlier_chi2_final: float = 5000.0
+    split_min_ndof: int = 4
+    split_chi2: float = 9.0
+    """chi2/ndof above which a vertex may be two."""
+    split_max_iterations: int = 20
+    split_significance: float = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class PatatrackConfig:
+    """All constants of one configuration."""
+
+    name: str
+    max_words: int = MAX_WORDS
+    charge: ChargeCalibration = ChargeCalibration()
+    clusters: ClusterCuts = ClusterCuts()
+    positions: PositionErrors = PositionErrors()
+    layer_pairs: Array = field(default_factory=lambda: REFERENCE_PAIRS)
+    doublets: DoubletCuts = DoubletCuts()
+    connections: ConnectionCuts = ConnectionCuts()
+    fit: FitConstants = FitConstants()
+    quality: QualityCuts = QualityCuts()
+    vertices: VertexCuts = VertexCuts()
+
+
+REFERENCE = PatatrackConfig("reference")
+CONFIGS = {REFERENCE.name: REFERENCE}

@@ -1,0 +1,219 @@
+"""Hits to doublets: pairs of hits on 19 pairs of layers (gpuPixelDoubletsAlgos.h).
+
+The hits of each layer are sorted by phi once (paper: "phi binning"); then, for each
+layer pair, a window in phi slides over the outer layer as the inner hit advances.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ..detector.phase1 import LAYER_START, N_BARREL_LAYERS, N_LAYERS
+from ..device import kernel, shared
+from ..edm import Hits
+from ..edm.columns import Array
+from .config import DoubletCuts
+
+_TURN = 65536
+_RAD = np.float32(math.pi / 32768)
+_HALF = np.float32(0.5)
+
+
+class OrderedHits(NamedTuple):
+    """What the combinatorics needs of the hits, ordered by layer, then by phi.
+
+    Attributes:
+        order: int32[n], row in :class:`trackserve.edm.Hits`.
+        layer_start: int32[11], first hit of each layer, and n.
+        module: int32[n].
+        phi: int32[n], pi/32768.
+        x, y, z, r: float32[n], cm.
+        size_y: int32[n], 1/8 pixel.
+    """
+
+    order: Array
+    layer_start: Array
+    module: Array
+    phi: Array
+    x: Array
+    y: Array
+    z: Array
+    r: Array
+    size_y: Array
+
+
+class Cells(NamedTuple):
+    """Doublets as cells of the automaton: int32 ``inner``, ``outer`` (ordered hits), ``pair``."""
+
+    inner: Array
+    outer: Array
+    pair: Array
+
+
+def order_by_phi(hits: Hits) -> OrderedHits:
+    """Sort hits by (layer, phi, row)."""
+    layer_start = np.searchsorted(hits.module, LAYER_START).astype(np.int32)
+    order = _order_by_phi(hits.phi, layer_start)
+    return OrderedHits(
+        order,
+        layer_start,
+        hits.module[order].astype(np.int32),
+        hits.phi[order].astype(np.int32),
+        *(column[order] for column in (hits.x, hits.y, hits.z, hits.r)),
+        hits.size_y[order].astype(np.int32),
+    )
+
+
+def find_doublets(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Cells:
+    """All compatible pairs of hits, by layer pair, inner hit and outer hit in phi.
+
+    Args:
+        pairs: records of :data:`trackserve.patatrack.config.LAYER_PAIR`.
+    """
+    return Cells(*_find_doublets(hits, pairs, cuts))
+
+
+@kernel
+def _order_by_phi(phi, layer_start):  # type: ignore[no-untyped-def]
+    """Radix sort, two passes of eight bits within each layer; stable."""
+    n = len(phi)
+    order = np.empty(n, np.int32)
+    other = np.empty(n, np.int32)
+    count = np.empty(257, np.int32)
+    for i in range(n):
+        order[i] = i
+    for layer in range(N_LAYERS):
+        first, last = layer_start[layer], layer_start[layer + 1]
+        for shift in (0, 8):
+            source, target = (order, other) if shift == 0 else (other, order)
+            count[:] = 0
+            for i in range(first, last):
+                count[(((int(phi[source[i]]) + 32768) >> shift) & 255) + 1] += 1
+            count[0] = first
+            for b in range(256):
+                count[b + 1] += count[b]
+            for i in range(first, last):
+                b = ((int(phi[source[i]]) + 32768) >> shift) & 255
+                target[count[b]] = source[i]
+                count[b] += 1
+    return order
+
+
+@shared
+def long_enough(size, inner_layer, to_disk, cuts):  # type: ignore[no-untyped-def]
+    """Whether an inner cluster is as long as a track from barrel 1 or 2 to a disk makes it."""
+    if not to_disk or size <= 0:
+        return True
+    if inner_layer == 0:
+        return size >= cuts.min_size_1
+    return inner_layer != 1 or size >= cuts.min_size_2
+
+
+@shared
+def points_to_beam(zi, ri, zo, ro, max_dr, max_z0):  # type: ignore[no-untyped-def]
+    """Whether the line through both hits crosses the beam line within ``max_z0``."""
+    dr = ro - ri
+    return (dr <= max_dr) & (dr >= 0) & (abs(zi * ro - ri * zo) <= max_z0 * dr)
+
+
+@shared
+def hard_enough(ri, ro, dphi, min_radius):  # type: ignore[no-untyped-def]
+    """Whether a circle from the beam line through both hits has at least ``min_radius``."""
+    dr = ro - ri
+    angle = np.float32(dphi) * _RAD
+    return angle * angle * (np.float32(4) * min_radius * min_radius - ri * ro) <= dr * dr
+
+
+@shared
+def similar_sizes(size_i, size_o, max_difference):  # type: ignore[no-untyped-def]
+    """Whether two barrel clusters are about as long; edge clusters are not compared."""
+    return (size_i <= 0) | (size_o <= 0) | (abs(size_o - size_i) <= max_difference)
+
+
+@shared
+def size_as_predicted(size_i, zi, ri, zo, ro, per_slope, max_residual):  # type: ignore[no-untyped-def]
+    """Whether the barrel cluster is as long as the slope towards the disk's hit predicts."""
+    predicted = int(abs((zi - zo) / (ri - ro)) * per_slope + _HALF)
+    return (size_i <= 0) | (abs(size_i - predicted) <= max_residual)
+
+
+@kernel
+def _find_doublets(hits, pairs, cuts):  # type: ignore[no-untyped-def]
+    # A layer's hits within reach of +-pi are repeated at its other end, one turn away.
+    reach = 0
+    for p in range(len(pairs)):
+        reach = max(reach, pairs[p].phi)
+    n = len(hits.phi)
+    phi = np.empty(3 * n, np.int32)
+    z = np.empty(3 * n, np.float32)
+    r = np.empty(3 * n, np.float32)
+    size = np.empty(3 * n, np.int32)
+    index = np.empty(3 * n, np.int32)
+    start = np.empty(N_LAYERS + 1, np.int32)
+    k = 0
+    for layer in range(N_LAYERS):
+        start[layer] = k
+        first, last = hits.layer_start[layer], hits.layer_start[layer + 1]
+        for turn in (-_TURN, 0, _TURN):
+            for i in range(first, last):
+                p = hits.phi[i] + turn
+                if -_TURN // 2 - reach <= p < _TURN // 2 + reach:
+                    phi[k], z[k], r[k], size[k] = p, hits.z[i], hits.r[i], hits.size_y[i]
+                    index[k] = i
+                    k += 1
+    start[N_LAYERS] = k
+
+    capacity = 16 * n + 64
+    inner = np.empty(capacity, np.int32)
+    outer = np.empty(capacity, np.int32)
+    pair_of = np.empty(capacity, np.int32)
+    n_cells = 0
+    for p in range(len(pairs)):
+        pair = pairs[p]
+        to_disk = pair.outer >= N_BARREL_LAYERS
+        from_barrel = pair.inner < N_BARREL_LAYERS
+        max_difference = cuts.max_size_difference_1 if pair.inner == 0 else cuts.max_size_difference
+        first, end = start[pair.outer], start[pair.outer + 1]
+        low = first
+        high = first
+        for i in range(hits.layer_start[pair.inner], hits.layer_start[pair.inner + 1]):
+            zi, ri, phi_i, size_i = hits.z[i], hits.r[i], hits.phi[i], hits.size_y[i]
+            while low < end and phi[low] < phi_i - pair.phi:
+                low += 1
+            high = max(high, low)
+            while high < end and phi[high] <= phi_i + pair.phi:
+                high += 1
+            if zi < pair.min_z or zi > pair.max_z:
+                continue
+            if not long_enough(size_i, pair.inner, to_disk and from_barrel, cuts):
+                continue
+            if n_cells + high - low > capacity:
+                capacity = 2 * capacity + high - low
+                inner = _grown(inner, n_cells, capacity)
+                outer = _grown(outer, n_cells, capacity)
+                pair_of = _grown(pair_of, n_cells, capacity)
+            for j in range(low, high):
+                accepted = points_to_beam(
+                    zi, ri, z[j], r[j], pair.max_dr, cuts.max_z0
+                ) & hard_enough(ri, r[j], phi[j] - phi_i, cuts.min_radius)
+                if not to_disk:
+                    accepted &= similar_sizes(size_i, size[j], max_difference)
+                elif from_barrel:
+                    accepted &= size_as_predicted(
+                        size_i, zi, ri, z[j], r[j], cuts.size_per_slope, cuts.max_size_residual
+                    )
+                inner[n_cells] = i
+                outer[n_cells] = index[j]
+                pair_of[n_cells] = p
+                n_cells += accepted
+    return inner[:n_cells], outer[:n_cells], pair_of[:n_cells]
+
+
+@kernel
+def _grown(array, n, capacity):  # type: ignore[no-untyped-def]
+    grown = np.empty(capacity, array.dtype)
+    grown[:n] = array[:n]
+    return grown

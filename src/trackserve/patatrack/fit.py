@@ -1,0 +1,408 @@
+"""Ntuplets to helices: the broken-line fit.
+
+Method: V. Blobel, Nucl. Instr. and Meth. A 566 (2006) 14, as in the public
+reference (BrokenLine.h): the track is a broken line about a circle through three of
+its hits. Residuals and kinks at the inner hits, each with its variance, make one
+linear system; the line along the cylinder is fitted likewise. The parameters are
+then moved to the beam spot (V. Karimaki, Nucl. Instr. and Meth. A 305 (1991) 187).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..device import kernel, shared
+from ..edm import Hits
+from ..edm.columns import Array
+from .config import FitConstants
+from .doublets import OrderedHits
+from .hits import PositionTables
+from .ntuplets import Ntuplets
+
+_N = 4
+"""Hits in a fit at most."""
+
+
+def fit_broken_lines(
+    ntuplets: Ntuplets,
+    ordered: OrderedHits,
+    hits: Hits,
+    tables: PositionTables,
+    constants: FitConstants,
+) -> tuple[Array, Array, Array, Array]:
+    """Fit every ntuplet that is not a duplicate.
+
+    Returns:
+        state float32[n, 5], covariance float32[n, 15], chi2 float32[n] and ndof
+        int8[n] (see :class:`trackserve.edm.Tracks`); NaN and 0 for duplicates.
+    """
+    fitted: tuple[Array, Array, Array, Array] = _fit_broken_lines(
+        *(ntuplets.n_hits, ntuplets.hits, ntuplets.duplicate),
+        *(ordered, hits.var_x, hits.var_y, tables.rotation, constants),
+    )
+    return fitted
+
+
+@shared
+def scattering_variance(length, pt, slope, factor, x0_inverse):  # type: ignore[no-untyped-def]
+    """Variance of the scattering angle in a plane after ``length`` cm (Highland)."""
+    x = abs(length) * x0_inverse
+    log_term = 1.0 + 0.038 * math.log(x)
+    return factor * x * log_term * log_term / (pt * pt * (1.0 + slope * slope))
+
+
+@shared
+def circle_through(x0, y0, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
+    """Centre and radius of the circle through three points, cm."""
+    ax, ay = x1 - x0, y1 - y0
+    bx, by = x2 - x0, y2 - y0
+    a2 = ax * ax + ay * ay
+    b2 = bx * bx + by * by
+    half = 0.5 / (ax * by - ay * bx)
+    ux = (by * a2 - ay * b2) * half
+    uy = (ax * b2 - bx * a2) * half
+    return x0 + ux, y0 + uy, math.sqrt(ux * ux + uy * uy)
+
+
+@shared
+def normal_matrix(n, path, weight, kink_variance, curved, matrix):  # type: ignore[no-untyped-def]
+    """Lower half of the broken line's normal matrix.
+
+    The sum of squares is weight (z - u)^2 over the hits and kink^2 / variance over the
+    inner ones; with ``curved`` the last unknown corrects the curvature.
+    """
+    for i in range(n + curved):
+        for j in range(i + 1):
+            matrix[i, j] = 0.0
+    for i in range(n):
+        matrix[i, i] = weight[i]
+    for i in range(1, n - 1):
+        before = 1.0 / (path[i] - path[i - 1])
+        after = 1.0 / (path[i + 1] - path[i])
+        here = -(before + after)
+        w = 1.0 / kink_variance[i]
+        matrix[i - 1, i - 1] += w * before * before
+        matrix[i, i - 1] += w * before * here
+        matrix[i, i] += w * here * here
+        matrix[i + 1, i - 1] += w * before * after
+        matrix[i + 1, i] += w * here * after
+        matrix[i + 1, i + 1] += w * after * after
+        if curved:
+            bend = 0.5 * (path[i + 1] - path[i - 1])
+            matrix[n, i - 1] += w * bend * before
+            matrix[n, i] += w * bend * here
+            matrix[n, i + 1] += w * bend * after
+            matrix[n, n] += w * bend * bend
+
+
+@shared
+def kink(i, path, u, curvature):  # type: ignore[no-untyped-def]
+    """Change of direction at inner hit ``i`` of the broken line ``u``."""
+    before = 1.0 / (path[i] - path[i - 1])
+    after = 1.0 / (path[i + 1] - path[i])
+    bend = 0.5 * (path[i + 1] - path[i - 1])
+    return u[i - 1] * before - u[i] * (before + after) + u[i + 1] * after + curvature * bend
+
+
+@shared
+def decompose(n, matrix):  # type: ignore[no-untyped-def]
+    """Cholesky decomposition in place, lower half; the diagonal holds its inverse."""
+    for j in range(n):
+        pivot = matrix[j, j]
+        for k in range(j):
+            pivot -= matrix[j, k] * matrix[j, k]
+        inverse = 1.0 / math.sqrt(pivot)
+        matrix[j, j] = inverse
+        for i in range(j + 1, n):
+            value = matrix[i, j]
+            for k in range(j):
+                value -= matrix[i, k] * matrix[j, k]
+            matrix[i, j] = value * inverse
+
+
+@shared
+def solve(n, matrix, x):  # type: ignore[no-untyped-def]
+    """Replace the right-hand side ``x`` by the solution, after :func:`decompose`."""
+    for i in range(n):
+        value = x[i]
+        for k in range(i):
+            value -= matrix[i, k] * x[k]
+        x[i] = value * matrix[i, i]
+    for i in range(n - 1, -1, -1):
+        value = x[i]
+        for k in range(i + 1, n):
+            value -= matrix[k, i] * x[k]
+        x[i] = value * matrix[i, i]
+
+
+@shared
+def inverse_column(n, matrix, k, x):  # type: ignore[no-untyped-def]
+    """Column ``k`` of the inverse into ``x``, after :func:`decompose`."""
+    for i in range(n):
+        x[i] = 1.0 if i == k else 0.0
+    solve(n, matrix, x)
+
+
+@shared
+def transform_covariance(jacobian, covariance, scratch):  # type: ignore[no-untyped-def]
+    """J C J^T into ``covariance``; all are [3, 3]."""
+    for i in range(3):
+        for j in range(3):
+            value = 0.0
+            for k in range(3):
+                value += jacobian[i, k] * covariance[k, j]
+            scratch[i, j] = value
+    for i in range(3):
+        for j in range(3):
+            value = 0.0
+            for k in range(3):
+                value += scratch[i, k] * jacobian[j, k]
+            covariance[i, j] = value
+
+
+@shared
+def move_circle(  # type: ignore[no-untyped-def]
+    x, y, circle, covariance, jacobian, scratch
+):
+    """Circle parameters (phi, d, curvature) seen from where the origin is at (x, y).
+
+    Karimaki's equations 26 to 31; ``circle`` [3] and ``covariance`` [3, 3] in place.
+    """
+    phi, d, curvature = circle[0], circle[1], circle[2]
+    cos, sin = math.cos(phi), math.sin(phi)
+    along = x * cos + y * sin
+    across = x * sin - y * cos + d
+    scale = 1.0 + curvature * d
+    b = curvature * x + scale * sin
+    c = -curvature * y + scale * cos
+    square = across * across + along * along
+    a = 2.0 * across + curvature * square
+    u = math.sqrt(1.0 + curvature * a)
+    xi = 1.0 / (b * b + c * c)
+    v = 1.0 + curvature * across
+    lam = 0.5 * a / (u * (1.0 + u) * (1.0 + u))
+    mu = 1.0 / (u * (1.0 + u)) + curvature * lam
+    jacobian[0, 0] = xi * scale * v
+    jacobian[0, 1] = -xi * curvature * curvature * along
+    jacobian[0, 2] = xi * along
+    jacobian[1, 0] = 2.0 * mu * scale * along
+    jacobian[1, 1] = 2.0 * mu * v
+    jacobian[1, 2] = mu * square - lam * a
+    jacobian[2, 0] = 0.0
+    jacobian[2, 1] = 0.0
+    jacobian[2, 2] = 1.0
+    circle[0] = math.atan2(b, c)
+    circle[1] = a / (1.0 + u)
+    transform_covariance(jacobian, covariance, scratch)
+
+
+@shared
+def rotate_variances(var_x, var_y, axes, out):  # type: ignore[no-untyped-def]
+    """Covariance (xx, xy, yy, xz, yz, zz) in global coordinates into ``out`` [6]."""
+    for a in range(2):
+        variance = var_x if a == 0 else var_y
+        x, y, z = axes[a, 0], axes[a, 1], axes[a, 2]
+        if a == 0:
+            for k in range(6):
+                out[k] = 0.0
+        out[0] += variance * x * x
+        out[1] += variance * x * y
+        out[2] += variance * y * y
+        out[3] += variance * x * z
+        out[4] += variance * y * z
+        out[5] += variance * z * z
+
+
+@shared
+def fit_broken_line(  # type: ignore[no-untyped-def]
+    n, point, error, constants, vectors, matrix, circle, small, state, covariance
+):
+    """Fit one track.
+
+    Args:
+        n: hits, 3 or 4.
+        point: float64[4, 3], global positions, cm.
+        error: float64[4, 6], their covariances (xx, xy, yy, xz, yz, zz).
+        constants: :class:`trackserve.patatrack.config.FitConstants`.
+        vectors, matrix, circle, small: workspaces [11, 5], [5, 5], [3] and [3, 3, 3].
+        state: out, [5].
+        covariance: out, [15].
+
+    Returns:
+        chi2.
+    """
+    arc, path, height, kink_variance = vectors[0], vectors[1], vectors[2], vectors[3]
+    radial_x, radial_y, weight, u = vectors[4], vectors[5], vectors[6], vectors[7]
+    col_0, col_1, col_n = vectors[8], vectors[9], vectors[10]
+
+    middle, end = n // 2, n - 1
+    cx, cy, radius = circle_through(
+        *(point[0, 0], point[0, 1], point[middle, 0], point[middle, 1]),
+        *(point[end, 0], point[end, 1]),
+    )
+    first_x, first_y = point[1, 0] - point[0, 0], point[1, 1] - point[0, 1]
+    last_x, last_y = point[end, 0] - point[end - 1, 0], point[end, 1] - point[end - 1, 1]
+    charge = -1.0 if first_x * last_y - first_y * last_x > 0 else 1.0
+
+    # arc length from the point closest to the origin, and the slope dz/ds
+    norm = -radius / math.sqrt(cx * cx + cy * cy)
+    origin_x, origin_y = norm * cx, norm * cy
+    for i in range(n):
+        dx, dy = point[i, 0] - cx, point[i, 1] - cy
+        cross = dx * origin_y - dy * origin_x
+        arc[i] = charge * radius * math.atan2(cross, dx * origin_x + dy * origin_y)
+        distance = math.sqrt(dx * dx + dy * dy)
+        radial_x[i], radial_y[i] = dx / distance, dy / distance
+    d0x, d0y = point[0, 0] - cx, point[0, 1] - cy
+    d1x, d1y = point[end, 0] - cx, point[end, 1] - cy
+    turn = math.atan2(d0x * d1y - d0y * d1x, d0x * d1x + d0y * d1y)
+    slope = -charge * (point[end, 2] - point[0, 2]) / (radius * turn)
+    cos = 1.0 / math.sqrt(1.0 + slope * slope)
+    sin = slope * cos
+    for i in range(n):
+        path[i] = cos * arc[i] + sin * point[i, 2]
+        height[i] = -sin * arc[i] + cos * point[i, 2]
+
+    pt = min(constants.max_pt, constants.field * radius)
+    for i in range(1, n):
+        kink_variance[i] = scattering_variance(
+            path[i] - path[i - 1], pt, slope, constants.scattering, constants.x0_inverse
+        )
+    first_scattering = kink_variance[1]
+    for i in range(1, n - 1):
+        kink_variance[i] += kink_variance[i + 1]
+
+    # the line, in the plane of path and z
+    for i in range(n):
+        nx, ny = -sin * radial_y[i], sin * radial_x[i]
+        e = error[i]
+        weight[i] = 1.0 / (
+            nx * nx * e[0] + 2.0 * nx * ny * e[1] + ny * ny * e[2]
+            + 2.0 * cos * (nx * e[3] + ny * e[4]) + cos * cos * e[5]
+        )  # fmt: skip
+        u[i] = weight[i] * height[i]
+    normal_matrix(n, path, weight, kink_variance, 0, matrix)
+    decompose(n, matrix)
+    solve(n, matrix, u)
+    inverse_column(n, matrix, 0, col_0)
+    inverse_column(n, matrix, 1, col_1)
+    chi2 = 0.0
+    for i in range(n):
+        residual = height[i] - u[i]
+        chi2 += weight[i] * residual * residual
+    for i in range(1, n - 1):
+        angle = kink(i, path, u, 0.0)
+        chi2 += angle * angle / kink_variance[i]
+    step = 1.0 / (path[1] - path[0])
+    gradient = (u[1] - u[0]) * step
+    intercept = u[0] - gradient * path[0]
+    var_gradient = (col_0[0] - 2.0 * col_0[1] + col_1[1]) * step * step + first_scattering
+    cov_line = (col_0[1] - col_0[0]) * step
+    var_intercept = col_0[0] - path[0] * (2.0 * cov_line - path[0] * var_gradient)
+    cov_line -= path[0] * var_gradient
+    scale = 1.0 / (cos - gradient * sin)
+    state[3] = (sin + gradient * cos) * scale
+    state[4] = intercept * scale
+    g = scale * scale
+    h = intercept * sin * g
+    covariance[12] = g * g * var_gradient
+    covariance[13] = g * (h * var_gradient + scale * cov_line)
+    covariance[14] = h * h * var_gradient + 2.0 * h * scale * cov_line + g * var_intercept
+
+    # the circle: residuals along the radius, kinks projected to the transverse plane
+    for i in range(1, n - 1):
+        kink_variance[i] *= 1.0 + slope * slope
+    for i in range(n):
+        x, y, e = radial_x[i], radial_y[i], error[i]
+        weight[i] = 1.0 / (x * x * e[0] + 2.0 * x * y * e[1] + y * y * e[2])
+        height[i] = (point[i, 0] - cx) * x + (point[i, 1] - cy) * y - radius
+        u[i] = weight[i] * height[i]
+    u[n] = 0.0
+    normal_matrix(n, arc, weight, kink_variance, 1, matrix)
+    decompose(n + 1, matrix)
+    solve(n + 1, matrix, u)
+    inverse_column(n + 1, matrix, 0, col_0)
+    inverse_column(n + 1, matrix, 1, col_1)
+    inverse_column(n + 1, matrix, n, col_n)
+    for i in range(n):
+        residual = height[i] - u[i]
+        chi2 += weight[i] * residual * residual
+    for i in range(1, n - 1):
+        angle = kink(i, arc, u, u[n])
+        chi2 += angle * angle / kink_variance[i]
+
+    # parameters from the first two corrected hits, about the point halfway
+    x0 = point[0, 0] + (u[0] - height[0]) * radial_x[0]
+    y0 = point[0, 1] + (u[0] - height[0]) * radial_y[0]
+    vx = point[1, 0] + (u[1] - height[1]) * radial_x[1] - x0
+    vy = point[1, 1] + (u[1] - height[1]) * radial_y[1] - y0
+    v2 = vx * vx + vy * vy
+    circle[0] = math.atan2(vy, vx)
+    circle[1] = -charge * (radius - math.sqrt(radius * radius - 0.25 * v2))
+    circle[2] = charge * (1.0 / radius + u[n])
+    jacobian, cov, scratch = small[0], small[1], small[2]
+    root = math.sqrt(4.0 * radius * radius - v2)
+    for i in range(2):
+        # oddity of the reference: the first hit's derivative of phi and the second
+        # hit's of d have the wrong sign, which biases the errors of phi and tip
+        jacobian[0, i] = (radial_y[i] * vx - radial_x[i] * vy) / v2
+        jacobian[1, i] = 0.5 * charge * (radial_x[i] * vx + radial_y[i] * vy) / root
+        jacobian[2, i] = 0.0
+    jacobian[0, 2] = 0.0
+    jacobian[1, 2] = 0.0
+    jacobian[2, 2] = charge
+    cov[0, 0], cov[0, 1], cov[0, 2] = col_0[0], col_0[1], col_0[n]
+    cov[1, 0], cov[1, 1], cov[1, 2] = col_1[0], col_1[1], col_1[n]
+    cov[2, 0], cov[2, 1], cov[2, 2] = col_n[0], col_n[1], col_n[n]
+    transform_covariance(jacobian, cov, scratch)
+    move_circle(0.5 * vx, 0.5 * vy, circle, cov, jacobian, scratch)
+    cov[0, 0] += (1.0 + slope * slope) * first_scattering
+    move_circle(x0, y0, circle, cov, jacobian, scratch)
+
+    per_pt = 1.0 / constants.field
+    state[0], state[1], state[2] = circle[0], circle[1], circle[2] * per_pt
+    covariance[0], covariance[1], covariance[2] = cov[0, 0], cov[0, 1], cov[0, 2] * per_pt
+    covariance[5], covariance[6] = cov[1, 1], cov[1, 2] * per_pt
+    covariance[9] = cov[2, 2] * per_pt * per_pt
+    covariance[3] = covariance[4] = covariance[7] = covariance[8] = 0.0
+    covariance[10] = covariance[11] = 0.0
+    return chi2
+
+
+@kernel
+def _fit_broken_lines(  # type: ignore[no-untyped-def]
+    n_hits, hits, duplicate, ordered, var_x, var_y, rotation, constants
+):
+    n = len(n_hits)
+    states = np.full((n, 5), np.nan, np.float32)
+    covariances = np.full((n, 15), np.nan, np.float32)
+    chi2s = np.full(n, np.nan, np.float32)
+    ndofs = np.zeros(n, np.int8)
+    point = np.empty((_N, 3))
+    error = np.empty((_N, 6))
+    vectors = np.empty((11, _N + 1))
+    matrix = np.empty((_N + 1, _N + 1))
+    circle = np.empty(3)
+    small = np.empty((3, 3, 3))
+    state = np.empty(5)
+    covariance = np.empty(15)
+    for t in range(n):
+        if duplicate[t]:
+            continue
+        used = min(int(n_hits[t]), constants.max_hits)
+        for k in range(used):
+            h = hits[t, k]
+            point[k, 0], point[k, 1], point[k, 2] = ordered.x[h], ordered.y[h], ordered.z[h]
+            row = ordered.order[h]
+            rotate_variances(var_x[row], var_y[row], rotation[ordered.module[h]], error[k])
+        chi2s[t] = fit_broken_line(
+            used, point, error, constants, vectors, matrix, circle, small, state, covariance
+        )
+        ndofs[t] = 2 * used - 5
+        for k in range(5):
+            states[t, k] = state[k]
+        for k in range(15):
+            covariances[t, k] = covariance[k]
+    return states, covariances, chi2s, ndofs

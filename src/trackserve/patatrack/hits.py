@@ -1,0 +1,227 @@
+"""Clusters to hits: the fast position estimate (pixelCPEforGPU.h, gpuPixelRecHits.h)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ..detector.conditions import PixelConditions
+from ..detector.phase1 import COLS, ROC_COLS, ROC_ROWS, ROWS
+from ..device import kernel, shared
+from ..edm import Clusters, Hits
+from ..edm.columns import Array
+from .config import PositionErrors
+
+_HALF = np.float32(0.5)
+_HALF_ROWS = np.float32((ROWS + 2) / 2)
+_HALF_COLS = np.float32((COLS + 16) / 2)
+"""Half the module in units of pitch: pixels at the ROCs' edges are twice as long."""
+_MAX_SIZE = 1023
+
+
+class PositionTables(NamedTuple):
+    """Parameters of the position estimate, an entry per module, cm.
+
+    ``rotation`` is float32[modules, 3, 3], its rows the local axes in global
+    coordinates; the other names are those of :data:`trackserve.detector.conditions.CPE`.
+    """
+
+    thickness: Array
+    shift_x: Array
+    shift_y: Array
+    charge_width_x: Array
+    charge_width_y: Array
+    origin: Array
+    sigma_x: Array
+    sigma_y: Array
+    position: Array
+    rotation: Array
+    pitch_x: np.float32
+    pitch_y: np.float32
+
+
+def make_position_tables(conditions: PixelConditions) -> PositionTables:
+    """Derive :class:`PositionTables` from the payload of the position estimate."""
+    cpe = conditions.cpe
+    module = cpe["module"]
+    thickness = np.where(module["is_barrel"], cpe["thickness_barrel"], cpe["thickness_endcap"])
+    same = ("shift_x", "shift_y", "charge_width_x", "charge_width_y")
+    same += ("origin", "sigma_x", "sigma_y", "position", "rotation")
+    arrays = (np.ascontiguousarray(module[name], np.float32) for name in same)
+    pitches = np.float32(cpe["pitch_x"]), np.float32(cpe["pitch_y"])
+    return PositionTables(thickness.astype(np.float32), *arrays, *pitches)
+
+
+def make_hits(
+    clusters: Clusters, tables: PositionTables, errors: PositionErrors, beam_spot: Array
+) -> Hits:
+    """Positions of ``clusters``; global ones relative to ``beam_spot`` (float32[3], cm)."""
+    c = clusters
+    columns = _make_hits(
+        *(c.module, c.min_row, c.max_row, c.min_col, c.max_col),
+        *(c.charge_min_row, c.charge_max_row, c.charge_min_col, c.charge_max_col),
+        *(tables, errors, beam_spot),
+    )
+    x_local, y_local, var_x, var_y, x, y, z, r, phi, size_x, size_y = columns
+    return Hits(
+        *(c.module, x_local, y_local, var_x, var_y, x, y, z, r, phi, c.charge, size_x, size_y)
+    )
+
+
+@shared
+def row_in_pitches(row):  # type: ignore[no-untyped-def]
+    """Lower edge of a row, in units of pitch; rows 79 and 80 are twice as wide."""
+    return row + (1 if row >= ROC_ROWS else 0) + (1 if row > ROC_ROWS else 0)
+
+
+@shared
+def col_in_pitches(col):  # type: ignore[no-untyped-def]
+    """Lower edge of a column, in units of pitch; the ends of each ROC are twice as wide."""
+    roc = col // ROC_COLS
+    return col + 2 * roc + (1 if col > roc * ROC_COLS else 0)
+
+
+@shared
+def is_wide_row(row):  # type: ignore[no-untyped-def]
+    return row == ROC_ROWS - 1 or row == ROC_ROWS
+
+
+@shared
+def is_wide_col(col):  # type: ignore[no-untyped-def]
+    in_roc = col % ROC_COLS
+    return in_roc == 0 or in_roc == ROC_COLS - 1
+
+
+@shared
+def edge_correction(  # type: ignore[no-untyped-def]
+    length, first_charge, last_charge, inner, width, pitch, wide_ends
+):
+    """How far charge sharing moves a cluster's position off the middle, cm.
+
+    Args:
+        length: pixels.
+        first_charge, last_charge: charge in the end pixels, electrons.
+        inner: pitches between the end pixels.
+        width: expected extent of the charge, cm.
+        wide_ends: how many of the end pixels are twice as long.
+    """
+    if length == 1:
+        return np.float32(0)
+    effective = width - pitch * np.float32(inner)
+    if length > 2 or effective < 0 or effective > pitch:
+        effective = pitch * _HALF * np.float32(2 + wide_ends)
+    total = last_charge + first_charge
+    if total == 0:
+        total = 1
+    balance = np.float32(last_charge - first_charge) / np.float32(total)
+    return _HALF * balance * effective
+
+
+@shared
+def cluster_size(length, first_charge, last_charge):  # type: ignore[no-untyped-def]
+    """Length in eighths of a pixel, shortened by the imbalance of the end charges.
+
+    Args:
+        length: pixels, wide ends counted twice.
+    """
+    total = max(1, first_charge + last_charge)
+    imbalance = 8 * abs(first_charge - last_charge) // total
+    return min(8 * length - imbalance, _MAX_SIZE)
+
+
+@shared
+def phi_in_units(y, x):  # type: ignore[no-untyped-def]
+    """Azimuth as int16 in units of pi/32768, within 1 unit of the exact value.
+
+    An odd polynomial for the angle from the diagonal, in (|x|-|y|)/(|x|+|y|); its
+    coefficients are a Chebyshev fit of our own.
+    """
+    ax, ay = abs(x), abs(y)
+    t = (ax - ay) / max(ax + ay, np.float32(1e-30))
+    u = t * t
+    angle = t * (_PHI_1 + u * (_PHI_3 + u * (_PHI_5 + u * (_PHI_7 + u * _PHI_9))))
+    phi = np.float32(8192) - angle
+    if x < 0:
+        phi = np.float32(32768) - phi
+    if y < 0:
+        phi = -phi
+    units = int(math.floor(phi + _HALF))
+    return units - 65536 if units > 32767 else units
+
+
+def _phi_coefficients() -> Array:
+    """Coefficients of atan(t) * 32768/pi for |t| <= 1: odd powers 1 to 9, float32."""
+    nodes = np.cos((np.arange(400) + 0.5) * np.pi / 800)
+    powers = nodes[:, None] ** np.arange(1, 10, 2)
+    units = np.arctan(nodes) * 32768 / np.pi
+    return np.linalg.lstsq(powers, units, rcond=None)[0].astype(np.float32)
+
+
+_PHI_1, _PHI_3, _PHI_5, _PHI_7, _PHI_9 = _phi_coefficients()
+
+
+@kernel
+def _make_hits(  # type: ignore[no-untyped-def]
+    module, min_row, max_row, min_col, max_col, q_row_0, q_row_1, q_col_0, q_col_1,
+    tables, errors, beam_spot,
+):  # fmt: skip
+    n = len(module)
+    local = np.empty((2, n), np.float32)
+    variance = np.empty((2, n), np.float32)
+    position = np.empty((4, n), np.float32)
+    phi = np.empty(n, np.int16)
+    size = np.empty((2, n), np.int16)
+    for i in range(n):
+        m = module[i]
+        row_0, row_1 = int(min_row[i]), int(max_row[i])
+        col_0, col_1 = int(min_col[i]), int(max_col[i])
+        inner_row_0, inner_row_1 = row_in_pitches(row_0 + 1), row_in_pitches(row_1)
+        inner_col_0, inner_col_1 = col_in_pitches(col_0 + 1), col_in_pitches(col_1)
+        wide_rows = int(is_wide_row(row_0)) + int(is_wide_row(row_1))
+        wide_cols = int(is_wide_col(col_0)) + int(is_wide_col(col_1))
+        edge_row = row_0 == 0 or row_1 == ROWS - 1
+        edge_col = col_0 == 0 or col_1 == COLS - 1
+
+        size_x = cluster_size(inner_row_1 + 2 - inner_row_0 + wide_rows, q_row_0[i], q_row_1[i])
+        size_y = cluster_size(inner_col_1 + 2 - inner_col_0 + wide_cols, q_col_0[i], q_col_1[i])
+        size[0, i] = -size_x if edge_row else size_x
+        size[1, i] = -size_y if edge_col else size_y
+
+        middle_x = _HALF * np.float32(inner_row_0 + inner_row_1) - _HALF_ROWS
+        middle_y = _HALF * np.float32(inner_col_0 + inner_col_1) - _HALF_COLS
+        x = tables.shift_x[m] + tables.pitch_x * middle_x
+        y = tables.shift_y[m] + tables.pitch_y * middle_y
+        thickness = tables.thickness[m]
+        toward_origin = np.float32(-1) / tables.origin[m, 2]
+        cot_alpha = (x - tables.origin[m, 0]) * toward_origin
+        cot_beta = (y - tables.origin[m, 1]) * toward_origin
+        x += edge_correction(
+            row_1 - row_0 + 1, q_row_0[i], q_row_1[i], inner_row_1 - inner_row_0,
+            abs(thickness * cot_alpha - tables.charge_width_x[m]), tables.pitch_x, wide_rows,
+        )  # fmt: skip
+        y += edge_correction(
+            col_1 - col_0 + 1, q_col_0[i], q_col_1[i], inner_col_1 - inner_col_0,
+            abs(thickness * cot_beta - tables.charge_width_y[m]), tables.pitch_y, wide_cols,
+        )  # fmt: skip
+        local[0, i], local[1, i] = x, y
+
+        kind_x = 0 if row_0 < row_1 else 1 + int(is_wide_row(row_0))
+        kind_y = 0 if col_0 < col_1 else 1 + int(is_wide_col(col_0))
+        sigma_x = errors.edge_x if edge_row else tables.sigma_x[m, kind_x]
+        sigma_y = errors.edge_y if edge_col else tables.sigma_y[m, kind_y]
+        variance[0, i], variance[1, i] = sigma_x * sigma_x, sigma_y * sigma_y
+
+        axes = tables.rotation[m]
+        centre = tables.position[m]
+        xg = axes[0, 0] * x + axes[1, 0] * y + centre[0] - beam_spot[0]
+        yg = axes[0, 1] * x + axes[1, 1] * y + centre[1] - beam_spot[1]
+        zg = axes[0, 2] * x + axes[1, 2] * y + centre[2] - beam_spot[2]
+        position[0, i], position[1, i], position[2, i] = xg, yg, zg
+        position[3, i] = math.sqrt(xg * xg + yg * yg)
+        phi[i] = phi_in_units(yg, xg)
+    return (
+        local[0], local[1], variance[0], variance[1],
+        position[0], position[1], position[2], position[3], phi, size[0], size[1],
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""Cells to ntuplets: every longest path through the graph (GPUCACell.h, find_ntuplets)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..device import kernel
+from ..edm import MAX_HITS
+from ..edm.columns import Array
+from .connect import CellGraph
+from .doublets import Cells
+
+MAX_CELLS = MAX_HITS - 1
+
+
+class Ntuplets(NamedTuple):
+    """Chains of hits.
+
+    Attributes:
+        n_hits: int8[n], 3 to 5.
+        cells: int32[n, 4], -1 after the last.
+        hits: int32[n, 5], ordered hits, -1 after the last.
+        duplicate: bool[n]: shares a cell with a longer one.
+    """
+
+    n_hits: Array
+    cells: Array
+    hits: Array
+    duplicate: Array
+
+
+def find_ntuplets(cells: Cells, graph: CellGraph, pairs: Array) -> Ntuplets:
+    """Depth-first from every live cell on a starting layer pair; 3 to 5 hits.
+
+    A path is kept where it cannot be continued, or at five hits. Paths that start
+    inside a longer one are found too, and are then duplicates.
+    """
+    return Ntuplets(*_find_ntuplets(cells, graph, pairs))
+
+
+@kernel
+def _find_ntuplets(cells, graph, pairs):  # type: ignore[no-untyped-def]
+    n_cells = len(cells.inner)
+    capacity = n_cells // 16 + 64
+    paths = np.empty((capacity, MAX_CELLS), np.int32)
+    length = np.empty(capacity, np.int8)
+    n = 0
+    path = np.empty(MAX_CELLS, np.int32)
+    next_one = np.empty(MAX_CELLS, np.int32)
+    extended = np.empty(MAX_CELLS, np.bool_)
+    for start in range(n_cells):
+        if not graph.alive[start] or not pairs[cells.pair[start]].starts:
+            continue
+        if graph.first[start] == graph.last[start]:
+            continue
+        depth = 0
+        path[0], next_one[0], extended[0] = start, graph.first[start], False
+        while depth >= 0:
+            cell = path[depth]
+            if depth + 1 < MAX_CELLS and next_one[depth] < graph.last[cell]:
+                other = graph.neighbour[next_one[depth]]
+                next_one[depth] += 1
+                if graph.alive[other]:
+                    extended[depth] = True
+                    depth += 1
+                    path[depth], next_one[depth] = other, graph.first[other]
+                    extended[depth] = False
+                continue
+            if depth > 0 and not extended[depth]:
+                if n == capacity:
+                    capacity *= 2
+                    grown = np.empty((capacity, MAX_CELLS), np.int32)
+                    grown[:n] = paths[:n]
+                    grown_length = np.empty(capacity, np.int8)
+                    grown_length[:n] = length[:n]
+                    paths, length = grown, grown_length
+                paths[n, : depth + 1] = path[: depth + 1]
+                paths[n, depth + 1 :] = -1
+                length[n] = depth + 2
+                n += 1
+            depth -= 1
+
+    hits = np.full((n, MAX_HITS), -1, np.int32)
+    longest = np.zeros(n_cells, np.int8)
+    for t in range(n):
+        for k in range(length[t] - 1):
+            cell = paths[t, k]
+            hits[t, k] = cells.inner[cell]
+            hits[t, k + 1] = cells.outer[cell]
+            longest[cell] = max(longest[cell], length[t])
+    duplicate = np.zeros(n, np.bool_)
+    for t in range(n):
+        for k in range(length[t] - 1):
+            duplicate[t] |= longest[paths[t, k]] > length[t]
+    return length[:n].copy(), paths[:n].copy(), hits, duplicate

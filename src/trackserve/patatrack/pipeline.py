@@ -1,0 +1,205 @@
+"""The Patatrack pipeline: raw words to tracks and vertices (paper, figure 2)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from ..detector import PixelConditions
+from ..edm import (
+    INTERMEDIATE,
+    MAX_HITS,
+    Counts,
+    Doublets,
+    Hits,
+    PatatrackResult,
+    RawEvent,
+    Tracks,
+)
+from ..edm.columns import Array
+from ..errors import EventError, InputError
+from ..io import read_conditions
+from .calibrate import calibrate, make_gain_tables
+from .clusterize import clusterize
+from .config import CONFIGS, PatatrackConfig
+from .connect import connect_cells, remove_fishbones
+from .doublets import Cells, OrderedHits, find_doublets, order_by_phi
+from .fit import fit_broken_lines
+from .hits import make_hits, make_position_tables
+from .ntuplets import Ntuplets, find_ntuplets
+from .select import classify, remove_duplicates
+from .unpack import make_unpack_tables, unpack
+from .vertices import find_vertices
+
+Lap = Callable[[str], None]
+
+
+class PatatrackPipeline:
+    """Pixel tracking on a CPU, built once for a detector and called on batches of events.
+
+    Args:
+        conditions: the detector's; read into look-up tables here, once.
+        config: constants of the algorithm, or the name of a configuration.
+        threads: events that run at the same time; it does not change any bit.
+
+    Raises:
+        InputError: there is no such configuration.
+    """
+
+    def __init__(
+        self,
+        conditions: PixelConditions,
+        config: PatatrackConfig | str = "reference",
+        threads: int = 1,
+    ) -> None:
+        if isinstance(config, str):
+            if config not in CONFIGS:
+                raise InputError("no such configuration", found=config, bound=sorted(CONFIGS))
+            config = CONFIGS[config]
+        self.config = config
+        self.threads = threads
+        self._cabling = make_unpack_tables(conditions)
+        self._gains = make_gain_tables(conditions)
+        self._positions = make_position_tables(conditions)
+
+    @classmethod
+    def from_directory(
+        cls, directory: str | Path, config: PatatrackConfig | str = "reference", threads: int = 1
+    ) -> Self:
+        """Build from the conditions files of a pixel data directory.
+
+        Raises:
+            ConditionsError: a file is missing, short or inconsistent.
+            InputError: there is no such configuration.
+        """
+        return cls(read_conditions(directory), config, threads)
+
+    def run(
+        self, events: Sequence[RawEvent], keep: Collection[str] = ()
+    ) -> list[PatatrackResult | EventError]:
+        """Reconstruct a batch of events.
+
+        Args:
+            events: any number.
+            keep: which of "digis", "clusters", "hits", "doublets" and "ntuplets" to return.
+
+        Returns:
+            for each event its result, or the :class:`EventError` that says why there is none.
+
+        Raises:
+            InputError: ``keep`` has an unknown name.
+        """
+        unknown = set(keep) - set(INTERMEDIATE)
+        if unknown:
+            raise InputError("cannot keep", found=sorted(unknown), bound=list(INTERMEDIATE))
+        one = functools.partial(self._run_one, keep=keep)
+        if self.threads == 1 or len(events) < 2:
+            return [one(event) for event in events]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(one, events))
+
+    def reconstruct(self, event: RawEvent, keep: Collection[str] = ()) -> PatatrackResult:
+        """Reconstruct one event.
+
+        Raises:
+            EventError: it cannot be reconstructed.
+            InputError: ``keep`` has an unknown name.
+        """
+        (result,) = self.run([event], keep)
+        if isinstance(result, EventError):
+            raise result
+        return result
+
+    def _run_one(self, event: RawEvent, keep: Collection[str]) -> PatatrackResult | EventError:
+        try:
+            return self.run_stages(event, keep, lambda stage: None)
+        except EventError as error:
+            return error
+
+    def run_stages(self, event: RawEvent, keep: Collection[str], lap: Lap) -> PatatrackResult:
+        """Reconstruct one event, calling ``lap(stage)`` as each stage ends.
+
+        Raises:
+            EventError: it cannot be reconstructed.
+        """
+        config = self.config
+        digis, readout_errors, n_words = unpack(event, self._cabling, config.max_words)
+        lap("unpack")
+        digis = calibrate(digis, self._gains, config.charge)
+        lap("calibrate")
+        clusters, n_modules = clusterize(digis, config.clusters)
+        lap("clusters")
+        hits = make_hits(clusters, self._positions, config.positions, event.beam_spot.position())
+        lap("hits")
+        ordered = order_by_phi(hits)
+        lap("phi order")
+        cells = find_doublets(ordered, config.layer_pairs, config.doublets)
+        lap("doublets")
+        graph, cells_ending = connect_cells(ordered, cells, config.connections)
+        lap("connection")
+        killed = remove_fishbones(ordered, cells, graph, cells_ending, config.connections.min_cos2)
+        lap("fishbone")
+        ntuplets = find_ntuplets(cells, graph, config.layer_pairs)
+        lap("ntuplets")
+        fitted = fit_broken_lines(ntuplets, ordered, hits, self._positions, config.fit)
+        lap("fit")
+        state, _, chi2, ndof = fitted
+        quality = classify(ntuplets, state, chi2, ndof, config.quality)
+        remove_duplicates(ntuplets, state[:, 1], quality, len(cells.inner), len(hits))
+        candidates = _candidates(ntuplets, ordered, fitted, quality)
+        tracks = candidates.take(quality == Tracks.LOOSE)
+        lap("selection")
+        vertices, vertex_of_track = find_vertices(tracks, config.vertices)
+        tracks.vertex[:] = vertex_of_track
+        lap("vertices")
+        counts = Counts(
+            modules=n_modules,
+            digis=n_words,
+            clusters=len(clusters),
+            doublets=len(cells.inner),
+            ntuplets=len(candidates),
+            tracks=len(tracks),
+            vertices=len(vertices),
+        )
+        kept = {
+            "digis": lambda: digis,
+            "clusters": lambda: clusters,
+            "hits": lambda: hits,
+            "doublets": lambda: _doublets(cells, ordered, killed),
+            "ntuplets": lambda: candidates,
+        }
+        return PatatrackResult(
+            event.event,
+            counts,
+            tracks,
+            vertices,
+            readout_errors,
+            **{name: kept[name]() for name in keep},
+        )
+
+
+def _candidates(
+    ntuplets: Ntuplets,
+    ordered: OrderedHits,
+    fitted: tuple[Array, Array, Array, Array],
+    quality: Array,
+) -> Tracks:
+    state, covariance, chi2, ndof = fitted
+    rows = (
+        np.where(ntuplets.hits >= 0, ordered.order[ntuplets.hits], -1)
+        if len(quality)
+        else (np.empty((0, MAX_HITS), np.int32))
+    )
+    no_vertex = np.full(len(quality), -1, np.int16)
+    return Tracks(state, covariance, chi2, ndof, quality, ntuplets.n_hits, rows, no_vertex)
+
+
+def _doublets(cells: Cells, ordered: OrderedHits, killed: Array) -> Doublets:
+    return Doublets(
+        ordered.order[cells.inner], ordered.order[cells.outer], cells.pair.astype(np.uint8), killed
+    )
