@@ -156,7 +156,8 @@ class Tracks(Columns):
     @property
     def pt(self) -> Array:
         with np.errstate(divide="ignore"):
-            return 1 / np.abs(self.state[:, 2])
+            pt: Array = 1 / np.abs(self.state[:, 2])
+        return pt
 
     @property
     def charge(self) -> Array:
@@ -169,7 +170,8 @@ class Tracks(Columns):
 
     @property
     def eta(self) -> Array:
-        return np.arcsinh(self.state[:, 3])
+        eta: Array = np.arcsinh(self.state[:, 3])
+        return eta
 
     @property
     def zip(self) -> Array:

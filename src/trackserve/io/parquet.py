@@ -10,30 +10,44 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from ..edm import Columns, PatatrackResult, Tracks
+from ..edm import ALWAYS, Columns, Counts, PatatrackResult, Tracks
+from ..errors import EventError
 
 _STATE = ("phi", "tip", "q_over_pt", "cot_theta", "zip")
 
 
-def to_awkward(results: Sequence[PatatrackResult]) -> ak.Array:
-    """One record per event: ``event``, ``counts``, and each noun as a list of records.
+def to_awkward(results: Sequence[PatatrackResult | EventError]) -> ak.Array:
+    """One record per event: ``event``, ``error``, ``counts``, and each noun as a list of records.
 
     Tracks have ``pt``, ``eta``, ``charge`` and the five parameters by name beside
-    ``covariance`` (15 values); ``hits`` are ragged.
+    ``covariance`` (15 values); ``hits`` are ragged. An event that could not be
+    reconstructed says why in ``error`` (None for the others), and has empty lists.
     """
+    good = [result for result in results if isinstance(result, PatatrackResult)]
+    nouns = {name: type(part) for name, part in good[0].parts().items()} if good else ALWAYS
     table: dict[str, Any] = {
-        "event": np.array([result.event for result in results], np.int64),
-        "counts": ak.Array([asdict(result.counts) for result in results]),
+        "event": np.array([_event(result) for result in results], np.int64),
+        "error": [str(r) if isinstance(r, EventError) else None for r in results],
+        "counts": ak.Array([asdict(_counts(result)) for result in results]),
     }
-    names = results[0].parts() if results else {}
-    for name in names:
-        parts = [result.parts()[name] for result in results]
+    for name, noun in nouns.items():
+        parts = [
+            getattr(r, name) if isinstance(r, PatatrackResult) else noun.empty() for r in results
+        ]
         lengths = [len(part) for part in parts]
         table[name] = ak.unflatten(_records(_concatenate(parts)), lengths)
-    return ak.Array(table) if results else ak.Array([])
+    return ak.Array(table)
 
 
-def write_parquet(path: str | Path, results: Sequence[PatatrackResult]) -> None:
+def _event(result: PatatrackResult | EventError) -> int:
+    return result.event if isinstance(result, PatatrackResult) else result.fields["event"]
+
+
+def _counts(result: PatatrackResult | EventError) -> Counts:
+    return result.counts if isinstance(result, PatatrackResult) else Counts()
+
+
+def write_parquet(path: str | Path, results: Sequence[PatatrackResult | EventError]) -> None:
     """Write :func:`to_awkward` of ``results`` as a Parquet file."""
     ak.to_parquet(to_awkward(results), str(path))
 
@@ -51,7 +65,7 @@ def _records(part: Columns) -> ak.Array:
         state = columns.pop("state")
         flat = columns["hits"][columns["hits"] >= 0]
         derived = {"pt": part.pt, "eta": part.eta, "charge": part.charge}
-        parameters = {name: state[:, i] for i, name in enumerate(_STATE)}
+        parameters = dict(zip(_STATE, np.ascontiguousarray(state.T), strict=True))
         columns = derived | parameters | columns
         columns["hits"] = ak.unflatten(flat, part.n_hits.astype(np.int64))
         columns["covariance"] = ak.to_regular(ak.Array(part.covariance))

@@ -60,8 +60,7 @@ def read_conditions(directory: str | Path) -> PixelConditions:
     _require(directory / "gain.bin", "n_bytes", int(gain["n_bytes"]), gain["values"].size)
     cpe = _record(directory / "cpefast.bin", CPE)
     _require(directory / "cpefast.bin", "n_modules", int(cpe["n_modules"]), N_MODULES)
-    beam_spot = _record(directory / "beamspot.bin", np.dtype(("<f4", 11)))
-    return PixelConditions(fed_ids, cabling, gain, cpe, BeamSpot(*beam_spot.tolist()))
+    return PixelConditions(fed_ids, cabling, gain, cpe, _beam_spot(directory))
 
 
 def write_conditions(directory: str | Path, conditions: PixelConditions) -> None:
@@ -90,8 +89,7 @@ def read_events(
         EventError: the file ends inside an event.
     """
     directory = Path(directory)
-    beam_spot = _record(directory / "beamspot.bin", np.dtype(("<f4", 11)))
-    spot = BeamSpot(*beam_spot.tolist())
+    spot = _beam_spot(directory)
     events = _split_events(directory / "raw.bin")
     for number, data in itertools.islice(enumerate(events), start, stop):
         yield RawEvent(data, spot, number)
@@ -153,6 +151,11 @@ def _split_events(path: Path) -> Iterator[Array]:
             yield np.frombuffer(b"".join(parts), np.uint8)
 
 
+def _beam_spot(directory: Path) -> BeamSpot:
+    record = _record(directory / "beamspot.bin", np.dtype([("values", "<f4", 11)]))
+    return BeamSpot(*record["values"].tolist())
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -163,9 +166,8 @@ def _read(path: Path) -> bytes:
 def _record(path: Path, dtype: np.dtype[Any]) -> Array:
     data = _read(path)
     _require(path, "size in bytes", len(data), dtype.itemsize)
-    if dtype.subdtype:
-        return np.frombuffer(data, dtype.subdtype[0])
-    return np.frombuffer(data, dtype)[0]
+    record: Array = np.frombuffer(data, dtype)[0]
+    return record
 
 
 def _first(words: Array) -> int:

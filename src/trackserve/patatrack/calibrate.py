@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..detector.conditions import PixelConditions
-from ..detector.phase1 import FIRST_BARREL_2, N_MODULES
+from ..detector.phase1 import FIRST_BARREL_2, N_MODULES, ROWS
 from ..device import kernel, shared
 from ..edm import Digis
 from ..edm.columns import Array
@@ -22,7 +22,7 @@ class GainTables(NamedTuple):
         column_step: int32[modules], rows of ``values`` per column.
         values: uint8[n, 2], encoded gain (VCAL/ADC) and pedestal (ADC).
         gain, pedestal: float32[256], decoded values; NaN marks a dead or noisy column.
-        rows_per_block: rows that share a value.
+        block: int32[160], block of rows that share a value, of each row.
     """
 
     first: Array
@@ -30,7 +30,7 @@ class GainTables(NamedTuple):
     values: Array
     gain: Array
     pedestal: Array
-    rows_per_block: int
+    block: Array
 
 
 def make_gain_tables(conditions: PixelConditions) -> GainTables:
@@ -49,7 +49,7 @@ def make_gain_tables(conditions: PixelConditions) -> GainTables:
         values=np.ascontiguousarray(gain["values"]),
         gain=byte * gain["gain_precision"] + gain["min_gain"],
         pedestal=pedestal,
-        rows_per_block=int(gain["rows_per_block"]),
+        block=(np.arange(ROWS) // int(gain["rows_per_block"])).astype(np.int32),
     )
 
 
@@ -60,19 +60,19 @@ def calibrate(digis: Digis, gains: GainTables, constants: ChargeCalibration) -> 
 
 
 @shared
-def pixel_charge(adc, gain, pedestal, slope, offset, minimum):  # type: ignore[no-untyped-def]
+def pixel_charge(adc, gain, pedestal, slope, offset, minimum):
     """Charge in electrons: VCAL units through the pixel's gain, then the linear law."""
     vcal = adc * gain - pedestal * gain
     return max(minimum, int(vcal * slope + offset))
 
 
 @kernel
-def _calibrate(module, row, col, charge, gains, constants):  # type: ignore[no-untyped-def]
+def _calibrate(module, row, col, charge, gains, constants):
     """Replace ADC counts by electrons in place, keeping the good columns."""
     n = 0
     for i in range(len(module)):
         m = module[i]
-        index = gains.first[m] + col[i] * gains.column_step[m] + row[i] // gains.rows_per_block
+        index = gains.first[m] + col[i] * gains.column_step[m] + gains.block[row[i]]
         pedestal = gains.pedestal[gains.values[index, 1]]
         if np.isnan(pedestal):
             continue

@@ -25,7 +25,7 @@ def clusterize(digis: Digis, cuts: ClusterCuts) -> tuple[Clusters, int]:
 
 
 @shared
-def find_root(parent, i):  # type: ignore[no-untyped-def]
+def find_root(parent, i):
     """First pixel of the set that holds pixel ``i``, halving the path on the way."""
     while parent[i] != i:
         parent[i] = parent[parent[i]]
@@ -34,7 +34,7 @@ def find_root(parent, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _clusterize(module, row, col, charge, cluster, cuts):  # type: ignore[no-untyped-def]
+def _clusterize(module, row, col, charge, cluster, cuts):
     n_digis = len(module)
     start = np.zeros(N_MODULES, np.int32)
     size = np.zeros(N_MODULES, np.int32)

@@ -63,7 +63,7 @@ def remove_fishbones(
 
 
 @shared
-def aligned(r1, z1, r2, z2, r3, z3, cut, min_pt):  # type: ignore[no-untyped-def]
+def aligned(r1, z1, r2, z2, r3, z3, cut, min_pt):
     """Whether three hits are on a line in r-z, within scattering at ``min_pt``.
 
     The angle at the middle hit, from twice the triangle's area over the squared
@@ -78,7 +78,7 @@ def aligned(r1, z1, r2, z2, r3, z3, cut, min_pt):  # type: ignore[no-untyped-def
 
 
 @shared
-def curvature_and_dca(x1, y1, x2, y2, x3, y3):  # type: ignore[no-untyped-def]
+def curvature_and_dca(x1, y1, x2, y2, x3, y3):
     """Signed curvature (1/cm, positive if clockwise outwards) of the circle through three
     points, and its distance of closest approach to the origin times that curvature."""
     ax, ay = x1 - x2, y1 - y2
@@ -97,7 +97,7 @@ def curvature_and_dca(x1, y1, x2, y2, x3, y3):  # type: ignore[no-untyped-def]
 
 
 @shared
-def same_direction(ax, ay, az, bx, by, bz, min_cos2):  # type: ignore[no-untyped-def]
+def same_direction(ax, ay, az, bx, by, bz, min_cos2):
     """Whether the squared cosine between two vectors is at least ``min_cos2``."""
     dot = ax * bx + ay * by + az * bz
     a2 = ax * ax + ay * ay + az * az
@@ -106,7 +106,7 @@ def same_direction(ax, ay, az, bx, by, bz, min_cos2):  # type: ignore[no-untyped
 
 
 @kernel
-def _by_hit(hit, n_hits):  # type: ignore[no-untyped-def]
+def _by_hit(hit, n_hits):
     """Counting sort of cells by ``hit``; stable."""
     start = np.zeros(n_hits + 1, np.int32)
     cell = np.empty(len(hit), np.int32)
@@ -124,7 +124,7 @@ def _by_hit(hit, n_hits):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _connect_cells(hits, cells, ending, starting, cuts):  # type: ignore[no-untyped-def]
+def _connect_cells(hits, cells, ending, starting, cuts):
     n_cells = len(cells.inner)
     first = np.zeros(n_cells, np.int32)
     last = np.zeros(n_cells, np.int32)
@@ -183,7 +183,7 @@ def _connect_cells(hits, cells, ending, starting, cuts):  # type: ignore[no-unty
 
 
 @kernel
-def _remove_fishbones(hits, cells, alive, ending, min_cos2):  # type: ignore[no-untyped-def]
+def _remove_fishbones(hits, cells, alive, ending, min_cos2):
     killed = np.zeros(len(alive), np.bool_)
     most = 0
     for h in range(len(hits.order)):

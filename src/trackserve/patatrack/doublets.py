@@ -58,12 +58,15 @@ def order_by_phi(hits: Hits) -> OrderedHits:
     layer_start = np.searchsorted(hits.module, LAYER_START).astype(np.int32)
     order = _order_by_phi(hits.phi, layer_start)
     return OrderedHits(
-        order,
-        layer_start,
-        hits.module[order].astype(np.int32),
-        hits.phi[order].astype(np.int32),
-        *(column[order] for column in (hits.x, hits.y, hits.z, hits.r)),
-        hits.size_y[order].astype(np.int32),
+        order=order,
+        layer_start=layer_start,
+        module=hits.module[order].astype(np.int32),
+        phi=hits.phi[order].astype(np.int32),
+        x=hits.x[order],
+        y=hits.y[order],
+        z=hits.z[order],
+        r=hits.r[order],
+        size_y=hits.size_y[order].astype(np.int32),
     )
 
 
@@ -77,7 +80,7 @@ def find_doublets(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Cells:
 
 
 @kernel
-def _order_by_phi(phi, layer_start):  # type: ignore[no-untyped-def]
+def _order_by_phi(phi, layer_start):
     """Radix sort, two passes of eight bits within each layer; stable."""
     n = len(phi)
     order = np.empty(n, np.int32)
@@ -103,7 +106,7 @@ def _order_by_phi(phi, layer_start):  # type: ignore[no-untyped-def]
 
 
 @shared
-def long_enough(size, inner_layer, to_disk, cuts):  # type: ignore[no-untyped-def]
+def long_enough(size, inner_layer, to_disk, cuts):
     """Whether an inner cluster is as long as a track from barrel 1 or 2 to a disk makes it."""
     if not to_disk or size <= 0:
         return True
@@ -113,14 +116,14 @@ def long_enough(size, inner_layer, to_disk, cuts):  # type: ignore[no-untyped-de
 
 
 @shared
-def points_to_beam(zi, ri, zo, ro, max_dr, max_z0):  # type: ignore[no-untyped-def]
+def points_to_beam(zi, ri, zo, ro, max_dr, max_z0):
     """Whether the line through both hits crosses the beam line within ``max_z0``."""
     dr = ro - ri
     return (dr <= max_dr) & (dr >= 0) & (abs(zi * ro - ri * zo) <= max_z0 * dr)
 
 
 @shared
-def hard_enough(ri, ro, dphi, min_radius):  # type: ignore[no-untyped-def]
+def hard_enough(ri, ro, dphi, min_radius):
     """Whether a circle from the beam line through both hits has at least ``min_radius``."""
     dr = ro - ri
     angle = np.float32(dphi) * _RAD
@@ -128,20 +131,20 @@ def hard_enough(ri, ro, dphi, min_radius):  # type: ignore[no-untyped-def]
 
 
 @shared
-def similar_sizes(size_i, size_o, max_difference):  # type: ignore[no-untyped-def]
+def similar_sizes(size_i, size_o, max_difference):
     """Whether two barrel clusters are about as long; edge clusters are not compared."""
     return (size_i <= 0) | (size_o <= 0) | (abs(size_o - size_i) <= max_difference)
 
 
 @shared
-def size_as_predicted(size_i, zi, ri, zo, ro, per_slope, max_residual):  # type: ignore[no-untyped-def]
+def size_as_predicted(size_i, zi, ri, zo, ro, per_slope, max_residual):
     """Whether the barrel cluster is as long as the slope towards the disk's hit predicts."""
     predicted = int(abs((zi - zo) / (ri - ro)) * per_slope + _HALF)
     return (size_i <= 0) | (abs(size_i - predicted) <= max_residual)
 
 
 @kernel
-def _find_doublets(hits, pairs, cuts):  # type: ignore[no-untyped-def]
+def _find_doublets(hits, pairs, cuts):
     # A layer's hits within reach of +-pi are repeated at its other end, one turn away.
     reach = 0
     for p in range(len(pairs)):
@@ -213,7 +216,7 @@ def _find_doublets(hits, pairs, cuts):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _grown(array, n, capacity):  # type: ignore[no-untyped-def]
+def _grown(array, n, capacity):
     grown = np.empty(capacity, array.dtype)
     grown[:n] = array[:n]
     return grown

@@ -10,6 +10,7 @@ then moved to the beam spot (V. Karimaki, Nucl. Instr. and Meth. A 305 (1991) 18
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,46 @@ from .ntuplets import Ntuplets
 
 _N = 4
 """Hits in a fit at most."""
+
+
+class Workspace(NamedTuple):
+    """Scratch memory of one fit, float64: vectors of 5, and matrices as named."""
+
+    point: Array
+    """[4, 3], global positions, cm."""
+    error: Array
+    """[4, 6], their covariances (xx, xy, yy, xz, yz, zz)."""
+    arc: Array
+    path: Array
+    height: Array
+    kink_variance: Array
+    radial_x: Array
+    radial_y: Array
+    weight: Array
+    u: Array
+    col_0: Array
+    col_1: Array
+    col_n: Array
+    matrix: Array
+    """[5, 5]"""
+    circle: Array
+    jacobian: Array
+    """[3, 3], as the next two."""
+    circle_covariance: Array
+    scratch: Array
+    state: Array
+    """[5], result."""
+    covariance: Array
+    """[15], result."""
+
+
+def make_workspace() -> Workspace:
+    """Scratch memory for :func:`fit_broken_line`."""
+    shapes: dict[str, int | tuple[int, ...]] = dict.fromkeys(Workspace._fields, _N + 1)
+    shapes |= {"point": (_N, 3), "error": (_N, 6), "matrix": (_N + 1, _N + 1)}
+    shapes |= dict.fromkeys(("jacobian", "circle_covariance", "scratch"), (3, 3))
+    shapes |= {"circle": 3, "covariance": 15}
+    return Workspace(**{name: np.empty(shape) for name, shape in shapes.items()})
 
 
 def fit_broken_lines(
@@ -39,14 +80,14 @@ def fit_broken_lines(
         int8[n] (see :class:`trackserve.edm.Tracks`); NaN and 0 for duplicates.
     """
     fitted: tuple[Array, Array, Array, Array] = _fit_broken_lines(
-        *(ntuplets.n_hits, ntuplets.hits, ntuplets.duplicate),
-        *(ordered, hits.var_x, hits.var_y, tables.rotation, constants),
+        *(ntuplets.n_hits, ntuplets.hits, ntuplets.duplicate, ordered),
+        *(hits.var_x, hits.var_y, tables.rotation, constants, make_workspace()),
     )
     return fitted
 
 
 @shared
-def scattering_variance(length, pt, slope, factor, x0_inverse):  # type: ignore[no-untyped-def]
+def scattering_variance(length, pt, slope, factor, x0_inverse):
     """Variance of the scattering angle in a plane after ``length`` cm (Highland)."""
     x = abs(length) * x0_inverse
     log_term = 1.0 + 0.038 * math.log(x)
@@ -54,7 +95,7 @@ def scattering_variance(length, pt, slope, factor, x0_inverse):  # type: ignore[
 
 
 @shared
-def circle_through(x0, y0, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
+def circle_through(x0, y0, x1, y1, x2, y2):
     """Centre and radius of the circle through three points, cm."""
     ax, ay = x1 - x0, y1 - y0
     bx, by = x2 - x0, y2 - y0
@@ -67,7 +108,7 @@ def circle_through(x0, y0, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
 
 
 @shared
-def normal_matrix(n, path, weight, kink_variance, curved, matrix):  # type: ignore[no-untyped-def]
+def normal_matrix(n, path, weight, kink_variance, curved, matrix):
     """Lower half of the broken line's normal matrix.
 
     The sum of squares is weight (z - u)^2 over the hits and kink^2 / variance over the
@@ -98,7 +139,7 @@ def normal_matrix(n, path, weight, kink_variance, curved, matrix):  # type: igno
 
 
 @shared
-def kink(i, path, u, curvature):  # type: ignore[no-untyped-def]
+def kink(i, path, u, curvature):
     """Change of direction at inner hit ``i`` of the broken line ``u``."""
     before = 1.0 / (path[i] - path[i - 1])
     after = 1.0 / (path[i + 1] - path[i])
@@ -107,7 +148,7 @@ def kink(i, path, u, curvature):  # type: ignore[no-untyped-def]
 
 
 @shared
-def decompose(n, matrix):  # type: ignore[no-untyped-def]
+def decompose(n, matrix):
     """Cholesky decomposition in place, lower half; the diagonal holds its inverse."""
     for j in range(n):
         pivot = matrix[j, j]
@@ -123,7 +164,7 @@ def decompose(n, matrix):  # type: ignore[no-untyped-def]
 
 
 @shared
-def solve(n, matrix, x):  # type: ignore[no-untyped-def]
+def solve(n, matrix, x):
     """Replace the right-hand side ``x`` by the solution, after :func:`decompose`."""
     for i in range(n):
         value = x[i]
@@ -138,7 +179,7 @@ def solve(n, matrix, x):  # type: ignore[no-untyped-def]
 
 
 @shared
-def inverse_column(n, matrix, k, x):  # type: ignore[no-untyped-def]
+def inverse_column(n, matrix, k, x):
     """Column ``k`` of the inverse into ``x``, after :func:`decompose`."""
     for i in range(n):
         x[i] = 1.0 if i == k else 0.0
@@ -146,7 +187,7 @@ def inverse_column(n, matrix, k, x):  # type: ignore[no-untyped-def]
 
 
 @shared
-def transform_covariance(jacobian, covariance, scratch):  # type: ignore[no-untyped-def]
+def transform_covariance(jacobian, covariance, scratch):
     """J C J^T into ``covariance``; all are [3, 3]."""
     for i in range(3):
         for j in range(3):
@@ -163,9 +204,7 @@ def transform_covariance(jacobian, covariance, scratch):  # type: ignore[no-unty
 
 
 @shared
-def move_circle(  # type: ignore[no-untyped-def]
-    x, y, circle, covariance, jacobian, scratch
-):
+def move_circle(x, y, circle, covariance, jacobian, scratch):
     """Circle parameters (phi, d, curvature) seen from where the origin is at (x, y).
 
     Karimaki's equations 26 to 31; ``circle`` [3] and ``covariance`` [3, 3] in place.
@@ -199,43 +238,38 @@ def move_circle(  # type: ignore[no-untyped-def]
 
 
 @shared
-def rotate_variances(var_x, var_y, axes, out):  # type: ignore[no-untyped-def]
-    """Covariance (xx, xy, yy, xz, yz, zz) in global coordinates into ``out`` [6]."""
-    for a in range(2):
-        variance = var_x if a == 0 else var_y
-        x, y, z = axes[a, 0], axes[a, 1], axes[a, 2]
-        if a == 0:
-            for k in range(6):
-                out[k] = 0.0
-        out[0] += variance * x * x
-        out[1] += variance * x * y
-        out[2] += variance * y * y
-        out[3] += variance * x * z
-        out[4] += variance * y * z
-        out[5] += variance * z * z
+def load_hit(k, position, var_x, var_y, axes, point, error):
+    """Position of hit ``k`` and its covariance, rotated from the module's frame."""
+    point[k, 0], point[k, 1], point[k, 2] = position
+    xx, xy, xz = axes[0, 0], axes[0, 1], axes[0, 2]
+    yx, yy, yz = axes[1, 0], axes[1, 1], axes[1, 2]
+    error[k, 0] = var_x * xx * xx + var_y * yx * yx
+    error[k, 1] = var_x * xx * xy + var_y * yx * yy
+    error[k, 2] = var_x * xy * xy + var_y * yy * yy
+    error[k, 3] = var_x * xx * xz + var_y * yx * yz
+    error[k, 4] = var_x * xy * xz + var_y * yy * yz
+    error[k, 5] = var_x * xz * xz + var_y * yz * yz
 
 
 @shared
-def fit_broken_line(  # type: ignore[no-untyped-def]
-    n, point, error, constants, vectors, matrix, circle, small, state, covariance
-):
+def fit_broken_line(hits, constants, work):
     """Fit one track.
 
     Args:
-        n: hits, 3 or 4.
-        point: float64[4, 3], global positions, cm.
-        error: float64[4, 6], their covariances (xx, xy, yy, xz, yz, zz).
+        hits: tuple of 3 or 4; only its length is used, known when compiling.
         constants: :class:`trackserve.patatrack.config.FitConstants`.
-        vectors, matrix, circle, small: workspaces [11, 5], [5, 5], [3] and [3, 3, 3].
-        state: out, [5].
-        covariance: out, [15].
+        work: :class:`Workspace` with ``point`` and ``error`` filled; gets ``state``
+            and ``covariance``.
 
     Returns:
         chi2.
     """
-    arc, path, height, kink_variance = vectors[0], vectors[1], vectors[2], vectors[3]
-    radial_x, radial_y, weight, u = vectors[4], vectors[5], vectors[6], vectors[7]
-    col_0, col_1, col_n = vectors[8], vectors[9], vectors[10]
+    n = len(hits)
+    point, error = work.point, work.error
+    arc, path, height, kink_variance = work.arc, work.path, work.height, work.kink_variance
+    radial_x, radial_y, weight, u = work.radial_x, work.radial_y, work.weight, work.u
+    col_0, col_1, col_n, matrix = work.col_0, work.col_1, work.col_n, work.matrix
+    circle, state, covariance = work.circle, work.state, work.covariance
 
     middle, end = n // 2, n - 1
     cx, cy, radius = circle_through(
@@ -277,11 +311,10 @@ def fit_broken_line(  # type: ignore[no-untyped-def]
     # the line, in the plane of path and z
     for i in range(n):
         nx, ny = -sin * radial_y[i], sin * radial_x[i]
-        e = error[i]
-        weight[i] = 1.0 / (
-            nx * nx * e[0] + 2.0 * nx * ny * e[1] + ny * ny * e[2]
-            + 2.0 * cos * (nx * e[3] + ny * e[4]) + cos * cos * e[5]
-        )  # fmt: skip
+        xx, xy, yy = error[i, 0], error[i, 1], error[i, 2]
+        xz, yz, zz = error[i, 3], error[i, 4], error[i, 5]
+        across = nx * nx * xx + 2.0 * nx * ny * xy + ny * ny * yy
+        weight[i] = 1.0 / (across + 2.0 * cos * (nx * xz + ny * yz) + cos * cos * zz)
         u[i] = weight[i] * height[i]
     normal_matrix(n, path, weight, kink_variance, 0, matrix)
     decompose(n, matrix)
@@ -315,8 +348,8 @@ def fit_broken_line(  # type: ignore[no-untyped-def]
     for i in range(1, n - 1):
         kink_variance[i] *= 1.0 + slope * slope
     for i in range(n):
-        x, y, e = radial_x[i], radial_y[i], error[i]
-        weight[i] = 1.0 / (x * x * e[0] + 2.0 * x * y * e[1] + y * y * e[2])
+        x, y = radial_x[i], radial_y[i]
+        weight[i] = 1.0 / (x * x * error[i, 0] + 2.0 * x * y * error[i, 1] + y * y * error[i, 2])
         height[i] = (point[i, 0] - cx) * x + (point[i, 1] - cy) * y - radius
         u[i] = weight[i] * height[i]
     u[n] = 0.0
@@ -342,7 +375,7 @@ def fit_broken_line(  # type: ignore[no-untyped-def]
     circle[0] = math.atan2(vy, vx)
     circle[1] = -charge * (radius - math.sqrt(radius * radius - 0.25 * v2))
     circle[2] = charge * (1.0 / radius + u[n])
-    jacobian, cov, scratch = small[0], small[1], small[2]
+    jacobian, cov, scratch = work.jacobian, work.circle_covariance, work.scratch
     root = math.sqrt(4.0 * radius * radius - v2)
     for i in range(2):
         # oddity of the reference: the first hit's derivative of phi and the second
@@ -372,37 +405,29 @@ def fit_broken_line(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _fit_broken_lines(  # type: ignore[no-untyped-def]
-    n_hits, hits, duplicate, ordered, var_x, var_y, rotation, constants
-):
+def _fit_broken_lines(n_hits, hits, duplicate, ordered, var_x, var_y, rotation, constants, work):
     n = len(n_hits)
     states = np.full((n, 5), np.nan, np.float32)
     covariances = np.full((n, 15), np.nan, np.float32)
     chi2s = np.full(n, np.nan, np.float32)
     ndofs = np.zeros(n, np.int8)
-    point = np.empty((_N, 3))
-    error = np.empty((_N, 6))
-    vectors = np.empty((11, _N + 1))
-    matrix = np.empty((_N + 1, _N + 1))
-    circle = np.empty(3)
-    small = np.empty((3, 3, 3))
-    state = np.empty(5)
-    covariance = np.empty(15)
     for t in range(n):
         if duplicate[t]:
             continue
         used = min(int(n_hits[t]), constants.max_hits)
         for k in range(used):
             h = hits[t, k]
-            point[k, 0], point[k, 1], point[k, 2] = ordered.x[h], ordered.y[h], ordered.z[h]
             row = ordered.order[h]
-            rotate_variances(var_x[row], var_y[row], rotation[ordered.module[h]], error[k])
-        chi2s[t] = fit_broken_line(
-            used, point, error, constants, vectors, matrix, circle, small, state, covariance
-        )
+            position = ordered.x[h], ordered.y[h], ordered.z[h]
+            axes = rotation[ordered.module[h]]
+            load_hit(k, position, var_x[row], var_y[row], axes, work.point, work.error)
+        if used == 3:
+            chi2s[t] = fit_broken_line((0, 1, 2), constants, work)
+        else:
+            chi2s[t] = fit_broken_line((0, 1, 2, 3), constants, work)
         ndofs[t] = 2 * used - 5
         for k in range(5):
-            states[t, k] = state[k]
+            states[t, k] = work.state[k]
         for k in range(15):
-            covariances[t, k] = covariance[k]
+            covariances[t, k] = work.covariance[k]
     return states, covariances, chi2s, ndofs

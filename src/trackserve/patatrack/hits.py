@@ -47,11 +47,13 @@ def make_position_tables(conditions: PixelConditions) -> PositionTables:
     cpe = conditions.cpe
     module = cpe["module"]
     thickness = np.where(module["is_barrel"], cpe["thickness_barrel"], cpe["thickness_endcap"])
-    same = ("shift_x", "shift_y", "charge_width_x", "charge_width_y")
-    same += ("origin", "sigma_x", "sigma_y", "position", "rotation")
-    arrays = (np.ascontiguousarray(module[name], np.float32) for name in same)
-    pitches = np.float32(cpe["pitch_x"]), np.float32(cpe["pitch_y"])
-    return PositionTables(thickness.astype(np.float32), *arrays, *pitches)
+    names = PositionTables._fields[1:-2]
+    return PositionTables(
+        thickness=thickness.astype(np.float32),
+        **{name: np.ascontiguousarray(module[name]) for name in names},
+        pitch_x=np.float32(cpe["pitch_x"]),
+        pitch_y=np.float32(cpe["pitch_y"]),
+    )
 
 
 def make_hits(
@@ -71,33 +73,31 @@ def make_hits(
 
 
 @shared
-def row_in_pitches(row):  # type: ignore[no-untyped-def]
+def row_in_pitches(row):
     """Lower edge of a row, in units of pitch; rows 79 and 80 are twice as wide."""
     return row + (1 if row >= ROC_ROWS else 0) + (1 if row > ROC_ROWS else 0)
 
 
 @shared
-def col_in_pitches(col):  # type: ignore[no-untyped-def]
+def col_in_pitches(col):
     """Lower edge of a column, in units of pitch; the ends of each ROC are twice as wide."""
     roc = col // ROC_COLS
     return col + 2 * roc + (1 if col > roc * ROC_COLS else 0)
 
 
 @shared
-def is_wide_row(row):  # type: ignore[no-untyped-def]
+def is_wide_row(row):
     return row == ROC_ROWS - 1 or row == ROC_ROWS
 
 
 @shared
-def is_wide_col(col):  # type: ignore[no-untyped-def]
+def is_wide_col(col):
     in_roc = col % ROC_COLS
     return in_roc == 0 or in_roc == ROC_COLS - 1
 
 
 @shared
-def edge_correction(  # type: ignore[no-untyped-def]
-    length, first_charge, last_charge, inner, width, pitch, wide_ends
-):
+def edge_correction(length, first_charge, last_charge, inner, width, pitch, wide_ends):
     """How far charge sharing moves a cluster's position off the middle, cm.
 
     Args:
@@ -120,7 +120,7 @@ def edge_correction(  # type: ignore[no-untyped-def]
 
 
 @shared
-def cluster_size(length, first_charge, last_charge):  # type: ignore[no-untyped-def]
+def cluster_size(length, first_charge, last_charge):
     """Length in eighths of a pixel, shortened by the imbalance of the end charges.
 
     Args:
@@ -132,7 +132,7 @@ def cluster_size(length, first_charge, last_charge):  # type: ignore[no-untyped-
 
 
 @shared
-def phi_in_units(y, x):  # type: ignore[no-untyped-def]
+def phi_in_units(y, x):
     """Azimuth as int16 in units of pi/32768, within 1 unit of the exact value.
 
     An odd polynomial for the angle from the diagonal, in (|x|-|y|)/(|x|+|y|); its
@@ -156,14 +156,15 @@ def _phi_coefficients() -> Array:
     nodes = np.cos((np.arange(400) + 0.5) * np.pi / 800)
     powers = nodes[:, None] ** np.arange(1, 10, 2)
     units = np.arctan(nodes) * 32768 / np.pi
-    return np.linalg.lstsq(powers, units, rcond=None)[0].astype(np.float32)
+    coefficients: Array = np.linalg.lstsq(powers, units, rcond=None)[0]
+    return coefficients.astype(np.float32)
 
 
 _PHI_1, _PHI_3, _PHI_5, _PHI_7, _PHI_9 = _phi_coefficients()
 
 
 @kernel
-def _make_hits(  # type: ignore[no-untyped-def]
+def _make_hits(
     module, min_row, max_row, min_col, max_col, q_row_0, q_row_1, q_col_0, q_col_1,
     tables, errors, beam_spot,
 ):  # fmt: skip

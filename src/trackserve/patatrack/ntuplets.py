@@ -41,7 +41,7 @@ def find_ntuplets(cells: Cells, graph: CellGraph, pairs: Array) -> Ntuplets:
 
 
 @kernel
-def _find_ntuplets(cells, graph, pairs):  # type: ignore[no-untyped-def]
+def _find_ntuplets(cells, graph, pairs):
     n_cells = len(cells.inner)
     capacity = n_cells // 16 + 64
     paths = np.empty((capacity, MAX_CELLS), np.int32)

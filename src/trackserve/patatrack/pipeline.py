@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
@@ -13,10 +13,8 @@ import numpy as np
 from ..detector import PixelConditions
 from ..edm import (
     INTERMEDIATE,
-    MAX_HITS,
     Counts,
     Doublets,
-    Hits,
     PatatrackResult,
     RawEvent,
     Tracks,
@@ -166,20 +164,17 @@ class PatatrackPipeline:
             tracks=len(tracks),
             vertices=len(vertices),
         )
-        kept = {
-            "digis": lambda: digis,
-            "clusters": lambda: clusters,
-            "hits": lambda: hits,
-            "doublets": lambda: _doublets(cells, ordered, killed),
-            "ntuplets": lambda: candidates,
-        }
         return PatatrackResult(
-            event.event,
-            counts,
-            tracks,
-            vertices,
-            readout_errors,
-            **{name: kept[name]() for name in keep},
+            event=event.event,
+            counts=counts,
+            tracks=tracks,
+            vertices=vertices,
+            readout_errors=readout_errors,
+            digis=digis if "digis" in keep else None,
+            clusters=clusters if "clusters" in keep else None,
+            hits=hits if "hits" in keep else None,
+            doublets=_doublets(cells, ordered, killed) if "doublets" in keep else None,
+            ntuplets=candidates if "ntuplets" in keep else None,
         )
 
 
@@ -190,11 +185,9 @@ def _candidates(
     quality: Array,
 ) -> Tracks:
     state, covariance, chi2, ndof = fitted
-    rows = (
-        np.where(ntuplets.hits >= 0, ordered.order[ntuplets.hits], -1)
-        if len(quality)
-        else (np.empty((0, MAX_HITS), np.int32))
-    )
+    rows = np.full(ntuplets.hits.shape, -1, np.int32)
+    real = ntuplets.hits >= 0
+    rows[real] = ordered.order[ntuplets.hits[real]]
     no_vertex = np.full(len(quality), -1, np.int16)
     return Tracks(state, covariance, chi2, ndof, quality, ntuplets.n_hits, rows, no_vertex)
 

@@ -38,7 +38,7 @@ def remove_duplicates(
 
 
 @shared
-def max_chi2(pt, cuts):  # type: ignore[no-untyped-def]
+def max_chi2(pt, cuts):
     """Largest chi2/ndof of a track with ``pt`` GeV."""
     p = min(pt, cuts.chi2_max_pt)
     shape = cuts.chi2_0 + p * (cuts.chi2_1 + p * (cuts.chi2_2 + p * cuts.chi2_3))
@@ -46,7 +46,7 @@ def max_chi2(pt, cuts):  # type: ignore[no-untyped-def]
 
 
 @shared
-def in_region(n_hits, pt, tip, zip_, cuts):  # type: ignore[no-untyped-def]
+def in_region(n_hits, pt, tip, zip_, cuts):
     """Whether a track comes from the beam spot's surroundings and is hard enough."""
     if n_hits > 3:
         near, hard = abs(tip) < cuts.quadruplet_tip, pt > cuts.quadruplet_pt
@@ -56,7 +56,7 @@ def in_region(n_hits, pt, tip, zip_, cuts):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _classify(n_hits, duplicate, state, chi2, ndof, cuts):  # type: ignore[no-untyped-def]
+def _classify(n_hits, duplicate, state, chi2, ndof, cuts):
     quality = np.full(len(n_hits), _BAD, np.uint8)
     for t in range(len(n_hits)):
         if duplicate[t]:
@@ -75,7 +75,7 @@ def _classify(n_hits, duplicate, state, chi2, ndof, cuts):  # type: ignore[no-un
 
 
 @kernel
-def _by_target(targets, n_targets, chosen):  # type: ignore[no-untyped-def]
+def _by_target(targets, n_targets, chosen):
     """Rows of ``targets`` (int32[n, k], -1 pads) by value, chosen rows only; stable."""
     start = np.zeros(n_targets + 1, np.int32)
     for t in range(len(targets)):
@@ -98,7 +98,7 @@ def _by_target(targets, n_targets, chosen):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _remove_shared_cells(cells, n_hits, tip, quality, n_cells):  # type: ignore[no-untyped-def]
+def _remove_shared_cells(cells, n_hits, tip, quality, n_cells):
     start, row = _by_target(cells, n_cells, quality == _LOOSE)
     for c in range(n_cells):
         if start[c + 1] - start[c] < 2:
@@ -114,7 +114,7 @@ def _remove_shared_cells(cells, n_hits, tip, quality, n_cells):  # type: ignore[
 
 
 @kernel
-def _remove_shared_hits(hits, n_hits, tip, quality, n_all_hits):  # type: ignore[no-untyped-def]
+def _remove_shared_hits(hits, n_hits, tip, quality, n_all_hits):
     start, row = _by_target(hits, n_all_hits, quality == _LOOSE)
     for h in range(n_all_hits):
         if start[h + 1] - start[h] < 2:

@@ -21,7 +21,6 @@ from ..detector.phase1 import (
     ROC_COLS,
     ROC_ROWS,
     ROCS_PER_LINK,
-    UNCABLED,
 )
 from ..device import kernel, shared
 from ..edm import Digis, RawEvent, ReadoutErrors
@@ -180,7 +179,8 @@ def unpack(
         if len(slot)
     ]
     cluster = np.empty(len(digis[0]), np.int32)
-    return Digis(*digis, cluster), _join(notes), int(pixel_words)
+    module, row, col, adc = digis
+    return Digis(module, row, col, adc, cluster), _join(notes), int(pixel_words)
 
 
 def _join(notes: list[ReadoutErrors]) -> ReadoutErrors:
@@ -192,7 +192,7 @@ def _join(notes: list[ReadoutErrors]) -> ReadoutErrors:
 
 
 @kernel
-def _find_feds(words, fed_slot, ranges):  # type: ignore[no-untyped-def]
+def _find_feds(words, fed_slot, ranges):
     """Payload range of each FED, in words; (status, FED, word) and unknown FEDs."""
     unknown = np.empty(phase1.MAX_FED_ID + 1, np.int32)
     n_unknown = 0
@@ -231,7 +231,7 @@ def _find_feds(words, fed_slot, ranges):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _check_feds(words, fed_ids, ranges):  # type: ignore[no-untyped-def]
+def _check_feds(words, fed_ids, ranges):
     """Narrow ``ranges`` to the pixel words; as in CMS, only a CRC error drops a FED."""
     capacity = 4 * len(ranges) + len(words)
     slots = np.empty(capacity, np.int32)
@@ -279,20 +279,20 @@ def _check_feds(words, fed_ids, ranges):  # type: ignore[no-untyped-def]
 
 
 @shared
-def double_column_pixel(double_column, pixel):  # type: ignore[no-untyped-def]
+def double_column_pixel(double_column, pixel):
     """Row and column in the ROC from double column and pixel number (all but layer 1)."""
     return ROC_ROWS - pixel // 2, 2 * double_column + pixel % 2
 
 
 @shared
-def error_code(word):  # type: ignore[no-untyped-def]
+def error_code(word):
     """CMS' error number of a word whose ROC number, 25 to 31, is an error mark."""
     roc = (word >> 21) & 31
     return OVERFLOW if roc == 30 and (word >> 8) & 15 == 1 else roc
 
 
 @kernel
-def _unpack_words(words, fed_ids, ranges, roc_table, pixel_words):  # type: ignore[no-untyped-def]
+def _unpack_words(words, fed_ids, ranges, roc_table, pixel_words):
     modules = np.empty(pixel_words, np.uint16)
     rows = np.empty(pixel_words, np.uint16)
     cols = np.empty(pixel_words, np.uint16)

@@ -45,14 +45,14 @@ def find_vertices(tracks: Tracks, cuts: VertexCuts) -> tuple[Vertices, Array]:
 
 
 @shared
-def compatible(z1, var1, z2, var2, eps, chi2_max):  # type: ignore[no-untyped-def]
+def compatible(z1, var1, z2, var2, eps, chi2_max):
     """Whether two tracks may come from one vertex."""
     dz = abs(z1 - z2)
     return dz <= eps and dz * dz <= chi2_max * (var1 + var2)
 
 
 @kernel
-def _cluster(z, variance, cuts):  # type: ignore[no-untyped-def]
+def _cluster(z, variance, cuts):
     """Cluster of each track (sorted by z), -1 for noise; and the number of clusters."""
     n = len(z)
     density = np.zeros(n, np.int32)
@@ -98,7 +98,7 @@ def _cluster(z, variance, cuts):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _fit_vertices(z, variance, vertex, n_vertices, outlier_chi2):  # type: ignore[no-untyped-def]
+def _fit_vertices(z, variance, vertex, n_vertices, outlier_chi2):
     """Weighted means; tracks with a larger chi2 leave their vertex (in place)."""
     position = np.zeros(n_vertices)
     weight = np.zeros(n_vertices)
@@ -130,7 +130,7 @@ def _fit_vertices(z, variance, vertex, n_vertices, outlier_chi2):  # type: ignor
 
 
 @kernel
-def _split_vertices(z, variance, vertex, n_vertices, cuts):  # type: ignore[no-untyped-def]
+def _split_vertices(z, variance, vertex, n_vertices, cuts):
     """Split vertices that fit badly in two by 2-means (in place); returns their number."""
     position, _, chi2, ndof = _fit_vertices(z, variance, vertex, n_vertices, np.inf)
     n_tracks = len(z)
