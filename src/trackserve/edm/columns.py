@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Self
 
@@ -61,6 +62,12 @@ class Columns:
                     bound=f"{expected.dtype}{[length, *expected.shape]}",
                 )
         return cls(**columns)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        if not parts:
+            return cls.empty()
+        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in cls.schema()))
 
     def columns(self) -> dict[str, Array]:
         return {name: getattr(self, name) for name in self.schema()}

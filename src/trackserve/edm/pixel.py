@@ -124,7 +124,8 @@ class Doublets(Columns):
 class Tracks(Columns):
     """Fitted helices at the beam spot.
 
-    ``state`` is (phi, tip, q/pT, cot(theta), zip) in (rad, cm, 1/GeV, 1, cm);
+    ``state`` is (phi, tip, q/pT, cot(theta), zip) in (rad, cm, 1/GeV, 1, cm), where
+    tip = q (distance of the circle's centre - radius);
     ``covariance`` its upper triangle in row order, so element 0 is var(phi) and
     14 var(zip).
     """

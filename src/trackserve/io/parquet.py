@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import awkward as ak
 import numpy as np
 
 from ..edm import ALWAYS, Columns, Counts, PatatrackResult, Tracks
+from ..edm.columns import Array
 from ..errors import EventError
 
 _STATE = ("phi", "tip", "q_over_pt", "cot_theta", "zip")
@@ -28,14 +29,14 @@ def to_awkward(results: Sequence[PatatrackResult | EventError]) -> ak.Array:
     table: dict[str, Any] = {
         "event": np.array([_event(result) for result in results], np.int64),
         "error": [str(r) if isinstance(r, EventError) else None for r in results],
-        "counts": ak.Array([asdict(_counts(result)) for result in results]),
+        "counts": ak.zip(_counts(results)),
     }
     for name, noun in nouns.items():
         parts = [
             getattr(r, name) if isinstance(r, PatatrackResult) else noun.empty() for r in results
         ]
-        lengths = [len(part) for part in parts]
-        table[name] = ak.unflatten(_records(_concatenate(parts)), lengths)
+        lengths = np.array([len(part) for part in parts], np.int64)
+        table[name] = ak.unflatten(_records(noun.concatenate(parts)), lengths)
     return ak.Array(table)
 
 
@@ -43,20 +44,14 @@ def _event(result: PatatrackResult | EventError) -> int:
     return result.event if isinstance(result, PatatrackResult) else result.fields["event"]
 
 
-def _counts(result: PatatrackResult | EventError) -> Counts:
-    return result.counts if isinstance(result, PatatrackResult) else Counts()
+def _counts(results: Sequence[PatatrackResult | EventError]) -> dict[str, Array]:
+    rows = [r.counts if isinstance(r, PatatrackResult) else Counts() for r in results]
+    return {f.name: np.array([getattr(r, f.name) for r in rows], np.int32) for f in fields(Counts)}
 
 
 def write_parquet(path: str | Path, results: Sequence[PatatrackResult | EventError]) -> None:
     """Write :func:`to_awkward` of ``results`` as a Parquet file."""
     ak.to_parquet(to_awkward(results), str(path))
-
-
-def _concatenate(parts: list[Columns]) -> Columns:
-    first = type(parts[0])
-    return first(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in first.schema())
-    )
 
 
 def _records(part: Columns) -> ak.Array:

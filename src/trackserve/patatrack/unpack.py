@@ -180,15 +180,7 @@ def unpack(
     ]
     cluster = np.empty(len(digis[0]), np.int32)
     module, row, col, adc = digis
-    return Digis(module, row, col, adc, cluster), _join(notes), int(pixel_words)
-
-
-def _join(notes: list[ReadoutErrors]) -> ReadoutErrors:
-    if not notes:
-        return ReadoutErrors.empty()
-    return ReadoutErrors(
-        *(np.concatenate([getattr(n, name) for n in notes]) for name in ReadoutErrors.schema())
-    )
+    return Digis(module, row, col, adc, cluster), ReadoutErrors.concatenate(notes), int(pixel_words)
 
 
 @kernel
@@ -242,7 +234,7 @@ def _check_feds(words, fed_ids, ranges):
     for slot in range(len(ranges)):
         first = ranges[slot, 0]
         last = ranges[slot, 1] - 2
-        if ranges[slot, 1] == 0:
+        if ranges[slot, 0] == ranges[slot, 1]:
             continue
         if words[last] & 4:
             slots[n], places[n], codes[n] = slot, last, CRC_ERROR

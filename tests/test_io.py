@@ -1,0 +1,106 @@
+"""The nine-file directory, byte for byte, and Parquet."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+
+from trackserve import io
+from trackserve.edm import PatatrackResult, RawEvent
+from trackserve.errors import ConditionsError, EventError
+from trackserve.io.parquet import to_awkward, write_parquet
+
+
+def test_directory_is_written_back_byte_for_byte(sample_directory: Path, tmp_path: Path) -> None:
+    io.write_conditions(tmp_path, io.read_conditions(sample_directory))
+    io.write_events(tmp_path, io.read_events(sample_directory))
+    counts = io.read_reference_counts(sample_directory)
+    assert counts is not None
+    io.write_reference_counts(tmp_path, counts)
+    names = {path.name for path in sample_directory.glob("*.bin")}
+    assert len(names) == 9
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (sample_directory / name).read_bytes(), name
+
+
+@pytest.fixture
+def copy(sample_directory: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sample_directory, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("name", ["fedIds", "cablingMap", "gain", "cpefast", "beamspot"])
+def test_missing_or_damaged_conditions_are_named(copy: Path, name: str) -> None:
+    path = copy / f"{name}.bin"
+    whole = path.read_bytes()
+    for damaged in (whole[:-4], whole + b"\0\0\0\0", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ConditionsError) as error:
+            io.read_conditions(copy)
+        assert error.value.fields["file"].endswith(f"{name}.bin")
+        assert "found" in error.value.fields
+    path.unlink()
+    with pytest.raises(ConditionsError, match="missing"):
+        io.read_conditions(copy)
+
+
+def test_fed_id_out_of_range_is_an_error(copy: Path) -> None:
+    (copy / "fedIds.bin").write_bytes(np.array([2, 1200, 1350], "<u4").tobytes())
+    with pytest.raises(ConditionsError, match="1350"):
+        io.read_conditions(copy)
+
+
+def test_file_that_ends_inside_an_event(copy: Path) -> None:
+    path = copy / "raw.bin"
+    path.write_bytes(path.read_bytes()[:-100])
+    events = io.read_events(copy)
+    for _ in range(9):
+        next(events)
+    with pytest.raises(EventError) as error:
+        next(events)
+    assert error.value.fields["event"] == 9
+
+
+def test_without_validation_files_there_are_no_counts(copy: Path) -> None:
+    (copy / "tracks.bin").unlink()
+    assert io.read_reference_counts(copy) is None
+
+
+def test_parquet_has_a_row_for_every_event(
+    sample_results: list[PatatrackResult], tmp_path: Path
+) -> None:
+    good = sample_results[1]
+    failed = EventError("the stream ends inside a FED", event=7, fed=1201)
+    write_parquet(tmp_path / "x.parquet", [good, failed])
+    table = ak.from_parquet(tmp_path / "x.parquet")
+    assert table.event.tolist() == [1, 7]
+    assert table.error[0] is None
+    assert "fed 1201" in table.error[1]
+    tracks = table.tracks[0]
+    assert len(tracks) == table.counts.tracks[0] == len(good.tracks)
+    np.testing.assert_array_equal(tracks.pt, good.tracks.pt)
+    np.testing.assert_array_equal(tracks.zip, good.tracks.state[:, 4])
+    np.testing.assert_array_equal(tracks.covariance, good.tracks.covariance)
+    np.testing.assert_array_equal(ak.num(tracks.hits), good.tracks.n_hits)
+    assert good.hits is not None
+    np.testing.assert_array_equal(table.hits.charge[0], good.hits.charge)
+    assert len(table.tracks[1]) == 0
+
+
+def test_no_results_is_an_empty_table(tmp_path: Path) -> None:
+    assert len(to_awkward([])) == 0
+    write_parquet(tmp_path / "x.parquet", [])
+    assert len(ak.from_parquet(tmp_path / "x.parquet")) == 0
+
+
+def test_raw_event_survives_a_misaligned_buffer(
+    sample_events: list[RawEvent], sample_results: list[PatatrackResult], pipeline: object
+) -> None:
+    data = sample_events[0].data
+    shifted = np.empty(len(data) + 1, np.uint8)
+    shifted[1:] = data
+    event = RawEvent(shifted[1:], sample_events[0].beam_spot)
+    assert pipeline.reconstruct(event).tracks == sample_results[0].tracks  # type: ignore[attr-defined]

@@ -1,0 +1,84 @@
+"""Every formula that CPU and GPU share compiles to PTX, with no GPU."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import SimpleNamespace
+from typing import Any
+
+import numba
+import pytest
+from numba import boolean, cuda, float32, float64, int32, int64
+from numba.core.dispatcher import Dispatcher
+
+import trackserve.patatrack
+from trackserve.patatrack.config import DoubletCuts, FitConstants, QualityCuts
+from trackserve.patatrack.fit import make_workspace
+
+COMPUTE_CAPABILITY = (9, 0)
+fit_constants, work = numba.typeof(FitConstants()), numba.typeof(make_workspace())
+vector, matrix = float64[::1], float64[:, ::1]
+
+SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "double_column_pixel": (int64, int64),
+    "error_code": (int64,),
+    "pixel_charge": (float32, float32, float32, float32, float32, int64),
+    "find_root": (int32[::1], int64),
+    "row_in_pitches": (int64,),
+    "col_in_pitches": (int64,),
+    "is_wide_row": (int64,),
+    "is_wide_col": (int64,),
+    "edge_correction": (int64, int32, int32, int64, float32, float32, int64),
+    "cluster_size": (int64, int32, int32),
+    "phi_in_units": (float32, float32),
+    "long_enough": (int32, int32, boolean, numba.typeof(DoubletCuts())),
+    "points_to_beam": (float32,) * 6,
+    "hard_enough": (float32, float32, int32, float32),
+    "similar_sizes": (int32, int32, int64),
+    "size_as_predicted": (int32, float32, float32, float32, float32, float32, int64),
+    "aligned": (float32,) * 8,
+    "curvature_and_dca": (float32,) * 6,
+    "same_direction": (float32,) * 7,
+    "scattering_variance": (float64,) * 5,
+    "circle_through": (float64,) * 6,
+    "normal_matrix": (int64, vector, vector, vector, int64, matrix),
+    "kink": (int64, vector, vector, float64),
+    "decompose": (int64, matrix),
+    "solve": (int64, matrix, vector),
+    "inverse_column": (int64, matrix, int64, vector),
+    "transform_covariance": (matrix, matrix, matrix),
+    "move_circle": (float64, float64, vector, matrix, matrix, matrix),
+    "load_hit": (
+        *(int64, numba.types.UniTuple(float32, 3), float32, float32),
+        *(float32[:, ::1], matrix, matrix),
+    ),
+    "fit_broken_line": (numba.types.UniTuple(int64, 4), fit_constants, work),
+    "max_chi2": (float64, numba.typeof(QualityCuts())),
+    "in_region": (int64, float64, float64, float64, numba.typeof(QualityCuts())),
+    "compatible": (float64,) * 6,
+}
+
+
+def shared_functions() -> dict[str, Dispatcher]:
+    found = {}
+    for module in pkgutil.iter_modules(trackserve.patatrack.__path__):
+        loaded = importlib.import_module(f"trackserve.patatrack.{module.name}")
+        for name, value in vars(loaded).items():
+            if isinstance(value, Dispatcher) and not value.targetoptions.get("nogil"):
+                found[name] = value
+    return found
+
+
+def test_every_shared_function_is_listed() -> None:
+    assert set(shared_functions()) == set(SIGNATURES)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_compiles_to_ptx(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # what a shared function calls is compiled for "the current device"
+    device = SimpleNamespace(compute_capability=COMPUTE_CAPABILITY)
+    monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
+    function = shared_functions()[name].py_func
+    ptx, _ = cuda.compile(function, SIGNATURES[name], device=True, cc=COMPUTE_CAPABILITY)
+    assert ".target sm_90" in ptx
