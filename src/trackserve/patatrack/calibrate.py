@@ -46,7 +46,7 @@ def make_gain_tables(conditions: PixelConditions) -> GainTables:
     return GainTables(
         first=(module["first"] // 2).astype(np.int32),
         column_step=(length // module["n_cols"] // 2).astype(np.int32),
-        values=np.ascontiguousarray(gain["values"]),
+        values=gain["values"].copy(),
         gain=byte * gain["gain_precision"] + gain["min_gain"],
         pedestal=pedestal,
         block=(np.arange(ROWS) // int(gain["rows_per_block"])).astype(np.int32),

@@ -156,6 +156,7 @@ def unpack(
             found=len(event.data),
         )
     words = np.ascontiguousarray(event.data).view(np.uint32)
+    words.flags.writeable = False  # Numba compiles for writable arrays apart
     ranges = np.zeros((len(tables.fed_ids), 2), np.int32)
     status, fed, word, unknown = _find_feds(words, tables.fed_slot, ranges)
     if status != _OK:

@@ -1,0 +1,48 @@
+# make demo    install, then the main path on the sample: direct, served by Triton, compared
+# make test    install, then the tests
+# make lint    format, lint and types
+# make bench   throughput and latency on the sample, direct and served
+.PHONY: demo test lint bench install clean
+
+supported = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c '$(supported)' 2>/dev/null && echo $$p && break; done)
+BIN = .venv/bin
+SAMPLE = build/patatrack-sample
+
+install: .venv/dev
+
+.venv/pip:
+	@test -n "$(PYTHON)" || { echo "trackserve needs Python 3.11 or 3.12 (make PYTHON=...)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/server: .venv/pip pyproject.toml
+	$(BIN)/pip install -q -e '.[server,report]'
+	@touch $@
+
+.venv/dev: .venv/pip pyproject.toml
+	$(BIN)/pip install -q -e '.[dev]'
+	@touch $@ .venv/server
+
+$(SAMPLE): tests/data/patatrack-sample.tar.xz
+	@mkdir -p build
+	$(PYTHON) -m tarfile -e $< build
+	@touch $@
+
+demo: .venv/server $(SAMPLE)
+	$(BIN)/trackserve demo $(SAMPLE) -o build/demo
+
+test: .venv/dev
+	$(BIN)/pytest
+
+lint: .venv/dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: .venv/server $(SAMPLE)
+	PATH=$(abspath $(BIN)):$$PATH benchmarks/patatrack.sh $(SAMPLE)
+
+clean:
+	rm -rf .venv build

@@ -1,0 +1,46 @@
+"""The command line: ``trackserve --help``."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from ..errors import TrackserveError
+from . import bench, demo, reconstruct, serve, validate
+
+commands = typer.Typer(
+    name="trackserve",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="""
+Track reconstruction for collider experiments: directly on this machine, or on a Triton server.
+
+A **data directory** holds conditions and raw events in the nine-file form of the public
+Patatrack program (`fedIds.bin`, `cablingMap.bin`, `gain.bin`, `cpefast.bin`, `beamspot.bin`,
+`raw.bin` and three optional validation files).
+
+- reconstruct it here: `trackserve reconstruct patatrack DIR -o tracks.parquet`
+- start a server: `trackserve serve --conditions DIR`
+- reconstruct it there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
+- is the physics right? `trackserve validate patatrack DIR -o report/`
+- how fast is it? `trackserve bench patatrack DIR`
+""",
+)
+commands.add_typer(reconstruct.commands, name="reconstruct")
+commands.add_typer(validate.commands, name="validate")
+commands.add_typer(bench.commands, name="bench")
+commands.command()(serve.serve)
+commands.command()(serve.repository)
+commands.command()(demo.demo)
+
+
+def app() -> None:
+    """Run a command; an error of ours is one line, not a traceback."""
+    try:
+        commands()
+    except TrackserveError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
+        sys.exit(1)

@@ -1,0 +1,58 @@
+"""``trackserve validate``: is the physics right?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..io import read_events
+from .common import (
+    Config,
+    DataDirectory,
+    Url,
+    console,
+    patatrack,
+    reconstruct_all,
+    report_failures,
+)
+
+commands = typer.Typer(no_args_is_help=True, help="Compare with the truth: numbers and plots.")
+
+
+@commands.callback()
+def _group() -> None:
+    pass
+
+
+@commands.command("patatrack")
+def validate_patatrack(
+    directory: DataDirectory,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Write a report here.", show_default=False
+        ),
+    ] = None,
+    config: Config = "reference",
+    url: Url = None,
+) -> None:
+    """Efficiency, fakes, duplicates, resolutions, pulls and vertices against truth.npz.
+
+    Where the three validation files are there, counts are compared with the C++ program's.
+    docs/validation.md has the definitions.
+    """
+    from ..performance import validate
+
+    events = list(read_events(directory))
+    with patatrack(directory, config, url, keep=("hits",)) as reconstruct:
+        results = reconstruct_all(events, reconstruct)
+    summary = validate.validate_patatrack(directory, results)
+    reference = validate.compare_with_reference(directory, results)
+    console.print(validate.summary_table(summary, reference))
+    if output is not None:
+        with console.status("drawing"):
+            report = validate.write_validation_report(output, directory, results)
+        console.print(f"wrote {report}")
+    report_failures(results)

@@ -1,0 +1,5 @@
+"""Talking to a server."""
+
+from .client import Client
+
+__all__ = ["Client"]

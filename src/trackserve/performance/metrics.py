@@ -1,0 +1,408 @@
+"""Physics performance: efficiencies, fakes, resolutions, pulls.
+
+Events are first matched to their truth (:func:`match_events`): the result is three
+flat tables, of particles, tracks and collisions, from which :func:`summarize`
+takes its numbers and :mod:`.plots` its figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from ..detector.phase1 import FIRST_ENDCAP
+from ..edm import PatatrackResult, Tracks
+from ..edm.columns import Array, Columns, column
+from ..errors import InputError
+from ..io import ReferenceCounts
+from .matching import duplicates, match_hits, match_tracks, match_vertices
+from .truth import TruthEvent, perigee, wrap
+
+MIN_LAYERS = 3
+MAX_ETA = 2.5
+MAX_Z = 12.0
+"""A particle is reconstructable if it is primary, crosses at least ``MIN_LAYERS``
+layers and starts within these bounds (z in cm from the beam spot)."""
+MIN_VERTEX_TRACKS = 3
+"""A collision counts in the vertex efficiency if this many of its particles are found."""
+PT_BINS = (0.5, 0.7, 1.0, 2.0, 5.0)
+"""GeV."""
+PARAMETERS = ("phi", "tip", "q/pT", "cot(theta)", "zip")
+_VARIANCES = [0, 5, 9, 12, 14]
+_HALF_WIDTH_ERROR = 0.96
+
+T = TypeVar("T", bound=Columns)
+
+
+@dataclass(frozen=True, eq=False)
+class ParticleTable(Columns):
+    """One row per simulated particle."""
+
+    pt: Array = column(np.float64)
+    eta: Array = column(np.float64)
+    n_layers: Array = column(np.int64)
+    """Distinct layers crossed."""
+    reconstructable: Array = column(np.bool_)
+    found: Array = column(np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class TrackTable(Columns):
+    """One row per loose track; the columns from ``primary`` on hold for matched ones."""
+
+    pt: Array = column(np.float64)
+    eta: Array = column(np.float64)
+    n_hits: Array = column(np.int64)
+    matched: Array = column(np.bool_)
+    duplicate: Array = column(np.bool_)
+    primary: Array = column(np.bool_)
+    """Matched to a reconstructable particle and not a duplicate: enters resolutions and pulls."""
+    true_pt: Array = column(np.float64)
+    charge_correct: Array = column(np.bool_)
+    pt_residual: Array = column(np.float64)
+    """Reconstructed / true - 1."""
+    eta_residual: Array = column(np.float64)
+    residual: Array = column(np.float64, 5)
+    """Reconstructed - true of (phi, tip, q/pT, cot(theta), zip)."""
+    pull: Array = column(np.float64, 5)
+    """``residual`` over the error that the fit states."""
+
+
+@dataclass(frozen=True, eq=False)
+class CollisionTable(Columns):
+    """One row per simulated collision."""
+
+    n_found: Array = column(np.int64)
+    """Its reconstructable particles that are found."""
+    found: Array = column(np.bool_)
+    residual: Array = column(np.float64)
+    """Vertex z - true z, cm; NaN if not found."""
+    pull: Array = column(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class HitTable(Columns):
+    """One row per hit that stems from a simulated particle."""
+
+    barrel: Array = column(np.bool_)
+    x_residual: Array = column(np.float64)
+    """Reconstructed - true local x, cm."""
+    y_residual: Array = column(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Results of ``n_events`` events beside their truth; ``n_vertices`` reconstructed in all."""
+
+    n_events: int
+    n_vertices: int
+    particles: ParticleTable
+    tracks: TrackTable
+    collisions: CollisionTable
+    hits: HitTable
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """``passed`` of ``total``."""
+
+    passed: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """NaN if ``total`` is 0."""
+        return self.passed / self.total if self.total else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end of the 68 % Wilson score interval, which stays within 0 and 1."""
+        if not self.total:
+            return float("nan"), float("nan")
+        centre = (self.passed + 0.5) / (self.total + 1)
+        variance = self.passed * (self.total - self.passed) / self.total + 0.25
+        half = variance**0.5 / (self.total + 1)
+        return centre - half, centre + half
+
+    @property
+    def error(self) -> float:
+        """Half the length of ``interval``."""
+        low, high = self.interval
+        return (high - low) / 2
+
+    @classmethod
+    def of(cls, passed: Array) -> Fraction:
+        """The share of True in a mask."""
+        return cls(int(passed.sum()), len(passed))
+
+
+@dataclass(frozen=True)
+class Width:
+    """Half the interval between the 16th and the 84th percentile of ``count`` values."""
+
+    value: float
+    count: int
+
+    @property
+    def error(self) -> float:
+        """Statistical error of ``value``, for values that are normally distributed."""
+        return _HALF_WIDTH_ERROR * self.value / self.count**0.5 if self.count else float("nan")
+
+    @classmethod
+    def of(cls, values: Array) -> Width:
+        if len(values) == 0:
+            return cls(float("nan"), 0)
+        low, high = np.percentile(values, [15.865, 84.135])
+        return cls(float(high - low) / 2, len(values))
+
+
+@dataclass(frozen=True)
+class PhysicsSummary:
+    """The physics performance in numbers; a name stands for a row of the report.
+
+    Attributes:
+        n_events: events that were reconstructed and compared.
+        efficiency: share of reconstructable particles that are found, by bin of true
+            pT such as ``"0.5-0.7"``.
+        efficiency_4_layers: the same for those that cross at least 4 layers.
+        fake_rate: share of loose tracks that match no particle.
+        fake_rate_4_hits: the same for those of at least 4 hits.
+        duplicate_rate: share of loose tracks whose particle has an earlier track.
+        charge_correct: share of compared tracks with the right charge.
+        resolution: of ``pT`` (relative), ``phi`` (rad), ``eta``, ``tip``, ``zip`` and
+            ``vertex z`` (cm).
+        pull: of ``phi``, ``tip``, ``q/pT``, ``cot(theta)``, ``zip`` and ``vertex z``.
+        hit_resolution: of ``barrel x``, ``barrel y``, ``endcap x``, ``endcap y`` (cm).
+        vertex_efficiency: share of collisions with at least 3 found particles that get
+            a vertex.
+        tracks, tracks_4_hits, collisions, vertices: how many in all events.
+    """
+
+    n_events: int
+    efficiency: dict[str, Fraction]
+    efficiency_4_layers: dict[str, Fraction]
+    fake_rate: Fraction
+    fake_rate_4_hits: Fraction
+    duplicate_rate: Fraction
+    charge_correct: Fraction
+    resolution: dict[str, Width]
+    pull: dict[str, Width]
+    hit_resolution: dict[str, Width]
+    vertex_efficiency: Fraction
+    tracks: int
+    tracks_4_hits: int
+    collisions: int
+    vertices: int
+
+
+@dataclass(frozen=True)
+class ReferenceComparison:
+    """Our counts beside those of the public C++ program.
+
+    Attributes:
+        n_events: events compared.
+        modules, digis, clusters: number of events with exactly the same count.
+        ntuplets, vertices: (ours, the C++ program's) in all events.
+    """
+
+    n_events: int
+    modules: int
+    digis: int
+    clusters: int
+    ntuplets: tuple[int, int]
+    vertices: tuple[int, int]
+
+
+def match_events(results: Iterable[PatatrackResult], truth: Sequence[TruthEvent]) -> Matches:
+    """Compare results with their truth.
+
+    Args:
+        results: reconstructed with ``keep=("hits",)``; ``event`` is the index into ``truth``.
+        truth: see :func:`.read_truth`.
+
+    Raises:
+        InputError: a result has no hits, or no truth.
+    """
+    results = list(results)
+    tables = [_match_event(result, truth) for result in results]
+    particles, tracks, collisions, hits = zip(*tables, strict=True) if tables else ((),) * 4
+    return Matches(
+        len(results),
+        sum(len(result.vertices) for result in results),
+        _concatenate(ParticleTable, particles),
+        _concatenate(TrackTable, tracks),
+        _concatenate(CollisionTable, collisions),
+        _concatenate(HitTable, hits),
+    )
+
+
+def summarize(matches: Matches) -> PhysicsSummary:
+    """The numbers of :class:`PhysicsSummary`."""
+    particles = matches.particles.take(matches.particles.reconstructable)
+    tracks, hits = matches.tracks, matches.hits
+    compared = tracks.take(tracks.primary)
+    long = tracks.n_hits >= 4
+    collisions = matches.collisions
+    with_vertex = collisions.take(collisions.found)
+    resolution = {
+        "pT": compared.pt_residual,
+        "phi": compared.residual[:, 0],
+        "eta": compared.eta_residual,
+        "tip": compared.residual[:, 1],
+        "zip": compared.residual[:, 4],
+        "vertex z": with_vertex.residual,
+    }
+    pull = {name: compared.pull[:, i] for i, name in enumerate(PARAMETERS)}
+    pull["vertex z"] = with_vertex.pull
+    hit_resolution = {
+        "barrel x": hits.x_residual[hits.barrel],
+        "barrel y": hits.y_residual[hits.barrel],
+        "endcap x": hits.x_residual[~hits.barrel],
+        "endcap y": hits.y_residual[~hits.barrel],
+    }
+    return PhysicsSummary(
+        n_events=matches.n_events,
+        efficiency=_efficiency(particles),
+        efficiency_4_layers=_efficiency(particles.take(particles.n_layers >= 4)),
+        fake_rate=Fraction.of(~tracks.matched),
+        fake_rate_4_hits=Fraction.of(~tracks.matched[long]),
+        duplicate_rate=Fraction.of(tracks.duplicate),
+        charge_correct=Fraction.of(compared.charge_correct),
+        resolution={name: Width.of(values) for name, values in resolution.items()},
+        pull={name: Width.of(values) for name, values in pull.items()},
+        hit_resolution={name: Width.of(values) for name, values in hit_resolution.items()},
+        vertex_efficiency=Fraction.of(collisions.found[collisions.n_found >= MIN_VERTEX_TRACKS]),
+        tracks=len(tracks),
+        tracks_4_hits=int(long.sum()),
+        collisions=len(collisions),
+        vertices=matches.n_vertices,
+    )
+
+
+def compare_counts(
+    results: Iterable[PatatrackResult], reference: ReferenceCounts
+) -> ReferenceComparison:
+    """Compare counts with the C++ program's, event by event; ``event`` is the index.
+
+    Raises:
+        InputError: there is no reference for an event.
+    """
+    results = list(results)
+    event = np.array([result.event for result in results], np.int64)
+    outside = event[(event < 0) | (event >= len(reference.digis))]
+    if len(outside):
+        raise InputError(
+            "no reference counts", event=int(outside[0]), bound=len(reference.digis) - 1
+        )
+
+    def ours(name: str) -> Array:
+        return np.array([getattr(result.counts, name) for result in results], np.int64)
+
+    return ReferenceComparison(
+        len(results),
+        *(
+            int((ours(name) == getattr(reference, name)[event]).sum())
+            for name in ("modules", "digis", "clusters")
+        ),
+        ntuplets=(int(ours("ntuplets").sum()), int(reference.ntuplets[event].sum())),
+        vertices=(int(ours("vertices").sum()), int(reference.vertices[event].sum())),
+    )
+
+
+def _match_event(
+    result: PatatrackResult, truths: Sequence[TruthEvent]
+) -> tuple[ParticleTable, TrackTable, CollisionTable, HitTable]:
+    if result.hits is None:
+        raise InputError("hits are needed: reconstruct with keep=('hits',)", event=result.event)
+    if not 0 <= result.event < len(truths):
+        raise InputError("no truth", event=result.event, bound=len(truths) - 1)
+    truth = truths[result.event]
+    true_hit = match_hits(result.hits, truth.hits)
+    hit_particle = np.append(truth.hits.particle, -1)[true_hit]
+    track_particle = match_tracks(result.tracks, hit_particle)
+
+    n_layers = truth.layers_crossed()
+    reconstructable = (
+        truth.primary()
+        & (n_layers >= MIN_LAYERS)
+        & (np.abs(truth.particles.eta) < MAX_ETA)
+        & (np.abs(truth.particles.position[:, 2]) < MAX_Z)
+    )
+    found = np.zeros(len(truth.particles), bool)
+    found[track_particle[track_particle >= 0]] = True
+    particles = ParticleTable(
+        truth.particles.pt, truth.particles.eta, n_layers, reconstructable, found
+    )
+
+    n_found = np.bincount(
+        truth.particles.collision[reconstructable & found], minlength=len(truth.collisions)
+    )
+    vertex = match_vertices(result.vertices, truth)
+    has_vertex = vertex >= 0
+    residual = np.full(len(vertex), np.nan)
+    z_true = truth.collisions.position[has_vertex, 2]
+    residual[has_vertex] = result.vertices.z[vertex[has_vertex]] - z_true
+    pull = residual.copy()
+    pull[has_vertex] /= result.vertices.z_error[vertex[has_vertex]]
+    collisions = CollisionTable(n_found, has_vertex, residual, pull)
+
+    has_particle = hit_particle >= 0
+    reco = result.hits.take(has_particle)
+    true = truth.hits.take(true_hit[has_particle])
+    hits = HitTable(
+        reco.module < FIRST_ENDCAP, reco.x_local - true.x_local, reco.y_local - true.y_local
+    )
+    tracks = _compare_tracks(result.tracks, track_particle, reconstructable, truth)
+    return particles, tracks, collisions, hits
+
+
+def _compare_tracks(
+    tracks: Tracks, particle: Array, reconstructable: Array, truth: TruthEvent
+) -> TrackTable:
+    matched = particle >= 0
+    duplicate = duplicates(particle)
+    primary = np.zeros(len(tracks), bool)
+    primary[matched] = reconstructable[particle[matched]]
+    true_pt, charge, eta = (np.full(len(tracks), np.nan) for _ in range(3))
+    true_pt[matched] = truth.particles.pt[particle[matched]]
+    charge[matched] = truth.particles.charge[particle[matched]]
+    eta[matched] = truth.particles.eta[particle[matched]]
+    true_state = np.full((len(tracks), 5), np.nan)
+    true_state[matched] = perigee(truth.particles)[particle[matched]]
+    residual = tracks.state.astype(np.float64) - true_state
+    residual[:, 0] = wrap(residual[:, 0])
+    return TrackTable(
+        pt=tracks.pt,
+        eta=tracks.eta,
+        n_hits=tracks.n_hits,
+        matched=matched,
+        duplicate=duplicate,
+        primary=primary & ~duplicate,
+        true_pt=true_pt,
+        charge_correct=tracks.charge == charge,
+        pt_residual=tracks.pt / true_pt - 1,
+        eta_residual=tracks.eta - eta,
+        residual=residual,
+        pull=residual / np.sqrt(tracks.covariance[:, _VARIANCES]),
+    )
+
+
+def _efficiency(particles: ParticleTable) -> dict[str, Fraction]:
+    return {
+        f"{low:g}-{high:g}": Fraction.of(
+            particles.found[(particles.pt >= low) & (particles.pt < high)]
+        )
+        for low, high in zip(PT_BINS, PT_BINS[1:], strict=False)
+    }
+
+
+def _concatenate(kind: type[T], parts: Sequence[T]) -> T:
+    return kind(
+        *(
+            np.concatenate([np.empty((0, *c.shape), c.dtype), *(getattr(p, name) for p in parts)])
+            for name, c in kind.schema().items()
+        )
+    )

@@ -1,0 +1,104 @@
+"""A report as one HTML file that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
+       max-width: 62rem; margin: 2.5rem auto; padding: 0 1.2rem; }
+h1 { font-size: 1.7rem; margin-bottom: .3rem; }
+h2 { font-size: 1.25rem; margin-top: 2.6rem; border-bottom: 1px solid #ddd; padding-bottom: .2rem; }
+nav { color: #777; } nav a { color: #1f5a8c; margin-right: 1rem; text-decoration: none; }
+p { max-width: 46rem; }
+table { border-collapse: collapse; margin: 1rem 0 .4rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .9rem; text-align: right; border-bottom: 1px solid #eee; }
+th { border-bottom: 1px solid #999; font-weight: 600; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; }
+figure { margin: 1.4rem 0 2rem; } figure img { width: 100%; height: auto; }
+figcaption, .caption { color: #555; font-size: .92rem; max-width: 46rem; }
+"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG; ``name`` is that of its file, without the ending."""
+
+    name: str
+    png: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; the first column is aligned left, the others right."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One heading with its text, tables and pictures, in this order."""
+
+    title: str
+    text: str = ""
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+
+
+def write_report(directory: str | Path, title: str, sections: Sequence[Section]) -> Path:
+    """Write ``report.html``, with the pictures inside, and each picture as a file beside it.
+
+    The page has no script and fetches nothing. The directory is made where needed.
+
+    Returns:
+        The path of ``report.html``.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    for picture in (picture for section in sections for picture in section.pictures):
+        (directory / f"{picture.name}.png").write_bytes(picture.png)
+    links = "".join(f'<a href="#s{i}">{escape(s.title)}</a>' for i, s in enumerate(sections))
+    body = "\n".join(_section(i, section) for i, section in enumerate(sections))
+    page = directory / "report.html"
+    page.write_text(
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(title)}</h1>\n<nav>{links}</nav>\n{body}\n</body>\n</html>\n",
+        encoding="utf-8",
+    )
+    return page
+
+
+def _section(number: int, section: Section) -> str:
+    parts = [f'<h2 id="s{number}">{escape(section.title)}</h2>']
+    if section.text:
+        parts.append(f"<p>{escape(section.text)}</p>")
+    parts += [_table(table) for table in section.tables]
+    parts += [_picture(picture) for picture in section.pictures]
+    return "\n".join(parts)
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
+    rows = "\n".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
+    )
+    caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>{caption}"
+
+
+def _picture(picture: Picture) -> str:
+    data = base64.b64encode(picture.png).decode("ascii")
+    caption = escape(picture.caption)
+    return (
+        f'<figure><img alt="{escape(picture.name)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )

@@ -1,0 +1,118 @@
+"""How fast: events per second, time per stage, latency and memory.
+
+Machines are noisy, so things that are compared take turns, round by round, and the
+median over the rounds counts.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from ..client import Client
+from ..edm import RawEvent
+from ..patatrack import PatatrackPipeline
+
+Call = Callable[[], Any]
+Progress = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds per event, one event at a time."""
+
+    median: float
+    p95: float
+
+    @staticmethod
+    def of(seconds: Sequence[float]) -> Latency:
+        return Latency(median(seconds), float(np.percentile(seconds, 95)))
+
+
+def alternate(calls: dict[str, Call], rounds: int, progress: Progress) -> dict[str, list[float]]:
+    """Seconds that each call takes, in ``rounds`` rounds in which the calls take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+        progress()
+    return seconds
+
+
+def stage_times(
+    pipeline: PatatrackPipeline, events: Sequence[RawEvent], rounds: int, progress: Progress
+) -> dict[str, float]:
+    """Median seconds per event of each stage, on one thread."""
+    per_round: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        spent: dict[str, float] = {}
+        for event in events:
+            last = time.perf_counter()
+
+            def lap(stage: str) -> None:
+                nonlocal last
+                now = time.perf_counter()
+                spent[stage] = spent.get(stage, 0.0) + now - last  # noqa: B023
+                last = now
+
+            pipeline.run_stages(event, (), lap)
+        for stage, seconds in spent.items():
+            per_round.setdefault(stage, []).append(seconds / len(events))
+        progress()
+    return {stage: median(seconds) for stage, seconds in per_round.items()}
+
+
+def latencies(
+    calls: dict[str, Callable[[RawEvent], Any]],
+    events: Sequence[RawEvent],
+    rounds: int,
+    progress: Progress,
+) -> dict[str, Latency]:
+    """Latency of several ways to reconstruct an event, which take turns event by event."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds + 1):
+        for event in events:
+            for name, call in calls.items():
+                start = time.perf_counter()
+                call(event)
+                if number > 0:
+                    seconds[name].append(time.perf_counter() - start)
+        progress()
+    return {name: Latency.of(values) for name, values in seconds.items()}
+
+
+def run_served(clients: Sequence[Client], model: str, events: Sequence[RawEvent]) -> None:
+    """Reconstruct all events, as many at a time as there are clients."""
+
+    def share(number: int) -> None:
+        for event in events[number :: len(clients)]:
+            clients[number].reconstruct(model, event)
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        list(pool.map(share, range(len(clients))))
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def cpu_name() -> str:
+    """Name of the processor, where the system tells."""
+    try:
+        with open("/proc/cpuinfo") as file:  # noqa: PTH123
+            names = [line.split(":")[1].strip() for line in file if "model name" in line]
+    except OSError:
+        names = []
+    return f"{len(names)} x {names[0]}" if names else "unknown CPU"

@@ -1,0 +1,1 @@
+"""Serving the pipelines by Triton: tensors, model repository, backend and server."""

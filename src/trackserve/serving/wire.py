@@ -1,0 +1,168 @@
+"""Events and results as named tensors: what crosses between client and server.
+
+Tensor names, dtypes and shapes follow from the schemas of :mod:`trackserve.edm`: the
+column ``state`` of the result's ``tracks`` is the tensor ``tracks_state``, FP32 [-1, 5].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..edm import ALWAYS, INTERMEDIATE, BeamSpot, Columns, Counts, PatatrackResult, RawEvent
+from ..edm.columns import Array
+from ..errors import InputError
+
+MODEL = "patatrack"
+"""Name of the served model."""
+
+
+class TensorSpec(NamedTuple):
+    """A tensor's name, dtype and shape; -1 stands for any length."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    optional: bool = False
+
+    @property
+    def triton_type(self) -> str:
+        """Triton's name of the dtype: ``FP32``, ``UINT8``, ``BOOL``, ..."""
+        if self.dtype.kind == "b":
+            return "BOOL"
+        return {"u": "UINT", "i": "INT", "f": "FP"}[self.dtype.kind] + str(8 * self.dtype.itemsize)
+
+
+_PARTS: dict[str, type[Columns]] = ALWAYS | INTERMEDIATE
+_RAW = TensorSpec("raw", np.dtype(np.uint8), (-1,))
+_BEAM_SPOT = TensorSpec("beam_spot", np.dtype(np.float32), (3,))
+_EVENT = TensorSpec("event", np.dtype(np.int64), (1,), optional=True)
+_COUNTS = TensorSpec("counts", np.dtype(np.int32), (len(fields(Counts)),))
+_COLUMNS = {
+    part: {
+        name: TensorSpec(f"{part}_{name}", column.dtype, (-1, *column.shape))
+        for name, column in noun.schema().items()
+    }
+    for part, noun in _PARTS.items()
+}
+_SOURCES = {
+    spec.name: (part, name) for part, specs in _COLUMNS.items() for name, spec in specs.items()
+}
+
+INPUTS = (_RAW, _BEAM_SPOT, _EVENT)
+"""One event: its FED stream, the beam spot's x, y, z in cm and, optionally, its number."""
+
+OUTPUTS = (_COUNTS, *(spec for specs in _COLUMNS.values() for spec in specs.values()))
+"""The counts, in the order of :class:`trackserve.edm.Counts`, and every column of every part."""
+
+
+def output_names(keep: Collection[str] = ()) -> list[str]:
+    """The outputs to ask for: all that is always returned, and the parts named in ``keep``.
+
+    Raises:
+        InputError: ``keep`` names a part that does not exist.
+    """
+    columns = (spec.name for part in _returned(keep) for spec in _COLUMNS[part].values())
+    return [_COUNTS.name, *columns]
+
+
+def kept_parts(names: Iterable[str]) -> set[str]:
+    """The inverse of :func:`output_names`: the parts to keep for the outputs asked for."""
+    return {_SOURCES[name][0] for name in names if name in _SOURCES} & INTERMEDIATE.keys()
+
+
+def encode_event(event: RawEvent) -> dict[str, Array]:
+    """The input tensors of one event.
+
+    Raises:
+        InputError: ``event.data`` is not uint8[n].
+    """
+    tensors = {
+        _RAW.name: event.data,
+        _BEAM_SPOT.name: event.beam_spot.position(),
+        _EVENT.name: np.array([event.event], np.int64),
+    }
+    return {spec.name: np.ascontiguousarray(_checked(tensors, spec)) for spec in INPUTS}
+
+
+def decode_event(tensors: Mapping[str, Array]) -> RawEvent:
+    """The event that the input tensors hold; without ``event`` its number is 0.
+
+    Raises:
+        InputError: a tensor is missing or has the wrong dtype or shape.
+    """
+    data = _checked(tensors, _RAW)
+    beam_spot = BeamSpot(*_checked(tensors, _BEAM_SPOT).tolist())
+    number = int(_checked(tensors, _EVENT)[0]) if _EVENT.name in tensors else 0
+    return RawEvent(data, beam_spot, number)
+
+
+def encode_result(result: PatatrackResult, names: Iterable[str]) -> dict[str, Array]:
+    """The output tensors ``names`` of one result, C-contiguous.
+
+    Raises:
+        InputError: a name is unknown, the result lacks that part, or an array in it has
+            the wrong dtype or shape.
+    """
+    parts = result.parts()
+    encoded: dict[str, Array] = {}
+    for name in names:
+        if name == _COUNTS.name:
+            encoded[name] = result.counts.as_array()
+            continue
+        part, column = _SOURCES.get(name, ("", ""))
+        if part not in parts:
+            raise InputError("the result has no such tensor", tensor=name)
+        columns = {name: getattr(parts[part], column)}
+        encoded[name] = np.ascontiguousarray(_checked(columns, _COLUMNS[part][column]))
+    return encoded
+
+
+def decode_result(
+    tensors: Mapping[str, Array], event: int, keep: Collection[str] = ()
+) -> PatatrackResult:
+    """The result of event number ``event`` that the output tensors hold.
+
+    Raises:
+        InputError: a tensor is missing or has the wrong dtype or shape, the columns of one
+            part differ in length, or ``keep`` names a part that does not exist.
+    """
+    counts = Counts(*_checked(tensors, _COUNTS).tolist())
+    parts: dict[str, Any] = {part: _decode_part(tensors, part) for part in _returned(keep)}
+    return PatatrackResult(event, counts, **parts)
+
+
+def _returned(keep: Collection[str]) -> list[str]:
+    unknown = [part for part in keep if part not in INTERMEDIATE]
+    if unknown:
+        raise InputError("unknown part to keep", found=unknown, bound=list(INTERMEDIATE))
+    return [*ALWAYS, *(part for part in INTERMEDIATE if part in keep)]
+
+
+def _decode_part(tensors: Mapping[str, Array], part: str) -> Columns:
+    columns: dict[str, Array] = {}
+    length = -1
+    for name, spec in _COLUMNS[part].items():
+        expected = spec._replace(shape=(length, *spec.shape[1:]))
+        columns[name] = _checked(tensors, expected)
+        length = len(columns[name])
+    return _PARTS[part](**columns)
+
+
+def _checked(tensors: Mapping[str, Array], spec: TensorSpec) -> Array:
+    expected = f"{spec.dtype}{list(spec.shape)}"
+    array = tensors.get(spec.name)
+    if array is None:
+        raise InputError("tensor is missing", tensor=spec.name, bound=expected)
+    fits = array.ndim == len(spec.shape) and all(
+        want in (-1, have) for have, want in zip(array.shape, spec.shape, strict=True)
+    )
+    if array.dtype != spec.dtype or not fits:
+        found = f"{array.dtype}{list(array.shape)}"
+        raise InputError(
+            "tensor has the wrong dtype or shape", tensor=spec.name, found=found, bound=expected
+        )
+    return array
