@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def shared(function: F) -> F:
     """Compile a formula for every device; division by zero gives inf, as on a GPU."""
-    return cast(F, njit(error_model="numpy")(function))
+    return cast(F, njit(error_model="numpy", forceinline=True)(function))
 
 
 def kernel(function: F) -> F:

@@ -17,49 +17,45 @@ from ..edm.columns import Array
 from .config import ConnectionCuts
 from .doublets import Cells, OrderedHits
 
+_u64 = np.uint64
+
 
 class CellGraph(NamedTuple):
-    """Outer neighbours of each cell.
+    """The cells that have a neighbour, in the order of :class:`.Cells`.
 
     Attributes:
-        first, last: int32[cells], range of a cell's neighbours.
-        neighbour: int32[n], cells.
-        alive: bool[cells]: has a neighbour on either side and was not killed.
+        cell: int32[n], which of the :class:`.Cells` it is.
+        inner, outer, pair: int32[n], as there.
+        start: int32[hits + 1], first of those that end on each hit, and n.
+        first, last: int32[n], range of its outer neighbours in ``neighbour``.
+        neighbour: int32[m], members of this graph.
+        alive: bool[n], not killed.
     """
 
+    cell: Array
+    inner: Array
+    outer: Array
+    pair: Array
+    start: Array
     first: Array
     last: Array
     neighbour: Array
     alive: Array
 
 
-class CellsOfHit(NamedTuple):
-    """Cells by the hit they start or end on: int32 ``start`` [hits + 1], ``cell`` [cells]."""
-
-    start: Array
-    cell: Array
-
-
-def connect_cells(
-    hits: OrderedHits, cells: Cells, cuts: ConnectionCuts
-) -> tuple[CellGraph, CellsOfHit]:
-    """Neighbours of each cell, and the cells that end on each hit."""
-    n_hits = len(hits.order)
-    ending = CellsOfHit(*_by_hit(cells.outer, n_hits))
-    starting = CellsOfHit(*_by_hit(cells.inner, n_hits))
-    return CellGraph(*_connect_cells(hits, cells, ending, starting, cuts)), ending
+def connect_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> CellGraph:
+    """Find the neighbours of each cell and leave out cells with none on either side."""
+    first, last, neighbour, used = _connect_cells(hits, cells, cuts)
+    return CellGraph(*_compact(cells, first, last, neighbour, used))
 
 
-def remove_fishbones(
-    hits: OrderedHits, cells: Cells, graph: CellGraph, ending: CellsOfHit, min_cos2: np.float32
-) -> Array:
-    """Kill the longer of two aligned cells that end on one hit; returns bool[cells], killed.
+def remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: np.float32) -> None:
+    """Kill the longer of two aligned cells that end on one hit, in ``graph.alive``.
 
     Overlapping modules of a layer measure a particle twice; both doublets to the next
     layer point the same way (gpuFishbone.h).
     """
-    killed: Array = _remove_fishbones(hits, cells, graph.alive, ending, min_cos2)
-    return killed
+    _remove_fishbones(hits, graph, min_cos2)
 
 
 @shared
@@ -106,115 +102,139 @@ def same_direction(ax, ay, az, bx, by, bz, min_cos2):
 
 
 @kernel
-def _by_hit(hit, n_hits):
-    """Counting sort of cells by ``hit``; stable."""
-    start = np.zeros(n_hits + 1, np.int32)
-    cell = np.empty(len(hit), np.int32)
-    for c in range(len(hit)):
-        start[hit[c] + 1] += 1
-    for h in range(n_hits):
-        start[h + 1] += start[h]
-    for c in range(len(hit)):
-        cell[start[hit[c]]] = c
-        start[hit[c]] += 1
-    for h in range(n_hits, 0, -1):
-        start[h] = start[h - 1]
-    start[0] = 0
-    return start, cell
-
-
-@kernel
-def _connect_cells(hits, cells, ending, starting, cuts):
+def _connect_cells(hits, cells, cuts):
     n_cells = len(cells.inner)
+    n_hits = len(hits.order)
+
+    # cells by their inner hit, with the outer hit's place in r-z for the inner loop
+    begin = np.zeros(n_hits + 1, np.int32)
+    for c in range(n_cells):
+        begin[cells.inner[c] + 1] += 1
+    most = 0
+    for h in range(n_hits):
+        most = max(most, begin[h + 1])
+        begin[h + 1] += begin[h]
+    filled = begin[:-1].copy()
+    beginning = np.empty(n_cells, np.int32)
+    r_outer = np.empty(n_cells, np.float32)
+    z_outer = np.empty(n_cells, np.float32)
+    for c in range(n_cells):
+        place = filled[cells.inner[c]]
+        filled[cells.inner[c]] += 1
+        beginning[place] = c
+        r_outer[place], z_outer[place] = hits.r[cells.outer[c]], hits.z[cells.outer[c]]
+
     first = np.zeros(n_cells, np.int32)
     last = np.zeros(n_cells, np.int32)
-    alive = np.zeros(n_cells, np.bool_)
+    used = np.zeros(n_cells, np.bool_)
     capacity = n_cells + 64
     neighbour = np.empty(capacity, np.int32)
     n = 0
-    # hits C of the cells (B, C), gathered for the inner loop
-    most = 0
-    for b in range(len(hits.order)):
-        most = max(most, starting.start[b + 1] - starting.start[b])
-    r3 = np.empty(most, np.float32)
-    z3 = np.empty(most, np.float32)
-    on_line = np.empty(most, np.bool_)
-    for b in range(len(hits.order)):
-        ins = ending.start[b], ending.start[b + 1]
-        outs = starting.start[b], starting.start[b + 1]
-        n_out = outs[1] - outs[0]
-        if ins[0] == ins[1] or n_out == 0:
+    on_line = np.empty(most, np.uint8)
+    chosen = np.empty(most, np.int32)
+    for b in range(n_hits):
+        out = begin[b]
+        n_out = begin[b + 1] - out
+        if n_out == 0:
             continue
-        for k in range(n_out):
-            c = cells.outer[starting.cell[outs[0] + k]]
-            r3[k], z3[k] = hits.r[c], hits.z[c]
+        r3, z3 = r_outer[out : out + n_out], z_outer[out : out + n_out]
         r2, z2 = hits.r[b], hits.z[b]
         cut = cuts.theta_barrel if hits.module[b] < FIRST_ENDCAP else cuts.theta_forward
-        for i in range(ins[0], ins[1]):
-            cell = ending.cell[i]
+        for cell in range(cells.start[b], cells.start[b + 1]):
             a = cells.inner[cell]
             r1, z1 = hits.r[a], hits.z[a]
             for k in range(n_out):
                 on_line[k] = aligned(r1, z1, r2, z2, r3[k], z3[k], cut, cuts.min_pt)
-            if n + n_out > capacity:
-                capacity = 2 * capacity + n_out
+            n_chosen = _u64(0)
+            for k in range(n_out):
+                chosen[n_chosen] = k
+                n_chosen += _u64(on_line[k])
+            if n_chosen == 0:
+                continue
+            if n + int(n_chosen) > capacity:
+                capacity = 2 * capacity + int(n_chosen)
                 grown = np.empty(capacity, np.int32)
                 grown[:n] = neighbour[:n]
                 neighbour = grown
             max_dca = cuts.max_dca_inner if hits.module[a] < FIRST_BARREL_2 else cuts.max_dca_outer
             first[cell] = n
-            for k in range(n_out):
-                if not on_line[k]:
-                    continue
-                outer = starting.cell[outs[0] + k]
-                c = cells.outer[outer]
+            for k in chosen[:n_chosen]:
+                other = beginning[out + k]
+                c = cells.outer[other]
                 curvature, dca = curvature_and_dca(
                     hits.x[a], hits.y[a], hits.x[b], hits.y[b], hits.x[c], hits.y[c]
                 )
                 # oddity of the reference: no absolute value in the first comparison
                 if curvature <= cuts.max_curvature and abs(dca) < max_dca * abs(curvature):
-                    neighbour[n] = outer
+                    neighbour[n] = other
                     n += 1
-                    alive[outer] = True
+                    used[other] = True
             last[cell] = n
             if n > first[cell]:
-                alive[cell] = True
-    return first, last, neighbour[:n], alive
+                used[cell] = True
+    return first, last, neighbour[:n], used
 
 
 @kernel
-def _remove_fishbones(hits, cells, alive, ending, min_cos2):
-    killed = np.zeros(len(alive), np.bool_)
+def _compact(cells, first, last, neighbour, used):
+    """Columns of :class:`CellGraph`: the used cells, renumbered."""
+    n_hits = len(cells.start) - 1
+    cell = np.empty(len(used), np.int32)
+    number = np.empty(len(used), np.int32)
+    start = np.empty(n_hits + 1, np.int32)
+    n = 0
+    for h in range(n_hits):
+        start[h] = n
+        for c in range(cells.start[h], cells.start[h + 1]):
+            if used[c]:
+                cell[n] = c
+                number[c] = n
+                n += 1
+    start[n_hits] = n
+    inner = np.empty(n, np.int32)
+    outer = np.empty(n, np.int32)
+    pair = np.empty(n, np.int32)
+    new_first = np.empty(n, np.int32)
+    new_last = np.empty(n, np.int32)
+    for k in range(n):
+        c = cell[k]
+        inner[k], outer[k], pair[k] = cells.inner[c], cells.outer[c], cells.pair[c]
+        new_first[k], new_last[k] = first[c], last[c]
+    renumbered = np.empty(len(neighbour), np.int32)
+    for k in range(len(neighbour)):
+        renumbered[k] = number[neighbour[k]]
+    alive = np.ones(n, np.bool_)
+    return cell[:n].copy(), inner, outer, pair, start, new_first, new_last, renumbered, alive
+
+
+@kernel
+def _remove_fishbones(hits, graph, min_cos2):
+    n_hits = len(hits.order)
     most = 0
-    for h in range(len(hits.order)):
-        most = max(most, ending.start[h + 1] - ending.start[h])
-    used = np.empty(most, np.int32)
+    for h in range(n_hits):
+        most = max(most, graph.start[h + 1] - graph.start[h])
     x = np.empty(most, np.float32)
     y = np.empty(most, np.float32)
     z = np.empty(most, np.float32)
-    for h in range(len(hits.order)):
-        n = 0
-        for i in range(ending.start[h], ending.start[h + 1]):
-            cell = ending.cell[i]
-            if alive[cell]:
-                inner = cells.inner[cell]
-                used[n] = cell
-                x[n] = hits.x[inner] - hits.x[h]
-                y[n] = hits.y[inner] - hits.y[h]
-                z[n] = hits.z[inner] - hits.z[h]
-                n += 1
+    for h in range(n_hits):
+        first = graph.start[h]
+        n = graph.start[h + 1] - first
+        if n < 2:
+            continue
+        for i in range(n):
+            inner = graph.inner[first + i]
+            x[i] = hits.x[inner] - hits.x[h]
+            y[i] = hits.y[inner] - hits.y[h]
+            z[i] = hits.z[inner] - hits.z[h]
         for i in range(n - 1):
-            module_i = hits.module[cells.inner[used[i]]]
+            module_i = hits.module[graph.inner[first + i]]
             length_i = x[i] * x[i] + y[i] * y[i] + z[i] * z[i]
             for j in range(i + 1, n):
-                if hits.module[cells.inner[used[j]]] == module_i:
+                if hits.module[graph.inner[first + j]] == module_i:
                     continue
                 if not same_direction(x[i], y[i], z[i], x[j], y[j], z[j], min_cos2):
                     continue
                 if length_i > x[j] * x[j] + y[j] * y[j] + z[j] * z[j]:
-                    killed[used[i]] = True
+                    graph.alive[first + i] = False
                     break
-                killed[used[j]] = True
-    for cell in range(len(alive)):
-        alive[cell] &= not killed[cell]
-    return killed
+                graph.alive[first + j] = False

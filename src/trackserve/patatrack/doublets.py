@@ -20,6 +20,7 @@ from .config import DoubletCuts
 _TURN = 65536
 _RAD = np.float32(math.pi / 32768)
 _HALF = np.float32(0.5)
+_u64 = np.uint64
 
 
 class OrderedHits(NamedTuple):
@@ -46,11 +47,18 @@ class OrderedHits(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """Doublets as cells of the automaton: int32 ``inner``, ``outer`` (ordered hits), ``pair``."""
+    """Doublets as cells of the automaton, by outer hit, then layer pair, then inner hit.
+
+    Attributes:
+        inner, outer: int32[n], ordered hits.
+        pair: int32[n], layer pair.
+        start: int32[hits + 1], first cell that ends on each hit, and n.
+    """
 
     inner: Array
     outer: Array
     pair: Array
+    start: Array
 
 
 def order_by_phi(hits: Hits) -> OrderedHits:
@@ -71,12 +79,13 @@ def order_by_phi(hits: Hits) -> OrderedHits:
 
 
 def find_doublets(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Cells:
-    """All compatible pairs of hits, by layer pair, inner hit and outer hit in phi.
+    """All compatible pairs of hits.
 
     Args:
         pairs: records of :data:`trackserve.patatrack.config.LAYER_PAIR`.
     """
-    return Cells(*_find_doublets(hits, pairs, cuts))
+    inner, outer, pair = _find_doublets(hits, pairs, cuts)
+    return Cells(*_order_by_outer(inner, outer, pair, len(hits.order)))
 
 
 @kernel
@@ -132,15 +141,15 @@ def hard_enough(ri, ro, dphi, min_radius):
 
 @shared
 def similar_sizes(size_i, size_o, max_difference):
-    """Whether two barrel clusters are about as long; edge clusters are not compared."""
-    return (size_i <= 0) | (size_o <= 0) | (abs(size_o - size_i) <= max_difference)
+    """Whether two barrel clusters are about as long; an outer one at an edge always is."""
+    return (size_o <= 0) | (abs(size_o - size_i) <= max_difference)
 
 
 @shared
 def size_as_predicted(size_i, zi, ri, zo, ro, per_slope, max_residual):
     """Whether the barrel cluster is as long as the slope towards the disk's hit predicts."""
-    predicted = int(abs((zi - zo) / (ri - ro)) * per_slope + _HALF)
-    return (size_i <= 0) | (abs(size_i - predicted) <= max_residual)
+    predicted = np.int32(abs((zi - zo) / (ri - ro)) * per_slope + _HALF)
+    return abs(size_i - predicted) <= max_residual
 
 
 @kernel
@@ -173,15 +182,16 @@ def _find_doublets(hits, pairs, cuts):
     inner = np.empty(capacity, np.int32)
     outer = np.empty(capacity, np.int32)
     pair_of = np.empty(capacity, np.int32)
+    accepted = np.empty(3 * n, np.uint8)
     n_cells = 0
     for p in range(len(pairs)):
         pair = pairs[p]
-        to_disk = pair.outer >= N_BARREL_LAYERS
         from_barrel = pair.inner < N_BARREL_LAYERS
+        to_barrel = pair.outer < N_BARREL_LAYERS
         max_difference = cuts.max_size_difference_1 if pair.inner == 0 else cuts.max_size_difference
-        first, end = start[pair.outer], start[pair.outer + 1]
-        low = first
-        high = first
+        low = start[pair.outer]
+        high = low
+        end = start[pair.outer + 1]
         for i in range(hits.layer_start[pair.inner], hits.layer_start[pair.inner + 1]):
             zi, ri, phi_i, size_i = hits.z[i], hits.r[i], hits.phi[i], hits.size_y[i]
             while low < end and phi[low] < phi_i - pair.phi:
@@ -191,28 +201,55 @@ def _find_doublets(hits, pairs, cuts):
                 high += 1
             if zi < pair.min_z or zi > pair.max_z:
                 continue
-            if not long_enough(size_i, pair.inner, to_disk and from_barrel, cuts):
+            if not long_enough(size_i, pair.inner, from_barrel and not to_barrel, cuts):
                 continue
             if n_cells + high - low > capacity:
                 capacity = 2 * capacity + high - low
                 inner = _grown(inner, n_cells, capacity)
                 outer = _grown(outer, n_cells, capacity)
                 pair_of = _grown(pair_of, n_cells, capacity)
-            for j in range(low, high):
-                accepted = points_to_beam(
-                    zi, ri, z[j], r[j], pair.max_dr, cuts.max_z0
-                ) & hard_enough(ri, r[j], phi[j] - phi_i, cuts.min_radius)
-                if not to_disk:
-                    accepted &= similar_sizes(size_i, size[j], max_difference)
-                elif from_barrel:
-                    accepted &= size_as_predicted(
+            # unsigned indices, which need no test for being negative, let this vectorise
+            for j in range(_u64(low), _u64(high)):
+                points = points_to_beam(zi, ri, z[j], r[j], pair.max_dr, cuts.max_z0)
+                hard = hard_enough(ri, r[j], phi[j] - phi_i, cuts.min_radius)
+                accepted[j - _u64(low)] = points & hard
+            if size_i > 0 and to_barrel:
+                for j in range(_u64(low), _u64(high)):
+                    accepted[j - _u64(low)] &= similar_sizes(size_i, size[j], max_difference)
+            elif size_i > 0 and from_barrel:
+                for j in range(_u64(low), _u64(high)):
+                    accepted[j - _u64(low)] &= size_as_predicted(
                         size_i, zi, ri, z[j], r[j], cuts.size_per_slope, cuts.max_size_residual
                     )
-                inner[n_cells] = i
-                outer[n_cells] = index[j]
-                pair_of[n_cells] = p
-                n_cells += accepted
+            before = n_cells
+            filled = _u64(n_cells)
+            for j in range(_u64(low), _u64(high)):
+                outer[filled] = index[j]
+                filled += _u64(accepted[j - _u64(low)])
+            n_cells = int(filled)
+            inner[before:n_cells] = i
+            pair_of[before:n_cells] = p
     return inner[:n_cells], outer[:n_cells], pair_of[:n_cells]
+
+
+@kernel
+def _order_by_outer(inner, outer, pair, n_hits):
+    """Counting sort; stable."""
+    n = len(inner)
+    start = np.zeros(n_hits + 1, np.int32)
+    for c in range(n):
+        start[outer[c] + 1] += 1
+    for h in range(n_hits):
+        start[h + 1] += start[h]
+    filled = start[:-1].copy()
+    sorted_inner = np.empty(n, np.int32)
+    sorted_outer = np.empty(n, np.int32)
+    sorted_pair = np.empty(n, np.int32)
+    for c in range(n):
+        place = filled[outer[c]]
+        filled[outer[c]] += 1
+        sorted_inner[place], sorted_outer[place], sorted_pair[place] = inner[c], outer[c], pair[c]
+    return sorted_inner, sorted_outer, sorted_pair, start
 
 
 @kernel

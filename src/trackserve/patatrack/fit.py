@@ -26,6 +26,22 @@ _N = 4
 """Hits in a fit at most."""
 
 
+class Fitted(NamedTuple):
+    """Parameters of each ntuplet, as in :class:`trackserve.edm.Tracks`.
+
+    Attributes:
+        state: float32[n, 5]; NaN for what was not fitted, as the next two.
+        covariance: float32[n, 15].
+        chi2: float32[n].
+        ndof: int8[n], 0 for what was not fitted.
+    """
+
+    state: Array
+    covariance: Array
+    chi2: Array
+    ndof: Array
+
+
 class Workspace(NamedTuple):
     """Scratch memory of one fit, float64: vectors of 5, and matrices as named."""
 
@@ -72,18 +88,14 @@ def fit_broken_lines(
     hits: Hits,
     tables: PositionTables,
     constants: FitConstants,
-) -> tuple[Array, Array, Array, Array]:
-    """Fit every ntuplet that is not a duplicate.
-
-    Returns:
-        state float32[n, 5], covariance float32[n, 15], chi2 float32[n] and ndof
-        int8[n] (see :class:`trackserve.edm.Tracks`); NaN and 0 for duplicates.
-    """
-    fitted: tuple[Array, Array, Array, Array] = _fit_broken_lines(
-        *(ntuplets.n_hits, ntuplets.hits, ntuplets.duplicate, ordered),
-        *(hits.var_x, hits.var_y, tables.rotation, constants, make_workspace()),
+) -> Fitted:
+    """Fit every ntuplet that is not a duplicate."""
+    return Fitted(
+        *_fit_broken_lines(
+            *(ntuplets, ordered, hits.var_x, hits.var_y),
+            *(tables.rotation, constants, make_workspace()),
+        )
     )
-    return fitted
 
 
 @shared
@@ -289,10 +301,7 @@ def fit_broken_line(hits, constants, work):
         arc[i] = charge * radius * math.atan2(cross, dx * origin_x + dy * origin_y)
         distance = math.sqrt(dx * dx + dy * dy)
         radial_x[i], radial_y[i] = dx / distance, dy / distance
-    d0x, d0y = point[0, 0] - cx, point[0, 1] - cy
-    d1x, d1y = point[end, 0] - cx, point[end, 1] - cy
-    turn = math.atan2(d0x * d1y - d0y * d1x, d0x * d1x + d0y * d1y)
-    slope = -charge * (point[end, 2] - point[0, 2]) / (radius * turn)
+    slope = (point[end, 2] - point[0, 2]) / (arc[end] - arc[0])
     cos = 1.0 / math.sqrt(1.0 + slope * slope)
     sin = slope * cos
     for i in range(n):
@@ -405,18 +414,18 @@ def fit_broken_line(hits, constants, work):
 
 
 @kernel
-def _fit_broken_lines(n_hits, hits, duplicate, ordered, var_x, var_y, rotation, constants, work):
-    n = len(n_hits)
+def _fit_broken_lines(ntuplets, ordered, var_x, var_y, rotation, constants, work):
+    n = len(ntuplets.n_hits)
     states = np.full((n, 5), np.nan, np.float32)
     covariances = np.full((n, 15), np.nan, np.float32)
     chi2s = np.full(n, np.nan, np.float32)
     ndofs = np.zeros(n, np.int8)
     for t in range(n):
-        if duplicate[t]:
+        if ntuplets.duplicate[t]:
             continue
-        used = min(int(n_hits[t]), constants.max_hits)
+        used = min(int(ntuplets.n_hits[t]), constants.max_hits)
         for k in range(used):
-            h = hits[t, k]
+            h = ntuplets.hits[t, k]
             row = ordered.order[h]
             position = ordered.x[h], ordered.y[h], ordered.z[h]
             axes = rotation[ordered.module[h]]

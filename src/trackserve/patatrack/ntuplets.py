@@ -10,7 +10,6 @@ from ..device import kernel
 from ..edm import MAX_HITS
 from ..edm.columns import Array
 from .connect import CellGraph
-from .doublets import Cells
 
 MAX_CELLS = MAX_HITS - 1
 
@@ -20,7 +19,7 @@ class Ntuplets(NamedTuple):
 
     Attributes:
         n_hits: int8[n], 3 to 5.
-        cells: int32[n, 4], -1 after the last.
+        cells: int32[n, 4], members of the graph, -1 after the last.
         hits: int32[n, 5], ordered hits, -1 after the last.
         duplicate: bool[n]: shares a cell with a longer one.
     """
@@ -31,19 +30,19 @@ class Ntuplets(NamedTuple):
     duplicate: Array
 
 
-def find_ntuplets(cells: Cells, graph: CellGraph, pairs: Array) -> Ntuplets:
+def find_ntuplets(graph: CellGraph, pairs: Array) -> Ntuplets:
     """Depth-first from every live cell on a starting layer pair; 3 to 5 hits.
 
     A path is kept where it cannot be continued, or at five hits. Paths that start
     inside a longer one are found too, and are then duplicates.
     """
-    return Ntuplets(*_find_ntuplets(cells, graph, pairs))
+    return Ntuplets(*_find_ntuplets(graph, pairs["starts"].copy()))
 
 
 @kernel
-def _find_ntuplets(cells, graph, pairs):
-    n_cells = len(cells.inner)
-    capacity = n_cells // 16 + 64
+def _find_ntuplets(graph, starts):
+    n_cells = len(graph.cell)
+    capacity = n_cells + 64
     paths = np.empty((capacity, MAX_CELLS), np.int32)
     length = np.empty(capacity, np.int8)
     n = 0
@@ -51,9 +50,7 @@ def _find_ntuplets(cells, graph, pairs):
     next_one = np.empty(MAX_CELLS, np.int32)
     extended = np.empty(MAX_CELLS, np.bool_)
     for start in range(n_cells):
-        if not graph.alive[start] or not pairs[cells.pair[start]].starts:
-            continue
-        if graph.first[start] == graph.last[start]:
+        if not graph.alive[start] or not starts[graph.pair[start]]:
             continue
         depth = 0
         path[0], next_one[0], extended[0] = start, graph.first[start], False
@@ -87,8 +84,8 @@ def _find_ntuplets(cells, graph, pairs):
     for t in range(n):
         for k in range(length[t] - 1):
             cell = paths[t, k]
-            hits[t, k] = cells.inner[cell]
-            hits[t, k + 1] = cells.outer[cell]
+            hits[t, k] = graph.inner[cell]
+            hits[t, k + 1] = graph.outer[cell]
             longest[cell] = max(longest[cell], length[t])
     duplicate = np.zeros(n, np.bool_)
     for t in range(n):

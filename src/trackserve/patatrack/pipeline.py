@@ -25,9 +25,9 @@ from ..io import read_conditions
 from .calibrate import calibrate, make_gain_tables
 from .clusterize import clusterize
 from .config import CONFIGS, PatatrackConfig
-from .connect import connect_cells, remove_fishbones
+from .connect import CellGraph, connect_cells, remove_fishbones
 from .doublets import Cells, OrderedHits, find_doublets, order_by_phi
-from .fit import fit_broken_lines
+from .fit import Fitted, fit_broken_lines
 from .hits import make_hits, make_position_tables
 from .ntuplets import Ntuplets, find_ntuplets
 from .select import classify, remove_duplicates
@@ -138,19 +138,17 @@ class PatatrackPipeline:
         lap("phi order")
         cells = find_doublets(ordered, config.layer_pairs, config.doublets)
         lap("doublets")
-        graph, cells_ending = connect_cells(ordered, cells, config.connections)
+        graph = connect_cells(ordered, cells, config.connections)
         lap("connection")
-        killed = remove_fishbones(ordered, cells, graph, cells_ending, config.connections.min_cos2)
+        remove_fishbones(ordered, graph, config.connections.min_cos2)
         lap("fishbone")
-        ntuplets = find_ntuplets(cells, graph, config.layer_pairs)
+        ntuplets = find_ntuplets(graph, config.layer_pairs)
         lap("ntuplets")
         fitted = fit_broken_lines(ntuplets, ordered, hits, self._positions, config.fit)
         lap("fit")
-        state, _, chi2, ndof = fitted
-        quality = classify(ntuplets, state, chi2, ndof, config.quality)
-        remove_duplicates(ntuplets, state[:, 1], quality, len(cells.inner), len(hits))
-        candidates = _candidates(ntuplets, ordered, fitted, quality)
-        tracks = candidates.take(quality == Tracks.LOOSE)
+        quality = classify(ntuplets, fitted, config.quality)
+        remove_duplicates(ntuplets, fitted, quality, len(graph.cell), len(hits))
+        tracks = _tracks(ntuplets, ordered, fitted, quality, quality == Tracks.LOOSE)
         lap("selection")
         vertices, vertex_of_track = find_vertices(tracks, config.vertices)
         tracks.vertex[:] = vertex_of_track
@@ -160,7 +158,7 @@ class PatatrackPipeline:
             digis=n_words,
             clusters=len(clusters),
             doublets=len(cells.inner),
-            ntuplets=len(candidates),
+            ntuplets=len(quality),
             tracks=len(tracks),
             vertices=len(vertices),
         )
@@ -173,26 +171,38 @@ class PatatrackPipeline:
             digis=digis if "digis" in keep else None,
             clusters=clusters if "clusters" in keep else None,
             hits=hits if "hits" in keep else None,
-            doublets=_doublets(cells, ordered, killed) if "doublets" in keep else None,
-            ntuplets=candidates if "ntuplets" in keep else None,
+            doublets=_doublets(cells, graph, ordered) if "doublets" in keep else None,
+            ntuplets=_tracks(ntuplets, ordered, fitted, quality, slice(None))
+            if "ntuplets" in keep
+            else None,
         )
 
 
-def _candidates(
+def _tracks(
     ntuplets: Ntuplets,
     ordered: OrderedHits,
-    fitted: tuple[Array, Array, Array, Array],
+    fitted: Fitted,
     quality: Array,
+    chosen: Array | slice,
 ) -> Tracks:
-    state, covariance, chi2, ndof = fitted
-    rows = np.full(ntuplets.hits.shape, -1, np.int32)
-    real = ntuplets.hits >= 0
-    rows[real] = ordered.order[ntuplets.hits[real]]
-    no_vertex = np.full(len(quality), -1, np.int16)
-    return Tracks(state, covariance, chi2, ndof, quality, ntuplets.n_hits, rows, no_vertex)
+    rows = ntuplets.hits[chosen].copy()
+    real = rows >= 0
+    rows[real] = ordered.order[rows[real]]
+    return Tracks(
+        fitted.state[chosen],
+        fitted.covariance[chosen],
+        fitted.chi2[chosen],
+        fitted.ndof[chosen],
+        quality[chosen],
+        ntuplets.n_hits[chosen],
+        rows,
+        np.full(len(rows), -1, np.int16),
+    )
 
 
-def _doublets(cells: Cells, ordered: OrderedHits, killed: Array) -> Doublets:
+def _doublets(cells: Cells, graph: CellGraph, ordered: OrderedHits) -> Doublets:
+    killed = np.zeros(len(cells.inner), np.bool_)
+    killed[graph.cell] = ~graph.alive
     return Doublets(
         ordered.order[cells.inner], ordered.order[cells.outer], cells.pair.astype(np.uint8), killed
     )

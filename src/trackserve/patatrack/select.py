@@ -11,21 +11,20 @@ from ..device import kernel, shared
 from ..edm import Tracks
 from ..edm.columns import Array
 from .config import QualityCuts
+from .fit import Fitted
 from .ntuplets import Ntuplets
 
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
 
 
-def classify(
-    ntuplets: Ntuplets, state: Array, chi2: Array, ndof: Array, cuts: QualityCuts
-) -> Array:
+def classify(ntuplets: Ntuplets, fitted: Fitted, cuts: QualityCuts) -> Array:
     """Quality uint8[n] of each ntuplet: bad, duplicate or loose."""
-    quality: Array = _classify(ntuplets.n_hits, ntuplets.duplicate, state, chi2, ndof, cuts)
+    quality: Array = _classify(ntuplets, fitted, cuts)
     return quality
 
 
 def remove_duplicates(
-    ntuplets: Ntuplets, tip: Array, quality: Array, n_cells: int, n_hits: int
+    ntuplets: Ntuplets, fitted: Fitted, quality: Array, n_cells: int, n_hits: int
 ) -> None:
     """Mark, in ``quality``, loose tracks that share a doublet or a hit with a better one.
 
@@ -33,7 +32,8 @@ def remove_duplicates(
     doublet by doublet. Of those that share a hit the longest stay; of triplets, the
     closest to the beam spot.
     """
-    _remove_shared_cells(ntuplets.cells, ntuplets.n_hits, tip, quality, n_cells)
+    tip = np.ascontiguousarray(fitted.state[:, 1])
+    _remove_shared_cells(ntuplets.cells, tip, quality, n_cells)
     _remove_shared_hits(ntuplets.hits, ntuplets.n_hits, tip, quality, n_hits)
 
 
@@ -56,10 +56,12 @@ def in_region(n_hits, pt, tip, zip_, cuts):
 
 
 @kernel
-def _classify(n_hits, duplicate, state, chi2, ndof, cuts):
-    quality = np.full(len(n_hits), _BAD, np.uint8)
-    for t in range(len(n_hits)):
-        if duplicate[t]:
+def _classify(ntuplets, fitted, cuts):
+    n = len(ntuplets.n_hits)
+    state = fitted.state
+    quality = np.full(n, _BAD, np.uint8)
+    for t in range(n):
+        if ntuplets.duplicate[t]:
             quality[t] = _DUPLICATE
             continue
         finite = True
@@ -68,8 +70,8 @@ def _classify(n_hits, duplicate, state, chi2, ndof, cuts):
         if not finite:
             continue
         pt = 1.0 / abs(state[t, 2])
-        good_fit = chi2[t] / ndof[t] < max_chi2(pt, cuts)
-        if good_fit and in_region(n_hits[t], pt, state[t, 1], state[t, 4], cuts):
+        good_fit = fitted.chi2[t] / fitted.ndof[t] < max_chi2(pt, cuts)
+        if good_fit and in_region(ntuplets.n_hits[t], pt, state[t, 1], state[t, 4], cuts):
             quality[t] = _LOOSE
     return quality
 
@@ -98,7 +100,7 @@ def _by_target(targets, n_targets, chosen):
 
 
 @kernel
-def _remove_shared_cells(cells, n_hits, tip, quality, n_cells):
+def _remove_shared_cells(cells, tip, quality, n_cells):
     start, row = _by_target(cells, n_cells, quality == _LOOSE)
     for c in range(n_cells):
         if start[c + 1] - start[c] < 2:

@@ -16,7 +16,7 @@ HIT_WINDOW = 0.05
 """cm; a hit farther than this from every true hit of its module has none."""
 HIT_SHARE = 0.75
 """Share of a track's hits that must stem from one particle."""
-VERTEX_WINDOW = 0.1
+VERTEX_WINDOW = 0.05
 """cm; a vertex farther than this from every collision has none."""
 
 

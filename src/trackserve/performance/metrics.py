@@ -7,9 +7,10 @@ takes its numbers and :mod:`.plots` its figures.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
@@ -24,8 +25,9 @@ from .truth import TruthEvent, perigee, wrap
 MIN_LAYERS = 3
 MAX_ETA = 2.5
 MAX_Z = 12.0
-"""A particle is reconstructable if it is primary, crosses at least ``MIN_LAYERS``
-layers and starts within these bounds (z in cm from the beam spot)."""
+MAX_R = 2.0
+"""A particle is reconstructable if it crosses at least ``MIN_LAYERS`` layers and starts
+within these bounds (cm from the beam spot; ``MAX_R`` is inside the beam pipe)."""
 MIN_VERTEX_TRACKS = 3
 """A collision counts in the vertex efficiency if this many of its particles are found."""
 PT_BINS = (0.5, 0.7, 1.0, 2.0, 5.0)
@@ -33,8 +35,6 @@ PT_BINS = (0.5, 0.7, 1.0, 2.0, 5.0)
 PARAMETERS = ("phi", "tip", "q/pT", "cot(theta)", "zip")
 _VARIANCES = [0, 5, 9, 12, 14]
 _HALF_WIDTH_ERROR = 0.96
-
-T = TypeVar("T", bound=Columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +51,13 @@ class ParticleTable(Columns):
 
 @dataclass(frozen=True, eq=False)
 class TrackTable(Columns):
-    """One row per loose track; the columns from ``primary`` on hold for matched ones."""
+    """One row per loose track; the columns from ``true_pt`` on hold for matched ones."""
 
     pt: Array = column(np.float64)
     eta: Array = column(np.float64)
     n_hits: Array = column(np.int64)
     matched: Array = column(np.bool_)
     duplicate: Array = column(np.bool_)
-    primary: Array = column(np.bool_)
-    """Matched to a reconstructable particle and not a duplicate: enters resolutions and pulls."""
     true_pt: Array = column(np.float64)
     charge_correct: Array = column(np.bool_)
     pt_residual: Array = column(np.float64)
@@ -76,7 +74,7 @@ class CollisionTable(Columns):
     """One row per simulated collision."""
 
     n_found: Array = column(np.int64)
-    """Its reconstructable particles that are found."""
+    """Its particles that are found."""
     found: Array = column(np.bool_)
     residual: Array = column(np.float64)
     """Vertex z - true z, cm; NaN if not found."""
@@ -164,16 +162,16 @@ class PhysicsSummary:
     """The physics performance in numbers; a name stands for a row of the report.
 
     Attributes:
-        n_events: events that were reconstructed and compared.
+        n_events: events that were reconstructed and matched.
         efficiency: share of reconstructable particles that are found, by bin of true
             pT such as ``"0.5-0.7"``.
         efficiency_4_layers: the same for those that cross at least 4 layers.
         fake_rate: share of loose tracks that match no particle.
         fake_rate_4_hits: the same for those of at least 4 hits.
         duplicate_rate: share of loose tracks whose particle has an earlier track.
-        charge_correct: share of compared tracks with the right charge.
-        resolution: of ``pT`` (relative), ``phi`` (rad), ``eta``, ``tip``, ``zip`` and
-            ``vertex z`` (cm).
+        charge_correct: share of matched tracks with the right charge.
+        resolution: of matched tracks, in ``pT`` (relative), ``phi`` (rad), ``eta``,
+            ``tip`` and ``zip`` (cm); and of vertices, ``vertex z`` (cm).
         pull: of ``phi``, ``tip``, ``q/pT``, ``cot(theta)``, ``zip`` and ``vertex z``.
         hit_resolution: of ``barrel x``, ``barrel y``, ``endcap x``, ``endcap y`` (cm).
         vertex_efficiency: share of collisions with at least 3 found particles that get
@@ -203,7 +201,7 @@ class ReferenceComparison:
     """Our counts beside those of the public C++ program.
 
     Attributes:
-        n_events: events compared.
+        n_events: events matched.
         modules, digis, clusters: number of events with exactly the same count.
         ntuplets, vertices: (ours, the C++ program's) in all events.
     """
@@ -232,10 +230,10 @@ def match_events(results: Iterable[PatatrackResult], truth: Sequence[TruthEvent]
     return Matches(
         len(results),
         sum(len(result.vertices) for result in results),
-        _concatenate(ParticleTable, particles),
-        _concatenate(TrackTable, tracks),
-        _concatenate(CollisionTable, collisions),
-        _concatenate(HitTable, hits),
+        ParticleTable.concatenate(particles),
+        TrackTable.concatenate(tracks),
+        CollisionTable.concatenate(collisions),
+        HitTable.concatenate(hits),
     )
 
 
@@ -243,19 +241,19 @@ def summarize(matches: Matches) -> PhysicsSummary:
     """The numbers of :class:`PhysicsSummary`."""
     particles = matches.particles.take(matches.particles.reconstructable)
     tracks, hits = matches.tracks, matches.hits
-    compared = tracks.take(tracks.primary)
+    matched = tracks.take(tracks.matched)
     long = tracks.n_hits >= 4
     collisions = matches.collisions
     with_vertex = collisions.take(collisions.found)
     resolution = {
-        "pT": compared.pt_residual,
-        "phi": compared.residual[:, 0],
-        "eta": compared.eta_residual,
-        "tip": compared.residual[:, 1],
-        "zip": compared.residual[:, 4],
+        "pT": matched.pt_residual,
+        "phi": matched.residual[:, 0],
+        "eta": matched.eta_residual,
+        "tip": matched.residual[:, 1],
+        "zip": matched.residual[:, 4],
         "vertex z": with_vertex.residual,
     }
-    pull = {name: compared.pull[:, i] for i, name in enumerate(PARAMETERS)}
+    pull = {name: matched.pull[:, i] for i, name in enumerate(PARAMETERS)}
     pull["vertex z"] = with_vertex.pull
     hit_resolution = {
         "barrel x": hits.x_residual[hits.barrel],
@@ -270,7 +268,7 @@ def summarize(matches: Matches) -> PhysicsSummary:
         fake_rate=Fraction.of(~tracks.matched),
         fake_rate_4_hits=Fraction.of(~tracks.matched[long]),
         duplicate_rate=Fraction.of(tracks.duplicate),
-        charge_correct=Fraction.of(compared.charge_correct),
+        charge_correct=Fraction.of(matched.charge_correct),
         resolution={name: Width.of(values) for name, values in resolution.items()},
         pull={name: Width.of(values) for name, values in pull.items()},
         hit_resolution={name: Width.of(values) for name, values in hit_resolution.items()},
@@ -301,15 +299,25 @@ def compare_counts(
     def ours(name: str) -> Array:
         return np.array([getattr(result.counts, name) for result in results], np.int64)
 
+    def equal(name: str) -> int:
+        return int((ours(name) == getattr(reference, name)[event]).sum())
+
     return ReferenceComparison(
-        len(results),
-        *(
-            int((ours(name) == getattr(reference, name)[event]).sum())
-            for name in ("modules", "digis", "clusters")
-        ),
+        n_events=len(results),
+        modules=equal("modules"),
+        digis=equal("digis"),
+        clusters=equal("clusters"),
         ntuplets=(int(ours("ntuplets").sum()), int(reference.ntuplets[event].sum())),
         vertices=(int(ours("vertices").sum()), int(reference.vertices[event].sum())),
     )
+
+
+def with_error(value: float, error: float) -> str:
+    """Both as text, to the first digit of ``error``; a dash where there is no value."""
+    if not math.isfinite(value):
+        return "-"
+    digits = max(0, math.ceil(-math.log10(error))) if error > 0 else 3
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def _match_event(
@@ -326,10 +334,10 @@ def _match_event(
 
     n_layers = truth.layers_crossed()
     reconstructable = (
-        truth.primary()
-        & (n_layers >= MIN_LAYERS)
+        (n_layers >= MIN_LAYERS)
         & (np.abs(truth.particles.eta) < MAX_ETA)
         & (np.abs(truth.particles.position[:, 2]) < MAX_Z)
+        & (np.hypot(*truth.particles.position[:, :2].T) < MAX_R)
     )
     found = np.zeros(len(truth.particles), bool)
     found[track_particle[track_particle >= 0]] = True
@@ -337,9 +345,7 @@ def _match_event(
         truth.particles.pt, truth.particles.eta, n_layers, reconstructable, found
     )
 
-    n_found = np.bincount(
-        truth.particles.collision[reconstructable & found], minlength=len(truth.collisions)
-    )
+    n_found = np.bincount(truth.particles.collision[found], minlength=len(truth.collisions))
     vertex = match_vertices(result.vertices, truth)
     has_vertex = vertex >= 0
     residual = np.full(len(vertex), np.nan)
@@ -355,17 +361,12 @@ def _match_event(
     hits = HitTable(
         reco.module < FIRST_ENDCAP, reco.x_local - true.x_local, reco.y_local - true.y_local
     )
-    tracks = _compare_tracks(result.tracks, track_particle, reconstructable, truth)
+    tracks = _compare_tracks(result.tracks, track_particle, truth)
     return particles, tracks, collisions, hits
 
 
-def _compare_tracks(
-    tracks: Tracks, particle: Array, reconstructable: Array, truth: TruthEvent
-) -> TrackTable:
+def _compare_tracks(tracks: Tracks, particle: Array, truth: TruthEvent) -> TrackTable:
     matched = particle >= 0
-    duplicate = duplicates(particle)
-    primary = np.zeros(len(tracks), bool)
-    primary[matched] = reconstructable[particle[matched]]
     true_pt, charge, eta = (np.full(len(tracks), np.nan) for _ in range(3))
     true_pt[matched] = truth.particles.pt[particle[matched]]
     charge[matched] = truth.particles.charge[particle[matched]]
@@ -379,8 +380,7 @@ def _compare_tracks(
         eta=tracks.eta,
         n_hits=tracks.n_hits,
         matched=matched,
-        duplicate=duplicate,
-        primary=primary & ~duplicate,
+        duplicate=duplicates(particle),
         true_pt=true_pt,
         charge_correct=tracks.charge == charge,
         pt_residual=tracks.pt / true_pt - 1,
@@ -395,14 +395,5 @@ def _efficiency(particles: ParticleTable) -> dict[str, Fraction]:
         f"{low:g}-{high:g}": Fraction.of(
             particles.found[(particles.pt >= low) & (particles.pt < high)]
         )
-        for low, high in zip(PT_BINS, PT_BINS[1:], strict=False)
+        for low, high in itertools.pairwise(PT_BINS)
     }
-
-
-def _concatenate(kind: type[T], parts: Sequence[T]) -> T:
-    return kind(
-        *(
-            np.concatenate([np.empty((0, *c.shape), c.dtype), *(getattr(p, name) for p in parts)])
-            for name, c in kind.schema().items()
-        )
-    )

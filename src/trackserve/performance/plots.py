@@ -12,14 +12,14 @@ import numpy as np
 
 from ..edm.columns import Array
 from ..errors import TrackserveError
-from .metrics import PARAMETERS, Fraction, Matches, Width
+from .metrics import PARAMETERS, Fraction, Matches, Width, with_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _BLUE, _RED, _GREY = "#1f5a8c", "#c4512d", "#7f7f7f"
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -28,11 +28,10 @@ _STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "lines.markersize": 4.5,
     "figure.constrained_layout.use": True,
 }
 _DPI = 130
+_MARKER_SIZE = 4.5
 
 PT_EDGES = np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 7, 10, 15])
 """GeV."""
@@ -45,7 +44,7 @@ def efficiency_figure(matches: Matches) -> Figure:
     """Efficiency against true pT and eta, for at least 3 and at least 4 layers."""
     particles = matches.particles.take(matches.particles.reconstructable)
     figure, (left, right) = _figure(1, 2)
-    for at_least, colour, marker in ((3, _BLUE, "o"), (4, _RED, "s")):
+    for at_least, colour, marker in ((4, _RED, "s"), (3, _BLUE, "o")):
         chosen = particles.take(particles.n_layers >= at_least)
         label = f"≥ {at_least} layers"
         _fractions(left, PT_EDGES, chosen.pt, chosen.found, label, colour, marker)
@@ -54,10 +53,10 @@ def efficiency_figure(matches: Matches) -> Figure:
     _pt_axis(left, "true $p_T$ [GeV]")
     right.set(xlabel=r"true $\eta$", title=f"$p_T$ > {MIN_PT} GeV")
     for axes in (left, right):
-        axes.set(ylabel="efficiency", ylim=(0, 1.05))
-        axes.legend(loc="lower right")
+        axes.set(ylabel="efficiency")
+    left.set_ylim(0, 1.05)
     right.set_ylim(0.5, 1.025)
-    right.legend(loc="lower center")
+    left.legend(loc="lower right", frameon=False)
     return figure
 
 
@@ -78,14 +77,14 @@ def fake_figure(matches: Matches) -> Figure:
     for axes in (left, right):
         axes.set(ylabel="share of tracks")
         axes.set_ylim(bottom=0)
-    left.legend(loc="upper left")
+    left.legend(loc="upper left", frameon=False)
     return figure
 
 
 def pull_figure(matches: Matches) -> Figure:
     """Distributions of the five pulls and of the vertices', beside a unit Gaussian."""
-    compared = matches.tracks.take(matches.tracks.primary)
-    pulls = {name: compared.pull[:, i] for i, name in enumerate(PARAMETERS)}
+    matched = matches.tracks.take(matches.tracks.matched)
+    pulls = {name: matched.pull[:, i] for i, name in enumerate(PARAMETERS)}
     pulls["vertex z"] = matches.collisions.pull[matches.collisions.found]
     figure, axes = _figure(2, 3)
     edges = np.linspace(-5, 5, 51)
@@ -96,38 +95,38 @@ def pull_figure(matches: Matches) -> Figure:
         panel.stairs(density, edges, fill=True, color=_BLUE, alpha=0.35, label="reconstructed")
         panel.stairs(density, edges, color=_BLUE)
         panel.plot(centres, gauss, color=_RED, label="unit Gaussian")
-        panel.set(title=f"{_pretty(name)}:  width {_width(Width.of(values))}", xlim=(-5, 5))
-        panel.set_ylim(0, 1.15 * max(0.4, density.max()))
+        panel.set(title=f"{_pretty(name)}:  width {_half_width(values)}", xlim=(-5, 5))
+        panel.set_ylim(0, 1.3 * max(0.4, density.max()))
     for panel in axes[1]:
-        panel.set_xlabel("(reconstructed − true) / error")
+        panel.set_xlabel("(reconstructed - true) / error")
     for panel in axes[:, 0]:
         panel.set_ylabel("density")
-    axes[0, 0].legend(loc="upper left", fontsize=8)
+    axes[0, 0].legend(loc="upper left", fontsize=8, frameon=False)
     return figure
 
 
 def resolution_figure(matches: Matches) -> Figure:
     """68 % half-widths of the residuals against true pT."""
-    compared = matches.tracks.take(matches.tracks.primary)
+    matched = matches.tracks.take(matches.tracks.matched)
     figure, axes = _figure(2, 3)
     for panel, title, unit, values in (
-        (axes[0, 0], "$p_T$", "%", 100 * compared.pt_residual),
-        (axes[0, 1], r"$\phi$", "mrad", 1e3 * compared.residual[:, 0]),
-        (axes[0, 2], r"$\eta$", r"$10^{-3}$", 1e3 * compared.eta_residual),
-        (axes[1, 0], "tip", "µm", 1e4 * compared.residual[:, 1]),
-        (axes[1, 1], "zip", "µm", 1e4 * compared.residual[:, 4]),
-        (axes[1, 2], r"cot $\theta$", r"$10^{-3}$", 1e3 * compared.residual[:, 3]),
+        (axes[0, 0], "$p_T$", "%", 100 * matched.pt_residual),
+        (axes[0, 1], r"$\phi$", "mrad", 1e3 * matched.residual[:, 0]),
+        (axes[0, 2], r"$\eta$", r"$10^{-3}$", 1e3 * matched.eta_residual),
+        (axes[1, 0], "tip", "µm", 1e4 * matched.residual[:, 1]),
+        (axes[1, 1], "zip", "µm", 1e4 * matched.residual[:, 4]),
+        (axes[1, 2], r"cot $\theta$", r"$10^{-3}$", 1e3 * matched.residual[:, 3]),
     ):
         for at_least, most, label, colour, marker in (
             (3, 3, "3 hits", _RED, "s"),
             (4, 5, "≥ 4 hits", _BLUE, "o"),
         ):
-            chosen = (compared.n_hits >= at_least) & (compared.n_hits <= most)
-            _widths(panel, compared.true_pt[chosen], values[chosen], label, colour, marker)
+            chosen = (matched.n_hits >= at_least) & (matched.n_hits <= most)
+            _widths(panel, matched.true_pt[chosen], values[chosen], label, colour, marker)
         panel.set(ylabel=f"{title} resolution [{unit}]")
         panel.set_ylim(bottom=0)
         _pt_axis(panel, "true $p_T$ [GeV]")
-    axes[0, 1].legend()
+    axes[0, 1].legend(frameon=False)
     return figure
 
 
@@ -141,10 +140,10 @@ def vertex_figure(matches: Matches) -> Figure:
     left.stairs(counts, edges, fill=True, color=_BLUE, alpha=0.35)
     left.stairs(counts, edges, color=_BLUE)
     left.set(
-        xlabel="vertex z − true z [µm]",
+        xlabel="vertex z - true z [µm]",
         ylabel=f"vertices / {edges[1] - edges[0]:g} µm",
         xlim=(-300, 300),
-        title=f"68 % half-width {_width(Width.of(residual))} µm",
+        title=f"68 % half-width {_half_width(residual)} µm",
     )
     edges = np.array([0.5, 1.5, 2.5, 3.5, 5.5, 8.5, 12.5, 18.5, 26.5, 40.5])
     _fractions(right, edges, collisions.n_found, collisions.found, "", _BLUE, "o")
@@ -166,11 +165,11 @@ def hit_figure(matches: Matches) -> Figure:
             (~hits.barrel, "endcaps", _RED),
         ):
             density = np.histogram(values[chosen], edges)[0] / max(int(chosen.sum()), 1)
-            width = _width(Width.of(values[chosen]))
+            width = _half_width(values[chosen])
             panel.stairs(density, edges, color=colour, lw=1.5, label=f"{label}: {width} µm")
-        panel.set(xlabel=f"local {name}, hit − true [µm]", ylabel="share of hits", xlim=(-100, 100))
-        panel.legend(loc="upper left")
-        panel.set_ylim(bottom=0)
+        panel.set(xlabel=f"local {name}, hit - true [µm]", ylabel="share of hits", xlim=(-100, 100))
+        panel.legend(loc="upper left", frameon=False)
+        panel.set_ylim(0, 1.3 * panel.get_ylim()[1])
     return figure
 
 
@@ -202,33 +201,39 @@ def _fractions(
     filled = [i for i, share in enumerate(shares) if share.total]
     value = np.array([shares[i].value for i in filled])
     bounds = np.array([shares[i].interval for i in filled]).reshape(-1, 2).T
-    centre = _centres(axes, edges)[filled]
+    middle = np.sqrt(edges[:-1] * edges[1:]) if edges is PT_EDGES else (edges[:-1] + edges[1:]) / 2
+    centre = middle[filled]
     across = np.abs(np.stack([edges[:-1][filled], edges[1:][filled]]) - centre)
     along = np.clip(np.stack([value - bounds[0], bounds[1] - value]), 0, None)
-    axes.errorbar(centre, value, along, across, fmt=marker, color=colour, label=label, elinewidth=1)
+    axes.errorbar(
+        centre,
+        value,
+        along,
+        across,
+        fmt=marker,
+        color=colour,
+        label=label,
+        elinewidth=1,
+        ms=_MARKER_SIZE,
+    )
 
 
 def _widths(axes: Axes, pt: Array, values: Array, label: str, colour: str, marker: str) -> None:
     """68 % half-widths of ``values`` in bins of pT that have at least 20 of them."""
-    low, high = PT_EDGES[:-1, None], PT_EDGES[1:, None]
-    inside = (pt >= low) & (pt < high)
+    edges = PT_EDGES[::2]
+    inside = (pt >= edges[:-1, None]) & (pt < edges[1:, None])
     widths = [Width.of(values[chosen]) for chosen in inside]
     filled = [i for i, width in enumerate(widths) if width.count >= 20]
     axes.errorbar(
-        np.sqrt(PT_EDGES[:-1] * PT_EDGES[1:])[filled],
+        np.sqrt(edges[:-1] * edges[1:])[filled],
         [widths[i].value for i in filled],
         [widths[i].error for i in filled],
         fmt=f"{marker}-",
         color=colour,
         label=label,
         linewidth=1,
+        ms=_MARKER_SIZE,
     )
-
-
-def _centres(axes: Axes, edges: Array) -> Array:
-    if edges is PT_EDGES:
-        return np.sqrt(edges[:-1] * edges[1:])
-    return (edges[:-1] + edges[1:]) / 2
 
 
 def _pt_axis(axes: Axes, label: str) -> None:
@@ -243,5 +248,6 @@ def _pretty(name: str) -> str:
     return {"phi": r"$\phi$", "q/pT": r"$q/p_T$", "cot(theta)": r"cot $\theta$"}.get(name, name)
 
 
-def _width(width: Width) -> str:
-    return f"{width.value:.3g} ± {width.error:.1g}"
+def _half_width(values: Array) -> str:
+    width = Width.of(values)
+    return with_error(width.value, width.error)

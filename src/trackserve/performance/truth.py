@@ -22,9 +22,6 @@ from ..errors import ConditionsError
 CURVATURE_TO_PT = 0.0114256972711507
 """GeV/cm: pT of a unit charge is this times its radius, in 3.8112 T (CAHitNtupletCUDA.cc)."""
 
-PRIMARY_DISTANCE = 1e-4
-"""cm; a particle that starts this near to its collision is primary."""
-
 _N_COLUMNS = {"particles": 9, "hits": 5, "vertices": 4}
 
 
@@ -71,18 +68,13 @@ class TruthEvent:
     module_layer: Array
 
     def layers_crossed(self) -> Array:
-        """Distinct layers with hits of each particle, int64[particles]."""
+        """How many distinct layers have hits of each particle, int64[particles]."""
         hits = self.hits.take(self.hits.particle >= 0)
         n_layers = int(self.module_layer.max(initial=0)) + 1
         crossed = np.zeros((len(self.particles), n_layers), bool)
         crossed[hits.particle, self.module_layer[hits.module]] = True
-        return crossed.sum(axis=1)
-
-    def primary(self) -> Array:
-        """Whether each particle starts at its collision, bool[particles]."""
-        origin = self.collisions.position[self.particles.collision]
-        distance = np.linalg.norm(self.particles.position - origin, axis=1)
-        return distance < PRIMARY_DISTANCE
+        count: Array = crossed.sum(axis=1)
+        return count
 
 
 def read_truth(directory: str | Path) -> list[TruthEvent]:
@@ -104,16 +96,16 @@ def read_truth(directory: str | Path) -> list[TruthEvent]:
         _check_index(path, number, "vertex of a particle", particles[:, 0], 0, len(vertices))
         _check_index(path, number, "particle of a hit", hits[:, 0], -1, len(particles))
         _check_index(path, number, "module of a hit", hits[:, 1], 0, len(layer))
+        pt, eta, phi = particles[:, 1:4].T
+        charge = particles[:, 4].astype(np.int8)
+        x_local, y_local = hits[:, 2:4].T
         events.append(
             TruthEvent(
                 Particles(
-                    particles[:, 0].astype(np.int32),
-                    *particles[:, 1:4].T,
-                    particles[:, 4].astype(np.int8),
-                    particles[:, 5:8] - spot,
+                    particles[:, 0].astype(np.int32), pt, eta, phi, charge, particles[:, 5:8] - spot
                 ),
                 TruthHits(
-                    hits[:, 0].astype(np.int32), hits[:, 1].astype(np.int32), *hits[:, 2:4].T
+                    hits[:, 0].astype(np.int32), hits[:, 1].astype(np.int32), x_local, y_local
                 ),
                 Collisions(vertices - spot),
                 layer,
@@ -126,9 +118,10 @@ def perigee(particles: Particles) -> Array:
     """Helix parameters of ``particles`` where they pass the beam spot most closely.
 
     Each particle is carried along its helix, backward or forward, to the point
-    nearest to the beam line. The signs are those of the reconstruction: a positive
-    particle turns clockwise seen from +z, and tip = -q (distance of the circle's
-    centre - radius).
+    nearest to the beam spot in the transverse plane. The signs are those of
+    :class:`.Tracks`: a positive particle turns clockwise seen from +z, and tip = q
+    (distance of the circle's centre - radius), so a beam spot to the left of the track
+    makes it positive.
 
     Returns:
         float64[particles, 5]: phi, tip, q/pT, cot(theta), zip in rad, cm, 1/GeV, 1, cm.
@@ -139,7 +132,7 @@ def perigee(particles: Particles) -> Array:
     centre_x = x + q * radius * np.sin(particles.phi)
     centre_y = y - q * radius * np.cos(particles.phi)
     phi = np.arctan2(q * centre_x, -q * centre_y)
-    tip = -q * (np.hypot(centre_x, centre_y) - radius)
+    tip = q * (np.hypot(centre_x, centre_y) - radius)
     path = q * radius * wrap(phi - particles.phi)
     cot_theta = np.sinh(particles.eta)
     return np.stack([phi, tip, q / particles.pt, cot_theta, z - path * cot_theta], axis=1)
@@ -160,8 +153,9 @@ def _load(path: Path) -> dict[str, Array]:
         raise ConditionsError(f"lacks an array: {error.args[0]}", file=str(path)) from None
     except (ValueError, EOFError, zipfile.BadZipFile):
         raise ConditionsError("not an .npz file of plain arrays", file=str(path)) from None
-    expected = {name: (len(arrays[name]), n) for name, n in _N_COLUMNS.items()}
-    expected |= {"layer": (arrays["layer"].size,), "bs": (3,)}
+    expected: dict[str, tuple[int, ...]] = {"layer": (arrays["layer"].size,), "bs": (3,)}
+    for name, n_columns in _N_COLUMNS.items():
+        expected[name] = (arrays[name].size // n_columns, n_columns)
     for name, shape in expected.items():
         if arrays[name].shape != shape:
             raise ConditionsError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ..edm import PatatrackResult
@@ -20,6 +21,7 @@ from .metrics import (
     compare_counts,
     match_events,
     summarize,
+    with_error,
 )
 from .report import Picture, Section, Table, write_report
 from .truth import read_truth
@@ -71,7 +73,7 @@ def summary_table(
     table.add_column("of", justify="right")
     for rows in _blocks(summary, reference).values():
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*(escape(cell) for cell in row))
         table.add_section()
     return table
 
@@ -121,7 +123,8 @@ def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[
         "Efficiency",
         "A track matches a particle if at least 75 % of its hits are that particle's. The "
         "efficiency is the share of reconstructable particles that some loose track matches: "
-        "charged, primary, with hits on at least 3 distinct layers, |η| < 2.5 and |z| < 12 cm.",
+        "charged, with hits on at least 3 distinct layers, and starting at |η| < 2.5, within 12 cm "
+        "of the beam spot along the beam and inside the beam pipe (r < 2 cm).",
         tables("Efficiency"),
         [
             Picture(
@@ -152,7 +155,7 @@ def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[
         "Resolutions",
         "A resolution is half the interval that holds the central 68 % of the differences "
         "between reconstructed and true parameters at the point of closest approach to the "
-        "beam spot, for tracks matched to reconstructable particles.",
+        "beam spot, for all loose tracks that match a particle.",
         tables("Resolutions"),
         [
             Picture(
@@ -182,7 +185,7 @@ def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[
     )
     yield Section(
         "Vertices",
-        "Each vertex is assigned to the collision nearest to it along the beam, within 1 mm; "
+        "Each vertex is assigned to the collision nearest to it along the beam, within 0.5 mm; "
         "a collision keeps the nearest vertex assigned to it. The efficiency is taken over "
         "collisions with at least 3 found particles.",
         tables("Vertices"),
@@ -191,8 +194,8 @@ def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[
                 "vertices",
                 plots.to_png(plots.vertex_figure(matches)),
                 "Position of vertices along the beam relative to their collisions (left); share "
-                "of collisions that get a vertex, against the number of reconstructable "
-                "particles of the collision that are found (right).",
+                "of collisions that get a vertex, against the number of particles of the collision "
+                "that are found (right).",
             )
         ],
     )
@@ -243,7 +246,7 @@ def _blocks(
                 for name, width in summary.resolution.items()
                 if name != "vertex z"
             ),
-            _share("charge correct", summary.charge_correct, 4),
+            _share("charge correct", summary.charge_correct),
         ],
         "Pulls": [_wide(f"{name} pull width", width) for name, width in summary.pull.items()],
         "Vertices": [
@@ -267,21 +270,15 @@ def _blocks(
 
 
 def _mean(name: str, total: int, n_events: int) -> list[str]:
-    return [name, f"{total / n_events:.1f}" if n_events else "–", ""]
+    return [name, f"{total / n_events:.1f}" if n_events else "-", ""]
 
 
-def _share(name: str, share: Fraction, digits: int = 3) -> list[str]:
-    if not share.total:
-        return [name, "–", "0"]
-    return [name, f"{share.value:.{digits}f} ± {share.error:.{digits}f}", str(share.total)]
+def _share(name: str, share: Fraction) -> list[str]:
+    return [name, with_error(share.value, share.error), str(share.total)]
 
 
 def _wide(name: str, width: Width, scale: float = 1) -> list[str]:
-    if not width.count:
-        return [name, "–", "0"]
-    value, error = scale * width.value, scale * width.error
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2
-    return [name, f"{value:.{digits}f} ± {error:.{digits}f}", str(width.count)]
+    return [name, with_error(scale * width.value, scale * width.error), str(width.count)]
 
 
 def _against(name: str, ours: int, theirs: int) -> list[str]:

@@ -1,0 +1,360 @@
+"""A real Triton serves what the pipeline computes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+from tritonclient.utils import InferenceServerException
+
+from trackserve.client import Client
+from trackserve.edm import ALWAYS, INTERMEDIATE, RawEvent
+from trackserve.errors import ConditionsError, EventError, InputError, ServerError, decode
+from trackserve.patatrack import PatatrackPipeline
+from trackserve.serving import server as server_module
+from trackserve.serving import wire
+from trackserve.serving.repository import write_repository
+from trackserve.serving.server import Server
+
+FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory, sample_directory: Path) -> Path:
+    written = tmp_path_factory.mktemp("written") / "repository"
+    write_repository(written, sample_directory)
+    return written.rename(tmp_path_factory.mktemp("moved") / "repository")
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[Server]:
+    with Server(repository, **FREE) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.grpc_url) as connected:
+        yield connected
+
+
+def bad_events(good: RawEvent) -> dict[str, RawEvent]:
+    wrong_fed = good.data.copy()
+    wrong_fed[4:8] = 255
+    streams = {
+        "empty": good.data[:0],
+        "odd": good.data[:7],
+        "truncated": good.data[:-8],
+        "FED": wrong_fed,
+    }
+    return {name: RawEvent(data, good.beam_spot, 1234) for name, data in streams.items()}
+
+
+def processes_of_group(group: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.getpgid(int(entry.name)) == group:
+                    found.append(int(entry.name))
+            except ProcessLookupError:
+                pass
+    return found
+
+
+def shared_memory_of(pid: int) -> list[Path]:
+    """The regions of the server ``pid``, and at least one."""
+    command = Path(f"/proc/{pid}/cmdline").read_text()
+    prefix = re.search(r"shm-region-prefix-name=([\w-]+)", command)
+    assert prefix
+    regions = list(Path("/dev/shm").glob(f"{prefix[1]}*"))
+    assert regions
+    return regions
+
+
+def as_inputs(tensors: dict[str, Any], library: Any = triton_grpc) -> list[Any]:
+    types = {np.dtype(t): n for t, n in (("u1", "UINT8"), ("f4", "FP32"), ("i8", "INT64"))}
+    inputs = []
+    for name, array in tensors.items():
+        tensor = library.InferInput(name, list(array.shape), types[array.dtype])
+        tensor.set_data_from_numpy(array)
+        inputs.append(tensor)
+    return inputs
+
+
+@pytest.mark.parametrize("keep", [(), ("doublets",), tuple(INTERMEDIATE)], ids=len)
+def test_served_equals_direct(
+    client: Client, pipeline: PatatrackPipeline, sample_events: list[RawEvent], keep: tuple[str]
+) -> None:
+    for event in sample_events[:4]:
+        served = client.reconstruct("patatrack", event, keep)
+        assert served == pipeline.run([event], keep)[0]
+        assert set(served.parts()) == {*ALWAYS, *keep}
+
+
+def test_event_without_feds(client: Client, pipeline: PatatrackPipeline) -> None:
+    event = RawEvent(np.zeros(4, np.uint8), event=3)
+    served = client.reconstruct("patatrack", event, INTERMEDIATE)
+    assert served == pipeline.run([event], INTERMEDIATE)[0]
+    assert len(served.tracks) == len(served.digis) == 0
+
+
+@pytest.mark.parametrize("kind", ["empty", "odd", "truncated", "FED"])
+def test_bad_event_fails_as_it_does_directly(
+    client: Client, pipeline: PatatrackPipeline, sample_events: list[RawEvent], kind: str
+) -> None:
+    bad = bad_events(sample_events[0])[kind]
+    (direct,) = pipeline.run([bad])
+    assert isinstance(direct, EventError)
+    with pytest.raises(EventError) as caught:
+        client.reconstruct("patatrack", bad)
+    assert (caught.value.message, caught.value.fields) == (direct.message, direct.fields)
+    assert caught.value.event == 1234
+
+
+def test_only_the_outputs_asked_for_are_sent(
+    server: Server, pipeline: PatatrackPipeline, sample_events: list[RawEvent]
+) -> None:
+    tensors = wire.encode_event(sample_events[0])
+    del tensors["event"]
+    with triton_grpc.InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as triton:
+        output = triton_grpc.InferRequestedOutput("hits_phi")
+        reply = triton.infer("patatrack", as_inputs(tensors), outputs=[output])
+        everything = triton.infer("patatrack", as_inputs(tensors)).get_response()
+    assert [o.name for o in reply.get_response().outputs] == ["hits_phi"]
+    direct = pipeline.run([sample_events[0]], ["hits"])[0]
+    assert reply.as_numpy("hits_phi").tobytes() == direct.hits.phi.tobytes()
+    assert {o.name for o in everything.outputs} == {spec.name for spec in wire.OUTPUTS}
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("raw", np.zeros((2, 2), np.uint8)),
+        ("raw", np.zeros(4, np.float32)),
+        ("beam_spot", np.zeros(4, np.float32)),
+        ("event", np.zeros(2, np.int64)),
+    ],
+)
+def test_malformed_tensor_is_refused(server: Server, name: str, array: Any) -> None:
+    tensors = wire.encode_event(RawEvent(np.zeros(4, np.uint8))) | {name: array}
+    with (
+        triton_grpc.InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as triton,
+        pytest.raises(InferenceServerException, match=f"'{name}'") as caught,
+    ):
+        triton.infer("patatrack", as_inputs(tensors))
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+def test_remote_control_is_closed(server: Server) -> None:
+    code = {"file:1/model.py": b"raise SystemExit"}
+    for library, url in ((triton_grpc, server.grpc_url), (triton_http, server.http_url)):
+        with library.InferenceServerClient(url.split("//")[1]) as triton:
+            for refused in (
+                lambda t=triton: t.load_model("evil", config="{}", files=code),
+                lambda t=triton: t.unload_model("patatrack"),
+                lambda t=triton: t.get_model_repository_index(),
+                lambda t=triton: t.register_system_shared_memory("region", "/any", 16),
+                lambda t=triton: t.update_log_settings({"log_verbose_level": 1}),
+                lambda t=triton: t.update_trace_settings(settings={"trace_level": ["OFF"]}),
+            ):
+                with pytest.raises(InferenceServerException, match="restricted"):
+                    refused()
+            assert triton.is_model_ready("patatrack")
+
+
+def test_metrics_count_requests(
+    server: Server, client: Client, sample_events: list[RawEvent]
+) -> None:
+    client.reconstruct("patatrack", sample_events[0])
+    with urllib.request.urlopen(server.metrics_url) as reply:
+        text = reply.read().decode()
+    count = re.search(r'nv_inference_request_success\{model="patatrack".*\} (\d+)', text)
+    assert count
+    assert int(count[1]) > 0
+
+
+def test_client_refuses_wrong_arguments(client: Client, sample_events: list[RawEvent]) -> None:
+    with pytest.raises(InputError, match="unknown model"):
+        client.reconstruct("exatrkx", sample_events[0])
+    with pytest.raises(InputError, match="unknown part"):
+        client.reconstruct("patatrack", sample_events[0], keep=["cells"])
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["host:8001", "http://host:8001", "grpc://host", "grpc://:1", "grpc://h:1/x", "grpc://h:x", ""],
+)
+def test_client_refuses_url(url: str) -> None:
+    with pytest.raises(InputError, match="malformed url"):
+        Client(url)
+
+
+def test_slow_or_absent_server(server: Server, sample_events: list[RawEvent]) -> None:
+    with Client(server.grpc_url, timeout=0.001) as client:
+        with pytest.raises(ServerError) as caught:
+            client.reconstruct("patatrack", sample_events[0])
+        assert caught.value.status == "DEADLINE_EXCEEDED"
+    with Client("grpc://127.0.0.1:1", timeout=2) as client:
+        assert not client.ready()
+        with pytest.raises(ServerError) as caught:
+            client.reconstruct("patatrack", sample_events[0])
+        assert caught.value.url == "grpc://127.0.0.1:1"
+        assert caught.value.status == "UNAVAILABLE"
+
+
+def test_client_needs_no_compiler_and_no_server() -> None:
+    code = "import sys, trackserve.client as c; print([m for m in sys.modules if m in {names!r}])"
+    names = {"numba", "torch", "pytriton", "trackserve.patatrack", "trackserve.serving.server"}
+    run = [sys.executable, "-c", code.format(names=names)]
+    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_repository_tree(repository: Path, sample_directory: Path) -> None:
+    files = {str(p.relative_to(repository)) for p in repository.rglob("*") if p.is_file()}
+    conditions = ("beamspot", "cablingMap", "cpefast", "fedIds", "gain")
+    assert {file for file in files if "__pycache__" not in file} == {
+        "models/patatrack/config.pbtxt",
+        "backends/trackserve_patatrack/model.py",
+        *(f"models/patatrack/1/conditions/{name}.bin" for name in conditions),
+    }
+    for name in conditions:
+        copy = repository / f"models/patatrack/1/conditions/{name}.bin"
+        assert copy.read_bytes() == (sample_directory / f"{name}.bin").read_bytes()
+    text = (repository / "models/patatrack/config.pbtxt").read_text()
+    assert 'backend: "trackserve_patatrack"' in text
+    assert str(sample_directory) not in text
+
+
+def test_broken_model_is_reported(tmp_path: Path, sample_directory: Path) -> None:
+    write_repository(tmp_path, sample_directory, config="no-such")
+    server = Server(tmp_path, **FREE)
+    with pytest.raises(ServerError, match="no such configuration"):
+        server.start()
+    assert server.pid is None
+
+
+def test_start_refuses(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ServerError, match="no model repository"):
+        Server(tmp_path, **FREE).start()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServerError, match="cannot listen") as caught:
+            Server(repository, **FREE | {"http_port": port}).start()
+    assert caught.value.url == f"127.0.0.1:{port}"
+    monkeypatch.setattr(server_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ServerError, match="install"):
+        Server(repository, **FREE).start()
+
+
+class FakeRequest:
+    def __init__(self, tensors: dict[str, Any], names: list[str]) -> None:
+        self.tensors, self.names = tensors, names
+
+    def inputs(self) -> list[Any]:
+        return [FakeTensor(name, array) for name, array in self.tensors.items()]
+
+    def requested_output_names(self) -> list[str]:
+        return self.names
+
+
+class FakeTensor:
+    def __init__(self, name: str, array: Any) -> None:
+        self._name, self.array = name, array
+
+    def name(self) -> str:
+        return self._name
+
+    def __dlpack__(self) -> Any:
+        return self.array.copy().__dlpack__()
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The backend's module with a stand-in for what exists only inside Triton."""
+    utils = SimpleNamespace(
+        Tensor=FakeTensor,
+        TritonError=lambda text: text,
+        InferenceResponse=lambda tensors=None, error=None: (tensors, error),
+    )
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
+    name = "trackserve.serving.backend.model"
+    yield importlib.import_module(name)
+    del sys.modules[name]
+
+
+def test_one_bad_request_spoils_no_other(
+    backend: ModuleType, pipeline: PatatrackPipeline, sample_events: list[RawEvent]
+) -> None:
+    good, bad = sample_events[:2], bad_events(sample_events[0])["truncated"]
+    keeps: list[list[str]] = [["digis"], [], [], ["hits"]]
+    batch = [wire.encode_event(event) for event in (good[0], bad, bad, good[1])]
+    batch[1]["beam_spot"] = np.zeros(2, np.float32)
+    model = backend.TritonPythonModel()
+    model._pipeline = pipeline
+    requests = [
+        FakeRequest(tensors, wire.output_names(keep))
+        for tensors, keep in zip(batch, keeps, strict=True)
+    ]
+    replies = model.execute(requests)
+    assert isinstance(decode(replies[1][1]), InputError)
+    assert isinstance(decode(replies[2][1]), EventError)
+    for event, keep, reply in ((good[0], keeps[0], replies[0]), (good[1], keeps[3], replies[3])):
+        tensors = {tensor.name(): tensor.array for tensor in reply[0]}
+        direct = pipeline.run([event], keep)[0]
+        assert wire.decode_result(tensors, event.event, keep) == direct
+
+
+def test_backend_refuses_numpy_2(backend: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(np, "__version__", "2.0.0")
+    with pytest.raises(ServerError, match="numpy<2"):
+        backend.TritonPythonModel().initialize({})
+
+
+def test_conditions_are_checked_when_written(tmp_path: Path) -> None:
+    with pytest.raises(ConditionsError, match="missing"):
+        write_repository(tmp_path / "repository", tmp_path)
+    assert not (tmp_path / "repository").exists()
+
+
+def test_parameters_are_written(tmp_path: Path, sample_directory: Path) -> None:
+    write_repository(tmp_path, sample_directory, threads=2, instances=3)
+    text = (tmp_path / "models/patatrack/config.pbtxt").read_text()
+    assert "count: 3" in text
+    assert 'key: "threads" value { string_value: "2" }' in text
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "running"])
+def test_stop_leaves_nothing_behind(repository: Path, frozen: bool) -> None:
+    server = Server(repository, **FREE, stop_timeout=0.5 if frozen else 10)
+    server.start()
+    group = server.pid
+    assert group is not None
+    regions = shared_memory_of(group)
+    assert len(processes_of_group(group)) >= 2
+    if frozen:
+        os.killpg(group, signal.SIGSTOP)
+    server.stop()
+    assert server.pid is None
+    assert processes_of_group(group) == []
+    assert not any(region.exists() for region in regions)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(server.grpc_url.rpartition(":")[2])))

@@ -1,0 +1,181 @@
+"""Events and results survive the way over the wire; malformed tensors are named."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from trackserve.edm import (
+    ALWAYS,
+    INTERMEDIATE,
+    BeamSpot,
+    Columns,
+    Counts,
+    PatatrackResult,
+    RawEvent,
+    Tracks,
+)
+from trackserve.errors import InputError
+from trackserve.serving import wire
+
+PARTS = ALWAYS | INTERMEDIATE
+keeps = st.sets(st.sampled_from(list(INTERMEDIATE)))
+counts = st.lists(st.integers(0, 2**31 - 1), min_size=7, max_size=7).map(lambda n: Counts(*n))
+events = st.builds(
+    RawEvent,
+    hnp.arrays(np.uint8, st.integers(0, 40)),
+    st.builds(BeamSpot, *[st.floats(-20, 20, width=32)] * 3),
+    st.integers(-(2**63), 2**63 - 1),
+)
+
+
+@st.composite
+def columns(draw: st.DrawFn, noun: type[Columns]) -> Columns:
+    length = draw(st.integers(0, 4))
+    specs = noun.schema().values()
+    return noun(*(draw(hnp.arrays(spec.dtype, (length, *spec.shape))) for spec in specs))
+
+
+@st.composite
+def results(draw: st.DrawFn) -> tuple[PatatrackResult, set[str]]:
+    keep = draw(keeps)
+    parts: dict[str, Any] = {name: draw(columns(PARTS[name])) for name in (*ALWAYS, *keep)}
+    return PatatrackResult(draw(st.integers(0, 2**40)), draw(counts), **parts), keep
+
+
+@pytest.fixture
+def tensors() -> dict[str, Any]:
+    """The tensors of an empty result."""
+    parts: dict[str, Any] = {name: noun.empty() for name, noun in ALWAYS.items()}
+    return wire.encode_result(PatatrackResult(0, Counts(), **parts), wire.output_names())
+
+
+@given(events)
+def test_event_round_trip(event: RawEvent) -> None:
+    tensors = wire.encode_event(event)
+    for spec in wire.INPUTS:
+        assert tensors[spec.name].dtype == spec.dtype
+    back = wire.decode_event(tensors)
+    assert back.event == event.event
+    assert back.data.tobytes() == event.data.tobytes()
+    assert back.beam_spot.position().tobytes() == event.beam_spot.position().tobytes()
+
+
+def test_event_number_is_optional() -> None:
+    tensors = wire.encode_event(RawEvent(np.zeros(4, np.uint8), event=7))
+    del tensors["event"]
+    assert wire.decode_event(tensors).event == 0
+
+
+@given(results())
+def test_result_round_trip(result_and_keep: tuple[PatatrackResult, set[str]]) -> None:
+    result, keep = result_and_keep
+    tensors = wire.encode_result(result, wire.output_names(keep))
+    assert all(array.flags.c_contiguous for array in tensors.values())
+    assert wire.decode_result(tensors, result.event, keep) == result
+
+
+@given(keeps)
+def test_keep_follows_from_the_outputs_asked_for(keep: set[str]) -> None:
+    assert wire.kept_parts(wire.output_names(keep)) == keep
+
+
+def test_all_outputs_are_those_of_all_parts() -> None:
+    names = [spec.name for spec in wire.OUTPUTS]
+    assert len(set(names)) == len(names)
+    assert wire.output_names(INTERMEDIATE) == names
+
+
+def test_tensors_follow_the_schemas() -> None:
+    specs = {spec.name: spec for spec in wire.OUTPUTS}
+    assert specs["counts"].shape == (len(fields(Counts)),)
+    assert (specs["tracks_state"].triton_type, specs["tracks_state"].shape) == ("FP32", (-1, 5))
+    assert (specs["doublets_killed"].triton_type, specs["doublets_killed"].shape) == ("BOOL", (-1,))
+
+
+def test_tensors_are_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+    for spec in (*wire.INPUTS, *wire.OUTPUTS):
+        assert f"| `{spec.name}` | {spec.triton_type} | {list(spec.shape)} |" in text
+
+
+def test_strided_columns_are_made_contiguous() -> None:
+    wide = np.arange(40, dtype=np.float32).reshape(4, 10)
+    tracks = Tracks.empty().columns() | {"state": wide[:, ::2]}
+    parts: dict[str, Any] = {name: noun.empty() for name, noun in ALWAYS.items()}
+    result = PatatrackResult(0, Counts(), **parts | {"tracks": Tracks(**tracks)})
+    encoded = wire.encode_result(result, ["tracks_state"])["tracks_state"]
+    assert encoded.flags.c_contiguous
+    assert encoded.tolist() == wide[:, ::2].tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "found"),
+    [
+        ("raw", np.zeros(4, np.int8), "int8[4]"),
+        ("raw", np.zeros((2, 2), np.uint8), "uint8[2, 2]"),
+        ("beam_spot", np.zeros(4, np.float32), "float32[4]"),
+        ("beam_spot", np.zeros(3), "float64[3]"),
+        ("event", np.zeros(2, np.int64), "int64[2]"),
+    ],
+)
+def test_malformed_input(name: str, array: Any, found: str) -> None:
+    tensors = wire.encode_event(RawEvent(np.zeros(4, np.uint8))) | {name: array}
+    with pytest.raises(InputError) as caught:
+        wire.decode_event(tensors)
+    bound = {"raw": "uint8[-1]", "beam_spot": "float32[3]", "event": "int64[1]"}[name]
+    assert caught.value.fields == {"tensor": name, "found": found, "bound": bound}
+
+
+@pytest.mark.parametrize("name", ["raw", "beam_spot"])
+def test_missing_input(name: str) -> None:
+    tensors = wire.encode_event(RawEvent(np.zeros(4, np.uint8)))
+    del tensors[name]
+    with pytest.raises(InputError, match="missing") as caught:
+        wire.decode_event(tensors)
+    assert caught.value.tensor == name
+
+
+def test_malformed_event_is_not_sent() -> None:
+    with pytest.raises(InputError) as caught:
+        wire.encode_event(RawEvent(np.zeros(4, np.uint32)))
+    assert caught.value.fields == {"tensor": "raw", "found": "uint32[4]", "bound": "uint8[-1]"}
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "bound"),
+    [
+        ("counts", np.zeros(6, np.int32), "int32[7]"),
+        ("tracks_state", np.zeros((0, 4), np.float32), "float32[-1, 5]"),
+        ("tracks_chi2", np.zeros(0), "float32[0]"),
+        ("tracks_chi2", np.zeros(1, np.float32), "float32[0]"),
+    ],
+)
+def test_malformed_output(tensors: dict[str, Any], name: str, array: Any, bound: str) -> None:
+    with pytest.raises(InputError) as caught:
+        wire.decode_result(tensors | {name: array}, 0)
+    assert (caught.value.tensor, caught.value.bound) == (name, bound)
+
+
+def test_missing_output(tensors: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="missing") as caught:
+        wire.decode_result(tensors, 0, keep=["doublets"])
+    assert caught.value.tensor == "doublets_inner"
+
+
+def test_unknown_names(tensors: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="unknown part to keep"):
+        wire.output_names(["cells"])
+    with pytest.raises(InputError, match="unknown part to keep"):
+        wire.decode_result(tensors, 0, keep=["cells"])
+    result = wire.decode_result(tensors, 0)
+    for name in ("nonsense", "doublets_inner"):
+        with pytest.raises(InputError, match="no such tensor"):
+            wire.encode_result(result, [name])
