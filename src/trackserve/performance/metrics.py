@@ -313,10 +313,13 @@ def compare_counts(
 
 
 def with_error(value: float, error: float) -> str:
-    """Both as text, to the first digit of ``error``; a dash where there is no value."""
+    """Both as text, to the first digit of ``error``, or the second where the first is 1 or 2.
+
+    A dash where there is no value.
+    """
     if not math.isfinite(value):
         return "-"
-    digits = max(0, math.ceil(-math.log10(error))) if error > 0 else 3
+    digits = max(0, math.ceil(-math.log10(error / 3))) if error > 0 else 3
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 

@@ -254,7 +254,8 @@ def _blocks(
             _wide("vertex z resolution [µm]", summary.resolution["vertex z"], 1e4),
         ],
         "Hits": [
-            _wide(f"{name} [µm]", width, 1e4) for name, width in summary.hit_resolution.items()
+            _wide(f"hit residual, {name} [µm]", width, 1e4)
+            for name, width in summary.hit_resolution.items()
         ],
     }
     if reference:

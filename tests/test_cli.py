@@ -1,0 +1,121 @@
+"""The commands, as a user types them."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import awkward as ak
+import pytest
+from typer.testing import CliRunner
+
+from trackserve.cli import commands
+from trackserve.edm import PatatrackResult
+
+runner = CliRunner()
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = runner.invoke(commands, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("reconstruct", "patatrack"),
+        ("validate", "patatrack"),
+        ("bench", "patatrack"),
+        ("serve",),
+        ("repository",),
+        ("demo",),
+    ],
+)
+def test_help_teaches(command: tuple[str, ...]) -> None:
+    assert "Usage" in run(*command, "--help")
+
+
+def test_reconstruct_writes_a_row_per_event(
+    sample_directory: Path, sample_results: list[PatatrackResult], tmp_path: Path
+) -> None:
+    output = tmp_path / "tracks.parquet"
+    run("reconstruct", "patatrack", sample_directory, "--keep", "hits", "-o", output)
+    table = ak.from_parquet(output)
+    assert table.event.tolist() == list(range(10))
+    for row, result in zip(table, sample_results, strict=True):
+        assert row.counts.tracks == len(row.tracks) == result.counts.tracks
+        assert row.tracks.pt.to_numpy().tobytes() == result.tracks.pt.tobytes()
+        assert len(row.hits) == result.counts.clusters
+        assert {"module", "x_local", "y_local", "x", "y", "z", "charge"} <= set(row.hits.fields)
+        assert "doublets" not in row.fields
+
+
+def test_reconstruct_keeps_the_row_of_a_bad_event(sample_directory: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(sample_directory, tmp_path / "copy"))
+    raw = bytearray((copy / "raw.bin").read_bytes())
+    raw[4:8] = (5000).to_bytes(4, "little")
+    (copy / "raw.bin").write_bytes(raw)
+    output = tmp_path / "tracks.parquet"
+    text = run("reconstruct", "patatrack", copy, "-o", output, code=1)
+    assert "event failed" in text
+    table = ak.from_parquet(output)
+    assert len(table) == 10
+    assert "FED id" in table.error[0]
+    assert table.error[1] is None
+
+
+def test_validate_prints_physics_and_writes_a_report(
+    sample_directory: Path, tmp_path: Path
+) -> None:
+    text = run("validate", "patatrack", sample_directory, "-o", tmp_path / "report")
+    assert "efficiency" in text
+    assert "fake rate" in text
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "data:image/png;base64," in page
+
+
+def test_bench_prints_rates_and_stages(sample_directory: Path) -> None:
+    text = run("bench", "patatrack", sample_directory, "--threads", "1,2", "--rounds", "1")
+    for word in ("events/s", "2 threads", "doublets", "vertices", "peak memory"):
+        assert word in text
+
+
+def test_repository_can_be_written_alone(sample_directory: Path, tmp_path: Path) -> None:
+    run("repository", tmp_path / "repo", "--conditions", sample_directory, "--instances", "2")
+    assert "count: 2" in (tmp_path / "repo/models/patatrack/config.pbtxt").read_text()
+
+
+def test_wrong_arguments_are_told(sample_directory: Path) -> None:
+    run("bench", "patatrack", sample_directory, "--threads", "two", code=2)
+    run("reconstruct", "patatrack", sample_directory / "nowhere", code=2)
+
+
+def test_errors_are_one_line(tmp_path: Path) -> None:
+    """An empty directory, through the program that a user starts."""
+    program = [sys.executable, "-c", "from trackserve.cli import app; app()"]
+    arguments = ["reconstruct", "patatrack", str(tmp_path)]
+    done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "error: file is missing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_answers_until_it_is_interrupted(sample_directory: Path, tmp_path: Path) -> None:
+    program = [sys.executable, "-u", "-c", "from trackserve.cli import app; app()"]
+    ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
+    arguments = ["serve", "--conditions", str(sample_directory), *ports]
+    with subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        ready = next(line for line in server.stdout if "ready" in line)
+        url = ready.split()[1]
+        served, direct = tmp_path / "served.parquet", tmp_path / "direct.parquet"
+        run("reconstruct", "patatrack", sample_directory, "--url", url, "-o", served)
+        run("reconstruct", "patatrack", sample_directory, "-o", direct)
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
+    assert ak.array_equal(ak.from_parquet(served), ak.from_parquet(direct))

@@ -1,0 +1,368 @@
+"""Validation against truth: perfect input must look perfect, known defects must be counted."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trackserve.edm import Counts, Hits, PatatrackResult, ReadoutErrors, Tracks, Vertices
+from trackserve.errors import ConditionsError, EventError, InputError
+from trackserve.io import ReferenceCounts
+from trackserve.performance import (
+    Fraction,
+    Particles,
+    TruthEvent,
+    compare_counts,
+    match_events,
+    perigee,
+    read_truth,
+    summarize,
+    summary_table,
+    validate_patatrack,
+    write_validation_report,
+)
+from trackserve.performance.matching import HIT_WINDOW, match_hits, match_tracks, match_vertices
+from trackserve.performance.truth import CURVATURE_TO_PT, Collisions, TruthHits
+
+SIGMA = np.array([2e-3, 5e-3, 0.01, 2e-3, 0.01])
+DIAGONAL = [0, 5, 9, 12, 14]
+
+
+@pytest.fixture(scope="module")
+def truth(sample_directory: Path) -> list[TruthEvent]:
+    return read_truth(sample_directory)
+
+
+@pytest.fixture(scope="module")
+def perfect(truth: list[TruthEvent]) -> list[PatatrackResult]:
+    rng = np.random.default_rng(1)
+    return [perfect_result(number, event, rng) for number, event in enumerate(truth)]
+
+
+def make_hits(truth: TruthHits, rng: np.random.Generator) -> Hits:
+    columns = {name: np.zeros(len(truth), c.dtype) for name, c in Hits.schema().items()}
+    columns["module"] = truth.module.astype(np.uint16)
+    columns["x_local"] = (truth.x_local + rng.normal(0, 10e-4, len(truth))).astype(np.float32)
+    columns["y_local"] = (truth.y_local + rng.normal(0, 20e-4, len(truth))).astype(np.float32)
+    return Hits.checked(columns)
+
+
+def make_tracks(state: np.ndarray, hits: np.ndarray) -> Tracks:
+    n = len(state)
+    covariance = np.zeros((n, 15), np.float32)
+    covariance[:, DIAGONAL] = SIGMA**2
+    return Tracks(
+        state=state.astype(np.float32),
+        covariance=covariance,
+        chi2=np.ones(n, np.float32),
+        ndof=np.ones(n, np.int8),
+        quality=np.full(n, Tracks.LOOSE, np.uint8),
+        n_hits=(hits >= 0).sum(axis=1).astype(np.int8),
+        hits=hits.astype(np.int32),
+        vertex=np.full(n, -1, np.int16),
+    )
+
+
+def make_vertices(z: np.ndarray) -> Vertices:
+    n = len(z)
+    error, one = np.full(n, 50e-4, np.float32), np.ones(n, np.float32)
+    return Vertices(z.astype(np.float32), error, one, np.ones(n, np.int32), one)
+
+
+def make_result(event: int, tracks: Tracks, vertices: Vertices, hits: Hits) -> PatatrackResult:
+    return PatatrackResult(event, Counts(), tracks, vertices, ReadoutErrors.empty(), hits=hits)
+
+
+def perfect_result(number: int, event: TruthEvent, rng: np.random.Generator) -> PatatrackResult:
+    """What an ideal reconstruction finds: every particle of three hits or more."""
+    rows = np.full((len(event.particles), 5), -1)
+    length = np.zeros(len(event.particles), int)
+    for hit, particle in enumerate(event.hits.particle):
+        if particle >= 0 and length[particle] < 5:
+            rows[particle, length[particle]] = hit
+            length[particle] += 1
+    state = perigee(event.particles) + rng.normal(size=(len(rows), 5)) * SIGMA
+    vertices = event.collisions.position[:, 2] + rng.normal(0, 50e-4, len(event.collisions))
+    return make_result(
+        number,
+        make_tracks(state[length >= 3], rows[length >= 3]),
+        make_vertices(vertices),
+        make_hits(event.hits, rng),
+    )
+
+
+def two_particles() -> tuple[TruthEvent, PatatrackResult]:
+    """Two particles of four hits each, on different modules of four layers; no tracks yet."""
+    particle = np.repeat(np.array([0, 1], np.int32), 4)
+    hits = TruthHits(particle, np.arange(8, dtype=np.int32), np.zeros(8), np.zeros(8))
+    particles = Particles(
+        collision=np.zeros(2, np.int32),
+        pt=np.array([1.5, 1.5]),
+        eta=np.array([0.2, -0.3]),
+        phi=np.array([1.0, -2.0]),
+        charge=np.array([1, -1], np.int8),
+        position=np.zeros((2, 3)),
+    )
+    layer = np.tile(np.arange(4, dtype=np.int32), 2)
+    event = TruthEvent(particles, hits, Collisions(np.zeros((1, 3))), layer)
+    reco = make_hits(hits, np.random.default_rng(2))
+    return event, make_result(0, Tracks.empty(), Vertices.empty(), reco)
+
+
+def with_tracks(hits: list[list[int]]) -> tuple[TruthEvent, PatatrackResult]:
+    event, empty = two_particles()
+    assert empty.hits is not None
+    tracks = make_tracks(np.ones((len(hits), 5)), np.array(hits))
+    return event, make_result(0, tracks, empty.vertices, empty.hits)
+
+
+def test_perfect_tracks_are_perfect(
+    truth: list[TruthEvent], perfect: list[PatatrackResult]
+) -> None:
+    summary = summarize(match_events(perfect, truth))
+    assert summary.n_events == len(truth)
+    for efficiency in (*summary.efficiency.values(), *summary.efficiency_4_layers.values()):
+        assert efficiency.total > 100
+        assert efficiency.value > 0.99
+    assert summary.fake_rate.value < 0.005
+    assert summary.duplicate_rate.value < 0.005
+    assert summary.charge_correct.value > 0.999
+    for name, pull in summary.pull.items():
+        assert pull.value == pytest.approx(1, abs=0.1), name
+    assert summary.resolution["phi"].value == pytest.approx(2e-3, rel=0.05)
+    assert summary.resolution["tip"].value == pytest.approx(50e-4, rel=0.05)
+    assert summary.hit_resolution["barrel x"].value == pytest.approx(10e-4, rel=0.05)
+    assert summary.hit_resolution["endcap y"].value == pytest.approx(20e-4, rel=0.05)
+    assert summary.vertex_efficiency.value > 0.9
+
+
+def test_efficiency_counts_what_is_lost(
+    truth: list[TruthEvent], perfect: list[PatatrackResult]
+) -> None:
+    halved = [
+        make_result(r.event, r.tracks.take(np.arange(0, len(r.tracks), 2)), r.vertices, r.hits)
+        for r in perfect
+        if r.hits is not None
+    ]
+    summary = summarize(match_events(halved, truth))
+    assert summary.efficiency["1-2"].value == pytest.approx(0.5, abs=0.03)
+
+
+def test_track_of_two_particles_is_a_fake() -> None:
+    event, result = with_tracks([[0, 1, 6, 7, -1]])
+    summary = summarize(match_events([result], [event]))
+    assert summary.fake_rate == Fraction(1, 1)
+    assert summary.efficiency["1-2"] == Fraction(0, 2)
+
+
+def test_three_of_four_hits_are_enough_and_two_of_three_are_not() -> None:
+    event, result = with_tracks([[0, 1, 2, 7, -1], [4, 5, 2, -1, -1]])
+    matches = match_events([result], [event])
+    assert matches.tracks.matched.tolist() == [True, False]
+
+
+def test_background_hits_make_a_fake() -> None:
+    event, result = with_tracks([[0, 1, 2, 3, -1]])
+    event.hits.particle[:4] = -1
+    assert summarize(match_events([result], [event])).fake_rate == Fraction(1, 1)
+
+
+def test_second_track_of_a_particle_is_a_duplicate() -> None:
+    event, result = with_tracks([[0, 1, 2, 3, -1], [0, 1, 2, -1, -1], [4, 5, 6, 7, -1]])
+    matches = match_events([result], [event])
+    assert matches.tracks.duplicate.tolist() == [False, True, False]
+    summary = summarize(matches)
+    assert summary.fake_rate == Fraction(0, 3)
+    assert summary.efficiency["1-2"] == Fraction(2, 2)
+    assert summary.charge_correct == Fraction(2, 3)
+
+
+def test_hit_far_from_all_true_hits_has_none() -> None:
+    event, result = two_particles()
+    assert result.hits is not None
+    result.hits.x_local[3] += 2 * HIT_WINDOW
+    assert match_hits(result.hits, event.hits).tolist() == [0, 1, 2, -1, 4, 5, 6, 7]
+
+
+def test_nearest_true_hit_wins() -> None:
+    hits = TruthHits(
+        np.arange(3, dtype=np.int32),
+        np.zeros(3, np.int32),
+        np.array([0.0, 0.02, 0.03]),
+        np.zeros(3),
+    )
+    _, result = two_particles()
+    assert result.hits is not None
+    hit = result.hits.take(np.array([0]))
+    hit.x_local[:] = 0.021
+    assert match_hits(hit, hits).tolist() == [1]
+
+
+def test_merged_vertex_finds_one_collision() -> None:
+    event, _ = two_particles()
+    position = np.zeros((3, 3))
+    position[:, 2] = [0.0, 0.06, 5.0]
+    close = TruthEvent(event.particles, event.hits, Collisions(position), event.module_layer)
+    assert match_vertices(make_vertices(np.array([0.02, 9.0])), close).tolist() == [0, -1, -1]
+
+
+def test_perigee_does_not_change_along_the_helix() -> None:
+    rng = np.random.default_rng(3)
+    n = 200
+    charge = rng.choice([-1, 1], n).astype(np.int8)
+    pt, phi, eta = rng.uniform(0.2, 30, n), rng.uniform(-3, 3, n), rng.uniform(-2.5, 2.5, n)
+    start = rng.normal(0, 0.02, (n, 3))
+    radius = pt / CURVATURE_TO_PT
+    path = rng.uniform(-0.5, 5, n)
+    turned = phi - charge * path / radius
+    moved = start + np.stack(
+        [
+            charge * radius * (np.sin(phi) - np.sin(turned)),
+            charge * radius * (np.cos(turned) - np.cos(phi)),
+            path * np.sinh(eta),
+        ],
+        axis=1,
+    )
+    none = np.zeros(n, np.int32)
+    before = perigee(Particles(none, pt, eta, phi, charge, start))
+    after = perigee(Particles(none, pt, eta, turned, charge, moved))
+    np.testing.assert_allclose(after, before, atol=1e-9)
+
+
+def test_perigee_of_a_particle_from_the_beam_spot_is_its_own_direction() -> None:
+    event, _ = two_particles()
+    expected = [[1.0, 0, 1 / 1.5, np.sinh(0.2), 0], [-2.0, 0, -1 / 1.5, np.sinh(-0.3), 0]]
+    np.testing.assert_allclose(perigee(event.particles), expected, atol=1e-12)
+
+
+def test_tip_is_positive_where_the_beam_spot_lies_to_the_left() -> None:
+    """Both charges: along +x at y = -1 mm."""
+    event, _ = two_particles()
+    straight = Particles(
+        event.particles.collision,
+        pt=np.full(2, 1e4),
+        eta=np.zeros(2),
+        phi=np.zeros(2),
+        charge=event.particles.charge,
+        position=np.full((2, 3), [0.0, -0.1, 0.0]),
+    )
+    np.testing.assert_allclose(perigee(straight)[:, 1], 0.1, atol=1e-6)
+
+
+def test_reconstructed_parameters_have_the_signs_of_the_truth(
+    truth: list[TruthEvent], sample_results: list[PatatrackResult]
+) -> None:
+    """Displaced particles of both charges tell a tip of the wrong sign."""
+    found, expected = [], []
+    for result, event in zip(sample_results, truth, strict=True):
+        assert result.hits is not None
+        true_hit = match_hits(result.hits, event.hits)
+        hit_particle = np.where(true_hit < 0, -1, event.hits.particle[true_hit])
+        particle = match_tracks(result.tracks, hit_particle)
+        found.append(result.tracks.state[particle >= 0])
+        expected.append(perigee(event.particles)[particle[particle >= 0]])
+    state, true_state = np.concatenate(found), np.concatenate(expected)
+    displaced = np.abs(true_state[:, 1]) > 0.03
+    for charge in (-1, 1):
+        chosen = displaced & (np.sign(true_state[:, 2]) == charge)
+        assert chosen.sum() > 30
+        for parameter in range(5):
+            correlation = np.corrcoef(state[chosen, parameter], true_state[chosen, parameter])[0, 1]
+            assert correlation > 0.8, parameter
+
+
+def test_event_without_anything_counts_as_inefficiency() -> None:
+    event, empty = two_particles()
+    nothing = make_result(0, Tracks.empty(), Vertices.empty(), Hits.empty())
+    for result in (empty, nothing):
+        summary = summarize(match_events([result], [event]))
+        assert summary.efficiency["1-2"] == Fraction(0, 2)
+        assert np.isnan(summary.fake_rate.value)
+    void = TruthEvent(Particles.empty(), TruthHits.empty(), Collisions.empty(), event.module_layer)
+    summary = summarize(match_events([nothing], [void]))
+    assert summary.efficiency["1-2"] == Fraction(0, 0)
+    assert summarize(match_events([], [])).n_events == 0
+
+
+def test_results_without_hits_or_truth_are_refused() -> None:
+    event, result = two_particles()
+    bare = PatatrackResult(0, Counts(), Tracks.empty(), Vertices.empty(), ReadoutErrors.empty())
+    with pytest.raises(InputError, match="keep"):
+        match_events([bare], [event])
+    with pytest.raises(InputError, match="no truth"):
+        match_events([result], [])
+
+
+def test_fraction_error_is_not_zero_at_one() -> None:
+    all_found = Fraction(100, 100)
+    assert all_found.interval[1] == pytest.approx(1)
+    assert 0.001 < all_found.error < 0.01
+    assert Fraction(50, 100).error == pytest.approx(0.05, rel=0.02)
+
+
+def test_counts_are_compared_event_by_event() -> None:
+    _, result = two_particles()
+    counts = Counts(modules=3, digis=10, clusters=5, ntuplets=4, vertices=1)
+    ours = [
+        PatatrackResult(i, counts, result.tracks, result.vertices, result.readout_errors)
+        for i in (0, 1)
+    ]
+    reference = ReferenceCounts(
+        *(np.array(c, np.uint32) for c in ([3, 3], [10, 11], [5, 5], [4, 5], [1, 2]))
+    )
+    comparison = compare_counts(ours, reference)
+    assert (comparison.modules, comparison.digis, comparison.clusters) == (2, 1, 2)
+    assert comparison.ntuplets == (8, 9)
+    assert comparison.vertices == (2, 3)
+    with pytest.raises(InputError, match="reference"):
+        compare_counts(
+            [PatatrackResult(7, counts, result.tracks, result.vertices, result.readout_errors)],
+            reference,
+        )
+
+
+def test_truth_that_cannot_be_read_names_the_file(sample_directory: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConditionsError, match=r"missing.*truth\.npz"):
+        read_truth(tmp_path)
+    path = tmp_path / "truth.npz"
+    path.write_bytes(b"not a zip")
+    with pytest.raises(ConditionsError, match=r"truth\.npz"):
+        read_truth(tmp_path)
+    with np.load(sample_directory / "truth.npz") as file:
+        arrays = dict(file)
+    np.savez(path, **{name: array for name, array in arrays.items() if name != "hits"})
+    with pytest.raises(ConditionsError, match="hits"):
+        read_truth(tmp_path)
+    arrays["hits"][0, 1] = 10**6
+    np.savez(path, **arrays)
+    with pytest.raises(ConditionsError, match="particle of a hit"):
+        read_truth(tmp_path)
+
+
+def test_report_is_self_contained(
+    sample_directory: Path, perfect: list[PatatrackResult], tmp_path: Path
+) -> None:
+    summary = validate_patatrack(sample_directory, perfect)
+    written = write_validation_report(tmp_path / "report", sample_directory, perfect)
+    page = written.read_text()
+    pictures = sorted((tmp_path / "report").glob("*.png"))
+    assert len(pictures) >= 5
+    assert page.count("data:image/png;base64,") == len(pictures)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert "<script" not in page
+    assert f"{summary.efficiency['1-2'].value:.3f}" in page
+    assert summary_table(summary).row_count > 15
+
+
+def test_report_of_events_that_all_failed(sample_directory: Path, tmp_path: Path) -> None:
+    failed = [EventError("truncated", event=0)]
+    assert validate_patatrack(sample_directory, failed).n_events == 0
+    assert write_validation_report(tmp_path, sample_directory, failed).exists()
+
+
+def test_report_escapes_its_title(tmp_path: Path) -> None:
+    from trackserve.performance import Section, write_report
+
+    page = write_report(tmp_path, "a < b & c", [Section("empty")]).read_text()
+    assert "<title>a &lt; b &amp; c</title>" in page
