@@ -151,8 +151,8 @@ def _connect_cells(hits, cells, cuts):
                 n_chosen += _u64(on_line[k])
             if n_chosen == 0:
                 continue
-            if n + int(n_chosen) > capacity:
-                capacity = 2 * capacity + int(n_chosen)
+            if n + np.int64(n_chosen) > capacity:
+                capacity = 2 * capacity + np.int64(n_chosen)
                 grown = np.empty(capacity, np.int32)
                 grown[:n] = neighbour[:n]
                 neighbour = grown

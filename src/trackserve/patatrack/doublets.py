@@ -226,9 +226,9 @@ def _find_doublets(hits, pairs, cuts):
             for j in range(_u64(low), _u64(high)):
                 outer[filled] = index[j]
                 filled += _u64(accepted[j - _u64(low)])
-            n_cells = int(filled)
-            inner[before:n_cells] = i
-            pair_of[before:n_cells] = p
+            n_cells = np.int64(filled)
+            for c in range(before, n_cells):
+                inner[c], pair_of[c] = i, p
     return inner[:n_cells], outer[:n_cells], pair_of[:n_cells]
 
 

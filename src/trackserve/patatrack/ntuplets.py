@@ -73,8 +73,8 @@ def _find_ntuplets(graph, starts):
                     grown_length = np.empty(capacity, np.int8)
                     grown_length[:n] = length[:n]
                     paths, length = grown, grown_length
-                paths[n, : depth + 1] = path[: depth + 1]
-                paths[n, depth + 1 :] = -1
+                for k in range(MAX_CELLS):
+                    paths[n, k] = path[k] if k <= depth else -1
                 length[n] = depth + 2
                 n += 1
             depth -= 1
