@@ -7,10 +7,12 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from ..edm import PatatrackResult, RawEvent
+from ..edm.columns import Array
 from ..errors import InputError, ServerError, TrackserveError, decode
 from ..serving import wire
 
@@ -71,9 +73,8 @@ class Client:
             )
         except InferenceServerException as error:
             raise self._error(error) from error
-        tensors = {name: reply.as_numpy(name) for name in names}
         try:
-            return wire.decode_result(tensors, event.event, keep)
+            return wire.decode_result(_tensors(reply.get_response()), event.event, keep)
         except InputError as error:
             raise ServerError(error.message, url=self.url, **error.fields) from error
 
@@ -106,6 +107,17 @@ def _address(url: str) -> str:
     if not complete or url != f"grpc://{parts.netloc}" or "@" in parts.netloc:
         raise InputError("malformed url", found=url, bound="grpc://host:port")
     return parts.netloc
+
+
+def _tensors(response: Any) -> dict[str, Array]:
+    """The output tensors of a reply; one pass, where ``as_numpy`` searches for each name."""
+    outputs = zip(response.outputs, response.raw_output_contents, strict=True)
+    return {
+        output.name: np.frombuffer(content, triton_to_np_dtype(output.datatype)).reshape(
+            output.shape
+        )
+        for output, content in outputs
+    }
 
 
 def _input(spec: wire.TensorSpec, array: Any) -> InferInput:

@@ -8,7 +8,7 @@ y (0..415).
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -37,7 +37,7 @@ class BeamSpot:
 
     def position(self) -> Array:
         """``(x, y, z)`` as float32[3]."""
-        return np.array(astuple(self)[:3], np.float32)
+        return np.array([self.x, self.y, self.z], np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -152,7 +152,7 @@ def _connect_cells(hits, cells, cuts):
             if n_chosen == 0:
                 continue
             if n + np.int64(n_chosen) > capacity:
-                capacity = 2 * capacity + np.int64(n_chosen)
+                capacity = 2 * capacity + len(chosen)
                 grown = np.empty(capacity, np.int32)
                 grown[:n] = neighbour[:n]
                 neighbour = grown

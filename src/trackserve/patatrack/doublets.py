@@ -226,7 +226,7 @@ def _find_doublets(hits, pairs, cuts):
             for j in range(_u64(low), _u64(high)):
                 outer[filled] = index[j]
                 filled += _u64(accepted[j - _u64(low)])
-            n_cells = np.int64(filled)
+            n_cells = int(np.int64(filled))
             for c in range(before, n_cells):
                 inner[c], pair_of[c] = i, p
     return inner[:n_cells], outer[:n_cells], pair_of[:n_cells]

@@ -21,7 +21,7 @@ MODEL = "patatrack"
 
 
 class TensorSpec(NamedTuple):
-    """A tensor's name, dtype and shape; -1 stands for any length."""
+    """A tensor's name, dtype and shape; -1, only in front, stands for any length."""
 
     name: str
     dtype: np.dtype[Any]
@@ -34,6 +34,9 @@ class TensorSpec(NamedTuple):
         if self.dtype.kind == "b":
             return "BOOL"
         return {"u": "UINT", "i": "INT", "f": "FP"}[self.dtype.kind] + str(8 * self.dtype.itemsize)
+
+    def describe(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
 
 
 _PARTS: dict[str, type[Columns]] = ALWAYS | INTERMEDIATE
@@ -153,16 +156,15 @@ def _decode_part(tensors: Mapping[str, Array], part: str) -> Columns:
 
 
 def _checked(tensors: Mapping[str, Array], spec: TensorSpec) -> Array:
-    expected = f"{spec.dtype}{list(spec.shape)}"
     array = tensors.get(spec.name)
     if array is None:
-        raise InputError("tensor is missing", tensor=spec.name, bound=expected)
-    fits = array.ndim == len(spec.shape) and all(
-        want in (-1, have) for have, want in zip(array.shape, spec.shape, strict=True)
-    )
-    if array.dtype != spec.dtype or not fits:
-        found = f"{array.dtype}{list(array.shape)}"
+        raise InputError("tensor is missing", tensor=spec.name, bound=spec.describe())
+    length = array.shape[:1] if spec.shape[0] == -1 else spec.shape[:1]
+    if array.dtype != spec.dtype or array.shape != (*length, *spec.shape[1:]):
         raise InputError(
-            "tensor has the wrong dtype or shape", tensor=spec.name, found=found, bound=expected
+            "tensor has the wrong dtype or shape",
+            tensor=spec.name,
+            found=f"{array.dtype}{list(array.shape)}",
+            bound=spec.describe(),
         )
     return array
