@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -341,3 +343,23 @@ def test_triplets_and_soft_tracks_make_no_vertex() -> None:
     vertices, vertex = find_vertices(tracks_at(z, 0.005, pt=0.4), REFERENCE.vertices)
     assert len(vertices) == 0
     assert vertex.tolist() == [-1] * 5
+
+
+def test_a_second_start_compiles_nothing(
+    sample_directory: Path, sample_results: list[PatatrackResult]
+) -> None:
+    """In a new process every loop comes from the cache on disk."""
+    code = f"""
+import importlib, pkgutil
+import trackserve.patatrack as patatrack
+from trackserve.io import read_events
+pipeline = patatrack.PatatrackPipeline.from_directory({str(sample_directory)!r})
+pipeline.reconstruct(next(read_events({str(sample_directory)!r})))
+modules = [importlib.import_module(f"trackserve.patatrack.{{m.name}}")
+           for m in pkgutil.iter_modules(patatrack.__path__)]
+kernels = {{id(v): v for m in modules for v in vars(m).values() if hasattr(v, "stats")}}
+stats = [k.stats for k in kernels.values() if k.targetoptions.get("nogil")]
+print(sum(len(s.cache_hits) for s in stats) > 10, sum(len(s.cache_misses) for s in stats))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "0"]

@@ -336,10 +336,10 @@ def test_conditions_are_checked_when_written(tmp_path: Path) -> None:
 
 
 def test_parameters_are_written(tmp_path: Path, sample_directory: Path) -> None:
-    write_repository(tmp_path, sample_directory, threads=2, instances=3)
+    write_repository(tmp_path, sample_directory, instances=3)
     text = (tmp_path / "models/patatrack/config.pbtxt").read_text()
     assert "count: 3" in text
-    assert 'key: "threads" value { string_value: "2" }' in text
+    assert 'key: "config" value { string_value: "reference" }' in text
 
 
 @pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "running"])

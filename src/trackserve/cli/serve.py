@@ -22,7 +22,6 @@ Conditions = Annotated[
         show_default=False,
     ),
 ]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of each instance, over events.")]
 Instances = Annotated[int, typer.Option(min=1, help="Backend processes of the model.")]
 
 
@@ -33,7 +32,6 @@ def serve(
     grpc_port: Annotated[int, typer.Option(help="0 takes a free port, here and below.")] = 8001,
     http_port: int = 8000,
     metrics_port: int = 8002,
-    threads: Threads = 1,
     instances: Instances = 1,
     log: Annotated[
         Path | None, typer.Option(help="File for Triton's log.", show_default=False)
@@ -51,7 +49,7 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
-        write_repository(directory, conditions, config=config, threads=threads, instances=instances)
+        write_repository(directory, conditions, config=config, instances=instances)
         server = Server(
             directory,
             host=host,
@@ -77,7 +75,6 @@ def repository(
     ],
     conditions: Conditions,
     config: Config = "reference",
-    threads: Threads = 1,
     instances: Instances = 1,
 ) -> None:
     """Write the model repository and backend alone, for a container or another Triton.
@@ -86,5 +83,5 @@ def repository(
     """
     from ..serving.repository import write_repository
 
-    write_repository(directory, conditions, config=config, threads=threads, instances=instances)
+    write_repository(directory, conditions, config=config, instances=instances)
     console.print(f"wrote {directory}/models and {directory}/backends")

@@ -72,8 +72,8 @@ class Columns:
     def columns(self) -> dict[str, Array]:
         return {name: getattr(self, name) for name in self.schema()}
 
-    def take(self, index: Array) -> Self:
-        """The rows that ``index`` (integers or a mask) selects."""
+    def take(self, index: Array | slice) -> Self:
+        """The rows that ``index`` (integers, a mask or a slice) selects."""
         return type(self)(*(array[index] for array in self.columns().values()))
 
     def __len__(self) -> int:

@@ -56,7 +56,7 @@ def make_gain_tables(conditions: PixelConditions) -> GainTables:
 def calibrate(digis: Digis, gains: GainTables, constants: ChargeCalibration) -> Digis:
     """Digis with ``charge`` in electrons; those in dead or noisy columns are gone."""
     n = _calibrate(digis.module, digis.row, digis.col, digis.charge, gains, constants)
-    return digis if n == len(digis) else digis.take(slice(n))  # type: ignore[arg-type]
+    return digis if n == len(digis) else digis.take(slice(n))
 
 
 @shared

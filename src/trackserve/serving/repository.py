@@ -20,7 +20,6 @@ max_batch_size: 0
 instance_group [ {{ count: {instances} }} ]
 parameters {{ key: "conditions" value {{ string_value: "{conditions}" }} }}
 parameters {{ key: "config" value {{ string_value: "{config}" }} }}
-parameters {{ key: "threads" value {{ string_value: "{threads}" }} }}
 """
 
 _LOADER = "from trackserve.serving.backend.model import TritonPythonModel as TritonPythonModel\n"
@@ -31,7 +30,6 @@ def write_repository(
     conditions: str | Path,
     *,
     config: str = "reference",
-    threads: int = 1,
     instances: int = 1,
 ) -> None:
     """Write the models and the backend that a Triton server needs.
@@ -43,7 +41,6 @@ def write_repository(
         directory: where to write ``models/`` and ``backends/``; made where needed.
         conditions: directory of the five conditions files.
         config: name of the pipeline's configuration.
-        threads: threads of each instance; they run over the events of a batch.
         instances: backend processes of the model.
 
     Raises:
@@ -57,7 +54,6 @@ def write_repository(
         backend=BACKEND,
         conditions=_CONDITIONS,
         config=config,
-        threads=threads,
         instances=instances,
     )
     (model / "config.pbtxt").write_text(text)

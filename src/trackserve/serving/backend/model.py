@@ -38,8 +38,8 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Build the pipeline from the model's parameters, and run it once on an empty event.
 
-        The parameters: ``conditions`` (a directory, relative to the model's), ``config`` and
-        ``threads``. The run compiles what is not in Numba's cache, so that no request waits.
+        The parameters: ``conditions`` (a directory, relative to the model's) and ``config``.
+        The run compiles what is not in Numba's cache, so that no request waits.
 
         Raises:
             ServerError: numpy is too new for Triton's Python backend.
@@ -55,7 +55,6 @@ class TritonPythonModel:
         self._pipeline = PatatrackPipeline.from_directory(
             Path(args["model_repository"]) / parameters["conditions"],
             config=parameters["config"],
-            threads=int(parameters["threads"]),
         )
         self._pipeline.run([RawEvent(_NO_FEDS)], keep=INTERMEDIATE)
 
