@@ -90,6 +90,16 @@ def test_parquet_has_a_row_for_every_event(
     assert len(table.tracks[1]) == 0
 
 
+def test_one_result_turns_into_a_record(sample_results: list[PatatrackResult]) -> None:
+    record = sample_results[3].to_awkward()
+    assert record.event == 3
+    assert record.counts.vertices == len(record.vertices)
+    np.testing.assert_array_equal(record.tracks.eta, sample_results[3].tracks.eta)
+    assert record.tracks.hits[0].tolist() == [
+        h for h in sample_results[3].tracks.hits[0].tolist() if h >= 0
+    ]
+
+
 def test_no_results_is_an_empty_table(tmp_path: Path) -> None:
     assert len(to_awkward([])) == 0
     write_parquet(tmp_path / "x.parquet", [])

@@ -66,7 +66,10 @@ class PatatrackResult:
         return {name: part for name, part in found.items() if isinstance(part, Columns)}
 
     def to_awkward(self) -> Any:
-        """This event as an awkward record (see :func:`trackserve.io.to_awkward`)."""
-        from ..io.parquet import to_awkward
+        """This event as an awkward record: ``event``, ``counts`` and a list for each noun."""
+        import awkward as ak
 
-        return to_awkward([self])[0]
+        from .records import to_records
+
+        nouns = {name: to_records(part) for name, part in self.parts().items()}
+        return ak.Record({"event": self.event, "counts": asdict(self.counts), **nouns})
