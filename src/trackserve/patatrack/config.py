@@ -128,8 +128,6 @@ class FitConstants(NamedTuple):
 
     field: float = 0.0114256972711507
     """pT = field x radius, GeV/cm (3.811 T)."""
-    max_hits: int = 4
-    """Oddity: five-hit tracks are fitted with their first four hits."""
     scattering: float = 0.7 * 0.0136**2
     """GeV^2; 0.7 lies between 1/3 (uniform material) and 1 (thin scatterer)."""
     x0_inverse: float = 0.06 / 16

@@ -15,7 +15,7 @@ from ..detector.phase1 import FIRST_BARREL_2, FIRST_ENDCAP
 from ..device import kernel, shared
 from ..edm.columns import Array
 from .config import ConnectionCuts
-from .doublets import Cells, OrderedHits
+from .doublets import Cells, OrderedHits, grown
 
 _u64 = np.uint64
 
@@ -153,9 +153,7 @@ def _connect_cells(hits, cells, cuts):
                 continue
             if n + np.int64(n_chosen) > capacity:
                 capacity = 2 * capacity + len(chosen)
-                grown = np.empty(capacity, np.int32)
-                grown[:n] = neighbour[:n]
-                neighbour = grown
+                neighbour = grown(neighbour, n, capacity)
             max_dca = cuts.max_dca_inner if hits.module[a] < FIRST_BARREL_2 else cuts.max_dca_outer
             first[cell] = n
             for k in chosen[:n_chosen]:

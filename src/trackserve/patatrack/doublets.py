@@ -205,9 +205,9 @@ def _find_doublets(hits, pairs, cuts):
                 continue
             if n_cells + high - low > capacity:
                 capacity = 2 * capacity + high - low
-                inner = _grown(inner, n_cells, capacity)
-                outer = _grown(outer, n_cells, capacity)
-                pair_of = _grown(pair_of, n_cells, capacity)
+                inner = grown(inner, n_cells, capacity)
+                outer = grown(outer, n_cells, capacity)
+                pair_of = grown(pair_of, n_cells, capacity)
             # unsigned indices, which need no test for being negative, let this vectorise
             for j in range(_u64(low), _u64(high)):
                 points = points_to_beam(zi, ri, z[j], r[j], pair.max_dr, cuts.max_z0)
@@ -253,7 +253,9 @@ def _order_by_outer(inner, outer, pair, n_hits):
 
 
 @kernel
-def _grown(array, n, capacity):
-    grown = np.empty(capacity, array.dtype)
-    grown[:n] = array[:n]
-    return grown
+def grown(array, n, capacity):
+    """The first ``n`` elements of ``array`` in one with more room."""
+    larger = np.empty(capacity, array.dtype)
+    for i in range(n):
+        larger[i] = array[i]
+    return larger

@@ -23,7 +23,7 @@ from .hits import PositionTables
 from .ntuplets import Ntuplets
 
 _N = 4
-"""Hits in a fit at most."""
+"""Hits in a fit at most. Oddity of the reference: of five, the first four are fitted."""
 
 
 class Fitted(NamedTuple):
@@ -264,25 +264,16 @@ def load_hit(k, position, var_x, var_y, axes, point, error):
 
 
 @shared
-def fit_broken_line(hits, constants, work):
-    """Fit one track.
+def trace_circle(n, work):
+    """Circle through the first, middle and last hit, and the hits along it.
 
-    Args:
-        hits: tuple of 3 or 4; only its length is used, known when compiling.
-        constants: :class:`trackserve.patatrack.config.FitConstants`.
-        work: :class:`Workspace` with ``point`` and ``error`` filled; gets ``state``
-            and ``covariance``.
+    Fills ``arc`` (length from the point closest to the origin, cm) and ``radial_x``,
+    ``radial_y`` (unit vectors from the centre to the hits).
 
     Returns:
-        chi2.
+        centre x and y, radius (cm), and the charge: +1 if clockwise.
     """
-    n = len(hits)
-    point, error = work.point, work.error
-    arc, path, height, kink_variance = work.arc, work.path, work.height, work.kink_variance
-    radial_x, radial_y, weight, u = work.radial_x, work.radial_y, work.weight, work.u
-    col_0, col_1, col_n, matrix = work.col_0, work.col_1, work.col_n, work.matrix
-    circle, state, covariance = work.circle, work.state, work.covariance
-
+    point, arc, radial_x, radial_y = work.point, work.arc, work.radial_x, work.radial_y
     middle, end = n // 2, n - 1
     cx, cy, radius = circle_through(
         *(point[0, 0], point[0, 1], point[middle, 0], point[middle, 1]),
@@ -291,8 +282,6 @@ def fit_broken_line(hits, constants, work):
     first_x, first_y = point[1, 0] - point[0, 0], point[1, 1] - point[0, 1]
     last_x, last_y = point[end, 0] - point[end - 1, 0], point[end, 1] - point[end - 1, 1]
     charge = -1.0 if first_x * last_y - first_y * last_x > 0 else 1.0
-
-    # arc length from the point closest to the origin, and the slope dz/ds
     norm = -radius / math.sqrt(cx * cx + cy * cy)
     origin_x, origin_y = norm * cx, norm * cy
     for i in range(n):
@@ -301,42 +290,50 @@ def fit_broken_line(hits, constants, work):
         arc[i] = charge * radius * math.atan2(cross, dx * origin_x + dy * origin_y)
         distance = math.sqrt(dx * dx + dy * dy)
         radial_x[i], radial_y[i] = dx / distance, dy / distance
-    slope = (point[end, 2] - point[0, 2]) / (arc[end] - arc[0])
+    return cx, cy, radius, charge
+
+
+@shared
+def residuals_and_kinks(n, path, curvature, work):
+    """chi2 of the broken line ``u`` with a correction to the curvature."""
+    chi2 = 0.0
+    for i in range(n):
+        residual = work.height[i] - work.u[i]
+        chi2 += work.weight[i] * residual * residual
+    for i in range(1, n - 1):
+        angle = kink(i, path, work.u, curvature)
+        chi2 += angle * angle / work.kink_variance[i]
+    return chi2
+
+
+@shared
+def fit_line(n, slope, first_scattering, work):
+    """Fit z against the path, from ``path`` and ``kink_variance``.
+
+    Fills cot(theta) and zip and their covariance.
+
+    Returns:
+        chi2.
+    """
+    error, path, height, weight, u = work.error, work.path, work.height, work.weight, work.u
     cos = 1.0 / math.sqrt(1.0 + slope * slope)
     sin = slope * cos
     for i in range(n):
-        path[i] = cos * arc[i] + sin * point[i, 2]
-        height[i] = -sin * arc[i] + cos * point[i, 2]
-
-    pt = min(constants.max_pt, constants.field * radius)
-    for i in range(1, n):
-        kink_variance[i] = scattering_variance(
-            path[i] - path[i - 1], pt, slope, constants.scattering, constants.x0_inverse
-        )
-    first_scattering = kink_variance[1]
-    for i in range(1, n - 1):
-        kink_variance[i] += kink_variance[i + 1]
-
-    # the line, in the plane of path and z
-    for i in range(n):
-        nx, ny = -sin * radial_y[i], sin * radial_x[i]
+        height[i] = -sin * work.arc[i] + cos * work.point[i, 2]
+        nx, ny = -sin * work.radial_y[i], sin * work.radial_x[i]
         xx, xy, yy = error[i, 0], error[i, 1], error[i, 2]
         xz, yz, zz = error[i, 3], error[i, 4], error[i, 5]
         across = nx * nx * xx + 2.0 * nx * ny * xy + ny * ny * yy
         weight[i] = 1.0 / (across + 2.0 * cos * (nx * xz + ny * yz) + cos * cos * zz)
         u[i] = weight[i] * height[i]
-    normal_matrix(n, path, weight, kink_variance, 0, matrix)
-    decompose(n, matrix)
-    solve(n, matrix, u)
-    inverse_column(n, matrix, 0, col_0)
-    inverse_column(n, matrix, 1, col_1)
-    chi2 = 0.0
-    for i in range(n):
-        residual = height[i] - u[i]
-        chi2 += weight[i] * residual * residual
-    for i in range(1, n - 1):
-        angle = kink(i, path, u, 0.0)
-        chi2 += angle * angle / kink_variance[i]
+    normal_matrix(n, path, weight, work.kink_variance, 0, work.matrix)
+    decompose(n, work.matrix)
+    solve(n, work.matrix, u)
+    col_0, col_1 = work.col_0, work.col_1
+    inverse_column(n, work.matrix, 0, col_0)
+    inverse_column(n, work.matrix, 1, col_1)
+
+    # gradient and intercept at the first hit, moved to where the path begins
     step = 1.0 / (path[1] - path[0])
     gradient = (u[1] - u[0]) * step
     intercept = u[0] - gradient * path[0]
@@ -344,6 +341,9 @@ def fit_broken_line(hits, constants, work):
     cov_line = (col_0[1] - col_0[0]) * step
     var_intercept = col_0[0] - path[0] * (2.0 * cov_line - path[0] * var_gradient)
     cov_line -= path[0] * var_gradient
+
+    # rotated from the prefitted line to arc length and z
+    state, covariance = work.state, work.covariance
     scale = 1.0 / (cos - gradient * sin)
     state[3] = (sin + gradient * cos) * scale
     state[4] = intercept * scale
@@ -352,28 +352,36 @@ def fit_broken_line(hits, constants, work):
     covariance[12] = g * g * var_gradient
     covariance[13] = g * (h * var_gradient + scale * cov_line)
     covariance[14] = h * h * var_gradient + 2.0 * h * scale * cov_line + g * var_intercept
+    return residuals_and_kinks(n, path, 0.0, work)
 
-    # the circle: residuals along the radius, kinks projected to the transverse plane
-    for i in range(1, n - 1):
-        kink_variance[i] *= 1.0 + slope * slope
+
+@shared
+def fit_circle(n, cx, cy, radius, charge, scattering, field, work):
+    """Fit the residuals to the circle and a correction to its curvature.
+
+    Fills phi, tip and q/pT and their covariance.
+
+    Args:
+        scattering: variance of phi from the material before the second hit.
+
+    Returns:
+        chi2.
+    """
+    point, error, height, weight, u = work.point, work.error, work.height, work.weight, work.u
+    radial_x, radial_y = work.radial_x, work.radial_y
     for i in range(n):
         x, y = radial_x[i], radial_y[i]
         weight[i] = 1.0 / (x * x * error[i, 0] + 2.0 * x * y * error[i, 1] + y * y * error[i, 2])
         height[i] = (point[i, 0] - cx) * x + (point[i, 1] - cy) * y - radius
         u[i] = weight[i] * height[i]
     u[n] = 0.0
-    normal_matrix(n, arc, weight, kink_variance, 1, matrix)
-    decompose(n + 1, matrix)
-    solve(n + 1, matrix, u)
-    inverse_column(n + 1, matrix, 0, col_0)
-    inverse_column(n + 1, matrix, 1, col_1)
-    inverse_column(n + 1, matrix, n, col_n)
-    for i in range(n):
-        residual = height[i] - u[i]
-        chi2 += weight[i] * residual * residual
-    for i in range(1, n - 1):
-        angle = kink(i, arc, u, u[n])
-        chi2 += angle * angle / kink_variance[i]
+    normal_matrix(n, work.arc, weight, work.kink_variance, 1, work.matrix)
+    decompose(n + 1, work.matrix)
+    solve(n + 1, work.matrix, u)
+    col_0, col_1, col_n = work.col_0, work.col_1, work.col_n
+    inverse_column(n + 1, work.matrix, 0, col_0)
+    inverse_column(n + 1, work.matrix, 1, col_1)
+    inverse_column(n + 1, work.matrix, n, col_n)
 
     # parameters from the first two corrected hits, about the point halfway
     x0 = point[0, 0] + (u[0] - height[0]) * radial_x[0]
@@ -381,10 +389,11 @@ def fit_broken_line(hits, constants, work):
     vx = point[1, 0] + (u[1] - height[1]) * radial_x[1] - x0
     vy = point[1, 1] + (u[1] - height[1]) * radial_y[1] - y0
     v2 = vx * vx + vy * vy
+    circle, jacobian = work.circle, work.jacobian
+    cov, scratch = work.circle_covariance, work.scratch
     circle[0] = math.atan2(vy, vx)
     circle[1] = -charge * (radius - math.sqrt(radius * radius - 0.25 * v2))
     circle[2] = charge * (1.0 / radius + u[n])
-    jacobian, cov, scratch = work.jacobian, work.circle_covariance, work.scratch
     root = math.sqrt(4.0 * radius * radius - v2)
     for i in range(2):
         # oddity of the reference: the first hit's derivative of phi and the second
@@ -400,17 +409,54 @@ def fit_broken_line(hits, constants, work):
     cov[2, 0], cov[2, 1], cov[2, 2] = col_n[0], col_n[1], col_n[n]
     transform_covariance(jacobian, cov, scratch)
     move_circle(0.5 * vx, 0.5 * vy, circle, cov, jacobian, scratch)
-    cov[0, 0] += (1.0 + slope * slope) * first_scattering
+    cov[0, 0] += scattering
     move_circle(x0, y0, circle, cov, jacobian, scratch)
 
-    per_pt = 1.0 / constants.field
+    per_pt = 1.0 / field
+    state, covariance = work.state, work.covariance
     state[0], state[1], state[2] = circle[0], circle[1], circle[2] * per_pt
     covariance[0], covariance[1], covariance[2] = cov[0, 0], cov[0, 1], cov[0, 2] * per_pt
     covariance[5], covariance[6] = cov[1, 1], cov[1, 2] * per_pt
     covariance[9] = cov[2, 2] * per_pt * per_pt
-    covariance[3] = covariance[4] = covariance[7] = covariance[8] = 0.0
-    covariance[10] = covariance[11] = 0.0
-    return chi2
+    return residuals_and_kinks(n, work.arc, u[n], work)
+
+
+@shared
+def fit_broken_line(hits, constants, work):
+    """Fit one track.
+
+    Args:
+        hits: tuple of 3 or 4; only its length is used, known when compiling.
+        constants: :class:`trackserve.patatrack.config.FitConstants`.
+        work: :class:`Workspace` with ``point`` and ``error`` filled; gets ``state``
+            and ``covariance``.
+
+    Returns:
+        chi2.
+    """
+    n = len(hits)
+    end = n - 1
+    cx, cy, radius, charge = trace_circle(n, work)
+    point, arc, path, kink_variance = work.point, work.arc, work.path, work.kink_variance
+    slope = (point[end, 2] - point[0, 2]) / (arc[end] - arc[0])
+    stretch = 1.0 + slope * slope
+    pt = min(constants.max_pt, constants.field * radius)
+    for i in range(n):
+        path[i] = (arc[i] + slope * point[i, 2]) / math.sqrt(stretch)
+    for i in range(1, n):
+        kink_variance[i] = scattering_variance(
+            path[i] - path[i - 1], pt, slope, constants.scattering, constants.x0_inverse
+        )
+    first_scattering = kink_variance[1]
+    for i in range(1, n - 1):
+        kink_variance[i] += kink_variance[i + 1]
+    for k in range(15):
+        work.covariance[k] = 0.0
+    chi2 = fit_line(n, slope, first_scattering, work)
+    for i in range(1, n - 1):
+        kink_variance[i] *= stretch  # projected to the transverse plane
+    scattering = stretch * first_scattering
+    return chi2 + fit_circle(n, cx, cy, radius, charge, scattering, constants.field, work)
 
 
 @kernel
@@ -423,7 +469,7 @@ def _fit_broken_lines(ntuplets, ordered, var_x, var_y, rotation, constants, work
     for t in range(n):
         if ntuplets.duplicate[t]:
             continue
-        used = min(int(ntuplets.n_hits[t]), constants.max_hits)
+        used = min(int(ntuplets.n_hits[t]), _N)
         for k in range(used):
             h = ntuplets.hits[t, k]
             row = ordered.order[h]

@@ -10,6 +10,7 @@ from ..device import kernel
 from ..edm import MAX_HITS
 from ..edm.columns import Array
 from .connect import CellGraph
+from .doublets import grown
 
 MAX_CELLS = MAX_HITS - 1
 
@@ -68,11 +69,11 @@ def _find_ntuplets(graph, starts):
             if depth > 0 and not extended[depth]:
                 if n == capacity:
                     capacity *= 2
-                    grown = np.empty((capacity, MAX_CELLS), np.int32)
-                    grown[:n] = paths[:n]
-                    grown_length = np.empty(capacity, np.int8)
-                    grown_length[:n] = length[:n]
-                    paths, length = grown, grown_length
+                    longer = np.empty((capacity, MAX_CELLS), np.int32)
+                    for t in range(n):
+                        for k in range(MAX_CELLS):
+                            longer[t, k] = paths[t, k]
+                    paths, length = longer, grown(length, n, capacity)
                 for k in range(MAX_CELLS):
                     paths[n, k] = path[k] if k <= depth else -1
                 length[n] = depth + 2
