@@ -119,3 +119,15 @@ def test_serve_answers_until_it_is_interrupted(sample_directory: Path, tmp_path:
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0
     assert ak.array_equal(ak.from_parquet(served), ak.from_parquet(direct))
+
+
+def test_a_missing_extra_is_told(sample_directory: Path) -> None:
+    """A client's installation, without numba."""
+    code = "import sys; sys.modules['numba'] = None; from trackserve.cli import app; app()"
+    arguments = ["reconstruct", "patatrack", str(sample_directory)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "pip install 'trackserve[cpu]'" in done.stderr
+    assert "Traceback" not in done.stderr

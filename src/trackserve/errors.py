@@ -51,13 +51,24 @@ class InputError(TrackserveError, ValueError):
     """An argument or a tensor has the wrong type, shape or name."""
 
 
+class MissingExtraError(TrackserveError, ImportError):
+    """A part of the package was used whose optional dependency is not installed."""
+
+
 class ServerError(TrackserveError):
     """The server cannot be started, reached, or failed. Fields: ``url``, ``status`` where known."""
 
 
 _TYPES = {
     cls.__name__: cls
-    for cls in (TrackserveError, ConditionsError, EventError, InputError, ServerError)
+    for cls in (
+        TrackserveError,
+        ConditionsError,
+        EventError,
+        InputError,
+        MissingExtraError,
+        ServerError,
+    )
 }
 
 

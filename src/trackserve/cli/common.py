@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from ..edm import PatatrackResult, RawEvent
@@ -74,6 +75,8 @@ def report_failures(results: Sequence[Result]) -> None:
     """Print the errors of the events that failed, if any, and then exit with 1."""
     failed = [result for result in results if isinstance(result, EventError)]
     for error in failed:
-        console.print(f"[red]event failed:[/] {error}", highlight=False)
+        console.print(
+            f"[red]event failed:[/] {escape(str(error))}", highlight=False, soft_wrap=True
+        )
     if failed:
         raise typer.Exit(1)

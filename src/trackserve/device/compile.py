@@ -11,7 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-from numba import njit
+from ..errors import MissingExtraError
+
+try:
+    from numba import njit
+except ImportError:
+    raise MissingExtraError(
+        "to reconstruct on this machine, numba is needed: pip install 'trackserve[cpu]'"
+    ) from None
 
 F = TypeVar("F", bound=Callable[..., object])
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..edm.columns import Array
-from ..errors import TrackserveError
+from ..errors import MissingExtraError
 from .metrics import PARAMETERS, Fraction, Matches, Width, with_error
 
 if TYPE_CHECKING:
@@ -185,7 +185,9 @@ def _figure(rows: int, columns: int) -> tuple[Figure, Any]:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise TrackserveError("figures need matplotlib: pip install 'trackserve[report]'") from None
+        raise MissingExtraError(
+            "figures need matplotlib: pip install 'trackserve[report]'"
+        ) from None
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.5, 3.6 if rows == 1 else 5.6))
         return figure, figure.subplots(rows, columns)

@@ -92,7 +92,7 @@ def write_validation_report(output: str | Path, directory: str | Path, results: 
     Raises:
         ConditionsError: the truth or the reference counts are missing or malformed.
         InputError: a result has no hits, or no truth.
-        TrackserveError: matplotlib is not installed.
+        MissingExtraError: matplotlib is not installed.
     """
     results = list(results)
     matches = _matches(directory, results)
