@@ -84,6 +84,14 @@ def test_not_a_stream_of_words(pipeline: PatatrackPipeline, data: np.ndarray) ->
         only(pipeline, RawEvent(data))
 
 
+def test_beam_spot_must_be_finite(
+    pipeline: PatatrackPipeline, sample_events: list[RawEvent]
+) -> None:
+    nowhere = replace(sample_events[0].beam_spot, z=float("nan"))
+    with pytest.raises(EventError, match="beam spot"):
+        pipeline.reconstruct(replace(sample_events[0], beam_spot=nowhere))
+
+
 def test_too_many_words(pipeline: PatatrackPipeline) -> None:
     whole = stream([(1200 + k, payload([0] * 3000, 1200 + k)) for k in range(100)])
     assert only(pipeline, whole).counts.digis == 300_000

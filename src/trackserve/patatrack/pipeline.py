@@ -126,13 +126,16 @@ class PatatrackPipeline:
             EventError: it cannot be reconstructed.
         """
         config = self.config
+        beam_spot = event.beam_spot.position()
+        if not np.isfinite(beam_spot).all():
+            raise EventError("beam spot is not finite", event=event.event, found=beam_spot.tolist())
         digis, readout_errors, n_words = unpack(event, self._cabling, config.max_words)
         lap("unpack")
         digis = calibrate(digis, self._gains, config.charge)
         lap("calibrate")
         clusters, n_modules = clusterize(digis, config.clusters)
         lap("clusters")
-        hits = make_hits(clusters, self._positions, config.positions, event.beam_spot.position())
+        hits = make_hits(clusters, self._positions, config.positions, beam_spot)
         lap("hits")
         ordered = order_by_phi(hits)
         lap("phi order")
