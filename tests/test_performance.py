@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trackserve.detector.phase1 import PT_PER_RADIUS
 from trackserve.edm import Counts, Hits, PatatrackResult, ReadoutErrors, Tracks, Vertices
 from trackserve.errors import ConditionsError, EventError, InputError
 from trackserve.io import ReferenceCounts
@@ -23,7 +24,7 @@ from trackserve.performance import (
     write_validation_report,
 )
 from trackserve.performance.matching import HIT_WINDOW, match_hits, match_tracks, match_vertices
-from trackserve.performance.truth import CURVATURE_TO_PT, Collisions, TruthHits
+from trackserve.performance.truth import Collisions, TruthHits
 
 SIGMA = np.array([2e-3, 5e-3, 0.01, 2e-3, 0.01])
 DIAGONAL = [0, 5, 9, 12, 14]
@@ -213,7 +214,7 @@ def test_perigee_does_not_change_along_the_helix() -> None:
     charge = rng.choice([-1, 1], n).astype(np.int8)
     pt, phi, eta = rng.uniform(0.2, 30, n), rng.uniform(-3, 3, n), rng.uniform(-2.5, 2.5, n)
     start = rng.normal(0, 0.02, (n, 3))
-    radius = pt / CURVATURE_TO_PT
+    radius = pt / PT_PER_RADIUS
     path = rng.uniform(-0.5, 5, n)
     turned = phi - charge * path / radius
     moved = start + np.stack(

@@ -22,6 +22,9 @@ COLS = 416
 ROC_ROWS = 80
 ROC_COLS = 52
 
+PT_PER_RADIUS = 0.0114256972711507
+"""GeV/cm: pT of a unit charge over its radius, in 3.8112 T (``CAHitNtupletCUDA.cc``)."""
+
 FIRST_FED = 1200
 PILOT_BLADE_FED = 40
 MAX_FED_ID = 4096

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..detector.phase1 import MAX_WORDS
+from ..detector.phase1 import MAX_WORDS, PT_PER_RADIUS
 from ..edm.columns import Array
 
 f32 = np.float32
@@ -126,7 +126,7 @@ class ConnectionCuts(NamedTuple):
 class FitConstants(NamedTuple):
     """Broken-line fit (BrokenLine.h, CAHitNtupletCUDA.cc)."""
 
-    field: float = 0.0114256972711507
+    field: float = PT_PER_RADIUS
     """pT = field x radius, GeV/cm (3.811 T)."""
     scattering: float = 0.7 * 0.0136**2
     """GeV^2; 0.7 lies between 1/3 (uniform material) and 1 (thin scatterer)."""

@@ -16,11 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..detector.phase1 import PT_PER_RADIUS
 from ..edm.columns import Array, Columns, column
 from ..errors import ConditionsError
-
-CURVATURE_TO_PT = 0.0114256972711507
-"""GeV/cm: pT of a unit charge is this times its radius, in 3.8112 T (CAHitNtupletCUDA.cc)."""
 
 _N_COLUMNS = {"particles": 9, "hits": 5, "vertices": 4}
 
@@ -128,7 +126,7 @@ def perigee(particles: Particles) -> Array:
     """
     x, y, z = particles.position.T
     q = particles.charge.astype(np.float64)
-    radius = particles.pt / CURVATURE_TO_PT
+    radius = particles.pt / PT_PER_RADIUS
     centre_x = x + q * radius * np.sin(particles.phi)
     centre_y = y - q * radius * np.cos(particles.phi)
     phi = np.arctan2(q * centre_x, -q * centre_y)
