@@ -125,18 +125,15 @@ def long_enough(size, inner_layer, to_disk, cuts):
 
 
 @shared
-def points_to_beam(zi, ri, zo, ro, max_dr, max_z0):
-    """Whether the line through both hits crosses the beam line within ``max_z0``."""
+def from_beam_spot(zi, ri, zo, ro, dphi, max_dr, cuts):
+    """Whether the line through both hits crosses the beam line within ``max_z0``, and
+    the circle through them and the beam line has at least ``min_radius``."""
     dr = ro - ri
-    return (dr <= max_dr) & (dr >= 0) & (abs(zi * ro - ri * zo) <= max_z0 * dr)
-
-
-@shared
-def hard_enough(ri, ro, dphi, min_radius):
-    """Whether a circle from the beam line through both hits has at least ``min_radius``."""
-    dr = ro - ri
+    near = abs(zi * ro - ri * zo) <= cuts.max_z0 * dr
     angle = np.float32(dphi) * _RAD
-    return angle * angle * (np.float32(4) * min_radius * min_radius - ri * ro) <= dr * dr
+    diameter2 = np.float32(4) * cuts.min_radius * cuts.min_radius
+    hard = angle * angle * (diameter2 - ri * ro) <= dr * dr
+    return (dr <= max_dr) & (dr >= 0) & near & hard
 
 
 @shared
@@ -146,10 +143,10 @@ def similar_sizes(size_i, size_o, max_difference):
 
 
 @shared
-def size_as_predicted(size_i, zi, ri, zo, ro, per_slope, max_residual):
+def size_as_predicted(size_i, zi, ri, zo, ro, cuts):
     """Whether the barrel cluster is as long as the slope towards the disk's hit predicts."""
-    predicted = np.int32(abs((zi - zo) / (ri - ro)) * per_slope + _HALF)
-    return abs(size_i - predicted) <= max_residual
+    predicted = np.int32(abs((zi - zo) / (ri - ro)) * cuts.size_per_slope + _HALF)
+    return abs(size_i - predicted) <= cuts.max_size_residual
 
 
 @kernel
@@ -168,9 +165,8 @@ def _find_doublets(hits, pairs, cuts):
     k = 0
     for layer in range(N_LAYERS):
         start[layer] = k
-        first, last = hits.layer_start[layer], hits.layer_start[layer + 1]
         for turn in (-_TURN, 0, _TURN):
-            for i in range(first, last):
+            for i in range(hits.layer_start[layer], hits.layer_start[layer + 1]):
                 p = hits.phi[i] + turn
                 if -_TURN // 2 - reach <= p < _TURN // 2 + reach:
                     phi[k], z[k], r[k], size[k] = p, hits.z[i], hits.r[i], hits.size_y[i]
@@ -194,38 +190,42 @@ def _find_doublets(hits, pairs, cuts):
         end = start[pair.outer + 1]
         for i in range(hits.layer_start[pair.inner], hits.layer_start[pair.inner + 1]):
             zi, ri, phi_i, size_i = hits.z[i], hits.r[i], hits.phi[i], hits.size_y[i]
+            if zi < pair.min_z or zi > pair.max_z:
+                continue
+            if not long_enough(size_i, pair.inner, from_barrel and not to_barrel, cuts):
+                continue
             while low < end and phi[low] < phi_i - pair.phi:
                 low += 1
             high = max(high, low)
             while high < end and phi[high] <= phi_i + pair.phi:
                 high += 1
-            if zi < pair.min_z or zi > pair.max_z:
-                continue
-            if not long_enough(size_i, pair.inner, from_barrel and not to_barrel, cuts):
-                continue
             if n_cells + high - low > capacity:
                 capacity = 2 * capacity + high - low
                 inner = grown(inner, n_cells, capacity)
                 outer = grown(outer, n_cells, capacity)
                 pair_of = grown(pair_of, n_cells, capacity)
-            # unsigned indices, which need no test for being negative, let this vectorise
-            for j in range(_u64(low), _u64(high)):
-                points = points_to_beam(zi, ri, z[j], r[j], pair.max_dr, cuts.max_z0)
-                hard = hard_enough(ri, r[j], phi[j] - phi_i, cuts.min_radius)
-                accepted[j - _u64(low)] = points & hard
+            # unsigned indices, which need no test for being negative, let these vectorise
+            first, last = _u64(low), _u64(high)
             if size_i > 0 and to_barrel:
-                for j in range(_u64(low), _u64(high)):
-                    accepted[j - _u64(low)] &= similar_sizes(size_i, size[j], max_difference)
+                for j in range(first, last):
+                    accepted[j - first] = from_beam_spot(
+                        zi, ri, z[j], r[j], phi[j] - phi_i, pair.max_dr, cuts
+                    ) & similar_sizes(size_i, size[j], max_difference)
             elif size_i > 0 and from_barrel:
-                for j in range(_u64(low), _u64(high)):
-                    accepted[j - _u64(low)] &= size_as_predicted(
-                        size_i, zi, ri, z[j], r[j], cuts.size_per_slope, cuts.max_size_residual
+                for j in range(first, last):
+                    accepted[j - first] = from_beam_spot(
+                        zi, ri, z[j], r[j], phi[j] - phi_i, pair.max_dr, cuts
+                    ) & size_as_predicted(size_i, zi, ri, z[j], r[j], cuts)
+            else:
+                for j in range(first, last):
+                    accepted[j - first] = from_beam_spot(
+                        zi, ri, z[j], r[j], phi[j] - phi_i, pair.max_dr, cuts
                     )
             before = n_cells
             filled = _u64(n_cells)
-            for j in range(_u64(low), _u64(high)):
+            for j in range(first, last):
                 outer[filled] = index[j]
-                filled += _u64(accepted[j - _u64(low)])
+                filled += _u64(accepted[j - first])
             n_cells = int(np.int64(filled))
             for c in range(before, n_cells):
                 inner[c], pair_of[c] = i, p

@@ -24,12 +24,8 @@ def find_vertices(tracks: Tracks, cuts: VertexCuts) -> tuple[Vertices, Array]:
     by_z = chosen[np.argsort(tracks.zip[chosen], kind="stable")]
     z = tracks.zip[by_z].astype(np.float64)
     variance = tracks.covariance[by_z, 14].astype(np.float64)
-    vertex, n_vertices = _cluster(z, variance, cuts)
-    _fit_vertices(z, variance, vertex, n_vertices, cuts.outlier_chi2)
-    n_vertices = _split_vertices(z, variance, vertex, n_vertices, cuts)
-    position, error, chi2, ndof = _fit_vertices(
-        z, variance, vertex, n_vertices, cuts.outlier_chi2_final
-    )
+    vertex, (position, error, chi2, ndof) = _find_vertices(z, variance, cuts)
+    n_vertices = len(position)
     used = vertex >= 0
     pt2 = np.square(tracks.pt[by_z].astype(np.float64))
     sum_pt2 = np.bincount(vertex[used], pt2[used], n_vertices)
@@ -49,6 +45,15 @@ def compatible(z1, var1, z2, var2, eps, chi2_max):
     """Whether two tracks may come from one vertex."""
     dz = abs(z1 - z2)
     return dz <= eps and dz * dz <= chi2_max * (var1 + var2)
+
+
+@kernel
+def _find_vertices(z, variance, cuts):
+    """Vertex of each track (sorted by z), -1 for none; and the vertices' columns."""
+    vertex, n_vertices = _cluster(z, variance, cuts)
+    _fit_vertices(z, variance, vertex, n_vertices, cuts.outlier_chi2)
+    n_vertices = _split_vertices(z, variance, vertex, n_vertices, cuts)
+    return vertex, _fit_vertices(z, variance, vertex, n_vertices, cuts.outlier_chi2_final)
 
 
 @kernel
