@@ -63,19 +63,8 @@ class Cells(NamedTuple):
 
 def order_by_phi(hits: Hits) -> OrderedHits:
     """Sort hits by (layer, phi, row)."""
-    layer_start = np.searchsorted(hits.module, LAYER_START).astype(np.int32)
-    order = _order_by_phi(hits.phi, layer_start)
-    return OrderedHits(
-        order=order,
-        layer_start=layer_start,
-        module=hits.module[order].astype(np.int32),
-        phi=hits.phi[order].astype(np.int32),
-        x=hits.x[order],
-        y=hits.y[order],
-        z=hits.z[order],
-        r=hits.r[order],
-        size_y=hits.size_y[order].astype(np.int32),
-    )
+    columns = (hits.module, hits.phi, hits.x, hits.y, hits.z, hits.r, hits.size_y)
+    return OrderedHits(*_order_by_phi(*columns, LAYER_START))
 
 
 def find_doublets(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Cells:
@@ -89,9 +78,10 @@ def find_doublets(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Cells:
 
 
 @kernel
-def _order_by_phi(phi, layer_start):
+def _order_by_phi(module, phi, x, y, z, r, size_y, first_module):
     """Radix sort, two passes of eight bits within each layer; stable."""
     n = len(phi)
+    layer_start = np.searchsorted(module, first_module).astype(np.int32)
     order = np.empty(n, np.int32)
     other = np.empty(n, np.int32)
     count = np.empty(257, np.int32)
@@ -101,7 +91,8 @@ def _order_by_phi(phi, layer_start):
         first, last = layer_start[layer], layer_start[layer + 1]
         for shift in (0, 8):
             source, target = (order, other) if shift == 0 else (other, order)
-            count[:] = 0
+            for b in range(257):
+                count[b] = 0
             for i in range(first, last):
                 count[(((int(phi[source[i]]) + 32768) >> shift) & 255) + 1] += 1
             count[0] = first
@@ -111,7 +102,16 @@ def _order_by_phi(phi, layer_start):
                 b = ((int(phi[source[i]]) + 32768) >> shift) & 255
                 target[count[b]] = source[i]
                 count[b] += 1
-    return order
+    integers = np.empty((3, n), np.int32)
+    lengths = np.empty((4, n), np.float32)
+    for i in range(n):
+        k = order[i]
+        integers[0, i], integers[1, i], integers[2, i] = module[k], phi[k], size_y[k]
+        lengths[0, i], lengths[1, i], lengths[2, i], lengths[3, i] = x[k], y[k], z[k], r[k]
+    return (
+        *(order, layer_start, integers[0], integers[1]),
+        *(lengths[0], lengths[1], lengths[2], lengths[3], integers[2]),
+    )
 
 
 @shared

@@ -30,7 +30,7 @@ from .doublets import Cells, OrderedHits, find_doublets, order_by_phi
 from .fit import Fitted, fit_broken_lines
 from .hits import make_hits, make_position_tables
 from .ntuplets import Ntuplets, find_ntuplets
-from .select import classify, remove_duplicates
+from .select import select_tracks
 from .unpack import make_unpack_tables, unpack
 from .vertices import find_vertices
 
@@ -149,9 +149,9 @@ class PatatrackPipeline:
         lap("ntuplets")
         fitted = fit_broken_lines(ntuplets, ordered, hits, self._positions, config.fit)
         lap("fit")
-        quality = classify(ntuplets, fitted, config.quality)
-        remove_duplicates(ntuplets, fitted, quality, len(graph.cell), len(hits))
-        tracks = _tracks(ntuplets, ordered, fitted, quality, quality == Tracks.LOOSE)
+        quality = select_tracks(ntuplets, fitted, len(graph.cell), len(hits), config.quality)
+        loose = np.flatnonzero(quality == Tracks.LOOSE)
+        tracks = _tracks(ntuplets, ordered, fitted, quality, loose)
         lap("selection")
         vertices, vertex_of_track = find_vertices(tracks, config.vertices)
         tracks.vertex[:] = vertex_of_track

@@ -17,24 +17,18 @@ from .ntuplets import Ntuplets
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
 
 
-def classify(ntuplets: Ntuplets, fitted: Fitted, cuts: QualityCuts) -> Array:
-    """Quality uint8[n] of each ntuplet: bad, duplicate or loose."""
-    quality: Array = _classify(ntuplets, fitted, cuts)
-    return quality
+def select_tracks(
+    ntuplets: Ntuplets, fitted: Fitted, n_cells: int, n_hits: int, cuts: QualityCuts
+) -> Array:
+    """Quality of each ntuplet, uint8[n]: bad, duplicate or loose.
 
-
-def remove_duplicates(
-    ntuplets: Ntuplets, fitted: Fitted, quality: Array, n_cells: int, n_hits: int
-) -> None:
-    """Mark, in ``quality``, loose tracks that share a doublet or a hit with a better one.
-
-    Of those that share a doublet the one closest to the beam spot stays, judged
-    doublet by doublet. Of those that share a hit the longest stay; of triplets, the
-    closest to the beam spot.
+    Loose tracks that share a doublet or a hit with a better one become duplicates. Of
+    those that share a doublet the one closest to the beam spot stays, judged doublet by
+    doublet. Of those that share a hit the longest stay; of triplets, the closest to the
+    beam spot.
     """
-    tip = np.ascontiguousarray(fitted.state[:, 1])
-    _remove_shared_cells(ntuplets.cells, tip, quality, n_cells)
-    _remove_shared_hits(ntuplets.hits, ntuplets.n_hits, tip, quality, n_hits)
+    quality: Array = _select_tracks(ntuplets, fitted, n_cells, n_hits, cuts)
+    return quality
 
 
 @shared
@@ -53,6 +47,14 @@ def in_region(n_hits, pt, tip, zip_, cuts):
     else:
         near, hard = abs(tip) < cuts.triplet_tip, pt > cuts.triplet_pt
     return near and hard and abs(zip_) < cuts.zip
+
+
+@kernel
+def _select_tracks(ntuplets, fitted, n_cells, n_hits, cuts):
+    quality = _classify(ntuplets, fitted, cuts)
+    _remove_shared_cells(ntuplets.cells, fitted.state, quality, n_cells)
+    _remove_shared_hits(ntuplets.hits, ntuplets.n_hits, fitted.state, quality, n_hits)
+    return quality
 
 
 @kernel
@@ -100,7 +102,7 @@ def _by_target(targets, n_targets, chosen):
 
 
 @kernel
-def _remove_shared_cells(cells, tip, quality, n_cells):
+def _remove_shared_cells(cells, state, quality, n_cells):
     start, row = _by_target(cells, n_cells, quality == _LOOSE)
     for c in range(n_cells):
         if start[c + 1] - start[c] < 2:
@@ -108,7 +110,7 @@ def _remove_shared_cells(cells, tip, quality, n_cells):
         best = -1
         for i in range(start[c], start[c + 1]):
             t = row[i]
-            if quality[t] == _LOOSE and (best < 0 or abs(tip[t]) < abs(tip[best])):
+            if quality[t] == _LOOSE and (best < 0 or abs(state[t, 1]) < abs(state[best, 1])):
                 best = t
         for i in range(start[c], start[c + 1]):
             if row[i] != best:
@@ -116,7 +118,7 @@ def _remove_shared_cells(cells, tip, quality, n_cells):
 
 
 @kernel
-def _remove_shared_hits(hits, n_hits, tip, quality, n_all_hits):
+def _remove_shared_hits(hits, n_hits, state, quality, n_all_hits):
     start, row = _by_target(hits, n_all_hits, quality == _LOOSE)
     for h in range(n_all_hits):
         if start[h + 1] - start[h] < 2:
@@ -126,7 +128,7 @@ def _remove_shared_hits(hits, n_hits, tip, quality, n_all_hits):
         for i in range(start[h], start[h + 1]):
             t = row[i]
             longest = max(longest, int(n_hits[t]))
-            if best < 0 or abs(tip[t]) < abs(tip[best]):
+            if best < 0 or abs(state[t, 1]) < abs(state[best, 1]):
                 best = t
         for i in range(start[h], start[h + 1]):
             t = row[i]

@@ -20,24 +20,8 @@ _NOISE = -1
 
 def find_vertices(tracks: Tracks, cuts: VertexCuts) -> tuple[Vertices, Array]:
     """Vertices by falling sum of pT^2, and for each track its vertex (int16[n], -1 if none)."""
-    chosen = np.flatnonzero((tracks.n_hits >= cuts.min_hits) & (tracks.pt >= cuts.min_pt))
-    by_z = chosen[np.argsort(tracks.zip[chosen], kind="stable")]
-    z = tracks.zip[by_z].astype(np.float64)
-    variance = tracks.covariance[by_z, 14].astype(np.float64)
-    vertex, (position, error, chi2, ndof) = _find_vertices(z, variance, cuts)
-    n_vertices = len(position)
-    used = vertex >= 0
-    pt2 = np.square(tracks.pt[by_z].astype(np.float64))
-    sum_pt2 = np.bincount(vertex[used], pt2[used], n_vertices)
-    order = np.argsort(-sum_pt2, kind="stable")
-    rank = np.empty(n_vertices, np.int16)
-    rank[order] = np.arange(n_vertices)
-    of_track = np.full(len(tracks), -1, np.int16)
-    of_track[by_z[used]] = rank[vertex[used]]
-    columns = (position, error, chi2, ndof, sum_pt2)
-    types = (column.dtype for column in Vertices.schema().values())
-    ordered = (c[order].astype(t) for c, t in zip(columns, types, strict=True))
-    return Vertices(*ordered), of_track
+    columns, vertex_of_track = _find_vertices(tracks.state, tracks.covariance, tracks.n_hits, cuts)
+    return Vertices(*columns), vertex_of_track
 
 
 @shared
@@ -48,12 +32,51 @@ def compatible(z1, var1, z2, var2, eps, chi2_max):
 
 
 @kernel
-def _find_vertices(z, variance, cuts):
-    """Vertex of each track (sorted by z), -1 for none; and the vertices' columns."""
+def _find_vertices(state, covariance, n_hits, cuts):
+    n_tracks = len(n_hits)
+    chosen = np.empty(n_tracks, np.int64)
+    n = 0
+    for t in range(n_tracks):
+        if n_hits[t] >= cuts.min_hits and 1 / abs(state[t, 2]) >= cuts.min_pt:
+            chosen[n] = t
+            n += 1
+    zip_ = np.empty(n)
+    for i in range(n):
+        zip_[i] = state[chosen[i], 4]
+    track = chosen[:n][np.argsort(zip_, kind="mergesort")]
+    z = np.empty(n)
+    variance = np.empty(n)
+    for i in range(n):
+        z[i], variance[i] = state[track[i], 4], covariance[track[i], 14]
+
     vertex, n_vertices = _cluster(z, variance, cuts)
     _fit_vertices(z, variance, vertex, n_vertices, cuts.outlier_chi2)
     n_vertices = _split_vertices(z, variance, vertex, n_vertices, cuts)
-    return vertex, _fit_vertices(z, variance, vertex, n_vertices, cuts.outlier_chi2_final)
+    position, error, chi2, ndof = _fit_vertices(
+        z, variance, vertex, n_vertices, cuts.outlier_chi2_final
+    )
+
+    sum_pt2 = np.zeros(n_vertices)
+    for i in range(n):
+        if vertex[i] >= 0:
+            pt = 1 / float(state[track[i], 2])
+            sum_pt2[vertex[i]] += pt * pt
+    order = np.argsort(-sum_pt2, kind="mergesort")
+    rank = np.empty(n_vertices, np.int16)
+    for k in range(n_vertices):
+        rank[order[k]] = k
+    vertex_of_track = np.full(n_tracks, -1, np.int16)
+    for i in range(n):
+        if vertex[i] >= 0:
+            vertex_of_track[track[i]] = rank[vertex[i]]
+    columns = (
+        position[order].astype(np.float32),
+        error[order].astype(np.float32),
+        chi2[order].astype(np.float32),
+        ndof[order],
+        sum_pt2[order].astype(np.float32),
+    )
+    return columns, vertex_of_track
 
 
 @kernel
