@@ -12,7 +12,7 @@ for directory in "$@"; do
     kill -0 $server || exit 1
     sleep 0.1
   done
-  trackserve bench patatrack "$directory" --url "$url"
+  trackserve bench patatrack "$directory" --url "$url" --rounds 60
   kill $server
   wait $server || true
 done
