@@ -1,5 +1,5 @@
 """Where code runs: how formulas and loops are compiled."""
 
-from .compile import kernel, shared
+from .compile import f32, i32, kernel, shared, u64
 
-__all__ = ["kernel", "shared"]
+__all__ = ["f32", "i32", "kernel", "shared", "u64"]

@@ -9,7 +9,9 @@ event on a CPU: cached on disk, and free of the interpreter lock.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
+
+import numpy as np
 
 from ..errors import MissingExtraError
 
@@ -19,6 +21,12 @@ except ImportError:
     raise MissingExtraError(
         "to reconstruct on this machine, numba is needed: pip install 'trackserve[cpu]'"
     ) from None
+
+f32: Any = np.float32
+i32: Any = np.int32
+u64: Any = np.uint64
+"""Scalar types of compiled code. Unsigned indices need no test for being negative, which
+lets the innermost loops vectorise."""
 
 F = TypeVar("F", bound=Callable[..., object])
 

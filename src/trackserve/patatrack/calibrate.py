@@ -8,7 +8,7 @@ import numpy as np
 
 from ..detector.conditions import PixelConditions
 from ..detector.phase1 import FIRST_BARREL_2, N_MODULES, ROWS
-from ..device import kernel, shared
+from ..device import f32, kernel, shared
 from ..edm import Digis
 from ..edm.columns import Array
 from .config import ChargeCalibration
@@ -60,14 +60,23 @@ def calibrate(digis: Digis, gains: GainTables, constants: ChargeCalibration) -> 
 
 
 @shared
-def pixel_charge(adc, gain, pedestal, slope, offset, minimum):
+def pixel_charge(
+    adc: int, gain: float, pedestal: float, slope: float, offset: float, minimum: int
+) -> int:
     """Charge in electrons: VCAL units through the pixel's gain, then the linear law."""
     vcal = adc * gain - pedestal * gain
     return max(minimum, int(vcal * slope + offset))
 
 
 @kernel
-def _calibrate(module, row, col, charge, gains, constants):
+def _calibrate(
+    module: Array,
+    row: Array,
+    col: Array,
+    charge: Array,
+    gains: GainTables,
+    constants: ChargeCalibration,
+) -> int:
     """Replace ADC counts by electrons in place, keeping the good columns."""
     n = 0
     for i in range(len(module)):
@@ -82,9 +91,7 @@ def _calibrate(module, row, col, charge, gains, constants):
         else:
             slope, offset = constants.slope, constants.offset
         module[n], row[n], col[n] = m, row[i], col[i]
-        electrons = pixel_charge(
-            np.float32(charge[i]), gain, pedestal, slope, offset, constants.minimum
-        )
+        electrons = pixel_charge(f32(charge[i]), gain, pedestal, slope, offset, constants.minimum)
         charge[n] = electrons
         n += 1
     return n

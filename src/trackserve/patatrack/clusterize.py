@@ -11,6 +11,7 @@ import numpy as np
 from ..detector.phase1 import COLS, FIRST_BARREL_2, N_MODULES, ROWS
 from ..device import kernel, shared
 from ..edm import Clusters, Digis
+from ..edm.columns import Array
 from .config import ClusterCuts
 
 _STRIDE = COLS + 2
@@ -25,7 +26,7 @@ def clusterize(digis: Digis, cuts: ClusterCuts) -> tuple[Clusters, int]:
 
 
 @shared
-def find_root(parent, i):
+def find_root(parent: Array, i: int) -> int:
     """First pixel of the set that holds pixel ``i``, halving the path on the way."""
     while parent[i] != i:
         parent[i] = parent[parent[i]]
@@ -34,7 +35,9 @@ def find_root(parent, i):
 
 
 @kernel
-def _clusterize(module, row, col, charge, cluster, cuts):
+def _clusterize(
+    module: Array, row: Array, col: Array, charge: Array, cluster: Array, cuts: ClusterCuts
+) -> tuple[tuple[Array, ...], int]:
     n_digis = len(module)
     start = np.zeros(N_MODULES, np.int32)
     size = np.zeros(N_MODULES, np.int32)

@@ -9,23 +9,22 @@ kept and marked "oddity".
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..detector.phase1 import MAX_WORDS, PT_PER_RADIUS
+from ..device import f32
 from ..edm.columns import Array
-
-f32 = np.float32
 
 
 class ChargeCalibration(NamedTuple):
     """VCAL units to electrons: first for barrel layer 1, then for the rest (gpuCalibPixel.h)."""
 
-    slope_1: Any = f32(50)
-    offset_1: Any = f32(-670)
-    slope: Any = f32(47)
-    offset: Any = f32(-60)
+    slope_1: float = f32(50)
+    offset_1: float = f32(-670)
+    slope: float = f32(47)
+    offset: float = f32(-60)
     minimum: int = 100
     """Electrons, whatever the pixel's ADC value."""
 
@@ -41,8 +40,8 @@ class ClusterCuts(NamedTuple):
 class PositionErrors(NamedTuple):
     """Errors of clusters that touch the module's edge, cm (pixelCPEforGPU.h, errorFromDB)."""
 
-    edge_x: Any = f32(0.0050)
-    edge_y: Any = f32(0.0085)
+    edge_x: float = f32(0.0050)
+    edge_y: float = f32(0.0085)
 
 
 LAYER_PAIR = np.dtype(
@@ -91,9 +90,9 @@ REFERENCE_PAIRS = np.array(
 class DoubletCuts(NamedTuple):
     """Compatibility of two hits (gpuPixelDoubletsAlgos.h)."""
 
-    max_z0: Any = f32(12)
+    max_z0: float = f32(12)
     """|z| at which the pair points to the beam line, cm."""
-    min_radius: Any = f32(0.5 * 87.78)
+    min_radius: float = f32(0.5 * 87.78)
     """Radius of the softest track, cm: 0.5 GeV, 87.78 cm/GeV."""
     min_size_1: int = 36
     """Cluster length in the barrel's layer 1 towards a disk, 1/8 pixel."""
@@ -101,7 +100,7 @@ class DoubletCuts(NamedTuple):
     max_size_difference_1: int = 28
     """Difference of cluster lengths between two barrel layers, the inner one layer 1."""
     max_size_difference: int = 20
-    size_per_slope: Any = f32(8 * 0.0285 / 0.015)
+    size_per_slope: float = f32(8 * 0.0285 / 0.015)
     """Cluster length per dz/dr: thickness over pitch, in 1/8 pixel."""
     max_size_residual: int = 20
     """Between cluster length and the one predicted from dz/dr, barrel to disk."""
@@ -110,16 +109,16 @@ class DoubletCuts(NamedTuple):
 class ConnectionCuts(NamedTuple):
     """Compatibility of two doublets that share a hit (CAHitNtupletGeneratorKernelsImpl.h)."""
 
-    min_pt: Any = f32(0.9)
-    theta_barrel: Any = f32(0.002)
+    min_pt: float = f32(0.9)
+    theta_barrel: float = f32(0.002)
     """Alignment in r-z where the shared hit is in the barrel."""
-    theta_forward: Any = f32(0.003)
-    max_curvature: Any = f32(1 / (0.35 * 87.0))
+    theta_forward: float = f32(0.003)
+    max_curvature: float = f32(1 / (0.35 * 87.0))
     """1/cm. Oddity: the curvature is signed, so that only positive charges are cut."""
-    max_dca_inner: Any = f32(0.15)
+    max_dca_inner: float = f32(0.15)
     """Distance of closest approach to the beam spot, cm, innermost hit in barrel layer 1."""
-    max_dca_outer: Any = f32(0.25)
-    min_cos2: Any = f32(0.99999)
+    max_dca_outer: float = f32(0.25)
+    min_cos2: float = f32(0.99999)
     """Fishbone: doublets to one hit that are closer in angle count as the same."""
 
 

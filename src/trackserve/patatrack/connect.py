@@ -12,12 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ..detector.phase1 import FIRST_BARREL_2, FIRST_ENDCAP
-from ..device import kernel, shared
+from ..device import f32, kernel, shared, u64
 from ..edm.columns import Array
 from .config import ConnectionCuts
 from .doublets import Cells, OrderedHits, grown
-
-_u64 = np.uint64
 
 
 class CellGraph(NamedTuple):
@@ -49,7 +47,7 @@ def connect_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> Cell
     return CellGraph(*_compact(cells, first, last, neighbour, used))
 
 
-def remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: np.float32) -> None:
+def remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> None:
     """Kill the longer of two aligned cells that end on one hit, in ``graph.alive``.
 
     Overlapping modules of a layer measure a particle twice; both doublets to the next
@@ -59,7 +57,9 @@ def remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: np.float32) 
 
 
 @shared
-def aligned(r1, z1, r2, z2, r3, z3, cut, min_pt):
+def aligned(
+    r1: float, z1: float, r2: float, z2: float, r3: float, z3: float, cut: float, min_pt: float
+) -> bool:
     """Whether three hits are on a line in r-z, within scattering at ``min_pt``.
 
     The angle at the middle hit, from twice the triangle's area over the squared
@@ -74,7 +74,9 @@ def aligned(r1, z1, r2, z2, r3, z3, cut, min_pt):
 
 
 @shared
-def curvature_and_dca(x1, y1, x2, y2, x3, y3):
+def curvature_and_dca(
+    x1: float, y1: float, x2: float, y2: float, x3: float, y3: float
+) -> tuple[float, float]:
     """Signed curvature (1/cm, positive if clockwise outwards) of the circle through three
     points, and its distance of closest approach to the origin times that curvature."""
     ax, ay = x1 - x2, y1 - y2
@@ -85,15 +87,17 @@ def curvature_and_dca(x1, y1, x2, y2, x3, y3):
     cross = ax * by - ay * bx
     ux = a2 * by - b2 * ay
     uy = b2 * ax - a2 * bx
-    norm = np.float32(1) / math.sqrt(ux * ux + uy * uy)
-    curvature = np.float32(2) * cross * norm
+    norm = f32(1) / math.sqrt(ux * ux + uy * uy)
+    curvature = f32(2) * cross * norm
     cx = curvature * x2 + ux * norm
     cy = curvature * y2 + uy * norm
-    return curvature, math.sqrt(cx * cx + cy * cy) - np.float32(1)
+    return curvature, math.sqrt(cx * cx + cy * cy) - f32(1)
 
 
 @shared
-def same_direction(ax, ay, az, bx, by, bz, min_cos2):
+def same_direction(
+    ax: float, ay: float, az: float, bx: float, by: float, bz: float, min_cos2: float
+) -> bool:
     """Whether the squared cosine between two vectors is at least ``min_cos2``."""
     dot = ax * bx + ay * by + az * bz
     a2 = ax * ax + ay * ay + az * az
@@ -102,7 +106,9 @@ def same_direction(ax, ay, az, bx, by, bz, min_cos2):
 
 
 @kernel
-def _connect_cells(hits, cells, cuts):
+def _connect_cells(
+    hits: OrderedHits, cells: Cells, cuts: ConnectionCuts
+) -> tuple[Array, Array, Array, Array]:
     n_cells = len(cells.inner)
     n_hits = len(hits.order)
 
@@ -145,10 +151,10 @@ def _connect_cells(hits, cells, cuts):
             r1, z1 = hits.r[a], hits.z[a]
             for k in range(n_out):
                 on_line[k] = aligned(r1, z1, r2, z2, r3[k], z3[k], cut, cuts.min_pt)
-            n_chosen = _u64(0)
+            n_chosen = u64(0)
             for k in range(n_out):
                 chosen[n_chosen] = k
-                n_chosen += _u64(on_line[k])
+                n_chosen += u64(on_line[k])
             if n_chosen == 0:
                 continue
             if n + np.int64(n_chosen) > capacity:
@@ -174,7 +180,9 @@ def _connect_cells(hits, cells, cuts):
 
 
 @kernel
-def _compact(cells, first, last, neighbour, used):
+def _compact(
+    cells: Cells, first: Array, last: Array, neighbour: Array, used: Array
+) -> tuple[Array, ...]:
     """Columns of :class:`CellGraph`: the used cells, renumbered."""
     n_hits = len(cells.start) - 1
     cell = np.empty(len(used), np.int32)
@@ -206,7 +214,7 @@ def _compact(cells, first, last, neighbour, used):
 
 
 @kernel
-def _remove_fishbones(hits, graph, min_cos2):
+def _remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> None:
     n_hits = len(hits.order)
     most = 0
     for h in range(n_hits):

@@ -12,15 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ..detector.phase1 import LAYER_START, N_BARREL_LAYERS, N_LAYERS
-from ..device import kernel, shared
+from ..device import f32, i32, kernel, shared, u64
 from ..edm import Hits
 from ..edm.columns import Array
 from .config import DoubletCuts
 
 _TURN = 65536
-_RAD = np.float32(math.pi / 32768)
-_HALF = np.float32(0.5)
-_u64 = np.uint64
+_RAD = f32(math.pi / 32768)
+_HALF = f32(0.5)
 
 
 class OrderedHits(NamedTuple):
@@ -78,7 +77,16 @@ def find_doublets(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Cells:
 
 
 @kernel
-def _order_by_phi(module, phi, x, y, z, r, size_y, first_module):
+def _order_by_phi(
+    module: Array,
+    phi: Array,
+    x: Array,
+    y: Array,
+    z: Array,
+    r: Array,
+    size_y: Array,
+    first_module: Array,
+) -> tuple[Array, ...]:
     """Radix sort, two passes of eight bits within each layer; stable."""
     n = len(phi)
     layer_start = np.searchsorted(module, first_module).astype(np.int32)
@@ -115,7 +123,7 @@ def _order_by_phi(module, phi, x, y, z, r, size_y, first_module):
 
 
 @shared
-def long_enough(size, inner_layer, to_disk, cuts):
+def long_enough(size: int, inner_layer: int, to_disk: bool, cuts: DoubletCuts) -> bool:
     """Whether an inner cluster is as long as a track from barrel 1 or 2 to a disk makes it."""
     if not to_disk or size <= 0:
         return True
@@ -125,32 +133,38 @@ def long_enough(size, inner_layer, to_disk, cuts):
 
 
 @shared
-def from_beam_spot(zi, ri, zo, ro, dphi, max_dr, cuts):
+def from_beam_spot(
+    zi: float, ri: float, zo: float, ro: float, dphi: int, max_dr: float, cuts: DoubletCuts
+) -> bool:
     """Whether the line through both hits crosses the beam line within ``max_z0``, and
     the circle through them and the beam line has at least ``min_radius``."""
     dr = ro - ri
     near = abs(zi * ro - ri * zo) <= cuts.max_z0 * dr
-    angle = np.float32(dphi) * _RAD
-    diameter2 = np.float32(4) * cuts.min_radius * cuts.min_radius
+    angle = f32(dphi) * _RAD
+    diameter2 = f32(4) * cuts.min_radius * cuts.min_radius
     hard = angle * angle * (diameter2 - ri * ro) <= dr * dr
     return (dr <= max_dr) & (dr >= 0) & near & hard
 
 
 @shared
-def similar_sizes(size_i, size_o, max_difference):
+def similar_sizes(size_i: int, size_o: int, max_difference: int) -> bool:
     """Whether two barrel clusters are about as long; an outer one at an edge always is."""
     return (size_o <= 0) | (abs(size_o - size_i) <= max_difference)
 
 
 @shared
-def size_as_predicted(size_i, zi, ri, zo, ro, cuts):
+def size_as_predicted(
+    size_i: int, zi: float, ri: float, zo: float, ro: float, cuts: DoubletCuts
+) -> bool:
     """Whether the barrel cluster is as long as the slope towards the disk's hit predicts."""
-    predicted = np.int32(abs((zi - zo) / (ri - ro)) * cuts.size_per_slope + _HALF)
+    predicted = i32(abs((zi - zo) / (ri - ro)) * cuts.size_per_slope + _HALF)
     return abs(size_i - predicted) <= cuts.max_size_residual
 
 
 @kernel
-def _find_doublets(hits, pairs, cuts):
+def _find_doublets(
+    hits: OrderedHits, pairs: Array, cuts: DoubletCuts
+) -> tuple[Array, Array, Array]:
     # A layer's hits within reach of +-pi are repeated at its other end, one turn away.
     reach = 0
     for p in range(len(pairs)):
@@ -205,7 +219,7 @@ def _find_doublets(hits, pairs, cuts):
                 outer = grown(outer, n_cells, capacity)
                 pair_of = grown(pair_of, n_cells, capacity)
             # unsigned indices, which need no test for being negative, let these vectorise
-            first, last = _u64(low), _u64(high)
+            first, last = u64(low), u64(high)
             if size_i > 0 and to_barrel:
                 for j in range(first, last):
                     accepted[j - first] = from_beam_spot(
@@ -222,10 +236,10 @@ def _find_doublets(hits, pairs, cuts):
                         zi, ri, z[j], r[j], phi[j] - phi_i, pair.max_dr, cuts
                     )
             before = n_cells
-            filled = _u64(n_cells)
+            filled = u64(n_cells)
             for j in range(first, last):
                 outer[filled] = index[j]
-                filled += _u64(accepted[j - first])
+                filled += u64(accepted[j - first])
             n_cells = int(np.int64(filled))
             for c in range(before, n_cells):
                 inner[c], pair_of[c] = i, p
@@ -233,7 +247,9 @@ def _find_doublets(hits, pairs, cuts):
 
 
 @kernel
-def _order_by_outer(inner, outer, pair, n_hits):
+def _order_by_outer(
+    inner: Array, outer: Array, pair: Array, n_hits: int
+) -> tuple[Array, Array, Array, Array]:
     """Counting sort; stable."""
     n = len(inner)
     start = np.zeros(n_hits + 1, np.int32)
@@ -253,7 +269,7 @@ def _order_by_outer(inner, outer, pair, n_hits):
 
 
 @kernel
-def grown(array, n, capacity):
+def grown(array: Array, n: int, capacity: int) -> Array:
     """The first ``n`` elements of ``array`` in one with more room."""
     larger = np.empty(capacity, array.dtype)
     for i in range(n):

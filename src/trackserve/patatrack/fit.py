@@ -99,7 +99,9 @@ def fit_broken_lines(
 
 
 @shared
-def scattering_variance(length, pt, slope, factor, x0_inverse):
+def scattering_variance(
+    length: float, pt: float, slope: float, factor: float, x0_inverse: float
+) -> float:
     """Variance of the scattering angle in a plane after ``length`` cm (Highland)."""
     x = abs(length) * x0_inverse
     log_term = 1.0 + 0.038 * math.log(x)
@@ -107,7 +109,9 @@ def scattering_variance(length, pt, slope, factor, x0_inverse):
 
 
 @shared
-def circle_through(x0, y0, x1, y1, x2, y2):
+def circle_through(
+    x0: float, y0: float, x1: float, y1: float, x2: float, y2: float
+) -> tuple[float, float, float]:
     """Centre and radius of the circle through three points, cm."""
     ax, ay = x1 - x0, y1 - y0
     bx, by = x2 - x0, y2 - y0
@@ -120,7 +124,9 @@ def circle_through(x0, y0, x1, y1, x2, y2):
 
 
 @shared
-def normal_matrix(n, path, weight, kink_variance, curved, matrix):
+def normal_matrix(
+    n: int, path: Array, weight: Array, kink_variance: Array, curved: int, matrix: Array
+) -> None:
     """Lower half of the broken line's normal matrix.
 
     The sum of squares is weight (z - u)^2 over the hits and kink^2 / variance over the
@@ -151,7 +157,7 @@ def normal_matrix(n, path, weight, kink_variance, curved, matrix):
 
 
 @shared
-def kink(i, path, u, curvature):
+def kink(i: int, path: Array, u: Array, curvature: float) -> float:
     """Change of direction at inner hit ``i`` of the broken line ``u``."""
     before = 1.0 / (path[i] - path[i - 1])
     after = 1.0 / (path[i + 1] - path[i])
@@ -160,7 +166,7 @@ def kink(i, path, u, curvature):
 
 
 @shared
-def decompose(n, matrix):
+def decompose(n: int, matrix: Array) -> None:
     """Cholesky decomposition in place, lower half; the diagonal holds its inverse."""
     for j in range(n):
         pivot = matrix[j, j]
@@ -176,7 +182,7 @@ def decompose(n, matrix):
 
 
 @shared
-def solve(n, matrix, x):
+def solve(n: int, matrix: Array, x: Array) -> None:
     """Replace the right-hand side ``x`` by the solution, after :func:`decompose`."""
     for i in range(n):
         value = x[i]
@@ -191,7 +197,7 @@ def solve(n, matrix, x):
 
 
 @shared
-def inverse_column(n, matrix, k, x):
+def inverse_column(n: int, matrix: Array, k: int, x: Array) -> None:
     """Column ``k`` of the inverse into ``x``, after :func:`decompose`."""
     for i in range(n):
         x[i] = 1.0 if i == k else 0.0
@@ -199,7 +205,7 @@ def inverse_column(n, matrix, k, x):
 
 
 @shared
-def transform_covariance(jacobian, covariance, scratch):
+def transform_covariance(jacobian: Array, covariance: Array, scratch: Array) -> None:
     """J C J^T into ``covariance``; all are [3, 3]."""
     for i in range(3):
         for j in range(3):
@@ -216,7 +222,9 @@ def transform_covariance(jacobian, covariance, scratch):
 
 
 @shared
-def move_circle(x, y, circle, covariance, jacobian, scratch):
+def move_circle(
+    x: float, y: float, circle: Array, covariance: Array, jacobian: Array, scratch: Array
+) -> None:
     """Circle parameters (phi, d, curvature) seen from where the origin is at (x, y).
 
     Karimaki's equations 26 to 31; ``circle`` [3] and ``covariance`` [3, 3] in place.
@@ -250,7 +258,15 @@ def move_circle(x, y, circle, covariance, jacobian, scratch):
 
 
 @shared
-def load_hit(k, position, var_x, var_y, axes, point, error):
+def load_hit(
+    k: int,
+    position: tuple[float, float, float],
+    var_x: float,
+    var_y: float,
+    axes: Array,
+    point: Array,
+    error: Array,
+) -> None:
     """Position of hit ``k`` and its covariance, rotated from the module's frame."""
     point[k, 0], point[k, 1], point[k, 2] = position
     xx, xy, xz = axes[0, 0], axes[0, 1], axes[0, 2]
@@ -264,7 +280,7 @@ def load_hit(k, position, var_x, var_y, axes, point, error):
 
 
 @shared
-def trace_circle(n, work):
+def trace_circle(n: int, work: Workspace) -> tuple[float, float, float, float]:
     """Circle through the first, middle and last hit, and the hits along it.
 
     Fills ``arc`` (length from the point closest to the origin, cm) and ``radial_x``,
@@ -294,7 +310,7 @@ def trace_circle(n, work):
 
 
 @shared
-def residuals_and_kinks(n, path, curvature, work):
+def residuals_and_kinks(n: int, path: Array, curvature: float, work: Workspace) -> float:
     """chi2 of the broken line ``u`` with a correction to the curvature."""
     chi2 = 0.0
     for i in range(n):
@@ -307,7 +323,7 @@ def residuals_and_kinks(n, path, curvature, work):
 
 
 @shared
-def fit_line(n, slope, first_scattering, work):
+def fit_line(n: int, slope: float, first_scattering: float, work: Workspace) -> float:
     """Fit z against the path, from ``path`` and ``kink_variance``.
 
     Fills cot(theta) and zip and their covariance.
@@ -356,7 +372,16 @@ def fit_line(n, slope, first_scattering, work):
 
 
 @shared
-def fit_circle(n, cx, cy, radius, charge, scattering, field, work):
+def fit_circle(
+    n: int,
+    cx: float,
+    cy: float,
+    radius: float,
+    charge: float,
+    scattering: float,
+    field: float,
+    work: Workspace,
+) -> float:
     """Fit the residuals to the circle and a correction to its curvature.
 
     Fills phi, tip and q/pT and their covariance.
@@ -422,7 +447,7 @@ def fit_circle(n, cx, cy, radius, charge, scattering, field, work):
 
 
 @shared
-def fit_broken_line(hits, constants, work):
+def fit_broken_line(hits: tuple[int, ...], constants: FitConstants, work: Workspace) -> float:
     """Fit one track.
 
     Args:
@@ -460,7 +485,15 @@ def fit_broken_line(hits, constants, work):
 
 
 @kernel
-def _fit_broken_lines(ntuplets, ordered, var_x, var_y, rotation, constants, work):
+def _fit_broken_lines(
+    ntuplets: Ntuplets,
+    ordered: OrderedHits,
+    var_x: Array,
+    var_y: Array,
+    rotation: Array,
+    constants: FitConstants,
+    work: Workspace,
+) -> tuple[Array, Array, Array, Array]:
     n = len(ntuplets.n_hits)
     states = np.full((n, 5), np.nan, np.float32)
     covariances = np.full((n, 15), np.nan, np.float32)

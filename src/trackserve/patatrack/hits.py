@@ -9,14 +9,14 @@ import numpy as np
 
 from ..detector.conditions import PixelConditions
 from ..detector.phase1 import COLS, ROC_COLS, ROC_ROWS, ROWS
-from ..device import kernel, shared
+from ..device import f32, kernel, shared
 from ..edm import Clusters, Hits
 from ..edm.columns import Array
 from .config import PositionErrors
 
-_HALF = np.float32(0.5)
-_HALF_ROWS = np.float32((ROWS + 2) / 2)
-_HALF_COLS = np.float32((COLS + 16) / 2)
+_HALF = f32(0.5)
+_HALF_ROWS = f32((ROWS + 2) / 2)
+_HALF_COLS = f32((COLS + 16) / 2)
 """Half the module in units of pitch: pixels at the ROCs' edges are twice as long."""
 _MAX_SIZE = 1023
 
@@ -38,8 +38,8 @@ class PositionTables(NamedTuple):
     sigma_y: Array
     position: Array
     rotation: Array
-    pitch_x: np.float32
-    pitch_y: np.float32
+    pitch_x: float
+    pitch_y: float
 
 
 def make_position_tables(conditions: PixelConditions) -> PositionTables:
@@ -51,8 +51,8 @@ def make_position_tables(conditions: PixelConditions) -> PositionTables:
     return PositionTables(
         thickness=thickness.astype(np.float32),
         **{name: np.ascontiguousarray(module[name]) for name in names},
-        pitch_x=np.float32(cpe["pitch_x"]),
-        pitch_y=np.float32(cpe["pitch_y"]),
+        pitch_x=f32(cpe["pitch_x"]),
+        pitch_y=f32(cpe["pitch_y"]),
     )
 
 
@@ -73,31 +73,39 @@ def make_hits(
 
 
 @shared
-def row_in_pitches(row):
+def row_in_pitches(row: int) -> int:
     """Lower edge of a row, in units of pitch; rows 79 and 80 are twice as wide."""
     return row + (1 if row >= ROC_ROWS else 0) + (1 if row > ROC_ROWS else 0)
 
 
 @shared
-def col_in_pitches(col):
+def col_in_pitches(col: int) -> int:
     """Lower edge of a column, in units of pitch; the ends of each ROC are twice as wide."""
     roc = col // ROC_COLS
     return col + 2 * roc + (1 if col > roc * ROC_COLS else 0)
 
 
 @shared
-def is_wide_row(row):
+def is_wide_row(row: int) -> bool:
     return row == ROC_ROWS - 1 or row == ROC_ROWS
 
 
 @shared
-def is_wide_col(col):
+def is_wide_col(col: int) -> bool:
     in_roc = col % ROC_COLS
     return in_roc == 0 or in_roc == ROC_COLS - 1
 
 
 @shared
-def edge_correction(length, first_charge, last_charge, inner, width, pitch, wide_ends):
+def edge_correction(
+    length: int,
+    first_charge: int,
+    last_charge: int,
+    inner: int,
+    width: float,
+    pitch: float,
+    wide_ends: int,
+) -> float:
     """How far charge sharing moves a cluster's position off the middle, cm.
 
     Args:
@@ -108,19 +116,19 @@ def edge_correction(length, first_charge, last_charge, inner, width, pitch, wide
         wide_ends: how many of the end pixels are twice as long.
     """
     if length == 1:
-        return np.float32(0)
-    effective = width - pitch * np.float32(inner)
+        return f32(0)
+    effective = width - pitch * f32(inner)
     if length > 2 or effective < 0 or effective > pitch:
-        effective = pitch * _HALF * np.float32(2 + wide_ends)
+        effective = pitch * _HALF * f32(2 + wide_ends)
     total = last_charge + first_charge
     if total == 0:
         total = 1
-    balance = np.float32(last_charge - first_charge) / np.float32(total)
+    balance = f32(last_charge - first_charge) / f32(total)
     return _HALF * balance * effective
 
 
 @shared
-def cluster_size(length, first_charge, last_charge):
+def cluster_size(length: int, first_charge: int, last_charge: int) -> int:
     """Length in eighths of a pixel, shortened by the imbalance of the end charges.
 
     Args:
@@ -132,19 +140,19 @@ def cluster_size(length, first_charge, last_charge):
 
 
 @shared
-def phi_in_units(y, x):
+def phi_in_units(y: float, x: float) -> int:
     """Azimuth as int16 in units of pi/32768, within 1 unit of the exact value.
 
     An odd polynomial for the angle from the diagonal, in (|x|-|y|)/(|x|+|y|); its
     coefficients are a Chebyshev fit of our own.
     """
     ax, ay = abs(x), abs(y)
-    t = (ax - ay) / max(ax + ay, np.float32(1e-30))
+    t = (ax - ay) / max(ax + ay, f32(1e-30))
     u = t * t
     angle = t * (_PHI_1 + u * (_PHI_3 + u * (_PHI_5 + u * (_PHI_7 + u * _PHI_9))))
-    phi = np.float32(8192) - angle
+    phi = f32(8192) - angle
     if x < 0:
-        phi = np.float32(32768) - phi
+        phi = f32(32768) - phi
     if y < 0:
         phi = -phi
     units = int(math.floor(phi + _HALF))
@@ -165,9 +173,19 @@ _PHI_1, _PHI_3, _PHI_5, _PHI_7, _PHI_9 = _phi_coefficients()
 
 @kernel
 def _make_hits(
-    module, min_row, max_row, min_col, max_col, q_row_0, q_row_1, q_col_0, q_col_1,
-    tables, errors, beam_spot,
-):  # fmt: skip
+    module: Array,
+    min_row: Array,
+    max_row: Array,
+    min_col: Array,
+    max_col: Array,
+    q_row_0: Array,
+    q_row_1: Array,
+    q_col_0: Array,
+    q_col_1: Array,
+    tables: PositionTables,
+    errors: PositionErrors,
+    beam_spot: Array,
+) -> tuple[Array, ...]:
     n = len(module)
     local = np.empty((2, n), np.float32)
     variance = np.empty((2, n), np.float32)
@@ -190,12 +208,12 @@ def _make_hits(
         size[0, i] = -size_x if edge_row else size_x
         size[1, i] = -size_y if edge_col else size_y
 
-        middle_x = _HALF * np.float32(inner_row_0 + inner_row_1) - _HALF_ROWS
-        middle_y = _HALF * np.float32(inner_col_0 + inner_col_1) - _HALF_COLS
+        middle_x = _HALF * f32(inner_row_0 + inner_row_1) - _HALF_ROWS
+        middle_y = _HALF * f32(inner_col_0 + inner_col_1) - _HALF_COLS
         x = tables.shift_x[m] + tables.pitch_x * middle_x
         y = tables.shift_y[m] + tables.pitch_y * middle_y
         thickness = tables.thickness[m]
-        toward_origin = np.float32(-1) / tables.origin[m, 2]
+        toward_origin = f32(-1) / tables.origin[m, 2]
         cot_alpha = (x - tables.origin[m, 0]) * toward_origin
         cot_beta = (y - tables.origin[m, 1]) * toward_origin
         x += edge_correction(

@@ -41,7 +41,7 @@ def find_ntuplets(graph: CellGraph, pairs: Array) -> Ntuplets:
 
 
 @kernel
-def _find_ntuplets(graph, starts):
+def _find_ntuplets(graph: CellGraph, starts: Array) -> tuple[Array, Array, Array, Array]:
     n_cells = len(graph.cell)
     capacity = n_cells + 64
     paths = np.empty((capacity, MAX_CELLS), np.int32)

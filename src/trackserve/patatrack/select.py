@@ -32,7 +32,7 @@ def select_tracks(
 
 
 @shared
-def max_chi2(pt, cuts):
+def max_chi2(pt: float, cuts: QualityCuts) -> float:
     """Largest chi2/ndof of a track with ``pt`` GeV."""
     p = min(pt, cuts.chi2_max_pt)
     shape = cuts.chi2_0 + p * (cuts.chi2_1 + p * (cuts.chi2_2 + p * cuts.chi2_3))
@@ -40,7 +40,7 @@ def max_chi2(pt, cuts):
 
 
 @shared
-def in_region(n_hits, pt, tip, zip_, cuts):
+def in_region(n_hits: int, pt: float, tip: float, zip_: float, cuts: QualityCuts) -> bool:
     """Whether a track comes from the beam spot's surroundings and is hard enough."""
     if n_hits > 3:
         near, hard = abs(tip) < cuts.quadruplet_tip, pt > cuts.quadruplet_pt
@@ -50,7 +50,9 @@ def in_region(n_hits, pt, tip, zip_, cuts):
 
 
 @kernel
-def _select_tracks(ntuplets, fitted, n_cells, n_hits, cuts):
+def _select_tracks(
+    ntuplets: Ntuplets, fitted: Fitted, n_cells: int, n_hits: int, cuts: QualityCuts
+) -> Array:
     quality = _classify(ntuplets, fitted, cuts)
     _remove_shared_cells(ntuplets.cells, fitted.state, quality, n_cells)
     _remove_shared_hits(ntuplets.hits, ntuplets.n_hits, fitted.state, quality, n_hits)
@@ -58,7 +60,7 @@ def _select_tracks(ntuplets, fitted, n_cells, n_hits, cuts):
 
 
 @kernel
-def _classify(ntuplets, fitted, cuts):
+def _classify(ntuplets: Ntuplets, fitted: Fitted, cuts: QualityCuts) -> Array:
     n = len(ntuplets.n_hits)
     state = fitted.state
     quality = np.full(n, _BAD, np.uint8)
@@ -79,7 +81,7 @@ def _classify(ntuplets, fitted, cuts):
 
 
 @kernel
-def _by_target(targets, n_targets, chosen):
+def _by_target(targets: Array, n_targets: int, chosen: Array) -> tuple[Array, Array]:
     """Rows of ``targets`` (int32[n, k], -1 pads) by value, chosen rows only; stable."""
     start = np.zeros(n_targets + 1, np.int32)
     for t in range(len(targets)):
@@ -102,7 +104,7 @@ def _by_target(targets, n_targets, chosen):
 
 
 @kernel
-def _remove_shared_cells(cells, state, quality, n_cells):
+def _remove_shared_cells(cells: Array, state: Array, quality: Array, n_cells: int) -> None:
     start, row = _by_target(cells, n_cells, quality == _LOOSE)
     for c in range(n_cells):
         if start[c + 1] - start[c] < 2:
@@ -118,7 +120,9 @@ def _remove_shared_cells(cells, state, quality, n_cells):
 
 
 @kernel
-def _remove_shared_hits(hits, n_hits, state, quality, n_all_hits):
+def _remove_shared_hits(
+    hits: Array, n_hits: Array, state: Array, quality: Array, n_all_hits: int
+) -> None:
     start, row = _by_target(hits, n_all_hits, quality == _LOOSE)
     for h in range(n_all_hits):
         if start[h + 1] - start[h] < 2:

@@ -185,7 +185,7 @@ def unpack(
 
 
 @kernel
-def _find_feds(words, fed_slot, ranges):
+def _find_feds(words: Array, fed_slot: Array, ranges: Array) -> tuple[int, int, int, Array]:
     """Payload range of each FED, in words; (status, FED, word) and unknown FEDs."""
     unknown = np.empty(phase1.MAX_FED_ID + 1, np.int32)
     n_unknown = 0
@@ -224,7 +224,9 @@ def _find_feds(words, fed_slot, ranges):
 
 
 @kernel
-def _check_feds(words, fed_ids, ranges):
+def _check_feds(
+    words: Array, fed_ids: Array, ranges: Array
+) -> tuple[int, tuple[Array, Array, Array]]:
     """Narrow ``ranges`` to the pixel words; as in CMS, only a CRC error drops a FED."""
     capacity = 4 * len(ranges) + len(words)
     slots = np.empty(capacity, np.int32)
@@ -272,20 +274,22 @@ def _check_feds(words, fed_ids, ranges):
 
 
 @shared
-def double_column_pixel(double_column, pixel):
+def double_column_pixel(double_column: int, pixel: int) -> tuple[int, int]:
     """Row and column in the ROC from double column and pixel number (all but layer 1)."""
     return ROC_ROWS - pixel // 2, 2 * double_column + pixel % 2
 
 
 @shared
-def error_code(word):
+def error_code(word: int) -> int:
     """CMS' error number of a word whose ROC number, 25 to 31, is an error mark."""
     roc = (word >> 21) & 31
     return OVERFLOW if roc == 30 and (word >> 8) & 15 == 1 else roc
 
 
 @kernel
-def _unpack_words(words, fed_ids, ranges, roc_table, pixel_words):
+def _unpack_words(
+    words: Array, fed_ids: Array, ranges: Array, roc_table: Array, pixel_words: int
+) -> tuple[tuple[Array, ...], bool, tuple[Array, Array, Array]]:
     modules = np.empty(pixel_words, np.uint16)
     rows = np.empty(pixel_words, np.uint16)
     cols = np.empty(pixel_words, np.uint16)

@@ -25,14 +25,16 @@ def find_vertices(tracks: Tracks, cuts: VertexCuts) -> tuple[Vertices, Array]:
 
 
 @shared
-def compatible(z1, var1, z2, var2, eps, chi2_max):
+def compatible(z1: float, var1: float, z2: float, var2: float, eps: float, chi2_max: float) -> bool:
     """Whether two tracks may come from one vertex."""
     dz = abs(z1 - z2)
     return dz <= eps and dz * dz <= chi2_max * (var1 + var2)
 
 
 @kernel
-def _find_vertices(state, covariance, n_hits, cuts):
+def _find_vertices(
+    state: Array, covariance: Array, n_hits: Array, cuts: VertexCuts
+) -> tuple[tuple[Array, ...], Array]:
     n_tracks = len(n_hits)
     chosen = np.empty(n_tracks, np.int64)
     n = 0
@@ -80,7 +82,7 @@ def _find_vertices(state, covariance, n_hits, cuts):
 
 
 @kernel
-def _cluster(z, variance, cuts):
+def _cluster(z: Array, variance: Array, cuts: VertexCuts) -> tuple[Array, int]:
     """Cluster of each track (sorted by z), -1 for noise; and the number of clusters."""
     n = len(z)
     density = np.zeros(n, np.int32)
@@ -126,7 +128,9 @@ def _cluster(z, variance, cuts):
 
 
 @kernel
-def _fit_vertices(z, variance, vertex, n_vertices, outlier_chi2):
+def _fit_vertices(
+    z: Array, variance: Array, vertex: Array, n_vertices: int, outlier_chi2: float
+) -> tuple[Array, Array, Array, Array]:
     """Weighted means; tracks with a larger chi2 leave their vertex (in place)."""
     position = np.zeros(n_vertices)
     weight = np.zeros(n_vertices)
@@ -158,7 +162,9 @@ def _fit_vertices(z, variance, vertex, n_vertices, outlier_chi2):
 
 
 @kernel
-def _split_vertices(z, variance, vertex, n_vertices, cuts):
+def _split_vertices(
+    z: Array, variance: Array, vertex: Array, n_vertices: int, cuts: VertexCuts
+) -> int:
     """Split vertices that fit badly in two by 2-means (in place); returns their number."""
     position, _, chi2, ndof = _fit_vertices(z, variance, vertex, n_vertices, np.inf)
     n_tracks = len(z)
