@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -27,6 +28,7 @@ from trackserve.errors import ConditionsError, EventError, InputError, ServerErr
 from trackserve.patatrack import PatatrackPipeline
 from trackserve.serving import server as server_module
 from trackserve.serving import wire
+from trackserve.serving.backend.dlpack import to_capsule
 from trackserve.serving.repository import write_repository
 from trackserve.serving.server import Server
 
@@ -273,9 +275,28 @@ class FakeRequest:
         return self.names
 
 
+class Exporter:
+    def __init__(self, capsule: Any) -> None:
+        self.capsule = capsule
+
+    def __dlpack__(self) -> Any:
+        return self.capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
+def from_capsule(capsule: Any) -> Any:
+    return np.from_dlpack(Exporter(capsule))
+
+
 class FakeTensor:
     def __init__(self, name: str, array: Any) -> None:
         self._name, self.array = name, array
+
+    @staticmethod
+    def from_dlpack(name: str, capsule: Any) -> FakeTensor:
+        return FakeTensor(name, from_capsule(capsule))
 
     def name(self) -> str:
         return self._name
@@ -323,10 +344,20 @@ def test_one_bad_request_spoils_no_other(
         assert wire.decode_result(tensors, event.event, keep) == direct
 
 
-def test_backend_refuses_numpy_2(backend: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(np, "__version__", "2.0.0")
-    with pytest.raises(ServerError, match="numpy<2"):
-        backend.TritonPythonModel().initialize({})
+def test_capsules_keep_their_array_until_they_are_freed() -> None:
+    arrays = [np.arange(5.0), np.zeros((0, 5), np.float32), np.array([True, False])]
+    for array in arrays:
+        taken = from_capsule(to_capsule(array))
+        assert taken.dtype == array.dtype
+        assert taken.shape == array.shape
+        np.testing.assert_array_equal(taken, array)
+    array = np.zeros(1000)
+    freed = weakref.ref(array)
+    taken = from_capsule(to_capsule(array))
+    del array
+    assert freed() is not None
+    del taken
+    assert freed() is None
 
 
 def test_conditions_are_checked_when_written(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from trackserve.edm import INTERMEDIATE, RawEvent
-from trackserve.errors import InputError, ServerError, TrackserveError, encode
+from trackserve.errors import InputError, TrackserveError, encode
 from trackserve.patatrack import PatatrackPipeline
 from trackserve.serving import wire
+from trackserve.serving.backend.dlpack import to_capsule
 
 _NO_FEDS = np.frombuffer(bytes(4), np.uint8)
 """The FED stream of an empty event; read-only as a request's is, which Numba tells apart."""
@@ -42,14 +43,8 @@ class TritonPythonModel:
         The run compiles what is not in Numba's cache, so that no request waits.
 
         Raises:
-            ServerError: numpy is too new for Triton's Python backend.
             ConditionsError: the conditions cannot be read.
         """
-        if int(np.__version__.split(".")[0]) >= 2:
-            raise ServerError(
-                "Triton's Python backend sends empty tensors with numpy 2: install 'numpy<2'",
-                found=np.__version__,
-            )
         entries = json.loads(args["model_config"])["parameters"]
         parameters = {name: entry["string_value"] for name, entry in entries.items()}
         self._pipeline = PatatrackPipeline.from_directory(
@@ -87,7 +82,8 @@ def _event(request: Any) -> RawEvent | InputError:
 def _response(answer: Any, names: list[str]) -> Any:
     if isinstance(answer, TrackserveError):
         return pb_utils.InferenceResponse(error=pb_utils.TritonError(encode(answer)))
-    # Not Tensor.from_dlpack: it renames numpy's capsule so that freeing it recurses without
-    # end and kills the process. The constructor is right with numpy 1 only: see initialize.
-    tensors = [pb_utils.Tensor(*item) for item in wire.encode_result(answer, names).items()]
+    tensors = [
+        pb_utils.Tensor.from_dlpack(name, to_capsule(array))
+        for name, array in wire.encode_result(answer, names).items()
+    ]
     return pb_utils.InferenceResponse(tensors)
