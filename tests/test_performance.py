@@ -46,7 +46,7 @@ def make_hits(truth: TruthHits, rng: np.random.Generator) -> Hits:
     columns["module"] = truth.module.astype(np.uint16)
     columns["x_local"] = (truth.x_local + rng.normal(0, 10e-4, len(truth))).astype(np.float32)
     columns["y_local"] = (truth.y_local + rng.normal(0, 20e-4, len(truth))).astype(np.float32)
-    return Hits.checked(columns)
+    return Hits(**columns)
 
 
 def make_tracks(state: np.ndarray, hits: np.ndarray) -> Tracks:

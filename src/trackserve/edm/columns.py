@@ -10,8 +10,6 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..errors import InputError
-
 Array = NDArray[Any]
 
 
@@ -40,28 +38,6 @@ class Columns:
     @classmethod
     def empty(cls) -> Self:
         return cls(*(np.empty((0, *c.shape), c.dtype) for c in cls.schema().values()))
-
-    @classmethod
-    def checked(cls, columns: dict[str, Array]) -> Self:
-        """Build from named arrays.
-
-        Raises:
-            InputError: a column is missing, or has the wrong dtype, row shape or length.
-        """
-        length: int | None = None
-        for name, expected in cls.schema().items():
-            found = columns.get(name)
-            if found is None:
-                raise InputError(f"{cls.__name__} lacks column {name!r}")
-            if length is None:
-                length = len(found)
-            if found.dtype != expected.dtype or found.shape != (length, *expected.shape):
-                raise InputError(
-                    f"{cls.__name__}.{name} is malformed",
-                    found=f"{found.dtype}{list(found.shape)}",
-                    bound=f"{expected.dtype}{[length, *expected.shape]}",
-                )
-        return cls(**columns)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:

@@ -79,9 +79,7 @@ def write_conditions(directory: str | Path, conditions: PixelConditions) -> None
         (directory / f"{name}.bin").write_bytes(array.tobytes())
 
 
-def read_events(
-    directory: str | Path, start: int = 0, stop: int | None = None
-) -> Iterator[RawEvent]:
+def read_events(directory: str | Path) -> Iterator[RawEvent]:
     """Events of ``raw.bin`` with the directory's beam spot, read as they are asked for.
 
     Raises:
@@ -90,8 +88,7 @@ def read_events(
     """
     directory = Path(directory)
     spot = _beam_spot(directory)
-    events = _split_events(directory / "raw.bin")
-    for number, data in itertools.islice(enumerate(events), start, stop):
+    for number, data in enumerate(_split_events(directory / "raw.bin")):
         yield RawEvent(data, spot, number)
 
 

@@ -208,8 +208,6 @@ def _find_feds(words: Array, fed_slot: Array, ranges: Array) -> tuple[int, int, 
             return _TRUNCATED, fed, position, unknown[:0]
         slot = fed_slot[fed]
         if slot == _UNKNOWN:
-            if n_unknown == len(unknown):
-                return _TOO_MANY_FEDS, fed, position, unknown[:0]
             unknown[n_unknown] = position
             n_unknown += 1
         elif slot >= 0:
