@@ -52,8 +52,8 @@ def _find_vertices(
         z[i], variance[i] = state[track[i], 4], covariance[track[i], 14]
 
     vertex, n_vertices = _cluster(z, variance, cuts)
-    _fit_vertices(z, variance, vertex, n_vertices, cuts.outlier_chi2)
-    n_vertices = _split_vertices(z, variance, vertex, n_vertices, cuts)
+    position, _, chi2, ndof = _fit_vertices(z, variance, vertex, n_vertices, cuts.outlier_chi2)
+    n_vertices = _split_vertices(z, variance, vertex, position, chi2, ndof, cuts)
     position, error, chi2, ndof = _fit_vertices(
         z, variance, vertex, n_vertices, cuts.outlier_chi2_final
     )
@@ -163,11 +163,17 @@ def _fit_vertices(
 
 @kernel
 def _split_vertices(
-    z: Array, variance: Array, vertex: Array, n_vertices: int, cuts: VertexCuts
+    z: Array,
+    variance: Array,
+    vertex: Array,
+    position: Array,
+    chi2: Array,
+    ndof: Array,
+    cuts: VertexCuts,
 ) -> int:
     """Split vertices that fit badly in two by 2-means (in place); returns their number."""
-    position, _, chi2, ndof = _fit_vertices(z, variance, vertex, n_vertices, np.inf)
     n_tracks = len(z)
+    n_vertices = len(position)
     member = np.empty(n_tracks, np.int32)
     upper = np.empty(n_tracks, np.bool_)
     found = n_vertices
