@@ -201,7 +201,7 @@ def test_a_bad_event_does_not_spoil_its_batch(
 def test_unknown_names_are_input_errors(
     pipeline: PatatrackPipeline, sample_directory: object
 ) -> None:
-    with pytest.raises(InputError, match="cannot keep"):
+    with pytest.raises(InputError, match="unknown part to keep"):
         pipeline.run([], keep=("hitz",))
     with pytest.raises(InputError, match="configuration"):
         PatatrackPipeline.from_directory(sample_directory, config="refrence")  # type: ignore[arg-type]

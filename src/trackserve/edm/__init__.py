@@ -13,7 +13,7 @@ from .pixel import (
     Tracks,
     Vertices,
 )
-from .result import ALWAYS, INTERMEDIATE, Counts, PatatrackResult
+from .result import ALWAYS, INTERMEDIATE, Counts, PatatrackResult, check_keep
 
 __all__ = [
     "ALWAYS",
@@ -31,4 +31,5 @@ __all__ = [
     "ReadoutErrors",
     "Tracks",
     "Vertices",
+    "check_keep",
 ]

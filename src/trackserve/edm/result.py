@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from .columns import Array, Columns
 from .pixel import Clusters, Digis, Doublets, Hits, ReadoutErrors, Tracks, Vertices
 
@@ -43,6 +45,13 @@ ALWAYS: dict[str, type[Columns]] = {
     "vertices": Vertices,
     "readout_errors": ReadoutErrors,
 }
+
+
+def check_keep(keep: Collection[str]) -> None:
+    """Raise an :class:`InputError` if ``keep`` has a name that :data:`INTERMEDIATE` lacks."""
+    unknown = [name for name in keep if name not in INTERMEDIATE]
+    if unknown:
+        raise InputError("unknown part to keep", found=unknown, bound=list(INTERMEDIATE))
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ import numpy as np
 
 from ..detector import PixelConditions
 from ..edm import (
-    INTERMEDIATE,
     Counts,
     Doublets,
     PatatrackResult,
     RawEvent,
     Tracks,
+    check_keep,
 )
 from ..edm.columns import Array
 from ..errors import EventError, InputError
@@ -92,9 +92,7 @@ class PatatrackPipeline:
         Raises:
             InputError: ``keep`` has an unknown name.
         """
-        unknown = set(keep) - set(INTERMEDIATE)
-        if unknown:
-            raise InputError("cannot keep", found=sorted(unknown), bound=list(INTERMEDIATE))
+        check_keep(keep)
         one = functools.partial(self._run_one, keep=keep)
         if self.threads == 1 or len(events) < 2:
             return [one(event) for event in events]

@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..edm import ALWAYS, INTERMEDIATE, BeamSpot, Columns, Counts, PatatrackResult, RawEvent
+from ..edm import (
+    ALWAYS,
+    INTERMEDIATE,
+    BeamSpot,
+    Columns,
+    Counts,
+    PatatrackResult,
+    RawEvent,
+    check_keep,
+)
 from ..edm.columns import Array
 from ..errors import InputError
 
@@ -139,9 +148,7 @@ def decode_result(
 
 
 def _returned(keep: Collection[str]) -> list[str]:
-    unknown = [part for part in keep if part not in INTERMEDIATE]
-    if unknown:
-        raise InputError("unknown part to keep", found=unknown, bound=list(INTERMEDIATE))
+    check_keep(keep)
     return [*ALWAYS, *(part for part in INTERMEDIATE if part in keep)]
 
 
