@@ -15,7 +15,7 @@ from ..detector.phase1 import FIRST_BARREL_2, FIRST_ENDCAP
 from ..device import f32, kernel, shared, u64
 from ..edm.columns import Array
 from .config import ConnectionCuts
-from .doublets import Cells, OrderedHits, grown
+from .doublets import Cells, OrderedHits, grown, starts
 
 
 class CellGraph(NamedTuple):
@@ -113,13 +113,7 @@ def _connect_cells(
     n_hits = len(hits.order)
 
     # cells by their inner hit, with the outer hit's place in r-z for the inner loop
-    begin = np.zeros(n_hits + 1, np.int32)
-    for c in range(n_cells):
-        begin[cells.inner[c] + 1] += 1
-    most = 0
-    for h in range(n_hits):
-        most = max(most, begin[h + 1])
-        begin[h + 1] += begin[h]
+    begin = starts(cells.inner, n_hits)
     filled = begin[:-1].copy()
     beginning = np.empty(n_cells, np.int32)
     r_outer = np.empty(n_cells, np.float32)
@@ -136,6 +130,7 @@ def _connect_cells(
     capacity = n_cells + 64
     neighbour = np.empty(capacity, np.int32)
     n = 0
+    most = _largest_group(begin)
     on_line = np.empty(most, np.uint8)
     chosen = np.empty(most, np.int32)
     for b in range(n_hits):
@@ -180,6 +175,15 @@ def _connect_cells(
 
 
 @kernel
+def _largest_group(start: Array) -> int:
+    """Most members that one key has, from :func:`.starts`."""
+    most = 0
+    for k in range(len(start) - 1):
+        most = max(most, start[k + 1] - start[k])
+    return most
+
+
+@kernel
 def _compact(
     cells: Cells, first: Array, last: Array, neighbour: Array, used: Array
 ) -> tuple[Array, ...]:
@@ -216,9 +220,7 @@ def _compact(
 @kernel
 def _remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> None:
     n_hits = len(hits.order)
-    most = 0
-    for h in range(n_hits):
-        most = max(most, graph.start[h + 1] - graph.start[h])
+    most = _largest_group(graph.start)
     x = np.empty(most, np.float32)
     y = np.empty(most, np.float32)
     z = np.empty(most, np.float32)

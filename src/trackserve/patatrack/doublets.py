@@ -252,11 +252,7 @@ def _order_by_outer(
 ) -> tuple[Array, Array, Array, Array]:
     """Counting sort; stable."""
     n = len(inner)
-    start = np.zeros(n_hits + 1, np.int32)
-    for c in range(n):
-        start[outer[c] + 1] += 1
-    for h in range(n_hits):
-        start[h + 1] += start[h]
+    start = starts(outer, n_hits)
     filled = start[:-1].copy()
     sorted_inner = np.empty(n, np.int32)
     sorted_outer = np.empty(n, np.int32)
@@ -266,6 +262,17 @@ def _order_by_outer(
         filled[outer[c]] += 1
         sorted_inner[place], sorted_outer[place], sorted_pair[place] = inner[c], outer[c], pair[c]
     return sorted_inner, sorted_outer, sorted_pair, start
+
+
+@kernel
+def starts(key: Array, n_keys: int) -> Array:
+    """Where each key begins in a counting sort of ``key``, int32[n_keys + 1]."""
+    start = np.zeros(n_keys + 1, np.int32)
+    for i in range(len(key)):
+        start[key[i] + 1] += 1
+    for k in range(n_keys):
+        start[k + 1] += start[k]
+    return start
 
 
 @kernel
