@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from statistics import median
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
@@ -14,6 +14,9 @@ from rich.table import Table
 from ..edm import RawEvent
 from ..io import read_events
 from .common import Config, DataDirectory, Url, console
+
+if TYPE_CHECKING:
+    from ..performance.throughput import Latency
 
 commands = typer.Typer(no_args_is_help=True, help="Measure throughput, latency and memory.")
 
@@ -64,7 +67,7 @@ def bench_patatrack(
         one = next(iter(pipelines.values()))
         stages = throughput.stage_times(one, events, rounds, progress)
         served: dict[str, list[float]] = {}
-        latency: dict[str, throughput.Latency] = {}
+        latency: dict[str, Latency] = {}
         if url is not None:
             from ..client import Client
 
@@ -92,7 +95,7 @@ def bench_patatrack(
     console.print(_rates(direct | served, events))
     console.print(_stages(stages))
     if latency:
-        console.print(latency_table(latency))
+        console.print(_latencies(latency))
     console.print(f"peak memory of this process: {throughput.peak_memory() / 2**20:.0f} MiB")
 
 
@@ -133,7 +136,7 @@ def _stages(stages: dict[str, float]) -> Table:
     return table
 
 
-def latency_table(latency: dict[str, throughput.Latency]) -> Table:  # type: ignore[name-defined]  # noqa: F821
+def _latencies(latency: dict[str, Latency]) -> Table:
     """Latencies, and what the service adds."""
     table = Table(title="Latency, one event at a time")
     table.add_column("")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -111,8 +112,8 @@ def peak_memory() -> int:
 def cpu_name() -> str:
     """Name of the processor, where the system tells."""
     try:
-        with open("/proc/cpuinfo") as file:  # noqa: PTH123
-            names = [line.split(":")[1].strip() for line in file if "model name" in line]
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        names = []
+        lines = []
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
     return f"{len(names)} x {names[0]}" if names else "unknown CPU"
