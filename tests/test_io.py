@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import awkward as ak
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from trackserve import io
+from trackserve.detector.conditions import TYPICAL_MATERIAL
 from trackserve.edm import PatatrackResult, RawEvent
 from trackserve.errors import ConditionsError, EventError
 from trackserve.io.parquet import to_awkward, write_parquet
@@ -25,6 +27,18 @@ def test_directory_is_written_back_byte_for_byte(sample_directory: Path, tmp_pat
     assert len(names) == 9
     for name in names:
         assert (tmp_path / name).read_bytes() == (sample_directory / name).read_bytes(), name
+
+
+def test_material_is_optional_and_checked(copy: Path) -> None:
+    assert (io.read_conditions(copy).material == TYPICAL_MATERIAL).all()
+    material = np.linspace(0.01, 0.03, 1856, dtype="<f4")
+    io.write_conditions(copy, replace(io.read_conditions(copy), material=material))
+    np.testing.assert_array_equal(io.read_conditions(copy).material, material)
+    for wrong in (material[1:], np.append(material[1:], np.float32(np.nan)), -material):
+        (copy / "material.bin").write_bytes(wrong.tobytes())
+        with pytest.raises(ConditionsError) as error:
+            io.read_conditions(copy)
+        assert error.value.fields["file"].endswith("material.bin")
 
 
 @pytest.fixture

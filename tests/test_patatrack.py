@@ -19,7 +19,7 @@ from trackserve import PatatrackPipeline
 from trackserve.edm import Digis, Hits, PatatrackResult, RawEvent, Tracks
 from trackserve.edm.columns import Array
 from trackserve.io import read_events, read_reference_counts
-from trackserve.patatrack import REFERENCE
+from trackserve.patatrack import DEFAULT, REFERENCE, PatatrackConfig
 from trackserve.patatrack.clusterize import clusterize
 from trackserve.patatrack.doublets import find_doublets, order_by_phi
 from trackserve.patatrack.fit import fit_broken_line, make_workspace
@@ -33,7 +33,8 @@ MORE_DATA = os.environ.get("TRACKSERVE_TEST_DATA", "")
 def check_reference_counts(directory: Path) -> None:
     counts = read_reference_counts(directory)
     assert counts is not None
-    results = PatatrackPipeline.from_directory(directory).run(list(read_events(directory)))
+    pipeline = PatatrackPipeline.from_directory(directory, "reference")
+    results = pipeline.run(list(read_events(directory)))
     ours = np.array([r.counts.as_array() for r in results])  # type: ignore[union-attr]
     modules, digis, clusters, _, ntuplets, _, vertices = ours.T
     np.testing.assert_array_equal(modules, counts.modules)
@@ -255,7 +256,7 @@ def helix_points(
     centre = centre_distance * charge * np.array([math.sin(phi), -math.cos(phi)])
     start = math.atan2(-centre[1], -centre[0])
     points = []
-    for r in (2.9, 6.8, 10.9, 16.0)[:n]:
+    for r in (2.9, 6.8, 9.0, 10.9, 16.0)[:n]:
         low, high = 0.0, math.pi * radius
         for _ in range(80):
             s = (low + high) / 2
@@ -274,15 +275,25 @@ def helix_points(
     tip=st.floats(-0.2, 0.2),
     cot_theta=st.floats(-2, 2),
     zip_=st.floats(-10, 10),
-    n=st.sampled_from([3, 4]),
+    n=st.sampled_from([3, 4, 5]),
+    config=st.sampled_from([REFERENCE, DEFAULT]),
 )
 def test_fit_finds_an_exact_helix(
-    pt: float, charge: int, phi: float, tip: float, cot_theta: float, zip_: float, n: int
+    pt: float,
+    charge: int,
+    phi: float,
+    tip: float,
+    cot_theta: float,
+    zip_: float,
+    n: int,
+    config: PatatrackConfig,
 ) -> None:
     work = make_workspace()
     work.point[:n] = helix_points(pt, charge, phi, tip, cot_theta, zip_, n)
     work.error[:n] = np.array([1e-6, 0, 1e-6, 0, 0, 4e-6])
-    chi2 = fit_broken_line(tuple(range(n)), REFERENCE.fit, work)
+    work.normal[:n] = work.point[:n] * [1, 1, 0] / np.hypot(*work.point[:n, :2].T)[:, None]
+    work.x0[:n] = 0.02
+    chi2 = fit_broken_line(n, config.fit, work)
     found = work.state
     assert abs((found[0] - phi + math.pi) % (2 * math.pi) - math.pi) < 1e-4
     assert found[1] == pytest.approx(tip, abs=1e-4)

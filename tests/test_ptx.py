@@ -13,12 +13,17 @@ from numba import boolean, cuda, float32, float64, int32, int64
 from numba.core.dispatcher import Dispatcher
 
 import trackserve.patatrack
-from trackserve.patatrack.config import DoubletCuts, FitConstants, QualityCuts
+from trackserve.patatrack.config import (
+    DoubletCuts,
+    FitConstants,
+    PositionErrors,
+    QualityCuts,
+    ScoreCuts,
+)
 from trackserve.patatrack.fit import make_workspace
 
 COMPUTE_CAPABILITY = (9, 0)
 fit_constants, work = numba.typeof(FitConstants()), numba.typeof(make_workspace())
-vector, matrix = float64[::1], float64[:, ::1]
 
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "double_column_pixel": (int64, int64),
@@ -29,7 +34,12 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "col_in_pitches": (int64,),
     "is_wide_row": (int64,),
     "is_wide_col": (int64,),
-    "edge_correction": (int64, int32, int32, int64, float32, float32, int64),
+    "shared_width": (int64, int64, float32, float32, int64),
+    "edge_correction": (int64, int32, int32, float32),
+    "shape_variance": (
+        *(int64, int64, float32, float32, float32, boolean, float32),
+        numba.typeof(PositionErrors()),
+    ),
     "cluster_size": (int64, int32, int32),
     "phi_in_units": (float32, float32),
     "long_enough": (int32, int32, boolean, numba.typeof(DoubletCuts())),
@@ -39,27 +49,23 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "aligned": (float32,) * 8,
     "curvature_and_dca": (float32,) * 6,
     "same_direction": (float32,) * 7,
-    "scattering_variance": (float64,) * 5,
+    "highland": (float64,) * 3,
     "circle_through": (float64,) * 6,
-    "normal_matrix": (int64, vector, vector, vector, int64, matrix),
-    "kink": (int64, vector, vector, float64),
-    "decompose": (int64, matrix),
-    "solve": (int64, matrix, vector),
-    "inverse_column": (int64, matrix, int64, vector),
-    "transform_covariance": (matrix, matrix, matrix),
-    "move_circle": (float64, float64, vector, matrix, matrix, matrix),
     "load_hit": (
         *(int64, numba.types.UniTuple(float32, 3), float32, float32),
-        *(float32[:, ::1], matrix, matrix),
+        *(float32[:, ::1], float32, work),
     ),
     "trace_circle": (int64, work),
-    "residuals_and_kinks": (int64, vector, float64, work),
-    "fit_line": (int64, float64, float64, work),
+    "scatter": (int64, *(float64,) * 3, fit_constants, work),
+    "fit_line": (int64, float64, work),
     "fit_circle": (int64, *(float64,) * 6, work),
-    "fit_broken_line": (numba.types.UniTuple(int64, 4), fit_constants, work),
+    "move_circle": (*(float64,) * 5, numba.types.UniTuple(float64, 6), float64, work),
+    "fit_broken_line": (int64, fit_constants, work),
     "max_chi2": (float64, numba.typeof(QualityCuts())),
     "in_region": (int64, float64, float64, float64, numba.typeof(QualityCuts())),
+    "penalty": (int64, *(float64,) * 3, numba.typeof(ScoreCuts())),
     "compatible": (float64,) * 6,
+    "likelihood": (float64,) * 4,
 }
 
 

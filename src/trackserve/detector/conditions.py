@@ -6,7 +6,7 @@ was read is written back unchanged.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -88,6 +88,10 @@ CPE = np.dtype(
 """``cpefast.bin`` (CondFormats/PixelCPEFast.cc): parameters of the position estimate."""
 
 
+TYPICAL_MATERIAL = 0.02
+"""Radiation lengths of a module where nothing better is known."""
+
+
 @dataclass(frozen=True, eq=False)
 class PixelConditions:
     """All that reconstruction needs to know of the detector.
@@ -98,6 +102,8 @@ class PixelConditions:
         gain: one record of :data:`GAIN`.
         cpe: one record of :data:`CPE`.
         beam_spot: the default beam spot.
+        material: float32[1856], radiation lengths of each module, crossed at right angles,
+            with all the dead material that belongs to it.
     """
 
     fed_ids: Array
@@ -105,3 +111,4 @@ class PixelConditions:
     gain: Array
     cpe: Array
     beam_spot: BeamSpot
+    material: Array = field(default_factory=lambda: np.full(N_MODULES, TYPICAL_MATERIAL, "<f4"))

@@ -4,14 +4,15 @@ The CMS Open Data dump (1000 ttbar events with pile-up) has this form: condition
 in ``fedIds.bin``, ``cablingMap.bin``, ``gain.bin``, ``cpefast.bin`` and
 ``beamspot.bin``, events in ``raw.bin`` and, optionally, what the C++ program
 counts on them in ``digicluster.bin``, ``tracks.bin`` and ``vertices.bin``.
-What is read is written back byte for byte.
+What is read is written back byte for byte. A tenth file is ours: ``material.bin``,
+float32 radiation lengths of each module, for the track fit.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class ReferenceCounts:
 
 
 def read_conditions(directory: str | Path) -> PixelConditions:
-    """Read the five conditions files.
+    """Read the five conditions files, and ``material.bin`` where it is.
 
     Raises:
         ConditionsError: a file is missing, too short or too long, or a count in it is wrong.
@@ -60,11 +61,22 @@ def read_conditions(directory: str | Path) -> PixelConditions:
     _require(directory / "gain.bin", "n_bytes", int(gain["n_bytes"]), gain["values"].size)
     cpe = _record(directory / "cpefast.bin", CPE)
     _require(directory / "cpefast.bin", "n_modules", int(cpe["n_modules"]), N_MODULES)
-    return PixelConditions(fed_ids, cabling, gain, cpe, _beam_spot(directory))
+    conditions = PixelConditions(fed_ids, cabling, gain, cpe, _beam_spot(directory))
+    material = directory / "material.bin"
+    if not material.exists():
+        return conditions
+    values = np.frombuffer(_read(material), "<f4")
+    _require(material, "number of modules", len(values), N_MODULES)
+    wrong = values[~(values > 0) | ~np.isfinite(values)]
+    if len(wrong):
+        raise ConditionsError(
+            "thickness is not positive", file=str(material), found=float(wrong[0]), bound="> 0"
+        )
+    return replace(conditions, material=values)
 
 
 def write_conditions(directory: str | Path, conditions: PixelConditions) -> None:
-    """Write the five conditions files; the directory is made where needed."""
+    """Write the five conditions files and ``material.bin``; the directory is made where needed."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     fed_words = np.concatenate([[len(conditions.fed_ids)], conditions.fed_ids]).astype("<u4")
@@ -75,6 +87,7 @@ def write_conditions(directory: str | Path, conditions: PixelConditions) -> None
         ("gain", conditions.gain),
         ("cpefast", conditions.cpe),
         ("beamspot", beam_spot),
+        ("material", conditions.material),
     ):
         (directory / f"{name}.bin").write_bytes(array.tobytes())
 

@@ -1,6 +1,6 @@
 """Patatrack: rule-based pixel tracking, from raw words to vertices."""
 
-from .config import CONFIGS, REFERENCE, PatatrackConfig
+from .config import CONFIGS, DEFAULT, REFERENCE, PatatrackConfig
 from .pipeline import PatatrackPipeline
 
-__all__ = ["CONFIGS", "REFERENCE", "PatatrackConfig", "PatatrackPipeline"]
+__all__ = ["CONFIGS", "DEFAULT", "REFERENCE", "PatatrackConfig", "PatatrackPipeline"]

@@ -8,6 +8,7 @@ kept and marked "oddity".
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from ..detector.phase1 import MAX_WORDS, PT_PER_RADIUS
 from ..device import f32
+from ..edm import MAX_HITS
 from ..edm.columns import Array
 
 
@@ -38,10 +40,29 @@ class ClusterCuts(NamedTuple):
 
 
 class PositionErrors(NamedTuple):
-    """Errors of clusters that touch the module's edge, cm (pixelCPEforGPU.h, errorFromDB)."""
+    """Errors of hits: of clusters that touch the module's edge, cm (pixelCPEforGPU.h,
+    errorFromDB); of others from the conditions, or from the cluster's shape."""
 
     edge_x: float = f32(0.0050)
     edge_y: float = f32(0.0085)
+    from_shape: bool = False
+    lone_share: float = f32(0.4)
+    """Of a lone pixel, the share in which the particle may have passed, at least."""
+    barrel_width: float = f32(0.3)
+    """Extent of the charge along y in the barrel, where it is not known; per pitch."""
+    floor: float = f32(0.0004)
+    """Of a longer cluster, cm."""
+    share_two: float = f32(0.08)
+    """Per width over which the end pixels share charge, in a cluster of two where the
+    charge's extent is known."""
+    share: float = f32(0.10)
+    """The same of other clusters."""
+    straggling: float = f32(0.035)
+    """Per pitch, for each pixel beyond two, in quadrature."""
+    excess: float = f32(0.75)
+    """Per length that the charge's expected extent does not explain."""
+    excess_margin: float = f32(0.35)
+    """Pitches by which a cluster of three and more exceeds its expected extent at least."""
 
 
 LAYER_PAIR = np.dtype(
@@ -114,12 +135,21 @@ class ConnectionCuts(NamedTuple):
     """Alignment in r-z where the shared hit is in the barrel."""
     theta_forward: float = f32(0.003)
     max_curvature: float = f32(1 / (0.35 * 87.0))
-    """1/cm. Oddity: the curvature is signed, so that only positive charges are cut."""
+    """1/cm."""
+    both_charges: bool = False
+    """Oddity: the curvature is signed, so that only positive charges are cut."""
     max_dca_inner: float = f32(0.15)
     """Distance of closest approach to the beam spot, cm, innermost hit in barrel layer 1."""
     max_dca_outer: float = f32(0.25)
     min_cos2: float = f32(0.99999)
     """Fishbone: doublets to one hit that are closer in angle count as the same."""
+
+
+class NtupletRules(NamedTuple):
+    """Which paths through the graph are fitted (GPUCACell.h, kernel_earlyDuplicateRemover)."""
+
+    only_longest: bool = True
+    """Of those that share a cell, the longest only."""
 
 
 class FitConstants(NamedTuple):
@@ -129,10 +159,22 @@ class FitConstants(NamedTuple):
     """pT = field x radius, GeV/cm (3.811 T)."""
     scattering: float = 0.7 * 0.0136**2
     """GeV^2; 0.7 lies between 1/3 (uniform material) and 1 (thin scatterer)."""
-    x0_inverse: float = 0.06 / 16
-    """Radiation lengths per cm."""
     max_pt: float = 20.0
     """GeV, in the scattering formula."""
+    max_hits: int = 4
+    """Oddity: of five hits, the first four are fitted."""
+    thin_layers: bool = False
+    """Whether tracks scatter in the modules they hit, or all along their path."""
+    x0_per_cm: float = 0.06 / 16
+    """Radiation lengths per cm, if all along the path."""
+    min_cos: float = 0.1
+    """Cosine of the angle of incidence, at least."""
+    mass: float = 0.13957
+    """GeV: the pion's."""
+    triplet_chi2: float = math.inf
+    """Of the fit in r-z: beyond it a triplet is given up."""
+    long_chi2: float = math.inf
+    """The same of four hits and more."""
 
 
 class QualityCuts(NamedTuple):
@@ -149,6 +191,25 @@ class QualityCuts(NamedTuple):
     quadruplet_tip: float = 0.5
     quadruplet_pt: float = 0.3
     zip: float = 12.0
+
+
+class ScoreCuts(NamedTuple):
+    """What makes a fitted ntuplet loose, judged by its errors, and which of those that
+    share hits stays. Tuned on truth: see docs/patatrack.md."""
+
+    triplet_chi2: float = 11.0
+    """Of a triplet, that of the fit and (tip / error)^2 together."""
+    long_chi2: float = 50.0
+    """Of four hits and more."""
+    tip_spread: float = 0.01
+    """cm, added to the error of a triplet's tip for decays near the beam."""
+    tip: float = 0.5
+    zip: float = 12.5
+    min_pt: float = 0.4
+    per_hit: float = 20.0
+    """What a hit is worth, in chi2."""
+    max_shared: int = 1
+    """Hits that a track of four and more may have in common with better ones."""
 
 
 class VertexCuts(NamedTuple):
@@ -173,6 +234,33 @@ class VertexCuts(NamedTuple):
     split_significance: float = 4.0
 
 
+class MixtureCuts(NamedTuple):
+    """Vertices along z as a mixture of normal distributions (see :mod:`.mixture`)."""
+
+    min_hits: int = 4
+    max_error: float = 0.1
+    """Tracks with a larger error of zip make no vertex, cm; nor do those beyond the next two."""
+    max_chi2: float = 20.0
+    max_tip_pull: float = 3.0
+    inflation: float = 1.1
+    """Of the errors of zip, for their tails."""
+    noise: float = 1.0
+    """Tracks per cm that belong to no vertex."""
+    penalty: float = 1.2
+    """Tracks that a vertex must explain beyond chance."""
+    reach: float = 5.0
+    """Errors beyond which a track is not a vertex's."""
+    min_tracks: int = 2
+    step: float = 0.005
+    """Distance of the points at which vertices are looked for, cm."""
+    seed_reach: float = 2.5
+    min_seed_error: float = 0.004
+    """cm: tracks with smaller errors do not make more seeds."""
+    max_iterations: int = 60
+    tolerance: float = 0.03
+    """Of the positions, in errors, and of the numbers of tracks."""
+
+
 @dataclass(frozen=True, eq=False)
 class PatatrackConfig:
     """All constants of one configuration."""
@@ -185,10 +273,51 @@ class PatatrackConfig:
     layer_pairs: Array = field(default_factory=lambda: REFERENCE_PAIRS)
     doublets: DoubletCuts = DoubletCuts()
     connections: ConnectionCuts = ConnectionCuts()
+    ntuplets: NtupletRules = NtupletRules()
     fit: FitConstants = FitConstants()
-    quality: QualityCuts = QualityCuts()
-    vertices: VertexCuts = VertexCuts()
+    quality: QualityCuts | ScoreCuts = QualityCuts()
+    vertices: VertexCuts | MixtureCuts = VertexCuts()
 
+
+_MIN_PT = 0.45
+"""GeV: of the doublets of the default configuration."""
+_STEPS = {(0, 1): 4.3, (1, 2): 4.5, (2, 3): 5.6, (0, 2): 8.5, (1, 3): 9.8}
+"""Widest step in r between barrel layers, cm."""
+_TO_DISK = {(0, 4): 12, (0, 7): 12, (1, 4): 10, (1, 7): 10, (0, 5): 12, (0, 8): 12}
+
+
+def _wide_pairs() -> Array:
+    """The reference's layer pairs with windows in phi for both charges of ``_MIN_PT``."""
+    pairs = REFERENCE_PAIRS.copy()
+    for pair in pairs:
+        layers = int(pair["inner"]), int(pair["outer"])
+        pair["max_dr"] = _TO_DISK.get(layers, pair["max_dr"])
+        step = _STEPS.get(layers, float(pair["max_dr"]))
+        bend = step / (2 * _MIN_PT / PT_PER_RADIUS)
+        pair["phi"] = int(1.08 * bend * 32768 / np.pi)  # 8 % for scattering
+    return pairs
+
+
+_SCORE = ScoreCuts()
 
 REFERENCE = PatatrackConfig("reference")
-CONFIGS = {REFERENCE.name: REFERENCE}
+DEFAULT = PatatrackConfig(
+    "default",
+    positions=PositionErrors(from_shape=True),
+    layer_pairs=_wide_pairs(),
+    doublets=DoubletCuts(max_z0=f32(12.5), min_radius=f32(_MIN_PT / PT_PER_RADIUS)),
+    connections=ConnectionCuts(
+        theta_barrel=f32(0.0026), theta_forward=f32(0.0039), both_charges=True
+    ),
+    ntuplets=NtupletRules(only_longest=False),
+    fit=FitConstants(
+        scattering=0.0136**2,
+        max_hits=MAX_HITS,
+        thin_layers=True,
+        triplet_chi2=_SCORE.triplet_chi2,
+        long_chi2=_SCORE.long_chi2,
+    ),
+    quality=_SCORE,
+    vertices=MixtureCuts(),
+)
+CONFIGS = {config.name: config for config in (DEFAULT, REFERENCE)}

@@ -163,8 +163,8 @@ def _connect_cells(
                 curvature, dca = curvature_and_dca(
                     hits.x[a], hits.y[a], hits.x[b], hits.y[b], hits.x[c], hits.y[c]
                 )
-                # oddity of the reference: no absolute value in the first comparison
-                if curvature <= cuts.max_curvature and abs(dca) < max_dca * abs(curvature):
+                bend = abs(curvature) if cuts.both_charges else curvature
+                if bend <= cuts.max_curvature and abs(dca) < max_dca * abs(curvature):
                     neighbour[n] = other
                     n += 1
                     used[other] = True

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..detector.conditions import PixelConditions
-from ..detector.phase1 import COLS, ROC_COLS, ROC_ROWS, ROWS
+from ..detector.phase1 import COLS, FIRST_ENDCAP, ROC_COLS, ROC_ROWS, ROWS
 from ..device import f32, kernel, shared
 from ..edm import Clusters, Hits
 from ..edm.columns import Array
@@ -25,7 +25,8 @@ class PositionTables(NamedTuple):
     """Parameters of the position estimate, an entry per module, cm.
 
     ``rotation`` is float32[modules, 3, 3], its rows the local axes in global
-    coordinates; the other names are those of :data:`trackserve.detector.conditions.CPE`.
+    coordinates; ``material`` is in radiation lengths; the other names are those of
+    :data:`trackserve.detector.conditions.CPE`.
     """
 
     thickness: Array
@@ -38,6 +39,7 @@ class PositionTables(NamedTuple):
     sigma_y: Array
     position: Array
     rotation: Array
+    material: Array
     pitch_x: float
     pitch_y: float
 
@@ -47,10 +49,11 @@ def make_position_tables(conditions: PixelConditions) -> PositionTables:
     cpe = conditions.cpe
     module = cpe["module"]
     thickness = np.where(module["is_barrel"], cpe["thickness_barrel"], cpe["thickness_endcap"])
-    names = PositionTables._fields[1:-2]
+    names = PositionTables._fields[1:-3]
     return PositionTables(
         thickness=thickness.astype(np.float32),
         **{name: np.ascontiguousarray(module[name]) for name in names},
+        material=conditions.material.astype(np.float32),
         pitch_x=f32(cpe["pitch_x"]),
         pitch_y=f32(cpe["pitch_y"]),
     )
@@ -97,34 +100,73 @@ def is_wide_col(col: int) -> bool:
 
 
 @shared
-def edge_correction(
-    length: int,
-    first_charge: int,
-    last_charge: int,
-    inner: int,
-    width: float,
-    pitch: float,
-    wide_ends: int,
-) -> float:
+def shared_width(length: int, inner: int, width: float, pitch: float, wide_ends: int) -> float:
+    """Over how much of a cluster's end pixels the charge is spread, cm.
+
+    Args:
+        length: pixels.
+        inner: pitches between the end pixels.
+        width: expected extent of the charge, cm.
+        wide_ends: how many of the end pixels are twice as long.
+    """
+    spread = width - pitch * f32(inner)
+    if length > 2 or spread < 0 or spread > pitch:
+        spread = pitch * _HALF * f32(2 + wide_ends)
+    return spread
+
+
+@shared
+def edge_correction(length: int, first_charge: int, last_charge: int, spread: float) -> float:
     """How far charge sharing moves a cluster's position off the middle, cm.
 
     Args:
         length: pixels.
         first_charge, last_charge: charge in the end pixels, electrons.
-        inner: pitches between the end pixels.
-        width: expected extent of the charge, cm.
-        wide_ends: how many of the end pixels are twice as long.
+        spread: see :func:`shared_width`.
     """
     if length == 1:
         return f32(0)
-    effective = width - pitch * f32(inner)
-    if length > 2 or effective < 0 or effective > pitch:
-        effective = pitch * _HALF * f32(2 + wide_ends)
     total = last_charge + first_charge
     if total == 0:
         total = 1
     balance = f32(last_charge - first_charge) / f32(total)
-    return _HALF * balance * effective
+    return _HALF * balance * spread
+
+
+@shared
+def shape_variance(
+    length: int,
+    inner: int,
+    width: float,
+    spread: float,
+    pitch: float,
+    wide: bool,
+    share: float,
+    errors: PositionErrors,
+) -> float:
+    """Variance of a position from the cluster's shape, cm^2.
+
+    A lone pixel says that the charge's extent lies within it. In a longer cluster the share
+    of charge in the end pixels fluctuates, and more so along a longer one; if it is longer
+    than the particle makes it, something else is part of it.
+
+    Args:
+        length, inner, width, spread: as in :func:`shared_width`.
+        wide: whether the first pixel is twice as long.
+        share: error per ``spread``.
+    """
+    if length == 1:
+        size = pitch + (pitch if wide else f32(0))
+        free = max(size - width, errors.lone_share * size)
+        return free * free / f32(12)
+    noise = share * spread
+    variance = errors.floor * errors.floor + noise * noise
+    if length > 2:
+        straggling = errors.straggling * pitch
+        excess = pitch * (f32(inner) + errors.excess_margin) - width
+        alien = errors.excess * max(excess, f32(0))
+        variance += straggling * straggling * f32(length - 2) + alien * alien
+    return variance
 
 
 @shared
@@ -216,14 +258,17 @@ def _make_hits(
         toward_origin = f32(-1) / tables.origin[m, 2]
         cot_alpha = (x - tables.origin[m, 0]) * toward_origin
         cot_beta = (y - tables.origin[m, 1]) * toward_origin
-        x += edge_correction(
-            row_1 - row_0 + 1, q_row_0[i], q_row_1[i], inner_row_1 - inner_row_0,
-            abs(thickness * cot_alpha - tables.charge_width_x[m]), tables.pitch_x, wide_rows,
-        )  # fmt: skip
-        y += edge_correction(
-            col_1 - col_0 + 1, q_col_0[i], q_col_1[i], inner_col_1 - inner_col_0,
-            abs(thickness * cot_beta - tables.charge_width_y[m]), tables.pitch_y, wide_cols,
-        )  # fmt: skip
+        width_x = abs(thickness * cot_alpha - tables.charge_width_x[m])
+        width_y = abs(thickness * cot_beta - tables.charge_width_y[m])
+        n_rows, n_cols = row_1 - row_0 + 1, col_1 - col_0 + 1
+        spread_x = shared_width(
+            n_rows, inner_row_1 - inner_row_0, width_x, tables.pitch_x, wide_rows
+        )
+        spread_y = shared_width(
+            n_cols, inner_col_1 - inner_col_0, width_y, tables.pitch_y, wide_cols
+        )
+        x += edge_correction(n_rows, q_row_0[i], q_row_1[i], spread_x)
+        y += edge_correction(n_cols, q_col_0[i], q_col_1[i], spread_y)
         local[0, i], local[1, i] = x, y
 
         kind_x = 0 if row_0 < row_1 else 1 + int(is_wide_row(row_0))
@@ -231,6 +276,24 @@ def _make_hits(
         sigma_x = errors.edge_x if edge_row else tables.sigma_x[m, kind_x]
         sigma_y = errors.edge_y if edge_col else tables.sigma_y[m, kind_y]
         variance[0, i], variance[1, i] = sigma_x * sigma_x, sigma_y * sigma_y
+        if errors.from_shape:
+            if not edge_row:
+                share_x = errors.share_two if n_rows == 2 else errors.share
+                variance[0, i] = shape_variance(
+                    *(n_rows, inner_row_1 - inner_row_0, width_x, spread_x),
+                    *(tables.pitch_x, is_wide_row(row_0), share_x, errors),
+                )
+            inner_y = inner_col_1 - inner_col_0
+            share_y = errors.share_two if n_cols == 2 else errors.share
+            if m < FIRST_ENDCAP:  # unknown: it depends on where along the beam a track starts
+                inner_y, share_y = 0, errors.share
+                width_y = errors.barrel_width * tables.pitch_y
+                spread_y = tables.pitch_y * _HALF * f32(2 + wide_cols)
+            if not edge_col:
+                variance[1, i] = shape_variance(
+                    *(n_cols, inner_y, width_y, spread_y),
+                    *(tables.pitch_y, is_wide_col(col_0), share_y, errors),
+                )
 
         axes = tables.rotation[m]
         centre = tables.position[m]

@@ -9,6 +9,7 @@ import numpy as np
 from ..device import kernel
 from ..edm import MAX_HITS
 from ..edm.columns import Array
+from .config import NtupletRules
 from .connect import CellGraph
 from .doublets import grown
 
@@ -22,7 +23,7 @@ class Ntuplets(NamedTuple):
         n_hits: int8[n], 3 to 5.
         cells: int32[n, 4], members of the graph, -1 after the last.
         hits: int32[n, 5], ordered hits, -1 after the last.
-        duplicate: bool[n]: shares a cell with a longer one.
+        duplicate: bool[n]: not to be fitted, as it shares a cell with a longer one.
     """
 
     n_hits: Array
@@ -31,18 +32,33 @@ class Ntuplets(NamedTuple):
     duplicate: Array
 
 
-def find_ntuplets(graph: CellGraph, pairs: Array) -> Ntuplets:
+def find_ntuplets(graph: CellGraph, pairs: Array, rules: NtupletRules) -> Ntuplets:
     """Depth-first from every live cell on a starting layer pair; 3 to 5 hits.
 
-    A path is kept where it cannot be continued, or at five hits. Paths that start
-    inside a longer one are found too, and are then duplicates.
+    A path is kept where it cannot be continued, or at five hits. With ``only_longest``,
+    paths that start inside a longer one are found too, and are then duplicates, as is
+    whatever shares a cell with a longer path; without it, neither.
     """
-    return Ntuplets(*_find_ntuplets(graph, pairs["starts"].copy()))
+    return Ntuplets(*_find_ntuplets(graph, pairs["starts"].copy(), rules.only_longest))
 
 
 @kernel
-def _find_ntuplets(graph: CellGraph, starts: Array) -> tuple[Array, Array, Array, Array]:
+def _continued(graph: CellGraph, starts: Array) -> Array:
+    """Whether a path that starts further in leads into each cell, bool[n]."""
+    continued = np.zeros(len(graph.cell), np.bool_)
+    for cell in range(len(graph.cell)):
+        if graph.alive[cell] and starts[graph.pair[cell]]:
+            for k in range(graph.first[cell], graph.last[cell]):
+                continued[graph.neighbour[k]] = True
+    return continued
+
+
+@kernel
+def _find_ntuplets(
+    graph: CellGraph, starts: Array, only_longest: bool
+) -> tuple[Array, Array, Array, Array]:
     n_cells = len(graph.cell)
+    inside = np.zeros(n_cells, np.bool_) if only_longest else _continued(graph, starts)
     capacity = n_cells + 64
     paths = np.empty((capacity, MAX_CELLS), np.int32)
     length = np.empty(capacity, np.int8)
@@ -51,7 +67,7 @@ def _find_ntuplets(graph: CellGraph, starts: Array) -> tuple[Array, Array, Array
     next_one = np.empty(MAX_CELLS, np.int32)
     extended = np.empty(MAX_CELLS, np.bool_)
     for start in range(n_cells):
-        if not graph.alive[start] or not starts[graph.pair[start]]:
+        if not graph.alive[start] or not starts[graph.pair[start]] or inside[start]:
             continue
         depth = 0
         path[0], next_one[0], extended[0] = start, graph.first[start], False
@@ -89,7 +105,7 @@ def _find_ntuplets(graph: CellGraph, starts: Array) -> tuple[Array, Array, Array
             hits[t, k + 1] = graph.outer[cell]
             longest[cell] = max(longest[cell], length[t])
     duplicate = np.zeros(n, np.bool_)
-    for t in range(n):
+    for t in range(n if only_longest else 0):
         for k in range(length[t] - 1):
             duplicate[t] |= longest[paths[t, k]] > length[t]
     return length[:n].copy(), paths[:n].copy(), hits, duplicate

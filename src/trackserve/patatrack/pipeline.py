@@ -24,12 +24,14 @@ from ..errors import EventError, InputError
 from ..io import read_conditions
 from .calibrate import calibrate, make_gain_tables
 from .clusterize import clusterize
-from .config import CONFIGS, PatatrackConfig
+from .config import CONFIGS, MixtureCuts, PatatrackConfig, ScoreCuts
 from .connect import CellGraph, connect_cells, remove_fishbones
 from .doublets import Cells, OrderedHits, find_doublets, order_by_phi
 from .fit import Fitted, fit_broken_lines
 from .hits import make_hits, make_position_tables
+from .mixture import fit_mixture
 from .ntuplets import Ntuplets, find_ntuplets
+from .resolve import resolve_tracks
 from .select import select_tracks
 from .unpack import make_unpack_tables, unpack
 from .vertices import find_vertices
@@ -52,7 +54,7 @@ class PatatrackPipeline:
     def __init__(
         self,
         conditions: PixelConditions,
-        config: PatatrackConfig | str = "reference",
+        config: PatatrackConfig | str = "default",
         threads: int = 1,
     ) -> None:
         if isinstance(config, str):
@@ -67,7 +69,7 @@ class PatatrackPipeline:
 
     @classmethod
     def from_directory(
-        cls, directory: str | Path, config: PatatrackConfig | str = "reference", threads: int = 1
+        cls, directory: str | Path, config: PatatrackConfig | str = "default", threads: int = 1
     ) -> Self:
         """Build from the conditions files of a pixel data directory.
 
@@ -143,15 +145,21 @@ class PatatrackPipeline:
         lap("connection")
         remove_fishbones(ordered, graph, config.connections.min_cos2)
         lap("fishbone")
-        ntuplets = find_ntuplets(graph, config.layer_pairs)
+        ntuplets = find_ntuplets(graph, config.layer_pairs, config.ntuplets)
         lap("ntuplets")
         fitted = fit_broken_lines(ntuplets, ordered, hits, self._positions, config.fit)
         lap("fit")
-        quality = select_tracks(ntuplets, fitted, len(graph.cell), len(hits), config.quality)
+        if isinstance(config.quality, ScoreCuts):
+            quality = resolve_tracks(ntuplets, fitted, len(hits), config.quality)
+        else:
+            quality = select_tracks(ntuplets, fitted, len(graph.cell), len(hits), config.quality)
         loose = np.flatnonzero(quality == Tracks.LOOSE)
         tracks = _tracks(ntuplets, ordered, fitted, quality, loose)
         lap("selection")
-        vertices, vertex_of_track = find_vertices(tracks, config.vertices)
+        if isinstance(config.vertices, MixtureCuts):
+            vertices, vertex_of_track = fit_mixture(tracks, config.vertices)
+        else:
+            vertices, vertex_of_track = find_vertices(tracks, config.vertices)
         tracks.vertex[:] = vertex_of_track
         lap("vertices")
         counts = Counts(

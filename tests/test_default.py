@@ -1,0 +1,171 @@
+"""The default configuration: honest errors, and what they buy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_patatrack import helix_points, tracks_at
+
+from trackserve import PatatrackPipeline
+from trackserve.edm import PatatrackResult, Tracks
+from trackserve.edm.columns import Array
+from trackserve.patatrack import DEFAULT
+from trackserve.patatrack.fit import Fitted, fit_broken_line, make_workspace
+from trackserve.patatrack.mixture import fit_mixture
+from trackserve.patatrack.ntuplets import Ntuplets
+from trackserve.patatrack.resolve import resolve_tracks
+from trackserve.performance import PhysicsSummary, match_events, read_truth, summarize
+
+
+@pytest.fixture(scope="module")
+def summary(sample_results: list[PatatrackResult], sample_directory: Path) -> PhysicsSummary:
+    return summarize(match_events(sample_results, read_truth(sample_directory)))
+
+
+def test_it_is_the_default(pipeline: PatatrackPipeline) -> None:
+    assert pipeline.config is DEFAULT
+
+
+def test_efficiency_and_fakes(summary: PhysicsSummary) -> None:
+    bounds = {"0.5-0.7": 0.95, "0.7-1": 0.985, "1-2": 0.99, "2-5": 0.99}
+    low = {name: share for name, share in summary.efficiency.items() if share.value < bounds[name]}
+    assert not low
+    assert summary.fake_rate.value < 0.045
+    assert summary.fake_rate_4_hits.value < 0.002
+    assert summary.duplicate_rate.value < 0.001
+
+
+def test_errors_are_honest(summary: PhysicsSummary) -> None:
+    assert not {name: pull for name, pull in summary.pull.items() if not 0.9 < pull.value < 1.1}
+
+
+def test_vertices(summary: PhysicsSummary) -> None:
+    assert summary.vertex_efficiency.value > 0.9
+    assert summary.vertex_efficiency_isolated.value > 0.95
+    assert summary.false_vertices.value < 0.005
+
+
+def scattered_track(rng: np.random.Generator, cot_theta: float, pt: float, x0: float) -> Array:
+    """Points on a straight barrel track along x that scatters in each layer, smeared."""
+    radii = np.array([2.9, 6.8, 10.9, 16.0])
+    p = pt * np.hypot(1, cot_theta)
+    x = x0 * np.hypot(1, cot_theta)
+    beta = p / np.hypot(p, 0.13957)
+    theta = 0.0136 / (p * beta) * np.sqrt(x) * (1 + 0.038 * np.log(x))
+    points = np.zeros((4, 3))
+    y = z = 0.0
+    slope_y, slope_z = 0.0, cot_theta
+    before = 0.0
+    for i, r in enumerate(radii):
+        y += slope_y * (r - before)
+        z += slope_z * (r - before)
+        points[i] = r, y + rng.normal(0, 1e-3), z + rng.normal(0, 2e-3)
+        slope_y += rng.normal(0, theta) * np.hypot(1, cot_theta)
+        slope_z += rng.normal(0, theta) * (1 + cot_theta**2)
+        before = r
+    return points
+
+
+@pytest.mark.parametrize("n", [3, 4])
+@pytest.mark.parametrize(("cot_theta", "pt"), [(0.0, 0.6), (1.5, 0.6), (0.5, 5.0)])
+def test_pulls_of_scattered_tracks(n: int, cot_theta: float, pt: float) -> None:
+    """A straight track of known momentum stands for one in a weak field: q/pT is 0."""
+    rng = np.random.default_rng(5)
+    constants = DEFAULT.fit._replace(max_pt=pt, triplet_chi2=np.inf)
+    work = make_workspace()
+    work.normal[:] = [1, 0, 0]
+    work.x0[:] = 0.02
+    work.error[:] = np.array([1e-12, 0, 1e-6, 0, 0, 4e-6])
+    pulls, chi2 = [], []
+    for _ in range(1500):
+        work.point[:4] = scattered_track(rng, cot_theta, pt, 0.02)
+        chi2.append(fit_broken_line(n, constants, work))
+        sigma = np.sqrt(work.covariance[[0, 5, 9, 12, 14]])
+        pulls.append((work.state - [0, 0, 0, cot_theta, 0]) / sigma)
+    np.testing.assert_allclose(np.std(pulls, axis=0), 1, atol=0.08)
+    assert np.mean(chi2) == pytest.approx(2 * n - 5, rel=0.1)
+
+
+def test_five_hits_are_fitted_with_all_five() -> None:
+    work = make_workspace()
+    work.point[:] = helix_points(1.0, 1, 0.3, 0.0, 0.5, 0.0, 5)
+    work.point[4, 2] += 0.5
+    work.error[:] = np.array([1e-6, 0, 1e-6, 0, 0, 4e-6])
+    work.normal[:] = [1, 0, 0]
+    work.x0[:] = 0.02
+    assert not fit_broken_line(5, DEFAULT.fit, work) < 50
+
+
+def ntuplets_of(
+    hits: list[list[int]], chi2: list[float], tip: list[float]
+) -> tuple[Ntuplets, Fitted]:
+    n = len(hits)
+    rows = np.full((n, 5), -1, np.int32)
+    for row, some in zip(rows, hits, strict=True):
+        row[: len(some)] = some
+    length = np.array([len(some) for some in hits], np.int8)
+    state = np.zeros((n, 5), np.float32)
+    state[:, 1], state[:, 2] = tip, 1.0
+    covariance = np.full((n, 15), 1e-4, np.float32)
+    fitted = Fitted(state, covariance, np.array(chi2, np.float32), length)
+    return Ntuplets(length, rows[:, :4], rows, np.zeros(n, np.bool_)), fitted
+
+
+def test_longer_then_better_tracks_keep_their_hits() -> None:
+    hits = [[0, 1, 2], [0, 1, 2, 3], [4, 5, 6], [4, 7, 8], [9, 10, 11]]
+    chi2 = [0.1, 3.0, 2.0, 1.0, 99.0]
+    quality = resolve_tracks(*ntuplets_of(hits, chi2, [0.0] * 5), 12, DEFAULT.quality)
+    assert quality.tolist() == [
+        Tracks.DUPLICATE,
+        Tracks.LOOSE,
+        Tracks.DUPLICATE,
+        Tracks.LOOSE,
+        Tracks.BAD,
+    ]
+
+
+def test_two_long_tracks_may_share_one_hit() -> None:
+    hits = [[0, 1, 2, 3], [0, 4, 5, 6], [0, 1, 7, 8]]
+    quality = resolve_tracks(*ntuplets_of(hits, [1.0, 2.0, 3.0], [0.0] * 3), 9, DEFAULT.quality)
+    assert quality.tolist() == [Tracks.LOOSE, Tracks.LOOSE, Tracks.DUPLICATE]
+
+
+def test_triplets_must_come_from_the_beam_spot_and_long_tracks_need_not() -> None:
+    hits = [[0, 1, 2], [3, 4, 5, 6]]
+    quality = resolve_tracks(*ntuplets_of(hits, [1.0, 1.0], [0.2, 0.2]), 7, DEFAULT.quality)
+    assert quality.tolist() == [Tracks.BAD, Tracks.LOOSE]
+    quality = resolve_tracks(*ntuplets_of(hits, [np.nan, 1.0], [0.0, np.nan]), 7, DEFAULT.quality)
+    assert quality.tolist() == [Tracks.BAD, Tracks.BAD]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), gap=st.floats(0.15, 2.0))
+def test_mixture_finds_separate_collisions(seed: int, gap: float) -> None:
+    rng = np.random.default_rng(seed)
+    true = gap * np.arange(6) - 2
+    z = np.concatenate([rng.normal(c, 0.01, 8) for c in true])
+    order = rng.permutation(len(z))
+    vertices, vertex = fit_mixture(tracks_at(z, 0.01), DEFAULT.vertices)
+    shuffled, vertex_shuffled = fit_mixture(tracks_at(z[order], 0.01), DEFAULT.vertices)
+    np.testing.assert_allclose(np.sort(vertices.z), true, atol=0.02)
+    np.testing.assert_allclose(np.sort(shuffled.z), np.sort(vertices.z), atol=1e-6)
+    np.testing.assert_allclose(shuffled.z[vertex_shuffled], vertices.z[vertex][order], atol=1e-6)
+    assert (np.diff(vertices.sum_pt2) <= 0).all()
+
+
+def test_mixture_separates_what_overlaps_only_if_tracks_are_precise() -> None:
+    rng = np.random.default_rng(1)
+    z = np.concatenate([rng.normal(0, 0.005, 10), rng.normal(0.03, 0.005, 10)])
+    assert len(fit_mixture(tracks_at(z, 0.005), DEFAULT.vertices)[0]) == 2
+    assert len(fit_mixture(tracks_at(z, 0.05), DEFAULT.vertices)[0]) == 1
+
+
+def test_mixture_of_nothing_and_of_one_track() -> None:
+    for n in (0, 1):
+        vertices, vertex = fit_mixture(tracks_at(np.zeros(n), 0.01), DEFAULT.vertices)
+        assert len(vertices) == 0
+        assert vertex.tolist() == [-1] * n
