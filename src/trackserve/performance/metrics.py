@@ -19,7 +19,7 @@ from ..edm import PatatrackResult, Tracks
 from ..edm.columns import Array, Columns, column
 from ..errors import InputError
 from ..io import ReferenceCounts
-from .matching import duplicates, match_hits, match_tracks, match_vertices
+from .matching import VERTEX_WINDOW, duplicates, match_hits, match_tracks, match_vertices
 from .truth import TruthEvent, perigee, wrap
 
 MIN_LAYERS = 3
@@ -30,6 +30,11 @@ MAX_R = 2.0
 within these bounds (cm from the beam spot; ``MAX_R`` is inside the beam pipe)."""
 MIN_VERTEX_TRACKS = 3
 """A collision counts in the vertex efficiency if this many of its particles are found."""
+ISOLATED = 0.05
+"""cm; a collision farther than this from the next one counts as isolated."""
+FALSE_PULL = 3.0
+"""A vertex is false if it is farther than this many of its errors from every collision, and
+farther than :data:`.matching.VERTEX_WINDOW`."""
 PT_BINS = (0.5, 0.7, 1.0, 2.0, 5.0)
 """GeV."""
 PARAMETERS = ("phi", "tip", "q/pT", "cot(theta)", "zip")
@@ -79,6 +84,16 @@ class CollisionTable(Columns):
     residual: Array = column(np.float64)
     """Vertex z - true z, cm; NaN if not found."""
     pull: Array = column(np.float64)
+    isolation: Array = column(np.float64)
+    """Distance along the beam to the next collision, cm."""
+
+
+@dataclass(frozen=True, eq=False)
+class VertexTable(Columns):
+    """One row per reconstructed vertex."""
+
+    false: Array = column(np.bool_)
+    """Far from every collision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +108,13 @@ class HitTable(Columns):
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Results of ``n_events`` events beside their truth; ``n_vertices`` reconstructed in all."""
+    """Results of ``n_events`` events beside their truth."""
 
     n_events: int
-    n_vertices: int
     particles: ParticleTable
     tracks: TrackTable
     collisions: CollisionTable
+    vertices: VertexTable
     hits: HitTable
 
 
@@ -176,6 +191,8 @@ class PhysicsSummary:
         hit_resolution: of ``barrel x``, ``barrel y``, ``endcap x``, ``endcap y`` (cm).
         vertex_efficiency: share of collisions with at least 3 found particles that get
             a vertex.
+        vertex_efficiency_isolated: the same of those more than 0.5 mm from the next.
+        false_vertices: share of vertices that are far from every collision.
         tracks, tracks_4_hits, collisions, vertices: how many in all events.
     """
 
@@ -190,6 +207,8 @@ class PhysicsSummary:
     pull: dict[str, Width]
     hit_resolution: dict[str, Width]
     vertex_efficiency: Fraction
+    vertex_efficiency_isolated: Fraction
+    false_vertices: Fraction
     tracks: int
     tracks_4_hits: int
     collisions: int
@@ -226,13 +245,15 @@ def match_events(results: Iterable[PatatrackResult], truth: Sequence[TruthEvent]
     """
     results = list(results)
     tables = [_match_event(result, truth) for result in results]
-    particles, tracks, collisions, hits = zip(*tables, strict=True) if tables else ((),) * 4
+    particles, tracks, collisions, vertices, hits = (
+        zip(*tables, strict=True) if tables else ((),) * 5
+    )
     return Matches(
         len(results),
-        sum(len(result.vertices) for result in results),
         ParticleTable.concatenate(particles),
         TrackTable.concatenate(tracks),
         CollisionTable.concatenate(collisions),
+        VertexTable.concatenate(vertices),
         HitTable.concatenate(hits),
     )
 
@@ -245,6 +266,7 @@ def summarize(matches: Matches) -> PhysicsSummary:
     long = tracks.n_hits >= 4
     collisions = matches.collisions
     with_vertex = collisions.take(collisions.found)
+    visible = collisions.take(collisions.n_found >= MIN_VERTEX_TRACKS)
     resolution = {
         "pT": matched.pt_residual,
         "phi": matched.residual[:, 0],
@@ -272,11 +294,13 @@ def summarize(matches: Matches) -> PhysicsSummary:
         resolution={name: Width.of(values) for name, values in resolution.items()},
         pull={name: Width.of(values) for name, values in pull.items()},
         hit_resolution={name: Width.of(values) for name, values in hit_resolution.items()},
-        vertex_efficiency=Fraction.of(collisions.found[collisions.n_found >= MIN_VERTEX_TRACKS]),
+        vertex_efficiency=Fraction.of(visible.found),
+        vertex_efficiency_isolated=Fraction.of(visible.found[visible.isolation > ISOLATED]),
+        false_vertices=Fraction.of(matches.vertices.false),
         tracks=len(tracks),
         tracks_4_hits=int(long.sum()),
         collisions=len(collisions),
-        vertices=matches.n_vertices,
+        vertices=len(matches.vertices),
     )
 
 
@@ -325,7 +349,7 @@ def with_error(value: float, error: float) -> str:
 
 def _match_event(
     result: PatatrackResult, truths: Sequence[TruthEvent]
-) -> tuple[ParticleTable, TrackTable, CollisionTable, HitTable]:
+) -> tuple[ParticleTable, TrackTable, CollisionTable, VertexTable, HitTable]:
     if result.hits is None:
         raise InputError("hits are needed: reconstruct with keep=('hits',)", event=result.event)
     if not 0 <= result.event < len(truths):
@@ -356,7 +380,11 @@ def _match_event(
     residual[has_vertex] = result.vertices.z[vertex[has_vertex]] - z_true
     pull = residual.copy()
     pull[has_vertex] /= result.vertices.z_error[vertex[has_vertex]]
-    collisions = CollisionTable(n_found, has_vertex, residual, pull)
+    z = truth.collisions.position[:, 2]
+    collisions = CollisionTable(n_found, has_vertex, residual, pull, _gaps(z))
+    distance = np.abs(result.vertices.z[:, None] - z).min(axis=1, initial=np.inf)
+    far = np.maximum(VERTEX_WINDOW, FALSE_PULL * result.vertices.z_error)
+    vertices = VertexTable(distance > far)
 
     has_particle = hit_particle >= 0
     reco = result.hits.take(has_particle)
@@ -365,7 +393,16 @@ def _match_event(
         reco.module < FIRST_ENDCAP, reco.x_local - true.x_local, reco.y_local - true.y_local
     )
     tracks = _compare_tracks(result.tracks, track_particle, truth)
-    return particles, tracks, collisions, hits
+    return particles, tracks, collisions, vertices, hits
+
+
+def _gaps(z: Array) -> Array:
+    """Distance of each value to the nearest other one; inf for a single one."""
+    order = np.argsort(z)
+    steps = np.concatenate([[np.inf], np.diff(z[order]), [np.inf]])
+    gaps = np.empty(len(z))
+    gaps[order] = np.minimum(steps[:-1], steps[1:])
+    return gaps
 
 
 def _compare_tracks(tracks: Tracks, particle: Array, truth: TruthEvent) -> TrackTable:

@@ -105,6 +105,27 @@ def pull_figure(matches: Matches) -> Figure:
     return figure
 
 
+def pull_width_figure(matches: Matches) -> Figure:
+    """Pull widths of the five parameters against true pT, in ranges of eta."""
+    matched = matches.tracks.take(matches.tracks.matched)
+    figure, axes = _figure(2, 3)
+    for panel, name, pull in zip(axes.flat, PARAMETERS, matched.pull.T, strict=False):
+        panel.axhspan(0.9, 1.1, color=_GREY, alpha=0.15, lw=0)
+        for (low, high), colour, marker in zip(
+            ((0, 0.8), (0.8, 1.5), (1.5, 2.5)), (_BLUE, _RED, _GREY), "os^", strict=True
+        ):
+            eta = np.abs(matched.eta)
+            chosen = (eta >= low) & (eta < high)
+            label = rf"{low} ≤ |$\eta$| < {high}"
+            _widths(panel, matched.true_pt[chosen], pull[chosen], label, colour, marker)
+        panel.set(ylabel=f"{_pretty(name)} pull width", ylim=(0.5, 1.9))
+        _pt_axis(panel, "true $p_T$ [GeV]")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    axes[1, 2].axis("off")
+    axes[1, 2].legend(handles, labels, loc="center", frameon=False)
+    return figure
+
+
 def resolution_figure(matches: Matches) -> Figure:
     """68 % half-widths of the residuals against true pT."""
     matched = matches.tracks.take(matches.tracks.matched)

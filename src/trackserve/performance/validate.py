@@ -180,14 +180,23 @@ def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[
                 plots.to_png(plots.pull_figure(matches)),
                 "Pulls of the five track parameters and of the vertex position (filled), "
                 "normalised to 1, beside a Gaussian of width 1 (line).",
-            )
+            ),
+            Picture(
+                "pull_widths",
+                plots.to_png(plots.pull_width_figure(matches)),
+                "Pull widths against the true transverse momentum, in three ranges of "
+                "pseudorapidity; the band is 0.9 to 1.1. Bins with fewer than 20 tracks are left "
+                "out.",
+            ),
         ],
     )
     yield Section(
         "Vertices",
         "Each vertex is assigned to the collision nearest to it along the beam, within 0.5 mm; "
         "a collision keeps the nearest vertex assigned to it. The efficiency is taken over "
-        "collisions with at least 3 found particles.",
+        "collisions with at least 3 found particles, and once more over those of them more than "
+        "0.5 mm from the next. A false vertex is farther than 0.5 mm and three of its errors from "
+        "every collision.",
         tables("Vertices"),
         [
             Picture(
@@ -251,6 +260,8 @@ def _blocks(
         "Pulls": [_wide(f"{name} pull width", width) for name, width in summary.pull.items()],
         "Vertices": [
             _share("vertex efficiency", summary.vertex_efficiency),
+            _share("vertex efficiency, isolated", summary.vertex_efficiency_isolated),
+            _share("false vertices", summary.false_vertices),
             _wide("vertex z resolution [µm]", summary.resolution["vertex z"], 1e4),
         ],
         "Hits": [
