@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -77,6 +78,17 @@ def test_validate_prints_physics_and_writes_a_report(
     assert "fake rate" in text
     page = (tmp_path / "report" / "report.html").read_text()
     assert "data:image/png;base64," in page
+
+
+def test_validate_compares_configurations(sample_directory: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    text = run("validate", "patatrack", sample_directory, "--against", "reference", "-o", report)
+    row = next(line for line in text.splitlines() if "fake rate, all loose" in line)
+    reference, default = (float(value) for value in re.findall(r"(\d\.\d+) ±", row))
+    assert reference == pytest.approx(0.085, abs=0.001)
+    assert default < 0.045
+    for name in ("efficiency", "fakes", "pulls", "vertices"):
+        assert (report / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_bench_prints_rates_and_stages(sample_directory: Path) -> None:

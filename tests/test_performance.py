@@ -1,6 +1,7 @@
 """Validation against truth: perfect input must look perfect, known defects must be counted."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -354,6 +355,22 @@ def test_report_is_self_contained(
     assert "<script" not in page
     assert f"{summary.efficiency['1-2'].value:.3f}" in page
     assert summary_table(summary).row_count > 15
+
+
+def test_isolated_and_false_vertices_are_counted(truth: list[TruthEvent]) -> None:
+    z = np.array([-5.0, 0.0, 0.04, 6.0])
+    collisions = Collisions(np.stack([0 * z, 0 * z, z], axis=1))
+    event = replace(truth[0], collisions=collisions)
+    found = np.array([-5.01, 0.001, 3.0, 6.06, 6.2], np.float32)
+    error = np.array([0.001, 0.001, 0.01, 0.03, 0.03], np.float32)
+    one = np.ones(5, np.float32)
+    result = replace(
+        perfect_result(0, truth[0], np.random.default_rng(1)),
+        vertices=Vertices(found, error, one, one.astype(np.int32), one),
+    )
+    matches = match_events([result], [event])
+    np.testing.assert_allclose(matches.collisions.isolation, [5, 0.04, 0.04, 5.96])
+    assert matches.vertices.false.tolist() == [False, False, True, False, True]
 
 
 def test_report_of_events_that_all_failed(sample_directory: Path, tmp_path: Path) -> None:

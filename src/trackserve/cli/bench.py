@@ -29,7 +29,7 @@ def _group() -> None:
 @commands.command("patatrack")
 def bench_patatrack(
     directory: DataDirectory,
-    config: Config = "reference",
+    config: Config = "default",
     threads: Annotated[str, typer.Option(help="Numbers of threads, as in 1,2.")] = "1,2",
     url: Url = None,
     in_flight: Annotated[

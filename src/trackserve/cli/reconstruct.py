@@ -36,7 +36,7 @@ def reconstruct_patatrack(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT.parquet", help="File to write.")
     ] = Path("tracks.parquet"),
-    config: Config = "reference",
+    config: Config = "default",
     url: Url = None,
     keep: Annotated[
         list[str] | None,

@@ -27,7 +27,7 @@ Instances = Annotated[int, typer.Option(min=1, help="Backend processes of the mo
 
 def serve(
     conditions: Conditions,
-    config: Config = "reference",
+    config: Config = "default",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     grpc_port: Annotated[int, typer.Option(help="0 takes a free port, here and below.")] = 8001,
     http_port: int = 8000,
@@ -74,7 +74,7 @@ def repository(
         Path, typer.Argument(metavar="DIR", help="Where to write.", show_default=False)
     ],
     conditions: Conditions,
-    config: Config = "reference",
+    config: Config = "default",
     instances: Instances = 1,
 ) -> None:
     """Write the model repository and backend alone, for a container or another Triton.

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from ..edm import RawEvent
 from ..io import read_events
 from .common import (
     Config,
     DataDirectory,
+    Result,
     Url,
     console,
     patatrack,
@@ -35,8 +37,16 @@ def validate_patatrack(
             "--output", "-o", metavar="DIR", help="Write a report here.", show_default=False
         ),
     ] = None,
-    config: Config = "reference",
+    config: Config = "default",
     url: Url = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONFIG",
+            help="Compare with another configuration, on this machine.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Efficiency, fakes, duplicates, resolutions, pulls and vertices against truth.npz.
 
@@ -46,6 +56,9 @@ def validate_patatrack(
     from ..performance import validate
 
     events = list(read_events(directory))
+    if against is not None:
+        _compare(directory, output, events, [against, config])
+        return
     with patatrack(directory, config, url, keep=("hits",)) as reconstruct:
         results = reconstruct_all(events, reconstruct)
     summary = validate.validate_patatrack(directory, results)
@@ -54,5 +67,24 @@ def validate_patatrack(
     if output is not None:
         with console.status("drawing"):
             report = validate.write_validation_report(output, directory, results)
+        console.print(f"wrote {report}")
+    report_failures(results)
+
+
+def _compare(
+    directory: Path, output: Path | None, events: list[RawEvent], configs: list[str]
+) -> None:
+    from ..performance import comparison_table, match_directory, write_comparison_report
+
+    matches = {}
+    results: list[Result] = []
+    for config in configs:
+        with patatrack(directory, config, None, keep=("hits",)) as reconstruct:
+            results = reconstruct_all(events, reconstruct, config)
+        matches[config] = match_directory(directory, results)
+    console.print(comparison_table(matches))
+    if output is not None:
+        with console.status("drawing"):
+            report = write_comparison_report(output, directory, matches)
         console.print(f"wrote {report}")
     report_failures(results)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BLUE, _RED, _GREY = "#1f5a8c", "#c4512d", "#7f7f7f"
+BLUE, RED, GREY = "#1f5a8c", "#c4512d", "#7f7f7f"
 _STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10,
@@ -43,14 +43,14 @@ MIN_PT = 0.7
 def efficiency_figure(matches: Matches) -> Figure:
     """Efficiency against true pT and eta, for at least 3 and at least 4 layers."""
     particles = matches.particles.take(matches.particles.reconstructable)
-    figure, (left, right) = _figure(1, 2)
-    for at_least, colour, marker in ((4, _RED, "s"), (3, _BLUE, "o")):
+    figure, (left, right) = new_figure(1, 2)
+    for at_least, colour, marker in ((4, RED, "s"), (3, BLUE, "o")):
         chosen = particles.take(particles.n_layers >= at_least)
         label = f"≥ {at_least} layers"
-        _fractions(left, PT_EDGES, chosen.pt, chosen.found, label, colour, marker)
+        fractions(left, PT_EDGES, chosen.pt, chosen.found, label, colour, marker)
         chosen = chosen.take(chosen.pt > MIN_PT)
-        _fractions(right, ETA_EDGES, chosen.eta, chosen.found, label, colour, marker)
-    _pt_axis(left, "true $p_T$ [GeV]")
+        fractions(right, ETA_EDGES, chosen.eta, chosen.found, label, colour, marker)
+    pt_axis(left, "true $p_T$ [GeV]")
     right.set(xlabel=r"true $\eta$", title=f"$p_T$ > {MIN_PT} GeV")
     for axes in (left, right):
         axes.set(ylabel="efficiency")
@@ -62,17 +62,17 @@ def efficiency_figure(matches: Matches) -> Figure:
 
 def fake_figure(matches: Matches) -> Figure:
     """Fake and duplicate rates against the track's pT and eta."""
-    figure, (left, right) = _figure(1, 2)
+    figure, (left, right) = new_figure(1, 2)
     tracks = matches.tracks
     long = tracks.take(tracks.n_hits >= 4)
     for chosen, wrong, label, colour, marker in (
-        (tracks, ~tracks.matched, "fakes, all loose tracks", _BLUE, "o"),
-        (long, ~long.matched, "fakes, ≥ 4 hits", _RED, "s"),
-        (tracks, tracks.duplicate, "duplicates", _GREY, "^"),
+        (tracks, ~tracks.matched, "fakes, all loose tracks", BLUE, "o"),
+        (long, ~long.matched, "fakes, ≥ 4 hits", RED, "s"),
+        (tracks, tracks.duplicate, "duplicates", GREY, "^"),
     ):
-        _fractions(left, PT_EDGES, chosen.pt, wrong, label, colour, marker)
-        _fractions(right, ETA_EDGES, chosen.eta, wrong, label, colour, marker)
-    _pt_axis(left, "track $p_T$ [GeV]")
+        fractions(left, PT_EDGES, chosen.pt, wrong, label, colour, marker)
+        fractions(right, ETA_EDGES, chosen.eta, wrong, label, colour, marker)
+    pt_axis(left, "track $p_T$ [GeV]")
     right.set(xlabel=r"track $\eta$")
     for axes in (left, right):
         axes.set(ylabel="share of tracks")
@@ -86,15 +86,15 @@ def pull_figure(matches: Matches) -> Figure:
     matched = matches.tracks.take(matches.tracks.matched)
     pulls = {name: matched.pull[:, i] for i, name in enumerate(PARAMETERS)}
     pulls["vertex z"] = matches.collisions.pull[matches.collisions.found]
-    figure, axes = _figure(2, 3)
+    figure, axes = new_figure(2, 3)
     edges = np.linspace(-5, 5, 51)
     centres = (edges[1:] + edges[:-1]) / 2
     gauss = np.exp(-(centres**2) / 2) / np.sqrt(2 * np.pi)
     for panel, (name, values) in zip(axes.flat, pulls.items(), strict=True):
         density = np.histogram(values, edges)[0] / max(len(values), 1) / (edges[1] - edges[0])
-        panel.stairs(density, edges, fill=True, color=_BLUE, alpha=0.35, label="reconstructed")
-        panel.stairs(density, edges, color=_BLUE)
-        panel.plot(centres, gauss, color=_RED, label="unit Gaussian")
+        panel.stairs(density, edges, fill=True, color=BLUE, alpha=0.35, label="reconstructed")
+        panel.stairs(density, edges, color=BLUE)
+        panel.plot(centres, gauss, color=RED, label="unit Gaussian")
         panel.set(title=f"{_pretty(name)}:  width {_half_width(values)}", xlim=(-5, 5))
         panel.set_ylim(0, 1.3 * max(0.4, density.max()))
     for panel in axes[1]:
@@ -108,28 +108,24 @@ def pull_figure(matches: Matches) -> Figure:
 def pull_width_figure(matches: Matches) -> Figure:
     """Pull widths of the five parameters against true pT, in ranges of eta."""
     matched = matches.tracks.take(matches.tracks.matched)
-    figure, axes = _figure(2, 3)
+    figure, axes = new_figure(2, 3)
     for panel, name, pull in zip(axes.flat, PARAMETERS, matched.pull.T, strict=False):
-        panel.axhspan(0.9, 1.1, color=_GREY, alpha=0.15, lw=0)
         for (low, high), colour, marker in zip(
-            ((0, 0.8), (0.8, 1.5), (1.5, 2.5)), (_BLUE, _RED, _GREY), "os^", strict=True
+            ((0, 0.8), (0.8, 1.5), (1.5, 2.5)), (BLUE, RED, GREY), "os^", strict=True
         ):
             eta = np.abs(matched.eta)
             chosen = (eta >= low) & (eta < high)
             label = rf"{low} ≤ |$\eta$| < {high}"
-            _widths(panel, matched.true_pt[chosen], pull[chosen], label, colour, marker)
-        panel.set(ylabel=f"{_pretty(name)} pull width", ylim=(0.5, 1.9))
-        _pt_axis(panel, "true $p_T$ [GeV]")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    axes[1, 2].axis("off")
-    axes[1, 2].legend(handles, labels, loc="center", frameon=False)
+            widths(panel, matched.true_pt[chosen], pull[chosen], label, colour, marker)
+        pull_axis(panel, name)
+    legend_in(axes[1, 2], axes[0, 0])
     return figure
 
 
 def resolution_figure(matches: Matches) -> Figure:
     """68 % half-widths of the residuals against true pT."""
     matched = matches.tracks.take(matches.tracks.matched)
-    figure, axes = _figure(2, 3)
+    figure, axes = new_figure(2, 3)
     for panel, title, unit, values in (
         (axes[0, 0], "$p_T$", "%", 100 * matched.pt_residual),
         (axes[0, 1], r"$\phi$", "mrad", 1e3 * matched.residual[:, 0]),
@@ -139,14 +135,14 @@ def resolution_figure(matches: Matches) -> Figure:
         (axes[1, 2], r"cot $\theta$", r"$10^{-3}$", 1e3 * matched.residual[:, 3]),
     ):
         for at_least, most, label, colour, marker in (
-            (3, 3, "3 hits", _RED, "s"),
-            (4, 5, "≥ 4 hits", _BLUE, "o"),
+            (3, 3, "3 hits", RED, "s"),
+            (4, 5, "≥ 4 hits", BLUE, "o"),
         ):
             chosen = (matched.n_hits >= at_least) & (matched.n_hits <= most)
-            _widths(panel, matched.true_pt[chosen], values[chosen], label, colour, marker)
+            widths(panel, matched.true_pt[chosen], values[chosen], label, colour, marker)
         panel.set(ylabel=f"{title} resolution [{unit}]")
         panel.set_ylim(bottom=0)
-        _pt_axis(panel, "true $p_T$ [GeV]")
+        pt_axis(panel, "true $p_T$ [GeV]")
     axes[0, 1].legend(frameon=False)
     return figure
 
@@ -154,12 +150,12 @@ def resolution_figure(matches: Matches) -> Figure:
 def vertex_figure(matches: Matches) -> Figure:
     """Distribution of vertex residuals, and vertex efficiency against found particles."""
     collisions = matches.collisions
-    figure, (left, right) = _figure(1, 2)
+    figure, (left, right) = new_figure(1, 2)
     edges = np.linspace(-300, 300, 61)
     residual = 1e4 * collisions.residual[collisions.found]
     counts = np.histogram(residual, edges)[0]
-    left.stairs(counts, edges, fill=True, color=_BLUE, alpha=0.35)
-    left.stairs(counts, edges, color=_BLUE)
+    left.stairs(counts, edges, fill=True, color=BLUE, alpha=0.35)
+    left.stairs(counts, edges, color=BLUE)
     left.set(
         xlabel="vertex z - true z [µm]",
         ylabel=f"vertices / {edges[1] - edges[0]:g} µm",
@@ -167,7 +163,7 @@ def vertex_figure(matches: Matches) -> Figure:
         title=f"68 % half-width {_half_width(residual)} µm",
     )
     edges = np.array([0.5, 1.5, 2.5, 3.5, 5.5, 8.5, 12.5, 18.5, 26.5, 40.5])
-    _fractions(right, edges, collisions.n_found, collisions.found, "", _BLUE, "o")
+    fractions(right, edges, collisions.n_found, collisions.found, "", BLUE, "o")
     right.set(xlabel="found particles of the collision", ylabel="vertex efficiency")
     right.set(xlim=(0, 41), ylim=(0, 1.05))
     return figure
@@ -176,14 +172,14 @@ def vertex_figure(matches: Matches) -> Figure:
 def hit_figure(matches: Matches) -> Figure:
     """Distributions of hit residuals in local x and y, for barrel and endcaps."""
     hits = matches.hits
-    figure, axes = _figure(1, 2)
+    figure, axes = new_figure(1, 2)
     edges = np.linspace(-100, 100, 81)
     for panel, name, values in zip(
         axes, "xy", (1e4 * hits.x_residual, 1e4 * hits.y_residual), strict=True
     ):
         for chosen, label, colour in (
-            (hits.barrel, "barrel", _BLUE),
-            (~hits.barrel, "endcaps", _RED),
+            (hits.barrel, "barrel", BLUE),
+            (~hits.barrel, "endcaps", RED),
         ):
             density = np.histogram(values[chosen], edges)[0] / max(int(chosen.sum()), 1)
             width = _half_width(values[chosen])
@@ -201,7 +197,7 @@ def to_png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def _figure(rows: int, columns: int) -> tuple[Figure, Any]:
+def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -214,7 +210,7 @@ def _figure(rows: int, columns: int) -> tuple[Figure, Any]:
         return figure, figure.subplots(rows, columns)
 
 
-def _fractions(
+def fractions(
     axes: Axes, edges: Array, x: Array, passed: Array, label: str, colour: str, marker: str
 ) -> None:
     """The share of ``passed`` in each bin, with 68 % Wilson intervals."""
@@ -241,7 +237,7 @@ def _fractions(
     )
 
 
-def _widths(axes: Axes, pt: Array, values: Array, label: str, colour: str, marker: str) -> None:
+def widths(axes: Axes, pt: Array, values: Array, label: str, colour: str, marker: str) -> None:
     """68 % half-widths of ``values`` in bins of pT that have at least 20 of them."""
     edges = PT_EDGES[::2]
     inside = (pt >= edges[:-1, None]) & (pt < edges[1:, None])
@@ -259,12 +255,26 @@ def _widths(axes: Axes, pt: Array, values: Array, label: str, colour: str, marke
     )
 
 
-def _pt_axis(axes: Axes, label: str) -> None:
+def pt_axis(axes: Axes, label: str) -> None:
+    """A logarithmic axis of pT."""
     ticks = [0.3, 0.5, 1, 2, 5, 10]
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set(xlabel=label, xlim=(PT_EDGES[0], PT_EDGES[-1]))
+
+
+def pull_axis(axes: Axes, name: str) -> None:
+    """Axes of the pull width of the parameter ``name`` against pT."""
+    axes.axhspan(0.9, 1.1, color=GREY, alpha=0.15, lw=0)
+    axes.set(ylabel=f"{_pretty(name)} pull width", ylim=(0.5, 1.9))
+    pt_axis(axes, "true $p_T$ [GeV]")
+
+
+def legend_in(empty: Axes, drawn: Axes) -> None:
+    """Put the legend of ``drawn`` into the otherwise empty axes."""
+    empty.axis("off")
+    empty.legend(*drawn.get_legend_handles_labels(), loc="center", frameon=False)
 
 
 def _pretty(name: str) -> str:

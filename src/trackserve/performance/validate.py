@@ -38,6 +38,20 @@ _UNITS = {
 }
 
 
+def match_directory(directory: str | Path, results: Results) -> Matches:
+    """The tables of :func:`.match_events`; events that failed are left out.
+
+    Args:
+        directory: the data directory that the events were read from.
+        results: reconstructed with ``keep=("hits",)``.
+
+    Raises:
+        ConditionsError: the truth is missing or malformed.
+        InputError: a result has no hits, or no truth.
+    """
+    return match_events(_reconstructed(results), read_truth(directory))
+
+
 def validate_patatrack(directory: str | Path, results: Results) -> PhysicsSummary:
     """Compare results with ``truth.npz`` of ``directory``; events that failed are left out.
 
@@ -49,7 +63,7 @@ def validate_patatrack(directory: str | Path, results: Results) -> PhysicsSummar
         ConditionsError: the truth is missing or malformed.
         InputError: a result has no hits, or no truth.
     """
-    return summarize(_matches(directory, results))
+    return summarize(match_directory(directory, results))
 
 
 def compare_with_reference(directory: str | Path, results: Results) -> ReferenceComparison | None:
@@ -71,7 +85,7 @@ def summary_table(
     table.add_column("quantity")
     table.add_column("value", justify="right")
     table.add_column("of", justify="right")
-    for rows in _blocks(summary, reference).values():
+    for rows in summary_blocks(summary, reference).values():
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
         table.add_section()
@@ -95,10 +109,67 @@ def write_validation_report(output: str | Path, directory: str | Path, results: 
         MissingExtraError: matplotlib is not installed.
     """
     results = list(results)
-    matches = _matches(directory, results)
-    blocks = _blocks(summarize(matches), compare_with_reference(directory, results))
+    matches = match_directory(directory, results)
+    blocks = summary_blocks(summarize(matches), compare_with_reference(directory, results))
     title = f"Patatrack pixel tracking on {Path(directory).resolve().name}"
     return write_report(output, title, list(_sections(matches, blocks)))
+
+
+def summary_blocks(
+    summary: PhysicsSummary, reference: ReferenceComparison | None = None
+) -> dict[str, list[list[str]]]:
+    """Rows of (quantity, value, of) by heading."""
+    n = summary.n_events
+    blocks = {
+        "Events": [
+            ["events", str(n), ""],
+            _mean("loose tracks / event", summary.tracks, n),
+            _mean("loose tracks of ≥ 4 hits / event", summary.tracks_4_hits, n),
+            _mean("vertices / event", summary.vertices, n),
+            _mean("collisions / event", summary.collisions, n),
+        ],
+        "Efficiency": [
+            *(_share(f"efficiency, pT {b} GeV", f) for b, f in summary.efficiency.items()),
+            *(
+                _share(f"efficiency, ≥ 4 layers, pT {b} GeV", f)
+                for b, f in summary.efficiency_4_layers.items()
+            ),
+        ],
+        "Fakes and duplicates": [
+            _share("fake rate, all loose", summary.fake_rate),
+            _share("fake rate, ≥ 4 hits", summary.fake_rate_4_hits),
+            _share("duplicate rate", summary.duplicate_rate),
+        ],
+        "Resolutions": [
+            *(
+                _wide(f"{name} resolution [{_UNITS[name][1]}]", width, _UNITS[name][0])
+                for name, width in summary.resolution.items()
+                if name != "vertex z"
+            ),
+            _share("charge correct", summary.charge_correct),
+        ],
+        "Pulls": [_wide(f"{name} pull width", width) for name, width in summary.pull.items()],
+        "Vertices": [
+            _share("vertex efficiency", summary.vertex_efficiency),
+            _share("vertex efficiency, isolated", summary.vertex_efficiency_isolated),
+            _share("false vertices", summary.false_vertices),
+            _wide("vertex z resolution [µm]", summary.resolution["vertex z"], 1e4),
+        ],
+        "Hits": [
+            _wide(f"hit residual, {name} [µm]", width, 1e4)
+            for name, width in summary.hit_resolution.items()
+        ],
+    }
+    if reference:
+        m = reference.n_events
+        blocks["C++ program"] = [
+            ["events with the same number of modules", str(reference.modules), str(m)],
+            ["events with the same number of digis", str(reference.digis), str(m)],
+            ["events with the same number of clusters", str(reference.clusters), str(m)],
+            _against("ntuplets", *reference.ntuplets),
+            _against("vertices", *reference.vertices),
+        ]
+    return blocks
 
 
 def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[Section]:
@@ -224,63 +295,6 @@ def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[
     )
 
 
-def _blocks(
-    summary: PhysicsSummary, reference: ReferenceComparison | None
-) -> dict[str, list[list[str]]]:
-    """Rows of (quantity, value, of) by heading."""
-    n = summary.n_events
-    blocks = {
-        "Events": [
-            ["events", str(n), ""],
-            _mean("loose tracks / event", summary.tracks, n),
-            _mean("loose tracks of ≥ 4 hits / event", summary.tracks_4_hits, n),
-            _mean("vertices / event", summary.vertices, n),
-            _mean("collisions / event", summary.collisions, n),
-        ],
-        "Efficiency": [
-            *(_share(f"efficiency, pT {b} GeV", f) for b, f in summary.efficiency.items()),
-            *(
-                _share(f"efficiency, ≥ 4 layers, pT {b} GeV", f)
-                for b, f in summary.efficiency_4_layers.items()
-            ),
-        ],
-        "Fakes and duplicates": [
-            _share("fake rate, all loose", summary.fake_rate),
-            _share("fake rate, ≥ 4 hits", summary.fake_rate_4_hits),
-            _share("duplicate rate", summary.duplicate_rate),
-        ],
-        "Resolutions": [
-            *(
-                _wide(f"{name} resolution [{_UNITS[name][1]}]", width, _UNITS[name][0])
-                for name, width in summary.resolution.items()
-                if name != "vertex z"
-            ),
-            _share("charge correct", summary.charge_correct),
-        ],
-        "Pulls": [_wide(f"{name} pull width", width) for name, width in summary.pull.items()],
-        "Vertices": [
-            _share("vertex efficiency", summary.vertex_efficiency),
-            _share("vertex efficiency, isolated", summary.vertex_efficiency_isolated),
-            _share("false vertices", summary.false_vertices),
-            _wide("vertex z resolution [µm]", summary.resolution["vertex z"], 1e4),
-        ],
-        "Hits": [
-            _wide(f"hit residual, {name} [µm]", width, 1e4)
-            for name, width in summary.hit_resolution.items()
-        ],
-    }
-    if reference:
-        m = reference.n_events
-        blocks["C++ program"] = [
-            ["events with the same number of modules", str(reference.modules), str(m)],
-            ["events with the same number of digis", str(reference.digis), str(m)],
-            ["events with the same number of clusters", str(reference.clusters), str(m)],
-            _against("ntuplets", *reference.ntuplets),
-            _against("vertices", *reference.vertices),
-        ]
-    return blocks
-
-
 def _mean(name: str, total: int, n_events: int) -> list[str]:
     return [name, f"{total / n_events:.1f}" if n_events else "-", ""]
 
@@ -296,10 +310,6 @@ def _wide(name: str, width: Width, scale: float = 1) -> list[str]:
 def _against(name: str, ours: int, theirs: int) -> list[str]:
     change = f" ({100 * (ours / theirs - 1):+.2f} %)" if theirs else ""
     return [f"{name}, against the C++ program's", f"{ours}{change}", str(theirs)]
-
-
-def _matches(directory: str | Path, results: Results) -> Matches:
-    return match_events(_reconstructed(results), read_truth(directory))
 
 
 def _reconstructed(results: Results) -> list[PatatrackResult]:

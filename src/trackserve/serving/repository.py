@@ -29,7 +29,7 @@ def write_repository(
     directory: str | Path,
     conditions: str | Path,
     *,
-    config: str = "reference",
+    config: str = "default",
     instances: int = 1,
 ) -> None:
     """Write the models and the backend that a Triton server needs.
