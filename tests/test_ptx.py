@@ -51,6 +51,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "same_direction": (float32,) * 7,
     "highland": (float64,) * 3,
     "circle_through": (float64,) * 6,
+    "arc_of_chord": (float64, float64),
     "load_hit": (
         *(int64, numba.types.UniTuple(float32, 3), float32, float32),
         *(float32[:, ::1], float32, work),

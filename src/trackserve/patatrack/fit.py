@@ -118,6 +118,18 @@ def circle_through(
 
 
 @shared
+def arc_of_chord(chord: float, radius: float) -> float:
+    """Length of the arc over a chord, cm."""
+    x = 0.5 * chord / radius
+    if x > 0.3:
+        return 2.0 * radius * math.asin(min(x, 1.0))
+    # asin's series, to 1e-8
+    y = x * x
+    series = 105 / 3456 + y * (945 / 42240 + y * 10395 / 599040)
+    return chord * (1.0 + y * (1 / 6 + y * (3 / 40 + y * (15 / 336 + y * series))))
+
+
+@shared
 def load_hit(
     k: int,
     position: tuple[float, float, float],
@@ -162,14 +174,14 @@ def trace_circle(n: int, work: Workspace) -> tuple[float, float, float, float]:
     first_x, first_y = point[middle, 0] - point[0, 0], point[middle, 1] - point[0, 1]
     last_x, last_y = point[end, 0] - point[0, 0], point[end, 1] - point[0, 1]
     charge = -1.0 if first_x * last_y - first_y * last_x > 0 else 1.0
-    norm = -radius / math.sqrt(cx * cx + cy * cy)
-    origin_x, origin_y = norm * cx, norm * cy
+    dx, dy = point[0, 0] - cx, point[0, 1] - cy
+    before = charge * radius * math.atan2(dy * cx - dx * cy, -dx * cx - dy * cy)
     for i in range(n):
         dx, dy = point[i, 0] - cx, point[i, 1] - cy
-        cross = dx * origin_y - dy * origin_x
-        arc[i] = charge * radius * math.atan2(cross, dx * origin_x + dy * origin_y)
-        distance = math.sqrt(dx * dx + dy * dy)
-        radial_x[i], radial_y[i] = dx / distance, dy / distance
+        norm = 1.0 / math.sqrt(dx * dx + dy * dy)
+        radial_x[i], radial_y[i] = dx * norm, dy * norm
+        dx, dy = point[i, 0] - point[0, 0], point[i, 1] - point[0, 1]
+        arc[i] = before + arc_of_chord(math.sqrt(dx * dx + dy * dy), radius)
     return cx, cy, radius, charge
 
 
