@@ -6,12 +6,16 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from trackserve import PatatrackPipeline
 from trackserve.edm import PatatrackResult, RawEvent
 from trackserve.io import read_events
 
 DATA = Path(__file__).parent / "data"
+
+settings.register_profile("no deadline", deadline=None)  # machines are shared
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

@@ -207,7 +207,7 @@ def test_unknown_names_are_input_errors(
         PatatrackPipeline.from_directory(sample_directory, config="refrence")  # type: ignore[arg-type]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_damaged_events_never_crash(
     pipeline: PatatrackPipeline, sample_events: list[RawEvent], data: st.DataObject

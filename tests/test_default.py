@@ -142,7 +142,7 @@ def test_triplets_must_come_from_the_beam_spot_and_long_tracks_need_not() -> Non
     assert quality.tolist() == [Tracks.BAD, Tracks.BAD]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 1000), gap=st.floats(0.15, 2.0))
 def test_mixture_finds_separate_collisions(seed: int, gap: float) -> None:
     rng = np.random.default_rng(seed)

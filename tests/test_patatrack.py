@@ -72,7 +72,7 @@ def test_batch_and_threads_change_no_bit(
         assert results == [sample_results[i] for i in chosen]
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 1000))
 def test_order_of_feds_changes_no_bit(
     pipeline: PatatrackPipeline,
@@ -147,7 +147,6 @@ pixels = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(pixels=pixels)
 def test_clusters_are_the_connected_pixels(pixels: list[tuple[int, int, int]]) -> None:
     """Against labels propagated until nothing changes; a pixel may come twice."""
@@ -234,7 +233,7 @@ def brute_force_doublets(hits: Hits) -> set[tuple[int, int]]:
     return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), n=st.integers(0, 60))
 def test_doublets_are_all_compatible_pairs(seed: int, n: int) -> None:
     hits = random_hits(np.random.default_rng(seed), n)
@@ -267,7 +266,7 @@ def helix_points(
     return np.array(points)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     pt=st.floats(0.5, 20),
     charge=st.sampled_from([-1, 1]),
@@ -336,7 +335,7 @@ def test_a_wide_vertex_is_split() -> None:
     assert len(vertices) == 2
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 1000))
 def test_order_of_tracks_does_not_move_vertices(seed: int) -> None:
     rng = np.random.default_rng(seed)
