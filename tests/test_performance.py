@@ -105,6 +105,8 @@ def two_particles() -> tuple[TruthEvent, PatatrackResult]:
         phi=np.array([1.0, -2.0]),
         charge=np.array([1, -1], np.int8),
         position=np.zeros((2, 3)),
+        pdg=np.array([-13, 13], np.int32),
+        primary=np.ones(2, bool),
     )
     layer = np.tile(np.arange(4, dtype=np.int32), 2)
     event = TruthEvent(particles, hits, Collisions(np.zeros((1, 3))), layer)
@@ -226,9 +228,9 @@ def test_perigee_does_not_change_along_the_helix() -> None:
         ],
         axis=1,
     )
-    none = np.zeros(n, np.int32)
-    before = perigee(Particles(none, pt, eta, phi, charge, start))
-    after = perigee(Particles(none, pt, eta, turned, charge, moved))
+    none, yes = np.zeros(n, np.int32), np.ones(n, bool)
+    before = perigee(Particles(none, pt, eta, phi, charge, start, none, yes))
+    after = perigee(Particles(none, pt, eta, turned, charge, moved, none, yes))
     np.testing.assert_allclose(after, before, atol=1e-9)
 
 
@@ -248,6 +250,8 @@ def test_tip_is_positive_where_the_beam_spot_lies_to_the_left() -> None:
         phi=np.zeros(2),
         charge=event.particles.charge,
         position=np.full((2, 3), [0.0, -0.1, 0.0]),
+        pdg=event.particles.pdg,
+        primary=event.particles.primary,
     )
     np.testing.assert_allclose(perigee(straight)[:, 1], 0.1, atol=1e-6)
 

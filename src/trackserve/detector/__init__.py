@@ -2,5 +2,6 @@
 
 from . import phase1
 from .conditions import PixelConditions
+from .geometry import PixelGeometry, phase1_geometry
 
-__all__ = ["PixelConditions", "phase1"]
+__all__ = ["PixelConditions", "PixelGeometry", "phase1", "phase1_geometry"]

@@ -14,6 +14,7 @@ from .pixel import (
     Vertices,
 )
 from .result import ALWAYS, INTERMEDIATE, Counts, PatatrackResult, check_keep
+from .simulation import SimCollisions, SimEvent, SimHits, SimParticles
 
 __all__ = [
     "ALWAYS",
@@ -29,6 +30,10 @@ __all__ = [
     "PatatrackResult",
     "RawEvent",
     "ReadoutErrors",
+    "SimCollisions",
+    "SimEvent",
+    "SimHits",
+    "SimParticles",
     "Tracks",
     "Vertices",
     "check_keep",

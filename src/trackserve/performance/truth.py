@@ -3,9 +3,10 @@
 ``truth.npz`` lies beside the nine files of a pixel data directory. It holds, as
 float64 rows, ``particles`` (event, vertex, pt, eta, phi, q, x, y, z), ``hits``
 (event, particle or -1, module, local x, local y) and ``vertices`` (event, x, y,
-z); and ``layer``, the layer of each module, and ``bs``, the beam spot. Positions
-in it are absolute; those that :func:`read_truth` returns are relative to the
-beam spot, as reconstructed ones are. Lengths are in cm, momenta in GeV.
+z); and ``layer``, the layer of each module, and ``bs``, the beam spot. Two more values
+of each particle may be there: ``pdg`` and ``primary``. Positions in it are absolute; those
+that :func:`read_truth` returns are relative to the beam spot, as reconstructed ones are.
+Lengths are in cm, momenta in GeV.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from ..edm.columns import Array, Columns, column
 from ..errors import ConditionsError
 
 _N_COLUMNS = {"particles": 9, "hits": 5, "vertices": 4}
+_OPTIONAL = {"pdg": 0, "primary": True}
+"""Arrays with a value for each particle that a file may lack, and what is assumed then."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,10 @@ class Particles(Columns):
     charge: Array = column(np.int8)
     position: Array = column(np.float64, 3)
     """Where it starts, relative to the beam spot."""
+    pdg: Array = column(np.int32)
+    """Particle number of the Particle Data Group; 0 where the file does not say."""
+    primary: Array = column(np.bool_)
+    """Made in the collision or next to it; True where the file does not say."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +94,8 @@ def read_truth(directory: str | Path) -> list[TruthEvent]:
     spot = arrays["bs"]
     layer = arrays["layer"].astype(np.int32)
     n_events = 1 + max(int(arrays[name][:, 0].max(initial=-1)) for name in _N_COLUMNS)
+    more = (arrays[name] for name in _OPTIONAL)
+    arrays["particles"] = np.column_stack([arrays["particles"], *more])
     rows = {name: _by_event(arrays[name], n_events) for name in _N_COLUMNS}
     events = []
     for number in range(n_events):
@@ -100,7 +109,9 @@ def read_truth(directory: str | Path) -> list[TruthEvent]:
         events.append(
             TruthEvent(
                 Particles(
-                    particles[:, 0].astype(np.int32), pt, eta, phi, charge, particles[:, 5:8] - spot
+                    *(particles[:, 0].astype(np.int32), pt, eta, phi, charge),
+                    *(particles[:, 5:8] - spot, particles[:, 8].astype(np.int32)),
+                    particles[:, 9].astype(bool),
                 ),
                 TruthHits(
                     hits[:, 0].astype(np.int32), hits[:, 1].astype(np.int32), x_local, y_local
@@ -145,6 +156,9 @@ def _load(path: Path) -> dict[str, Array]:
     try:
         with np.load(path) as file:
             arrays = {name: file[name] for name in (*_N_COLUMNS, "layer", "bs")}
+            n_particles = len(arrays["particles"])
+            for name, value in _OPTIONAL.items():
+                arrays[name] = file[name] if name in file else np.full(n_particles, value)
     except FileNotFoundError:
         raise ConditionsError("file is missing", file=str(path)) from None
     except KeyError as error:
@@ -152,6 +166,7 @@ def _load(path: Path) -> dict[str, Array]:
     except (ValueError, EOFError, zipfile.BadZipFile):
         raise ConditionsError("not an .npz file of plain arrays", file=str(path)) from None
     expected: dict[str, tuple[int, ...]] = {"layer": (arrays["layer"].size,), "bs": (3,)}
+    expected |= dict.fromkeys(_OPTIONAL, (n_particles,))
     for name, n_columns in _N_COLUMNS.items():
         expected[name] = (arrays[name].size // n_columns, n_columns)
     for name, shape in expected.items():
