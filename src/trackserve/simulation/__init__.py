@@ -1,0 +1,1 @@
+"""Simulation of the pixel detector: collisions, transport, response, read-out."""

@@ -1,0 +1,409 @@
+"""Simulation: from the geometry to a data directory."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from trackserve import PatatrackPipeline
+from trackserve.cli import commands
+from trackserve.detector.geometry import (
+    SENSOR_LENGTH,
+    SENSOR_WIDTH,
+    PixelGeometry,
+    phase1_geometry,
+)
+from trackserve.detector.phase1 import LAYER_START, PT_PER_RADIUS
+from trackserve.edm import SimCollisions, SimEvent
+from trackserve.edm.columns import Array
+from trackserve.errors import InputError, MissingExtraError
+from trackserve.io import read_events
+from trackserve.performance import match_events, read_truth, summarize
+from trackserve.simulation import simulator
+from trackserve.simulation.generate import (
+    SPECIES,
+    GeneratedEvent,
+    GeneratedParticles,
+    Gun,
+    draw,
+    shoot,
+)
+
+pytest.importorskip("acts")
+from trackserve.simulation.material import BARREL_MATERIAL, PIPE_MATERIAL
+from trackserve.simulation.simulate import simulate_pixel
+from trackserve.simulation.transport import Fatras
+
+MUONS = Gun(particles=20, min_pt=1.0, max_pt=20.0)
+
+
+@pytest.fixture(scope="module")
+def geometry() -> PixelGeometry:
+    return phase1_geometry()
+
+
+@pytest.fixture(scope="module")
+def fatras(geometry: PixelGeometry) -> Fatras:
+    return Fatras(geometry)
+
+
+@pytest.fixture(scope="module")
+def muons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six events of 20 muons, simulated in this process."""
+    directory = tmp_path_factory.mktemp("simulation") / "muons"
+    simulate_pixel(directory, "muons", pileup=0, n_events=6, processes=1, gun=MUONS)
+    return directory
+
+
+def event_of(particles: GeneratedParticles) -> GeneratedEvent:
+    return GeneratedEvent(0, SimCollisions(np.zeros((1, 3))), particles)
+
+
+def with_momentum(
+    n: int, pt: float, eta: Array, pdg: int = 13, charge: int = -1, mass: float = 0.10566
+) -> GeneratedEvent:
+    """``n`` particles from the origin, evenly over phi."""
+    phi = np.linspace(-np.pi, np.pi, n, endpoint=False)
+    return event_of(
+        GeneratedParticles(
+            collision=np.zeros(n, np.int32),
+            pdg=np.full(n, pdg, np.int32),
+            charge=np.full(n, charge, np.int8),
+            mass=np.full(n, mass),
+            position=np.zeros((n, 3)),
+            momentum=pt * np.stack([np.cos(phi), np.sin(phi), np.sinh(eta)], axis=1),
+        )
+    )
+
+
+def test_straight_lines_cross_three_layers_and_mostly_four(geometry: PixelGeometry) -> None:
+    rng = np.random.default_rng(1)
+    n = 4000
+    phi, eta, z = rng.uniform(-np.pi, np.pi, n), rng.uniform(-2.5, 2.5, n), rng.normal(0, 4, n)
+    direction = np.stack([np.cos(phi), np.sin(phi), np.sinh(eta)], axis=1)
+    start = np.stack([np.zeros(n), np.zeros(n), z], axis=1)
+    crossed = np.zeros((n, 10), int)
+    for module in range(len(geometry.layer)):
+        x_axis, y_axis, normal = geometry.rotation[module]
+        path = (geometry.position[module] - start) @ normal / (direction @ normal)
+        offset = start + path[:, None] * direction - geometry.position[module]
+        inside = np.abs(offset @ x_axis) < SENSOR_WIDTH / 2
+        inside &= np.abs(offset @ y_axis) < SENSOR_LENGTH / 2
+        crossed[:, geometry.layer[module]] += inside & (path > 0)
+    layers = (crossed > 0).sum(axis=1)
+    assert np.mean(layers >= 3) > 0.97
+    assert np.mean(layers >= 4) > 0.75
+    assert crossed.max(axis=0).min() >= 2, "modules of a layer overlap"
+
+
+def test_modules_are_ordered_and_their_axes_point_as_reconstruction_needs(
+    geometry: PixelGeometry,
+) -> None:
+    np.testing.assert_array_equal(np.bincount(geometry.layer), np.diff(LAYER_START))
+    assert len(np.unique(geometry.raw_id)) == len(geometry.raw_id)
+    product = np.einsum("nij,nkj->nik", geometry.rotation, geometry.rotation)
+    np.testing.assert_allclose(product, np.tile(np.eye(3), (len(product), 1, 1)), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(geometry.rotation), 1)
+    barrel = geometry.layer < 4
+    np.testing.assert_allclose(geometry.rotation[barrel, 1], [[0, 0, 1]] * barrel.sum())
+    outward = geometry.position[~barrel, :2]
+    assert np.all(np.einsum("ni,ni->n", geometry.rotation[~barrel, 1, :2], outward) > 0)
+
+
+def test_points_are_carried_back_and_forth(geometry: PixelGeometry) -> None:
+    module = np.arange(len(geometry.layer))
+    local = np.random.default_rng(2).normal(size=(len(module), 3))
+    back = geometry.to_local(module, geometry.to_global(module, local))
+    np.testing.assert_allclose(back, local, atol=1e-12)
+
+
+def test_a_gun_shoots_within_its_bounds() -> None:
+    gun = Gun(particles=1001, min_pt=0.5, max_pt=50, flat_pt=True, max_eta=1.5)
+    shot = shoot(SPECIES["pions"], gun, np.random.default_rng(3))
+    pt = np.hypot(*shot.momentum[:, :2].T)
+    assert pt.min() >= 0.5
+    assert pt.max() <= 50
+    assert abs(pt.mean() - 25) < 2, "flat"
+    assert np.abs(np.arcsinh(shot.momentum[:, 2] / pt)).max() <= 1.5
+    np.testing.assert_array_equal(shot.pdg, 211 * shot.charge)
+    assert shot.charge.sum() == 1
+
+
+def test_collisions_of_the_pool_are_turned_and_mirrored_and_not_repeated() -> None:
+    rng = np.random.default_rng(4)
+    sizes = np.arange(1, 11)
+    n = sizes.sum()
+    pool = GeneratedParticles(
+        collision=np.repeat(np.arange(10, dtype=np.int32), sizes),
+        pdg=np.arange(n, dtype=np.int32),
+        charge=np.ones(n, np.int8),
+        mass=np.ones(n),
+        position=rng.normal(size=(n, 3)),
+        momentum=rng.normal(size=(n, 3)),
+    )
+    drawn = draw(pool, 10, rng)
+    np.testing.assert_array_equal(np.sort(drawn.pdg), pool.pdg)
+    assert np.all(np.diff(drawn.collision) >= 0)
+    for vector in ("position", "momentum"):
+        before, after = getattr(pool, vector)[drawn.pdg], getattr(drawn, vector)
+        np.testing.assert_allclose(np.hypot(*after[:, :2].T), np.hypot(*before[:, :2].T))
+        np.testing.assert_allclose(np.abs(after[:, 2]), np.abs(before[:, 2]))
+        np.testing.assert_allclose(
+            np.einsum("ni,ni->n", after, drawn.momentum),
+            np.einsum("ni,ni->n", before, pool.momentum[drawn.pdg]),
+        )
+    assert len(draw(pool, 0, rng)) == 0
+    assert draw(pool, 25, rng).collision.max() == 24, "a small pool is used again"
+
+
+def test_without_material_particles_follow_helices_through_every_ladder(
+    geometry: PixelGeometry,
+) -> None:
+    shot = shoot(SPECIES["muons"], Gun(3000, 0.3, 100), np.random.default_rng(5))
+    ideal = Fatras(geometry, material=0)
+    event = ideal.transport(event_of(shot), 1)
+    assert ideal.lost == 0
+    hits = event.hits
+    assert np.all(np.diff(hits.module) >= 0)
+    point = geometry.to_global(hits.module, hits.position)
+    distance = distance_from_helix(shot.take(hits.particle), point)
+    assert distance.max() < 1e-4
+    assert np.abs(hits.position[:, 2]).max() < 1e-4
+    np.testing.assert_allclose(
+        np.linalg.norm(hits.momentum, axis=1),
+        np.linalg.norm(shot.momentum[hits.particle], axis=1),
+    )
+    ladders = np.unique(hits.module[hits.module < LAYER_START[4]] // 8)
+    assert len(ladders) == LAYER_START[4] // 8
+    assert len(np.unique(geometry.layer[hits.module])) == 10
+
+
+def distance_from_helix(particles: GeneratedParticles, point: Array) -> Array:
+    """Of each point from the circle, and along z from the helix, cm; the larger of the two."""
+    px, py, pz = particles.momentum.T
+    pt, charge = np.hypot(px, py), particles.charge
+    radius = pt / PT_PER_RADIUS
+    centre = particles.position[:, :2] + (charge * radius / pt)[:, None] * np.stack([py, -px], 1)
+    start, end = particles.position[:, :2] - centre, point[:, :2] - centre
+    angle = np.arctan2(
+        start[:, 0] * end[:, 1] - start[:, 1] * end[:, 0], np.einsum("ni,ni->n", start, end)
+    )
+    path = (-charge * angle) % (2 * np.pi) * radius
+    along = particles.position[:, 2] + path * pz / pt - point[:, 2]
+    return np.maximum(np.abs(np.hypot(*end.T) - radius), np.abs(along))
+
+
+def test_scattering_has_the_width_of_highland(fatras: Fatras, geometry: PixelGeometry) -> None:
+    """Polar angle, which the field leaves alone, before layer 2: its rms, since Fatras draws
+    from a mixture with a narrower core and tails."""
+    p = 2.0
+    event = fatras.transport(with_momentum(6000, p, np.full(6000, 0.05)), 2)
+    hits = event.hits
+    layer = geometry.layer[hits.module]
+    first = np.bincount(hits.particle[layer == 0], minlength=len(event.particles))
+    chosen = (layer == 1) & (first[hits.particle] == 1)
+    momentum = np.einsum("nij,ni->nj", geometry.rotation[hits.module], hits.momentum)[chosen]
+    theta = np.arctan2(np.hypot(*momentum[:, :2].T), momentum[:, 2])
+    expected = np.hypot(highland(p, PIPE_MATERIAL), highland(p, BARREL_MATERIAL))
+    assert chosen.sum() > 4000
+    assert theta.std() == pytest.approx(expected, rel=0.08)
+    loss = p * np.cosh(0.05) - np.linalg.norm(momentum, axis=1)
+    assert np.median(loss) == pytest.approx(6e-4, rel=0.4), "most probable loss in 1.6 mm of Si"
+
+
+def highland(p: float, thickness: float) -> float:
+    return 0.0136 / p * np.sqrt(thickness) * (1 + 0.038 * np.log(thickness))
+
+
+def test_photons_convert_at_the_rate_of_pair_production(
+    fatras: Fatras, geometry: PixelGeometry
+) -> None:
+    """In the pipe and the first three layers; pairs of the fourth leave no hits."""
+    n, p = 20_000, 20.0
+    event = fatras.transport(with_momentum(n, p, np.full(n, 0.2), 22, 0, 0.0), 3)
+    particles = event.particles
+    assert set(np.unique(particles.pdg)) == {-11, 11}
+    assert not particles.primary.any()
+    np.testing.assert_array_equal(particles.charge, -np.sign(particles.pdg))
+    assert len(np.unique(event.hits.particle)) == len(particles)
+    radius = np.hypot(*particles.position[particles.pdg == 11, :2].T)
+    made, _ = np.histogram(radius, [2, 2.5, 4, 8, 13])
+    thickness = np.cosh(0.2) * np.array([PIPE_MATERIAL, *[1.04 * BARREL_MATERIAL] * 3])
+    np.testing.assert_allclose(made, 7 / 9 * n * thickness, atol=4 * np.sqrt(made.max()))
+    assert made[0] > 10
+
+
+def test_loopers_come_back(fatras: Fatras) -> None:
+    n = 200
+    event = fatras.transport(with_momentum(n, 0.06, np.full(n, 0.4)), 4)
+    hits = np.bincount(event.hits.particle[event.hits.module < LAYER_START[1]])
+    assert np.mean(hits) > 2.5, "twice is half a turn"
+
+
+def test_transport_depends_on_its_seed_only(geometry: PixelGeometry) -> None:
+    event = with_momentum(50, 1.0, np.linspace(-2, 2, 50))
+    used, fresh = Fatras(geometry), Fatras(geometry)
+    used.transport(event, 1)
+
+    def hits(fatras: Fatras, seed: int) -> SimEvent:
+        return fatras.transport(event, seed)
+
+    assert hits(used, 7).hits == hits(fresh, 7).hits
+    assert hits(used, 8).hits != hits(used, 7).hits
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_the_fit_is_told_the_material(muons: Path) -> None:
+    material = read_conditions(muons).material
+    np.testing.assert_allclose(material[[0, 96]], [BARREL_MATERIAL + PIPE_MATERIAL, 0.015])
+    first_disks, others = material[1184:1296], material[1296:1520]
+    assert (first_disks > 2 * others[0]).all()
+    np.testing.assert_array_equal(material[1520:], material[1184:1520])
+
+
+def test_the_directory_is_complete_and_says_how_it_was_made(muons: Path) -> None:
+    assert {path.name for path in muons.iterdir()} == {
+        *("fedIds.bin", "cablingMap.bin", "gain.bin", "cpefast.bin", "beamspot.bin"),
+        *("material.bin", "raw.bin", "truth.npz", "simulation.json"),
+    }
+    manifest = json.loads((muons / "simulation.json").read_text())
+    assert manifest["parameters"] == {"process": "muons", "pileup": 0.0, "events": 6, "seed": 1}
+    assert set(manifest["versions"]) == {"trackserve", "pyacts", "numpy"}
+    truth = read_truth(muons)
+    assert len(truth) == len(list(read_events(muons))) == 6
+    for event in truth:
+        muon = np.abs(event.particles.pdg) == 13
+        assert muon.sum() == MUONS.particles
+        assert event.particles.primary[muon].all()
+        np.testing.assert_array_equal(
+            event.particles.charge[muon], -np.sign(event.particles.pdg[muon])
+        )
+
+
+def test_muons_are_found(tmp_path: Path) -> None:
+    simulate_pixel(tmp_path, "muons", 0, 25, processes=1, gun=Gun(40, 1.0, 50.0, max_eta=2.3))
+    results = PatatrackPipeline.from_directory(tmp_path).run(
+        list(read_events(tmp_path)), keep=("hits",)
+    )
+    summary = summarize(match_events(results, read_truth(tmp_path)))
+    found = list(summary.efficiency_4_layers.values())
+    assert sum(f.passed for f in found) / sum(f.total for f in found) > 0.98
+    assert summary.charge_correct.value > 0.99
+    assert 0.8 < summary.pull["phi"].value < 1.25
+    assert 0.8 < summary.pull["tip"].value < 1.25
+
+
+def test_any_number_of_processes_gives_the_same_bytes(muons: Path, tmp_path: Path) -> None:
+    simulate_pixel(tmp_path, "muons", 0, 6, processes=2, gun=MUONS)
+    assert files(tmp_path) == files(muons)
+
+
+def test_an_interrupted_run_continues(muons: Path, tmp_path: Path) -> None:
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate_pixel(tmp_path, "muons", 0, 6, processes=1, gun=MUONS, progress=interrupt)
+    assert not (tmp_path / "raw.bin").exists()
+    report = simulate_pixel(tmp_path, "muons", 0, 6, processes=1, gun=MUONS)
+    assert report.new == 2
+    assert files(tmp_path) == files(muons)
+    again = simulate_pixel(tmp_path, "muons", 0, 6, processes=1, gun=MUONS)
+    assert again.new == 0
+    assert again.counts == report.counts
+
+
+def test_another_simulation_in_the_same_directory_is_refused(muons: Path, tmp_path: Path) -> None:
+    before = files(muons)
+    with pytest.raises(InputError, match=r"parameters\.seed 1 there, 2 asked"):
+        simulate_pixel(muons, "muons", 0, 6, seed=2, gun=MUONS)
+    with pytest.raises(InputError, match=r"gun\.particles 20 there, 21 asked"):
+        simulate_pixel(muons, "muons", 0, 6, gun=Gun(21, 1.0, 20.0))
+    assert files(muons) == before
+    (tmp_path / "raw.bin").touch()
+    with pytest.raises(InputError, match="another origin"):
+        simulate_pixel(tmp_path, "muons", 0, 6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"process": "gravitons"}, "process"),
+        ({"pileup": -1}, "pileup"),
+        ({"pileup": float("nan")}, "pileup"),
+        ({"n_events": 0}, "events"),
+        ({"seed": -1}, "seed"),
+        ({"processes": 0}, "processes"),
+        ({"gun": Gun(particles=0)}, "particles"),
+        ({"gun": Gun(min_pt=2, max_pt=1)}, "max_pt"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(
+    arguments: dict[str, object], name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=f"{name} is out of range"):
+        simulate_pixel(tmp_path / "none", **arguments)  # type: ignore[arg-type]
+    assert not (tmp_path / "none").exists()
+
+
+def test_crowded_modules_are_counted_and_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(simulator, "MAX_MODULE_PIXELS", 2)
+    arguments = "simulate pixel --process muons --pileup 0 --events 1 --processes 1 -o"
+    result = CliRunner().invoke(commands, [*arguments.split(), str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "have more than" in result.output
+
+
+def test_pythia_is_only_needed_for_collisions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "pythia8mc", None)
+    monkeypatch.delitem(sys.modules, "trackserve.simulation.pythia", raising=False)
+    monkeypatch.delattr("trackserve.simulation.pythia", raising=False)
+    simulate_pixel(tmp_path / "gun", "muons", 0, 1, processes=1)
+    for process, pileup in (("ttbar", 0), ("muons", 1)):
+        with pytest.raises(MissingExtraError, match=r"trackserve\[sim\]"):
+            simulate_pixel(tmp_path / process, process, pileup, 1, processes=1)
+        assert not (tmp_path / process).exists()
+
+
+def test_top_quarks_with_pileup(tmp_path: Path) -> None:
+    pytest.importorskip("pythia8mc")
+    directory = tmp_path / "a directory"
+    report = simulate_pixel(directory, "ttbar", pileup=3, n_events=3, processes=1)
+    truth = read_truth(directory)
+    assert report.counts.collisions == sum(len(event.collisions) for event in truth)
+    assert len({len(event.collisions) for event in truth}) > 1, "Poisson"
+    particles = [event.particles for event in truth]
+    hard = [p.take(p.primary & (p.collision == 0)) for p in particles]
+    assert np.mean([len(p) for p in hard]) > 50
+    pdg = np.concatenate([p.pdg for p in particles])
+    assert {11, 211, 321, 2212} <= set(np.abs(pdg))
+    radius = np.concatenate([np.hypot(*p.position[:, :2].T) for p in particles])
+    primary = np.concatenate([p.primary for p in particles])
+    assert radius[primary].max() < 1.1
+    assert radius[~primary].max() > 2
+    z = np.concatenate([event.collisions.position[:, 2] for event in truth])
+    assert 1 < z.std() < 8
+
+
+def test_collisions_do_not_depend_on_those_before() -> None:
+    pytest.importorskip("pythia8mc")
+    from trackserve.simulation.pythia import Source
+
+    source = Source("ttbar")
+    first = source.generate(2, seed=5)
+    source.generate(1, seed=6)
+    assert source.generate(2, seed=5) == first
+    assert Source("ttbar").generate(2, seed=5) == first
