@@ -32,6 +32,7 @@ def run(*arguments: object, code: int = 0) -> str:
         ("reconstruct", "patatrack"),
         ("validate", "patatrack"),
         ("bench", "patatrack"),
+        ("inspect",),
         ("serve",),
         ("repository",),
         ("demo",),

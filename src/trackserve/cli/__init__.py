@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import TrackserveError
-from . import bench, demo, reconstruct, serve, validate
+from . import bench, demo, inspect, reconstruct, serve, simulate, validate
 
 commands = typer.Typer(
     name="trackserve",
@@ -23,18 +23,22 @@ A **data directory** holds conditions and raw events in the nine-file form of th
 Patatrack program (`fedIds.bin`, `cablingMap.bin`, `gain.bin`, `cpefast.bin`, `beamspot.bin`,
 `raw.bin` and three optional validation files).
 
+- make one: `trackserve simulate pixel --pileup 50 --events 100 -o DIR`
 - reconstruct it here: `trackserve reconstruct patatrack DIR -o tracks.parquet`
 - start a server: `trackserve serve --conditions DIR`
 - reconstruct it there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
+- what is in it? `trackserve inspect DIR -o report/`
 - is the physics right? `trackserve validate patatrack DIR -o report/`
 - how fast is it? `trackserve bench patatrack DIR`
 """,
 )
+commands.add_typer(simulate.commands, name="simulate")
 commands.add_typer(reconstruct.commands, name="reconstruct")
 commands.add_typer(validate.commands, name="validate")
 commands.add_typer(bench.commands, name="bench")
 commands.command()(serve.serve)
 commands.command()(serve.repository)
+commands.command()(inspect.inspect)
 commands.command()(demo.demo)
 
 
