@@ -22,7 +22,7 @@ from trackserve.detector.phase1 import LAYER_START, PT_PER_RADIUS
 from trackserve.edm import SimCollisions, SimEvent
 from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MissingExtraError
-from trackserve.io import read_events
+from trackserve.io import read_conditions, read_events
 from trackserve.performance import match_events, read_truth, summarize
 from trackserve.simulation import simulator
 from trackserve.simulation.generate import (
