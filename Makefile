@@ -1,4 +1,4 @@
-# make demo    install, then the main path on the sample: direct, served by Triton, compared
+# make demo    install, simulate events, then the main path: direct, served by Triton, compared
 # make test    install, then the tests
 # make lint    format, lint and types
 # make bench   throughput and latency on the sample, direct and served
@@ -9,6 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c '$(supported)' 2>/dev/null && echo $$p && break; done)
 BIN = .venv/bin
 SAMPLE = build/patatrack-sample
+EVENTS = build/ttbar-pu50
 
 install: .venv/dev
 
@@ -18,7 +19,7 @@ install: .venv/dev
 	@touch $@
 
 .venv/server: .venv/pip pyproject.toml
-	$(BIN)/pip install -q -e '.[server,report]'
+	$(BIN)/pip install -q -e '.[server,report,sim]'
 	@touch $@
 
 .venv/dev: .venv/pip pyproject.toml
@@ -30,8 +31,12 @@ $(SAMPLE): tests/data/patatrack-sample.tar.xz
 	$(PYTHON) -m tarfile -e $< build
 	@touch $@
 
-demo: .venv/server $(SAMPLE)
-	$(BIN)/trackserve demo $(SAMPLE) -o build/demo
+$(EVENTS)/raw.bin: $(wildcard src/trackserve/simulation/*.py) | .venv/server
+	rm -rf $(EVENTS)
+	$(BIN)/trackserve simulate pixel --pileup 50 --events 20 --seed 1 -o $(EVENTS)
+
+demo: .venv/server $(EVENTS)/raw.bin
+	$(BIN)/trackserve demo $(EVENTS) -o build/demo
 
 test: .venv/dev
 	$(BIN)/pytest

@@ -83,7 +83,7 @@ def simulate_pixel(
 
 def _summary(report: Report, events: int) -> Table:
     """Counts and CPU time per event."""
-    table = Table(title=f"{events} events, {report.new} of them simulated now")
+    table = Table(title=f"{events} events, {report.new} new")
     table.add_column("per event")
     table.add_column(justify="right")
     for name, count in report.counts._asdict().items():
