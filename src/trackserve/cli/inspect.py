@@ -51,7 +51,7 @@ def inspect(
 def _rich(title: str, table: Table) -> RichTable:
     rich = RichTable(title=title, caption=table.caption or None)
     for i, name in enumerate(table.header):
-        rich.add_column(escape(name), justify="left" if i == 0 else "right")
+        rich.add_column(escape(name), justify="left" if i == 0 else "right", no_wrap=i == 0)
     for row in table.rows:
         rich.add_row(*(escape(cell) for cell in row))
     return rich

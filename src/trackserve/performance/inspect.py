@@ -176,14 +176,14 @@ def _layers(survey: Survey) -> Table:
             ]
         )
     header = (
-        *("layer", "digis", "occupancy [‰]", "digis/cm²", "hits"),
-        *("pixels", "rows", "columns", "charge [ke]"),
+        *("layer", "digis", "fired [‰]", "/cm²", "hits"),
+        *("pixels", "rows", "cols", "Q [ke]"),
     )
     return Table(
         header,
         rows,
-        "Digis and hits per event; means of pixels, rows and columns per cluster; most probable "
-        "charge at normal incidence.",
+        "Per event: digis, the share of pixels that fire, digis per area, hits. Means of pixels, "
+        "rows and columns per cluster; most probable charge at normal incidence.",
     )
 
 
