@@ -18,12 +18,14 @@ from raw_words import split, stream
 from trackserve import PatatrackPipeline
 from trackserve.edm import Digis, Hits, PatatrackResult, RawEvent, Tracks
 from trackserve.edm.columns import Array
-from trackserve.io import read_events, read_reference_counts
+from trackserve.io import read_conditions, read_events, read_reference_counts
 from trackserve.patatrack import DEFAULT, REFERENCE, PatatrackConfig
 from trackserve.patatrack.clusterize import clusterize
+from trackserve.patatrack.connect import connect_cells
 from trackserve.patatrack.doublets import find_doublets, order_by_phi
 from trackserve.patatrack.fit import fit_broken_line, make_workspace
 from trackserve.patatrack.hits import phi_in_units
+from trackserve.patatrack.ntuplets import find_ntuplets
 from trackserve.patatrack.vertices import find_vertices
 
 MORE_DATA = os.environ.get("TRACKSERVE_TEST_DATA", "")
@@ -243,6 +245,46 @@ def test_doublets_are_all_compatible_pairs(seed: int, n: int) -> None:
     found = [(int(i), int(o)) for i, o in pairs]
     assert len(found) == len(set(found))
     assert set(found) == brute_force_doublets(hits)
+
+
+def test_room_is_made_for_any_number_of_cells_and_ntuplets() -> None:
+    """Hits in bunches on three layers, along one track: all pairs and triplets are found."""
+    k = 64
+    module = np.repeat([3, 100, 330], k).astype(np.uint16)
+    r = np.repeat([2.9, 6.8, 10.9], k).astype(np.float32)
+    phi = r / 200  # a circle of 100 cm through the beam line
+    x, y = r * np.cos(phi), r * np.sin(phi)
+    units = (phi * 32768 / np.pi).astype(np.int16)
+    f, i = np.zeros(3 * k, np.float32), np.zeros(3 * k, np.int16)
+    ordered = order_by_phi(Hits(module, f, f, f, f, x, y, f, r, units, f.astype(np.int32), i, i))
+    cells = find_doublets(ordered, REFERENCE.layer_pairs, REFERENCE.doublets)
+    graph = connect_cells(ordered, cells, REFERENCE.connections)
+    ntuplets = find_ntuplets(graph, REFERENCE.layer_pairs, REFERENCE.ntuplets)
+    assert len(cells.inner) == 3 * k**2
+    assert len(graph.neighbour) == k**3
+    assert len(np.unique(ntuplets.hits, axis=0)) == len(ntuplets.hits) == k**3
+
+
+def test_dead_and_noisy_columns_drop_out(
+    sample_directory: Path, sample_events: list[RawEvent], sample_results: list[PatatrackResult]
+) -> None:
+    conditions = read_conditions(sample_directory)
+    digis = sample_results[0].digis
+    assert digis is not None
+    gain = conditions.gain.copy()
+    bad = np.unique(digis.module)[5:7]
+    for module, flag in zip(bad, ("dead", "noisy"), strict=True):
+        first, last = gain["module"]["first"][module], gain["module"]["last"][module]
+        gain["values"][first // 2 : last // 2, 1] = gain[flag]
+    left = (
+        PatatrackPipeline(replace(conditions, gain=gain))
+        .reconstruct(sample_events[0], ("digis",))
+        .digis
+    )
+    assert left is not None
+    kept = digis.take(~np.isin(digis.module, bad))
+    for name in ("module", "row", "col", "charge"):
+        np.testing.assert_array_equal(getattr(left, name), getattr(kept, name))
 
 
 def helix_points(

@@ -8,28 +8,36 @@ from types import SimpleNamespace
 from typing import Any
 
 import numba
+import numpy as np
 import pytest
-from numba import boolean, cuda, float32, float64, int32, int64
+from numba import boolean, cuda, float32, float64, int32, int64, uint8, uint16, uint32, uint64
 from numba.core.dispatcher import Dispatcher
 
 import trackserve.patatrack
 from trackserve.patatrack.config import (
+    REFERENCE_PAIRS,
     DoubletCuts,
     FitConstants,
     PositionErrors,
     QualityCuts,
     ScoreCuts,
 )
+from trackserve.patatrack.doublets import Candidates
 from trackserve.patatrack.fit import make_workspace
 
 COMPUTE_CAPABILITY = (9, 0)
 fit_constants, work = numba.typeof(FitConstants()), numba.typeof(make_workspace())
+candidates = Candidates(*(np.empty(0, t) for t in "iiiff"), np.empty((0, 0), np.int32))
 
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "double_column_pixel": (int64, int64),
     "error_code": (int64,),
+    "roc_error": (int64, int64),
+    "is_bad": (uint8, int64, int64),
     "pixel_charge": (float32, float32, float32, float32, float32, int64),
+    "grid_place": (uint16, uint16),
     "find_root": (int32[::1], int64),
+    "edge_charge": (int32,) * 4,
     "row_in_pitches": (int64,),
     "col_in_pitches": (int64,),
     "is_wide_row": (int64,),
@@ -42,9 +50,18 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
     "cluster_size": (int64, int32, int32),
     "phi_in_units": (float32, float32),
-    "long_enough": (int32, int32, boolean, numba.typeof(DoubletCuts())),
+    "long_enough": (int32, int32),
     "from_beam_spot": (*(float32,) * 4, int32, float32, numba.typeof(DoubletCuts())),
-    "similar_sizes": (int32, int32, int64),
+    "with_bit": (uint32, uint64, boolean),
+    "bit": (uint32, uint64),
+    "phi_bin": (int32,),
+    "phi_difference": (int32, int32),
+    "similar_sizes": (int32,) * 3,
+    "accepted": (
+        *(numba.typeof(candidates), uint64, uint64),
+        numba.types.Tuple((float32, float32, int32, int32)),
+        *(numba.typeof(REFERENCE_PAIRS[0]), numba.typeof(DoubletCuts()), int64),
+    ),
     "size_as_predicted": (int32, *(float32,) * 4, numba.typeof(DoubletCuts())),
     "aligned": (float32,) * 8,
     "curvature_and_dca": (float32,) * 6,

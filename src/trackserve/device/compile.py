@@ -23,7 +23,9 @@ except ImportError:
     ) from None
 
 f32: Any = np.float32
+i16: Any = np.int16
 i32: Any = np.int32
+u32: Any = np.uint32
 u64: Any = np.uint64
 """Scalar types of compiled code. Unsigned indices need no test for being negative, which
 lets the innermost loops vectorise."""
@@ -37,5 +39,27 @@ def shared(function: F) -> F:
 
 
 def kernel(function: F) -> F:
-    """Compile a CPU loop; it must be a module-level function to be found in the cache."""
+    """Compile a CPU loop; it must be a module-level function to be found in the cache.
+
+    A loop that replaces an array by a longer one counts a reference to it, atomically, each
+    time round. So loops fill arrays that they are given, and say if these are too short.
+    """
     return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+LANES = 16
+"""Candidates that a loop tests at once. A loop of constant length, with no branch and with
+its answers in the bits of a word, becomes vector instructions. It must be longer than 8,
+or it is unrolled first; and not much longer, as most windows hold few candidates."""
+
+
+@shared
+def with_bit(word: int, lane: int, value: bool) -> int:
+    """``word``, uint32, with bit ``lane`` set if ``value``."""
+    return u32(word | (u32(value) << u32(lane)))
+
+
+@shared
+def bit(word: int, lane: int) -> int:
+    """Bit ``lane`` of ``word``: what a list grows by that takes lane after lane."""
+    return u64((word >> u32(lane)) & u32(1))

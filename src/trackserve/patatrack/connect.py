@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ..detector.phase1 import FIRST_BARREL_2, FIRST_ENDCAP
-from ..device import f32, kernel, shared, u64
+from ..device import LANES, bit, f32, i32, kernel, shared, u32, u64, with_bit
 from ..edm.columns import Array
 from .config import ConnectionCuts
-from .doublets import Cells, OrderedHits, grown, starts
+from .doublets import Cells, OrderedHits
 
 
 class CellGraph(NamedTuple):
@@ -23,9 +23,9 @@ class CellGraph(NamedTuple):
 
     Attributes:
         cell: int32[n], which of the :class:`.Cells` it is.
-        inner, outer, pair: int32[n], as there.
+        inner, outer: int32[n], pair: uint8[n], as there.
         start: int32[hits + 1], first of those that end on each hit, and n.
-        first, last: int32[n], range of its outer neighbours in ``neighbour``.
+        first: int32[n + 1], where its outer neighbours begin in ``neighbour``.
         neighbour: int32[m], members of this graph.
         alive: bool[n], not killed.
     """
@@ -36,15 +36,13 @@ class CellGraph(NamedTuple):
     pair: Array
     start: Array
     first: Array
-    last: Array
     neighbour: Array
     alive: Array
 
 
 def connect_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> CellGraph:
     """Find the neighbours of each cell and leave out cells with none on either side."""
-    first, last, neighbour, used = _connect_cells(hits, cells, cuts)
-    return CellGraph(*_compact(cells, first, last, neighbour, used))
+    return CellGraph(*_connect_cells(hits, cells, cuts))
 
 
 def remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> None:
@@ -106,115 +104,151 @@ def same_direction(
 
 
 @kernel
-def _connect_cells(
-    hits: OrderedHits, cells: Cells, cuts: ConnectionCuts
-) -> tuple[Array, Array, Array, Array]:
+def _connect_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> tuple[Array, ...]:
+    source, target = _aligned_cells(hits, cells, cuts)
+    n = u64(0)
+    for k in range(len(source)):
+        cell, other = source[k], target[k]
+        a, b, c = cells.inner[cell], cells.outer[cell], cells.outer[other]
+        curvature, dca = curvature_and_dca(
+            hits.x[a], hits.y[a], hits.x[b], hits.y[b], hits.x[c], hits.y[c]
+        )
+        max_dca = cuts.max_dca_inner if hits.module[a] < FIRST_BARREL_2 else cuts.max_dca_outer
+        source[n], target[n] = cell, other
+        bend = abs(curvature) if cuts.both_charges else curvature
+        n += u64((bend <= cuts.max_curvature) & (abs(dca) < max_dca * abs(curvature)))
+    return _graph(cells, source[:n], target[:n])
+
+
+@kernel
+def _aligned_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> tuple[Array, Array]:
+    """Pairs of cells that share a hit and are aligned in r-z, by first, then second cell."""
     n_cells = len(cells.inner)
     n_hits = len(hits.order)
 
     # cells by their inner hit, with the outer hit's place in r-z for the inner loop
-    begin = starts(cells.inner, n_hits)
+    begin = _starts(cells.inner, n_hits)
     filled = begin[:-1].copy()
-    beginning = np.empty(n_cells, np.int32)
-    r_outer = np.empty(n_cells, np.float32)
-    z_outer = np.empty(n_cells, np.float32)
+    beginning = np.empty(n_cells + LANES, np.int32)
+    r_outer = np.empty(n_cells + LANES, np.float32)
+    z_outer = np.empty(n_cells + LANES, np.float32)
     for c in range(n_cells):
         place = filled[cells.inner[c]]
         filled[cells.inner[c]] += 1
         beginning[place] = c
         r_outer[place], z_outer[place] = hits.r[cells.outer[c]], hits.z[cells.outer[c]]
 
-    first = np.zeros(n_cells, np.int32)
-    last = np.zeros(n_cells, np.int32)
-    used = np.zeros(n_cells, np.bool_)
-    capacity = n_cells + 64
-    neighbour = np.empty(capacity, np.int32)
-    n = 0
-    most = _largest_group(begin)
-    on_line = np.empty(most, np.uint8)
-    chosen = np.empty(most, np.int32)
-    for b in range(n_hits):
-        out = begin[b]
-        n_out = begin[b + 1] - out
-        if n_out == 0:
+    capacity = n_cells // 2 + 64
+    n_blocks = -1
+    while n_blocks < 0:
+        capacity *= 2
+        cell_of = np.empty(capacity, np.int32)
+        start_of = np.empty(capacity, np.int32)
+        bits_of = np.empty(capacity, np.uint32)
+        n_blocks = _aligned_blocks(
+            hits, cells, begin, r_outer, z_outer, cuts, cell_of, start_of, bits_of
+        )
+
+    source = np.empty((n_blocks + 1) * LANES, np.int32)
+    target = np.empty((n_blocks + 1) * LANES, np.int32)
+    n = u64(0)
+    for k in range(u64(n_blocks)):
+        for lane in range(u64(LANES)):
+            source[n], target[n] = cell_of[k], beginning[u64(start_of[k]) + lane]
+            n += bit(bits_of[k], lane)
+    return source[:n], target[:n]
+
+
+@kernel
+def _aligned_blocks(
+    hits: OrderedHits,
+    cells: Cells,
+    begin: Array,
+    r_outer: Array,
+    z_outer: Array,
+    cuts: ConnectionCuts,
+    cell_of: Array,
+    start_of: Array,
+    bits_of: Array,
+) -> int:
+    """For each cell the blocks of those that begin where it ends, if any of them is aligned.
+
+    Fills the cell, the block's start among the cells by inner hit, and a bit for each
+    that is aligned. Few blocks have any: they are listed without a branch, which could
+    not be predicted. Returns how many there are, or -1 if there is not enough room.
+    """
+    n = u64(0)
+    for b in range(len(hits.order)):
+        out, end = u64(begin[b]), u64(begin[b + 1])
+        first, last = u64(cells.start[b]), u64(cells.start[b + 1])
+        if out == end or first == last:
             continue
-        r3, z3 = r_outer[out : out + n_out], z_outer[out : out + n_out]
+        if n + (last - first) * ((end - out) // u64(LANES) + u64(1)) >= u64(len(cell_of)):
+            return -1
         r2, z2 = hits.r[b], hits.z[b]
         cut = cuts.theta_barrel if hits.module[b] < FIRST_ENDCAP else cuts.theta_forward
-        for cell in range(cells.start[b], cells.start[b + 1]):
+        for cell in range(first, last):
             a = cells.inner[cell]
             r1, z1 = hits.r[a], hits.z[a]
-            for k in range(n_out):
-                on_line[k] = aligned(r1, z1, r2, z2, r3[k], z3[k], cut, cuts.min_pt)
-            n_chosen = u64(0)
-            for k in range(n_out):
-                chosen[n_chosen] = k
-                n_chosen += u64(on_line[k])
-            if n_chosen == 0:
-                continue
-            if n + np.int64(n_chosen) > capacity:
-                capacity = 2 * capacity + len(chosen)
-                neighbour = grown(neighbour, n, capacity)
-            max_dca = cuts.max_dca_inner if hits.module[a] < FIRST_BARREL_2 else cuts.max_dca_outer
-            first[cell] = n
-            for k in chosen[:n_chosen]:
-                other = beginning[out + k]
-                c = cells.outer[other]
-                curvature, dca = curvature_and_dca(
-                    hits.x[a], hits.y[a], hits.x[b], hits.y[b], hits.x[c], hits.y[c]
-                )
-                bend = abs(curvature) if cuts.both_charges else curvature
-                if bend <= cuts.max_curvature and abs(dca) < max_dca * abs(curvature):
-                    neighbour[n] = other
-                    n += 1
-                    used[other] = True
-            last[cell] = n
-            if n > first[cell]:
-                used[cell] = True
-    return first, last, neighbour[:n], used
+            for block in range(out, end, u64(LANES)):
+                n_left = i32(end - block)
+                bits = u32(0)
+                for lane in range(u64(LANES)):
+                    r3, z3 = r_outer[block + lane], z_outer[block + lane]
+                    ok = aligned(r1, z1, r2, z2, r3, z3, cut, cuts.min_pt)
+                    bits = with_bit(bits, lane, ok & (i32(lane) < n_left))
+                cell_of[n], start_of[n], bits_of[n] = cell, block, bits
+                n += u64(bits != 0)
+    return int(np.int64(n))
+
+
+@kernel
+def _graph(cells: Cells, source: Array, target: Array) -> tuple[Array, ...]:
+    """Columns of :class:`CellGraph`: the cells in ``source`` or ``target``, renumbered."""
+    n_cells = len(cells.inner)
+    used = np.zeros(n_cells, np.bool_)
+    for k in range(len(source)):
+        used[source[k]] = True
+        used[target[k]] = True
+    cell = np.empty(n_cells + 1, np.int32)
+    number = np.empty(n_cells + 1, np.int32)
+    n = u64(0)
+    for c in range(n_cells):
+        cell[n], number[c] = c, n
+        n += u64(used[c])
+    number[n_cells] = n
+    cell = cell[:n].copy()
+    inner = np.empty(n, np.int32)
+    outer = np.empty(n, np.int32)
+    pair = np.empty(n, np.uint8)
+    for k in range(n):
+        c = cell[k]
+        inner[k], outer[k], pair[k] = cells.inner[c], cells.outer[c], cells.pair[c]
+    start = number[cells.start]
+    neighbour = number[target]
+    first = _starts(number[source], len(cell))
+    alive = np.ones(len(cell), np.bool_)
+    return cell, inner, outer, pair, start, first, neighbour, alive
+
+
+@kernel
+def _starts(key: Array, n_keys: int) -> Array:
+    """Where each key begins in a counting sort of ``key``, int32[n_keys + 1]."""
+    start = np.zeros(n_keys + 1, np.int32)
+    for i in range(len(key)):
+        start[key[i] + 1] += 1
+    for k in range(n_keys):
+        start[k + 1] += start[k]
+    return start
 
 
 @kernel
 def _largest_group(start: Array) -> int:
-    """Most members that one key has, from :func:`.starts`."""
+    """Most members that one key has, from :func:`_starts`."""
     most = 0
     for k in range(len(start) - 1):
         most = max(most, start[k + 1] - start[k])
     return most
-
-
-@kernel
-def _compact(
-    cells: Cells, first: Array, last: Array, neighbour: Array, used: Array
-) -> tuple[Array, ...]:
-    """Columns of :class:`CellGraph`: the used cells, renumbered."""
-    n_hits = len(cells.start) - 1
-    cell = np.empty(len(used), np.int32)
-    number = np.empty(len(used), np.int32)
-    start = np.empty(n_hits + 1, np.int32)
-    n = 0
-    for h in range(n_hits):
-        start[h] = n
-        for c in range(cells.start[h], cells.start[h + 1]):
-            if used[c]:
-                cell[n] = c
-                number[c] = n
-                n += 1
-    start[n_hits] = n
-    inner = np.empty(n, np.int32)
-    outer = np.empty(n, np.int32)
-    pair = np.empty(n, np.int32)
-    new_first = np.empty(n, np.int32)
-    new_last = np.empty(n, np.int32)
-    for k in range(n):
-        c = cell[k]
-        inner[k], outer[k], pair[k] = cells.inner[c], cells.outer[c], cells.pair[c]
-        new_first[k], new_last[k] = first[c], last[c]
-    renumbered = np.empty(len(neighbour), np.int32)
-    for k in range(len(neighbour)):
-        renumbered[k] = number[neighbour[k]]
-    alive = np.ones(n, np.bool_)
-    return cell[:n].copy(), inner, outer, pair, start, new_first, new_last, renumbered, alive
 
 
 @kernel

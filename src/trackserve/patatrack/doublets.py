@@ -1,18 +1,20 @@
 """Hits to doublets: pairs of hits on 19 pairs of layers (gpuPixelDoubletsAlgos.h).
 
-The hits of each layer are sorted by phi once (paper: "phi binning"); then, for each
-layer pair, a window in phi slides over the outer layer as the inner hit advances.
+The hits of each layer are sorted by phi once (paper: "phi binning"); then each outer hit
+is compared with the bins in phi of the inner layers, a block of hits at a time. The cuts
+have no branch and the result of a block is a word of bits, so that a block is one pass
+of vector instructions.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..detector.phase1 import LAYER_START, N_BARREL_LAYERS, N_LAYERS
-from ..device import f32, i32, kernel, shared, u64
+from ..device import LANES, bit, f32, i16, i32, kernel, shared, u32, u64, with_bit
 from ..edm import Hits
 from ..edm.columns import Array
 from .config import DoubletCuts
@@ -20,6 +22,10 @@ from .config import DoubletCuts
 _TURN = 65536
 _RAD = f32(math.pi / 32768)
 _HALF = f32(0.5)
+_BIN_SHIFT = 7
+_BINS = _TURN >> _BIN_SHIFT
+_BARREL, _TO_DISK, _DISKS = range(3)
+"""Layer pairs by the cut on cluster lengths."""
 
 
 class OrderedHits(NamedTuple):
@@ -45,12 +51,30 @@ class OrderedHits(NamedTuple):
     size_y: Array
 
 
+class Candidates(NamedTuple):
+    """For each layer pair the inner hits that pass the cuts on the inner hit, by phi.
+
+    Attributes:
+        hit: int32[n], the ordered hit; next to it what the cuts on pairs look at.
+        phi, size: int32[n].
+        z, r: float32[n].
+        start: int32[pairs, bins + 1], first candidate of each bin in phi.
+    """
+
+    hit: Array
+    phi: Array
+    size: Array
+    z: Array
+    r: Array
+    start: Array
+
+
 class Cells(NamedTuple):
     """Doublets as cells of the automaton, by outer hit, then layer pair, then inner hit.
 
     Attributes:
         inner, outer: int32[n], ordered hits.
-        pair: int32[n], layer pair.
+        pair: uint8[n], layer pair.
         start: int32[hits + 1], first cell that ends on each hit, and n.
     """
 
@@ -72,8 +96,7 @@ def find_doublets(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Cells:
     Args:
         pairs: records of :data:`trackserve.patatrack.config.LAYER_PAIR`.
     """
-    inner, outer, pair = _find_doublets(hits, pairs, cuts)
-    return Cells(*_order_by_outer(inner, outer, pair, len(hits.order)))
+    return Cells(*_find_doublets(hits, pairs, cuts))
 
 
 @kernel
@@ -123,13 +146,22 @@ def _order_by_phi(
 
 
 @shared
-def long_enough(size: int, inner_layer: int, to_disk: bool, cuts: DoubletCuts) -> bool:
-    """Whether an inner cluster is as long as a track from barrel 1 or 2 to a disk makes it."""
-    if not to_disk or size <= 0:
-        return True
-    if inner_layer == 0:
-        return size >= cuts.min_size_1
-    return inner_layer != 1 or size >= cuts.min_size_2
+def long_enough(size: int, min_size: int) -> bool:
+    """Whether an inner cluster is as long as a track to a disk makes it; one at an edge
+    always is."""
+    return (size <= 0) | (size >= min_size)
+
+
+@shared
+def phi_bin(phi: int) -> int:
+    """Bin in phi; past +-pi it is negative or at least the number of bins."""
+    return (phi + _TURN // 2) >> _BIN_SHIFT
+
+
+@shared
+def phi_difference(a: int, b: int) -> int:
+    """a - b in units of pi/32768, int32, the short way round."""
+    return i32(i16(a - b))
 
 
 @shared
@@ -148,137 +180,157 @@ def from_beam_spot(
 
 @shared
 def similar_sizes(size_i: int, size_o: int, max_difference: int) -> bool:
-    """Whether two barrel clusters are about as long; an outer one at an edge always is."""
-    return (size_o <= 0) | (abs(size_o - size_i) <= max_difference)
+    """Whether two barrel clusters are about as long; one at an edge always is."""
+    return (size_i <= 0) | (size_o <= 0) | (abs(i32(size_o - size_i)) <= max_difference)
 
 
 @shared
 def size_as_predicted(
     size_i: int, zi: float, ri: float, zo: float, ro: float, cuts: DoubletCuts
 ) -> bool:
-    """Whether the barrel cluster is as long as the slope towards the disk's hit predicts."""
+    """Whether the barrel cluster is as long as the slope towards the disk's hit predicts;
+    one at an edge always is."""
     predicted = i32(abs((zi - zo) / (ri - ro)) * cuts.size_per_slope + _HALF)
-    return abs(size_i - predicted) <= cuts.max_size_residual
+    return (size_i <= 0) | (abs(i32(size_i - predicted)) <= i32(cuts.max_size_residual))
+
+
+@shared
+def accepted(
+    candidates: Candidates,
+    block: int,
+    last: int,
+    outer: tuple[float, float, int, int],
+    pair: Any,
+    cuts: DoubletCuts,
+    kind: int,
+) -> int:
+    """Which candidates from ``block`` on, but before ``last``, pass all cuts with an outer hit.
+
+    Args:
+        outer: z, r, phi and size of the outer hit.
+        pair: record of :data:`trackserve.patatrack.config.LAYER_PAIR`.
+        kind: of the pair; a constant of the caller, so that each has a loop of its own.
+
+    Returns:
+        uint32, a bit for each of ``LANES`` candidates.
+    """
+    zo, ro, phi_o, size_o = outer
+    n_left = i32(last - block)
+    max_difference = cuts.max_size_difference_1 if pair.inner == 0 else cuts.max_size_difference
+    bits = u32(0)
+    for lane in range(u64(LANES)):
+        k = block + lane
+        zi, ri, size_i = candidates.z[k], candidates.r[k], candidates.size[k]
+        dphi = phi_difference(phi_o, candidates.phi[k])
+        ok = from_beam_spot(zi, ri, zo, ro, dphi, pair.max_dr, cuts)
+        if kind == _BARREL:
+            ok &= similar_sizes(size_i, size_o, i32(max_difference))
+        elif kind == _TO_DISK:
+            ok &= size_as_predicted(size_i, zi, ri, zo, ro, cuts)
+        ok &= (abs(dphi) <= pair.phi) & (i32(lane) < n_left)
+        bits = with_bit(bits, lane, ok)
+    return bits
+
+
+@kernel
+def _inner_candidates(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Candidates:
+    n = 0
+    for pair in pairs:
+        n += hits.layer_start[pair.inner + 1] - hits.layer_start[pair.inner]
+    # whole blocks of lanes are read: room for the last one
+    hit = np.empty(n + LANES, np.int32)
+    phi = np.empty(n + LANES, np.int32)
+    size = np.empty(n + LANES, np.int32)
+    z = np.empty(n + LANES, np.float32)
+    r = np.empty(n + LANES, np.float32)
+    start = np.zeros((len(pairs), _BINS + 1), np.int32)
+    n = 0
+    for p in range(len(pairs)):
+        pair = pairs[p]
+        min_size = 0
+        if pair.outer >= N_BARREL_LAYERS and pair.inner < 2:
+            min_size = cuts.min_size_1 if pair.inner == 0 else cuts.min_size_2
+        start[p, 0] = n
+        for i in range(hits.layer_start[pair.inner], hits.layer_start[pair.inner + 1]):
+            z_i, size_i = hits.z[i], hits.size_y[i]
+            hit[n], phi[n], size[n], z[n], r[n] = i, hits.phi[i], size_i, z_i, hits.r[i]
+            inside = (z_i >= pair.min_z) & (z_i <= pair.max_z)
+            n += int(inside & long_enough(size_i, i32(min_size)))
+        for k in range(start[p, 0], n):
+            start[p, phi_bin(phi[k]) + 1] += 1
+        for b in range(_BINS):
+            start[p, b + 1] += start[p, b]
+    return Candidates(hit, phi, size, z, r, start)
 
 
 @kernel
 def _find_doublets(
     hits: OrderedHits, pairs: Array, cuts: DoubletCuts
-) -> tuple[Array, Array, Array]:
-    # A layer's hits within reach of +-pi are repeated at its other end, one turn away.
-    reach = 0
-    for p in range(len(pairs)):
-        reach = max(reach, pairs[p].phi)
-    n = len(hits.phi)
-    phi = np.empty(3 * n, np.int32)
-    z = np.empty(3 * n, np.float32)
-    r = np.empty(3 * n, np.float32)
-    size = np.empty(3 * n, np.int32)
-    index = np.empty(3 * n, np.int32)
-    start = np.empty(N_LAYERS + 1, np.int32)
-    k = 0
-    for layer in range(N_LAYERS):
-        start[layer] = k
-        for turn in (-_TURN, 0, _TURN):
-            for i in range(hits.layer_start[layer], hits.layer_start[layer + 1]):
-                p = hits.phi[i] + turn
-                if -_TURN // 2 - reach <= p < _TURN // 2 + reach:
-                    phi[k], z[k], r[k], size[k] = p, hits.z[i], hits.r[i], hits.size_y[i]
-                    index[k] = i
-                    k += 1
-    start[N_LAYERS] = k
-
-    capacity = 16 * n + 64
-    inner = np.empty(capacity, np.int32)
-    outer = np.empty(capacity, np.int32)
-    pair_of = np.empty(capacity, np.int32)
-    accepted = np.empty(3 * n, np.uint8)
-    n_cells = 0
-    for p in range(len(pairs)):
-        pair = pairs[p]
-        from_barrel = pair.inner < N_BARREL_LAYERS
-        to_barrel = pair.outer < N_BARREL_LAYERS
-        max_difference = cuts.max_size_difference_1 if pair.inner == 0 else cuts.max_size_difference
-        low = start[pair.outer]
-        high = low
-        end = start[pair.outer + 1]
-        for i in range(hits.layer_start[pair.inner], hits.layer_start[pair.inner + 1]):
-            zi, ri, phi_i, size_i = hits.z[i], hits.r[i], hits.phi[i], hits.size_y[i]
-            if zi < pair.min_z or zi > pair.max_z:
-                continue
-            if not long_enough(size_i, pair.inner, from_barrel and not to_barrel, cuts):
-                continue
-            while low < end and phi[low] < phi_i - pair.phi:
-                low += 1
-            high = max(high, low)
-            while high < end and phi[high] <= phi_i + pair.phi:
-                high += 1
-            if n_cells + high - low > capacity:
-                capacity = 2 * capacity + high - low
-                inner = grown(inner, n_cells, capacity)
-                outer = grown(outer, n_cells, capacity)
-                pair_of = grown(pair_of, n_cells, capacity)
-            # unsigned indices, which need no test for being negative, let these vectorise
-            first, last = u64(low), u64(high)
-            if size_i > 0 and to_barrel:
-                for j in range(first, last):
-                    accepted[j - first] = from_beam_spot(
-                        zi, ri, z[j], r[j], phi[j] - phi_i, pair.max_dr, cuts
-                    ) & similar_sizes(size_i, size[j], max_difference)
-            elif size_i > 0 and from_barrel:
-                for j in range(first, last):
-                    accepted[j - first] = from_beam_spot(
-                        zi, ri, z[j], r[j], phi[j] - phi_i, pair.max_dr, cuts
-                    ) & size_as_predicted(size_i, zi, ri, z[j], r[j], cuts)
-            else:
-                for j in range(first, last):
-                    accepted[j - first] = from_beam_spot(
-                        zi, ri, z[j], r[j], phi[j] - phi_i, pair.max_dr, cuts
-                    )
-            before = n_cells
-            filled = u64(n_cells)
-            for j in range(first, last):
-                outer[filled] = index[j]
-                filled += u64(accepted[j - first])
-            n_cells = int(np.int64(filled))
-            for c in range(before, n_cells):
-                inner[c], pair_of[c] = i, p
-    return inner[:n_cells], outer[:n_cells], pair_of[:n_cells]
-
-
-@kernel
-def _order_by_outer(
-    inner: Array, outer: Array, pair: Array, n_hits: int
 ) -> tuple[Array, Array, Array, Array]:
-    """Counting sort; stable."""
-    n = len(inner)
-    start = starts(outer, n_hits)
-    filled = start[:-1].copy()
-    sorted_inner = np.empty(n, np.int32)
-    sorted_outer = np.empty(n, np.int32)
-    sorted_pair = np.empty(n, np.int32)
-    for c in range(n):
-        place = filled[outer[c]]
-        filled[outer[c]] += 1
-        sorted_inner[place], sorted_outer[place], sorted_pair[place] = inner[c], outer[c], pair[c]
-    return sorted_inner, sorted_outer, sorted_pair, start
+    candidates = _inner_candidates(hits, pairs, cuts)
+    n_hits = len(hits.order)
+    start = np.empty(n_hits + 1, np.int32)
+    capacity = 16 * n_hits + 64
+    enough = False
+    while not enough:
+        capacity *= 2
+        inner = np.empty(capacity, np.int32)
+        outer = np.empty(capacity, np.int32)
+        pair_of = np.empty(capacity, np.uint8)
+        enough = _fill_cells(hits, candidates, pairs, cuts, inner, outer, pair_of, start)
+    n = start[n_hits]
+    return inner[:n], outer[:n], pair_of[:n], start
 
 
 @kernel
-def starts(key: Array, n_keys: int) -> Array:
-    """Where each key begins in a counting sort of ``key``, int32[n_keys + 1]."""
-    start = np.zeros(n_keys + 1, np.int32)
-    for i in range(len(key)):
-        start[key[i] + 1] += 1
-    for k in range(n_keys):
-        start[k + 1] += start[k]
-    return start
-
-
-@kernel
-def grown(array: Array, n: int, capacity: int) -> Array:
-    """The first ``n`` elements of ``array`` in one with more room."""
-    larger = np.empty(capacity, array.dtype)
-    for i in range(n):
-        larger[i] = array[i]
-    return larger
+def _fill_cells(
+    hits: OrderedHits,
+    candidates: Candidates,
+    pairs: Array,
+    cuts: DoubletCuts,
+    inner: Array,
+    outer: Array,
+    pair_of: Array,
+    start: Array,
+) -> bool:
+    """Fill the columns of :class:`Cells`; false if they have not enough room."""
+    pairs_of_layer = np.empty(len(pairs), np.int32)
+    n = u64(0)
+    for layer in range(N_LAYERS):
+        n_pairs = 0
+        for p in range(len(pairs)):
+            if pairs[p].outer == layer:
+                pairs_of_layer[n_pairs] = p
+                n_pairs += 1
+        for o in range(hits.layer_start[layer], hits.layer_start[layer + 1]):
+            start[o] = n
+            measured = hits.z[o], hits.r[o], hits.phi[o], hits.size_y[o]
+            for q in range(n_pairs):
+                p = pairs_of_layer[q]
+                pair = pairs[p]
+                low = phi_bin(hits.phi[o] - pair.phi)
+                high = phi_bin(hits.phi[o] + pair.phi) + 1
+                at_seam = low < 0 or high > _BINS
+                for part in range(1 + at_seam):
+                    first_bin, end_bin = low, high
+                    if at_seam:  # the window goes on at the other end; in order of the hits
+                        first_bin = 0 if part == 0 else low % _BINS
+                        end_bin = high % _BINS if part == 0 else _BINS
+                    first = u64(candidates.start[p, first_bin])
+                    last = u64(candidates.start[p, end_bin])
+                    if n + (last - first) + u64(LANES) > u64(len(inner)):
+                        return False
+                    for block in range(first, last, u64(LANES)):
+                        if pair.outer < N_BARREL_LAYERS:
+                            bits = accepted(candidates, block, last, measured, pair, cuts, _BARREL)
+                        elif pair.inner < N_BARREL_LAYERS:
+                            bits = accepted(candidates, block, last, measured, pair, cuts, _TO_DISK)
+                        else:
+                            bits = accepted(candidates, block, last, measured, pair, cuts, _DISKS)
+                        for lane in range(u64(LANES)):
+                            outer[n + lane], pair_of[n + lane] = o, p
+                        for lane in range(u64(LANES)):
+                            inner[n] = candidates.hit[block + lane]
+                            n += bit(bits, lane)
+    start[len(hits.order)] = n
+    return True

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..detector.conditions import PixelConditions
 from ..detector.phase1 import COLS, FIRST_ENDCAP, ROC_COLS, ROC_ROWS, ROWS
-from ..device import f32, kernel, shared
+from ..device import f32, i32, kernel, shared, u64
 from ..edm import Clusters, Hits
 from ..edm.columns import Array
 from .config import PositionErrors
@@ -197,7 +197,10 @@ def phi_in_units(y: float, x: float) -> int:
         phi = f32(32768) - phi
     if y < 0:
         phi = -phi
-    units = int(math.floor(phi + _HALF))
+    rounded = phi + _HALF
+    units = i32(rounded)
+    if units > rounded:  # towards minus infinity
+        units -= 1
     return units - 65536 if units > 32767 else units
 
 
@@ -231,7 +234,7 @@ def _make_hits(
     n = len(module)
     local = np.empty((2, n), np.float32)
     variance = np.empty((2, n), np.float32)
-    position = np.empty((4, n), np.float32)
+    x, y, z, r = np.empty((4, n), np.float32)
     phi = np.empty(n, np.int16)
     size = np.empty((2, n), np.int16)
     for i in range(n):
@@ -252,12 +255,12 @@ def _make_hits(
 
         middle_x = _HALF * f32(inner_row_0 + inner_row_1) - _HALF_ROWS
         middle_y = _HALF * f32(inner_col_0 + inner_col_1) - _HALF_COLS
-        x = tables.shift_x[m] + tables.pitch_x * middle_x
-        y = tables.shift_y[m] + tables.pitch_y * middle_y
+        xl = tables.shift_x[m] + tables.pitch_x * middle_x
+        yl = tables.shift_y[m] + tables.pitch_y * middle_y
         thickness = tables.thickness[m]
         toward_origin = f32(-1) / tables.origin[m, 2]
-        cot_alpha = (x - tables.origin[m, 0]) * toward_origin
-        cot_beta = (y - tables.origin[m, 1]) * toward_origin
+        cot_alpha = (xl - tables.origin[m, 0]) * toward_origin
+        cot_beta = (yl - tables.origin[m, 1]) * toward_origin
         width_x = abs(thickness * cot_alpha - tables.charge_width_x[m])
         width_y = abs(thickness * cot_beta - tables.charge_width_y[m])
         n_rows, n_cols = row_1 - row_0 + 1, col_1 - col_0 + 1
@@ -267,9 +270,9 @@ def _make_hits(
         spread_y = shared_width(
             n_cols, inner_col_1 - inner_col_0, width_y, tables.pitch_y, wide_cols
         )
-        x += edge_correction(n_rows, q_row_0[i], q_row_1[i], spread_x)
-        y += edge_correction(n_cols, q_col_0[i], q_col_1[i], spread_y)
-        local[0, i], local[1, i] = x, y
+        xl += edge_correction(n_rows, q_row_0[i], q_row_1[i], spread_x)
+        yl += edge_correction(n_cols, q_col_0[i], q_col_1[i], spread_y)
+        local[0, i], local[1, i] = xl, yl
 
         kind_x = 0 if row_0 < row_1 else 1 + int(is_wide_row(row_0))
         kind_y = 0 if col_0 < col_1 else 1 + int(is_wide_col(col_0))
@@ -297,13 +300,10 @@ def _make_hits(
 
         axes = tables.rotation[m]
         centre = tables.position[m]
-        xg = axes[0, 0] * x + axes[1, 0] * y + centre[0] - beam_spot[0]
-        yg = axes[0, 1] * x + axes[1, 1] * y + centre[1] - beam_spot[1]
-        zg = axes[0, 2] * x + axes[1, 2] * y + centre[2] - beam_spot[2]
-        position[0, i], position[1, i], position[2, i] = xg, yg, zg
-        position[3, i] = math.sqrt(xg * xg + yg * yg)
-        phi[i] = phi_in_units(yg, xg)
-    return (
-        local[0], local[1], variance[0], variance[1],
-        position[0], position[1], position[2], position[3], phi, size[0], size[1],
-    )  # fmt: skip
+        x[i] = axes[0, 0] * xl + axes[1, 0] * yl + centre[0] - beam_spot[0]
+        y[i] = axes[0, 1] * xl + axes[1, 1] * yl + centre[1] - beam_spot[1]
+        z[i] = axes[0, 2] * xl + axes[1, 2] * yl + centre[2] - beam_spot[2]
+    for i in range(u64(n)):  # apart, which makes it vector instructions
+        r[i] = math.sqrt(x[i] * x[i] + y[i] * y[i])
+        phi[i] = phi_in_units(y[i], x[i])
+    return local[0], local[1], variance[0], variance[1], x, y, z, r, phi, size[0], size[1]

@@ -11,7 +11,6 @@ from ..edm import MAX_HITS
 from ..edm.columns import Array
 from .config import NtupletRules
 from .connect import CellGraph
-from .doublets import grown
 
 MAX_CELLS = MAX_HITS - 1
 
@@ -43,37 +42,74 @@ def find_ntuplets(graph: CellGraph, pairs: Array, rules: NtupletRules) -> Ntuple
 
 
 @kernel
-def _continued(graph: CellGraph, starts: Array) -> Array:
-    """Whether a path that starts further in leads into each cell, bool[n]."""
-    continued = np.zeros(len(graph.cell), np.bool_)
-    for cell in range(len(graph.cell)):
-        if graph.alive[cell] and starts[graph.pair[cell]]:
-            for k in range(graph.first[cell], graph.last[cell]):
-                continued[graph.neighbour[k]] = True
-    return continued
-
-
-@kernel
 def _find_ntuplets(
     graph: CellGraph, starts: Array, only_longest: bool
 ) -> tuple[Array, Array, Array, Array]:
     n_cells = len(graph.cell)
-    inside = np.zeros(n_cells, np.bool_) if only_longest else _continued(graph, starts)
-    capacity = n_cells + 64
-    paths = np.empty((capacity, MAX_CELLS), np.int32)
-    length = np.empty(capacity, np.int8)
+    begins = _beginnings(graph, starts, only_longest)
+    paths = np.empty((n_cells + 64, MAX_CELLS), np.int32)
+    n = _find_paths(graph, begins, paths)
+    if n > len(paths):
+        paths = np.empty((n, MAX_CELLS), np.int32)
+        _find_paths(graph, begins, paths)
+    cells = paths[:n].copy()
+
+    n_hits = np.empty(n, np.int8)
+    hits = np.full((n, MAX_HITS), -1, np.int32)
+    longest = np.zeros(n_cells, np.int8)
+    for t in range(n):
+        length = 1
+        for k in range(MAX_CELLS):
+            cell = cells[t, k]
+            if cell >= 0:
+                hits[t, k] = graph.inner[cell]
+                hits[t, k + 1] = graph.outer[cell]
+                length += 1
+        n_hits[t] = length
+        for k in range(length - 1):
+            longest[cells[t, k]] = max(longest[cells[t, k]], length)
+    duplicate = np.zeros(n, np.bool_)
+    for t in range(n if only_longest else 0):
+        for k in range(n_hits[t] - 1):
+            duplicate[t] |= longest[cells[t, k]] > n_hits[t]
+    return n_hits, cells, hits, duplicate
+
+
+@kernel
+def _beginnings(graph: CellGraph, starts: Array, anywhere: bool) -> Array:
+    """Cells that paths start with, bool[n]: live ones on a starting layer pair; unless
+    ``anywhere``, only those that no path leads into."""
+    n = len(graph.cell)
+    begins = np.empty(n, np.bool_)
+    for cell in range(n):
+        begins[cell] = graph.alive[cell] and starts[graph.pair[cell]]
+    if anywhere:
+        return begins
+    continues = np.zeros(n, np.bool_)
+    for cell in range(n):
+        if begins[cell]:
+            for k in range(graph.first[cell], graph.first[cell + 1]):
+                continues[graph.neighbour[k]] = True
+    for cell in range(n):
+        begins[cell] &= not continues[cell]
+    return begins
+
+
+@kernel
+def _find_paths(graph: CellGraph, begins: Array, paths: Array) -> int:
+    """Fill ``paths`` with as many as it has room for; return how many there are."""
     n = 0
     path = np.empty(MAX_CELLS, np.int32)
     next_one = np.empty(MAX_CELLS, np.int32)
     extended = np.empty(MAX_CELLS, np.bool_)
-    for start in range(n_cells):
-        if not graph.alive[start] or not starts[graph.pair[start]] or inside[start]:
+    for start in range(len(graph.cell)):
+        if not begins[start]:
             continue
         depth = 0
         path[0], next_one[0], extended[0] = start, graph.first[start], False
         while depth >= 0:
             cell = path[depth]
-            if depth + 1 < MAX_CELLS and next_one[depth] < graph.last[cell]:
+            if depth + 1 < MAX_CELLS and next_one[depth] < graph.first[cell + 1]:
                 other = graph.neighbour[next_one[depth]]
                 next_one[depth] += 1
                 if graph.alive[other]:
@@ -83,29 +119,9 @@ def _find_ntuplets(
                     extended[depth] = False
                 continue
             if depth > 0 and not extended[depth]:
-                if n == capacity:
-                    capacity *= 2
-                    longer = np.empty((capacity, MAX_CELLS), np.int32)
-                    for t in range(n):
-                        for k in range(MAX_CELLS):
-                            longer[t, k] = paths[t, k]
-                    paths, length = longer, grown(length, n, capacity)
-                for k in range(MAX_CELLS):
-                    paths[n, k] = path[k] if k <= depth else -1
-                length[n] = depth + 2
+                if n < len(paths):
+                    for k in range(MAX_CELLS):
+                        paths[n, k] = path[k] if k <= depth else -1
                 n += 1
             depth -= 1
-
-    hits = np.full((n, MAX_HITS), -1, np.int32)
-    longest = np.zeros(n_cells, np.int8)
-    for t in range(n):
-        for k in range(length[t] - 1):
-            cell = paths[t, k]
-            hits[t, k] = graph.inner[cell]
-            hits[t, k + 1] = graph.outer[cell]
-            longest[cell] = max(longest[cell], length[t])
-    duplicate = np.zeros(n, np.bool_)
-    for t in range(n if only_longest else 0):
-        for k in range(length[t] - 1):
-            duplicate[t] |= longest[paths[t, k]] > length[t]
-    return length[:n].copy(), paths[:n].copy(), hits, duplicate
+    return n

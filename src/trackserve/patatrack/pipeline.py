@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from ..detector import PixelConditions
+from ..device import keep_freed_memory
 from ..edm import (
     Counts,
     Doublets,
@@ -61,6 +62,7 @@ class PatatrackPipeline:
             if config not in CONFIGS:
                 raise InputError("no such configuration", found=config, bound=sorted(CONFIGS))
             config = CONFIGS[config]
+        keep_freed_memory()
         self.config = config
         self.threads = threads
         self._cabling = make_unpack_tables(conditions)
@@ -194,9 +196,8 @@ def _tracks(
     quality: Array,
     chosen: Array | slice,
 ) -> Tracks:
-    rows = ntuplets.hits[chosen].copy()
-    real = rows >= 0
-    rows[real] = ordered.order[rows[real]]
+    rows = ntuplets.hits[chosen]
+    rows = np.where(rows >= 0, ordered.order[rows], rows)
     return Tracks(
         fitted.state[chosen],
         fitted.covariance[chosen],

@@ -22,7 +22,7 @@ from ..detector.phase1 import (
     ROC_ROWS,
     ROCS_PER_LINK,
 )
-from ..device import kernel, shared
+from ..device import kernel, shared, u64
 from ..edm import Digis, RawEvent, ReadoutErrors
 from ..edm.columns import Array
 from ..errors import EventError
@@ -60,7 +60,7 @@ READOUT_ERRORS = {
 }
 """Codes of CMS' pixel formatter (25-40), and two of our own."""
 
-_OK, _TRUNCATED, _FED_ID, _SIZE, _TWICE, _EXCESS, _TOO_MANY_FEDS = range(7)
+_OK, _TRUNCATED, _FED_ID, _SIZE, _TWICE, _EXCESS, _TOO_MANY_FEDS, _TOO_MANY_WORDS = range(8)
 _FAILURES = {
     _TRUNCATED: "the stream ends inside a FED",
     _FED_ID: "FED id out of range",
@@ -71,6 +71,7 @@ _FAILURES = {
 }
 
 _UNKNOWN, _IGNORED = -1, -2
+_NOT_CABLED, _MASKED = -1, -2
 
 
 class UnpackTables(NamedTuple):
@@ -106,7 +107,9 @@ def make_unpack_tables(conditions: PixelConditions) -> UnpackTables:
     roc[:, 5] = layer_1
     cabled = (cabling["module"] < N_MODULES) & (in_module < 16)
     masked = (cabling["bad_roc"] != 0) | (cabling["skip_module"] != 0)
-    roc[:, 0] = np.where(cabled, np.where(masked, -2, cabling["module"].astype(np.int64)), -1)
+    roc[:, 0] = np.where(
+        cabled, np.where(masked, _MASKED, cabling["module"].astype(np.int64)), _NOT_CABLED
+    )
     return UnpackTables(fed_ids, fed_slot, roc)
 
 
@@ -157,88 +160,104 @@ def unpack(
         )
     words = np.ascontiguousarray(event.data).view(np.uint32)
     words.flags.writeable = False  # Numba compiles for writable arrays apart
-    ranges = np.zeros((len(tables.fed_ids), 2), np.int32)
-    status, fed, word, unknown = _find_feds(words, tables.fed_slot, ranges)
+    (status, fed, word), n_words, split, digis, errors = _unpack(words, tables, max_words)
+    if status == _TOO_MANY_WORDS:
+        raise EventError("too many pixel words", event=event.event, found=n_words, bound=max_words)
     if status != _OK:
         raise EventError(_FAILURES[status], event=event.event, fed=fed, word=word)
-    notes = []
-    if len(unknown):
-        codes = np.full(len(unknown), UNKNOWN_FED, np.uint8)
-        notes.append(ReadoutErrors(words[unknown].astype(np.int32), unknown, codes, words[unknown]))
-    pixel_words, checks = _check_feds(words, tables.fed_ids, ranges)
-    if pixel_words > max_words:
-        raise EventError(
-            "too many pixel words", event=event.event, found=int(pixel_words), bound=max_words
-        )
-    digis, split, errors = _unpack_words(words, tables.fed_ids, ranges, tables.roc, pixel_words)
-    if split:
-        order = np.argsort(digis[0], kind="stable")
-        digis = tuple(column[order] for column in digis)
-    notes += [
-        ReadoutErrors(tables.fed_ids[slot], word, code.astype(np.uint8), words[word])
-        for slot, word, code in (checks, errors)
-        if len(slot)
-    ]
-    cluster = np.empty(len(digis[0]), np.int32)
     module, row, col, adc = digis
-    return Digis(module, row, col, adc, cluster), ReadoutErrors.concatenate(notes), int(pixel_words)
+    unpacked = Digis(module, row, col, adc, np.empty(len(module), np.int32))
+    if split:
+        unpacked = unpacked.take(np.argsort(module, kind="stable"))
+    return unpacked, ReadoutErrors(*errors), n_words
+
+
+class Notes(NamedTuple):
+    """Room for columns of :class:`trackserve.edm.ReadoutErrors`."""
+
+    fed: Array
+    word: Array
+    code: Array
 
 
 @kernel
-def _find_feds(words: Array, fed_slot: Array, ranges: Array) -> tuple[int, int, int, Array]:
-    """Payload range of each FED, in words; (status, FED, word) and unknown FEDs."""
-    unknown = np.empty(phase1.MAX_FED_ID + 1, np.int32)
-    n_unknown = 0
+def _unpack(
+    words: Array, tables: UnpackTables, max_words: int
+) -> tuple[tuple[int, int, int], int, bool, tuple[Array, ...], tuple[Array, ...]]:
+    """(status, FED, word), number of pixel words, whether a module was split, columns of
+    digis and of errors; both are empty if the status is not OK."""
+    ranges = np.zeros((len(tables.fed_ids), 2), np.int32)
+    most = phase1.MAX_FED_ID + 1 + 4 * len(ranges) + 2 * len(words)
+    notes = Notes(np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.uint8))
+    status, fed, word, n = _find_feds(words, tables.fed_slot, ranges, notes)
+    n_words = 0
+    if status == _OK:
+        n_words, n = _check_feds(words, tables.fed_ids, ranges, notes, n)
+        if n_words > max_words:
+            status = _TOO_MANY_WORDS
+    if status != _OK:
+        n, ranges = 0, ranges[:0]
+    digis, split, n = _unpack_words(words, tables, ranges, notes, n)
+    word_of = notes.word[:n].copy()
+    errors = notes.fed[:n].copy(), word_of, notes.code[:n].copy(), words[word_of]
+    return (status, fed, word), n_words, split, digis, errors
+
+
+@kernel
+def _find_feds(
+    words: Array, fed_slot: Array, ranges: Array, notes: Notes
+) -> tuple[int, int, int, int]:
+    """Payload range of each FED, in words; status, FED, word and number of notes."""
+    n = 0
     n_words = len(words)
     position = 1
     n_feds = int(words[0])
     if n_feds > phase1.MAX_FED_ID + 1:
-        return _TOO_MANY_FEDS, n_feds, 0, unknown[:0]
+        return _TOO_MANY_FEDS, n_feds, 0, n
     for _ in range(n_feds):
         if position + 2 > n_words:
-            return _TRUNCATED, -1, position, unknown[:0]
+            return _TRUNCATED, -1, position, n
         fed = int(words[position])
         size = int(words[position + 1])
         if fed > phase1.MAX_FED_ID:
-            return _FED_ID, fed, position, unknown[:0]
+            return _FED_ID, fed, position, n
         if size % 8 or size == 8:
-            return _SIZE, fed, position + 1, unknown[:0]
+            return _SIZE, fed, position + 1, n
         end = position + 2 + size // 4
         if end > n_words:
-            return _TRUNCATED, fed, position, unknown[:0]
+            return _TRUNCATED, fed, position, n
         slot = fed_slot[fed]
         if slot == _UNKNOWN:
-            unknown[n_unknown] = position
-            n_unknown += 1
+            notes.fed[n], notes.word[n], notes.code[n] = fed, position, UNKNOWN_FED
+            n += 1
         elif slot >= 0:
             if ranges[slot, 1] > 0:
-                return _TWICE, fed, position, unknown[:0]
+                return _TWICE, fed, position, n
             ranges[slot, 0] = position + 2
             ranges[slot, 1] = end
         position = end
     if position != n_words:
-        return _EXCESS, -1, position, unknown[:0]
-    return _OK, -1, 0, unknown[:n_unknown].copy()
+        return _EXCESS, -1, position, n
+    return _OK, -1, 0, n
 
 
 @kernel
 def _check_feds(
-    words: Array, fed_ids: Array, ranges: Array
-) -> tuple[int, tuple[Array, Array, Array]]:
-    """Narrow ``ranges`` to the pixel words; as in CMS, only a CRC error drops a FED."""
-    capacity = 4 * len(ranges) + len(words)
-    slots = np.empty(capacity, np.int32)
-    places = np.empty(capacity, np.int32)
-    codes = np.empty(capacity, np.int32)
-    n = 0
+    words: Array, fed_ids: Array, ranges: Array, notes: Notes, n: int
+) -> tuple[int, int]:
+    """Narrow ``ranges`` to the pixel words; as in CMS, only a CRC error drops a FED.
+
+    Returns the number of pixel words and of notes.
+    """
     total = 0
     for slot in range(len(ranges)):
+        fed = fed_ids[slot]
         first = ranges[slot, 0]
         last = ranges[slot, 1] - 2
         if ranges[slot, 0] == ranges[slot, 1]:
             continue
         if words[last] & 4:
-            slots[n], places[n], codes[n] = slot, last, CRC_ERROR
+            notes.fed[n], notes.word[n], notes.code[n] = fed, last, CRC_ERROR
             n += 1
             ranges[slot, 1] = ranges[slot, 0]
             continue
@@ -247,8 +266,8 @@ def _check_feds(
         while more and first < last:
             low, high = words[first], words[first + 1]
             right = (high >> 28) == 0x5
-            if not right or ((low >> 8) & 0xFFF) != fed_ids[slot]:
-                slots[n], places[n], codes[n] = slot, first, BAD_HEADER
+            if not right or ((low >> 8) & 0xFFF) != fed:
+                notes.fed[n], notes.word[n], notes.code[n] = fed, first, BAD_HEADER
                 n += 1
             more = right and (low & 8) != 0
             first += 2
@@ -257,10 +276,10 @@ def _check_feds(
             low, high = words[last], words[last + 1]
             right = (high >> 28) == 0xA
             if not right:
-                slots[n], places[n], codes[n] = slot, last, BAD_TRAILER
+                notes.fed[n], notes.word[n], notes.code[n] = fed, last, BAD_TRAILER
                 n += 1
             elif (high & 0xFFFFFF) != length:
-                slots[n], places[n], codes[n] = slot, last, BAD_LENGTH
+                notes.fed[n], notes.word[n], notes.code[n] = fed, last, BAD_LENGTH
                 n += 1
             more = right and (low & 8) != 0
             if more:
@@ -268,7 +287,7 @@ def _check_feds(
         ranges[slot, 0] = first
         ranges[slot, 1] = max(first, last)
         total += ranges[slot, 1] - ranges[slot, 0]
-    return total, (slots[:n].copy(), places[:n].copy(), codes[:n].copy())
+    return total, n
 
 
 @shared
@@ -284,44 +303,63 @@ def error_code(word: int) -> int:
     return OVERFLOW if roc == 30 and (word >> 8) & 15 == 1 else roc
 
 
+@shared
+def roc_error(link: int, roc: int) -> int:
+    """What is wrong with words of such a link and ROC, whatever the pixel; 0 if nothing."""
+    if roc >= FIRST_ERROR_ROC:
+        return roc
+    if link == 0 or link > LINKS_PER_FED:
+        return BAD_LINK
+    if roc == 0 or roc > ROCS_PER_LINK:
+        return BAD_ROC
+    return 0
+
+
 @kernel
 def _unpack_words(
-    words: Array, fed_ids: Array, ranges: Array, roc_table: Array, pixel_words: int
-) -> tuple[tuple[Array, ...], bool, tuple[Array, Array, Array]]:
-    modules = np.empty(pixel_words, np.uint16)
-    rows = np.empty(pixel_words, np.uint16)
-    cols = np.empty(pixel_words, np.uint16)
-    adcs = np.empty(pixel_words, np.uint16)
-    slots = np.empty(pixel_words, np.int32)
-    places = np.empty(pixel_words, np.int32)
-    codes = np.empty(pixel_words, np.int32)
+    words: Array, tables: UnpackTables, ranges: Array, notes: Notes, n_notes: int
+) -> tuple[tuple[Array, ...], bool, int]:
+    """Columns of digis, whether a module was split, and the number of notes."""
+    n_words = 0
+    for slot in range(len(ranges)):
+        n_words += ranges[slot, 1] - ranges[slot, 0]
+    modules = np.empty(n_words, np.uint16)
+    rows = np.empty(n_words, np.uint16)
+    cols = np.empty(n_words, np.uint16)
+    adcs = np.empty(n_words, np.uint16)
     seen = np.zeros(N_MODULES, np.bool_)
-    n = 0
-    n_errors = 0
+    n = u64(0)
     current = -1
     split = False
     for slot in range(len(ranges)):
-        base = (fed_ids[slot] - phase1.FIRST_FED) * LINKS_PER_FED * ROCS_PER_LINK
-        for place in range(ranges[slot, 0], ranges[slot, 1]):
-            word = int(words[place])
-            if word == 0:
-                continue
-            roc = (word >> 21) & 31
-            link = (word >> 26) & 63
-            code = 0
-            if roc >= FIRST_ERROR_ROC:
-                code = error_code(word)
-            elif link == 0 or link > LINKS_PER_FED:
-                code = BAD_LINK
-            elif roc == 0 or roc > ROCS_PER_LINK:
+        fed = tables.fed_ids[slot]
+        base = (fed - phase1.FIRST_FED) * LINKS_PER_FED * ROCS_PER_LINK
+        place, last = u64(ranges[slot, 0]), u64(ranges[slot, 1])
+        while place < last:
+            # the words of a ROC mostly come in a row: what they share is looked up once
+            head = words[place] >> 21
+            link, roc = int(head >> 5), int(head & 31)
+            index = base + (link - 1) * ROCS_PER_LINK + roc
+            code = roc_error(link, roc)
+            # FED 149, link 48, ROC 8 falls off the end of the map
+            if code == 0 and (index >= len(tables.roc) or tables.roc[index, 0] == _NOT_CABLED):
                 code = BAD_ROC
-            else:
-                index = base + (link - 1) * ROCS_PER_LINK + roc
-                # FED 149, link 48, ROC 8 falls off the end of the map
-                module = roc_table[index, 0] if index < len(roc_table) else -1
-                if module == -2:
-                    continue
-                if roc_table[min(index, len(roc_table) - 1), 5]:
+            if code:
+                while place < last and words[place] >> 21 == head:
+                    word = int(words[place])
+                    if word:
+                        notes.fed[n_notes], notes.word[n_notes] = fed, place
+                        notes.code[n_notes] = error_code(word) if code == roc else code
+                        n_notes += 1
+                    place += u64(1)
+                continue
+            module = tables.roc[index, 0]
+            first_row, row_step = tables.roc[index, 1], tables.roc[index, 2]
+            first_col, col_step = tables.roc[index, 3], tables.roc[index, 4]
+            layer_1 = tables.roc[index, 5]
+            while place < last and words[place] >> 21 == head:
+                word = int(words[place])
+                if layer_1:
                     row = (word >> 8) & 127
                     col = (word >> 15) & 63
                     valid = row < ROC_ROWS and col < ROC_COLS
@@ -330,30 +368,25 @@ def _unpack_words(
                     double_column = (word >> 16) & 31
                     row, col = double_column_pixel(double_column, pixel)
                     valid = double_column < ROC_COLS // 2 and 2 <= pixel < 2 * ROC_ROWS + 2
-                if module < 0:
-                    code = BAD_ROC
+                if module == _MASKED:
+                    pass
                 elif not valid:
-                    code = BAD_PIXEL
-            if code:
-                slots[n_errors], places[n_errors], codes[n_errors] = slot, place, code
-                n_errors += 1
-                continue
-            if module != current:
-                if seen[module]:
-                    slots[n_errors], places[n_errors], codes[n_errors] = slot, place, SPLIT_MODULE
-                    n_errors += 1
-                    split = True
-                seen[module] = True
-                current = module
-            modules[n] = module
-            rows[n] = roc_table[index, 1] + roc_table[index, 2] * row
-            cols[n] = roc_table[index, 3] + roc_table[index, 4] * col
-            adcs[n] = word & 255
-            n += 1
-    digis = modules[:n], rows[:n], cols[:n], adcs[:n]
-    errors = (
-        slots[:n_errors].copy(),
-        places[:n_errors].copy(),
-        codes[:n_errors].copy(),
-    )
-    return digis, split, errors
+                    notes.fed[n_notes], notes.word[n_notes] = fed, place
+                    notes.code[n_notes] = BAD_PIXEL
+                    n_notes += 1
+                else:
+                    if module != current:
+                        if seen[module]:
+                            notes.fed[n_notes], notes.word[n_notes] = fed, place
+                            notes.code[n_notes] = SPLIT_MODULE
+                            n_notes += 1
+                            split = True
+                        seen[module] = True
+                        current = module
+                    modules[n] = module
+                    rows[n] = first_row + row_step * row
+                    cols[n] = first_col + col_step * col
+                    adcs[n] = word & 255
+                    n += u64(1)
+                place += u64(1)
+    return (modules[:n], rows[:n], cols[:n], adcs[:n]), split, n_notes

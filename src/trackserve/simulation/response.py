@@ -88,7 +88,6 @@ class Response(NamedTuple):
     Attributes:
         grid: where the pixels are.
         gains: the calibration that is inverted.
-        noisy_flag: pedestal that marks a noisy half-column.
         noisy: int64[n, 3], module, column and block of rows of the noisy half-columns.
         thickness, drift_x, drift_y, threshold, threshold_spread: float64[1856]; cm, 1,
             electrons.
@@ -97,7 +96,6 @@ class Response(NamedTuple):
 
     grid: PixelGrid
     gains: GainTables
-    noisy_flag: int
     noisy: Array
     thickness: Array
     drift_x: Array
@@ -126,7 +124,7 @@ def make_response(
 ) -> Response:
     """Derive :class:`Response` from what is known of the detector."""
     drift_x, drift_y = lorentz_drift(geometry, parameters)
-    cpe, gain = conditions.cpe, conditions.gain
+    cpe = conditions.cpe
     thickness = np.where(
         np.arange(N_MODULES) < FIRST_ENDCAP, cpe["thickness_barrel"], cpe["thickness_endcap"]
     )
@@ -138,8 +136,7 @@ def make_response(
     return Response(
         grid=make_grid(float(cpe["pitch_x"]), float(cpe["pitch_y"])),
         gains=gains,
-        noisy_flag=int(gain["noisy"]),
-        noisy=np.argwhere(flag == gain["noisy"]),
+        noisy=np.argwhere(flag == gains.noisy),
         thickness=thickness.astype(np.float64),
         drift_x=drift_x,
         drift_y=drift_y,
@@ -252,12 +249,16 @@ def adc_counts(
     """ADC counts of a pixel, 0 to 255, or -1 if it is dead."""
     gains = response.gains
     index = gains.first[module] + col * gains.column_step[module] + gains.block[row]
-    pedestal = gains.pedestal[gains.values[index, 1]]
-    if np.isnan(pedestal):
-        return 255 if gains.values[index, 1] == response.noisy_flag else -1
+    encoded_gain, encoded_pedestal = gains.values[index]
+    if encoded_pedestal == gains.noisy:
+        return 255
+    if encoded_pedestal == gains.dead:
+        return -1
+    gain = encoded_gain * gains.gain_step + gains.min_gain
+    pedestal = encoded_pedestal * gains.pedestal_step + gains.min_pedestal
     if module < FIRST_BARREL_2:
         vcal = (electrons - calibration.offset_1) / calibration.slope_1
     else:
         vcal = (electrons - calibration.offset) / calibration.slope
-    counts = vcal / gains.gain[gains.values[index, 0]] + pedestal
+    counts = vcal / gain + pedestal
     return min(max(int(math.floor(counts + 0.5)), 0), 255)

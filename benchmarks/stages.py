@@ -1,0 +1,91 @@
+#!/usr/bin/env python
+"""Milliseconds per event of each Patatrack stage on one thread, of one source tree or two.
+
+usage: benchmarks/stages.py DIR... [--against SRC] [--rounds N]
+
+DIR are pixel data directories; SRC is the ``src`` folder of another version, whose
+processes take turns with this one's. Other work on a machine only ever adds time, so
+the least of N rounds counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+Stages = dict[str, float]
+
+
+def measure(directory: str) -> None:
+    """Child process: for each line on stdin a round over the events, its stages to stdout."""
+    from trackserve import PatatrackPipeline
+    from trackserve.io import read_events
+    from trackserve.performance.throughput import stage_times
+
+    pipeline = PatatrackPipeline.from_directory(directory)
+    events = list(read_events(directory))
+    for _ in sys.stdin:
+        print(json.dumps(stage_times(pipeline, events, 1, lambda: None)), flush=True)
+
+
+def start(directory: str, tree: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, __file__, "--child", directory],
+        env={**os.environ, "PYTHONPATH": tree},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def one_round(child: subprocess.Popen[str]) -> Stages:
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
+    stages: Stages = json.loads(child.stdout.readline())
+    return stages
+
+
+def least_times(directory: str, trees: list[str], rounds: int) -> list[Stages]:
+    """Least seconds per event of each stage, for each tree."""
+    children = [start(directory, tree) for tree in trees]
+    best = [one_round(child) for child in children]
+    for _ in range(rounds):
+        for stages, child in zip(best, children, strict=True):
+            for name, seconds in one_round(child).items():
+                stages[name] = min(stages[name], seconds)
+    for child in children:
+        child.communicate()
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time of each Patatrack stage per event.")
+    parser.add_argument("directories", nargs="+", metavar="DIR")
+    parser.add_argument("--against", metavar="SRC", help="source folder of another version")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        measure(options.directories[0])
+        return
+    here = str(Path(__file__).resolve().parents[1] / "src")
+    trees = [here] if options.against is None else [options.against, here]
+    for directory in options.directories:
+        best = least_times(directory, trees, options.rounds)
+        for stages in best:
+            stages["all"] = sum(stages.values())
+        print(Path(directory).name)
+        for name in best[-1]:
+            times = [stages[name] for stages in best]
+            ratio = f"{times[0] / times[-1]:8.2f}" if len(times) > 1 else ""
+            print(f"{name:12s}", *(f"{1e3 * seconds:8.3f}" for seconds in times), ratio)
+
+
+if __name__ == "__main__":
+    main()
