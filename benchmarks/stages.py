@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Milliseconds per event of each Patatrack stage on one thread, of one source tree or two.
 
-usage: benchmarks/stages.py DIR... [--against SRC] [--rounds N]
+usage: benchmarks/stages.py DIR... [--config NAME] [--against SRC] [--rounds N]
 
 DIR are pixel data directories; SRC is the ``src`` folder of another version, whose
 processes take turns with this one's. Other work on a machine only ever adds time, so
@@ -20,21 +20,21 @@ from pathlib import Path
 Stages = dict[str, float]
 
 
-def measure(directory: str) -> None:
+def measure(directory: str, config: str) -> None:
     """Child process: for each line on stdin a round over the events, its stages to stdout."""
     from trackserve import PatatrackPipeline
     from trackserve.io import read_events
     from trackserve.performance.throughput import stage_times
 
-    pipeline = PatatrackPipeline.from_directory(directory)
+    pipeline = PatatrackPipeline.from_directory(directory, config)
     events = list(read_events(directory))
     for _ in sys.stdin:
         print(json.dumps(stage_times(pipeline, events, 1, lambda: None)), flush=True)
 
 
-def start(directory: str, tree: str) -> subprocess.Popen[str]:
+def start(directory: str, config: str, tree: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, __file__, "--child", directory],
+        [sys.executable, __file__, directory, "--child", "--config", config],
         env={**os.environ, "PYTHONPATH": tree},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -51,9 +51,9 @@ def one_round(child: subprocess.Popen[str]) -> Stages:
     return stages
 
 
-def least_times(directory: str, trees: list[str], rounds: int) -> list[Stages]:
+def least_times(directory: str, config: str, trees: list[str], rounds: int) -> list[Stages]:
     """Least seconds per event of each stage, for each tree."""
-    children = [start(directory, tree) for tree in trees]
+    children = [start(directory, config, tree) for tree in trees]
     best = [one_round(child) for child in children]
     for _ in range(rounds):
         for stages, child in zip(best, children, strict=True):
@@ -67,20 +67,21 @@ def least_times(directory: str, trees: list[str], rounds: int) -> list[Stages]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time of each Patatrack stage per event.")
     parser.add_argument("directories", nargs="+", metavar="DIR")
+    parser.add_argument("--config", default="default", metavar="NAME")
     parser.add_argument("--against", metavar="SRC", help="source folder of another version")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        measure(options.directories[0])
+        measure(options.directories[0], options.config)
         return
     here = str(Path(__file__).resolve().parents[1] / "src")
     trees = [here] if options.against is None else [options.against, here]
     for directory in options.directories:
-        best = least_times(directory, trees, options.rounds)
+        best = least_times(directory, options.config, trees, options.rounds)
         for stages in best:
             stages["all"] = sum(stages.values())
-        print(Path(directory).name)
+        print(f"{Path(directory).name}, {options.config}: ms per event")
         for name in best[-1]:
             times = [stages[name] for stages in best]
             ratio = f"{times[0] / times[-1]:8.2f}" if len(times) > 1 else ""

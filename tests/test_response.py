@@ -466,7 +466,9 @@ def test_cabling_keeps_modules_together(conditions: PixelConditions) -> None:
 
 def test_gains_are_those_asked_for(conditions: PixelConditions) -> None:
     tables = make_gain_tables(conditions)
-    gain, pedestal = tables.gain[tables.values[:, 0]], tables.pedestal[tables.values[:, 1]]
+    gain, pedestal = tables.values.T.astype(float)
+    gain = gain * tables.gain_step + tables.min_gain
+    pedestal = pedestal * tables.pedestal_step + tables.min_pedestal
     assert gain.mean() == pytest.approx(3.2, abs=0.01)
     assert gain.std() == pytest.approx(0.1, abs=0.01)
     assert pedestal.mean() == pytest.approx(28, abs=0.05)
