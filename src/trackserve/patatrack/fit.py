@@ -66,12 +66,17 @@ class Workspace(NamedTuple):
     """[15], result."""
 
 
+@kernel
 def make_workspace() -> Workspace:
     """Scratch memory for :func:`fit_broken_line`."""
-    shapes: dict[str, int | tuple[int, ...]] = dict.fromkeys(Workspace._fields, MAX_HITS)
-    shapes |= {"point": (MAX_HITS, 3), "error": (MAX_HITS, 6), "normal": (MAX_HITS, 3)}
-    shapes |= {"covariance": 15}
-    return Workspace(**{name: np.empty(shape) for name, shape in shapes.items()})
+    n = MAX_HITS
+    return Workspace(
+        np.empty((n, 3)),
+        np.empty((n, 6)),
+        np.empty((n, 3)),
+        *(np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)),
+        *(np.empty(n), np.empty(n), np.empty(5), np.empty(15)),
+    )
 
 
 def fit_broken_lines(
@@ -85,7 +90,7 @@ def fit_broken_lines(
     return Fitted(
         *_fit_broken_lines(
             *(ntuplets, ordered, hits.var_x, hits.var_y),
-            *(tables.rotation, tables.material, constants, make_workspace()),
+            *(tables.rotation, tables.material, constants),
         )
     )
 
@@ -440,8 +445,8 @@ def _fit_broken_lines(
     rotation: Array,
     material: Array,
     constants: FitConstants,
-    work: Workspace,
 ) -> tuple[Array, Array, Array, Array]:
+    work = make_workspace()
     n = len(ntuplets.n_hits)
     states = np.full((n, 5), np.nan, np.float32)
     covariances = np.full((n, 15), np.nan, np.float32)

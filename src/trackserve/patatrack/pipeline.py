@@ -20,7 +20,6 @@ from ..edm import (
     Tracks,
     check_keep,
 )
-from ..edm.columns import Array
 from ..errors import EventError, InputError
 from ..io import read_conditions
 from .calibrate import calibrate, make_gain_tables
@@ -28,12 +27,13 @@ from .clusterize import clusterize
 from .config import CONFIGS, MixtureCuts, PatatrackConfig, ScoreCuts
 from .connect import CellGraph, connect_cells, remove_fishbones
 from .doublets import Cells, OrderedHits, find_doublets, order_by_phi
-from .fit import Fitted, fit_broken_lines
+from .fit import fit_broken_lines
 from .hits import make_hits, make_position_tables
 from .mixture import fit_mixture
-from .ntuplets import Ntuplets, find_ntuplets
+from .ntuplets import find_ntuplets
 from .resolve import resolve_tracks
 from .select import select_tracks
+from .tracks import make_tracks
 from .unpack import make_unpack_tables, unpack
 from .vertices import find_vertices
 
@@ -155,8 +155,7 @@ class PatatrackPipeline:
             quality = resolve_tracks(ntuplets, fitted, len(hits), config.quality)
         else:
             quality = select_tracks(ntuplets, fitted, len(graph.cell), len(hits), config.quality)
-        loose = np.flatnonzero(quality == Tracks.LOOSE)
-        tracks = _tracks(ntuplets, ordered, fitted, quality, loose)
+        tracks = make_tracks(ntuplets, ordered, fitted, quality, Tracks.LOOSE)
         lap("selection")
         if isinstance(config.vertices, MixtureCuts):
             vertices, vertex_of_track = fit_mixture(tracks, config.vertices)
@@ -183,36 +182,13 @@ class PatatrackPipeline:
             clusters=clusters if "clusters" in keep else None,
             hits=hits if "hits" in keep else None,
             doublets=_doublets(cells, graph, ordered) if "doublets" in keep else None,
-            ntuplets=_tracks(ntuplets, ordered, fitted, quality, slice(None))
+            ntuplets=make_tracks(ntuplets, ordered, fitted, quality, Tracks.BAD)
             if "ntuplets" in keep
             else None,
         )
 
 
-def _tracks(
-    ntuplets: Ntuplets,
-    ordered: OrderedHits,
-    fitted: Fitted,
-    quality: Array,
-    chosen: Array | slice,
-) -> Tracks:
-    rows = ntuplets.hits[chosen]
-    rows = np.where(rows >= 0, ordered.order[rows], rows)
-    return Tracks(
-        fitted.state[chosen],
-        fitted.covariance[chosen],
-        fitted.chi2[chosen],
-        fitted.ndof[chosen],
-        quality[chosen],
-        ntuplets.n_hits[chosen],
-        rows,
-        np.full(len(rows), -1, np.int16),
-    )
-
-
 def _doublets(cells: Cells, graph: CellGraph, ordered: OrderedHits) -> Doublets:
     killed = np.zeros(len(cells.inner), np.bool_)
     killed[graph.cell] = ~graph.alive
-    return Doublets(
-        ordered.order[cells.inner], ordered.order[cells.outer], cells.pair.astype(np.uint8), killed
-    )
+    return Doublets(ordered.order[cells.inner], ordered.order[cells.outer], cells.pair, killed)
