@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
+from processes import of_group, shared_memory_of
 from tritonclient.utils import InferenceServerException
 
 from trackserve.client import Client
 from trackserve.edm import ALWAYS, INTERMEDIATE, RawEvent
-from trackserve.errors import ConditionsError, EventError, InputError, ServerError, decode
+from trackserve.errors import ConditionsError, EventError, InputError, ServerError
 from trackserve.patatrack import PatatrackPipeline
-from trackserve.serving import server as server_module
+from trackserve.serving import triton as triton_module
 from trackserve.serving import wire
+from trackserve.serving.backend import patatrack
 from trackserve.serving.backend.dlpack import to_capsule
+from trackserve.serving.backend.runtime import Reply, Request
+from trackserve.serving.limits import Limits
 from trackserve.serving.repository import write_repository
 from trackserve.serving.server import Server
 
@@ -64,28 +64,6 @@ def bad_events(good: RawEvent) -> dict[str, RawEvent]:
         "FED": wrong_fed,
     }
     return {name: RawEvent(data, good.beam_spot, 1234) for name, data in streams.items()}
-
-
-def processes_of_group(group: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if os.getpgid(int(entry.name)) == group:
-                    found.append(int(entry.name))
-            except ProcessLookupError:
-                pass
-    return found
-
-
-def shared_memory_of(pid: int) -> list[Path]:
-    """The regions of the server ``pid``, and at least one."""
-    command = Path(f"/proc/{pid}/cmdline").read_text()
-    prefix = re.search(r"shm-region-prefix-name=([\w-]+)", command)
-    assert prefix
-    regions = list(Path("/dev/shm").glob(f"{prefix[1]}*"))
-    assert regions
-    return regions
 
 
 def as_inputs(tensors: dict[str, Any], library: Any = triton_grpc) -> list[Any]:
@@ -190,48 +168,14 @@ def test_metrics_count_requests(
     assert int(count[1]) > 0
 
 
-def test_client_refuses_wrong_arguments(client: Client, sample_events: list[RawEvent]) -> None:
-    with pytest.raises(InputError, match="unknown model"):
-        client.reconstruct("exatrkx", sample_events[0])
-    with pytest.raises(InputError, match="unknown part"):
-        client.reconstruct("patatrack", sample_events[0], keep=["cells"])
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["host:8001", "http://host:8001", "grpc://host", "grpc://:1", "grpc://h:1/x", "grpc://h:x", ""],
-)
-def test_client_refuses_url(url: str) -> None:
-    with pytest.raises(InputError, match="malformed url"):
-        Client(url)
-
-
-def test_slow_or_absent_server(server: Server, sample_events: list[RawEvent]) -> None:
-    with Client(server.grpc_url, timeout=0.001) as client:
-        with pytest.raises(ServerError) as caught:
-            client.reconstruct("patatrack", sample_events[0])
-        assert caught.value.status == "DEADLINE_EXCEEDED"
-    with Client("grpc://127.0.0.1:1", timeout=2) as client:
-        assert not client.ready()
-        with pytest.raises(ServerError) as caught:
-            client.reconstruct("patatrack", sample_events[0])
-        assert caught.value.url == "grpc://127.0.0.1:1"
-        assert caught.value.status == "UNAVAILABLE"
-
-
-def test_client_needs_no_compiler_and_no_server() -> None:
-    code = "import sys, trackserve.client as c; print([m for m in sys.modules if m in {names!r}])"
-    names = {"numba", "torch", "pytriton", "trackserve.patatrack", "trackserve.serving.server"}
-    run = [sys.executable, "-c", code.format(names=names)]
-    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
 def test_repository_tree(repository: Path, sample_directory: Path) -> None:
     files = {str(p.relative_to(repository)) for p in repository.rglob("*") if p.is_file()}
     conditions = ("beamspot", "cablingMap", "cpefast", "fedIds", "gain")
     assert {file for file in files if "__pycache__" not in file} == {
         "models/patatrack/config.pbtxt",
+        "models/patatrack/probe.json",
         "backends/trackserve_patatrack/model.py",
+        "models/patatrack/1/conditions/material.bin",
         *(f"models/patatrack/1/conditions/{name}.bin" for name in conditions),
     }
     for name in conditions:
@@ -258,21 +202,10 @@ def test_start_refuses(repository: Path, tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(ServerError, match="cannot listen") as caught:
             Server(repository, **FREE | {"http_port": port}).start()
     assert caught.value.url == f"127.0.0.1:{port}"
-    monkeypatch.setattr(server_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(triton_module.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServerError, match="install"):
         Server(repository, **FREE).start()
-
-
-class FakeRequest:
-    def __init__(self, tensors: dict[str, Any], names: list[str]) -> None:
-        self.tensors, self.names = tensors, names
-
-    def inputs(self) -> list[Any]:
-        return [FakeTensor(name, array) for name, array in self.tensors.items()]
-
-    def requested_output_names(self) -> list[str]:
-        return self.names
 
 
 class Exporter:
@@ -290,58 +223,25 @@ def from_capsule(capsule: Any) -> Any:
     return np.from_dlpack(Exporter(capsule))
 
 
-class FakeTensor:
-    def __init__(self, name: str, array: Any) -> None:
-        self._name, self.array = name, array
-
-    @staticmethod
-    def from_dlpack(name: str, capsule: Any) -> FakeTensor:
-        return FakeTensor(name, from_capsule(capsule))
-
-    def name(self) -> str:
-        return self._name
-
-    def __dlpack__(self) -> Any:
-        return self.array.copy().__dlpack__()
-
-    def __dlpack_device__(self) -> Any:
-        return self.array.__dlpack_device__()
-
-
-@pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The backend's module with a stand-in for what exists only inside Triton."""
-    utils = SimpleNamespace(
-        Tensor=FakeTensor,
-        TritonError=lambda text: text,
-        InferenceResponse=lambda tensors=None, error=None: (tensors, error),
-    )
-    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
-    name = "trackserve.serving.backend.model"
-    yield importlib.import_module(name)
-    del sys.modules[name]
-
-
 def test_one_bad_request_spoils_no_other(
-    backend: ModuleType, pipeline: PatatrackPipeline, sample_events: list[RawEvent]
+    pipeline: PatatrackPipeline, sample_events: list[RawEvent]
 ) -> None:
     good, bad = sample_events[:2], bad_events(sample_events[0])["truncated"]
     keeps: list[list[str]] = [["digis"], [], [], ["hits"]]
-    batch = [wire.encode_event(event) for event in (good[0], bad, bad, good[1])]
-    batch[1]["beam_spot"] = np.zeros(2, np.float32)
-    model = backend.TritonPythonModel()
-    model._pipeline = pipeline
-    requests = [
-        FakeRequest(tensors, wire.output_names(keep))
-        for tensors, keep in zip(batch, keeps, strict=True)
+    batch = [
+        Request(wire.encode_event(event), wire.output_names(keep))
+        for event, keep in zip((good[0], bad, bad, good[1]), keeps, strict=True)
     ]
-    replies = model.execute(requests)
-    assert isinstance(decode(replies[1][1]), InputError)
-    assert isinstance(decode(replies[2][1]), EventError)
-    for event, keep, reply in ((good[0], keeps[0], replies[0]), (good[1], keeps[3], replies[3])):
-        tensors = {tensor.name(): tensor.array for tensor in reply[0]}
-        direct = pipeline.run([event], keep)[0]
-        assert wire.decode_result(tensors, event.event, keep) == direct
+    batch[1] = batch[1]._replace(tensors={**batch[1].tensors, "beam_spot": np.zeros(2, np.float32)})
+    answers = list(patatrack.run(pipeline, batch))
+    assert isinstance(answers[1], InputError)
+    assert isinstance(answers[2], EventError)
+    for event, keep, answer in ((good[0], keeps[0], answers[0]), (good[1], keeps[3], answers[3])):
+        direct = pipeline.reconstruct(event, keep)
+        assert isinstance(answer, Reply)
+        assert wire.decode_result(answer.tensors, event.event, keep) == direct
+        assert answer.found["tracks"] == len(direct.tracks)
+        assert {"decode", "doublets", "vertices", "encode"} <= answer.seconds.keys()
 
 
 def test_capsules_keep_their_array_until_they_are_freed() -> None:
@@ -367,10 +267,11 @@ def test_conditions_are_checked_when_written(tmp_path: Path) -> None:
 
 
 def test_parameters_are_written(tmp_path: Path, sample_directory: Path) -> None:
-    write_repository(tmp_path, sample_directory, instances=3)
+    write_repository(tmp_path, sample_directory, instances=3, limits=Limits(queue=7))
     text = (tmp_path / "models/patatrack/config.pbtxt").read_text()
     assert "count: 3" in text
-    assert 'key: "config" value { string_value: "reference" }' in text
+    assert 'key: "queue" value { string_value: "7" }' in text
+    assert 'key: "config" value { string_value: "default" }' in text
 
 
 @pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "running"])
@@ -380,12 +281,12 @@ def test_stop_leaves_nothing_behind(repository: Path, frozen: bool) -> None:
     group = server.pid
     assert group is not None
     regions = shared_memory_of(group)
-    assert len(processes_of_group(group)) >= 2
+    assert len(of_group(group)) >= 2
     if frozen:
         os.killpg(group, signal.SIGSTOP)
     server.stop()
     assert server.pid is None
-    assert processes_of_group(group) == []
+    assert of_group(group) == {}
     assert not any(region.exists() for region in regions)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", int(server.grpc_url.rpartition(":")[2])))

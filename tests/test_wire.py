@@ -90,7 +90,15 @@ def test_keep_follows_from_the_outputs_asked_for(keep: set[str]) -> None:
 def test_all_outputs_are_those_of_all_parts() -> None:
     names = [spec.name for spec in wire.OUTPUTS]
     assert len(set(names)) == len(names)
-    assert wire.output_names(INTERMEDIATE) == names
+    columns = [f"{part}_{name}" for part, noun in PARTS.items() for name in noun.schema()]
+    assert [*wire.output_names(INTERMEDIATE), *columns, wire.TIMING.name] == names
+
+
+def test_timing_survives() -> None:
+    tensors = {wire.TIMING.name: wire.encode_timing(1e-6, 0.25)}
+    assert wire.decode_timing(tensors) == (1e-6, 0.25)
+    with pytest.raises(InputError):
+        wire.decode_timing({})
 
 
 def test_tensors_follow_the_schemas() -> None:
@@ -104,6 +112,30 @@ def test_tensors_are_documented() -> None:
     text = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
     for spec in (*wire.INPUTS, *wire.OUTPUTS):
         assert f"| `{spec.name}` | {spec.triton_type} | {list(spec.shape)} |" in text
+
+
+@given(results())
+def test_columns_can_be_asked_for(drawn: tuple[PatatrackResult, set[str]]) -> None:
+    result, _ = drawn
+    wanted = {
+        f"{part}_{name}": column
+        for part, noun in result.parts().items()
+        for name, column in noun.columns().items()
+    }
+    encoded = wire.encode_result(result, wanted)
+    for name, column in wanted.items():
+        assert encoded[name].dtype == column.dtype
+        assert encoded[name].tobytes() == column.tobytes()
+
+
+def test_columns_of_unequal_length_are_not_sent() -> None:
+    parts: dict[str, Any] = {name: noun.empty() for name, noun in ALWAYS.items()}
+    columns = Tracks.empty().columns() | {"chi2": np.zeros(1, np.float32)}
+    result = PatatrackResult(0, Counts(), **parts | {"tracks": Tracks(**columns)})
+    for name in ("tracks", "tracks_chi2"):
+        with pytest.raises(InputError) as caught:
+            wire.encode_result(result, [name])
+        assert caught.value.fields["tensor"] == "tracks_chi2"
 
 
 def test_strided_columns_are_made_contiguous() -> None:
@@ -153,9 +185,9 @@ def test_malformed_event_is_not_sent() -> None:
     ("name", "array", "bound"),
     [
         ("counts", np.zeros(6, np.int32), "int32[7]"),
-        ("tracks_state", np.zeros((0, 4), np.float32), "float32[-1, 5]"),
-        ("tracks_chi2", np.zeros(0), "float32[0]"),
-        ("tracks_chi2", np.zeros(1, np.float32), "float32[0]"),
+        ("tracks", np.zeros(109, np.float32), "uint8[-1]"),
+        ("tracks", np.zeros(110, np.uint8), "a multiple of 109"),
+        ("readout_errors", np.zeros(1, np.uint8), "a multiple of 13"),
     ],
 )
 def test_malformed_output(tensors: dict[str, Any], name: str, array: Any, bound: str) -> None:
@@ -167,7 +199,7 @@ def test_malformed_output(tensors: dict[str, Any], name: str, array: Any, bound:
 def test_missing_output(tensors: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="missing") as caught:
         wire.decode_result(tensors, 0, keep=["doublets"])
-    assert caught.value.tensor == "doublets_inner"
+    assert caught.value.tensor == "doublets"
 
 
 def test_unknown_names(tensors: dict[str, Any]) -> None:
@@ -176,6 +208,6 @@ def test_unknown_names(tensors: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="unknown part to keep"):
         wire.decode_result(tensors, 0, keep=["cells"])
     result = wire.decode_result(tensors, 0)
-    for name in ("nonsense", "doublets_inner"):
+    for name in ("nonsense", "doublets", "doublets_inner"):
         with pytest.raises(InputError, match="no such tensor"):
             wire.encode_result(result, [name])

@@ -59,6 +59,22 @@ class ServerError(TrackserveError):
     """The server cannot be started, reached, or failed. Fields: ``url``, ``status`` where known."""
 
 
+class ServerBusy(ServerError):
+    """The server's queue is full; the same request may succeed later."""
+
+
+class ServerUnavailable(ServerError):
+    """Nothing answers at the url, the connection broke, or the server is not ready."""
+
+
+class DeadlineExceeded(ServerError):
+    """The call took longer than its timeout."""
+
+
+class Cancelled(ServerError):
+    """The call was given up before it ended: its client was closed, or it was cancelled."""
+
+
 _TYPES = {
     cls.__name__: cls
     for cls in (
@@ -68,6 +84,10 @@ _TYPES = {
         InputError,
         MissingExtraError,
         ServerError,
+        ServerBusy,
+        ServerUnavailable,
+        DeadlineExceeded,
+        Cancelled,
     )
 }
 
@@ -87,5 +107,8 @@ def decode(text: str) -> TrackserveError | None:
     start = text.find(_WIRE_PREFIX)
     if start < 0:
         return None
-    body, _ = json.JSONDecoder().raw_decode(text[start + len(_WIRE_PREFIX) :])
-    return _rebuild(body["type"], body["message"], body["fields"])
+    try:
+        body, _ = json.JSONDecoder().raw_decode(text[start + len(_WIRE_PREFIX) :])
+        return _rebuild(body["type"], body["message"], body["fields"])
+    except (ValueError, KeyError, TypeError):
+        return None

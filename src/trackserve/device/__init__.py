@@ -1,7 +1,6 @@
-"""Where code runs: how formulas and loops are compiled, and how memory is kept."""
+"""Where code runs: how formulas and loops are compiled."""
 
 from .compile import LANES, bit, f32, i16, i32, kernel, shared, u32, u64, with_bit
-from .memory import keep_freed_memory
 
 __all__ = [
     "LANES",
@@ -9,7 +8,6 @@ __all__ = [
     "f32",
     "i16",
     "i32",
-    "keep_freed_memory",
     "kernel",
     "shared",
     "u32",

@@ -11,7 +11,6 @@ from typing import Self
 import numpy as np
 
 from ..detector import PixelConditions
-from ..device import keep_freed_memory
 from ..edm import (
     Counts,
     Doublets,
@@ -21,6 +20,7 @@ from ..edm import (
     check_keep,
 )
 from ..errors import EventError, InputError
+from ..heap import keep_freed_memory
 from ..io import read_conditions
 from .calibrate import calibrate, make_gain_tables
 from .clusterize import clusterize

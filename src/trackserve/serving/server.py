@@ -1,45 +1,67 @@
-"""Start and stop a Triton server over a repository written by :mod:`.repository`."""
+"""Start, watch and stop a Triton server over a repository written by :mod:`.repository`."""
 
 from __future__ import annotations
 
-import http.client
-import importlib.util
+import json
 import os
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
+import threading
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from ..errors import ServerError
+from . import drain, guard, local
+from .http import Http
+from .triton import Ports, Triton, assemble_backends, claim_ports, environment, find_triton
+from .watch import Watch, sweep
 
-_CLOSED = "model-repository,shared-memory,trace,logging"
+_HEADER_PREFIX = "triton-grpc-protocol-"
 _POLL = 0.05
-_KILL_TIMEOUT = 5.0
+_WATCH_PERIOD = 1.0
+_PATIENCE = 60.0
+"""Seconds that a server may neither answer nor take a batch."""
+
+_RESTARTS = 3
+"""Restarts in a row that may fail."""
+
+_GUARD_TIMEOUT = 10.0
+_LAST_REPLIES = 0.2
+"""Seconds for Triton to put replies on the wire after its backends are done."""
+
 _LOG_TAIL = 30
-_SHARED_MEMORY = Path("/dev/shm")
 
 
-class _Triton(NamedTuple):
-    binary: Path
-    python_backend: list[Path]
-    libraries: list[Path]
+class _Launch(NamedTuple):
+    """All that it takes to start Triton, and to start it again."""
+
+    triton: Triton
+    work: Path
+    backends: Path
+    ports: Ports
+    log: Path
+    shared_memory: str
+    key: str
+    value: str
 
 
 class Server:
     """A running Triton server; use it as a context manager.
 
     Started by ``with``, it is ready when the block begins and gone, with all its processes
-    and shared memory, when the block ends. Clients may infer, read metadata, statistics and
-    health; loading models, shared memory, tracing and log settings are closed to them.
+    and shared memory, when the block ends; so it is if this process is killed. Clients may
+    infer, read metadata, statistics and health; loading models, tracing and log settings are
+    closed to all, shared memory to those who cannot read this user's files (:mod:`.local`).
+
+    A thread sends each model a tiny request every second. If Triton or a backend has died it
+    starts Triton anew, on the same ports. It also forgets the shared memory of dead clients.
 
     Args:
         repository: directory written by :func:`trackserve.serving.repository.write_repository`.
@@ -50,7 +72,8 @@ class Server:
         log: file for Triton's log; by default it lasts as long as the server.
         start_timeout: seconds until the server must be ready; 3 s are usual, 40 s where
             Numba has yet to compile.
-        stop_timeout: seconds that requests in flight get before the server is killed.
+        stop_timeout: seconds that requests in flight get when the server stops.
+        notice: called with a line of text when Triton was started anew.
     """
 
     def __init__(
@@ -64,34 +87,51 @@ class Server:
         log: str | Path | None = None,
         start_timeout: float = 120.0,
         stop_timeout: float = 10.0,
+        notice: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.host = host
+        self.failure: ServerError | None = None
+        """Why the server is gone although nobody stopped it."""
         self._repository = Path(repository).resolve()
-        self._wanted_ports = (grpc_port, http_port, metrics_port)
+        self._wanted_ports = Ports(grpc_port, http_port, metrics_port)
         self._ports = self._wanted_ports
         self._log = None if log is None else Path(log)
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
-        self._process: subprocess.Popen[bytes] | None = None
+        self._notice = notice
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None
+        self._stopping = threading.Event()
+        self._starting = threading.Lock()
         self._cleanup = ExitStack()
+
+    @property
+    def ports(self) -> Ports:
+        """Where it listens; as asked for before the start."""
+        return self._ports
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models in the repository."""
+        return sorted(path.parent.name for path in self._repository.glob("models/*/config.pbtxt"))
 
     @property
     def grpc_url(self) -> str:
         """``grpc://host:port``, as :class:`trackserve.client.Client` takes it."""
-        return f"grpc://{self.host}:{self._ports[0]}"
+        return f"grpc://{self.host}:{self._ports.grpc}"
 
     @property
     def http_url(self) -> str:
-        return f"http://{self.host}:{self._ports[1]}"
+        return f"http://{self.host}:{self._ports.http}"
 
     @property
     def metrics_url(self) -> str:
-        return f"http://{self.host}:{self._ports[2]}/metrics"
+        return f"http://{self.host}:{self._ports.metrics}/metrics"
 
     @property
     def pid(self) -> int | None:
         """Process id of Triton and id of its process group; None when it does not run."""
-        return self._process.pid if self._process else None
+        return self._pid
 
     def start(self) -> None:
         """Start and wait until ready.
@@ -100,36 +140,41 @@ class Server:
             ServerError: Triton is not installed, the repository is not there, a port is
                 taken, or the server died or was not ready in time (with the end of its log).
         """
-        if self._process:
+        if self._guard:
             raise ServerError("the server runs already", url=self.grpc_url)
-        triton = _find_triton()
+        triton = find_triton()
         if not (self._repository / "models").is_dir():
             raise ServerError("no model repository", directory=str(self._repository))
-        self._ports = _claim_ports(self.host, self._wanted_ports)
+        self._ports = claim_ports(self.host, self._wanted_ports)
+        self._stopping = threading.Event()
+        self.failure = None
         with ExitStack() as cleanup:
             work = Path(tempfile.mkdtemp(prefix="trackserve-"))
             cleanup.callback(shutil.rmtree, work, ignore_errors=True)
-            backends = _assemble_backends(work / "backends", triton, self._repository / "backends")
-            log = self._log or work / "triton.log"
-            shared_memory = f"trackserve-{secrets.token_hex(8)}"
-            with log.open("wb") as output:
-                process = subprocess.Popen(
-                    self._command(triton.binary, backends, shared_memory),
-                    env=_environment(triton),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            cleanup.callback(_remove_shared_memory, shared_memory)
-            cleanup.callback(_end, process, self._stop_timeout)
-            self._wait_ready(process, log)
-            self._process = process
+            launch = _Launch(
+                triton,
+                work,
+                assemble_backends(work / "backends", triton, self._repository / "backends"),
+                self._ports,
+                self._log or work / "triton.log",
+                f"trackserve-{secrets.token_hex(8)}",
+                secrets.token_hex(16),
+                secrets.token_hex(16),
+            )
+            launch.log.write_bytes(b"")
+            cleanup.callback(self._end, launch)
+            self._launch(launch)
+            header = _HEADER_PREFIX + launch.key
+            cleanup.callback(local.withdraw, self._ports.grpc)
+            local.publish(self._ports.grpc, local.Local(header, launch.value, os.getpid()))
+            watch = threading.Thread(
+                target=self._watch, args=(launch, self._stopping), name="watch", daemon=True
+            )
+            watch.start()
             self._cleanup = cleanup.pop_all()
 
     def stop(self) -> None:
-        """End the server and all its processes, and remove its shared memory."""
-        self._process = None
+        """Let requests in flight end, then the server and all its processes."""
         self._cleanup.close()
 
     def __enter__(self) -> Self:
@@ -144,31 +189,93 @@ class Server:
     ) -> None:
         self.stop()
 
-    def _command(self, binary: Path, backends: Path, shared_memory: str) -> list[str]:
-        grpc_port, http_port, metrics_port = self._ports
-        secret = f"{secrets.token_hex(16)}={secrets.token_hex(16)}"
+    def _launch(self, launch: _Launch) -> None:
+        """Start Triton under a guard and wait until it is ready."""
+        with self._starting:
+            if self._stopping.is_set():
+                return
+            drained = launch.work / "drain"
+            shutil.rmtree(drained, ignore_errors=True)
+            drained.mkdir()
+            settings = {
+                "command": self._command(launch),
+                "parent": os.getpid(),
+                "shared_memory": launch.shared_memory,
+                "orphaned": [str(launch.work), str(local.file(self._ports.grpc))],
+            }
+            with launch.log.open("ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", guard.__file__],
+                    env=environment(launch.triton) | {drain.VARIABLE: str(drained)},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            self._guard = process
+            assert process.stdin
+            assert process.stdout
+            with process.stdin as settings_file, process.stdout as answer:
+                settings_file.write(json.dumps(settings).encode())
+                settings_file.close()
+                self._pid = int(answer.readline() or 0) or None
+        self._wait_ready(process, launch.log)
+
+    def _end(self, launch: _Launch) -> None:
+        """Drain, then end Triton."""
+        self._stopping.set()
+        with self._starting:
+            if self._guard and self._guard.poll() is None:
+                self._drain(launch.work / "drain")
+            self._kill()
+
+    def _drain(self, directory: Path) -> None:
+        """Refuse new requests and wait for those that the backends hold.
+
+        Triton's own way, SIGTERM, unloads the models first: it answers new requests with "no
+        such model" for seconds, which a client would take for an answer.
+        """
+        drain.order(directory)
+        deadline = time.monotonic() + self._stop_timeout
+        while not drain.done(directory) and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        time.sleep(_LAST_REPLIES)
+
+    def _kill(self) -> None:
+        if self._guard:
+            self._guard.terminate()
+            try:
+                self._guard.wait(_GUARD_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self._guard.kill()
+        self._guard = self._pid = None
+
+    def _command(self, launch: _Launch) -> list[str]:
+        nobody_knows = f"{secrets.token_hex(16)}={secrets.token_hex(16)}"
+        closed = f"model-repository,trace,logging:{nobody_knows}"
+        shared = f"shared-memory:{launch.key}={launch.value}"
         return [
-            str(binary),
+            str(launch.triton.binary),
             f"--model-repository={self._repository / 'models'}",
-            f"--backend-directory={backends}",
+            f"--backend-directory={launch.backends}",
             "--model-control-mode=none",
-            f"--grpc-restricted-protocol={_CLOSED}:{secret}",
-            f"--http-restricted-api={_CLOSED}:{secret}",
+            f"--grpc-restricted-protocol={closed}",
+            f"--grpc-restricted-protocol={shared}",
+            f"--http-restricted-api={closed}",
+            f"--http-restricted-api={shared}",
             f"--http-address={self.host}",
             f"--grpc-address={self.host}",
             f"--metrics-address={self.host}",
-            f"--grpc-port={grpc_port}",
-            f"--http-port={http_port}",
-            f"--metrics-port={metrics_port}",
-            f"--exit-timeout-secs={max(1, round(self._stop_timeout))}",
-            f"--backend-config=python,shm-region-prefix-name={shared_memory}",
+            f"--grpc-port={launch.ports.grpc}",
+            f"--http-port={launch.ports.http}",
+            f"--metrics-port={launch.ports.metrics}",
+            f"--backend-config=python,shm-region-prefix-name={launch.shared_memory}",
         ]
 
     def _wait_ready(self, process: subprocess.Popen[bytes], log: Path) -> None:
         deadline = time.monotonic() + self._start_timeout
-        paths = ((self._ports[1], "/v2/health/ready"), (self._ports[2], "/metrics"))
         while process.poll() is None:
-            if all(_answers(self.host, port, path) for port, path in paths):
+            if self._ready() or self._stopping.is_set():
                 return
             if time.monotonic() > deadline:
                 problem = f"not ready after {self._start_timeout:g} s"
@@ -178,108 +285,61 @@ class Server:
             problem = "died while starting"
         raise ServerError(f"Triton {problem}; its log ends:\n{_tail(log)}", url=self.grpc_url)
 
+    def _ready(self) -> bool:
+        services = ((self._ports.http, "/v2/health/ready"), (self._ports.metrics, "/metrics"))
+        try:
+            return all(Http(self.host, port).get(path)[0] == 200 for port, path in services)
+        except OSError:
+            return False
 
-def _find_triton() -> _Triton:
-    """The nvidia-pytriton wheel's server, else the ``tritonserver`` on PATH."""
-    package = importlib.util.find_spec("pytriton")
-    if package and package.origin:
-        root = Path(package.origin).parent / "tritonserver"
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        stub = root / "python_backend_stubs" / version / "triton_python_backend_stub"
-        files = [*(root / "backends" / "python").glob("*triton_python*"), stub]
-        return _Triton(
-            root / "bin" / "tritonserver",
-            files,
-            [root.parent.parent / "nvidia_pytriton.libs"],
-        )
-    found = shutil.which("tritonserver")
-    if found is None:
-        raise ServerError("no Triton: install trackserve[server], or put tritonserver on PATH")
-    binary = Path(found).resolve()
-    python_backend = binary.parents[1] / "backends" / "python"
-    if not python_backend.is_dir():
-        raise ServerError("this Triton lacks its Python backend", directory=str(python_backend))
-    return _Triton(binary, list(python_backend.iterdir()), [])
+    def _watch(self, launch: _Launch, stopping: threading.Event) -> None:
+        """Until the server stops: restart it where needed, and sweep."""
+        try:
+            self._keep_alive(launch, stopping)
+        except ServerError as error:
+            self.failure = error
+        except Exception as error:
+            self.failure = ServerError("the watch over the server failed", reason=repr(error))
 
+    def _keep_alive(self, launch: _Launch, stopping: threading.Event) -> None:
+        service = Http(self.host, launch.ports.http)
+        metrics = Http(self.host, launch.ports.metrics)
+        secret = {launch.key: launch.value}
+        models = self._repository / "models"
+        watch = Watch(service, metrics, models, _PATIENCE)
+        failures = 0
+        while not stopping.wait(_WATCH_PERIOD):
+            guarded = self._guard
+            ended = guarded is not None and guarded.poll() is not None
+            reason = "Triton ended" if ended else watch.look()
+            if reason and not stopping.is_set():
+                try:
+                    self._restart(launch)
+                except ServerError:
+                    failures += 1
+                    if failures == _RESTARTS:
+                        raise
+                    continue
+                failures = 0
+                if stopping.is_set():
+                    return
+                self._notice(f"{reason}; Triton was started anew")
+                watch = Watch(service, metrics, models, _PATIENCE)
+            sweep(service, secret)
 
-def _assemble_backends(directory: Path, triton: _Triton, ours: Path) -> Path:
-    """Triton's Python backend (copied: Triton refuses links that leave the folder) and ours."""
-    python = directory / "python"
-    python.mkdir(parents=True)
-    for file in triton.python_backend:
-        shutil.copy2(file, python)
-    for backend in ours.iterdir():
-        (directory / backend.name).symlink_to(backend)
-    return directory
+    def _restart(self, launch: _Launch) -> None:
+        """Start Triton anew.
 
-
-def _environment(triton: _Triton) -> dict[str, str]:
-    """This process's environment, where the backend's Python is this one.
-
-    The backend's process embeds Python: it takes its packages from the ``python3`` that
-    comes first on PATH and needs the shared libpython.
-    """
-    python = [Path(sys.base_prefix) / "lib"]
-    if directory := sysconfig.get_config_var("LIBDIR"):
-        python.insert(0, Path(directory))
-    paths = {
-        "PATH": [Path(sys.executable).parent],
-        "LD_LIBRARY_PATH": [*triton.libraries, *python],
-    }
-    environment = dict(os.environ)
-    for name, first in paths.items():
-        rest = os.environ.get(name)
-        environment[name] = os.pathsep.join([*map(str, first), *([rest] if rest else [])])
-    return environment
-
-
-def _claim_ports(host: str, wanted: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The ports asked for, or free ones for 0; nothing listens on them."""
-    with ExitStack() as stack:
-        first, second, third = (_claim(stack, host, port) for port in wanted)
-    return first, second, third
-
-
-def _claim(stack: ExitStack, host: str, port: int) -> int:
-    probe = stack.enter_context(socket.socket())
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        probe.bind((host, port))
-    except OSError as error:
-        raise ServerError(f"cannot listen: {error.strerror}", url=f"{host}:{port}") from None
-    return int(probe.getsockname()[1])
-
-
-def _answers(host: str, port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=1)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+        Loading the dead model again would be gentler to the others, but requests that were in
+        flight would hang until their deadline; a broken connection tells their clients at once.
+        """
+        with self._starting:
+            if not self._stopping.is_set():
+                self._kill()
+        self._launch(launch)
 
 
 def _tail(log: Path) -> str:
     """The last lines of the log, without Triton's tables of settings."""
     lines = log.read_text(errors="replace").splitlines()
     return "\n".join([line for line in lines if line and line[0] not in "+|"][-_LOG_TAIL:])
-
-
-def _end(process: subprocess.Popen[bytes], timeout: float) -> None:
-    """Ask Triton to end, give it ``timeout`` seconds, then kill what is left of its group."""
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout)
-    deadline = time.monotonic() + _KILL_TIMEOUT
-    with suppress(ProcessLookupError):
-        while time.monotonic() < deadline:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.poll()
-            time.sleep(_POLL)
-
-
-def _remove_shared_memory(prefix: str) -> None:
-    for region in _SHARED_MEMORY.glob(f"{prefix}*"):
-        region.unlink(missing_ok=True)

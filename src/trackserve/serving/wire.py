@@ -2,10 +2,14 @@
 
 Tensor names, dtypes and shapes follow from the schemas of :mod:`trackserve.edm`: the
 column ``state`` of the result's ``tracks`` is the tensor ``tracks_state``, FP32 [-1, 5].
+The tensor ``tracks``, UINT8, holds all its columns one after the other, those of larger
+items first, else in the order of the schema: each tensor costs about 10 us on its way through
+Triton, so our clients ask for parts, not columns.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
@@ -53,6 +57,8 @@ _RAW = TensorSpec("raw", np.dtype(np.uint8), (-1,))
 _BEAM_SPOT = TensorSpec("beam_spot", np.dtype(np.float32), (3,))
 _EVENT = TensorSpec("event", np.dtype(np.int64), (1,), optional=True)
 _COUNTS = TensorSpec("counts", np.dtype(np.int32), (len(fields(Counts)),))
+TIMING = TensorSpec("timing", np.dtype(np.float64), (2,))
+"""Seconds that the event waited for a worker, and that the worker took for it."""
 _COLUMNS = {
     part: {
         name: TensorSpec(f"{part}_{name}", column.dtype, (-1, *column.shape))
@@ -60,6 +66,12 @@ _COLUMNS = {
     }
     for part, noun in _PARTS.items()
 }
+_PACKED = {part: TensorSpec(part, np.dtype(np.uint8), (-1,)) for part in _PARTS}
+_BY_ITEM_SIZE = {
+    part: sorted(specs.items(), key=lambda item: -item[1].dtype.itemsize)
+    for part, specs in _COLUMNS.items()
+}
+"""So packed, every column is aligned."""
 _SOURCES = {
     spec.name: (part, name) for part, specs in _COLUMNS.items() for name, spec in specs.items()
 }
@@ -67,8 +79,14 @@ _SOURCES = {
 INPUTS = (_RAW, _BEAM_SPOT, _EVENT)
 """One event: its FED stream, the beam spot's x, y, z in cm and, optionally, its number."""
 
-OUTPUTS = (_COUNTS, *(spec for specs in _COLUMNS.values() for spec in specs.values()))
-"""The counts, in the order of :class:`trackserve.edm.Counts`, and every column of every part."""
+OUTPUTS = (
+    _COUNTS,
+    *_PACKED.values(),
+    *(spec for specs in _COLUMNS.values() for spec in specs.values()),
+    TIMING,
+)
+"""The counts, in the order of :class:`trackserve.edm.Counts`, every part, every column of every
+part, and the timing."""
 
 
 def output_names(keep: Collection[str] = ()) -> list[str]:
@@ -77,13 +95,12 @@ def output_names(keep: Collection[str] = ()) -> list[str]:
     Raises:
         InputError: ``keep`` names a part that does not exist.
     """
-    columns = (spec.name for part in _returned(keep) for spec in _COLUMNS[part].values())
-    return [_COUNTS.name, *columns]
+    return [_COUNTS.name, *_returned(keep)]
 
 
 def kept_parts(names: Iterable[str]) -> set[str]:
     """The inverse of :func:`output_names`: the parts to keep for the outputs asked for."""
-    return {_SOURCES[name][0] for name in names if name in _SOURCES} & INTERMEDIATE.keys()
+    return {_SOURCES.get(name, (name,))[0] for name in names} & INTERMEDIATE.keys()
 
 
 def encode_event(event: RawEvent) -> dict[str, Array]:
@@ -112,8 +129,23 @@ def decode_event(tensors: Mapping[str, Array]) -> RawEvent:
     return RawEvent(data, beam_spot, number)
 
 
+def encode_timing(queue: float, compute: float) -> Array:
+    """The tensor :data:`TIMING`, from seconds."""
+    return np.array([queue, compute], TIMING.dtype)
+
+
+def decode_timing(tensors: Mapping[str, Array]) -> tuple[float, float]:
+    """Seconds in the server's queue and in its worker.
+
+    Raises:
+        InputError: the tensor is missing or has the wrong dtype or shape.
+    """
+    queue, compute = _checked(tensors, TIMING).tolist()
+    return queue, compute
+
+
 def encode_result(result: PatatrackResult, names: Iterable[str]) -> dict[str, Array]:
-    """The output tensors ``names`` of one result, C-contiguous.
+    """The output tensors ``names`` of one result, C-contiguous; the timing is not among them.
 
     Raises:
         InputError: a name is unknown, the result lacks that part, or an array in it has
@@ -122,14 +154,18 @@ def encode_result(result: PatatrackResult, names: Iterable[str]) -> dict[str, Ar
     parts = result.parts()
     encoded: dict[str, Array] = {}
     for name in names:
+        if name == TIMING.name:
+            continue
         if name == _COUNTS.name:
             encoded[name] = result.counts.as_array()
             continue
-        part, column = _SOURCES.get(name, ("", ""))
+        part, *columns = _SOURCES.get(name, (name,))
         if part not in parts:
             raise InputError("the result has no such tensor", tensor=name)
-        columns = {name: getattr(parts[part], column)}
-        encoded[name] = np.ascontiguousarray(_checked(columns, _COLUMNS[part][column]))
+        if columns:
+            encoded[name] = _encode_column(parts[part], part, columns[0])
+        else:
+            encoded[name] = _pack(parts[part], part)
     return encoded
 
 
@@ -139,11 +175,11 @@ def decode_result(
     """The result of event number ``event`` that the output tensors hold.
 
     Raises:
-        InputError: a tensor is missing or has the wrong dtype or shape, the columns of one
-            part differ in length, or ``keep`` names a part that does not exist.
+        InputError: a tensor is missing or has the wrong dtype, shape or length, or ``keep``
+            names a part that does not exist.
     """
     counts = Counts(*_checked(tensors, _COUNTS).tolist())
-    parts: dict[str, Any] = {part: _decode_part(tensors, part) for part in _returned(keep)}
+    parts: dict[str, Any] = {part: _unpack(tensors, part) for part in _returned(keep)}
     return PatatrackResult(event, counts, **parts)
 
 
@@ -152,13 +188,35 @@ def _returned(keep: Collection[str]) -> list[str]:
     return [*ALWAYS, *(part for part in INTERMEDIATE if part in keep)]
 
 
-def _decode_part(tensors: Mapping[str, Array], part: str) -> Columns:
+def _encode_column(noun: Columns, part: str, column: str) -> Array:
+    spec = _COLUMNS[part][column]
+    spec = spec._replace(shape=(len(noun), *spec.shape[1:]))
+    return np.ascontiguousarray(_checked({spec.name: getattr(noun, column)}, spec))
+
+
+def _pack(noun: Columns, part: str) -> Array:
+    columns = (_encode_column(noun, part, name) for name, _ in _BY_ITEM_SIZE[part])
+    return np.concatenate([column.reshape(-1).view(np.uint8) for column in columns])
+
+
+def _unpack(tensors: Mapping[str, Array], part: str) -> Columns:
+    """The part; its columns are views of the tensor."""
+    packed = _checked(tensors, _PACKED[part])
+    widths = [spec.dtype.itemsize * math.prod(spec.shape[1:]) for _, spec in _BY_ITEM_SIZE[part]]
+    length, rest = divmod(len(packed), sum(widths))
+    if rest:
+        raise InputError(
+            "tensor has the wrong length",
+            tensor=part,
+            found=len(packed),
+            bound=f"a multiple of {sum(widths)}",
+        )
     columns: dict[str, Array] = {}
-    length = -1
-    for name, spec in _COLUMNS[part].items():
-        expected = spec._replace(shape=(length, *spec.shape[1:]))
-        columns[name] = _checked(tensors, expected)
-        length = len(columns[name])
+    start = 0
+    for (name, spec), width in zip(_BY_ITEM_SIZE[part], widths, strict=True):
+        end = start + length * width
+        columns[name] = packed[start:end].view(spec.dtype).reshape(length, *spec.shape[1:])
+        start = end
     return _PARTS[part](**columns)
 
 

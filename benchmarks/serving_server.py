@@ -1,0 +1,298 @@
+"""The server's half of what serving under load must show, at full length.
+
+usage: benchmarks/serving_server.py DIR [--row NAME]... [--scale FRACTION]
+
+DIR is a data directory; its events and parts of them are sent to a server started for it.
+Prints the figures of each row and pass or FAIL; exits with 1 if a row fails. The malformed
+requests are those of the tests and need hypothesis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+
+from trackserve import Client, PatatrackPipeline
+from trackserve.client.url import parse_url
+from trackserve.edm import RawEvent
+from trackserve.errors import decode
+from trackserve.io import read_events
+from trackserve.performance.throughput import cpu_name
+from trackserve.serving import prometheus, wire
+from trackserve.serving.http import Http
+from trackserve.serving.limits import Limits
+from trackserve.serving.repository import write_repository
+from trackserve.serving.server import Server
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from processes import backend_of, resident
+
+MODEL = "patatrack"
+QUEUE = 64
+MIB = 1 << 20
+OUTPUTS = [triton_grpc.InferRequestedOutput(n) for n in (*wire.output_names(), "tracks_state")]
+
+
+def check(row: str, passed: bool, figures: str) -> bool:
+    print(f"{'pass' if passed else 'FAIL'}  {row}: {figures}", flush=True)
+    return passed
+
+
+@contextmanager
+def serve(directory: Path, **limits: Any) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory() as repository:
+        write_repository(repository, directory, limits=Limits(**limits))
+        with Server(repository, grpc_port=0, http_port=0, metrics_port=0, notice=print) as server:
+            yield server
+
+
+def group(server: Server) -> int:
+    assert server.pid
+    return server.pid
+
+
+def samples(server: Server) -> list[prometheus.Sample]:
+    return prometheus.parse(Http(server.host, server.ports.metrics).get("/metrics")[1])
+
+
+def mixed_sizes(events: list[RawEvent]) -> list[RawEvent]:
+    """The events, and for each one with only its first FEDs."""
+    cut = [first_feds(event, 10 * (number + 1)) for number, event in enumerate(events)]
+    return [event for pair in zip(events, cut, strict=True) for event in pair]
+
+
+def first_feds(event: RawEvent, count: int) -> RawEvent:
+    words = event.data.view(np.uint32)
+    count = min(count, int(words[0]))
+    end = 1
+    for _ in range(count):
+        end += 2 + int(words[end + 1]) // 4
+    kept = words[:end].copy()
+    kept[0] = count
+    return replace(event, data=kept.view(np.uint8))
+
+
+def inputs_of(event: RawEvent) -> list[Any]:
+    inputs = []
+    for spec in wire.INPUTS:
+        array = wire.encode_event(event)[spec.name]
+        tensor = triton_grpc.InferInput(spec.name, list(array.shape), spec.triton_type)
+        tensor.set_data_from_numpy(array)
+        inputs.append(tensor)
+    return inputs
+
+
+def rate(client: Client, events: list[RawEvent], count: int) -> float:
+    """Events per second with eight in flight."""
+    start = time.perf_counter()
+    source = (events[number % len(events)] for number in range(count))
+    answered = sum(1 for _ in client.stream(MODEL, source, in_flight=8))
+    return answered / (time.perf_counter() - start)
+
+
+# rows
+
+
+def overload(directory: Path, scale: float) -> bool:
+    """4x overload for 60 s: queue bounded, "busy" answers, memory flat, full speed after."""
+    events = list(read_events(directory))
+    states = [
+        r.tracks.state.tobytes() for r in PatatrackPipeline.from_directory(directory).run(events)
+    ]
+    inputs = [inputs_of(event) for event in events]
+    outcomes: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def callback(number: int) -> Callable[..., None]:
+        def done(result: Any, error: Any) -> None:
+            outcome = "ok"
+            if error is not None:
+                typed = decode(error.message() or "")
+                outcome = type(typed).__name__ if typed else str(error)
+            elif result.as_numpy("tracks_state").tobytes() != states[number]:
+                outcome = "wrong"
+            with lock:
+                outcomes[outcome] += 1
+
+        return done
+
+    with (
+        serve(directory, queue=QUEUE) as server,
+        Client(server.grpc_url, transport="grpc") as client,
+    ):
+        rate(client, events, int(200 * scale) + 50)
+        before = rate(client, events, int(600 * scale) + 100)
+        triton = triton_grpc.InferenceServerClient(server.grpc_url.removeprefix("grpc://"))
+        memory: list[int] = []
+        held: list[float] = []
+        start = last = time.perf_counter()
+        seconds, sent = 60 * scale, 0
+        while (now := time.perf_counter()) < start + seconds:
+            while sent < 4 * before * (now - start):
+                number = sent % len(inputs)
+                triton.async_infer(MODEL, inputs[number], callback(number), outputs=OUTPUTS)
+                sent += 1
+            if now - last > seconds / 30:
+                last = now
+                memory.append(resident(group(server)))
+                held.append(prometheus.total(samples(server), "trackserve_held"))
+            time.sleep(0.002)
+        while outcomes.total() < sent and time.perf_counter() < start + seconds + 30:
+            time.sleep(0.05)
+        during = outcomes["ok"] / seconds
+        after = max(rate(client, events, int(300 * scale) + 100) for _ in range(3))
+        triton.close()
+    third = len(memory) // 3
+    growth = max(memory[2 * third :]) / max(memory[third : 2 * third]) - 1
+    return check(
+        "overload",
+        set(outcomes) == {"ok", "ServerBusy"}
+        and outcomes.total() == sent
+        and max(held) <= QUEUE
+        and growth < 0.02
+        and after > 0.9 * before,
+        f"{sent} requests in {seconds:.0f} s at 4 x {before:.0f}/s: {dict(outcomes)}; "
+        f"{during:.0f}/s answered meanwhile; at most {max(held):.0f} held (bound {QUEUE}); memory "
+        f"{max(memory) / MIB:.0f} MiB, last third against second {growth:+.1%}; "
+        f"after: {after:.0f}/s ({after / before:.2f})",
+    )
+
+
+def malformed(directory: Path, scale: float) -> bool:
+    """10 000 malformed requests mixed with good ones, by gRPC and HTTP."""
+    from hypothesis import HealthCheck, given, settings
+    from hypothesis import strategies as st
+    from malformed import REFUSALS, requests, send
+
+    events = list(read_events(directory))
+    expected = PatatrackPipeline.from_directory(directory).run(events)
+    count = int(10_000 * scale)
+    outcomes: Counter[str] = Counter()
+    memory: list[int] = []
+    good = 0
+    with (
+        serve(directory) as server,
+        triton_grpc.InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as triton,
+        triton_http.InferenceServerClient(server.http_url.removeprefix("http://")) as http,
+        Client(server.grpc_url, transport="grpc") as by_grpc,
+        Client(server.http_url) as by_http,
+    ):
+        address = parse_url(server.http_url)
+        before = server.pid
+
+        @settings(
+            max_examples=count,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(requests(events[-1]), st.booleans())
+        def one(request: Any, grpc: bool) -> None:
+            nonlocal good
+            error = send(request, triton if grpc else None, http, address)
+            if error is None:
+                outcomes["answered"] += 1
+            elif typed := decode(error):
+                outcomes[type(typed).__name__] += 1
+            else:
+                outcomes["refused by Triton" if error.startswith(REFUSALS) else error] += 1
+            number = outcomes.total()
+            if number % 10 == 0:
+                client = by_grpc if number % 20 else by_http
+                which = number % len(events)
+                good += client.reconstruct(MODEL, events[which]) == expected[which]
+            if number % max(1, count // 30) == 0:
+                memory.append(resident(group(server)))
+
+        one()
+        same_process = server.pid == before and server.failure is None
+    third = len(memory) // 3
+    growth = max(memory[2 * third :]) / max(memory[:third]) - 1
+    known = {"answered", "EventError", "InputError", "refused by Triton"}
+    return check(
+        "malformed",
+        set(outcomes) <= known
+        and good == outcomes.total() // 10
+        and same_process
+        and growth < 0.02,
+        f"{outcomes.total()} requests: {dict(outcomes)}; {good} of {outcomes.total() // 10} good "
+        f"ones right; same process: {same_process}; memory {max(memory) / MIB:.0f} MiB, last third "
+        f"against first {growth:+.1%}",
+    )
+
+
+def memory(directory: Path, scale: float) -> bool:
+    """20 000 events of varying size: the server grows less than 2 % after 2 000."""
+    events = mixed_sizes(list(read_events(directory)))
+    count = int(20_000 * scale)
+    passed = True
+    for transport in ("grpc", "shm"):
+        with serve(directory) as server, Client(server.grpc_url, transport=transport) as client:
+            source = (events[number % len(events)] for number in range(count))
+            used: list[int] = []
+            start = time.perf_counter()
+            for number, _ in enumerate(client.stream(MODEL, source, in_flight=16)):
+                if number % (count // 20) == count // 20 - 1:
+                    used.append(resident(group(server)))
+            seconds = time.perf_counter() - start
+        growth = used[-1] / used[1] - 1
+        passed &= check(
+            f"memory, {transport}",
+            growth < 0.02,
+            f"{count} events, {count / seconds:.0f}/s; server {used[1] / MIB:.1f} MiB after a "
+            f"tenth, {used[len(used) // 2] / MIB:.1f} at half, {used[-1] / MIB:.1f} at the end "
+            f"({growth:+.2%})",
+        )
+    return passed
+
+
+def recovery(directory: Path, scale: float) -> bool:
+    """A backend or Triton that is killed is back by itself, with the same answers."""
+    event = next(read_events(directory))
+    expected = PatatrackPipeline.from_directory(directory).reconstruct(event)
+    passed = True
+    for name, victim in (("backend", backend_of), ("Triton", lambda pid: pid)):
+        with serve(directory) as server, Client(server.grpc_url) as client:
+            client.reconstruct(MODEL, event)
+            start = time.perf_counter()
+            os.kill(victim(group(server)), signal.SIGKILL)
+            right = client.reconstruct(MODEL, event, timeout=60) == expected
+            passed &= check(
+                f"recovery, {name} killed",
+                right,
+                f"one call of the client got its answer after {time.perf_counter() - start:.1f} s",
+            )
+    return passed
+
+
+ROWS = {"overload": overload, "malformed": malformed, "memory": memory, "recovery": recovery}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What serving must show: the server's half.")
+    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument("--row", action="append", choices=list(ROWS))
+    parser.add_argument("--scale", type=float, default=1.0, help="fraction of the full length")
+    arguments = parser.parse_args()
+    print(cpu_name(), flush=True)
+    passed = [ROWS[row](arguments.directory, arguments.scale) for row in arguments.row or ROWS]
+    return 0 if all(passed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

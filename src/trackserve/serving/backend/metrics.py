@@ -1,0 +1,89 @@
+"""What a backend counts, and who tells it to Prometheus."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Series(NamedTuple):
+    """One line of a Prometheus metric: its name and the value of its one label, if any."""
+
+    metric: str
+    label: str = ""
+
+
+class Metric(NamedTuple):
+    help: str
+    label: str = ""
+    gauge: bool = False
+
+
+METRICS = {
+    "trackserve_requests_total": Metric("Requests answered, by outcome", "outcome"),
+    "trackserve_batches_total": Metric("Batches that workers took"),
+    "trackserve_batched_requests_total": Metric("Requests in those batches"),
+    "trackserve_input_bytes_total": Metric("Bytes of the inputs of those requests"),
+    "trackserve_found_total": Metric("What was reconstructed, by kind", "kind"),
+    "trackserve_queue_seconds_total": Metric("Time that requests waited for a worker"),
+    "trackserve_compute_seconds_total": Metric("Time that workers took for requests"),
+    "trackserve_stage_seconds_total": Metric("Time that the stages took", "stage"),
+    "trackserve_waiting": Metric("Requests that wait for a worker", gauge=True),
+    "trackserve_held": Metric("Requests that wait or are in work", gauge=True),
+}
+"""Every metric; each has the label ``model`` too."""
+
+
+class Counters:
+    """Sums that many threads add to.
+
+    Triton's own metrics take a message between processes for each call, and two threads that
+    call at the same time kill the server. So threads add here, and one thread reports.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._unreported: defaultdict[Series, float] = defaultdict(float)
+
+    def add(self, *amounts: tuple[Series, float]) -> None:
+        """Add to some series, all at once."""
+        with self._lock:
+            for series, amount in amounts:
+                self._unreported[series] += amount
+
+    def take(self) -> dict[Series, float]:
+        """What was added since the last call."""
+        with self._lock:
+            taken = dict(self._unreported)
+            self._unreported.clear()
+        return {series: amount for series, amount in taken.items() if amount}
+
+
+class Reporter:
+    """One thread that hands the sums on every ``period`` seconds, until closed."""
+
+    def __init__(
+        self, counters: Counters, report: Callable[[Series, float], None], period: float
+    ) -> None:
+        self._counters = counters
+        self._report = report
+        self._period = period
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Report what is left and end the thread."""
+        self._closed.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._period):
+            self._report_all()
+        self._report_all()
+
+    def _report_all(self) -> None:
+        for series, amount in self._counters.take().items():
+            self._report(series, amount)

@@ -1,0 +1,76 @@
+"""The Patatrack model: describe, load and run a batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...edm import RawEvent
+from ...errors import InputError, TrackserveError
+from .. import wire
+from .runtime import Answer, Description, Reply, Request, Run
+
+if TYPE_CHECKING:
+    from ...patatrack import PatatrackPipeline
+
+_NO_FEDS = np.frombuffer(bytes(4), np.uint8)
+"""The FED stream of an empty event; read-only as a request's is, which Numba tells apart."""
+
+
+def describe() -> Description:
+    """The tensors of :mod:`.wire`, and an event without FEDs.
+
+    Triton asks in a process of its own, at every start: so the pipeline is not imported here.
+    """
+    return Description(wire.INPUTS, wire.OUTPUTS, wire.encode_event(RawEvent(_NO_FEDS)))
+
+
+def load(directory: Path, parameters: Mapping[str, str]) -> Callable[[], Run]:
+    """Build the pipeline from the parameters ``conditions`` (relative to ``directory``),
+    ``config`` and ``device``.
+
+    Raises:
+        ConditionsError: the conditions cannot be read.
+        InputError: there is no such configuration or device.
+    """
+    from ...patatrack import PatatrackPipeline
+
+    if parameters["device"] != "cpu":
+        raise InputError("no such device", found=parameters["device"], bound=["cpu"])
+    pipeline = PatatrackPipeline.from_directory(
+        directory / parameters["conditions"], config=parameters["config"]
+    )
+    return lambda: partial(run, pipeline)
+
+
+def run(pipeline: PatatrackPipeline, batch: Iterable[Request]) -> Iterator[Answer]:
+    """Reconstruct the batch, event by event."""
+    for request in batch:
+        try:
+            yield _run_one(pipeline, request)
+        except TrackserveError as error:
+            yield error
+
+
+def _run_one(pipeline: PatatrackPipeline, request: Request) -> Reply:
+    seconds: dict[str, float] = {}
+    last = time.perf_counter()
+
+    def lap(stage: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        seconds[stage] = now - last
+        last = now
+
+    event = wire.decode_event(request.tensors)
+    lap("decode")
+    result = pipeline.run_stages(event, wire.kept_parts(request.outputs), lap)
+    tensors = wire.encode_result(result, request.outputs)
+    lap("encode")
+    return Reply(tensors, asdict(result.counts), seconds)

@@ -1,0 +1,274 @@
+"""How every backend runs its model: a queue, workers that take batches from it, replies.
+
+A model is three functions (:class:`Backend`); a request is answered by its own callback.
+Nothing here knows of Triton: :mod:`.triton` connects the two.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from ...edm.columns import Array
+from ...errors import Cancelled, ServerBusy, ServerError, TrackserveError
+from .. import wire
+from ..limits import Limits
+from .metrics import Counters, Series
+
+_ASK_AFTER = 0.01
+"""Seconds that a request waited before its worker asks whether it is still wanted: the
+question takes a message between processes, 0.1 ms."""
+
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+class Request(NamedTuple):
+    """The tensors of one event, and the names of the outputs that are wanted."""
+
+    tensors: Mapping[str, Array]
+    outputs: Sequence[str]
+
+
+class Reply(NamedTuple):
+    """The outputs of one event, and for the metrics what was found and how long stages took."""
+
+    tensors: dict[str, Array]
+    found: Mapping[str, int]
+    seconds: Mapping[str, float]
+
+
+Answer = Reply | TrackserveError
+Run = Callable[[Iterable[Request]], Iterator[Answer]]
+"""Runs a batch: one answer per request, in order.
+
+A model that runs event by event takes a request only when it comes to it, and yields its
+answer before it takes the next; one whose events run together takes them all first.
+"""
+
+
+class Description(NamedTuple):
+    """A model's tensors, and a tiny request that it can answer."""
+
+    inputs: Sequence[wire.TensorSpec]
+    outputs: Sequence[wire.TensorSpec]
+    example: Mapping[str, Array]
+
+
+class Backend(Protocol):
+    """The three functions of a model; a module will do."""
+
+    def describe(self) -> Description:
+        """The model, without loading it."""
+
+    def load(self, directory: Path, parameters: Mapping[str, str]) -> Callable[[], Run]:
+        """Load the model; what it returns makes the ``Run`` of one worker, with its workspace.
+
+        Args:
+            directory: the model's in the repository.
+            parameters: those of its ``config.pbtxt``.
+        """
+
+
+@dataclass(slots=True)
+class Job:
+    """One request in the runtime.
+
+    ``send`` answers it, once; ``unwanted`` tells whether nobody waits for the answer.
+    """
+
+    request: Request
+    send: Callable[[Answer], None]
+    unwanted: Callable[[], bool]
+    arrived: float = 0.0
+
+    @property
+    def bytes(self) -> int:
+        return sum(array.nbytes for array in self.request.tensors.values())
+
+
+class Runtime:
+    """Workers that answer jobs in batches.
+
+    A worker takes at most its share of what waits, so that batches grow under load while
+    no other worker goes without.
+
+    Args:
+        new_run: makes what one worker runs; called in this thread, once per worker.
+        limits: how much to take on.
+        counters: where to count.
+    """
+
+    def __init__(self, new_run: Callable[[], Run], limits: Limits, counters: Counters) -> None:
+        self._limits = limits
+        self._counters = counters
+        self._places = threading.Semaphore(limits.queue)
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._held = 0
+        self._stopping = False
+        self._closed = False
+        count = limits.workers or cores()
+        runs = [new_run() for _ in range(count)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(run,), name=f"worker-{number}", daemon=True)
+            for number, run in enumerate(runs)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def held(self) -> int:
+        """Jobs that wait or are in work."""
+        return self._held
+
+    def reserve(self) -> ServerBusy | None:
+        """Take a place for one job, which :meth:`submit` must follow; or why there is none."""
+        refusal = None
+        if self._stopping:
+            refusal = ServerBusy("the server is stopping")
+        elif not self._places.acquire(blocking=self._limits.when_full == "wait"):
+            queue = self._limits.queue
+            refusal = ServerBusy("the server's queue is full", found=queue, bound=queue)
+        if refusal is not None:
+            self._counters.add((Series("trackserve_requests_total", "ServerBusy"), 1))
+        return refusal
+
+    def submit(self, job: Job) -> None:
+        """Put a job into its place."""
+        job.arrived = time.perf_counter()
+        with self._changed:
+            self._waiting.append(job)
+            self._held += 1
+            self._changed.notify()
+        self._counters.add((Series("trackserve_waiting"), 1), (Series("trackserve_held"), 1))
+
+    def refuse_new(self) -> None:
+        """From now on reserve no place; what is held is done."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Do what is held, then end the workers."""
+        self.refuse_new()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, run: Run) -> None:
+        while batch := self._take():
+            self._counters.add(
+                (Series("trackserve_batches_total"), 1),
+                (Series("trackserve_batched_requests_total"), len(batch)),
+                (Series("trackserve_input_bytes_total"), sum(job.bytes for job in batch)),
+                (Series("trackserve_waiting"), -len(batch)),
+            )
+            while batch:
+                batch = self._run(run, batch)
+
+    def _take(self) -> list[Job]:
+        """The next batch: what waits, up to a share and the limits; empty at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            share = math.ceil(len(self._waiting) / len(self._threads))
+            most = min(share, self._limits.batch_events)
+            batch: list[Job] = []
+            size = 0
+            while self._waiting and len(batch) < most:
+                size += self._waiting[0].bytes
+                if batch and size > self._limits.batch_bytes:
+                    break
+                batch.append(self._waiting.popleft())
+            return batch
+
+    def _run(self, run: Run, batch: list[Job]) -> list[Job]:
+        """Answer the jobs of a batch; what is left over when one of them broke the run."""
+        rest = iter(batch)
+        taken: deque[tuple[Job, float]] = deque()
+
+        def requests() -> Iterator[Request]:
+            for job in rest:
+                if not self._give_up(job):
+                    taken.append((job, time.perf_counter()))
+                    yield job.request
+
+        reason = "no answer"
+        try:
+            for answer in run(requests()):
+                job, start = taken.popleft()
+                self._answer(job, answer, start)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        for job, start in taken:
+            self._answer(job, ServerError("the model failed", reason=reason), start)
+        return list(rest)
+
+    def _give_up(self, job: Job) -> bool:
+        now = time.perf_counter()
+        if now - job.arrived < _ASK_AFTER or not _is_unwanted(job):
+            return False
+        self._answer(job, Cancelled("nobody waits for the answer"), now)
+        return True
+
+    def _answer(self, job: Job, answer: Answer, start: float) -> None:
+        queue, compute = start - job.arrived, time.perf_counter() - start
+        outcome = "ok"
+        counted = [
+            (Series("trackserve_queue_seconds_total"), queue),
+            (Series("trackserve_compute_seconds_total"), compute),
+            (Series("trackserve_held"), -1.0),
+        ]
+        if isinstance(answer, Reply):
+            if wire.TIMING.name in job.request.outputs:
+                answer.tensors[wire.TIMING.name] = wire.encode_timing(queue, compute)
+            counted += [
+                (Series("trackserve_found_total", kind), n) for kind, n in answer.found.items()
+            ]
+            counted += [
+                (Series("trackserve_stage_seconds_total", stage), spent)
+                for stage, spent in answer.seconds.items()
+            ]
+        else:
+            outcome = type(answer).__name__
+        self._counters.add((Series("trackserve_requests_total", outcome), 1), *counted)
+        _send(job, answer)
+        with self._changed:
+            self._held -= 1
+        self._places.release()
+
+
+def _is_unwanted(job: Job) -> bool:
+    """Where Triton cannot tell, it is wanted."""
+    try:
+        return job.unwanted()
+    except Exception:
+        return False
+
+
+def _send(job: Job, answer: Answer) -> None:
+    """Answer; a reply that cannot be sent must not end the worker."""
+    try:
+        job.send(answer)
+    except Exception as error:
+        if isinstance(answer, Reply):
+            failure = ServerError("the reply cannot be sent", reason=str(error))
+            with suppress(Exception):
+                job.send(failure)
+
+
+def cores() -> int:
+    """Cores that this process may use: its affinity, and its container's quota."""
+    count = len(os.sched_getaffinity(0))
+    try:
+        quota, period = _CPU_QUOTA.read_text().split()
+        return max(1, min(count, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return count

@@ -1,0 +1,161 @@
+"""A backend behind Triton's Python backend: requests -> jobs, answers -> responses.
+
+Triton loads ``TritonPythonModel`` in a process of its own, one for each instance;
+``triton_python_backend_utils`` exists only there.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from trackserve.errors import (
+    Cancelled,
+    EventError,
+    InputError,
+    ServerBusy,
+    TrackserveError,
+    encode,
+)
+from trackserve.heap import keep_freed_memory
+from trackserve.serving import drain, wire
+from trackserve.serving.backend.dlpack import to_capsule
+from trackserve.serving.backend.metrics import METRICS, Counters, Reporter, Series
+from trackserve.serving.backend.runtime import Answer, Backend, Job, Request, Runtime
+from trackserve.serving.limits import Limits
+
+_REPORT_PERIOD = 1.0
+_DRAIN_POLL = 0.05
+_CODES = {
+    EventError: "INVALID_ARG",
+    InputError: "INVALID_ARG",
+    ServerBusy: "UNAVAILABLE",
+    Cancelled: "CANCELLED",
+}
+"""By name, since Triton fills its module in only after this one is imported."""
+
+
+def served(backend: Backend) -> type:
+    """The class ``TritonPythonModel`` for ``backend``."""
+
+    class TritonPythonModel(_Model):
+        _backend = backend
+
+    return TritonPythonModel
+
+
+class _Model:
+    _backend: Backend
+
+    @classmethod
+    def auto_complete_config(cls, config: Any) -> Any:
+        """Fill in the tensors, so that ``config.pbtxt`` need not list them."""
+        description = cls._backend.describe()
+        for spec in description.inputs:
+            config.add_input(_declare(spec) | {"optional": spec.optional})
+        for spec in description.outputs:
+            config.add_output(_declare(spec))
+        config.set_max_batch_size(0)
+        return config
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the model and run its example once in every worker.
+
+        That compiles what is not in Numba's cache, so that no request waits.
+        """
+        keep_freed_memory()
+        entries = json.loads(args["model_config"])["parameters"]
+        parameters = {name: entry["string_value"] for name, entry in entries.items()}
+        limits = Limits.from_parameters(parameters)
+        new_run = self._backend.load(Path(args["model_repository"]), parameters)
+        description = self._backend.describe()
+        example = Request(description.example, [spec.name for spec in description.outputs])
+
+        def warm_run() -> Any:
+            run = new_run()
+            for answer in run([example]):
+                if isinstance(answer, TrackserveError):
+                    raise answer
+            return run
+
+        counters = Counters()
+        self._families = _families()
+        self._metrics: dict[Series, Any] = {}
+        self._name = args["model_name"]
+        self._runtime = Runtime(warm_run, limits, counters)
+        self._reporter = Reporter(counters, self._report, _REPORT_PERIOD)
+        self._finished = threading.Event()
+        threading.Thread(target=self._drain, name="drain", daemon=True).start()
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Leave the requests to the workers; refuse those that find no place.
+
+        A refusal is returned, not sent as the workers' answers are: that saves a message
+        between processes, so that refusing keeps pace with any overload.
+        """
+        return [self._take(request) for request in requests]
+
+    def _take(self, request: Any) -> Any:
+        tensors = {tensor.name(): np.from_dlpack(tensor) for tensor in request.inputs()}
+        outputs = list(request.requested_output_names())
+        refusal = self._runtime.reserve()
+        if refusal is not None:
+            return _response(refusal)
+        sender = request.get_response_sender()
+
+        def send(answer: Answer) -> None:
+            sender.send(_response(answer), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+        self._runtime.submit(Job(Request(tensors, outputs), send, sender.is_cancelled))
+        return None
+
+    def finalize(self) -> None:
+        """Answer what is left, and end the threads."""
+        self._finished.set()
+        self._runtime.close()
+        self._reporter.close()
+
+    def _report(self, series: Series, amount: float) -> None:
+        if series not in self._metrics:
+            labels = {"model": self._name}
+            if label := METRICS[series.metric].label:
+                labels[label] = series.label
+            self._metrics[series] = self._families[series.metric].Metric(labels=labels)
+        self._metrics[series].increment(amount)
+
+    def _drain(self) -> None:
+        """Wait for the order to stop; then refuse what is new, and tell when all is done."""
+        with drain.worker() as ordered:
+            while not self._finished.wait(_DRAIN_POLL):
+                if ordered():
+                    self._runtime.refuse_new()
+                    if self._runtime.held == 0:
+                        return
+
+
+def _declare(spec: wire.TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "data_type": f"TYPE_{spec.triton_type}", "dims": list(spec.shape)}
+
+
+def _families() -> dict[str, Any]:
+    kinds = {True: pb_utils.MetricFamily.GAUGE, False: pb_utils.MetricFamily.COUNTER}
+    return {
+        name: pb_utils.MetricFamily(name=name, description=metric.help, kind=kinds[metric.gauge])
+        for name, metric in METRICS.items()
+    }
+
+
+def _response(answer: Answer) -> Any:
+    if isinstance(answer, TrackserveError):
+        code = getattr(pb_utils.TritonError, _CODES.get(type(answer), "INTERNAL"))
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError(encode(answer), code))
+    tensors = [
+        pb_utils.Tensor.from_dlpack(name, to_capsule(array))
+        for name, array in answer.tensors.items()
+    ]
+    return pb_utils.InferenceResponse(tensors)

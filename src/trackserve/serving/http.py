@@ -1,0 +1,50 @@
+"""Small calls to Triton's HTTP services, without another library."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Http(NamedTuple):
+    """An HTTP service; a connection for each call. All calls raise OSError if unanswered."""
+
+    host: str
+    port: int
+    timeout: float = 5.0
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """Status and text."""
+        return self._call("GET", path, None, headers)
+
+    def get_json(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
+        """What the text says; an OSError too if it is not JSON or the status not 200."""
+        status, text = self.get(path, headers)
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if status != 200 or found is None:
+            raise OSError(f"{path}: status {status}: {text[:200]}")
+        return found
+
+    def post(
+        self, path: str, body: str = "", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
+        """Status and text."""
+        return self._call("POST", path, body, headers)
+
+    def _call(
+        self, method: str, path: str, body: str | None, headers: Mapping[str, str] | None
+    ) -> tuple[int, str]:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            reply = connection.getresponse()
+            return reply.status, reply.read().decode(errors="replace")
+        except http.client.HTTPException as error:
+            raise OSError(str(error) or type(error).__name__) from error
+        finally:
+            connection.close()

@@ -1,0 +1,106 @@
+"""How a client finds a server of its own user on its own host, and who owns a region.
+
+Triton lets whoever registers shared memory read and write it, so that protocol is closed
+by a random header. The server's process leaves the header in a file that only its user can
+read; a client that finds the file may use shared memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import stat
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+_REGION = re.compile(r"trackserve-client-(\d+)-(\d+)-[0-9a-f]+")
+
+
+class Local(NamedTuple):
+    """What a client on the server's host needs: the gRPC header that opens shared memory,
+    and the process that runs the server."""
+
+    header: str
+    value: str
+    pid: int
+
+
+def publish(port: int, local: Local) -> bool:
+    """Let clients of this user find the server on gRPC port ``port``.
+
+    Returns:
+        False if nothing was written, since the directory is not this user's alone.
+    """
+    directory = _directory()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_private(directory):
+        return False
+    draft = directory / f"{port}.{secrets.token_hex(4)}"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as output:
+        json.dump(local._asdict(), output)
+    draft.rename(file(port))
+    return True
+
+
+def withdraw(port: int) -> None:
+    """Undo :func:`publish`."""
+    file(port).unlink(missing_ok=True)
+
+
+def file(port: int) -> Path:
+    """Where the server on gRPC port ``port`` publishes."""
+    return _directory() / f"{port}.json"
+
+
+def find(port: int) -> Local | None:
+    """What the server on ``port`` published; None unless it is this user's and private."""
+    published = file(port)
+    try:
+        if not all(_is_private(path) for path in (published.parent, published)):
+            return None
+        entries = json.loads(published.read_text())
+        return Local(str(entries["header"]), str(entries["value"]), int(entries["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def region_name() -> str:
+    """A new name for a region of shared memory, which tells whose it is."""
+    pid = os.getpid()
+    return f"trackserve-client-{pid}-{_start_time(pid)}-{secrets.token_hex(6)}"
+
+
+def abandoned(region: str) -> bool:
+    """Whether ``region`` is a client's and that client's process is gone."""
+    match = _REGION.fullmatch(region)
+    return match is not None and _start_time(int(match[1])) != int(match[2])
+
+
+def _directory() -> Path:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        return Path(runtime) / "trackserve"
+    return Path(tempfile.gettempdir()) / f"trackserve-{os.getuid()}"
+
+
+def _is_private(path: Path) -> bool:
+    found = path.lstat()
+    shared = found.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    return found.st_uid == os.getuid() and not shared and not stat.S_ISLNK(found.st_mode)
+
+
+def _start_time(pid: int) -> int:
+    """When process ``pid`` started, in clock ticks since boot; 0 if it is gone or a zombie.
+
+    Fields 3 and 22 of /proc/PID/stat; the second, the name, may hold spaces and brackets.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    fields = text.rpartition(")")[2].split()
+    return 0 if fields[0] in "ZX" else int(fields[19])

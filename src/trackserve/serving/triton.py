@@ -1,0 +1,112 @@
+"""The Triton that is installed here, and how to start it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import sys
+import sysconfig
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import ServerError
+
+_HEAP = {"MALLOC_ARENA_MAX": "2"}
+"""Triton has many threads; each would keep a heap with what the largest burst left there."""
+
+
+class Triton(NamedTuple):
+    """Files of an installation."""
+
+    binary: Path
+    python_backend: list[Path]
+    libraries: list[Path]
+
+
+class Ports(NamedTuple):
+    """Where a server listens; 0 is any free port."""
+
+    grpc: int
+    http: int
+    metrics: int
+
+
+def find_triton() -> Triton:
+    """The nvidia-pytriton wheel's server, else the ``tritonserver`` on PATH.
+
+    Raises:
+        ServerError: there is neither, or it lacks its Python backend.
+    """
+    package = importlib.util.find_spec("pytriton")
+    if package and package.origin:
+        root = Path(package.origin).parent / "tritonserver"
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        stub = root / "python_backend_stubs" / version / "triton_python_backend_stub"
+        files = [*(root / "backends" / "python").glob("*triton_python*"), stub]
+        return Triton(
+            root / "bin" / "tritonserver",
+            files,
+            [root.parent.parent / "nvidia_pytriton.libs"],
+        )
+    found = shutil.which("tritonserver")
+    if found is None:
+        raise ServerError("no Triton: install trackserve[server], or put tritonserver on PATH")
+    binary = Path(found).resolve()
+    python_backend = binary.parents[1] / "backends" / "python"
+    if not python_backend.is_dir():
+        raise ServerError("this Triton lacks its Python backend", directory=str(python_backend))
+    return Triton(binary, list(python_backend.iterdir()), [])
+
+
+def assemble_backends(directory: Path, triton: Triton, ours: Path) -> Path:
+    """Triton's Python backend (copied: Triton refuses links that leave the folder) and ours."""
+    python = directory / "python"
+    python.mkdir(parents=True)
+    for file in triton.python_backend:
+        shutil.copy2(file, python)
+    for backend in ours.iterdir():
+        (directory / backend.name).symlink_to(backend)
+    return directory
+
+
+def environment(triton: Triton) -> dict[str, str]:
+    """This process's environment, where the backend's Python is this one.
+
+    The backend's process embeds Python: it takes its packages from the ``python3`` that
+    comes first on PATH and needs the shared libpython.
+    """
+    python = [Path(sys.base_prefix) / "lib"]
+    if directory := sysconfig.get_config_var("LIBDIR"):
+        python.insert(0, Path(directory))
+    paths = {
+        "PATH": [Path(sys.executable).parent],
+        "LD_LIBRARY_PATH": [*triton.libraries, *python],
+    }
+    variables = _HEAP | os.environ
+    for name, first in paths.items():
+        rest = os.environ.get(name)
+        variables[name] = os.pathsep.join([*map(str, first), *([rest] if rest else [])])
+    return variables
+
+
+def claim_ports(host: str, wanted: Ports) -> Ports:
+    """The ports asked for, or free ones for 0; nothing listens on them.
+
+    Raises:
+        ServerError: a port is taken, or there is no such address.
+    """
+    with ExitStack() as stack:
+        return Ports(*(_claim(stack, host, port) for port in wanted))
+
+
+def _claim(stack: ExitStack, host: str, port: int) -> int:
+    probe = stack.enter_context(socket.socket())
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        probe.bind((host, port))
+    except OSError as error:
+        raise ServerError(f"cannot listen: {error.strerror}", url=f"{host}:{port}") from None
+    return int(probe.getsockname()[1])

@@ -1,0 +1,122 @@
+"""Is the server alive, and who left shared memory behind?
+
+Triton's health stays green when a backend's process has died, so the only proof of life is
+an answered request.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+
+from ..errors import ServerBusy, decode
+from . import local, prometheus
+from .guard import SHARED_MEMORY
+from .http import Http
+from .repository import PROBE
+
+_SECOND_LOOK = 0.2
+
+
+class Life(Enum):
+    """What one look at a server showed."""
+
+    ANSWERS = "answers"
+    BUSY = "busy, but no batch is taken"
+    SILENT = "a request is not answered, and no batch is taken"
+    DEAD = "a request failed inside Triton"
+
+
+class Watch:
+    """Looks at a server again and again, and tells when it is beyond hope.
+
+    Args:
+        service: Triton's HTTP service.
+        metrics: its metrics' service.
+        models: ``models/`` of the repository.
+        patience: seconds that a server may neither answer nor take a batch.
+    """
+
+    def __init__(self, service: Http, metrics: Http, models: Path, patience: float) -> None:
+        self._service = service
+        self._metrics = metrics
+        self._probes = {
+            probe.parent.name: probe.read_text() for probe in sorted(models.glob(f"*/{PROBE}"))
+        }
+        self._patience = patience
+        self._alive = time.monotonic()
+        self._batches = 0.0
+
+    def look(self) -> str | None:
+        """Probe every model; why the server should be restarted, or None.
+
+        A failure counts if it happens twice, since one may be an accident. A server that has
+        only much to do takes batches all the same.
+        """
+        now = time.monotonic()
+        lives = self._probe_all()
+        if Life.DEAD in lives.values():
+            time.sleep(_SECOND_LOOK)
+            lives = self._probe_all()
+        batches = count_batches(self._metrics)
+        if batches != self._batches or all(life is Life.ANSWERS for life in lives.values()):
+            self._alive = now
+        self._batches = batches
+        hopeless = now - self._alive > self._patience
+        for name, life in lives.items():
+            if life is Life.DEAD or (hopeless and life is not Life.ANSWERS):
+                return f"{name}: {life.value}"
+        return None
+
+    def _probe_all(self) -> dict[str, Life]:
+        return {name: probe(self._service, name, body) for name, body in self._probes.items()}
+
+
+def probe(service: Http, model: str, body: str) -> Life:
+    """Send a model its tiny request."""
+    try:
+        status, text = service.post(f"/v2/models/{model}/infer", body)
+    except TimeoutError:
+        return Life.SILENT
+    except OSError:
+        return Life.DEAD
+    if status == 200:
+        return Life.ANSWERS
+    return Life.BUSY if _is_busy(text) else Life.DEAD
+
+
+def _is_busy(text: str) -> bool:
+    """Whether a backend refused the request, and not Triton for want of a backend."""
+    try:
+        return isinstance(decode(json.loads(text)["error"]), ServerBusy)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def count_batches(metrics: Http) -> float:
+    """Batches that all backends took so far; 0 where Triton does not tell."""
+    try:
+        _, text = metrics.get("/metrics")
+    except OSError:
+        return 0.0
+    return prometheus.total(prometheus.parse(text), "trackserve_batches_total")
+
+
+def sweep(service: Http, secret: Mapping[str, str]) -> None:
+    """Forget the shared memory of clients that died.
+
+    Triton refuses to forget a region that a request uses; the next sweep tries again.
+    """
+    with suppress(OSError):
+        for region in service.get_json("/v2/systemsharedmemory/status", secret):
+            name = region["name"]
+            if local.abandoned(name):
+                service.post(f"/v2/systemsharedmemory/region/{name}/unregister", headers=secret)
+    for file in SHARED_MEMORY.glob("*"):
+        if local.abandoned(file.name):
+            with suppress(OSError):
+                file.unlink()

@@ -1,0 +1,44 @@
+"""What processes leave in the system: memory, children, shared memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+
+def of_group(group: int) -> dict[int, str]:
+    """Names of the living processes of a process group, by id."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.getpgid(int(entry.name)) == group:
+                    found[int(entry.name)] = (entry / "comm").read_text().strip()
+            except OSError:
+                pass
+    return found
+
+
+def backend_of(group: int) -> int:
+    """The backend's process in Triton's group."""
+    return next(pid for pid, name in of_group(group).items() if name.startswith("triton_python"))
+
+
+def resident(group: int) -> int:
+    """Resident memory of the processes of a group, bytes."""
+    total = 0
+    for pid in of_group(group):
+        found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
+        total += 1024 * int(found[1]) if found else 0
+    return total
+
+
+def shared_memory_of(pid: int) -> list[Path]:
+    """The regions of the server ``pid``, and at least one."""
+    command = Path(f"/proc/{pid}/cmdline").read_text()
+    prefix = re.search(r"shm-region-prefix-name=([\w-]+)", command)
+    assert prefix
+    regions = list(Path("/dev/shm").glob(f"{prefix[1]}*"))
+    assert regions
+    return regions
