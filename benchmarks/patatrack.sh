@@ -8,7 +8,7 @@ for directory in "$@"; do
   server=$!
   trap 'kill $server 2> /dev/null || true; wait $server 2> /dev/null || true; rm -f "$log"' EXIT
   for _ in $(seq 600); do
-    url=$(grep -o 'grpc://[^ ]*' "$log") && break
+    url=$(grep -om1 'grpc://[^ ]*' "$log") && break
     kill -0 $server || exit 1
     sleep 0.1
   done

@@ -35,6 +35,7 @@ def run(*arguments: object, code: int = 0) -> str:
         ("inspect",),
         ("serve",),
         ("repository",),
+        ("status",),
         ("demo",),
     ],
 )
@@ -126,9 +127,17 @@ def test_serve_answers_until_it_is_interrupted(sample_directory: Path, tmp_path:
         assert server.stdout is not None
         ready = next(line for line in server.stdout if "ready" in line)
         url = ready.split()[1]
+        directions = [next(server.stdout) for _ in range(4)]
+        assert "models: patatrack" in directions[0]
+        assert f"reconstruct patatrack {sample_directory} --url {url}" in directions[1]
+        status = directions[2].partition("trackserve ")[2].split()
         served, direct = tmp_path / "served.parquet", tmp_path / "direct.parquet"
         run("reconstruct", "patatrack", sample_directory, "--url", url, "-o", served)
         run("reconstruct", "patatrack", sample_directory, "-o", direct)
+        text = run(*status)
+        assert f"{url}: ready" in text
+        assert "patatrack 1" in text
+        assert "no metrics" not in text
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0
     assert ak.array_equal(ak.from_parquet(served), ak.from_parquet(direct))

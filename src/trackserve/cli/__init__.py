@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import TrackserveError
-from . import bench, demo, inspect, reconstruct, serve, simulate, validate
+from . import bench, demo, inspect, reconstruct, serve, simulate, status, validate
 
 commands = typer.Typer(
     name="trackserve",
@@ -25,7 +25,7 @@ Patatrack program (`fedIds.bin`, `cablingMap.bin`, `gain.bin`, `cpefast.bin`, `b
 
 - make one: `trackserve simulate pixel --pileup 50 --events 100 -o DIR`
 - reconstruct it here: `trackserve reconstruct patatrack DIR -o tracks.parquet`
-- start a server: `trackserve serve --conditions DIR`
+- start a server: `trackserve serve --conditions DIR`; how is it? `trackserve status`
 - reconstruct it there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
 - what is in it? `trackserve inspect DIR -o report/`
 - is the physics right? `trackserve validate patatrack DIR -o report/`
@@ -39,6 +39,7 @@ commands.add_typer(bench.commands, name="bench")
 commands.command()(serve.serve)
 commands.command()(serve.repository)
 commands.command()(inspect.inspect)
+commands.command()(status.status)
 commands.command()(demo.demo)
 
 

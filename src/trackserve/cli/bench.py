@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +16,7 @@ from ..io import read_events
 from .common import Config, DataDirectory, Url, console
 
 if TYPE_CHECKING:
+    from ..client import Timings
     from ..performance.throughput import Latency
 
 commands = typer.Typer(no_args_is_help=True, help="Measure throughput, latency and memory.")
@@ -33,8 +34,9 @@ def bench_patatrack(
     threads: Annotated[str, typer.Option(help="Numbers of threads, as in 1,2.")] = "1,2",
     url: Url = None,
     in_flight: Annotated[
-        str, typer.Option(help="With --url: requests in flight, as in 1,2.")
-    ] = "1,2",
+        str,
+        typer.Option(help="With --url: events in flight, as in 1,2,auto; auto finds it."),
+    ] = "1,auto",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 15,
 ) -> None:
     """Events per second, time per stage, peak memory; with --url the cost of the service.
@@ -45,6 +47,8 @@ def bench_patatrack(
     from ..performance import throughput
 
     events = list(read_events(directory))
+    counts, windows = _numbers(threads), _windows(in_flight)
+    timings: list[Timings] = []
     console.print(f"{throughput.cpu_name()}; {directory.name}, {len(events)} events")
     with Progress(console=console, transient=True) as bar, ExitStack() as stack:
         steps = 2 * rounds if url is None else 4 * rounds + 1
@@ -53,9 +57,7 @@ def bench_patatrack(
         def progress() -> None:
             bar.advance(task)
 
-        pipelines = {
-            n: PatatrackPipeline.from_directory(directory, config, n) for n in _numbers(threads)
-        }
+        pipelines = {n: PatatrackPipeline.from_directory(directory, config, n) for n in counts}
         direct = throughput.alternate(
             {
                 f"direct, {n} thread{'s' * (n > 1)}": lambda p=p: p.run(events)  # type: ignore[misc]
@@ -69,24 +71,25 @@ def bench_patatrack(
         served: dict[str, list[float]] = {}
         latency: dict[str, Latency] = {}
         if url is not None:
-            from ..client import Client
+            from ..client import Client, keep_freed_memory
 
-            counts = _numbers(in_flight)
-            clients = [stack.enter_context(Client(url)) for _ in range(max(counts))]
+            keep_freed_memory()
+            client = stack.enter_context(Client(url))
             served = throughput.alternate(
                 {
-                    f"served, {n} in flight": lambda n=n: throughput.run_served(  # type: ignore[misc]
-                        clients[:n], "patatrack", events
+                    f"served, {n or 'auto'} in flight": lambda n=n: throughput.run_served(  # type: ignore[misc]
+                        client, "patatrack", events, n
                     )
-                    for n in counts
+                    for n in windows
                 },
                 rounds,
                 progress,
             )
+            timing = stack.enter_context(Client(url, on_timings=timings.append))
             latency = throughput.latencies(
                 {
                     "direct": one.reconstruct,
-                    "served": lambda event: clients[0].reconstruct("patatrack", event),
+                    "served": lambda event: timing.reconstruct("patatrack", event),
                 },
                 events,
                 rounds,
@@ -96,6 +99,7 @@ def bench_patatrack(
     console.print(_stages(stages))
     if latency:
         console.print(_latencies(latency))
+        console.print(_split(timings[len(events) :]))
     console.print(f"peak memory of this process: {throughput.peak_memory() / 2**20:.0f} MiB")
 
 
@@ -107,6 +111,13 @@ def _numbers(text: str) -> list[int]:
     if not numbers or min(numbers) < 1:
         raise typer.BadParameter(f"{text!r} is not a list of positive numbers such as 1,2")
     return numbers
+
+
+def _windows(text: str) -> list[int | None]:
+    """Events in flight; None stands for auto."""
+    parts = text.split(",")
+    numbers = iter(_numbers(",".join(part for part in parts if part != "auto") or "1"))
+    return [None if part == "auto" else next(numbers) for part in parts]
 
 
 def _rates(seconds: dict[str, list[float]], events: Sequence[RawEvent]) -> Table:
@@ -147,4 +158,16 @@ def _latencies(latency: dict[str, Latency]) -> Table:
     added = latency["served"].median - latency["direct"].median
     table.add_section()
     table.add_row("added by the service", f"{1e3 * added:.2f}", "")
+    return table
+
+
+def _split(timings: Sequence[Timings]) -> Table:
+    """Where the time of a served event goes."""
+    table = Table(title="A served event, mean")
+    table.add_column("")
+    table.add_column("ms", justify="right")
+    for part in ("client", "network", "queue", "compute", "total"):
+        if part == "total":
+            table.add_section()
+        table.add_row(part, f"{1e3 * fmean(getattr(t, part) for t in timings):.2f}")
     return table

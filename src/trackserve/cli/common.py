@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -31,44 +31,53 @@ Config = Annotated[str, typer.Option(help="Configuration of the algorithm.")]
 Url = Annotated[
     str | None,
     typer.Option(
-        metavar="grpc://HOST:PORT",
-        help="Use this server instead of this machine.",
+        metavar="URL",
+        help="Use the server at grpc://HOST:PORT or http://HOST:PORT instead of this machine.",
+        show_default=False,
+    ),
+]
+InFlight = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="With --url: events in flight; by default as many as keep the server busy.",
         show_default=False,
     ),
 ]
 
 Result = PatatrackResult | EventError
-Reconstruct = Callable[[RawEvent], PatatrackResult]
+Reconstruct = Callable[[Iterable[RawEvent]], Iterator[Result]]
 
 
 @contextmanager
 def patatrack(
-    directory: Path, config: str, url: str | None, keep: Collection[str] = ()
+    directory: Path,
+    config: str,
+    url: str | None,
+    in_flight: int | None = None,
+    keep: Collection[str] = (),
 ) -> Iterator[Reconstruct]:
-    """A function that reconstructs one event, here or on a server."""
+    """A function that reconstructs events, here or on a server; its results are in order,
+    and a bad event leaves its error in its place."""
     if url is not None:
-        from ..client import Client
+        from ..client import Client, keep_freed_memory
 
+        keep_freed_memory()
         with Client(url) as client:
-            yield lambda event: client.reconstruct("patatrack", event, keep)
+            yield lambda events: client.stream("patatrack", events, keep, in_flight=in_flight)
     else:
         from ..patatrack import PatatrackPipeline
 
         pipeline = PatatrackPipeline.from_directory(directory, config)
-        yield lambda event: pipeline.reconstruct(event, keep)
+        yield lambda events: (pipeline.run([event], keep)[0] for event in events)
 
 
 def reconstruct_all(
     events: Sequence[RawEvent], reconstruct: Reconstruct, description: str = "Reconstructing"
 ) -> list[Result]:
-    """Results in order, with a progress bar; a bad event leaves its error in its place."""
-    results: list[Result] = []
-    for event in track(events, description, console=console, transient=True):
-        try:
-            results.append(reconstruct(event))
-        except EventError as error:
-            results.append(error)
-    return results
+    """All results, with a progress bar."""
+    results = reconstruct(events)
+    return list(track(results, description, total=len(events), console=console, transient=True))
 
 
 def report_failures(results: Sequence[Result]) -> None:

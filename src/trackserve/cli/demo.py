@@ -47,14 +47,14 @@ def demo(
             console.print(f"Triton ready after {time.perf_counter() - start:.1f} s")
             with Client(server.grpc_url) as client:
                 served = reconstruct_all(
-                    events, lambda e: client.reconstruct("patatrack", e, keep), "Served"
+                    events, lambda all_: client.stream("patatrack", all_, keep), "Served"
                 )
                 rounds = 5
                 with console.status("measuring"):
                     seconds = throughput.alternate(
                         {
                             "direct": lambda: pipeline.run(events),
-                            "served": lambda: throughput.run_served([client], "patatrack", events),
+                            "served": lambda: throughput.run_served(client, "patatrack", events),
                         },
                         rounds,
                         lambda: None,
@@ -88,7 +88,7 @@ def demo(
             f"{physics.fake_rate.value:.3f}",
         )
     console.print(table)
-    console.print("tracks and vertices per event; efficiency at pT 1-2 GeV; one event in flight")
+    console.print("tracks and vertices per event; efficiency at pT 1-2 GeV")
     reference = validate.compare_with_reference(directory, served)
     console.print(validate.summary_table(summaries["served"], reference))
     with console.status("drawing"):

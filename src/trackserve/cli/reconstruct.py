@@ -14,6 +14,7 @@ from ..io.parquet import write_parquet
 from .common import (
     Config,
     DataDirectory,
+    InFlight,
     Result,
     Url,
     console,
@@ -38,6 +39,7 @@ def reconstruct_patatrack(
     ] = Path("tracks.parquet"),
     config: Config = "default",
     url: Url = None,
+    in_flight: InFlight = None,
     keep: Annotated[
         list[str] | None,
         typer.Option(help=f"Write these too: {', '.join(INTERMEDIATE)}; may be repeated."),
@@ -50,7 +52,7 @@ def reconstruct_patatrack(
     reconstructed keeps its row, with the reason in error.
     """
     events = list(read_events(directory))
-    with patatrack(directory, config, url, keep or ()) as reconstruct:
+    with patatrack(directory, config, url, in_flight, keep or ()) as reconstruct:
         results = reconstruct_all(events, reconstruct)
     write_parquet(output, results)
     console.print(counts_table(results))

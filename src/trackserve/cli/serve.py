@@ -6,11 +6,16 @@ import signal
 import tempfile
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
+from ..serving.limits import Limits
 from .common import Config, console
+
+if TYPE_CHECKING:
+    from ..serving.server import Server
 
 Conditions = Annotated[
     Path,
@@ -22,7 +27,13 @@ Conditions = Annotated[
         show_default=False,
     ),
 ]
-Instances = Annotated[int, typer.Option(min=1, help="Backend processes of the model.")]
+Instances = Annotated[int, typer.Option(min=1, help="Backend processes; one uses all cores.")]
+Workers = Annotated[int, typer.Option(min=0, help="Events at a time; 0 is one per core.")]
+Queue = Annotated[
+    int, typer.Option(min=1, help="Events held, waiting or in work; more are refused as busy.")
+]
+_DEFAULTS = Limits()
+_POLL = 0.5
 
 
 def serve(
@@ -32,6 +43,8 @@ def serve(
     grpc_port: Annotated[int, typer.Option(help="0 takes a free port, here and below.")] = 8001,
     http_port: int = 8000,
     metrics_port: int = 8002,
+    workers: Workers = _DEFAULTS.workers,
+    queue: Queue = _DEFAULTS.queue,
     instances: Instances = 1,
     log: Annotated[
         Path | None, typer.Option(help="File for Triton's log.", show_default=False)
@@ -40,7 +53,8 @@ def serve(
     """Start a Triton server with the Patatrack model, until Ctrl-C.
 
     Uses the tritonserver of the nvidia-pytriton wheel (`pip install trackserve[server]`), or
-    one on PATH.
+    one on PATH. Ready means compiled, loaded and run once. Should Triton or the model's
+    process die, it is started anew; on Ctrl-C events in flight are answered first.
     """
     from ..serving.repository import write_repository
     from ..serving.server import Server
@@ -48,8 +62,9 @@ def serve(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    limits = Limits(workers=workers, queue=queue)
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
-        write_repository(directory, conditions, config=config, instances=instances)
+        write_repository(directory, conditions, config=config, instances=instances, limits=limits)
         server = Server(
             directory,
             host=host,
@@ -57,16 +72,33 @@ def serve(
             http_port=http_port,
             metrics_port=metrics_port,
             log=log,
+            notice=lambda text: console.print(f"[yellow]{escape(text)}[/]"),
         )
         with console.status("starting Triton"):
             server.start()
         try:
-            console.print(f"ready: [bold]{server.grpc_url}[/]  metrics: {server.metrics_url}")
-            console.print("Ctrl-C stops it")
-            stop.wait()
+            _print_directions(server, conditions)
+            while not stop.wait(_POLL):
+                if server.failure:
+                    raise server.failure
         finally:
-            with console.status("stopping"):
+            with console.status("answering what is in flight, and stopping"):
                 server.stop()
+
+
+def _print_directions(server: Server, conditions: Path) -> None:
+    url = server.grpc_url
+    events = conditions if (conditions / "raw.bin").exists() else "DIR"
+    port = f" --metrics-port {server.ports.metrics}"
+    lines = [
+        f"ready: [bold]{url}[/] {server.http_url} (metrics: {server.metrics_url})",
+        f"models: {', '.join(server.models)}",
+        f"try it: trackserve reconstruct patatrack {events} --url {url} -o tracks.parquet",
+        f"how is it? trackserve status {url}{port}",
+        "Ctrl-C stops it",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def repository(
@@ -75,6 +107,8 @@ def repository(
     ],
     conditions: Conditions,
     config: Config = "default",
+    workers: Workers = _DEFAULTS.workers,
+    queue: Queue = _DEFAULTS.queue,
     instances: Instances = 1,
 ) -> None:
     """Write the model repository and backend alone, for a container or another Triton.
@@ -83,5 +117,6 @@ def repository(
     """
     from ..serving.repository import write_repository
 
-    write_repository(directory, conditions, config=config, instances=instances)
+    limits = Limits(workers=workers, queue=queue)
+    write_repository(directory, conditions, config=config, instances=instances, limits=limits)
     console.print(f"wrote {directory}/models and {directory}/backends")

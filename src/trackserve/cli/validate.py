@@ -12,6 +12,7 @@ from ..io import read_events
 from .common import (
     Config,
     DataDirectory,
+    InFlight,
     Result,
     Url,
     console,
@@ -39,6 +40,7 @@ def validate_patatrack(
     ] = None,
     config: Config = "default",
     url: Url = None,
+    in_flight: InFlight = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -59,7 +61,7 @@ def validate_patatrack(
     if against is not None:
         _compare(directory, output, events, [against, config])
         return
-    with patatrack(directory, config, url, keep=("hits",)) as reconstruct:
+    with patatrack(directory, config, url, in_flight, keep=("hits",)) as reconstruct:
         results = reconstruct_all(events, reconstruct)
     summary = validate.validate_patatrack(directory, results)
     reference = validate.compare_with_reference(directory, results)

@@ -1,5 +1,8 @@
 """Talking to a server."""
 
+from ..heap import keep_freed_memory
+from .asynchronous import AsyncClient
 from .client import Client
+from .exchange import Timings
 
-__all__ = ["Client"]
+__all__ = ["AsyncClient", "Client", "Timings", "keep_freed_memory"]

@@ -2,50 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import urlsplit
-
-import numpy as np
-from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
-from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+from typing import Self
 
 from ..edm import PatatrackResult, RawEvent
-from ..edm.columns import Array
-from ..errors import InputError, ServerError, TrackserveError, decode
-from ..serving import wire
-
-_UNLIMITED = -1
+from ..errors import ServerError
+from .exchange import Exchange, OnTimings, Settings, connect
+from .stream import Answer, Stream
 
 
 class Client:
-    """A connection to one Triton server; a context manager.
+    """A connection to one Triton server; a context manager, for any number of threads.
 
     Args:
-        url: ``grpc://host:port``.
-        timeout: seconds that a call may take.
+        url: ``grpc://host:port`` or ``http://host:port``.
+        timeout: seconds that an event may take, retries included.
+        transport: ``"grpc"``, ``"http"``, ``"shm"`` (gRPC with large tensors in shared
+            memory) or ``"auto"``: the url's, and shared memory where client and server
+            run on one host as one user. Where shared memory does not work, gRPC does it all.
+        retry: whether to ask a busy server again until the timeout, and one that has
+            answered before and cannot be reached now.
+        on_timings: gets the :class:`~trackserve.client.Timings` of each event, in the
+            thread that gets its result.
 
     Raises:
-        InputError: the url has another form.
+        InputError: a malformed url, or a transport that does not fit it.
     """
 
-    def __init__(self, url: str, *, timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 30.0,
+        transport: str = "auto",
+        retry: bool = True,
+        on_timings: OnTimings | None = None,
+    ) -> None:
+        self._transport = connect(url, transport)
+        self._settings = Settings(url, timeout, retry, on_timings)
         self.url = url
-        self.timeout = timeout
-        sizes = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
-        options = [(size, _UNLIMITED) for size in sizes]
-        self._triton = InferenceServerClient(_address(url), channel_args=options)
+
+    @property
+    def transport(self) -> str:
+        """What carries the tensors: ``"grpc"``, ``"http"`` or ``"shm"``."""
+        return self._transport.name
 
     def ready(self) -> bool:
         """Whether the server answers and has loaded its models."""
-        try:
-            return bool(self._triton.is_server_ready(client_timeout=self.timeout))
-        except InferenceServerException:
-            return False
+        return self._transport.ready(self._settings.timeout)
 
     def reconstruct(
-        self, model: str, event: RawEvent, keep: Collection[str] = ()
+        self,
+        model: str,
+        event: RawEvent,
+        keep: Collection[str] = (),
+        *,
+        timeout: float | None = None,
     ) -> PatatrackResult:
         """Reconstruct one event; the arrays of the result are read-only.
 
@@ -53,33 +68,81 @@ class Client:
             model: ``"patatrack"``.
             event: the event; of the beam spot, its position is sent.
             keep: parts of :data:`trackserve.edm.INTERMEDIATE` to return as well.
+            timeout: seconds for this event instead of the client's.
 
         Raises:
             InputError: unknown model or part, or malformed event.
             EventError: the event cannot be reconstructed; as the pipeline itself reports it.
-            ServerError: the server cannot be reached, is too slow or failed (``url``,
-                ``status``).
+            ServerBusy: the server's queue was full until the timeout.
+            ServerUnavailable: nothing answers at the url.
+            DeadlineExceeded: there was no answer in time.
+            Cancelled: the client was closed meanwhile.
+            ServerError: the base of these four; the server failed (``url``, ``status``).
         """
-        if model != wire.MODEL:
-            raise InputError("unknown model", found=model, bound=wire.MODEL)
-        inputs = wire.encode_event(event)
-        names = wire.output_names(keep)
+        exchange = Exchange(self._settings, model, event, keep, timeout)
+        while True:
+            try:
+                tensors = self._transport.call(exchange.request, exchange.send())
+                result = exchange.result(tensors)
+            except ServerError as error:
+                time.sleep(exchange.retry_after(error))
+            else:
+                exchange.handed_out()
+                return result
+
+    def stream(
+        self,
+        model: str,
+        events: Iterable[RawEvent],
+        keep: Collection[str] = (),
+        *,
+        in_flight: int | None = None,
+        ordered: bool = True,
+        timeout: float | None = None,
+    ) -> Iterator[Answer]:
+        """Reconstruct many events, several at a time.
+
+        ``events`` is read as answers are taken, so it may be endless. Leaving the loop early
+        gives up what is in flight, on the server too.
+
+        Args:
+            model: ``"patatrack"``.
+            events: the events.
+            keep: parts of :data:`trackserve.edm.INTERMEDIATE` to return as well.
+            in_flight: bound on the requests in flight; by default it is found (see
+                :class:`trackserve.client.window.Window`).
+            ordered: results in the order of the events; else as they are completed.
+            timeout: seconds for each event instead of the client's.
+
+        Yields:
+            for each event its result, or the
+            :class:`~trackserve.errors.EventError` that says why there is none.
+
+        Raises:
+            InputError, ServerError: as :meth:`reconstruct`; they end the stream.
+        """
+        wake = threading.Event()
+        stream = Stream(
+            self._settings, self._transport, model, keep, in_flight, ordered, timeout, wake.set
+        )
+        source = iter(events)
         try:
-            reply = self._triton.infer(
-                model,
-                [_input(spec, inputs[spec.name]) for spec in wire.INPUTS],
-                outputs=[InferRequestedOutput(name) for name in names],
-                client_timeout=self.timeout,
-            )
-        except InferenceServerException as error:
-            raise self._error(error) from error
-        try:
-            return wire.decode_result(_tensors(reply.get_response()), event.event, keep)
-        except InputError as error:
-            raise ServerError(error.message, url=self.url, **error.fields) from error
+            while stream.unfinished:
+                while stream.wants_event:
+                    stream.start(next(source, None))
+                answer = stream.take()
+                if answer is None:
+                    wake.wait(stream.pause())
+                else:
+                    yield answer
+                wake.clear()
+                stream.advance()
+        finally:
+            stream.cancel()
 
     def close(self) -> None:
-        self._triton.close()
+        """End what is in flight and let go of the server; takes 2 s at most."""
+        self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -91,36 +154,3 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _error(self, error: InferenceServerException) -> TrackserveError:
-        text = error.message() or ""
-        status = (error.status() or "").removeprefix("StatusCode.")
-        return decode(text) or ServerError(text, url=self.url, status=status)
-
-
-def _address(url: str) -> str:
-    parts = urlsplit(url)
-    try:
-        complete = parts.scheme == "grpc" and parts.hostname and parts.port
-    except ValueError:
-        complete = False
-    if not complete or url != f"grpc://{parts.netloc}" or "@" in parts.netloc:
-        raise InputError("malformed url", found=url, bound="grpc://host:port")
-    return parts.netloc
-
-
-def _tensors(response: Any) -> dict[str, Array]:
-    """The output tensors of a reply; one pass, where ``as_numpy`` searches for each name."""
-    outputs = zip(response.outputs, response.raw_output_contents, strict=True)
-    return {
-        output.name: np.frombuffer(content, triton_to_np_dtype(output.datatype)).reshape(
-            output.shape
-        )
-        for output, content in outputs
-    }
-
-
-def _input(spec: wire.TensorSpec, array: Any) -> InferInput:
-    tensor = InferInput(spec.name, list(array.shape), spec.triton_type)
-    tensor.set_data_from_numpy(array)
-    return tensor

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -19,6 +18,7 @@ import numpy as np
 
 from ..client import Client
 from ..edm import RawEvent
+from ..errors import EventError
 from ..patatrack import PatatrackPipeline
 
 Call = Callable[[], Any]
@@ -93,15 +93,13 @@ def latencies(
     return {name: Latency.of(values) for name, values in seconds.items()}
 
 
-def run_served(clients: Sequence[Client], model: str, events: Sequence[RawEvent]) -> None:
-    """Reconstruct all events, as many at a time as there are clients."""
-
-    def share(number: int) -> None:
-        for event in events[number :: len(clients)]:
-            clients[number].reconstruct(model, event)
-
-    with ThreadPoolExecutor(len(clients)) as pool:
-        list(pool.map(share, range(len(clients))))
+def run_served(
+    client: Client, model: str, events: Iterable[RawEvent], in_flight: int | None = None
+) -> None:
+    """Reconstruct all events, ``in_flight`` at a time; by default the client finds how many."""
+    for result in client.stream(model, events, in_flight=in_flight):
+        if isinstance(result, EventError):
+            raise result
 
 
 def peak_memory() -> int:

@@ -1,0 +1,452 @@
+"""The client's half of what serving under load must show, at full length.
+
+usage: benchmarks/serving_client.py CONDITIONS [EVENTS...] [--row NAME]...
+
+CONDITIONS is a data directory; its events and those of EVENTS, mixed, are sent to a server
+started for it. Prints the figures of each row and pass or FAIL; exits with 1 if a row fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, median
+from threading import Semaphore
+from typing import Any, NamedTuple
+
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+
+from trackserve import Client, PatatrackPipeline
+from trackserve.client import Timings, keep_freed_memory
+from trackserve.edm import RawEvent
+from trackserve.errors import EventError
+from trackserve.io import read_events
+from trackserve.performance.throughput import alternate, cpu_name
+from trackserve.serving import local, wire
+from trackserve.serving.repository import write_repository
+from trackserve.serving.server import Server
+
+MODEL = "patatrack"
+CHILD = "--child"
+
+
+class Setting(NamedTuple):
+    """What every row works with."""
+
+    conditions: Path
+    server: Server
+    pipeline: PatatrackPipeline
+    events: list[RawEvent]
+    """Mixed sizes, numbered."""
+    direct: list[Any]
+    dense: list[RawEvent]
+    """The largest events."""
+
+
+def check(row: str, passed: bool, figures: str) -> bool:
+    print(f"{'pass' if passed else 'FAIL'}  {row}: {figures}", flush=True)
+    return passed
+
+
+def cycle(events: Sequence[RawEvent], count: int) -> Iterator[RawEvent]:
+    return itertools.islice(itertools.cycle(events), count)
+
+
+def urls(server: Server) -> dict[str, str]:
+    return {"shm": server.grpc_url, "grpc": server.grpc_url, "http": server.http_url}
+
+
+def same(answers: Iterable[Any], direct: Sequence[Any]) -> int:
+    """How many answers equal the direct ones, bit for bit."""
+    return sum(
+        repr(a) == repr(b) if isinstance(a, EventError) else a == b
+        for a, b in zip(answers, itertools.cycle(direct), strict=False)
+    )
+
+
+# rows
+
+
+def identity(setting: Setting, count: int = 2000) -> bool:
+    """1, 4, 16, 64 in flight, mixed sizes: bit-identical, and the latency split adds up.
+
+    What its parts add up to is compared with a clock outside of the client, from the moment
+    that it takes an event to the moment that it hands out the result.
+    """
+    passed = True
+    for transport, in_flight in itertools.product(("shm", "grpc", "http"), (1, 4, 16, 64)):
+        timings: list[Timings] = []
+        taken: list[float] = []
+        outside = 0.0
+        good = 0
+
+        def source(taken: list[float] = taken) -> Iterator[RawEvent]:
+            for number, event in enumerate(cycle(setting.events, count)):
+                taken.append(time.perf_counter())
+                yield replace(event, event=number)
+
+        url = urls(setting.server)[transport]
+        with Client(url, transport=transport, on_timings=timings.append) as client:
+            start = time.perf_counter()
+            for result in client.stream(MODEL, source(), in_flight=in_flight, ordered=False):
+                outside += time.perf_counter() - taken[result.event]
+                direct = setting.direct[result.event % len(setting.direct)]
+                good += result == replace(direct, event=result.event)
+            seconds = time.perf_counter() - start
+        parts = {p: fmean(getattr(t, p) for t in timings) for p in Timings._fields[2:]}
+        lowest = min(min(t[2:]) for t in timings)
+        inside = sum(parts.values())
+        outside /= count
+        split = " + ".join(f"{name} {1e3 * value:.2f}" for name, value in parts.items())
+        passed &= check(
+            f"identity, {transport}, {in_flight} in flight",
+            good == count and abs(inside / outside - 1) < 0.1 and lowest >= 0,
+            f"{good} of {count} bit-identical, {count / seconds:.0f} events/s; "
+            f"{split} = {1e3 * inside:.2f} ms, by an outer clock {1e3 * outside:.2f} "
+            f"({inside / outside - 1:+.1%})",
+        )
+    return passed
+
+
+def processes(setting: Setting, count: int = 500, rounds: int = 3) -> bool:
+    """Two client processes of 10 threads: no error, at least one client's throughput."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _, number in itertools.product(range(rounds), (1, 2)):
+        children = [
+            child("threads", setting, setting.server.grpc_url, str(count // number))
+            for _ in range(number)
+        ]
+        lines = [c.stdout.readline() for c in children if c.stdout]  # ready
+        start = time.perf_counter()
+        for c in children:
+            assert c.stdin
+            c.stdin.write("go\n")
+            c.stdin.flush()
+        lines = [c.stdout.readline() for c in children if c.stdout]  # answered
+        rates[number].append(count / (time.perf_counter() - start))
+        lines = [c.stdout.readline().strip() for c in children if c.stdout]
+        for c in children:
+            c.wait()
+        if lines != ["ok"] * number:
+            return check("two client processes", False, f"{lines}")
+    ratio = median(two / one for one, two in zip(rates[1], rates[2], strict=True))
+    return check(
+        "two client processes, 10 threads each",
+        ratio >= 0.97,
+        f"{median(rates[2]):.0f} events/s against {median(rates[1]):.0f} of one process "
+        f"(ratio {ratio:.2f} over {rounds} rounds), no error, every answer bit-identical",
+    )
+
+
+def killed(setting: Setting) -> bool:
+    """A client killed with 50 requests out: freed within 5 s, others right."""
+    with Client(setting.server.grpc_url) as other, ThreadPoolExecutor(1) as pool:
+        good = pool.submit(
+            lambda: same(other.stream(MODEL, cycle(setting.events, 300)), setting.direct)
+        )
+        victim = child("endless", setting, setting.server.grpc_url, "50")
+        assert victim.stdout
+        while victim.stdout.readline() != "100\n":
+            pass
+        before = len(regions(setting.server, victim.pid))
+        victim.send_signal(signal.SIGKILL)
+        start = time.perf_counter()
+        victim.wait()
+        while regions(setting.server, victim.pid) or files(victim.pid):
+            if time.perf_counter() - start > 30:
+                break
+            time.sleep(0.02)
+        seconds = time.perf_counter() - start
+        right = good.result()
+    return check(
+        "client killed with 50 requests out",
+        seconds < 5 and right == 300 and not files(),
+        f"{before} regions before, none after {seconds:.1f} s; "
+        f"{right} of 300 answers of another client bit-identical; "
+        f"{len(files())} files in /dev/shm",
+    )
+
+
+def memory(setting: Setting, count: int = 20_000, warm_up: int = 4000) -> bool:
+    """The client's resident memory over events of varying size."""
+    passed = True
+    for transport in ("shm", "grpc", "http"):
+        process = child("memory", setting, urls(setting.server)[transport], transport, str(count))
+        server = [resident(pid) for pid in group(setting.server)]
+        sizes: list[tuple[int, int, int]] = []
+        assert process.stdout
+        for line in process.stdout:
+            sizes.append(
+                (int(line), resident(process.pid), sum(map(resident, group(setting.server))))
+            )
+        process.wait()
+        warm = [s for s in sizes if s[0] >= warm_up]
+        grown = [warm[-1][i] / warm[0][i] - 1 for i in (1, 2)]
+        passed &= check(
+            f"memory over {count} events, {transport}",
+            process.returncode == 0 and max(grown) < 0.02,
+            f"client {warm[0][1] / 2**20:.1f} -> {warm[-1][1] / 2**20:.1f} MiB ({grown[0]:+.1%}), "
+            f"server {warm[0][2] / 2**20:.1f} -> {warm[-1][2] / 2**20:.1f} MiB ({grown[1]:+.1%}) "
+            f"from event {warm[0][0]} to {warm[-1][0]}; server at the start "
+            f"{sum(server) / 2**20:.1f} MiB",
+        )
+    return passed
+
+
+def throughput(setting: Setting, rounds: int = 15, repeats: int = 16) -> bool:
+    """Served against direct on dense events: rates with two threads, latency added."""
+    events = setting.dense * repeats
+    threads = len(os.sched_getaffinity(0))
+    direct = PatatrackPipeline.from_directory(setting.conditions, threads=threads)
+    passed = True
+    clients = {t: Client(url, transport=t) for t, url in urls(setting.server).items()}
+    calls: dict[str, Callable[[], object]] = {"direct": lambda: direct.run(events)}
+    for name, client in clients.items():
+        calls[name] = lambda client=client: list(client.stream(MODEL, events))  # type: ignore[misc]
+    one: dict[str, Callable[[RawEvent], object]] = {"direct": setting.pipeline.reconstruct}
+    for name, client in clients.items():
+        one[name] = lambda event, client=client: client.reconstruct(MODEL, event)  # type: ignore[misc]
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    latency: dict[str, list[float]] = {name: [] for name in one}
+    for call in calls.values():
+        call()
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+        for event in setting.dense:
+            for name, single in one.items():
+                start = time.perf_counter()
+                single(event)
+                latency[name].append(time.perf_counter() - start)
+    for client in clients.values():
+        client.close()
+    for name, bound in (("shm", 1.0), ("grpc", 3.0), ("http", None)):
+        pairs = zip(seconds["direct"], seconds[name], strict=True)
+        ratio = median(mine / theirs for mine, theirs in pairs)
+        added = 1e3 * median(
+            theirs - mine for mine, theirs in zip(latency["direct"], latency[name], strict=True)
+        )
+        good = bound is None or (added <= bound and (name != "shm" or ratio >= 0.93))
+        passed &= check(
+            f"served by {name} against direct",
+            good,
+            f"{len(events) / median(seconds[name]):.1f} events/s, direct with {threads} threads "
+            f"{len(events) / median(seconds['direct']):.1f} (ratio {ratio:.3f}); one event "
+            f"{1e3 * median(latency[name]):.2f} ms, direct {1e3 * median(latency['direct']):.2f} "
+            f"(added {added:.2f} ms)",
+        )
+    return passed
+
+
+def stream(setting: Setting, count: int = 400, rounds: int = 5) -> bool:
+    """The client's own window against fixed ones, and against a client written by hand.
+
+    The latter is Triton's own Python client with its asynchronous calls, at its best number
+    of events in flight. All by gRPC, on the same events.
+    """
+    url = setting.server.grpc_url
+    events = list(cycle(setting.events, count))
+    windows = (2, 4, 8, 16)
+    with Client(url, transport="grpc") as client, Client(url) as shared:
+        calls: dict[str, Callable[[], object]] = {
+            "shm, auto": lambda: list(shared.stream(MODEL, events)),
+            "auto": lambda: list(client.stream(MODEL, events)),
+        }
+        for n in windows:
+            calls[f"{n}"] = lambda n=n: list(client.stream(MODEL, events, in_flight=n))  # type: ignore[misc]
+            calls[f"by hand, {n}"] = lambda n=n: by_hand(url, events, n)  # type: ignore[misc]
+        seconds = alternate(calls, rounds, lambda: None)
+    rates = {name: count / median(values) for name, values in seconds.items()}
+    best = max(rates[f"by hand, {n}"] for n in windows)
+    return check(
+        "stream against the best client by hand",
+        min(rates["auto"], rates["shm, auto"]) >= 0.97 * best,
+        ", ".join(f"{name}: {rate:.0f}" for name, rate in rates.items()) + " events/s",
+    )
+
+
+def by_hand(url: str, events: Sequence[RawEvent], in_flight: int) -> None:
+    """What a user of tritonclient would write."""
+    names = wire.output_names()
+    room = Semaphore(in_flight)
+    errors: list[Exception] = []
+
+    def done(result: Any, error: Exception | None) -> None:
+        if error:
+            errors.append(error)
+        else:
+            [result.as_numpy(name) for name in names]
+        room.release()
+
+    with InferenceServerClient(url.removeprefix("grpc://")) as triton:
+        for event in events:
+            inputs = []
+            for spec, array in zip(wire.INPUTS, wire.encode_event(event).values(), strict=True):
+                tensor = InferInput(spec.name, list(array.shape), spec.triton_type)
+                tensor.set_data_from_numpy(array)
+                inputs.append(tensor)
+            room.acquire()
+            outputs = [InferRequestedOutput(name) for name in names]
+            triton.async_infer(MODEL, inputs, done, outputs=outputs)
+        for _ in range(in_flight):
+            room.acquire()
+    if errors:
+        raise errors[0]
+
+
+ROWS: dict[str, Callable[[Setting], bool]] = {
+    "identity": identity,
+    "stream": stream,
+    "processes": processes,
+    "killed": killed,
+    "memory": memory,
+    "throughput": throughput,
+}
+
+
+# children
+
+
+def child(work: str, setting: Setting, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, __file__, CHILD, work, str(setting.conditions), *arguments]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+
+
+def threads_child(conditions: str, url: str, count: str) -> None:
+    events = list(read_events(conditions))
+    direct = PatatrackPipeline.from_directory(conditions).run(events)
+    with Client(url) as client, ThreadPoolExecutor(10) as pool:
+        print("ready", flush=True)
+        input()
+        work = list(cycle(events, int(count)))
+        served = list(pool.map(lambda event: client.reconstruct(MODEL, event), work))
+        print("answered", flush=True)
+    print("ok" if same(served, direct) == len(served) else "wrong answers")
+
+
+def endless_child(conditions: str, url: str, in_flight: str) -> None:
+    with Client(url) as client:
+        events = itertools.cycle(read_events(conditions))
+        stream = client.stream(MODEL, events, ("hits",), in_flight=int(in_flight))
+        for number, _ in enumerate(stream):
+            print(number, flush=True)
+
+
+def memory_child(conditions: str, url: str, transport: str, count: str) -> None:
+    keep_freed_memory()
+    events = cut_to_many_sizes(list(read_events(conditions)))
+    with Client(url, transport=transport) as client:
+        stream = client.stream(MODEL, cycle(events, int(count)), ("hits",))
+        for number, _ in enumerate(stream, 1):
+            if number % (int(count) // 40) == 0:
+                print(number, flush=True)
+
+
+CHILDREN = {"threads": threads_child, "endless": endless_child, "memory": memory_child}
+
+
+# help
+
+
+def cut_to_many_sizes(events: Sequence[RawEvent]) -> list[RawEvent]:
+    """Events of a tenth to all of their FEDs, numbered."""
+    draw = random.Random(2)
+    cut = [first_feds(event, draw.uniform(0.1, 1.0)) for event in events for _ in range(10)]
+    return [replace(event, event=number) for number, event in enumerate([*events, *cut])]
+
+
+def first_feds(event: RawEvent, share: float) -> RawEvent:
+    words = event.data.view("<u4")
+    count = int(share * words[0])
+    end = 1
+    for _ in range(count):
+        end += 2 + int(words[end + 1]) // 4
+    data = words[:end].copy()
+    data[0] = count
+    return replace(event, data=data.view("u1"))
+
+
+def regions(server: Server, pid: int) -> list[str]:
+    """What the server holds for the client ``pid``."""
+    opened = local.find(int(server.grpc_url.rpartition(":")[2]))
+    assert opened
+    with InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as triton:
+        status = triton.get_system_shared_memory_status(headers={opened.header: opened.value})
+    return [name for name in status.regions if name.startswith(f"trackserve-client-{pid}-")]
+
+
+def files(pid: int | str = "*") -> list[Path]:
+    return list(Path("/dev/shm").glob(f"trackserve-client-{pid}-*"))
+
+
+def group(server: Server) -> list[int]:
+    """Triton's process and its backends'."""
+    assert server.pid
+    mine = os.getpgid(server.pid)
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.getpgid(int(entry.name)) == mine:
+                    found.append(int(entry.name))
+            except ProcessLookupError:
+                pass
+    return found
+
+
+def resident(pid: int) -> int:
+    """Resident memory, bytes."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * resource.getpagesize()
+
+
+def main() -> None:
+    keep_freed_memory()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directories", nargs="+", type=Path)
+    parser.add_argument("--row", action="append", choices=ROWS)
+    arguments = parser.parse_args()
+    conditions = arguments.directories[0]
+    samples = [list(read_events(directory)) for directory in arguments.directories]
+    events = cut_to_many_sizes([event for sample in samples for event in sample])
+    random.Random(3).shuffle(events)
+    events = [replace(event, event=number) for number, event in enumerate(events)]
+    dense = max(samples, key=lambda sample: sum(event.data.nbytes for event in sample))
+    pipeline = PatatrackPipeline.from_directory(conditions)
+    print(
+        f"{cpu_name()}; {len(events)} events of {min(e.data.nbytes for e in events)} to "
+        f"{max(e.data.nbytes for e in events)} bytes; dense: {len(dense)}"
+    )
+    with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
+        write_repository(directory, conditions)
+        with Server(directory, grpc_port=0, http_port=0, metrics_port=0) as server:
+            direct = pipeline.run(events)
+            setting = Setting(conditions, server, pipeline, events, direct, dense)
+            results = [ROWS[row](setting) for row in arguments.row or ROWS]
+    sys.exit(not all(results))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == [CHILD]:
+        CHILDREN[sys.argv[2]](*sys.argv[3:])
+    else:
+        main()

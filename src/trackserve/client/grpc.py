@@ -1,0 +1,139 @@
+"""Requests as gRPC messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import grpc
+import numpy as np
+from tritonclient.grpc.service_pb2 import (
+    ModelInferRequest,
+    ModelInferResponse,
+    ServerReadyRequest,
+)
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
+
+from ..edm.columns import Array
+from ..errors import ServerError, TrackserveError
+from .transport import Call, Request, Tensors, closed, failure
+from .url import Address
+
+_UNLIMITED = -1
+_OPTIONS = [
+    ("grpc.max_send_message_length", _UNLIMITED),
+    ("grpc.max_receive_message_length", _UNLIMITED),
+    # a server that was restarted is found again within a second, not two minutes
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+Done = Callable[[ModelInferResponse | TrackserveError], None]
+
+
+class GrpcTransport:
+    """A gRPC channel to one server."""
+
+    name = "grpc"
+
+    def __init__(self, address: Address) -> None:
+        self.url = f"grpc://{address.target}"
+        self._channel = grpc.insecure_channel(address.target, _OPTIONS)
+        self._stub = GRPCInferenceServiceStub(self._channel)
+
+    def call(self, request: Request, timeout: float) -> Tensors:
+        return to_tensors(self.infer(to_message(request), timeout))
+
+    def submit(self, request: Request, timeout: float) -> Call:
+        call = Call()
+
+        def done(reply: ModelInferResponse | TrackserveError) -> None:
+            call.settle(reply if isinstance(reply, TrackserveError) else to_tensors(reply))
+
+        self.start(call, to_message(request), timeout, done)
+        return call
+
+    def infer(self, message: ModelInferRequest, timeout: float) -> ModelInferResponse:
+        """The reply to ``message``; raises one of our errors."""
+        try:
+            return self._stub.ModelInfer(message, timeout=timeout)
+        except grpc.RpcError as error:
+            raise self._failure(error) from error
+        except ValueError:  # gRPC's answer to the use of a closed channel
+            raise closed(self.url) from None
+
+    def start(self, call: Call, message: ModelInferRequest, timeout: float, done: Done) -> None:
+        """Send ``message`` for ``call``; ``done`` gets the reply or the error, in a thread
+        of gRPC's."""
+        try:
+            rpc = self._stub.ModelInfer.future(message, timeout=timeout)
+        except ValueError:
+            done(closed(self.url))
+            return
+        call.give_up = rpc.cancel
+        if call.cancelled():
+            rpc.cancel()
+
+        def ended(rpc: Any) -> None:
+            try:
+                done(self._outcome(rpc))
+            except Exception as error:  # or nobody would ever learn of it
+                call.settle(ServerError(f"malformed reply: {error}", url=self.url))
+
+        rpc.add_done_callback(ended)
+
+    def ready(self, timeout: float) -> bool:
+        try:
+            return bool(self._stub.ServerReady(ServerReadyRequest(), timeout=timeout).ready)
+        except (grpc.RpcError, ValueError):
+            return False
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _outcome(self, rpc: Any) -> ModelInferResponse | TrackserveError:
+        try:
+            return rpc.result()
+        except grpc.FutureCancelledError:
+            return failure("cancelled", "CANCELLED", self.url)
+        except grpc.RpcError as error:
+            return self._failure(error)
+
+    def _failure(self, error: Any) -> TrackserveError:
+        return failure(error.details() or "", error.code().name, self.url)
+
+
+def to_message(request: Request) -> ModelInferRequest:
+    """The request with all tensors in it."""
+    message = ModelInferRequest(model_name=request.model)
+    for name, array in request.inputs.items():
+        add_input(message, name, array)
+        message.raw_input_contents.append(array.tobytes())
+    for name in request.outputs:
+        message.outputs.add(name=name)
+    return message
+
+
+def add_input(message: ModelInferRequest, name: str, array: Array) -> Any:
+    """Declare an input tensor; its content goes elsewhere."""
+    kind = np_to_triton_dtype(array.dtype)
+    return message.inputs.add(name=name, datatype=kind, shape=array.shape)
+
+
+def to_tensors(reply: ModelInferResponse, leave: Collection[str] = ()) -> Tensors:
+    """The output tensors that travelled in the reply, all but ``leave``; read-only.
+
+    Raises:
+        ServerError: the reply contradicts itself.
+    """
+    try:
+        return {
+            output.name: np.frombuffer(content, triton_to_np_dtype(output.datatype)).reshape(
+                output.shape
+            )
+            for output, content in zip(reply.outputs, reply.raw_output_contents, strict=True)
+            if output.name not in leave
+        }
+    except (ValueError, TypeError) as error:
+        raise ServerError(f"malformed reply: {error}") from error

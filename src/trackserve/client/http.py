@@ -1,0 +1,233 @@
+"""Requests over HTTP, in the binary form of Triton's protocol: a JSON header, then bytes."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from typing import NamedTuple
+
+import numpy as np
+from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
+
+from ..errors import DeadlineExceeded, ServerError, ServerUnavailable, TrackserveError
+from .transport import Call, Request, Tensors, closed, failure
+from .url import Address
+
+_HEADER_LENGTH = "Inference-Header-Content-Length"
+_MAX_THREADS = 256
+_CONNECT_TIMEOUT = 5.0
+"""Seconds; nothing but this can end a connection attempt when the client is closed."""
+_STATUS = {
+    400: "INVALID_ARGUMENT",
+    404: "NOT_FOUND",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+}
+
+
+class _Reply(NamedTuple):
+    status: int
+    header_length: int
+    body: bytes
+
+
+class HttpTransport:
+    """Connections to one server that stay open; a request takes one, or opens another."""
+
+    name = "http"
+
+    def __init__(self, address: Address) -> None:
+        self.url = f"http://{address.target}"
+        self._address = address
+        self._lock = threading.Lock()
+        self._closed = False
+        self._idle: list[HTTPConnection] = []
+        self._busy: set[HTTPConnection] = set()
+        self._threads = ThreadPoolExecutor(_MAX_THREADS, "trackserve-http")
+
+    def call(self, request: Request, timeout: float) -> Tensors:
+        return self._call(request, time.monotonic() + timeout, Call())
+
+    def submit(self, request: Request, timeout: float) -> Call:
+        call = Call()
+        deadline = time.monotonic() + timeout
+
+        def work() -> None:
+            try:
+                call.settle(self._call(request, deadline, call))
+            except TrackserveError as error:
+                call.settle(error)
+
+        def dropped(job: Future[None]) -> None:
+            if job.cancelled():
+                call.settle(closed(self.url))
+
+        try:
+            self._threads.submit(work).add_done_callback(dropped)
+        except RuntimeError:  # the executor's answer after shutdown
+            call.settle(closed(self.url))
+        return call
+
+    def ready(self, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        try:
+            return self._exchange("GET", "/v2/health/ready", b"", {}, deadline).status == 200
+        except TrackserveError:
+            return False
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            connections = [*self._idle, *self._busy]
+        for connection in connections:
+            _hang_up(connection)
+        self._threads.shutdown(cancel_futures=True)
+
+    def _call(self, request: Request, deadline: float, call: Call) -> Tensors:
+        header, body = _encode(request)
+        headers = {
+            "Content-Type": "application/octet-stream",
+            _HEADER_LENGTH: str(len(header)),
+        }
+        path = f"/v2/models/{request.model}/infer"
+        reply = self._exchange("POST", path, header + body, headers, deadline, call)
+        if reply.status != 200:
+            with suppress(ValueError, KeyError, TypeError):
+                text = str(json.loads(reply.body)["error"])
+                raise failure(text, _STATUS.get(reply.status, str(reply.status)), self.url)
+            raise failure("the server failed", str(reply.status), self.url)
+        return _decode(reply)
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
+        deadline: float,
+        call: Call | None = None,
+    ) -> _Reply:
+        """Send and receive; once more if a connection that was idle turns out to be closed."""
+        while True:
+            connection, is_new = self._take()
+            if call is not None:
+                call.give_up = lambda connection=connection: _hang_up(connection)  # type: ignore[misc]
+            broken = True
+            try:
+                reply = self._send(connection, method, path, body, headers, deadline)
+                broken = False
+                return reply
+            except TimeoutError:
+                raise DeadlineExceeded("no answer in time", url=self.url) from None
+            except (OSError, HTTPException) as error:
+                if self._closed:
+                    raise closed(self.url) from error
+                if is_new or (call is not None and call.cancelled()):
+                    text = f"no answer: {error or type(error).__name__}"
+                    raise ServerUnavailable(text, url=self.url) from error
+            finally:
+                self._give_back(connection, broken)
+
+    def _send(
+        self,
+        connection: HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
+        deadline: float,
+    ) -> _Reply:
+        if connection.sock is None:
+            connection.timeout = min(_left(deadline), _CONNECT_TIMEOUT)
+            connection.connect()
+        _limit(connection, deadline)
+        connection.request(method, path, body, headers)
+        _limit(connection, deadline)
+        reply = connection.getresponse()
+        _limit(connection, deadline)
+        return _Reply(reply.status, int(reply.getheader(_HEADER_LENGTH) or 0), reply.read())
+
+    def _take(self) -> tuple[HTTPConnection, bool]:
+        with self._lock:
+            if self._closed:
+                raise closed(self.url)
+            is_new = not self._idle
+            host, port = self._address.host, self._address.port
+            connection = HTTPConnection(host, port) if is_new else self._idle.pop()
+            self._busy.add(connection)
+        return connection, is_new
+
+    def _give_back(self, connection: HTTPConnection, broken: bool) -> None:
+        with self._lock:
+            self._busy.discard(connection)
+            if not broken and not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+
+def _left(deadline: float) -> float:
+    """Seconds until ``deadline``; raises TimeoutError if there are none."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _limit(connection: HTTPConnection, deadline: float) -> None:
+    """Let the next step of ``connection`` take until ``deadline``."""
+    if connection.sock is not None:
+        connection.sock.settimeout(_left(deadline))
+
+
+def _hang_up(connection: HTTPConnection) -> None:
+    """End what ``connection`` does, in whatever thread."""
+    sock = connection.sock
+    if sock is not None:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+def _encode(request: Request) -> tuple[bytes, bytes]:
+    """The JSON header and the input tensors' bytes."""
+    header = {
+        "inputs": [
+            {
+                "name": name,
+                "shape": array.shape,
+                "datatype": np_to_triton_dtype(array.dtype),
+                "parameters": {"binary_data_size": array.nbytes},
+            }
+            for name, array in request.inputs.items()
+        ],
+        "outputs": [
+            {"name": name, "parameters": {"binary_data": True}} for name in request.outputs
+        ],
+    }
+    body = b"".join(array.tobytes() for array in request.inputs.values())
+    return json.dumps(header).encode(), body
+
+
+def _decode(reply: _Reply) -> Tensors:
+    """The output tensors; read-only.
+
+    Raises:
+        ServerError: the reply contradicts itself.
+    """
+    tensors: Tensors = {}
+    start = reply.header_length
+    try:
+        for output in json.loads(reply.body[:start])["outputs"]:
+            end = start + output["parameters"]["binary_data_size"]
+            flat = np.frombuffer(reply.body[start:end], triton_to_np_dtype(output["datatype"]))
+            tensors[output["name"]] = flat.reshape(output["shape"])
+            start = end
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServerError(f"malformed reply: {error}") from error
+    return tensors

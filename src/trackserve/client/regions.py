@@ -1,0 +1,224 @@
+"""Regions of shared memory that a server on this host has mapped too."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from tritonclient.grpc.service_pb2 import (
+    SystemSharedMemoryRegisterRequest,
+    SystemSharedMemoryUnregisterRequest,
+)
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+from ..serving.local import find, region_name
+from .url import Address
+
+_SHARED_MEMORY = Path("/dev/shm")
+_HEADROOM = 1.5
+_PAGE = 4096
+_MAX_TOTAL = 1 << 30
+"""Bytes that the regions of one client may take together."""
+_RPC_TIMEOUT = 5.0
+_PAUSE = 5.0
+"""Seconds without shared memory after it was refused."""
+_CLOSE_TIMEOUT = 2.0
+_CLOSE_POLL = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Memory that client and server share; its file is gone once both have mapped it."""
+
+    name: str
+    memory: mmap.mmap
+
+    @property
+    def size(self) -> int:
+        return len(self.memory)
+
+
+class Regions:
+    """The regions of one client, lent to one request at a time.
+
+    Nothing here blocks but :meth:`close`: a request for which no region is free travels
+    without, while a new region is registered for the next one. A region whose request was
+    given up is retired, since the server may still read and write it; Triton refuses to
+    unregister it as long as it does.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._port = address.port
+        self._channel = grpc.insecure_channel(address.target)
+        self._stub = GRPCInferenceServiceStub(self._channel)
+        self._lock = threading.Lock()
+        self._all: set[Region] = set()
+        self._free: list[Region] = []
+        self._retired: set[Region] = set()
+        self._registering: set[Any] = set()
+        self._closed = False
+        self._paused_until = 0.0
+
+    @property
+    def available(self) -> bool:
+        """Whether the server lets this user share memory with it."""
+        return find(self._port) is not None
+
+    def lend(self, size: int) -> Region | None:
+        """A region of at least ``size`` bytes, if one is free."""
+        with self._lock:
+            fitting = [region for region in self._free if region.size >= size]
+            if fitting:
+                region = min(fitting, key=lambda region: region.size)
+                self._free.remove(region)
+                return region
+            if self._closed or time.monotonic() < self._paused_until:
+                return None
+            too_small = self._free.pop() if self._free else None
+        if too_small:
+            self.retire(too_small)
+        self._release_retired()
+        self._add(size)
+        return None
+
+    def give_back(self, region: Region) -> None:
+        """Take back a region that the server is done with."""
+        with self._lock:
+            if region in self._all:
+                self._free.append(region)
+
+    def retire(self, region: Region) -> None:
+        """Take back a region that is not to be used again."""
+        with self._lock:
+            self._retired.add(region)
+
+    def forget(self) -> None:
+        """Drop all regions: the server that knew them is gone."""
+        with self._lock:
+            self._all.clear()
+            self._free.clear()
+            self._retired.clear()
+
+    def close(self) -> None:
+        """Unregister all regions; those in use as soon as they no longer are."""
+        with self._lock:
+            self._closed = True
+            registering = list(self._registering)
+        deadline = time.monotonic() + _CLOSE_TIMEOUT
+        _wait(registering, deadline)
+        while True:
+            with self._lock:
+                left = list(self._all)
+            _wait([self._unregister(region) for region in left], deadline)
+            with self._lock:
+                is_done = not self._all
+            if is_done or time.monotonic() > deadline:
+                break
+            time.sleep(_CLOSE_POLL)
+        for region in left:
+            _unlink(region)
+        self._channel.close()
+
+    def _add(self, size: int) -> None:
+        """Make a region and have it registered; it is free once the server has it."""
+        local = find(self._port)
+        size = -int(-size * _HEADROOM // _PAGE) * _PAGE
+        with self._lock:
+            fits = sum(region.size for region in self._all) + size <= _MAX_TOTAL
+        region = _create(size) if local and fits else None
+        if local is None or region is None:
+            self._pause()
+            return
+        rpc = self._stub.SystemSharedMemoryRegister.future(
+            SystemSharedMemoryRegisterRequest(
+                name=region.name, key=f"/{region.name}", byte_size=region.size
+            ),
+            timeout=_RPC_TIMEOUT,
+            metadata=[(local.header, local.value)],
+        )
+        with self._lock:
+            self._all.add(region)
+            self._registering.add(rpc)
+        rpc.add_done_callback(lambda rpc: self._added(region, rpc))
+
+    def _added(self, region: Region, rpc: Any) -> None:
+        _unlink(region)
+        with self._lock:
+            self._registering.discard(rpc)
+        if _succeeded(rpc):
+            self.give_back(region)
+        else:
+            with self._lock:
+                self._all.discard(region)
+            self._pause()
+
+    def _pause(self) -> None:
+        self._paused_until = time.monotonic() + _PAUSE
+
+    def _release_retired(self) -> None:
+        with self._lock:
+            retired, self._retired = self._retired, set()
+        for region in retired:
+            self._unregister(region)
+
+    def _unregister(self, region: Region) -> Any:
+        local = find(self._port)
+        rpc = self._stub.SystemSharedMemoryUnregister.future(
+            SystemSharedMemoryUnregisterRequest(name=region.name),
+            timeout=_RPC_TIMEOUT,
+            metadata=[(local.header, local.value)] if local else None,
+        )
+        rpc.add_done_callback(lambda rpc: self._unregistered(region, rpc))
+        return rpc
+
+    def _unregistered(self, region: Region, rpc: Any) -> None:
+        in_use = not _succeeded(rpc) and rpc.code() is grpc.StatusCode.INTERNAL
+        with self._lock:
+            if in_use:
+                self._retired.add(region)
+            else:
+                self._all.discard(region)
+
+
+def _wait(rpcs: list[Any], deadline: float) -> None:
+    """Until all have ended, well or badly, or the deadline."""
+    for rpc in rpcs:
+        with suppress(grpc.RpcError, grpc.FutureTimeoutError):
+            rpc.result(max(0.0, deadline - time.monotonic()))
+
+
+def _succeeded(rpc: Any) -> bool:
+    return not rpc.cancelled() and rpc.exception() is None
+
+
+def _create(size: int) -> Region | None:
+    """A new region, its memory reserved; None where there is not enough of it.
+
+    Reserving matters: a file that only pretends to have its size kills whoever writes
+    beyond what the memory file system (64 MiB in a container) has left.
+    """
+    region = None
+    path = _SHARED_MEMORY / region_name()
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError:
+        return None
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+        region = Region(path.name, mmap.mmap(descriptor, size))
+    except OSError:
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+    return region
+
+
+def _unlink(region: Region) -> None:
+    (_SHARED_MEMORY / region.name).unlink(missing_ok=True)

@@ -1,0 +1,620 @@
+"""The clients: every way to a real server gives the direct answer, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tritonclient.grpc import InferenceServerClient
+
+from trackserve.client import AsyncClient, Client, Timings
+from trackserve.client import regions as regions_module
+from trackserve.client.shared_memory import OutputSizes
+from trackserve.client.transport import Request, failure
+from trackserve.client.url import parse_url
+from trackserve.client.window import Window
+from trackserve.edm import PatatrackResult, RawEvent
+from trackserve.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    EventError,
+    InputError,
+    ServerBusy,
+    ServerError,
+    ServerUnavailable,
+    encode,
+)
+from trackserve.patatrack import PatatrackPipeline
+from trackserve.serving import local
+from trackserve.serving.limits import Limits
+from trackserve.serving.repository import write_repository
+from trackserve.serving.server import Server
+
+FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+TRANSPORTS = ("shm", "grpc", "http")
+KEEP = ("hits",)
+SLEEP = 0.02
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory, sample_directory: Path) -> Path:
+    written = tmp_path_factory.mktemp("repository")
+    write_repository(written, sample_directory)
+    return written
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[Server]:
+    with Server(repository, **FREE) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def small_server(
+    tmp_path_factory: pytest.TempPathFactory, sample_directory: Path
+) -> Iterator[Server]:
+    """One that holds two events and refuses more."""
+    written = tmp_path_factory.mktemp("small")
+    write_repository(written, sample_directory, limits=Limits(workers=1, queue=2))
+    with Server(written, **FREE, stop_timeout=0.5) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def mixed(sample_events: list[RawEvent]) -> list[RawEvent]:
+    """Events of many sizes, from none to all of their FEDs, and one that is broken."""
+    cut = [first_feds(event, 15 * n) for n, event in enumerate(sample_events)]
+    events = [*cut, *sample_events, replace(sample_events[0], data=sample_events[0].data[:-8])]
+    random.Random(1).shuffle(events)
+    return [replace(event, event=number) for number, event in enumerate(events)]
+
+
+@pytest.fixture(scope="module")
+def direct(pipeline: PatatrackPipeline, mixed: list[RawEvent]) -> list[Any]:
+    return pipeline.run(mixed, KEEP)
+
+
+def first_feds(event: RawEvent, count: int) -> RawEvent:
+    words = event.data.view(np.uint32)
+    count = min(count, int(words[0]))
+    end = 1
+    for _ in range(count):
+        end += 2 + int(words[end + 1]) // 4
+    return replace(event, data=np.concatenate([[np.uint32(count)], words[1:end]]).view(np.uint8))
+
+
+def url_of(server: Server, transport: str) -> str:
+    return server.http_url if transport == "http" else server.grpc_url
+
+
+def connect(server: Server, transport: str, **settings: Any) -> Client:
+    return Client(url_of(server, transport), transport=transport, **settings)
+
+
+def same(mine: Iterable[Any], theirs: Iterable[Any]) -> bool:
+    """Whether results, or the errors in their places, are equal."""
+    return all(
+        repr(a) == repr(b) if isinstance(a, EventError) else a == b
+        for a, b in zip(mine, theirs, strict=True)
+    )
+
+
+def registered(server: Server) -> list[str]:
+    """The regions that the server holds for clients."""
+    opened = local.find(int(server.grpc_url.rpartition(":")[2]))
+    assert opened
+    with InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as triton:
+        status = triton.get_system_shared_memory_status(headers={opened.header: opened.value})
+    return [name for name in status.regions if name.startswith("trackserve-client-")]
+
+
+def files() -> list[Path]:
+    return list(Path("/dev/shm").glob("trackserve-client-*"))
+
+
+def until(condition: Any, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(SLEEP)
+    return True
+
+
+# every way to the server
+
+
+@pytest.mark.parametrize("in_flight", [1, 4, 64, None])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_stream_equals_direct(
+    server: Server,
+    mixed: list[RawEvent],
+    direct: list[Any],
+    transport: str,
+    in_flight: int | None,
+) -> None:
+    with connect(server, transport) as client:
+        assert client.transport == transport
+        for _ in range(2):  # the second time, shared memory is warm
+            assert same(client.stream("patatrack", mixed, KEEP, in_flight=in_flight), direct)
+    assert until(lambda: not registered(server), 2)
+    assert not files()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_stream_as_completed_has_every_answer_once(
+    server: Server, mixed: list[RawEvent], direct: list[Any], transport: str
+) -> None:
+    with connect(server, transport) as client:
+        answers = list(client.stream("patatrack", mixed, KEEP, in_flight=8, ordered=False))
+    assert same(sorted(answers, key=lambda answer: answer.event), direct)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_async_client_equals_direct(
+    server: Server, mixed: list[RawEvent], direct: list[Any], transport: str
+) -> None:
+    async def one(client: AsyncClient, event: RawEvent) -> Any:
+        try:
+            return await client.reconstruct("patatrack", event, KEEP)
+        except EventError as error:
+            return error
+
+    async def trickle() -> Any:
+        for event in mixed:
+            await asyncio.sleep(0)
+            yield event
+
+    async def run() -> tuple[list[Any], list[Any], list[Any]]:
+        async with AsyncClient(url_of(server, transport), transport=transport) as client:
+            assert await client.ready()
+            gathered = await asyncio.gather(*(one(client, event) for event in mixed))
+            stream = client.stream("patatrack", mixed, KEEP)
+            async_source = client.stream("patatrack", trickle(), KEEP, in_flight=4)
+            return gathered, [a async for a in stream], [a async for a in async_source]
+
+    for answers in asyncio.run(run()):
+        assert same(answers, direct)
+
+
+def test_answers_do_not_wait_for_the_next_event(
+    server: Server, sample_events: list[RawEvent]
+) -> None:
+    """A live source: the answer comes although the next event does not."""
+
+    async def source() -> Any:
+        yield sample_events[0]
+        await asyncio.Event().wait()
+
+    async def run() -> Any:
+        async with AsyncClient(server.grpc_url) as client:
+            stream = client.stream("patatrack", source())
+            return await asyncio.wait_for(anext(stream), 10)
+
+    assert asyncio.run(run()).event == sample_events[0].event
+
+
+def test_threads_and_processes_share_the_server(
+    server: Server, sample_directory: Path, sample_events: list[RawEvent]
+) -> None:
+    """Two processes of ten threads each, on one client each."""
+    code = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from trackserve import Client, PatatrackPipeline
+from trackserve.io import read_events
+events = list(read_events(sys.argv[2]))
+direct = PatatrackPipeline.from_directory(sys.argv[2]).run(events)
+with Client(sys.argv[1]) as client, ThreadPoolExecutor(10) as pool:
+    served = list(pool.map(lambda event: client.reconstruct("patatrack", event), events * 5))
+assert served == direct * 5
+print(client.transport, len(served))
+"""
+    command = [sys.executable, "-c", code, server.grpc_url, str(sample_directory)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=60)[0] for process in both] == ["shm 50\n"] * 2
+
+
+# failures
+
+
+def test_deadline(server: Server, sample_events: list[RawEvent]) -> None:
+    for transport in TRANSPORTS:
+        with connect(server, transport) as client:
+            with pytest.raises(DeadlineExceeded):
+                client.reconstruct("patatrack", sample_events[0], timeout=0.001)
+            with pytest.raises(DeadlineExceeded):
+                list(client.stream("patatrack", sample_events, in_flight=10, timeout=0.005))
+            assert client.reconstruct("patatrack", sample_events[0]).event == 0
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_nobody_there(scheme: str, sample_events: list[RawEvent]) -> None:
+    with Client(f"{scheme}://127.0.0.1:1", timeout=10) as client:
+        start = time.monotonic()
+        assert not client.ready()
+        with pytest.raises(ServerUnavailable) as caught:
+            client.reconstruct("patatrack", sample_events[0])
+        assert caught.value.url == f"{scheme}://127.0.0.1:1"
+        with pytest.raises(ServerUnavailable):
+            list(client.stream("patatrack", sample_events))
+        assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_close_ends_what_is_in_flight(
+    server: Server, sample_events: list[RawEvent], transport: str
+) -> None:
+    client = connect(server, transport, retry=False)
+    with ThreadPoolExecutor(4) as pool:
+
+        def work(number: int) -> int:
+            done = 0
+            while True:
+                client.reconstruct("patatrack", sample_events[number], KEEP)
+                done += 1
+
+        working = [pool.submit(work, number) for number in range(4)]
+        time.sleep(0.3)
+        start = time.monotonic()
+        client.close()
+        assert time.monotonic() - start < 3
+        assert all(isinstance(job.exception(5), Cancelled) for job in working)
+    with pytest.raises(Cancelled):
+        client.reconstruct("patatrack", sample_events[0])
+    with pytest.raises(Cancelled):
+        list(client.stream("patatrack", sample_events))
+    assert until(lambda: not registered(server), 2)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("closes", [True, False], ids=["closed", "forgotten"])
+def test_exit_does_not_hang(
+    server: Server, sample_directory: Path, transport: str, closes: bool
+) -> None:
+    """A program that fails in the middle of a stream ends at once."""
+    code = """
+import itertools, sys
+from trackserve import Client
+from trackserve.io import read_events
+client = Client(sys.argv[1], transport=sys.argv[3])
+events = itertools.cycle(read_events(sys.argv[2]))
+if sys.argv[4] == "True":
+    client.__enter__()
+stream = client.stream("patatrack", events, ["hits"], in_flight=20)
+next(stream)
+try:
+    raise SystemExit(7)
+finally:
+    if sys.argv[4] == "True":
+        client.__exit__(None, None, None)
+"""
+    arguments = [url_of(server, transport), str(sample_directory), transport, str(closes)]
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code, *arguments], timeout=20, check=False)
+    assert done.returncode == 7
+    assert time.monotonic() - start < 8
+
+
+def test_a_cancelled_task_frees_its_region(server: Server, sample_events: list[RawEvent]) -> None:
+    async def run() -> PatatrackResult:
+        async with AsyncClient(server.grpc_url) as client:
+            for _ in range(3):
+                await client.reconstruct("patatrack", sample_events[0], KEEP)
+            tasks = [
+                asyncio.create_task(client.reconstruct("patatrack", event, KEEP))
+                for event in sample_events
+            ]
+            await asyncio.sleep(0.005)
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            assert any(isinstance(error, asyncio.CancelledError) for error in ended)
+            return await client.reconstruct("patatrack", sample_events[1])
+
+    assert asyncio.run(run()).event == 1
+    assert until(lambda: not registered(server), 2)
+
+
+def test_a_killed_client_leaves_nothing(
+    server: Server, sample_directory: Path, sample_events: list[RawEvent]
+) -> None:
+    code = """
+import itertools, sys
+from trackserve import Client
+from trackserve.io import read_events
+client = Client(sys.argv[1])
+events = itertools.cycle(read_events(sys.argv[2]))
+for number, _ in enumerate(client.stream("patatrack", events, ["hits"], in_flight=50)):
+    print(number, flush=True)
+"""
+    command = [sys.executable, "-c", code, server.grpc_url, str(sample_directory)]
+    with Client(server.grpc_url) as other:
+        before = other.reconstruct("patatrack", sample_events[0])
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+            assert killed.stdout
+            while killed.stdout.readline() != "60\n":
+                pass
+            assert len(registered(server)) > 10
+            killed.send_signal(signal.SIGKILL)
+        mine = f"trackserve-client-{os.getpid()}-"
+
+        def clean() -> bool:
+            left = [*registered(server), *(file.name for file in files())]
+            return all(name.startswith(mine) for name in left)
+
+        assert until(clean, 5)
+        assert other.reconstruct("patatrack", sample_events[0]) == before
+
+
+def test_a_server_that_comes_back(repository: Path, sample_events: list[RawEvent]) -> None:
+    """Its regions are gone; the client notices, and rides out the time between."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        ports = FREE | {"grpc_port": probe.getsockname()[1]}
+    first = Server(repository, **ports)
+    first.start()
+    second = Server(repository, **ports)
+    with Client(first.grpc_url) as client:
+        expected = [client.reconstruct("patatrack", event, KEEP) for event in sample_events]
+        first.stop()
+        thread = threading.Thread(target=second.start)
+        thread.start()
+        try:
+            for _ in range(2):
+                stream = client.stream("patatrack", sample_events, KEEP, in_flight=4)
+                assert list(stream) == expected
+        finally:
+            thread.join()
+            second.stop()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_busy_server_is_asked_again(
+    small_server: Server, sample_events: list[RawEvent], transport: str
+) -> None:
+    with connect(small_server, transport) as client:
+        expected = [client.reconstruct("patatrack", event) for event in sample_events]
+        for in_flight in (16, None):
+            stream = client.stream("patatrack", sample_events * 2, in_flight=in_flight)
+            assert list(stream) == expected * 2
+        with ThreadPoolExecutor(5) as pool:
+            assert (
+                list(pool.map(lambda event: client.reconstruct("patatrack", event), sample_events))
+                == expected
+            )
+    with connect(small_server, transport, retry=False) as client, pytest.raises(ServerBusy) as busy:
+        list(client.stream("patatrack", sample_events, in_flight=10))
+    assert busy.value.bound == 2
+
+
+def test_a_frozen_server_does_not_hold_its_clients(
+    small_server: Server, sample_events: list[RawEvent]
+) -> None:
+    clients = [connect(small_server, transport, timeout=1) for transport in TRANSPORTS]
+    for client in clients:
+        for _ in range(2):
+            client.reconstruct("patatrack", sample_events[0], KEEP, timeout=10)
+    group = os.getpgid(small_server.pid or 0)
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        for client in clients:
+            start = time.monotonic()
+            with client, pytest.raises(DeadlineExceeded):
+                list(client.stream("patatrack", sample_events, KEEP, in_flight=4))
+            assert time.monotonic() - start < 4
+    finally:
+        os.killpg(group, signal.SIGCONT)
+
+
+def test_without_shared_memory_grpc_does_it_all(
+    server: Server,
+    mixed: list[RawEvent],
+    direct: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(regions_module, "_create", lambda size: None)
+    with Client(server.grpc_url) as client:
+        assert same(client.stream("patatrack", mixed, KEEP), direct)
+
+
+def test_a_wrong_header_falls_back_to_grpc(
+    server: Server, sample_events: list[RawEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stale file of another server."""
+    stale = local.Local("triton-grpc-protocol-0", "0", 1)
+    monkeypatch.setattr(regions_module, "find", lambda port: stale)
+    with Client(server.grpc_url) as client:
+        for event in sample_events:
+            assert client.reconstruct("patatrack", event, KEEP).event == event.event
+    assert not registered(server)
+    assert not files()
+
+
+def test_timings_add_up(server: Server, sample_events: list[RawEvent]) -> None:
+    for transport in TRANSPORTS:
+        timings: list[Timings] = []
+        with connect(server, transport, on_timings=timings.append) as client:
+            outside = []
+            for event in sample_events * 2:
+                start = time.perf_counter()
+                client.reconstruct("patatrack", event)
+                outside.append(time.perf_counter() - start)
+            list(client.stream("patatrack", sample_events, in_flight=4))
+        assert [t.event for t in timings] == [e.event for e in sample_events * 3]
+        for t in timings:
+            assert min(t.client, t.network, t.queue, t.compute) > 0
+            parts = t.client + t.network + t.queue + t.compute
+            assert parts == pytest.approx(t.total)
+        measured = sum(t.total for t in timings[: len(outside)])
+        assert measured == pytest.approx(sum(outside), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "kind"),
+    [
+        ("connection refused", "UNAVAILABLE", ServerUnavailable),
+        ("Request for unknown model: 'patatrack' is not found", "NOT_FOUND", ServerUnavailable),
+        ("Stub process 'x' is not healthy.", "INTERNAL", ServerUnavailable),
+        ("Exceeds maximum queue size", "UNAVAILABLE", ServerBusy),
+        ("too late", "DEADLINE_EXCEEDED", DeadlineExceeded),
+        ("wrong shape", "INVALID_ARGUMENT", InputError),
+        ("anything", "INTERNAL", ServerError),
+        (f"in front {encode(ServerBusy('full', bound=2))} behind", "UNAVAILABLE", ServerBusy),
+        (f"{encode(EventError('bad', event=3))}", "INVALID_ARGUMENT", EventError),
+        ("trackserve-error nonsense", "INTERNAL", ServerError),
+    ],
+)
+def test_failures_have_types(text: str, status: str, kind: type[Exception]) -> None:
+    assert type(failure(text, status, "grpc://h:1")) is kind
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("host:8001", "ftp://host:8001", "grpc://host", "grpc://:1", "grpc://h:1/x", ""),
+        *("grpc://h:x", "http://user@host:1", "grpc://h:70000", "http://[::1:1"),
+    ],
+)
+def test_malformed_url_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match="malformed url"):
+        Client(url)
+
+
+def test_client_needs_no_compiler_and_no_server() -> None:
+    code = "import sys, trackserve.client; print([m for m in sys.modules if m in {names!r}])"
+    names = {"numba", "torch", "pytriton", "trackserve.patatrack", "trackserve.serving.server"}
+    run = [sys.executable, "-c", code.format(names=names)]
+    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_wrong_arguments(server: Server, sample_events: list[RawEvent]) -> None:
+    for url, transport in (
+        (server.grpc_url, "http"),
+        (server.http_url, "shm"),
+        (server.grpc_url, "udp"),
+        ("ftp://h:1", "auto"),
+    ):
+        with pytest.raises(InputError):
+            Client(url, transport=transport)
+    with Client(server.grpc_url) as client:
+        with pytest.raises(InputError, match="unknown model"):
+            client.reconstruct("exatrkx", sample_events[0])
+        for arguments in ({"in_flight": 0}, {"keep": ["cells"]}):
+            with pytest.raises(InputError):
+                list(client.stream("patatrack", sample_events, **arguments))
+    assert parse_url("grpc://[::1]:8001").target == "[::1]:8001"
+    assert parse_url("grpc://Host:8001").host == "host"
+
+
+# parts
+
+
+@pytest.mark.parametrize("workers", [1, 2, 16])
+@pytest.mark.parametrize("travel", [0.001, 0.05])
+def test_window_fills_the_workers_and_no_more(workers: int, travel: float) -> None:
+    """A server of ``workers`` that take 10 ms per event, ``travel`` seconds away."""
+    compute = 0.01
+    draw = random.Random(0)
+    window = Window()
+    free_at = [0.0] * workers
+    flying: list[tuple[float, float, float]] = []
+    sizes = []
+    now = 0.0
+    for _ in range(4000):
+        while len(flying) < window.size:
+            took = compute * draw.uniform(0.5, 1.5)
+            start = max(now + travel / 2, heapq.heappop(free_at))
+            heapq.heappush(free_at, start + took)
+            heapq.heappush(flying, (start + took + travel / 2, now, took))
+        now, sent, took = heapq.heappop(flying)
+        window.answered(now - sent, took)
+        sizes.append(window.size)
+    needed = workers * (1 + travel / compute)
+    settled = np.mean(sizes[2000:])
+    assert needed <= settled <= 2 * needed + 3 * workers
+    window.refused()
+    assert window.size <= sizes[-1] // 2 + 1
+
+
+def test_sizes_are_learnt() -> None:
+    sizes = OutputSizes()
+    request = Request("m", {"raw": np.zeros(300_000, np.uint8)}, ["tracks", "few"])
+    assert sizes.layout(request) is None
+    answer = {"tracks": np.zeros(10_000, np.float32), "few": np.zeros(7, np.float32)}
+    sizes.learn(request, answer)
+    layout = sizes.layout(request)
+    assert layout
+    assert set(layout.inputs) == {"raw"}
+    assert set(layout.outputs) == {"tracks"}
+    place = layout.outputs["tracks"]
+    assert place.size >= 40_000
+    assert 300_000 <= place.offset <= layout.size - place.size
+    small = request._replace(inputs={"raw": np.zeros(100_000, np.uint8)})
+    assert sizes.layout(small) is None
+
+
+def test_freed_memory_is_kept() -> None:
+    code = """
+import resource
+import numpy as np
+from trackserve.client import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        np.ones(1 << 20, np.uint8), np.ones(1 << 22, np.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+keep_freed_memory()
+faults()
+print(faults())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100
+
+
+def test_only_its_user_finds_a_local_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert local.find(1) is None
+    server = local.Local("header", "value", 3)
+    assert local.publish(1, server)
+    assert local.find(1) == server
+    file = tmp_path / "trackserve" / "1.json"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    file.chmod(0o644)
+    assert local.find(1) is None
+    file.chmod(0o600)
+    file.write_text("{}")
+    assert local.find(1) is None
+    local.withdraw(1)
+    local.withdraw(1)
+    file.parent.chmod(0o755)
+    assert not local.publish(1, server)
+    assert local.find(1) is None
+
+
+def test_a_region_tells_whether_its_owner_lives() -> None:
+    code = "from trackserve.serving.local import *; print(region_name())"
+    name = subprocess.check_output([sys.executable, "-c", code], text=True).strip()
+    assert local.abandoned(name)
+    assert not local.abandoned(local.region_name())
+    assert not local.abandoned("trackserve-0123")
+    pid, start, rest = local.region_name().removeprefix("trackserve-client-").split("-")
+    assert local.abandoned(f"trackserve-client-{pid}-{int(start) - 1}-{rest}")
