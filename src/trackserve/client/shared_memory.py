@@ -28,8 +28,8 @@ from .url import Address
 _LARGE = 4096
 """Bytes from which a tensor is worth a place in shared memory ..."""
 _WORTH_IT = 1 << 18
-"""... and a request with its answer. Below, a message is as fast: a region takes 0.3 ms of the
-client's time to fill, describe and read, and saves copies of 1 ms per MB."""
+"""... and a request with its answer. Below, a message is as fast: filling, describing and
+reading a region takes time too."""
 _ALIGNMENT = 64
 _MARGIN = 2
 _SMALLEST = 1 << 16

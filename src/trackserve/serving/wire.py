@@ -3,7 +3,7 @@
 Tensor names, dtypes and shapes follow from the schemas of :mod:`trackserve.edm`: the
 column ``state`` of the result's ``tracks`` is the tensor ``tracks_state``, FP32 [-1, 5].
 The tensor ``tracks``, UINT8, holds all its columns one after the other, those of larger
-items first, else in the order of the schema: each tensor costs about 10 us on its way through
+items first, else in the order of the schema: each tensor costs time on its way through
 Triton, so our clients ask for parts, not columns.
 """
 
