@@ -137,7 +137,7 @@ class ConnectionCuts(NamedTuple):
     max_curvature: float = f32(1 / (0.35 * 87.0))
     """1/cm."""
     both_charges: bool = False
-    """Oddity: the curvature is signed, so that only positive charges are cut."""
+    """Oddity of the reference: its curvature is signed, so that it cuts positive charges only."""
     max_dca_inner: float = f32(0.15)
     """Distance of closest approach to the beam spot, cm, innermost hit in barrel layer 1."""
     max_dca_outer: float = f32(0.25)

@@ -95,7 +95,7 @@ def _fit_mixture(
     for t in range(n_tracks):
         all_z[t] = state[t, 4]
         all_sigma[t] = cuts.inflation * math.sqrt(covariance[t, 14])
-    of_track = _assign(all_z, all_sigma, mean, share, cuts)
+    of_track = _assign(all_z, all_sigma, position, share, cuts)
     sum_pt2 = np.zeros(n_vertices)
     for t in range(n_tracks):
         if of_track[t] >= 0:
