@@ -26,7 +26,7 @@ from statistics import fmean, median
 from threading import Semaphore
 from typing import Any, NamedTuple
 
-from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.grpc import InferenceServerClient, InferRequestedOutput
 
 from trackserve import Client, PatatrackPipeline
 from trackserve.client import Timings, keep_freed_memory
@@ -37,6 +37,10 @@ from trackserve.performance.throughput import alternate, cpu_name
 from trackserve.serving import local, wire
 from trackserve.serving.repository import write_repository
 from trackserve.serving.server import Server
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from raw_words import first_feds
+from triton_requests import inputs_of
 
 MODEL = "patatrack"
 CHILD = "--child"
@@ -218,15 +222,9 @@ def throughput(setting: Setting, rounds: int = 15, repeats: int = 16) -> bool:
     one: dict[str, Callable[[RawEvent], object]] = {"direct": setting.pipeline.reconstruct}
     for name, client in clients.items():
         one[name] = lambda event, client=client: client.reconstruct(MODEL, event)  # type: ignore[misc]
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    seconds = alternate(calls, rounds, lambda: None)
     latency: dict[str, list[float]] = {name: [] for name in one}
-    for call in calls.values():
-        call()
     for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
         for event in setting.dense:
             for name, single in one.items():
                 start = time.perf_counter()
@@ -294,11 +292,7 @@ def by_hand(url: str, events: Sequence[RawEvent], in_flight: int) -> None:
 
     with InferenceServerClient(url.removeprefix("grpc://")) as triton:
         for event in events:
-            inputs = []
-            for spec, array in zip(wire.INPUTS, wire.encode_event(event).values(), strict=True):
-                tensor = InferInput(spec.name, list(array.shape), spec.triton_type)
-                tensor.set_data_from_numpy(array)
-                inputs.append(tensor)
+            inputs = inputs_of(event)
             room.acquire()
             outputs = [InferRequestedOutput(name) for name in names]
             triton.async_infer(MODEL, inputs, done, outputs=outputs)
@@ -367,19 +361,12 @@ CHILDREN = {"threads": threads_child, "endless": endless_child, "memory": memory
 def cut_to_many_sizes(events: Sequence[RawEvent]) -> list[RawEvent]:
     """Events of a tenth to all of their FEDs, numbered."""
     draw = random.Random(2)
-    cut = [first_feds(event, draw.uniform(0.1, 1.0)) for event in events for _ in range(10)]
+    cut = [
+        first_feds(event, int(draw.uniform(0.1, 1.0) * event.data.view("<u4")[0]))
+        for event in events
+        for _ in range(10)
+    ]
     return [replace(event, event=number) for number, event in enumerate([*events, *cut])]
-
-
-def first_feds(event: RawEvent, share: float) -> RawEvent:
-    words = event.data.view("<u4")
-    count = int(share * words[0])
-    end = 1
-    for _ in range(count):
-        end += 2 + int(words[end + 1]) // 4
-    data = words[:end].copy()
-    data[0] = count
-    return replace(event, data=data.view("u1"))
 
 
 def regions(server: Server, pid: int) -> list[str]:

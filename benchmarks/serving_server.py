@@ -19,11 +19,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 
@@ -41,6 +39,8 @@ from trackserve.serving.server import Server
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from processes import backend_of, resident
+from raw_words import first_feds
+from triton_requests import inputs_of
 
 MODEL = "patatrack"
 QUEUE = 64
@@ -74,27 +74,6 @@ def mixed_sizes(events: list[RawEvent]) -> list[RawEvent]:
     """The events, and for each one with only its first FEDs."""
     cut = [first_feds(event, 10 * (number + 1)) for number, event in enumerate(events)]
     return [event for pair in zip(events, cut, strict=True) for event in pair]
-
-
-def first_feds(event: RawEvent, count: int) -> RawEvent:
-    words = event.data.view(np.uint32)
-    count = min(count, int(words[0]))
-    end = 1
-    for _ in range(count):
-        end += 2 + int(words[end + 1]) // 4
-    kept = words[:end].copy()
-    kept[0] = count
-    return replace(event, data=kept.view(np.uint8))
-
-
-def inputs_of(event: RawEvent) -> list[Any]:
-    inputs = []
-    for spec in wire.INPUTS:
-        array = wire.encode_event(event)[spec.name]
-        tensor = triton_grpc.InferInput(spec.name, list(array.shape), spec.triton_type)
-        tensor.set_data_from_numpy(array)
-        inputs.append(tensor)
-    return inputs
 
 
 def rate(client: Client, events: list[RawEvent], count: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from trackserve.edm import RawEvent
@@ -38,3 +40,15 @@ def split(event: RawEvent) -> list[tuple[int, list[int]]]:
         feds.append((words[at], words[at + 2 : at + 2 + size]))
         at += 2 + size
     return feds
+
+
+def first_feds(event: RawEvent, count: int) -> RawEvent:
+    """``event`` with only its first FEDs."""
+    words = event.data.view(np.uint32)
+    count = min(count, int(words[0]))
+    end = 1
+    for _ in range(count):
+        end += 2 + int(words[end + 1]) // 4
+    kept = words[:end].copy()
+    kept[0] = count
+    return replace(event, data=kept.view(np.uint8))

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from raw_words import first_feds
 from tritonclient.grpc import InferenceServerClient
 
 from trackserve.client import AsyncClient, Client, Timings
@@ -87,15 +88,6 @@ def mixed(sample_events: list[RawEvent]) -> list[RawEvent]:
 @pytest.fixture(scope="module")
 def direct(pipeline: PatatrackPipeline, mixed: list[RawEvent]) -> list[Any]:
     return pipeline.run(mixed, KEEP)
-
-
-def first_feds(event: RawEvent, count: int) -> RawEvent:
-    words = event.data.view(np.uint32)
-    count = min(count, int(words[0]))
-    end = 1
-    for _ in range(count):
-        end += 2 + int(words[end + 1]) // 4
-    return replace(event, data=np.concatenate([[np.uint32(count)], words[1:end]]).view(np.uint8))
 
 
 def url_of(server: Server, transport: str) -> str:

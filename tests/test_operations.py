@@ -21,11 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from malformed import REFUSALS, Body, Tensors, requests, send
 from processes import backend_of, of_group, resident, shared_memory_of
+from triton_requests import inputs_of
 
 from trackserve.client.url import parse_url
 from trackserve.edm import PatatrackResult, RawEvent
 from trackserve.errors import ServerUnavailable, decode
-from trackserve.serving import local, prometheus, wire
+from trackserve.serving import local, prometheus
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
 from trackserve.serving.repository import write_repository
@@ -53,16 +54,6 @@ def server(repository: Path) -> Iterator[Server]:
 def triton(server: Server) -> Iterator[Any]:
     with triton_grpc.InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as client:
         yield client
-
-
-def inputs_of(event: RawEvent) -> list[Any]:
-    inputs = []
-    for spec in wire.INPUTS:
-        array = wire.encode_event(event)[spec.name]
-        tensor = triton_grpc.InferInput(spec.name, list(array.shape), spec.triton_type)
-        tensor.set_data_from_numpy(array)
-        inputs.append(tensor)
-    return inputs
 
 
 OUTPUTS = [triton_grpc.InferRequestedOutput(name) for name in ("counts", "tracks_state")]

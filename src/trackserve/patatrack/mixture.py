@@ -19,6 +19,7 @@ from ..device import kernel, shared
 from ..edm import Tracks, Vertices
 from ..edm.columns import Array
 from .config import MixtureCuts
+from .vertices import by_sum_pt2
 
 _NOISE = -1
 
@@ -96,27 +97,7 @@ def _fit_mixture(
         all_z[t] = state[t, 4]
         all_sigma[t] = cuts.inflation * math.sqrt(covariance[t, 14])
     of_track = _assign(all_z, all_sigma, position, share, cuts)
-    sum_pt2 = np.zeros(n_vertices)
-    for t in range(n_tracks):
-        if of_track[t] >= 0:
-            pt = 1.0 / float(state[t, 2])
-            sum_pt2[of_track[t]] += pt * pt
-    by_pt2 = np.argsort(-sum_pt2, kind="mergesort")
-    rank = np.empty(n_vertices, np.int16)
-    for k in range(n_vertices):
-        rank[by_pt2[k]] = k
-    vertex_of_track = np.full(n_tracks, _NOISE, np.int16)
-    for t in range(n_tracks):
-        if of_track[t] >= 0:
-            vertex_of_track[t] = rank[of_track[t]]
-    columns = (
-        mean[by_pt2].astype(np.float32),
-        (1.0 / np.sqrt(weight[by_pt2])).astype(np.float32),
-        chi2[by_pt2].astype(np.float32),
-        ndof[by_pt2],
-        sum_pt2[by_pt2].astype(np.float32),
-    )
-    return columns, vertex_of_track
+    return by_sum_pt2(state, of_track, mean, 1.0 / np.sqrt(weight), chi2, ndof)
 
 
 @kernel

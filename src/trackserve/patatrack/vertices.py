@@ -58,19 +58,35 @@ def _find_vertices(
         z, variance, vertex, n_vertices, cuts.outlier_chi2_final
     )
 
-    sum_pt2 = np.zeros(n_vertices)
+    of_track = np.full(n_tracks, _NOISE, np.int32)
     for i in range(n):
-        if vertex[i] >= 0:
-            pt = 1 / float(state[track[i], 2])
-            sum_pt2[vertex[i]] += pt * pt
+        of_track[track[i]] = vertex[i]
+    return by_sum_pt2(state, of_track, position, error, chi2, ndof)
+
+
+@kernel
+def by_sum_pt2(
+    state: Array, vertex: Array, position: Array, error: Array, chi2: Array, ndof: Array
+) -> tuple[tuple[Array, ...], Array]:
+    """Columns of :class:`trackserve.edm.Vertices` by falling sum of pT^2, and the vertex of each
+    track among them.
+
+    Args:
+        vertex: int32[tracks], row in the next four; -1 for none.
+    """
+    sum_pt2 = np.zeros(len(position))
+    for t in range(len(vertex)):
+        if vertex[t] >= 0:
+            pt = 1 / float(state[t, 2])
+            sum_pt2[vertex[t]] += pt * pt
     order = np.argsort(-sum_pt2, kind="mergesort")
-    rank = np.empty(n_vertices, np.int16)
-    for k in range(n_vertices):
+    rank = np.empty(len(position), np.int16)
+    for k in range(len(position)):
         rank[order[k]] = k
-    vertex_of_track = np.full(n_tracks, -1, np.int16)
-    for i in range(n):
-        if vertex[i] >= 0:
-            vertex_of_track[track[i]] = rank[vertex[i]]
+    ranked = np.full(len(vertex), _NOISE, np.int16)
+    for t in range(len(vertex)):
+        if vertex[t] >= 0:
+            ranked[t] = rank[vertex[t]]
     columns = (
         position[order].astype(np.float32),
         error[order].astype(np.float32),
@@ -78,7 +94,7 @@ def _find_vertices(
         ndof[order],
         sum_pt2[order].astype(np.float32),
     )
-    return columns, vertex_of_track
+    return columns, ranked
 
 
 @kernel

@@ -1,0 +1,21 @@
+"""Events as Triton's own gRPC client sends them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tritonclient.grpc import InferInput
+
+from trackserve.edm import RawEvent
+from trackserve.serving import wire
+
+
+def inputs_of(event: RawEvent) -> list[Any]:
+    """The input tensors of one event."""
+    arrays = wire.encode_event(event)
+    inputs = []
+    for spec in wire.INPUTS:
+        tensor = InferInput(spec.name, list(arrays[spec.name].shape), spec.triton_type)
+        tensor.set_data_from_numpy(arrays[spec.name])
+        inputs.append(tensor)
+    return inputs
