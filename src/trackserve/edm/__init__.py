@@ -15,9 +15,22 @@ from .pixel import (
 )
 from .result import ALWAYS, INTERMEDIATE, Counts, PatatrackResult, check_keep
 from .simulation import SimCollisions, SimEvent, SimHits, SimParticles
+from .tracker import (
+    GRAPH_STAGES,
+    Edges,
+    ExatrkxResult,
+    GraphCounts,
+    PointTruth,
+    SpacePoints,
+    TrackCandidates,
+    TrackerEvent,
+    TrackerParticles,
+    TrackerTruth,
+)
 
 __all__ = [
     "ALWAYS",
+    "GRAPH_STAGES",
     "INTERMEDIATE",
     "MAX_HITS",
     "BeamSpot",
@@ -26,14 +39,23 @@ __all__ = [
     "Counts",
     "Digis",
     "Doublets",
+    "Edges",
+    "ExatrkxResult",
+    "GraphCounts",
     "Hits",
     "PatatrackResult",
+    "PointTruth",
     "RawEvent",
     "ReadoutErrors",
     "SimCollisions",
     "SimEvent",
     "SimHits",
     "SimParticles",
+    "SpacePoints",
+    "TrackCandidates",
+    "TrackerEvent",
+    "TrackerParticles",
+    "TrackerTruth",
     "Tracks",
     "Vertices",
     "check_keep",
