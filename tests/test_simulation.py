@@ -402,8 +402,8 @@ def test_collisions_do_not_depend_on_those_before() -> None:
     pytest.importorskip("pythia8mc")
     from trackserve.simulation.pythia import Source
 
-    source = Source("ttbar")
+    source = Source("ttbar", simulator.ACCEPTANCE)
     first = source.generate(2, seed=5)
     source.generate(1, seed=6)
     assert source.generate(2, seed=5) == first
-    assert Source("ttbar").generate(2, seed=5) == first
+    assert Source("ttbar", simulator.ACCEPTANCE).generate(2, seed=5) == first

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress, TaskID
+from rich import progress as progress_bars
 from rich.table import Table
 
 from .common import console
 
 if TYPE_CHECKING:
     from ..simulation.simulate import Report
+    from ..simulation.tracker import TrackerReport
+    from ..simulation.workers import Progress
 
 commands = typer.Typer(no_args_is_help=True, help="Simulate events.")
 
@@ -22,35 +26,45 @@ def _group() -> None:
     pass
 
 
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="DIR", help="Data directory to write."),
+]
+Process = Annotated[
+    str,
+    typer.Option(
+        help="ttbar or minbias (Pythia); or a gun: muons, electrons, pions, kaons, protons."
+    ),
+]
+Pileup = Annotated[
+    float, typer.Option(help="Mean number of inelastic collisions beside the hard one.")
+]
+Events = Annotated[int, typer.Option(help="How many events.")]
+Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
+Processes = Annotated[
+    int | None,
+    typer.Option(help="How many work at a time; the number of cores.", show_default=False),
+]
+Particles = Annotated[int, typer.Option(help="Gun: particles per event.")]
+Pt = Annotated[tuple[float, float], typer.Option(metavar="MIN MAX", help="Gun: range of pT, GeV.")]
+FlatPt = Annotated[
+    bool, typer.Option("--flat-pt", help="Gun: uniform in pT, not in its logarithm.")
+]
+Eta = Annotated[float, typer.Option(help="Gun: largest |eta|.")]
+
+
 @commands.command("pixel")
 def simulate_pixel(
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Data directory to write."),
-    ],
-    process: Annotated[
-        str,
-        typer.Option(
-            help="ttbar or minbias (Pythia); or a gun: muons, electrons, pions, kaons, protons."
-        ),
-    ] = "ttbar",
-    pileup: Annotated[
-        float, typer.Option(help="Mean number of inelastic collisions beside the hard one.")
-    ] = 50.0,
-    events: Annotated[int, typer.Option(help="How many events.")] = 100,
-    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 1,
-    processes: Annotated[
-        int | None,
-        typer.Option(help="How many work at a time; the number of cores.", show_default=False),
-    ] = None,
-    particles: Annotated[int, typer.Option(help="Gun: particles per event.")] = 10,
-    pt: Annotated[
-        tuple[float, float], typer.Option(metavar="MIN MAX", help="Gun: range of pT, GeV.")
-    ] = (0.5, 100.0),
-    flat_pt: Annotated[
-        bool, typer.Option("--flat-pt", help="Gun: uniform in pT, not in its logarithm.")
-    ] = False,
-    eta: Annotated[float, typer.Option(help="Gun: largest |eta|.")] = 2.5,
+    output: Output,
+    process: Process = "ttbar",
+    pileup: Pileup = 50.0,
+    events: Events = 100,
+    seed: Seed = 1,
+    processes: Processes = None,
+    particles: Particles = 10,
+    pt: Pt = (0.5, 100.0),
+    flat_pt: FlatPt = False,
+    eta: Eta = 2.5,
 ) -> None:
     """Proton collisions in a detector like CMS' Phase-1 pixel detector, as raw data with truth.
 
@@ -63,14 +77,7 @@ def simulate_pixel(
     from ..simulation.simulate import simulate_pixel
 
     gun = Gun(particles, *pt, flat_pt=flat_pt, max_eta=eta)
-    with Progress(console=console, transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
-
+    with _progress() as progress:
         report = simulate_pixel(output, process, pileup, events, seed, processes, gun, progress)
     console.print(_summary(report, events))
     if report.counts.crowded:
@@ -81,7 +88,52 @@ def simulate_pixel(
     console.print(f"wrote {output}")
 
 
-def _summary(report: Report, events: int) -> Table:
+@commands.command("tracker")
+def simulate_tracker(
+    output: Output,
+    process: Process = "ttbar",
+    pileup: Pileup = 20.0,
+    events: Events = 100,
+    seed: Seed = 1,
+    processes: Processes = None,
+    particles: Particles = 10,
+    pt: Pt = (0.5, 100.0),
+    flat_pt: FlatPt = False,
+    eta: Eta = 2.5,
+) -> None:
+    """Proton collisions in the TrackML detector (ACTS' GenericDetector), as space points.
+
+    14 TeV collisions from Pythia 8, transport by ACTS Fatras at 2 T, a point for every
+    crossing of a sensor, smeared with its resolution. DIR then holds points.parquet and
+    particles.parquet. The same arguments give the same bytes, for any number of
+    processes. A run that was interrupted continues. docs/simulation.md says what is
+    simulated, and what is not.
+    """
+    from ..simulation.generate import Gun
+    from ..simulation.tracker import simulate_tracker
+
+    gun = Gun(particles, *pt, flat_pt=flat_pt, max_eta=eta)
+    with _progress() as progress:
+        report = simulate_tracker(output, process, pileup, events, seed, processes, gun, progress)
+    console.print(_summary(report, events))
+    console.print(f"wrote {output}")
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Shows a bar for each thing that is made."""
+    with progress_bars.Progress(console=console, transient=True) as bars:
+        tasks: dict[str, progress_bars.TaskID] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done)
+
+        yield progress
+
+
+def _summary(report: Report | TrackerReport, events: int) -> Table:
     """Counts and CPU time per event."""
     table = Table(title=f"{events} events, {report.new} new")
     table.add_column("per event")

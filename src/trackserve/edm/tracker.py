@@ -49,7 +49,7 @@ class PointTruth(Columns):
     module: Array = column(np.int32)
     """Number of the module in its layer."""
     weight: Array = column(np.float32)
-    """Weight in the TrackML score; the sum over an event is 1."""
+    """Weight in the TrackML score, in any unit: the score divides by the event's sum."""
 
 
 @dataclass(frozen=True, eq=False)

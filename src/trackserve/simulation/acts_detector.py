@@ -28,6 +28,7 @@ from .material import (
 try:
     import acts as acts  # so that it can be imported from here, with this error
     import acts.examples
+    import acts.examples.arrow
     import acts.fatras
     import acts.json
 except ImportError:

@@ -15,12 +15,23 @@ from ..edm.columns import Array, Columns, column
 from ..edm.pixel import BeamSpot
 from ..edm.simulation import SimCollisions
 
-MIN_PT = 0.016
-"""GeV; a charged particle with less turns back before the first layer, 2.75 cm away."""
-MIN_PHOTON_ENERGY = 0.02
-"""GeV."""
-MAX_ETA = 3.5
-"""The last disk ends at 2.6 seen from the origin, at 3.0 from 15 cm behind it."""
+
+class Acceptance(NamedTuple):
+    """What of a collision may reach a detector.
+
+    Attributes:
+        min_pt: of charged particles, GeV.
+        min_photon_energy: GeV.
+        max_eta: of the absolute value.
+        decay_radius, decay_z: mm; what would decay outside of this radius or beyond this z
+            from its collision (K_S, Lambda, Sigma, Xi, Omega) does not.
+    """
+
+    min_pt: float
+    min_photon_energy: float
+    max_eta: float
+    decay_radius: float
+    decay_z: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from . import generate, material, transport
+from .collisions import Setup
 from .files import complete
-from .response import CMS_LIKE
-from .simulator import Counts, Setup
+from .generate import Acceptance
 
 _FILE = "simulation.json"
-_CONSTANTS = {
-    generate: ("MIN_PT", "MIN_PHOTON_ENERGY", "MAX_ETA"),
-    material: ("PIPE_MATERIAL", "BARREL_MATERIAL", "ENDCAP_MATERIAL", "FLANGE_MATERIAL"),
-    transport: ("FIELD", "MAX_HALF_TURNS", "MAX_LOOPER_PT", "MIN_LOOPER_MOMENTUM"),
-}
 
 
-def make_manifest(setup: Setup) -> dict[str, Any]:
+def make_manifest(
+    setup: Setup, acceptance: Acceptance, constants: Mapping[str, Any]
+) -> dict[str, Any]:
     """Versions of the packages and all parameters.
+
+    Args:
+        setup: what is simulated.
+        acceptance: what of the collisions is kept.
+        constants: what else determines the bytes.
 
     Raises:
         MissingExtraError: Pythia is needed and not installed.
@@ -30,29 +32,30 @@ def make_manifest(setup: Setup) -> dict[str, Any]:
     parameters = setup._asdict()
     gun = parameters.pop("gun")
     packages = ["trackserve", "pyacts", "numpy"]
-    constants = {
-        name.lower(): getattr(module, name)
-        for module, names in _CONSTANTS.items()
-        for name in names
-    }
+    collisions: dict[str, Any] = acceptance._asdict()
     if setup.needs_pythia:
         from . import pythia
 
         packages.append("pythia8mc")
-        constants |= {"energy": pythia.ENERGY, "decay_radius": pythia.DECAY_RADIUS}
+        collisions["energy"] = pythia.ENERGY
     manifest = {
         "versions": {name: version(name) for name in packages},
         "parameters": parameters,
         "gun": gun._asdict() if setup.is_gun else None,
+        "collisions": collisions,
         "constants": constants,
-        "response": CMS_LIKE._asdict(),
     }
     plain: dict[str, Any] = json.loads(json.dumps(manifest))
     return plain
 
 
-def claim(directory: Path, manifest: dict[str, Any]) -> Counts | None:
+def claim(directory: Path, manifest: dict[str, Any], data: str) -> dict[str, int] | None:
     """Start, or continue, in ``directory``.
+
+    Args:
+        directory: where.
+        manifest: what :func:`make_manifest` made.
+        data: name of a file that a directory of this kind holds.
 
     Returns:
         The counts, if everything was made before.
@@ -62,24 +65,26 @@ def claim(directory: Path, manifest: dict[str, Any]) -> Counts | None:
     """
     path = directory / _FILE
     if not path.exists():
-        if (directory / "raw.bin").exists():
+        if (directory / data).exists():
             raise InputError("the directory holds data of another origin", directory=str(directory))
         directory.mkdir(parents=True, exist_ok=True)
         write_manifest(directory, manifest)
         return None
     there = json.loads(path.read_text())
-    counts = there.pop("counts", None)
+    counts: dict[str, int] | None = there.pop("counts", None)
     differences = _differences(manifest, there)
     if differences:
         raise InputError(
             "the directory holds another simulation", directory=str(directory), **differences
         )
-    return None if counts is None else Counts(**counts)
+    return counts
 
 
-def write_manifest(directory: Path, manifest: dict[str, Any], counts: Counts | None = None) -> None:
+def write_manifest(
+    directory: Path, manifest: dict[str, Any], counts: dict[str, int] | None = None
+) -> None:
     """``counts`` mark a directory that is complete."""
-    content = manifest if counts is None else manifest | {"counts": counts._asdict()}
+    content = manifest if counts is None else manifest | {"counts": counts}
     with complete(directory / _FILE) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n")
 

@@ -17,11 +17,6 @@ from .simulator import Counts, SimulatedEvent
 _TRUTH = ("particles", "hits", "vertices", "pdg", "primary")
 
 
-def part_path(parts: Path, number: int) -> Path:
-    """The file of event ``number``."""
-    return parts / f"event-{number:06d}.npz"
-
-
 def write_part(path: Path, event: SimulatedEvent) -> None:
     """Write an event with its truth as in :mod:`trackserve.performance.truth`."""
     arrays = _truth_rows(event.truth)

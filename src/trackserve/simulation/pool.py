@@ -8,38 +8,39 @@ import numpy as np
 
 from . import seeds
 from .files import complete, write_npz
-from .generate import GeneratedParticles
+from .generate import Acceptance, GeneratedParticles
+from .workers import Progress, Run
 
 BLOCK = 200
 """Collisions that are generated together."""
 
 
-def prepare(cache: Path) -> None:
-    """What :func:`make_block` needs to start in ``cache``, unless it is there.
+def fill(
+    cache: Path, seed: int, acceptance: Acceptance, n_blocks: int, run: Run, progress: Progress
+) -> None:
+    """Write the blocks that are missing into ``cache``.
 
     Raises:
         MissingExtraError: Pythia is not installed.
     """
     from . import pythia
 
-    path = _tables(cache)
-    if not path.exists():
-        with complete(path) as partial:
-            pythia.prepare(partial)
+    tables = _tables(cache)
+    if not tables.exists():
+        with complete(tables) as partial:
+            pythia.prepare(partial, acceptance)
+    blocks = [(cache, seed, acceptance, block) for block in range(n_blocks)]
+    for done, _ in enumerate(run(_make_block, blocks), start=1):
+        progress("inelastic collisions", done * BLOCK, n_blocks * BLOCK)
 
 
-def make_block(seed: int, cache: Path, block: int) -> None:
-    """Write block ``block`` of the pool into ``cache``, unless it is there.
-
-    Raises:
-        MissingExtraError: Pythia is not installed.
-    """
+def _make_block(cache: Path, seed: int, acceptance: Acceptance, block: int) -> None:
     from . import pythia
 
     path = _path(cache, block)
     if path.exists():
         return
-    source = pythia.source("minbias", _tables(cache))
+    source = pythia.source("minbias", acceptance, _tables(cache))
     particles = source.generate(BLOCK, 1 + seeds.integer(seed, "pool", block, pythia.MAX_SEED))
     write_npz(path, particles.columns())
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..edm.columns import Array
 from ..errors import MissingExtraError
-from .generate import MAX_ETA, MIN_PHOTON_ENERGY, MIN_PT, GeneratedParticles
+from .generate import Acceptance, GeneratedParticles
 
 try:
     import pythia8mc
@@ -24,10 +24,6 @@ except ImportError:
 
 ENERGY = 14_000
 """GeV, of the two protons."""
-DECAY_RADIUS = 170
-"""mm; what would decay outside of this radius or beyond :data:`DECAY_Z` from its collision
-(K_S, Lambda, Sigma, Xi, Omega) does not. Charged pions and kaons and muons never do."""
-DECAY_Z = 700
 
 _PROCESS = {
     "ttbar": ("Top:gg2ttbar = on", "Top:qqbar2ttbar = on"),
@@ -44,11 +40,14 @@ class Source:
 
     Args:
         process: "ttbar", or "minbias" for all inelastic collisions.
+        acceptance: which particles are kept, and where they may decay. Charged pions and
+            kaons and muons never do.
         tables: for "minbias", the file that :func:`prepare` wrote.
     """
 
-    def __init__(self, process: str, tables: Path | None = None) -> None:
-        self._pythia = _start(process, tables, reuse=0 if tables is None else 2)
+    def __init__(self, process: str, acceptance: Acceptance, tables: Path | None = None) -> None:
+        self._acceptance = acceptance
+        self._pythia = _start(process, acceptance, tables, reuse=0 if tables is None else 2)
 
     def generate(self, n: int, seed: int) -> GeneratedParticles:
         """The next ``n`` collisions, at the origin.
@@ -68,7 +67,7 @@ class Source:
             if p.isFinal() and (p.isCharged() or p.id() == 22)
         ]
         table = np.array(rows).reshape(-1, 9)
-        table = table[_reaches_detector(table[:, 1], table[:, 6:9])]
+        table = table[_is_accepted(table[:, 1], table[:, 6:9], self._acceptance)]
         return GeneratedParticles(
             collision=np.full(len(table), number, np.int32),
             pdg=table[:, 0].astype(np.int32),
@@ -80,17 +79,19 @@ class Source:
 
 
 @functools.lru_cache(maxsize=2)
-def source(process: str, tables: Path | None = None) -> Source:
+def source(process: str, acceptance: Acceptance, tables: Path | None = None) -> Source:
     """One :class:`Source` for all events of a process."""
-    return Source(process, tables)
+    return Source(process, acceptance, tables)
 
 
-def prepare(tables: Path) -> None:
+def prepare(tables: Path, acceptance: Acceptance) -> None:
     """Compute what minimum bias needs at its start, which takes 5 s, into a file."""
-    _start("minbias", tables, reuse=1)
+    _start("minbias", acceptance, tables, reuse=1)
 
 
-def _start(process: str, tables: Path | None, reuse: int) -> pythia8mc.Pythia:
+def _start(
+    process: str, acceptance: Acceptance, tables: Path | None, reuse: int
+) -> pythia8mc.Pythia:
     """``reuse`` 1 writes the tables of multiparton interactions, 2 reads them."""
     pythia = pythia8mc.Pythia("", False)
     for line in (
@@ -99,8 +100,8 @@ def _start(process: str, tables: Path | None, reuse: int) -> pythia8mc.Pythia:
         "Random:setSeed = on",
         f"Random:seed = {_INIT_SEED}",
         "ParticleDecays:limitCylinder = on",
-        f"ParticleDecays:xyMax = {DECAY_RADIUS}",
-        f"ParticleDecays:zMax = {DECAY_Z}",
+        f"ParticleDecays:xyMax = {acceptance.decay_radius}",
+        f"ParticleDecays:zMax = {acceptance.decay_z}",
         f"MultipartonInteractions:reuseInit = {reuse}",
         *_PROCESS[process],
     ):
@@ -114,9 +115,8 @@ def _start(process: str, tables: Path | None, reuse: int) -> pythia8mc.Pythia:
     return pythia
 
 
-def _reaches_detector(charge: Array, momentum: Array) -> Array:
+def _is_accepted(charge: Array, momentum: Array, acceptance: Acceptance) -> Array:
     pt = np.hypot(momentum[:, 0], momentum[:, 1])
-    forward = np.abs(momentum[:, 2]) > np.sinh(MAX_ETA) * pt
-    charged = charge != 0
-    energy = np.linalg.norm(momentum, axis=1)
-    return ~forward & np.where(charged, pt > MIN_PT, energy > MIN_PHOTON_ENERGY)
+    forward = np.abs(momentum[:, 2]) > np.sinh(acceptance.max_eta) * pt
+    photon = np.linalg.norm(momentum, axis=1) > acceptance.min_photon_energy
+    return ~forward & np.where(charge != 0, pt > acceptance.min_pt, photon)

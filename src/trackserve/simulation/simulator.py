@@ -12,52 +12,36 @@ from ..detector.geometry import phase1_geometry
 from ..detector.phase1 import N_MODULES
 from ..edm.columns import Array
 from ..edm.simulation import SimEvent
-from . import seeds
+from . import material, seeds, transport
+from .collisions import Setup, collide
 from .conditions import make_conditions
-from .generate import DEFAULT_GUN, SPECIES, GeneratedEvent, Gun, draw, overlay, place, shoot
-from .pool import BLOCK, load_pool
+from .generate import Acceptance
+from .pool import load_pool
 from .readout import make_raw, make_readout_tables
-from .response import make_response, respond
+from .response import CMS_LIKE, make_response, respond
 from .transport import Fatras
 
-PROCESSES = ("ttbar", "minbias", *SPECIES)
-"""Hard collisions; those that are not Pythia's are guns."""
-MAX_POOL = 10_000
-"""Inelastic collisions in the pool at most; a longer run uses them again."""
+ACCEPTANCE = Acceptance(
+    min_pt=0.016,
+    min_photon_energy=0.02,
+    max_eta=3.5,
+    decay_radius=170,
+    decay_z=700,
+)
+"""A charged particle with less pT turns back before the first layer, 2.75 cm away; the last
+disk ends at |eta| = 2.6 seen from the origin, at 3.0 from 15 cm behind it."""
 MAX_MODULE_PIXELS = 4000
 """Of one module and event; the public C++ program drops the rest (``gpuClustering.h``)."""
 
 
-class Setup(NamedTuple):
-    """What is simulated.
-
-    Attributes:
-        process: one of :data:`PROCESSES`.
-        pileup: mean number of inelastic collisions beside the hard one.
-        events: how many.
-        seed: everything random follows from it.
-        gun: used where ``process`` is a particle.
-    """
-
-    process: str
-    pileup: float
-    events: int
-    seed: int
-    gun: Gun = DEFAULT_GUN
-
-    @property
-    def is_gun(self) -> bool:
-        return self.process in SPECIES
-
-    @property
-    def needs_pythia(self) -> bool:
-        return not self.is_gun or self.pileup > 0
-
-    @property
-    def pool_blocks(self) -> int:
-        """How many blocks of inelastic collisions it needs."""
-        each = self.pileup + (self.process == "minbias")
-        return -(-min(int(np.ceil(each * self.events)), MAX_POOL) // BLOCK)
+_CONSTANTS = {
+    material: ("PIPE_MATERIAL", "BARREL_MATERIAL", "ENDCAP_MATERIAL", "FLANGE_MATERIAL"),
+    transport: ("FIELD", "MAX_HALF_TURNS", "MAX_LOOPER_PT", "MIN_LOOPER_MOMENTUM"),
+}
+CONSTANTS = {
+    name.lower(): getattr(module, name) for module, names in _CONSTANTS.items() for name in names
+} | {"response": CMS_LIKE._asdict()}
+"""What determines an event beside its setup and the acceptance."""
 
 
 class Seconds(NamedTuple):
@@ -120,7 +104,7 @@ class Simulator:
         """Event ``number``, the same whichever events went before."""
         seed = self._setup.seed
         clock = [time.process_time()]
-        generated = self._generate(number)
+        generated = collide(self._setup, ACCEPTANCE, self._pool, self._spot, number)
         clock.append(time.process_time())
         lost = self._fatras.lost
         truth = self._fatras.transport(generated, seeds.integer(seed, "transport", number, 2**62))
@@ -139,20 +123,3 @@ class Simulator:
             crowded=int((pixels > MAX_MODULE_PIXELS).sum()),
         )
         return SimulatedEvent(truth, raw, counts, Seconds(*np.diff(clock).tolist()))
-
-    def _generate(self, number: int) -> GeneratedEvent:
-        setup = self._setup
-        rng = seeds.generator(setup.seed, "generation", number)
-        n_pileup = int(rng.poisson(setup.pileup))
-        if setup.process == "minbias":
-            both = draw(self._pool, 1 + n_pileup, rng)
-        else:
-            if setup.process == "ttbar":
-                from . import pythia
-
-                seed = 1 + seeds.integer(setup.seed, "ttbar", number, pythia.MAX_SEED)
-                hard = pythia.source("ttbar").generate(1, seed)
-            else:
-                hard = shoot(SPECIES[setup.process], setup.gun, rng)
-            both = overlay(hard, draw(self._pool, n_pileup, rng))
-        return place(number, both, 1 + n_pileup, self._spot, rng)

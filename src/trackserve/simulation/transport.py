@@ -17,7 +17,8 @@ import numpy as np
 from ..detector.geometry import PixelGeometry
 from ..edm.columns import Array
 from ..edm.simulation import PRIMARY_RADIUS, SimEvent, SimHits, SimParticles
-from .acts_detector import MM, OUTER_RADIUS, OUTER_Z, acts, make_detector
+from .acts_detector import MM, OUTER_RADIUS, OUTER_Z, make_detector
+from .acts_fatras import FatrasRunner, to_container
 from .conversion import convert, make_slabs
 from .generate import GeneratedEvent, GeneratedParticles
 
@@ -31,9 +32,6 @@ MIN_LOOPER_MOMENTUM = 0.01
 """GeV; electrons with less are not followed beyond half a turn."""
 TRUTH_ETA = 3.0
 """Generated charged particles are kept in the truth below this, hits or not."""
-
-_SHOW = acts.logging.Level.FATAL
-"""Fatras reports every particle that it gives up as an error; we count them instead."""
 
 
 class Fatras:
@@ -52,14 +50,7 @@ class Fatras:
         self._geometry = geometry
         self._slabs = make_slabs(geometry, material)
         self._detector = make_detector(geometry, material)
-        self._owner = acts.examples.IAlgorithm("transport", _SHOW)
-        particles, hits = acts.examples.SimParticleContainer, acts.examples.SimHitContainer
-        self._input = acts.examples.WriteDataHandle(self._owner, particles, "input")
-        self._output = acts.examples.ReadDataHandle(self._owner, particles, "output")
-        self._hits = acts.examples.ReadDataHandle(self._owner, hits, "hits")
-        self._input.initialize("input")
-        self._output.initialize("output")
-        self._hits.initialize("hits")
+        self._fatras = FatrasRunner(self._detector.geometry, FIELD, conversion=False)
 
     def transport(self, event: GeneratedEvent, seed: int) -> SimEvent:
         """Where the particles of ``event`` cross sensors.
@@ -71,16 +62,13 @@ class Fatras:
         rng = np.random.default_rng(seed)
         particles = _Particles(*convert(event.particles, self._slabs, rng))
         crossings = []
-        algorithm = self._algorithm(seed)
+        algorithm = self._fatras.algorithm(seed)
         moving = particles.at_start()
         for half_turn in range(MAX_HALF_TURNS):
-            store = acts.examples.WhiteBoard(_SHOW)
-            context = acts.examples.AlgorithmContext(0, half_turn, store, 0)
-            self._input(context, particles.to_acts(moving))
-            algorithm.execute(context)
-            moving, rows, n_lost = particles.follow(moving, self._output(store))
+            _, store = self._fatras.run(algorithm, half_turn, particles.to_acts(moving))
+            moving, rows, n_lost = particles.follow(moving, self._fatras.output(store))
             self.lost += n_lost
-            crossings.append(self._crossings(self._hits(store), rows))
+            crossings.append(self._crossings(self._fatras.hits(store), rows))
             if not moving:
                 break
         owner, module, position, momentum = (
@@ -97,18 +85,6 @@ class Fatras:
             mass=np.array(particles.mass)[owner],
         )
         return SimEvent(event.number, event.collisions, truth, hits)
-
-    def _algorithm(self, seed: int) -> Any:
-        config = acts.examples.FatrasSimulation.Config()
-        config.inputParticles = "input"
-        config.outputParticles = "output"
-        config.outputSimHits = "hits"
-        config.trackingGeometry = self._detector.geometry
-        config.magneticField = acts.ConstantBField(acts.Vector3(0, 0, FIELD * acts.UnitConstants.T))
-        config.randomNumbers = acts.examples.RandomNumbers(seed=seed)
-        config.pMin = 0.0
-        config.emPhotonConversion = False
-        return acts.examples.FatrasSimulation(config, _SHOW)
 
     def _crossings(self, hits: Any, rows: dict[Any, int]) -> tuple[Array, Array, Array, Array]:
         """Particle, module, position (global, mm) and momentum (global, GeV) of each hit."""
@@ -158,21 +134,10 @@ class _Particles:
         return [_State(row, *state) for row, state in enumerate(states) if _is_inside(state[0])]
 
     def to_acts(self, moving: list[_State]) -> Any:
-        """``moving`` with barcodes that count from 1."""
-        container = acts.examples.SimParticleContainer()
-        for number, state in enumerate(moving, start=1):
-            barcode = acts.fatras.Barcode()
-            barcode.vertexPrimary = 1
-            barcode.particle = number
-            row = state.row
-            particle = acts.examples.SimParticle(
-                barcode, acts.PdgParticle(self.pdg[row]), self.charge[row], self.mass[row]
-            )
-            particle.fourPosition = acts.Vector4(*state.position, 0.0)
-            particle.direction = acts.Vector3(*state.direction)
-            particle.absoluteMomentum = state.momentum
-            container.insert(particle)
-        return container
+        """``moving``, numbered from 1."""
+        return to_container(
+            (self.pdg[s.row], self.charge[s.row], self.mass[s.row], *s[1:]) for s in moving
+        )
 
     def follow(
         self, moving: list[_State], output: Iterable[Any]

@@ -1,0 +1,261 @@
+"""Events of the TrackML challenge, as CSV files, plain or gzipped.
+
+S. Amrouche et al., arXiv:1904.06778. An event has four files,
+``event000000001-{hits,cells,truth,particles}.csv``; test samples have no truth. The
+detector's modules are in a file of their own, ``detectors.csv``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from ..edm.columns import Array, Columns, column
+from ..edm.tracker import PointTruth, SpacePoints, TrackerEvent, TrackerParticles, TrackerTruth
+from ..errors import EventError, InputError
+
+HITS = "-hits.csv"
+_POSITION = ("x", "y", "z")
+_VERTEX = ("vx", "vy", "vz")
+_MOMENTUM = ("px", "py", "pz")
+_PLACE = {"volume_id": np.int16, "layer_id": np.int16, "module_id": np.int32}
+
+
+@dataclass(frozen=True, eq=False)
+class TrackmlCells(Columns):
+    """Channels that were hit; several make a space point."""
+
+    point: Array = column(np.int32)
+    """Row in the event's points."""
+    channel: Array = column(np.int32, 2)
+    """Along u and v."""
+    value: Array = column(np.float32)
+    """Deposited charge, in the challenge's units."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrackmlModules(Columns):
+    """The modules of the challenge's detector; mm."""
+
+    volume: Array = column(np.int16)
+    layer: Array = column(np.int16)
+    module: Array = column(np.int32)
+    centre: Array = column(np.float32, 3)
+    rotation: Array = column(np.float32, 3, 3)
+    """From the local axes u, v, w to x, y, z."""
+    half_thickness: Array = column(np.float32)
+    half_width: Array = column(np.float32, 2)
+    """Along u, at the smallest and the largest v."""
+    half_length: Array = column(np.float32)
+    """Along v."""
+    pitch: Array = column(np.float32, 2)
+
+
+def find_events(path: Path) -> list[Path]:
+    """Prefixes, as ``dir/event000000001``, of the events in a directory or at a prefix, by name."""
+    folder, pattern = (path, "*") if path.is_dir() else (path.parent, path.name)
+    found = {
+        file.with_name(file.name[: file.name.index(HITS)])
+        for suffix in ("", ".gz")
+        for file in folder.glob(f"{pattern}{HITS}{suffix}")
+    }
+    return sorted(found)
+
+
+def read_event(prefix: str | Path) -> TrackerEvent:
+    """One event; its number is the one in its name, its points are in the order of the file.
+
+    Of the particles, ``collision`` and ``primary`` come from the bits of ``particle_id``, as
+    the challenge's own library decodes it. Weights are the file's.
+
+    Raises:
+        EventError: a file or a column is missing, a value is not a number, or files do
+            not fit together.
+    """
+    prefix = Path(prefix)
+    hits = _File(prefix, "hits")
+    table = hits.read({"hit_id": np.int64} | dict.fromkeys(_POSITION, np.float32) | _PLACE)
+    points = SpacePoints(_stack(table, _POSITION))
+    truth = None
+    if _File(prefix, "truth").exists():
+        particles, particle_id = _read_particles(prefix)
+        particle, weight = _read_truth(prefix, _Rows(hits, table["hit_id"]), particle_id)
+        truth = TrackerTruth(PointTruth(particle, **_place(table), weight=weight), particles)
+    return TrackerEvent(points, _number(prefix), truth)
+
+
+def read_cells(prefix: str | Path) -> TrackmlCells:
+    """The cells of an event.
+
+    Raises:
+        EventError: as :func:`read_event`.
+    """
+    prefix = Path(prefix)
+    hits = _File(prefix, "hits")
+    rows = _Rows(hits, hits.read({"hit_id": np.int64})["hit_id"])
+    cells = _File(prefix, "cells")
+    table = cells.read({"hit_id": np.int64, "ch0": np.int32, "ch1": np.int32, "value": np.float32})
+    point = rows.of(cells, "hit_id", table["hit_id"])
+    return TrackmlCells(point, _stack(table, ("ch0", "ch1")), table["value"])
+
+
+def read_detectors(path: str | Path) -> TrackmlModules:
+    """The modules of ``detectors.csv`` (or ``.csv.gz``).
+
+    Raises:
+        InputError: the file or a column is missing, or a value is not a number.
+    """
+    centre = ("cx", "cy", "cz")
+    rotation = tuple(f"rot_{axis}{local}" for axis in "xyz" for local in "uvw")
+    size = ("module_t", "module_minhu", "module_maxhu", "module_hv", "pitch_u", "pitch_v")
+    real = dict.fromkeys((*centre, *rotation, *size), np.float32)
+    try:
+        table = _read_csv(Path(path), _PLACE | real)
+    except _CsvError as error:
+        raise InputError(error.message, **error.fields) from error
+    return TrackmlModules(
+        **_place(table),
+        centre=_stack(table, centre),
+        rotation=_stack(table, rotation).reshape(-1, 3, 3),
+        half_thickness=table["module_t"],
+        half_width=_stack(table, ("module_minhu", "module_maxhu")),
+        half_length=table["module_hv"],
+        pitch=_stack(table, ("pitch_u", "pitch_v")),
+    )
+
+
+class _CsvError(Exception):
+    def __init__(self, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields = fields
+
+
+class _File:
+    """One of the files of an event, plain or gzipped."""
+
+    def __init__(self, prefix: Path, kind: str) -> None:
+        plain = prefix.with_name(f"{prefix.name}-{kind}.csv")
+        zipped = plain.with_name(f"{plain.name}.gz")
+        self.path = zipped if zipped.exists() and not plain.exists() else plain
+        self._event = _number(prefix)
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def read(self, columns: Mapping[str, Any], optional: Mapping[str, Any] = {}) -> Any:
+        try:
+            return _read_csv(self.path, columns, optional)
+        except _CsvError as error:
+            raise self.error(error.message, **error.fields) from error
+
+    def error(self, message: str, **fields: Any) -> EventError:
+        return EventError(message, event=self._event, **({"file": str(self.path)} | fields))
+
+
+class _Rows:
+    """Finds the row of an identifier in a column of distinct ones."""
+
+    def __init__(self, file: _File, identifiers: Array) -> None:
+        self._file = file
+        self._order = np.argsort(identifiers, kind="stable")
+        self._sorted = identifiers[self._order]
+        again = self._sorted[1:][self._sorted[1:] == self._sorted[:-1]]
+        if len(again):
+            raise file.error("identifier stands there twice", found=int(again[0]))
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def of(self, file: _File, column: str, identifiers: Array) -> Array:
+        """Row of each of the identifiers that ``file`` names in ``column``, int32."""
+        place = np.searchsorted(self._sorted, identifiers)
+        missing = identifiers[~np.isin(identifiers, self._sorted)]
+        if len(missing):
+            raise file.error(
+                "identifier does not exist",
+                column=column,
+                found=int(missing[0]),
+                bound=f"one of {self._file.path.name}",
+            )
+        return self._order[place].astype(np.int32)
+
+
+def _read_truth(prefix: Path, hits: _Rows, particle_id: _Rows) -> tuple[Array, Array]:
+    """Particle and weight of each hit."""
+    file = _File(prefix, "truth")
+    table = file.read({"hit_id": np.int64, "particle_id": np.int64, "weight": np.float32})
+    hit = hits.of(file, "hit_id", table["hit_id"])
+    if len(np.unique(hit)) != len(hits) or len(hit) != len(hits):
+        raise file.error("not one row for each hit", found=len(hit), bound=len(hits))
+    known = table["particle_id"] != 0
+    particle = np.full(len(hits), -1, np.int32)
+    particle[hit[known]] = particle_id.of(file, "particle_id", table["particle_id"][known])
+    weight = np.empty(len(hits), np.float32)
+    weight[hit] = table["weight"]
+    return particle, weight
+
+
+def _read_particles(prefix: Path) -> tuple[TrackerParticles, _Rows]:
+    file = _File(prefix, "particles")
+    real = dict.fromkeys((*_VERTEX, *_MOMENTUM), np.float32)
+    table = file.read(
+        {"particle_id": np.int64, "q": np.int8} | real, optional={"particle_type": np.int32}
+    )
+    number = table["particle_id"]
+    generation = number >> 24 & 0xFFF
+    particles = TrackerParticles(
+        collision=((number >> 52) - 1).astype(np.int32),
+        pdg=table.get("particle_type", np.zeros(len(number), np.int32)),
+        charge=table["q"],
+        position=_stack(table, _VERTEX),
+        momentum=_stack(table, _MOMENTUM),
+        primary=generation == 0,
+    )
+    return particles, _Rows(file, number)
+
+
+def _read_csv(
+    path: Path, columns: Mapping[str, Any], optional: Mapping[str, Any] = {}
+) -> dict[str, Array]:
+    """Columns by name, of the given dtypes."""
+    if not path.exists():
+        raise _CsvError("file is missing", file=str(path))
+    types = {
+        name: pa.from_numpy_dtype(dtype) for name, dtype in [*columns.items(), *optional.items()]
+    }
+    convert = pyarrow.csv.ConvertOptions(column_types=types)
+    read = pyarrow.csv.ReadOptions(use_threads=False)
+    try:
+        table = pyarrow.csv.read_csv(path, read_options=read, convert_options=convert)
+    except (OSError, pa.ArrowException) as error:
+        raise _CsvError(f"cannot be read: {error}", file=str(path)) from error
+    for name in columns:
+        if name not in table.column_names:
+            raise _CsvError("column is missing", file=str(path), column=name)
+    present = [name for name in types if name in table.column_names]
+    for name in present:
+        if table[name].null_count:
+            raise _CsvError("values are missing", file=str(path), column=name)
+    return {name: np.array(table[name]) for name in present}
+
+
+def _place(table: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removesuffix("_id"): table[name] for name in _PLACE}
+
+
+def _stack(table: Mapping[str, Array], names: tuple[str, ...]) -> Array:
+    return np.stack([table[name] for name in names], axis=1)
+
+
+def _number(prefix: Path) -> int:
+    """The last number in the name; 0 where there is none."""
+    digits = re.findall(r"\d+", prefix.name)
+    return int(digits[-1]) if digits else 0

@@ -1,0 +1,311 @@
+"""TrackML events: reading them, and the challenge's score."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pyarrow.csv
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trackserve.edm import PointTruth, TrackCandidates, TrackerEvent, TrackerParticles, TrackerTruth
+from trackserve.errors import EventError, InputError
+from trackserve.io import open_tracker
+from trackserve.io.trackml import TrackmlModules, read_cells, read_detectors
+from trackserve.performance.trackml_score import trackml_score
+from trackserve.simulation.tracker_weights import score_weights
+
+MINI = Path(__file__).parent / "data" / "trackml-mini"
+PREFIX = "event000000001"
+
+
+@pytest.fixture(scope="module")
+def event() -> TrackerEvent:
+    return open_tracker(MINI)[0]
+
+
+@pytest.fixture(scope="module")
+def truth(event: TrackerEvent) -> TrackerTruth:
+    assert event.truth is not None
+    return event.truth
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A directory with the event's files, unpacked."""
+    for path in MINI.glob("event*.csv.gz"):
+        (tmp_path / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+    return tmp_path
+
+
+def replace(path: Path, old: str, new: str, count: int = 1) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, count))
+
+
+def test_an_event_is_what_its_files_say(event: TrackerEvent, truth: TrackerTruth) -> None:
+    assert event.event == 1
+    assert len(event.points) == len(truth.points) == 5527
+    assert len(truth.particles) == 548
+    np.testing.assert_array_equal(
+        event.points.position[0], np.array([-76.566, -11.3673, -1502.5], np.float32)
+    )
+    assert (truth.points.particle < 0).sum() == 829
+    np.testing.assert_array_equal(np.unique(truth.points.volume), [7, 8, 9, 12, 13, 14, 16, 17, 18])
+    first = truth.particles.take(slice(0, 1))
+    np.testing.assert_array_equal(
+        first.momentum[0], np.array([-0.0175291, -0.240424, -0.128744], np.float32)
+    )
+    assert first.charge[0] == -1
+    assert first.pdg[0] == -211
+    assert first.primary[0]
+    made = truth.particles.take(~truth.particles.primary)
+    assert len(made) == 118
+    assert np.hypot(*made.position[:, :2].T).min() > 18, "in the material"
+
+
+def test_particles_go_where_their_points_are(event: TrackerEvent, truth: TrackerTruth) -> None:
+    """A hard primary's first points lie along its momentum; rows in a wrong order would not."""
+    pt = np.hypot(*truth.particles.momentum[:, :2].T)
+    chosen = np.flatnonzero((pt > 2) & truth.particles.primary)
+    chosen = chosen[np.isin(chosen, truth.points.particle)]
+    assert len(chosen) > 10
+    for particle in chosen:
+        start = truth.particles.position[particle]
+        offset = event.points.position[truth.points.particle == particle] - start
+        path = np.linalg.norm(offset, axis=1)
+        direction = offset[path.argmin()] / path.min()
+        momentum = truth.particles.momentum[particle]
+        assert direction @ momentum > 0.99 * np.linalg.norm(momentum)
+
+
+def test_plain_files_and_a_prefix_are_read_too(event: TrackerEvent, copy: Path) -> None:
+    shutil.copy(copy / f"{PREFIX}-hits.csv", copy / "event000000042-hits.csv")
+    both = open_tracker(copy)
+    assert [one.event for one in both] == [1, 42]
+    assert [one.event for one in both[1:]] == [42]
+    assert both[-1].truth is None
+    one = open_tracker(copy / PREFIX)
+    assert len(one) == 1
+    assert one[0].points == event.points
+    assert one[0].truth is not None
+    assert event.truth is not None
+    assert one[0].truth.points == event.truth.points
+    assert one[0].truth.particles == event.truth.particles
+
+
+def test_truth_may_be_in_another_order(event: TrackerEvent, copy: Path) -> None:
+    for kind in ("truth", "particles"):
+        path = copy / f"{PREFIX}-{kind}.csv"
+        head, *rows = path.read_text().splitlines()
+        path.write_text("\n".join([head, *reversed(rows)]))
+    shuffled = open_tracker(copy)[0].truth
+    assert shuffled is not None
+    assert event.truth is not None
+    np.testing.assert_array_equal(shuffled.points.weight, event.truth.points.weight)
+    noise = event.truth.points.particle < 0
+    np.testing.assert_array_equal(
+        shuffled.points.particle, np.where(noise, -1, 547 - event.truth.points.particle)
+    )
+    assert shuffled.particles == event.truth.particles.take(slice(None, None, -1))
+
+
+def places(part: PointTruth | TrackmlModules) -> list[tuple[int, ...]]:
+    return list(zip(*(c.tolist() for c in (part.volume, part.layer, part.module)), strict=True))
+
+
+def test_cells_and_detectors_are_read(event: TrackerEvent, truth: TrackerTruth) -> None:
+    cells = read_cells(MINI / PREFIX)
+    assert len(cells) == 18564
+    np.testing.assert_array_equal(cells.channel[:2], [[274, 839], [121, 1]])
+    np.testing.assert_array_equal(cells.point[:2], [0, 1])
+    modules = read_detectors(MINI / "detectors.csv.gz")
+    assert len(modules) == 18728
+    row = {key: i for i, key in enumerate(places(modules))}
+    module = np.array([row[key] for key in places(truth.points)])
+    offset = event.points.position - modules.centre[module]
+    local = np.einsum("nji,nj->ni", modules.rotation[module], offset)
+    assert np.abs(local[:, 2]).max() < 0.01, "points lie on their modules"
+    width = modules.half_width[module].max(axis=1)
+    assert (np.abs(local[:, 0]) < width + 0.1).all()
+    assert (np.abs(local[:, 1]) < modules.half_length[module] + 0.1).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "message"),
+    [
+        ("hits", "hit_id,x,y,z", "hit_id,x,y,w", "column is missing .*hits.csv, column z"),
+        ("hits", "-76.566", "far", "cannot be read: .*far.*hits.csv"),
+        ("hits", "-76.566", "", "values are missing .*hits.csv, column x"),
+        ("hits", "\n9,", "\n6,", "identifier stands there twice .*found 6"),
+        ("hits", "7,2,1\n", "7,2,100000000000\n", "cannot be read: .*100000000000"),
+        (
+            "truth",
+            "\n9,",
+            "\n10,",
+            "identifier does not exist .*truth.csv, column hit_id, found 10",
+        ),
+        (
+            "truth",
+            "27028813309280256",
+            "5",
+            "column particle_id, found 5, bound one of .*particles",
+        ),
+        ("truth", "weight", "mass", "column is missing .*truth.csv, column weight"),
+        ("particles", ",q,", ",charge,", "column is missing .*particles.csv, column q"),
+    ],
+)
+def test_damaged_files_are_named(kind: str, old: str, new: str, message: str, copy: Path) -> None:
+    replace(copy / f"{PREFIX}-{kind}.csv", old, new)
+    with pytest.raises(EventError, match=message) as error:
+        open_tracker(copy)[0]
+    assert error.value.event == 1
+
+
+def test_missing_files_are_named(copy: Path) -> None:
+    (copy / f"{PREFIX}-particles.csv").unlink()
+    with pytest.raises(EventError, match=r"file is missing .*particles\.csv"):
+        open_tracker(copy)[0]
+    (copy / f"{PREFIX}-hits.csv").unlink()
+    with pytest.raises(InputError, match="no events of a tracker here"):
+        open_tracker(copy)
+    with pytest.raises(InputError, match="file is missing"):
+        read_detectors(copy / "detectors.csv")
+
+
+def test_a_truth_without_some_hits_is_refused(copy: Path) -> None:
+    path = copy / f"{PREFIX}-truth.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]))
+    with pytest.raises(EventError, match=r"not one row for each hit .*found 5526, bound 5527"):
+        open_tracker(copy)[0]
+
+
+def test_a_cut_off_archive_is_refused(tmp_path: Path) -> None:
+    for path in MINI.glob("event*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(EventError, match="cannot be read"):
+        open_tracker(tmp_path)[0]
+
+
+def test_a_perfect_labelling_scores_one(truth: TrackerTruth) -> None:
+    points = truth.points
+    assert trackml_score(points.particle, points) == pytest.approx(1)
+    everything_once = np.where(points.particle < 0, 10_000 + np.arange(len(points)), 0)
+    everything_once += np.maximum(points.particle, 0)
+    assert trackml_score(everything_once, points) == pytest.approx(1)
+    assert trackml_score(np.zeros(len(points), np.int64), points) == 0
+    assert trackml_score(np.arange(len(points)), points) < 1e-3
+    assert trackml_score(np.full(len(points), -1), points) == 0
+
+
+def test_candidates_score_as_their_labels(truth: TrackerTruth) -> None:
+    labels = truth.points.particle
+    order = np.argsort(labels, kind="stable")
+    order = order[labels[order] >= 0]
+    lengths = np.bincount(labels[order])
+    lengths = lengths[lengths > 0]
+    candidates = TrackCandidates(
+        np.concatenate([[0], np.cumsum(lengths)]),
+        order.astype(np.int32),
+        np.ones(len(lengths), np.float32),
+    )
+    assert trackml_score(candidates, truth.points) == pytest.approx(1)
+    again = TrackCandidates(np.array([0, 1, 2]), np.array([3, 3], np.int32), candidates.scores[:2])
+    with pytest.raises(InputError, match="on two candidates"):
+        trackml_score(again, truth.points)
+    with pytest.raises(InputError, match="not one label for each point"):
+        trackml_score(labels[:-1], truth.points)
+
+
+def points_of(particle: list[int], weight: list[float]) -> PointTruth:
+    n = len(particle)
+    place = np.zeros(n, np.int16)
+    return PointTruth(
+        np.array(particle, np.int32), place, place, place.astype(np.int32), np.array(weight)
+    )
+
+
+@pytest.mark.parametrize(
+    ("tracks", "expected"),
+    [
+        ([0, 0, 0, 1, 2, 2], 0.3 + 0.1),  # 3 of 4, and both of the second
+        ([0, 0, 1, 1, 2, 2], 0.1),  # exactly half of the first is not enough
+        ([0, 0, 0, 0, 0, 0], 0.6),  # 4 of 6
+        ([0, 0, 0, 1, 0, 0], 0.3),  # 3 of 5
+        ([-1, 5, 5, 5, 5, 5], 0.5),  # the particle's other three, by 3 of 5
+        ([0, 1, 2, 3, 4, 5], 0.0),
+    ],
+)
+def test_both_majorities_are_needed(tracks: list[int], expected: float) -> None:
+    truth = points_of([0, 0, 0, 0, 1, 1], [0.1, 0.1, 0.1, 0.3, 0.05, 0.05])
+    assert trackml_score(np.array(tracks), truth) == pytest.approx(expected / 0.7)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-1, 4), st.integers(-1, 5), st.floats(0, 1)), min_size=1, max_size=40
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_the_score_is_that_of_a_plain_count(
+    rows: list[tuple[int, int, float]], random: Random
+) -> None:
+    tracks, particle, weight = (list(column) for column in zip(*rows, strict=True))
+    score = trackml_score(np.array(tracks), points_of(particle, weight))
+    assert score == pytest.approx(plain_score(tracks, particle, weight), abs=1e-9)
+    shuffled = list(rows)
+    random.shuffle(shuffled)
+    tracks, particle, weight = (list(column) for column in zip(*shuffled, strict=True))
+    assert trackml_score(np.array(tracks), points_of(particle, weight)) == pytest.approx(score)
+
+
+def plain_score(tracks: list[int], particle: list[int], weight: list[float]) -> float:
+    score = 0.0
+    for track in set(tracks) - {-1}:
+        mine = [i for i, number in enumerate(tracks) if number == track]
+        for owner in set(particle) - {-1}:
+            shared = [i for i in mine if particle[i] == owner]
+            if 2 * len(shared) > len(mine) and 2 * len(shared) > particle.count(owner):
+                score += sum(weight[i] for i in shared)
+    return score / sum(weight) if sum(weight) > 0 else 0.0
+
+
+def test_weights_are_those_of_the_challenge(truth: TrackerTruth) -> None:
+    """Its library orders points by their distance in z from where the particle starts."""
+    table = pyarrow.csv.read_csv(MINI / f"{PREFIX}-truth.csv.gz")
+    points, particles = truth.points, truth.particles
+    distance = np.abs(table["tz"].to_numpy() - particles.position[points.particle, 2])
+    weight = score_weights(points.particle, distance, particles)
+    published = points.weight / points.weight.sum()
+    np.testing.assert_allclose(weight, published, rtol=1e-4)
+
+
+def test_weights_of_the_score() -> None:
+    """Ten points of a soft particle, four of a hard one, three of a short, noise, secondary."""
+    n = (10, 4, 3, 5)
+    particle = np.concatenate([np.repeat(np.arange(4), n), [-1]]).astype(np.int32)
+    time = np.concatenate([*(np.arange(k, dtype=np.float64) for k in n), [0.0]])
+    pt = np.array([0.3, 5.0, 5.0, 5.0], np.float32)
+    particles = TrackerParticles(
+        *(np.zeros(4, dtype) for dtype in (np.int32, np.int32, np.int8)),
+        np.zeros((4, 3), np.float32),
+        np.stack([pt, 0 * pt, 0 * pt], axis=1),
+        np.array([True, True, True, False]),
+    )
+    weight = score_weights(particle, time, particles)
+    assert weight.dtype == np.float32
+    sums = np.bincount(particle + 1, weight)
+    np.testing.assert_allclose(sums, [0, 0.2 / 1.2, 1 / 1.2, 0, 0], rtol=1e-6)
+    four = weight[10:14] / weight[10:14].sum()
+    published = np.interp([0, 8 / 3, 16 / 3, 8], range(9), [10, 8, 6, 5, 3, 3, 3, 5, 6])
+    np.testing.assert_allclose(four, published / published.sum(), rtol=1e-6)
+    order = np.random.default_rng(5).permutation(len(particle))
+    np.testing.assert_array_equal(
+        score_weights(particle[order], time[order], particles), weight[order]
+    )
