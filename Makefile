@@ -1,4 +1,4 @@
-# make demo    install, simulate events, then the main path: direct, served by Triton, compared
+# make demo    install, simulate events, then the main path of both trackers: direct, served
 # make test    install, then the tests
 # make lint    format, lint and types
 # make bench   throughput and latency on the sample, direct and served
@@ -9,7 +9,8 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c '$(supported)' 2>/dev/null && echo $$p && break; done)
 BIN = .venv/bin
 SAMPLE = build/patatrack-sample
-EVENTS = build/ttbar-pu50
+PIXEL = build/ttbar-pu50
+TRACKER = build/tracker-pu20
 
 install: .venv/dev
 
@@ -31,12 +32,16 @@ $(SAMPLE): tests/data/patatrack-sample.tar.xz
 	$(PYTHON) -m tarfile -e $< build
 	@touch $@
 
-$(EVENTS)/raw.bin: $(wildcard src/trackserve/simulation/*.py) | .venv/server
-	rm -rf $(EVENTS)
-	$(BIN)/trackserve simulate pixel --pileup 50 --events 20 --seed 1 -o $(EVENTS)
+$(PIXEL)/raw.bin: $(wildcard src/trackserve/simulation/*.py) | .venv/server
+	rm -rf $(PIXEL)
+	$(BIN)/trackserve simulate pixel --pileup 50 --events 20 --seed 1 -o $(PIXEL)
 
-demo: .venv/server $(EVENTS)/raw.bin
-	$(BIN)/trackserve demo $(EVENTS) -o build/demo
+$(TRACKER)/points.parquet: $(wildcard src/trackserve/simulation/*.py) | .venv/server
+	rm -rf $(TRACKER)
+	$(BIN)/trackserve simulate tracker --pileup 20 --events 10 --seed 1 -o $(TRACKER)
+
+demo: .venv/server $(PIXEL)/raw.bin $(TRACKER)/points.parquet
+	$(BIN)/trackserve demo $(PIXEL) $(TRACKER) -o build/demo
 
 test: .venv/dev
 	$(BIN)/pytest

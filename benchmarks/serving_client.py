@@ -34,9 +34,10 @@ from trackserve.edm import RawEvent
 from trackserve.errors import EventError
 from trackserve.io import read_events
 from trackserve.performance.throughput import alternate, cpu_name
-from trackserve.serving import local, wire
-from trackserve.serving.repository import write_repository
+from trackserve.serving import local
+from trackserve.serving.repository import write_patatrack
 from trackserve.serving.server import Server
+from trackserve.serving.wire import patatrack as wire
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from raw_words import first_feds
@@ -424,7 +425,7 @@ def main() -> None:
         f"{max(e.data.nbytes for e in events)} bytes; dense: {len(dense)}"
     )
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
-        write_repository(directory, conditions)
+        write_patatrack(directory, conditions)
         with Server(directory, grpc_port=0, http_port=0, metrics_port=0) as server:
             direct = pipeline.run(events)
             setting = Setting(conditions, server, pipeline, events, direct, dense)

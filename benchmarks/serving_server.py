@@ -31,11 +31,12 @@ from trackserve.edm import RawEvent
 from trackserve.errors import decode
 from trackserve.io import read_events
 from trackserve.performance.throughput import cpu_name
-from trackserve.serving import prometheus, wire
+from trackserve.serving import prometheus
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
-from trackserve.serving.repository import write_repository
+from trackserve.serving.repository import write_patatrack
 from trackserve.serving.server import Server
+from trackserve.serving.wire import patatrack as wire
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from processes import backend_of, resident
@@ -56,7 +57,7 @@ def check(row: str, passed: bool, figures: str) -> bool:
 @contextmanager
 def serve(directory: Path, **limits: Any) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as repository:
-        write_repository(repository, directory, limits=Limits(**limits))
+        write_patatrack(repository, directory, limits=Limits(**limits))
         with Server(repository, grpc_port=0, http_port=0, metrics_port=0, notice=print) as server:
             yield server
 

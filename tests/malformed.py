@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from trackserve.client.url import Address
 from trackserve.edm import RawEvent
-from trackserve.serving import wire
+from trackserve.serving.wire import patatrack as wire
 
 TYPES = {
     np.dtype(kind): name

@@ -27,11 +27,13 @@ def backend_of(group: int) -> int:
 
 def resident(group: int) -> int:
     """Resident memory of the processes of a group, bytes."""
-    total = 0
-    for pid in of_group(group):
-        found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
-        total += 1024 * int(found[1]) if found else 0
-    return total
+    return sum(resident_of(pid) for pid in of_group(group))
+
+
+def resident_of(pid: int) -> int:
+    """Resident memory of a process, bytes."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return 1024 * int(found[1]) if found else 0
 
 
 def shared_memory_of(pid: int) -> list[Path]:

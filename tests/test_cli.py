@@ -122,7 +122,7 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
 def test_serve_answers_until_it_is_interrupted(sample_directory: Path, tmp_path: Path) -> None:
     program = [sys.executable, "-u", "-c", "from trackserve.cli import app; app()"]
     ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
-    arguments = ["serve", "--conditions", str(sample_directory), *ports]
+    arguments = ["serve", "--conditions", str(sample_directory), "--exatrkx", "none", *ports]
     with subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         ready = next(line for line in server.stdout if "ready" in line)

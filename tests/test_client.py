@@ -43,7 +43,7 @@ from trackserve.errors import (
 from trackserve.patatrack import PatatrackPipeline
 from trackserve.serving import local
 from trackserve.serving.limits import Limits
-from trackserve.serving.repository import write_repository
+from trackserve.serving.repository import write_patatrack
 from trackserve.serving.server import Server
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
@@ -55,7 +55,7 @@ SLEEP = 0.02
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory, sample_directory: Path) -> Path:
     written = tmp_path_factory.mktemp("repository")
-    write_repository(written, sample_directory)
+    write_patatrack(written, sample_directory)
     return written
 
 
@@ -71,7 +71,7 @@ def small_server(
 ) -> Iterator[Server]:
     """One that holds two events and refuses more."""
     written = tmp_path_factory.mktemp("small")
-    write_repository(written, sample_directory, limits=Limits(workers=1, queue=2))
+    write_patatrack(written, sample_directory, limits=Limits(workers=1, queue=2))
     with Server(written, **FREE, stop_timeout=0.5) as running:
         yield running
 
@@ -461,7 +461,12 @@ def test_timings_add_up(server: Server, sample_events: list[RawEvent]) -> None:
     ("text", "status", "kind"),
     [
         ("connection refused", "UNAVAILABLE", ServerUnavailable),
-        ("Request for unknown model: 'patatrack' is not found", "NOT_FOUND", ServerUnavailable),
+        ("Request for unknown model: 'patatrak' is not found", "NOT_FOUND", InputError),
+        (
+            "Request for unknown model: 'm' has no available versions",
+            "NOT_FOUND",
+            ServerUnavailable,
+        ),
         ("Stub process 'x' is not healthy.", "INTERNAL", ServerUnavailable),
         ("Exceeds maximum queue size", "UNAVAILABLE", ServerBusy),
         ("too late", "DEADLINE_EXCEEDED", DeadlineExceeded),

@@ -29,7 +29,7 @@ from trackserve.errors import ServerUnavailable, decode
 from trackserve.serving import local, prometheus
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
-from trackserve.serving.repository import write_repository
+from trackserve.serving.repository import write_patatrack
 from trackserve.serving.server import Server
 from trackserve.serving.status import read_status
 
@@ -40,7 +40,7 @@ QUEUE = 12
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory, sample_directory: Path) -> Path:
     written = tmp_path_factory.mktemp("repository")
-    write_repository(written, sample_directory, limits=Limits(workers=1, queue=QUEUE))
+    write_patatrack(written, sample_directory, limits=Limits(workers=1, queue=QUEUE))
     return written
 
 
@@ -194,7 +194,7 @@ def test_given_up_requests_are_not_computed(
     ]
     assert server.pid
     backend = backend_of(server.pid)
-    time.sleep(0.02)
+    time.sleep(0.04)
     os.kill(backend, signal.SIGSTOP)
     for call in calls:
         call.cancel()
@@ -316,7 +316,7 @@ def test_waiting_in_triton_keeps_its_statistics_true(
     tmp_path: Path, sample_directory: Path, sample_events: list[RawEvent], answers: Answers
 ) -> None:
     limits = Limits(workers=1, queue=1, when_full="wait")
-    write_repository(tmp_path, sample_directory, limits=limits)
+    write_patatrack(tmp_path, sample_directory, limits=limits)
     with Server(tmp_path, **FREE) as own:
         client = triton_grpc.InferenceServerClient(own.grpc_url.removeprefix("grpc://"))
         start = time.perf_counter()

@@ -24,13 +24,16 @@ from trackserve.errors import (
     ServerError,
     encode,
 )
-from trackserve.serving import drain, prometheus, wire
+from trackserve.serving import drain, prometheus
 from trackserve.serving.backend import runtime as runtime_module
 from trackserve.serving.backend.metrics import METRICS, Counters, Reporter, Series
 from trackserve.serving.backend.runtime import Answer, Job, Reply, Request, Run, Runtime, cores
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
 from trackserve.serving.watch import Watch
+from trackserve.serving.wire.tensors import decode_timing, timing
+
+TIMING = "timing"
 
 
 class Model:
@@ -111,7 +114,7 @@ def start(model: Model, counters: Counters) -> Iterator[Callable[..., Runtime]]:
     started: list[Runtime] = []
 
     def run(**limits: Any) -> Runtime:
-        started.append(Runtime(model.new_run, Limits(**limits), counters))
+        started.append(Runtime(model.new_run, Limits(**limits), counters, TIMING))
         return started[-1]
 
     yield run
@@ -227,7 +230,7 @@ def test_a_model_that_runs_events_together_fails_them_together(counters: Counter
         yield from (Reply({}, {}, {}) for number in numbers if number != 7)
 
     gate, started, answers = threading.Event(), threading.Event(), Answers()
-    runtime = Runtime(lambda: run, Limits(workers=1, batch_events=3), counters)
+    runtime = Runtime(lambda: run, Limits(workers=1, batch_events=3), counters, TIMING)
     submit(runtime, answers.job(0))
     assert started.wait(10)
     for number in (1, 8, 9, 2, 3, 7):
@@ -239,8 +242,11 @@ def test_a_model_that_runs_events_together_fails_them_together(counters: Counter
     assert reasons == {1: broken, 8: broken, 9: broken, 7: "no answer"}
 
 
-def test_what_nobody_waits_for_is_not_run(model: Model, start: Callable[..., Runtime]) -> None:
+def test_what_nobody_waits_for_is_not_run(
+    model: Model, start: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also if it is given up when its batch runs already."""
+    monkeypatch.setattr(runtime_module, "_ASK_AFTER", 0.01)
     runtime, answers = start(workers=1), Answers()
     model.gate.clear()
     submit(runtime, answers.job(0, unwanted=True))
@@ -295,12 +301,12 @@ def test_timing_is_added_where_asked_for(model: Model, start: Callable[..., Runt
     model.gate.clear()
     for number in (0, 1):
         job = answers.job(number)
-        job.request = job.request._replace(outputs=["number", wire.TIMING.name])
+        job.request = job.request._replace(outputs=["number", TIMING])
         submit(runtime, job)
     time.sleep(0.05)
     model.gate.set()
     found = answers.wait(2)
-    queue, _ = wire.decode_timing(found[1].tensors)
+    queue, _ = decode_timing(found[1].tensors, timing(TIMING))
     assert 0.05 <= queue < 5
 
 

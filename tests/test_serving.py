@@ -24,13 +24,13 @@ from trackserve.edm import ALWAYS, INTERMEDIATE, RawEvent
 from trackserve.errors import ConditionsError, EventError, InputError, ServerError
 from trackserve.patatrack import PatatrackPipeline
 from trackserve.serving import triton as triton_module
-from trackserve.serving import wire
 from trackserve.serving.backend import patatrack
 from trackserve.serving.backend.dlpack import to_capsule
 from trackserve.serving.backend.runtime import Reply, Request
 from trackserve.serving.limits import Limits
-from trackserve.serving.repository import write_repository
+from trackserve.serving.repository import write_patatrack
 from trackserve.serving.server import Server
+from trackserve.serving.wire import patatrack as wire
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 
@@ -38,7 +38,7 @@ FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory, sample_directory: Path) -> Path:
     written = tmp_path_factory.mktemp("written") / "repository"
-    write_repository(written, sample_directory)
+    write_patatrack(written, sample_directory)
     return written.rename(tmp_path_factory.mktemp("moved") / "repository")
 
 
@@ -187,7 +187,7 @@ def test_repository_tree(repository: Path, sample_directory: Path) -> None:
 
 
 def test_broken_model_is_reported(tmp_path: Path, sample_directory: Path) -> None:
-    write_repository(tmp_path, sample_directory, config="no-such")
+    write_patatrack(tmp_path, sample_directory, config="no-such")
     server = Server(tmp_path, **FREE)
     with pytest.raises(ServerError, match="no such configuration"):
         server.start()
@@ -262,12 +262,12 @@ def test_capsules_keep_their_array_until_they_are_freed() -> None:
 
 def test_conditions_are_checked_when_written(tmp_path: Path) -> None:
     with pytest.raises(ConditionsError, match="missing"):
-        write_repository(tmp_path / "repository", tmp_path)
+        write_patatrack(tmp_path / "repository", tmp_path)
     assert not (tmp_path / "repository").exists()
 
 
 def test_parameters_are_written(tmp_path: Path, sample_directory: Path) -> None:
-    write_repository(tmp_path, sample_directory, instances=3, limits=Limits(queue=7))
+    write_patatrack(tmp_path, sample_directory, instances=3, limits=Limits(queue=7))
     text = (tmp_path / "models/patatrack/config.pbtxt").read_text()
     assert "count: 3" in text
     assert 'key: "queue" value { string_value: "7" }' in text

@@ -23,7 +23,9 @@ from trackserve.edm import (
     Tracks,
 )
 from trackserve.errors import InputError
-from trackserve.serving import wire
+from trackserve.serving.wire import exatrkx
+from trackserve.serving.wire import patatrack as wire
+from trackserve.serving.wire.tensors import decode_timing, encode_timing
 
 PARTS = ALWAYS | INTERMEDIATE
 keeps = st.sets(st.sampled_from(list(INTERMEDIATE)))
@@ -95,10 +97,10 @@ def test_all_outputs_are_those_of_all_parts() -> None:
 
 
 def test_timing_survives() -> None:
-    tensors = {wire.TIMING.name: wire.encode_timing(1e-6, 0.25)}
-    assert wire.decode_timing(tensors) == (1e-6, 0.25)
+    tensors = {wire.TIMING.name: encode_timing(1e-6, 0.25)}
+    assert decode_timing(tensors, wire.TIMING) == (1e-6, 0.25)
     with pytest.raises(InputError):
-        wire.decode_timing({})
+        decode_timing({}, wire.TIMING)
 
 
 def test_tensors_follow_the_schemas() -> None:
@@ -110,7 +112,7 @@ def test_tensors_follow_the_schemas() -> None:
 
 def test_tensors_are_documented() -> None:
     text = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
-    for spec in (*wire.INPUTS, *wire.OUTPUTS):
+    for spec in (*wire.INPUTS, *wire.OUTPUTS, *exatrkx.INPUTS, *exatrkx.OUTPUTS):
         assert f"| `{spec.name}` | {spec.triton_type} | {list(spec.shape)} |" in text
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from tritonclient.grpc import InferInput
 
 from trackserve.edm import RawEvent
-from trackserve.serving import wire
+from trackserve.serving.wire import patatrack as wire
 
 
 def inputs_of(event: RawEvent) -> list[Any]:

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client import Client
+    from .exatrkx import ExatrkxPipeline
     from .patatrack import PatatrackPipeline
 
 __version__ = "0.1.0"
-__all__ = ["Client", "PatatrackPipeline", "__version__"]
+__all__ = ["Client", "ExatrkxPipeline", "PatatrackPipeline", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the two entry points when they are asked for: a client needs no compiler."""
+    """Import the entry points when they are asked for: a client needs no compiler."""
     if name == "Client":
         from .client import Client
 
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from .patatrack import PatatrackPipeline
 
         return PatatrackPipeline
+    if name == "ExatrkxPipeline":
+        from .exatrkx import ExatrkxPipeline
+
+        return ExatrkxPipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,6 +39,11 @@ class ConditionsError(TrackserveError):
     """A conditions file is missing, short or inconsistent. Fields: ``file`` and what was found."""
 
 
+class ModelError(TrackserveError):
+    """A model folder is incomplete or inconsistent. Fields: ``file``, ``at`` (a key of
+    ``model.json``) or ``weight``, ``found`` and ``bound`` where known."""
+
+
 class EventError(TrackserveError):
     """One event cannot be reconstructed; the other events of its batch are.
 
@@ -80,6 +85,7 @@ _TYPES = {
     for cls in (
         TrackserveError,
         ConditionsError,
+        ModelError,
         EventError,
         InputError,
         MissingExtraError,

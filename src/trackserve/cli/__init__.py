@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import TrackserveError
-from . import bench, demo, inspect, reconstruct, serve, simulate, status, validate
+from . import bench, demo, inspect, model, reconstruct, serve, simulate, status, train, validate
 
 commands = typer.Typer(
     name="trackserve",
@@ -30,10 +30,21 @@ Patatrack program (`fedIds.bin`, `cablingMap.bin`, `gain.bin`, `cpefast.bin`, `b
 - what is in it? `trackserve inspect DIR -o report/`
 - is the physics right? `trackserve validate patatrack DIR -o report/`
 - how fast is it? `trackserve bench patatrack DIR`
+
+The **learned tracker** takes the space points of a whole tracker, simulated here or TrackML's, and
+a model that ships with the package, that you train, or that you import.
+
+- events: `trackserve simulate tracker --pileup 20 --events 100 -o EVENTS`
+- reconstruct them: `trackserve reconstruct exatrkx EVENTS -o tracks.parquet`; likewise
+  `validate exatrkx` and `bench exatrkx`
+- serve them: `trackserve serve`; with `--conditions DIR` both trackers
+- which model? `trackserve model show`; a new one: `trackserve train exatrkx`
 """,
 )
 commands.add_typer(simulate.commands, name="simulate")
 commands.add_typer(reconstruct.commands, name="reconstruct")
+commands.add_typer(train.commands, name="train")
+commands.add_typer(model.commands, name="model")
 commands.add_typer(validate.commands, name="validate")
 commands.add_typer(bench.commands, name="bench")
 commands.command()(serve.serve)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from ..edm import PatatrackResult, RawEvent
+from ..edm import ExatrkxResult, PatatrackResult, RawEvent, TrackerEvent
 from ..errors import EventError
 
 console = Console()
@@ -27,7 +27,24 @@ DataDirectory = Annotated[
         show_default=False,
     ),
 ]
+TrackerPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PATH",
+        help="Events of a tracker: a directory of `simulate tracker` or of TrackML, "
+        "or one of its events as in DIR/event000000001.",
+        show_default=False,
+    ),
+]
 Config = Annotated[str, typer.Option(help="Configuration of the algorithm.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|DIR",
+        help="Model that ships with the package, or a model folder; with --url the server's "
+        "name of it, of which `exatrkx` is the default.",
+    ),
+]
 Url = Annotated[
     str | None,
     typer.Option(
@@ -47,6 +64,11 @@ InFlight = Annotated[
 
 Result = PatatrackResult | EventError
 Reconstruct = Callable[[Iterable[RawEvent]], Iterator[Result]]
+TrackerResult = ExatrkxResult | EventError
+ReconstructTracker = Callable[[Iterable[TrackerEvent]], Iterator[TrackerResult]]
+
+Event = TypeVar("Event")
+Answer = TypeVar("Answer")
 
 
 @contextmanager
@@ -72,15 +94,39 @@ def patatrack(
         yield lambda events: (pipeline.run([event], keep)[0] for event in events)
 
 
+@contextmanager
+def exatrkx(
+    model: str,
+    url: str | None,
+    in_flight: int | None = None,
+    keep: Collection[str] = (),
+) -> Iterator[ReconstructTracker]:
+    """The same for events of a whole tracker."""
+    if url is not None:
+        from ..client import Client, keep_freed_memory
+
+        keep_freed_memory()
+        name = "exatrkx" if model == "default" else model
+        with Client(url) as client:
+            yield lambda events: client.stream(name, events, keep, in_flight=in_flight)
+    else:
+        from ..exatrkx import ExatrkxPipeline
+
+        pipeline = ExatrkxPipeline.from_model(model)
+        yield lambda events: (pipeline.run([event], keep)[0] for event in events)
+
+
 def reconstruct_all(
-    events: Sequence[RawEvent], reconstruct: Reconstruct, description: str = "Reconstructing"
-) -> list[Result]:
+    events: Sequence[Event],
+    reconstruct: Callable[[Iterable[Event]], Iterator[Answer]],
+    description: str = "Reconstructing",
+) -> list[Answer]:
     """All results, with a progress bar."""
     results = reconstruct(events)
     return list(track(results, description, total=len(events), console=console, transient=True))
 
 
-def report_failures(results: Sequence[Result]) -> None:
+def report_failures(results: Sequence[object]) -> None:
     """Print the errors of the events that failed, if any, and then exit with 1."""
     failed = [result for result in results if isinstance(result, EventError)]
     for error in failed:

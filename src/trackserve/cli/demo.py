@@ -1,101 +1,190 @@
-"""``trackserve demo``: the whole main path, once."""
+"""``trackserve demo``: the whole main path of both trackers, once."""
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
-from typing import Annotated
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.table import Table
 
-from ..edm import PatatrackResult
-from ..io import read_events
-from .common import DataDirectory, console, reconstruct_all, report_failures
+from ..errors import EventError
+from ..io import open_tracker, read_events
+from .common import (
+    DataDirectory,
+    Model,
+    TrackerPath,
+    console,
+    reconstruct_all,
+    report_failures,
+)
+
+if TYPE_CHECKING:
+    from ..client import Client
+
+_ROUNDS = 5
+
+
+class _Comparison(NamedTuple):
+    """A model directly and served: results, events per second and latency, s."""
+
+    model: str
+    results: dict[str, list[Any]]
+    rates: dict[str, float]
+    latencies: dict[str, float]
+
+    @property
+    def n_different(self) -> int:
+        return sum(a != b for a, b in zip(*self.results.values(), strict=True))
 
 
 def demo(
     directory: DataDirectory,
+    tracker: TrackerPath,
+    model: Model = "default",
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write the report.")
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write the reports.")
     ] = Path("demo"),
 ) -> None:
-    """Reconstruct a data directory here and on a Triton server started for it, and compare.
+    """Reconstruct events here and on a Triton server started for them, and compare.
 
-    The two answers must agree bit for bit. Prints speed and physics, and writes a report.
+    DIR is for Patatrack, PATH for the learned tracker; one server runs both. The two answers
+    must agree bit for bit. Prints speed and physics, and writes reports.
     """
-    from ..client import Client
+    from ..exatrkx import ExatrkxPipeline
     from ..patatrack import PatatrackPipeline
-    from ..performance import throughput, validate
-    from ..serving.repository import write_repository
+    from ..performance import throughput, tracker_validate, validate
+    from ..performance.tracker_metrics import match_tracker_events, summarize_tracker
+
+    raw_events, tracker_events = list(read_events(directory)), list(open_tracker(tracker))
+    with console.status("building the pipelines (the first time, compiling them)"):
+        patatrack = PatatrackPipeline.from_directory(directory)
+        exatrkx = ExatrkxPipeline.from_model(model)
+        patatrack.run(raw_events[:1])
+        exatrkx.warm_up()
+    with _serving(directory, model) as client:
+        classic = _compare("patatrack", patatrack.run, raw_events, client, ("hits",))
+        learned = _compare("exatrkx", exatrkx.run, tracker_events, client)
+    console.print(_table(f"trackserve on {throughput.cpu_name()}", [classic, learned]))
+    reference = validate.compare_with_reference(directory, classic.results["served"])
+    summary = validate.validate_patatrack(directory, classic.results["served"])
+    console.print(validate.summary_table(summary, reference))
+    matches = match_tracker_events(tracker_events, learned.results["served"])
+    for physics in tracker_validate.tracker_tables(summarize_tracker(matches)):
+        console.print(physics)
+    with console.status("drawing"):
+        pages = (
+            validate.write_validation_report(
+                output / "patatrack", directory, classic.results["served"]
+            ),
+            tracker_validate.write_tracker_report(output / "exatrkx", f"{model} model", matches),
+        )
+    for page in pages:
+        console.print(f"wrote {page}")
+    _conclude([classic, learned])
+
+
+@contextmanager
+def _serving(conditions: Path, model: str) -> Iterator[Client]:
+    """A client of one server with both models."""
+    from ..client import Client
+    from ..serving.repository import write_exatrkx, write_patatrack
     from ..serving.server import Server
 
-    events = list(read_events(directory))
-    keep = ("hits",)
-    with console.status("building the pipeline (the first time, compiling it)"):
-        pipeline = PatatrackPipeline.from_directory(directory)
-        direct = pipeline.run(events, keep)
     with tempfile.TemporaryDirectory(prefix="trackserve-") as repository:
-        write_repository(repository, directory)
+        write_patatrack(repository, conditions)
+        write_exatrkx(repository, model)
         server = Server(repository, grpc_port=0, http_port=0, metrics_port=0)
         start = time.perf_counter()
         with console.status("starting Triton"):
             server.start()
         try:
-            console.print(f"Triton ready after {time.perf_counter() - start:.1f} s")
+            seconds = time.perf_counter() - start
+            console.print(f"Triton ready after {seconds:.1f} s: {', '.join(server.models)}")
             with Client(server.grpc_url) as client:
-                served = reconstruct_all(
-                    events, lambda all_: client.stream("patatrack", all_, keep), "Served"
-                )
-                rounds = 5
-                with console.status("measuring"):
-                    seconds = throughput.alternate(
-                        {
-                            "direct": lambda: pipeline.run(events),
-                            "served": lambda: throughput.run_served(client, "patatrack", events),
-                        },
-                        rounds,
-                        lambda: None,
-                    )
-                    latency = throughput.latencies(
-                        {
-                            "direct": pipeline.reconstruct,
-                            "served": lambda e: client.reconstruct("patatrack", e),
-                        },
-                        events,
-                        rounds,
-                        lambda: None,
-                    )
+                yield client
         finally:
             server.stop()
-    same = sum(mine == theirs for mine, theirs in zip(direct, served, strict=True))
-    table = Table(title=f"trackserve on {throughput.cpu_name()}")
-    for name in ("", "events/s", "latency, ms", "tracks", "vertices", "efficiency", "fakes"):
-        table.add_column(name, justify="right")
-    summaries = {}
-    for name, results in (("direct", direct), ("served", served)):
-        good = [result for result in results if isinstance(result, PatatrackResult)]
-        physics = summaries[name] = validate.validate_patatrack(directory, good)
-        table.add_row(
-            name,
-            f"{len(events) / median(seconds[name]):.0f}",
-            f"{1e3 * latency[name].median:.2f}",
-            f"{sum(r.counts.tracks for r in good) / len(good):.1f}",
-            f"{sum(r.counts.vertices for r in good) / len(good):.1f}",
-            f"{physics.efficiency['1-2'].value:.3f}",
-            f"{physics.fake_rate.value:.3f}",
+
+
+def _compare(
+    model: str,
+    run: Callable[..., list[Any]],
+    events: Sequence[Any],
+    client: Client,
+    keep: Collection[str] = (),
+) -> _Comparison:
+    from ..performance import throughput
+
+    results = {
+        "direct": reconstruct_all(
+            events, lambda all_: (run([event], keep)[0] for event in all_), f"{model}, direct"
+        ),
+        "served": reconstruct_all(
+            events, lambda all_: client.stream(model, all_, keep), f"{model}, served"
+        ),
+    }
+    with console.status(f"measuring {model}"):
+        seconds = throughput.alternate(
+            {
+                "direct": lambda: run(events),
+                "served": lambda: throughput.run_served(client, model, events),
+            },
+            _ROUNDS,
+            lambda: None,
         )
-    console.print(table)
-    console.print("tracks and vertices per event; efficiency at pT 1-2 GeV")
-    reference = validate.compare_with_reference(directory, served)
-    console.print(validate.summary_table(summaries["served"], reference))
-    with console.status("drawing"):
-        report = validate.write_validation_report(output, directory, served)
-    console.print(f"wrote {report}")
-    report_failures(served)
-    if same < len(events):
-        console.print(f"[bold red]served and direct differ in {len(events) - same} events[/]")
-        raise typer.Exit(1)
-    console.print(f"[bold green]served = direct, bit for bit, in all {same} events[/]")
+        latencies = throughput.latencies(
+            {
+                "direct": lambda event: run([event]),
+                "served": lambda event: client.reconstruct(model, event),
+            },
+            events,
+            _ROUNDS,
+            lambda: None,
+        )
+    return _Comparison(
+        model,
+        results,
+        {way: len(events) / median(spent) for way, spent in seconds.items()},
+        {way: latency.median for way, latency in latencies.items()},
+    )
+
+
+def _table(title: str, comparisons: Sequence[_Comparison]) -> Table:
+    table = Table(title=title)
+    for name in ("", "", "events/s", "latency, ms", "tracks / event"):
+        table.add_column(name, justify="left" if not name else "right")
+    for compared in comparisons:
+        for way, results in compared.results.items():
+            tracks = [_count(result) for result in results if not isinstance(result, EventError)]
+            table.add_row(
+                compared.model if way == "direct" else "",
+                way,
+                f"{compared.rates[way]:.1f}",
+                f"{1e3 * compared.latencies[way]:.2f}",
+                f"{fmean(tracks):.1f}" if tracks else "",
+            )
+    return table
+
+
+def _count(result: Any) -> int:
+    found = result.tracks if hasattr(result, "tracks") else result.candidates
+    return len(found)
+
+
+def _conclude(comparisons: Sequence[_Comparison]) -> None:
+    """Exit with 1 if an event failed or differs."""
+    for compared in comparisons:
+        report_failures(compared.results["served"])
+        if n := compared.n_different:
+            console.print(f"[bold red]{compared.model}: served and direct differ in {n} events[/]")
+            raise typer.Exit(1)
+        n = len(compared.results["served"])
+        console.print(
+            f"[bold green]{compared.model}: served = direct, bit for bit, in all {n} events[/]"
+        )

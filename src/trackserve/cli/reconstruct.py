@@ -1,29 +1,34 @@
-"""``trackserve reconstruct``: raw events to a Parquet file."""
+"""``trackserve reconstruct``: events to a Parquet file of tracks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from ..edm import INTERMEDIATE, Counts, PatatrackResult
-from ..io import read_events
-from ..io.parquet import write_parquet
+from ..edm import INTERMEDIATE, Counts, ExatrkxResult, GraphCounts, PatatrackResult
+from ..io import open_tracker, read_events
+from ..io.parquet import write_exatrkx, write_parquet
 from .common import (
     Config,
     DataDirectory,
     InFlight,
-    Result,
+    Model,
+    TrackerPath,
     Url,
     console,
+    exatrkx,
     patatrack,
     reconstruct_all,
     report_failures,
 )
 
-commands = typer.Typer(no_args_is_help=True, help="Reconstruct raw events into a Parquet file.")
+commands = typer.Typer(no_args_is_help=True, help="Reconstruct events into a Parquet file.")
 
 
 @commands.callback()
@@ -31,12 +36,15 @@ def _group() -> None:
     pass
 
 
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="OUT.parquet", help="File to write.")
+]
+
+
 @commands.command("patatrack")
 def reconstruct_patatrack(
     directory: DataDirectory,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT.parquet", help="File to write.")
-    ] = Path("tracks.parquet"),
+    output: Output = Path("tracks.parquet"),
     config: Config = "default",
     url: Url = None,
     in_flight: InFlight = None,
@@ -55,20 +63,42 @@ def reconstruct_patatrack(
     with patatrack(directory, config, url, in_flight, keep or ()) as reconstruct:
         results = reconstruct_all(events, reconstruct)
     write_parquet(output, results)
-    console.print(counts_table(results))
+    good = [result.counts for result in results if isinstance(result, PatatrackResult)]
+    console.print(counts_table(Counts, good))
     console.print(f"wrote {output}")
     report_failures(results)
 
 
-def counts_table(results: list[Result]) -> Table:
+@commands.command("exatrkx")
+def reconstruct_exatrkx(
+    path: TrackerPath,
+    output: Output = Path("tracks.parquet"),
+    model: Model = "default",
+    url: Url = None,
+    in_flight: InFlight = None,
+) -> None:
+    """Track candidates of the learned tracker, one row per event.
+
+    Columns: event, error, counts, labels (the component of each space point), candidates
+    (points from the inside out, and score). An event that cannot be reconstructed keeps its
+    row, with the reason in error.
+    """
+    events = open_tracker(path)
+    with exatrkx(model, url, in_flight) as reconstruct:
+        results = reconstruct_all(events, reconstruct)
+    write_exatrkx(output, results)
+    good = [result.counts for result in results if isinstance(result, ExatrkxResult)]
+    console.print(counts_table(GraphCounts, good))
+    console.print(f"wrote {output}")
+    report_failures(results)
+
+
+def counts_table(kind: type[Counts | GraphCounts], counts: Sequence[Counts | GraphCounts]) -> Table:
     """Mean counts per event."""
-    good = [result for result in results if isinstance(result, PatatrackResult)]
-    table = Table(title=f"{len(good)} events, means per event")
-    names = list(Counts.__dataclass_fields__)
+    table = Table(title=f"{len(counts)} events, means per event")
+    names = [field.name for field in fields(kind)]
     for name in names:
         table.add_column(name, justify="right")
-    if good:
-        table.add_row(
-            *(f"{sum(getattr(r.counts, name) for r in good) / len(good):.1f}" for name in names)
-        )
+    if counts:
+        table.add_row(*(f"{fmean(getattr(c, name) for c in counts):.1f}" for name in names))
     return table

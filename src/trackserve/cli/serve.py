@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import tempfile
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from ..errors import InputError
 from ..serving.limits import Limits
 from .common import Config, console
 
@@ -18,14 +20,26 @@ if TYPE_CHECKING:
     from ..serving.server import Server
 
 Conditions = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         exists=True,
         file_okay=False,
         metavar="DIR",
-        help="Directory with the conditions files; they are loaded once.",
+        help="Serve Patatrack with the conditions files of this directory.",
         show_default=False,
     ),
+]
+Exatrkx = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]MODEL",
+        help="Serve the learned tracker with this model: a folder, or the name of a shipped one; "
+        "'none' leaves it out. May be repeated, with a NAME for each that is not 'exatrkx'.",
+        show_default="the shipped model, if trackserve[exatrkx] is installed",
+    ),
+]
+Device = Annotated[
+    str, typer.Option(help="Where the learned tracker runs: cpu, or as PyTorch names it.")
 ]
 Instances = Annotated[int, typer.Option(min=1, help="Backend processes; one uses all cores.")]
 Workers = Annotated[int, typer.Option(min=0, help="Events at a time; 0 is one per core.")]
@@ -37,7 +51,9 @@ _POLL = 0.5
 
 
 def serve(
-    conditions: Conditions,
+    conditions: Conditions = None,
+    exatrkx: Exatrkx = None,
+    device: Device = "cpu",
     config: Config = "default",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     grpc_port: Annotated[int, typer.Option(help="0 takes a free port, here and below.")] = 8001,
@@ -50,21 +66,23 @@ def serve(
         Path | None, typer.Option(help="File for Triton's log.", show_default=False)
     ] = None,
 ) -> None:
-    """Start a Triton server with the Patatrack model, until Ctrl-C.
+    """Start a Triton server with the learned tracker and, given conditions, Patatrack.
+
+    It runs until Ctrl-C.
 
     Uses the tritonserver of the nvidia-pytriton wheel (`pip install trackserve[server]`), or
     one on PATH. Ready means compiled, loaded and run once. Should Triton or the model's
     process die, it is started anew; on Ctrl-C events in flight are answered first.
     """
-    from ..serving.repository import write_repository
     from ..serving.server import Server
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    limits = Limits(workers=workers, queue=queue)
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
-        write_repository(directory, conditions, config=config, instances=instances, limits=limits)
+        _write_models(
+            Path(directory), conditions, exatrkx, device, config, workers, queue, instances
+        )
         server = Server(
             directory,
             host=host,
@@ -86,14 +104,54 @@ def serve(
                 server.stop()
 
 
-def _print_directions(server: Server, conditions: Path) -> None:
+def _write_models(
+    directory: Path,
+    conditions: Path | None,
+    exatrkx: list[str] | None,
+    device: str,
+    config: str,
+    workers: int,
+    queue: int,
+    instances: int,
+) -> None:
+    """Write all models that the command line asks for."""
+    from ..serving.repository import write_exatrkx, write_patatrack
+
+    if exatrkx is None:
+        exatrkx = ["default"] if find_spec("safetensors") else []
+    models = [_parse_model(text) for text in exatrkx if text != "none"]
+    names = [name for name, _ in models] + ["patatrack"] * (conditions is not None)
+    if not names:
+        raise InputError("nothing to serve: give --conditions or install trackserve[exatrkx]")
+    if len(set(names)) < len(names):
+        raise InputError("two models have the same name: use --exatrkx NAME=MODEL", found=names)
+    limits = Limits(workers=workers, queue=queue)
+    for name, model in models:
+        write_exatrkx(
+            directory, model, name=name, device=device, instances=instances, limits=limits
+        )
+    if conditions is not None:
+        write_patatrack(directory, conditions, config=config, instances=instances, limits=limits)
+
+
+def _parse_model(text: str) -> tuple[str, str]:
+    """Name and model of ``[NAME=]MODEL``."""
+    name, separator, model = text.partition("=")
+    return (name, model) if separator else ("exatrkx", text)
+
+
+def _print_directions(server: Server, conditions: Path | None) -> None:
     url = server.grpc_url
-    events = conditions if (conditions / "raw.bin").exists() else "DIR"
     port = f" --metrics-port {server.ports.metrics}"
+    if conditions is None:
+        first = f"exatrkx EVENTS --url {url}"
+    else:
+        events = conditions if (conditions / "raw.bin").exists() else "DIR"
+        first = f"patatrack {events} --url {url}"
     lines = [
         f"ready: [bold]{url}[/] {server.http_url} (metrics: {server.metrics_url})",
         f"models: {', '.join(server.models)}",
-        f"try it: trackserve reconstruct patatrack {events} --url {url} -o tracks.parquet",
+        f"try it: trackserve reconstruct {first} -o tracks.parquet",
         f"how is it? trackserve status {url}{port}",
         "Ctrl-C stops it",
     ]
@@ -105,18 +163,18 @@ def repository(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Where to write.", show_default=False)
     ],
-    conditions: Conditions,
+    conditions: Conditions = None,
+    exatrkx: Exatrkx = None,
+    device: Device = "cpu",
     config: Config = "default",
     workers: Workers = _DEFAULTS.workers,
     queue: Queue = _DEFAULTS.queue,
     instances: Instances = 1,
 ) -> None:
-    """Write the model repository and backend alone, for a container or another Triton.
+    """Write the model repository and backends alone, for a container or another Triton.
 
-    The tree holds the conditions and can be moved. docs/serving.md says how to mount it.
+    The tree holds conditions and models and can be moved; models that are there already
+    stay. docs/serving.md says how to mount it.
     """
-    from ..serving.repository import write_repository
-
-    limits = Limits(workers=workers, queue=queue)
-    write_repository(directory, conditions, config=config, instances=instances, limits=limits)
+    _write_models(directory, conditions, exatrkx, device, config, workers, queue, instances)
     console.print(f"wrote {directory}/models and {directory}/backends")

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import track
 
-from ..edm import RawEvent
-from ..io import read_events
+from ..edm import GRAPH_STAGES, RawEvent, TrackerEvent
+from ..errors import EventError
+from ..io import open_tracker, read_events
 from .common import (
     Config,
     DataDirectory,
     InFlight,
+    Model,
     Result,
+    TrackerPath,
+    TrackerResult,
     Url,
     console,
+    exatrkx,
     patatrack,
     reconstruct_all,
     report_failures,
 )
+
+if TYPE_CHECKING:
+    from ..performance import TrackerMatches
 
 commands = typer.Typer(no_args_is_help=True, help="Compare with the truth: numbers and plots.")
 
@@ -29,15 +40,16 @@ def _group() -> None:
     pass
 
 
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="DIR", help="Write a report here.", show_default=False),
+]
+
+
 @commands.command("patatrack")
 def validate_patatrack(
     directory: DataDirectory,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="DIR", help="Write a report here.", show_default=False
-        ),
-    ] = None,
+    output: Output = None,
     config: Config = "default",
     url: Url = None,
     in_flight: InFlight = None,
@@ -57,6 +69,7 @@ def validate_patatrack(
     """
     from ..performance import validate
 
+    _check_against(against, url)
     events = list(read_events(directory))
     if against is not None:
         _compare(directory, output, events, [against, config])
@@ -71,6 +84,11 @@ def validate_patatrack(
             report = validate.write_validation_report(output, directory, results)
         console.print(f"wrote {report}")
     report_failures(results)
+
+
+def _check_against(against: str | None, url: str | None) -> None:
+    if against is not None and url is not None:
+        raise typer.BadParameter("--against compares on this machine: leave out --url")
 
 
 def _compare(
@@ -90,3 +108,76 @@ def _compare(
             report = write_comparison_report(output, directory, matches)
         console.print(f"wrote {report}")
     report_failures(results)
+
+
+@commands.command("exatrkx")
+def validate_exatrkx(
+    path: TrackerPath,
+    output: Output = None,
+    model: Model = "default",
+    url: Url = None,
+    in_flight: InFlight = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Compare with another model, on this machine.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Efficiency, fakes, duplicates and score against the truth, and where tracks are lost.
+
+    PATH is a directory of simulated events, one of TrackML events, or one of those events.
+    What a graph loses is known only on this machine: without --url. docs/validation.md has the
+    definitions.
+    """
+    from ..performance import tracker_validate
+    from ..performance.tracker_metrics import summarize_tracker
+
+    _check_against(against, url)
+    events, name = open_tracker(path), path.resolve().name
+    errors: list[EventError] = []
+    if against is None:
+        matches = _match_tracker(events, model, url, in_flight, errors)
+        for table in tracker_validate.tracker_tables(summarize_tracker(matches)):
+            console.print(table)
+        title = f"{model} on {name}" if url is None else f"{model} at {url} on {name}"
+        draw = functools.partial(
+            tracker_validate.write_tracker_report, title=title, matches=matches
+        )
+    else:
+        both = {one: _match_tracker(events, one, None, None, errors) for one in (against, model)}
+        console.print(tracker_validate.compared_table(both))
+        draw = functools.partial(
+            tracker_validate.write_compared_report,
+            title=f"{against} and {model} on {name}",
+            matches=both,
+        )
+    if output is not None:
+        with console.status("drawing"):
+            report = draw(output)
+        console.print(f"wrote {report}")
+    report_failures(errors)
+
+
+def _match_tracker(
+    events: Sequence[TrackerEvent],
+    model: str,
+    url: str | None,
+    in_flight: int | None,
+    errors: list[EventError],
+) -> TrackerMatches:
+    """Reconstruct and match event by event; those that fail leave their error in ``errors``."""
+    from ..performance.tracker_metrics import match_tracker_events
+
+    with exatrkx(model, url, in_flight, () if url else GRAPH_STAGES) as reconstruct:
+        results = track(
+            reconstruct(events), model, total=len(events), console=console, transient=True
+        )
+        return match_tracker_events(events, _noting(results, errors))
+
+
+def _noting(results: Iterable[TrackerResult], errors: list[EventError]) -> Iterator[TrackerResult]:
+    for result in results:
+        if isinstance(result, EventError):
+            errors.append(result)
+        yield result

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Self, overload
 
-from ..edm import PatatrackResult, RawEvent
-from ..errors import ServerError
+from ..edm import ExatrkxResult, PatatrackResult, RawEvent, TrackerEvent
+from ..errors import EventError, ServerError
+from ..serving.wire import Event, Result
 from .exchange import Exchange, OnTimings, Settings, connect
 from .stream import Answer, Stream
 
@@ -43,6 +44,7 @@ class AsyncClient:
         """Whether the server answers and has loaded its models."""
         return await asyncio.to_thread(self._transport.ready, self._settings.timeout)
 
+    @overload
     async def reconstruct(
         self,
         model: str,
@@ -50,7 +52,26 @@ class AsyncClient:
         keep: Collection[str] = (),
         *,
         timeout: float | None = None,
-    ) -> PatatrackResult:
+    ) -> PatatrackResult: ...
+
+    @overload
+    async def reconstruct(
+        self,
+        model: str,
+        event: TrackerEvent,
+        keep: Collection[str] = (),
+        *,
+        timeout: float | None = None,
+    ) -> ExatrkxResult: ...
+
+    async def reconstruct(
+        self,
+        model: str,
+        event: Event,
+        keep: Collection[str] = (),
+        *,
+        timeout: float | None = None,
+    ) -> Result:
         """Reconstruct one event; see :meth:`trackserve.client.Client.reconstruct`."""
         exchange = Exchange(self._settings, model, event, keep, timeout)
         while True:
@@ -63,10 +84,34 @@ class AsyncClient:
                 exchange.handed_out()
                 return result
 
-    async def stream(
+    @overload
+    def stream(
         self,
         model: str,
         events: Iterable[RawEvent] | AsyncIterable[RawEvent],
+        keep: Collection[str] = (),
+        *,
+        in_flight: int | None = None,
+        ordered: bool = True,
+        timeout: float | None = None,
+    ) -> AsyncIterator[PatatrackResult | EventError]: ...
+
+    @overload
+    def stream(
+        self,
+        model: str,
+        events: Iterable[TrackerEvent] | AsyncIterable[TrackerEvent],
+        keep: Collection[str] = (),
+        *,
+        in_flight: int | None = None,
+        ordered: bool = True,
+        timeout: float | None = None,
+    ) -> AsyncIterator[ExatrkxResult | EventError]: ...
+
+    async def stream(
+        self,
+        model: str,
+        events: Iterable[Event] | AsyncIterable[Event],
         keep: Collection[str] = (),
         *,
         in_flight: int | None = None,
@@ -92,7 +137,7 @@ class AsyncClient:
             wake_from_thread,
         )
         source = aiter(_asynchronous(events))
-        coming: asyncio.Future[RawEvent | None] | None = None
+        coming: asyncio.Future[Event | None] | None = None
         try:
             while stream.unfinished:
                 if coming is None and stream.wants_event:
@@ -131,8 +176,8 @@ class AsyncClient:
 
 
 async def _asynchronous(
-    events: Iterable[RawEvent] | AsyncIterable[RawEvent],
-) -> AsyncIterator[RawEvent]:
+    events: Iterable[Event] | AsyncIterable[Event],
+) -> AsyncIterator[Event]:
     if isinstance(events, AsyncIterable):
         async for event in events:
             yield event

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, overload
 
-from ..edm import PatatrackResult, RawEvent
-from ..errors import ServerError
+from ..edm import ExatrkxResult, PatatrackResult, RawEvent, TrackerEvent
+from ..errors import EventError, ServerError
+from ..serving.wire import Event, Result
 from .exchange import Exchange, OnTimings, Settings, connect
 from .stream import Answer, Stream
 
@@ -54,6 +55,7 @@ class Client:
         """Whether the server answers and has loaded its models."""
         return self._transport.ready(self._settings.timeout)
 
+    @overload
     def reconstruct(
         self,
         model: str,
@@ -61,17 +63,39 @@ class Client:
         keep: Collection[str] = (),
         *,
         timeout: float | None = None,
-    ) -> PatatrackResult:
+    ) -> PatatrackResult: ...
+
+    @overload
+    def reconstruct(
+        self,
+        model: str,
+        event: TrackerEvent,
+        keep: Collection[str] = (),
+        *,
+        timeout: float | None = None,
+    ) -> ExatrkxResult: ...
+
+    def reconstruct(
+        self,
+        model: str,
+        event: Event,
+        keep: Collection[str] = (),
+        *,
+        timeout: float | None = None,
+    ) -> Result:
         """Reconstruct one event; the arrays of the result are read-only.
 
         Args:
-            model: ``"patatrack"``.
-            event: the event; of the beam spot, its position is sent.
-            keep: parts of :data:`trackserve.edm.INTERMEDIATE` to return as well.
+            model: ``"patatrack"`` for a raw event, ``"exatrkx"`` for a tracker's, or another name
+                under which the server has a model of that kind.
+            event: the event; of a raw one's beam spot the position is sent, of a tracker's
+                the points.
+            keep: parts of :data:`trackserve.edm.INTERMEDIATE` to return as well; a server
+                has none for a tracker's event.
             timeout: seconds for this event instead of the client's.
 
         Raises:
-            InputError: unknown model or part, or malformed event.
+            InputError: unknown model or part, an event that is malformed or not of its kind.
             EventError: the event cannot be reconstructed; as the pipeline itself reports it.
             ServerBusy: the server's queue was full until the timeout.
             ServerUnavailable: nothing answers at the url.
@@ -90,10 +114,34 @@ class Client:
                 exchange.handed_out()
                 return result
 
+    @overload
     def stream(
         self,
         model: str,
         events: Iterable[RawEvent],
+        keep: Collection[str] = (),
+        *,
+        in_flight: int | None = None,
+        ordered: bool = True,
+        timeout: float | None = None,
+    ) -> Iterator[PatatrackResult | EventError]: ...
+
+    @overload
+    def stream(
+        self,
+        model: str,
+        events: Iterable[TrackerEvent],
+        keep: Collection[str] = (),
+        *,
+        in_flight: int | None = None,
+        ordered: bool = True,
+        timeout: float | None = None,
+    ) -> Iterator[ExatrkxResult | EventError]: ...
+
+    def stream(
+        self,
+        model: str,
+        events: Iterable[Event],
         keep: Collection[str] = (),
         *,
         in_flight: int | None = None,
@@ -106,9 +154,8 @@ class Client:
         gives up what is in flight, on the server too.
 
         Args:
-            model: ``"patatrack"``.
-            events: the events.
-            keep: parts of :data:`trackserve.edm.INTERMEDIATE` to return as well.
+            model, keep: as of :meth:`reconstruct`.
+            events: the events, all of one kind.
             in_flight: bound on the requests in flight; by default it is found (see
                 :class:`trackserve.client.window.Window`).
             ordered: results in the order of the events; else as they are completed.

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..edm import PatatrackResult, RawEvent
 from ..errors import (
     DeadlineExceeded,
     InputError,
@@ -16,7 +15,8 @@ from ..errors import (
     ServerError,
     ServerUnavailable,
 )
-from ..serving import wire
+from ..serving.wire import Event, Result, codec_of
+from ..serving.wire.tensors import decode_timing
 from .grpc import GrpcTransport
 from .http import HttpTransport
 from .shared_memory import SharedMemoryTransport
@@ -65,28 +65,27 @@ class Exchange:
 
     Args:
         settings: the client's.
-        model: name of the model.
-        event: what to reconstruct.
+        model: name of the model on the server.
+        event: what to reconstruct; its type tells the kind of model.
         keep: parts to return as well.
         timeout: seconds from now; None takes the client's.
         timed: ask the server for its times, whoever wants them.
 
     Raises:
-        InputError: unknown model or part, or malformed event.
+        InputError: no model takes such an event, it is malformed, or unknown part.
     """
 
     def __init__(
         self,
         settings: Settings,
         model: str,
-        event: RawEvent,
+        event: Event,
         keep: Collection[str],
         timeout: float | None,
         timed: bool = False,
     ) -> None:
         self._begin = time.perf_counter()
-        if model != wire.MODEL:
-            raise InputError("unknown model", found=model, bound=wire.MODEL)
+        self._codec = codec_of(event)
         self._settings = settings
         self._event = event.event
         self._keep = keep
@@ -98,10 +97,10 @@ class Exchange:
         self._queue = 0.0
         self.round_trip = 0.0
         self.compute = 0.0
-        names = wire.output_names(keep)
+        names = self._codec.output_names(keep)
         if self._timed:
-            names.append(wire.TIMING.name)
-        self.request = Request(model, wire.encode_event(event), names)
+            names.append(self._codec.TIMING.name)
+        self.request = Request(model, self._codec.encode_event(event), names)
 
     def send(self) -> float:
         """Note that the request goes out now; seconds that it may take.
@@ -130,7 +129,7 @@ class Exchange:
         self._delay = min(2 * self._delay, _LONGEST_DELAY)
         return delay
 
-    def result(self, tensors: Tensors, arrived: float | None = None) -> PatatrackResult:
+    def result(self, tensors: Tensors, arrived: float | None = None) -> Result:
         """The result in the reply that came at ``arrived`` (by default now).
 
         Raises:
@@ -139,9 +138,9 @@ class Exchange:
         self.round_trip = (arrived or time.perf_counter()) - self._sent
         self._settings.answered = True
         try:
-            result = wire.decode_result(tensors, self._event, self._keep)
+            result: Result = self._codec.decode_result(tensors, self._event, self._keep)
             if self._timed:
-                self._queue, self.compute = wire.decode_timing(tensors)
+                self._queue, self.compute = decode_timing(tensors, self._codec.TIMING)
         except InputError as error:
             raise ServerError(error.message, url=self._settings.url, **error.fields) from error
         return result

@@ -8,8 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 
-from ..edm import PatatrackResult, RawEvent
 from ..errors import EventError, InputError, ServerError
+from ..serving.wire import Event, Result
 from .exchange import Exchange, Settings
 from .transport import Call, Transport
 from .window import Window
@@ -17,7 +17,7 @@ from .window import Window
 _AHEAD = 4
 """Events of a stream that may be started and not yet handed out, for each in flight."""
 
-Answer = PatatrackResult | EventError
+Answer = Result | EventError
 
 
 class Stream:
@@ -74,7 +74,7 @@ class Stream:
         is_full = len(self._exchanges) >= size or self._started - self._taken >= _AHEAD * size
         return not self._source_ended and not is_full
 
-    def start(self, event: RawEvent | None) -> None:
+    def start(self, event: Event | None) -> None:
         """Send an event; None: there are no more."""
         if event is None:
             self._source_ended = True
@@ -93,7 +93,7 @@ class Stream:
             return None
         self._taken += 1
         exchange, answer = self._answers.pop(number)
-        if isinstance(answer, PatatrackResult):
+        if not isinstance(answer, EventError):
             exchange.handed_out()
         return answer
 

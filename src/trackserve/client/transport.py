@@ -84,11 +84,12 @@ _KINDS: dict[str, type[TrackserveError]] = {
     "CANCELLED": Cancelled,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "INVALID_ARGUMENT": InputError,
-    "NOT_FOUND": ServerUnavailable,  # the model is not loaded, or not any more
+    "NOT_FOUND": ServerUnavailable,  # the model is not loaded any more
     "UNAVAILABLE": ServerUnavailable,
 }
 _KINDS_BY_TEXT: dict[str, type[TrackserveError]] = {
     "Exceeds maximum queue size": ServerBusy,
+    "' is not found": InputError,  # there has never been such a model
     "is not healthy": ServerUnavailable,  # the backend died, and will be loaded again
 }
 

@@ -1,11 +1,12 @@
 """Where code runs: how formulas and loops are compiled."""
 
-from .compile import LANES, bit, f32, i16, i32, kernel, shared, u32, u64, with_bit
+from .compile import LANES, bit, f32, fused_kernel, i16, i32, kernel, shared, u32, u64, with_bit
 
 __all__ = [
     "LANES",
     "bit",
     "f32",
+    "fused_kernel",
     "i16",
     "i32",
     "kernel",

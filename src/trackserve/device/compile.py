@@ -47,6 +47,16 @@ def kernel(function: F) -> F:
     return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
+def fused_kernel(function: F) -> F:
+    """A :func:`kernel` whose products and sums become fused multiply-adds: for matrix work.
+
+    Each value still comes from one fixed sequence of operations.
+    """
+    return cast(
+        F, njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function)
+    )
+
+
 LANES = 16
 """Candidates that a loop tests at once. A loop of constant length, with no branch and with
 its answers in the bits of a word, becomes vector instructions. It must be longer than 8,

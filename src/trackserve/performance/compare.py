@@ -7,33 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table as RichTable
 
-from . import plots
+from . import drawing, plots
 from .metrics import MIN_VERTEX_TRACKS, PARAMETERS, Matches, summarize
 from .report import Picture, Section, Table, write_report
+from .tables import Blocks, beside, blocks_table
 from .validate import summary_blocks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MARKERS = "os^Dv"
 _ISOLATION_EDGES = np.array([0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.3, 2, 4])
 """mm."""
 
 
 def comparison_table(matches: Mapping[str, Matches]) -> RichTable:
     """The numbers of each configuration, for a terminal."""
-    table = RichTable(title="Physics performance")
-    table.add_column("quantity")
-    for name in matches:
-        table.add_column(escape(name), justify="right")
-    for rows in _blocks(matches).values():
-        for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
-        table.add_section()
-    return table
+    return blocks_table("Physics performance", ("quantity", *matches), _blocks(matches))
 
 
 def write_comparison_report(
@@ -74,7 +65,7 @@ def write_comparison_report(
         drawn = []
         if title in pictures:
             name, figure, caption = pictures[title]
-            drawn.append(Picture(name, plots.to_png(figure(matches)), caption))
+            drawn.append(Picture(name, drawing.to_png(figure(matches)), caption))
         sections.append(Section(title, tables=[Table(header, rows)], pictures=drawn))
     title = f"{' and '.join(matches)} on {Path(directory).resolve().name}"
     return write_report(output, title, sections)
@@ -82,12 +73,14 @@ def write_comparison_report(
 
 def efficiency_figure(matches: Mapping[str, Matches]) -> Figure:
     """Efficiency of each configuration against true pT and eta."""
-    figure, (left, right) = plots.new_figure(1, 2)
-    for name, one, colour, marker in _styled(matches):
+    figure, (left, right) = drawing.new_figure(1, 2)
+    for name, one, colour, marker in drawing.styled(matches):
         chosen = one.particles.take(one.particles.reconstructable)
-        plots.fractions(left, plots.PT_EDGES, chosen.pt, chosen.found, name, colour, marker)
+        drawing.fractions(
+            left, plots.PT_EDGES, chosen.pt, chosen.found, name, colour, marker, log=True
+        )
         chosen = chosen.take(chosen.pt > plots.MIN_PT)
-        plots.fractions(right, plots.ETA_EDGES, chosen.eta, chosen.found, name, colour, marker)
+        drawing.fractions(right, plots.ETA_EDGES, chosen.eta, chosen.found, name, colour, marker)
     plots.pt_axis(left, "true $p_T$ [GeV]")
     left.set(ylabel="efficiency", ylim=(0, 1.05))
     left.legend(loc="lower right", frameon=False)
@@ -97,12 +90,12 @@ def efficiency_figure(matches: Mapping[str, Matches]) -> Figure:
 
 def fake_figure(matches: Mapping[str, Matches]) -> Figure:
     """Fake rate of each configuration against the track's pT and eta."""
-    figure, (left, right) = plots.new_figure(1, 2)
-    for name, one, colour, marker in _styled(matches):
+    figure, (left, right) = drawing.new_figure(1, 2)
+    for name, one, colour, marker in drawing.styled(matches):
         tracks = one.tracks
         fake = ~tracks.matched
-        plots.fractions(left, plots.PT_EDGES, tracks.pt, fake, name, colour, marker)
-        plots.fractions(right, plots.ETA_EDGES, tracks.eta, fake, name, colour, marker)
+        drawing.fractions(left, plots.PT_EDGES, tracks.pt, fake, name, colour, marker, log=True)
+        drawing.fractions(right, plots.ETA_EDGES, tracks.eta, fake, name, colour, marker)
     plots.pt_axis(left, "track $p_T$ [GeV]")
     left.set(ylabel="share of tracks that are fakes")
     left.legend(loc="upper left", frameon=False)
@@ -114,25 +107,25 @@ def fake_figure(matches: Mapping[str, Matches]) -> Figure:
 
 def pull_width_figure(matches: Mapping[str, Matches]) -> Figure:
     """Pull widths of each configuration against true pT."""
-    figure, axes = plots.new_figure(2, 3)
+    figure, axes = drawing.new_figure(2, 3)
     for number, (panel, name) in enumerate(zip(axes.flat, PARAMETERS, strict=False)):
-        for config, one, colour, marker in _styled(matches):
+        for config, one, colour, marker in drawing.styled(matches):
             matched = one.tracks.take(one.tracks.matched)
             pull = matched.pull[:, number]
             plots.widths(panel, matched.true_pt, pull, config, colour, marker)
         plots.pull_axis(panel, name)
-    plots.legend_in(axes[1, 2], axes[0, 0])
+    drawing.legend_in(axes[1, 2], axes[0, 0])
     return figure
 
 
 def vertex_figure(matches: Mapping[str, Matches]) -> Figure:
     """Vertex efficiency of each configuration against isolation, and vertex residuals."""
-    figure, (left, right) = plots.new_figure(1, 2)
+    figure, (left, right) = drawing.new_figure(1, 2)
     edges = np.linspace(-300, 300, 61)
-    for name, one, colour, marker in _styled(matches):
+    for name, one, colour, marker in drawing.styled(matches):
         visible = one.collisions.take(one.collisions.n_found >= MIN_VERTEX_TRACKS)
         gap = 10 * visible.isolation
-        plots.fractions(left, _ISOLATION_EDGES, gap, visible.found, name, colour, marker)
+        drawing.fractions(left, _ISOLATION_EDGES, gap, visible.found, name, colour, marker)
         residual = 1e4 * one.collisions.residual[one.collisions.found]
         right.stairs(np.histogram(residual, edges)[0], edges, color=colour, label=name)
     left.set(xlabel="distance to the next collision [mm]", ylabel="vertex efficiency")
@@ -142,21 +135,5 @@ def vertex_figure(matches: Mapping[str, Matches]) -> Figure:
     return figure
 
 
-def _styled(matches: Mapping[str, Matches]) -> list[tuple[str, Matches, str, str]]:
-    colours = (plots.RED, plots.BLUE, plots.GREY)
-    return [
-        (name, one, colours[i % len(colours)], _MARKERS[i % len(_MARKERS)])
-        for i, (name, one) in enumerate(matches.items())
-    ]
-
-
-def _blocks(matches: Mapping[str, Matches]) -> dict[str, list[list[str]]]:
-    """Rows of (quantity, one value for each configuration) by heading."""
-    each = [summary_blocks(summarize(one)) for one in matches.values()]
-    return {
-        title: [
-            [row[0], *(blocks[title][number][1] for blocks in each)]
-            for number, row in enumerate(rows)
-        ]
-        for title, rows in each[0].items()
-    }
+def _blocks(matches: Mapping[str, Matches]) -> Blocks:
+    return beside({name: summary_blocks(summarize(one)) for name, one in matches.items()})

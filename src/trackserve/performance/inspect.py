@@ -12,8 +12,8 @@ import numpy as np
 from ..detector.geometry import SENSOR_LENGTH, SENSOR_WIDTH
 from ..detector.phase1 import LAYER_START
 from ..edm.columns import Array
-from . import occupancy_plots, plots
-from .metrics import Width, with_error
+from . import occupancy_plots
+from .drawing import to_png
 from .occupancy import (
     LAYER_NAMES,
     PIXELS_PER_MODULE,
@@ -23,6 +23,7 @@ from .occupancy import (
     most_probable,
 )
 from .report import Picture, Section, Table, write_report
+from .statistics import Width, with_error
 
 
 def contents_tables(directory: str | Path, survey: Survey) -> dict[str, Table]:
@@ -59,7 +60,7 @@ def write_inspection_report(output: str | Path, directory: str | Path, survey: S
 
 def _sections(survey: Survey, tables: dict[str, Table]) -> Iterator[Section]:
     def figure(name: str, drawn: Any, caption: str) -> Picture:
-        return Picture(name, plots.to_png(drawn), caption)
+        return Picture(name, to_png(drawn), caption)
 
     clusters = survey.clusters
     for name in ("Files", "Provenance"):

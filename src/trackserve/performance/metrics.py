@@ -8,7 +8,6 @@ takes its numbers and :mod:`.plots` its figures.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from ..edm.columns import Array, Columns, column
 from ..errors import InputError
 from ..io import ReferenceCounts
 from .matching import VERTEX_WINDOW, duplicates, match_hits, match_tracks, match_vertices
+from .statistics import Fraction, Width
 from .truth import TruthEvent, perigee, wrap
 
 MIN_LAYERS = 3
@@ -39,7 +39,6 @@ PT_BINS = (0.5, 0.7, 1.0, 2.0, 5.0)
 """GeV."""
 PARAMETERS = ("phi", "tip", "q/pT", "cot(theta)", "zip")
 _VARIANCES = [0, 5, 9, 12, 14]
-_HALF_WIDTH_ERROR = 0.96
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,60 +115,6 @@ class Matches:
     collisions: CollisionTable
     vertices: VertexTable
     hits: HitTable
-
-
-@dataclass(frozen=True)
-class Fraction:
-    """``passed`` of ``total``."""
-
-    passed: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        """NaN if ``total`` is 0."""
-        return self.passed / self.total if self.total else float("nan")
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Lower and upper end of the 68 % Wilson score interval, which stays within 0 and 1."""
-        if not self.total:
-            return float("nan"), float("nan")
-        centre = (self.passed + 0.5) / (self.total + 1)
-        variance = self.passed * (self.total - self.passed) / self.total + 0.25
-        half = variance**0.5 / (self.total + 1)
-        return centre - half, centre + half
-
-    @property
-    def error(self) -> float:
-        """Half the length of ``interval``."""
-        low, high = self.interval
-        return (high - low) / 2
-
-    @classmethod
-    def of(cls, passed: Array) -> Fraction:
-        """The share of True in a mask."""
-        return cls(int(passed.sum()), len(passed))
-
-
-@dataclass(frozen=True)
-class Width:
-    """Half the interval between the 16th and the 84th percentile of ``count`` values."""
-
-    value: float
-    count: int
-
-    @property
-    def error(self) -> float:
-        """Statistical error of ``value``, for values that are normally distributed."""
-        return _HALF_WIDTH_ERROR * self.value / self.count**0.5 if self.count else float("nan")
-
-    @classmethod
-    def of(cls, values: Array) -> Width:
-        if len(values) == 0:
-            return cls(float("nan"), 0)
-        low, high = np.percentile(values, [15.865, 84.135])
-        return cls(float(high - low) / 2, len(values))
 
 
 @dataclass(frozen=True)
@@ -334,17 +279,6 @@ def compare_counts(
         ntuplets=(int(ours("ntuplets").sum()), int(reference.ntuplets[event].sum())),
         vertices=(int(ours("vertices").sum()), int(reference.vertices[event].sum())),
     )
-
-
-def with_error(value: float, error: float) -> str:
-    """Both as text, to the first digit of ``error``, or the second where the first is 1 or 2.
-
-    A dash where there is no value.
-    """
-    if not math.isfinite(value):
-        return "-"
-    digits = max(0, math.ceil(-math.log10(error / 3))) if error > 0 else 3
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def _match_event(

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..detector.phase1 import LAYER_START, N_BARREL_LAYERS
 from ..edm.columns import Array
-from .metrics import Width, with_error
+from .drawing import BLUE, GREY, RED, new_figure
 from .occupancy import (
     LAYER_NAMES,
     PIXELS_PER_MODULE,
@@ -18,7 +18,7 @@ from .occupancy import (
     is_barrel,
     most_probable,
 )
-from .plots import BLUE, GREY, RED, new_figure
+from .statistics import Width, with_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

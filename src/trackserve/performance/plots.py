@@ -1,37 +1,19 @@
-"""Figures of the physics performance, from the tables of :mod:`.metrics`.
-
-Matplotlib is imported when a figure is made; it comes with ``trackserve[report]``.
-"""
+"""Figures of the physics performance of pixel tracking, from the tables of :mod:`.metrics`."""
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..edm.columns import Array
-from ..errors import MissingExtraError
-from .metrics import PARAMETERS, Fraction, Matches, Width, with_error
+from .drawing import BLUE, GREY, MARKER_SIZE, RED, fractions, legend_in, log_axis, new_figure
+from .metrics import PARAMETERS, Matches
+from .statistics import Width, with_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-BLUE, RED, GREY = "#1f5a8c", "#c4512d", "#7f7f7f"
-_STYLE: Any = {
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.7,
-    "figure.constrained_layout.use": True,
-}
-_DPI = 130
-_MARKER_SIZE = 4.5
 
 PT_EDGES = np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 7, 10, 15])
 """GeV."""
@@ -47,7 +29,7 @@ def efficiency_figure(matches: Matches) -> Figure:
     for at_least, colour, marker in ((4, RED, "s"), (3, BLUE, "o")):
         chosen = particles.take(particles.n_layers >= at_least)
         label = f"≥ {at_least} layers"
-        fractions(left, PT_EDGES, chosen.pt, chosen.found, label, colour, marker)
+        fractions(left, PT_EDGES, chosen.pt, chosen.found, label, colour, marker, log=True)
         chosen = chosen.take(chosen.pt > MIN_PT)
         fractions(right, ETA_EDGES, chosen.eta, chosen.found, label, colour, marker)
     pt_axis(left, "true $p_T$ [GeV]")
@@ -70,7 +52,7 @@ def fake_figure(matches: Matches) -> Figure:
         (long, ~long.matched, "fakes, ≥ 4 hits", RED, "s"),
         (tracks, tracks.duplicate, "duplicates", GREY, "^"),
     ):
-        fractions(left, PT_EDGES, chosen.pt, wrong, label, colour, marker)
+        fractions(left, PT_EDGES, chosen.pt, wrong, label, colour, marker, log=True)
         fractions(right, ETA_EDGES, chosen.eta, wrong, label, colour, marker)
     pt_axis(left, "track $p_T$ [GeV]")
     right.set(xlabel=r"track $\eta$")
@@ -190,53 +172,6 @@ def hit_figure(matches: Matches) -> Figure:
     return figure
 
 
-def to_png(figure: Figure) -> bytes:
-    """The figure as a PNG file."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=_DPI)
-    return file.getvalue()
-
-
-def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(
-            "figures need matplotlib: pip install 'trackserve[report]'"
-        ) from None
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(9.5, 3.6 if rows == 1 else 5.6))
-        return figure, figure.subplots(rows, columns)
-
-
-def fractions(
-    axes: Axes, edges: Array, x: Array, passed: Array, label: str, colour: str, marker: str
-) -> None:
-    """The share of ``passed`` in each bin, with 68 % Wilson intervals."""
-    low, high = edges[:-1, None], edges[1:, None]
-    inside = (x >= low) & (x < high)
-    shares = [Fraction.of(passed[chosen]) for chosen in inside]
-    filled = [i for i, share in enumerate(shares) if share.total]
-    value = np.array([shares[i].value for i in filled])
-    bounds = np.array([shares[i].interval for i in filled]).reshape(-1, 2).T
-    middle = np.sqrt(edges[:-1] * edges[1:]) if edges is PT_EDGES else (edges[:-1] + edges[1:]) / 2
-    centre = middle[filled]
-    across = np.abs(np.stack([edges[:-1][filled], edges[1:][filled]]) - centre)
-    along = np.clip(np.stack([value - bounds[0], bounds[1] - value]), 0, None)
-    axes.errorbar(
-        centre,
-        value,
-        along,
-        across,
-        fmt=marker,
-        color=colour,
-        label=label,
-        elinewidth=1,
-        ms=_MARKER_SIZE,
-    )
-
-
 def widths(axes: Axes, pt: Array, values: Array, label: str, colour: str, marker: str) -> None:
     """68 % half-widths of ``values`` in bins of pT that have at least 20 of them."""
     edges = PT_EDGES[::2]
@@ -251,17 +186,13 @@ def widths(axes: Axes, pt: Array, values: Array, label: str, colour: str, marker
         color=colour,
         label=label,
         linewidth=1,
-        ms=_MARKER_SIZE,
+        ms=MARKER_SIZE,
     )
 
 
 def pt_axis(axes: Axes, label: str) -> None:
     """A logarithmic axis of pT."""
-    ticks = [0.3, 0.5, 1, 2, 5, 10]
-    axes.set_xscale("log")
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_xticks([], minor=True)
-    axes.set(xlabel=label, xlim=(PT_EDGES[0], PT_EDGES[-1]))
+    log_axis(axes, label, (0.3, 0.5, 1, 2, 5, 10), PT_EDGES[0], PT_EDGES[-1])
 
 
 def pull_axis(axes: Axes, name: str) -> None:
@@ -269,12 +200,6 @@ def pull_axis(axes: Axes, name: str) -> None:
     axes.axhspan(0.9, 1.1, color=GREY, alpha=0.15, lw=0)
     axes.set(ylabel=f"{_pretty(name)} pull width", ylim=(0.5, 1.9))
     pt_axis(axes, "true $p_T$ [GeV]")
-
-
-def legend_in(empty: Axes, drawn: Axes) -> None:
-    """Put the legend of ``drawn`` into the otherwise empty axes."""
-    empty.axis("off")
-    empty.legend(*drawn.get_legend_handles_labels(), loc="center", frameon=False)
 
 
 def _pretty(name: str) -> str:

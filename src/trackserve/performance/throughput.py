@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..client import Client
-from ..edm import RawEvent
+from ..edm import RawEvent, TrackerEvent
 from ..errors import EventError
-from ..patatrack import PatatrackPipeline
 
+Event = TypeVar("Event", RawEvent, TrackerEvent)
 Call = Callable[[], Any]
+Lap = Callable[[str], None]
 Progress = Callable[[], None]
 
 
@@ -52,9 +53,16 @@ def alternate(calls: dict[str, Call], rounds: int, progress: Progress) -> dict[s
 
 
 def stage_times(
-    pipeline: PatatrackPipeline, events: Sequence[RawEvent], rounds: int, progress: Progress
+    run_stages: Callable[[Event, Lap], Any],
+    events: Sequence[Event],
+    rounds: int,
+    progress: Progress,
 ) -> dict[str, float]:
-    """Median seconds per event of each stage, on one thread."""
+    """Median seconds per event of each stage.
+
+    Args:
+        run_stages: reconstructs an event and calls its second argument as each stage ends.
+    """
     per_round: dict[str, list[float]] = {}
     for _ in range(rounds):
         spent: dict[str, float] = {}
@@ -67,7 +75,7 @@ def stage_times(
                 spent[stage] = spent.get(stage, 0.0) + now - last  # noqa: B023
                 last = now
 
-            pipeline.run_stages(event, (), lap)
+            run_stages(event, lap)
         for stage, seconds in spent.items():
             per_round.setdefault(stage, []).append(seconds / len(events))
         progress()
@@ -75,8 +83,8 @@ def stage_times(
 
 
 def latencies(
-    calls: dict[str, Callable[[RawEvent], Any]],
-    events: Sequence[RawEvent],
+    calls: dict[str, Callable[[Event], Any]],
+    events: Sequence[Event],
     rounds: int,
     progress: Progress,
 ) -> dict[str, Latency]:
@@ -94,7 +102,7 @@ def latencies(
 
 
 def run_served(
-    client: Client, model: str, events: Iterable[RawEvent], in_flight: int | None = None
+    client: Client, model: str, events: Iterable[Event], in_flight: int | None = None
 ) -> None:
     """Reconstruct all events, ``in_flight`` at a time; by default the client finds how many."""
     for result in client.stream(model, events, in_flight=in_flight):

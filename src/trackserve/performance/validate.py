@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ..edm import PatatrackResult
 from ..errors import EventError
 from ..io import read_reference_counts
-from . import plots
+from . import drawing, plots
 from .metrics import (
-    Fraction,
     Matches,
     PhysicsSummary,
     ReferenceComparison,
-    Width,
     compare_counts,
     match_events,
     summarize,
-    with_error,
 )
 from .report import Picture, Section, Table, write_report
+from .tables import COLUMNS, Blocks, blocks_table, mean_row, share_row, width_row
 from .truth import read_truth
 
 Results = Iterable[PatatrackResult | EventError]
@@ -81,15 +78,8 @@ def summary_table(
     summary: PhysicsSummary, reference: ReferenceComparison | None = None
 ) -> RichTable:
     """The numbers of ``summary`` for a terminal."""
-    table = RichTable(title=f"Physics performance, {summary.n_events} events")
-    table.add_column("quantity")
-    table.add_column("value", justify="right")
-    table.add_column("of", justify="right")
-    for rows in summary_blocks(summary, reference).values():
-        for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
-        table.add_section()
-    return table
+    title = f"Physics performance, {summary.n_events} events"
+    return blocks_table(title, COLUMNS, summary_blocks(summary, reference))
 
 
 def write_validation_report(output: str | Path, directory: str | Path, results: Results) -> Path:
@@ -115,48 +105,46 @@ def write_validation_report(output: str | Path, directory: str | Path, results: 
     return write_report(output, title, list(_sections(matches, blocks)))
 
 
-def summary_blocks(
-    summary: PhysicsSummary, reference: ReferenceComparison | None = None
-) -> dict[str, list[list[str]]]:
+def summary_blocks(summary: PhysicsSummary, reference: ReferenceComparison | None = None) -> Blocks:
     """Rows of (quantity, value, of) by heading."""
     n = summary.n_events
     blocks = {
         "Events": [
             ["events", str(n), ""],
-            _mean("loose tracks / event", summary.tracks, n),
-            _mean("loose tracks of ≥ 4 hits / event", summary.tracks_4_hits, n),
-            _mean("vertices / event", summary.vertices, n),
-            _mean("collisions / event", summary.collisions, n),
+            mean_row("loose tracks / event", summary.tracks, n),
+            mean_row("loose tracks of ≥ 4 hits / event", summary.tracks_4_hits, n),
+            mean_row("vertices / event", summary.vertices, n),
+            mean_row("collisions / event", summary.collisions, n),
         ],
         "Efficiency": [
-            *(_share(f"efficiency, pT {b} GeV", f) for b, f in summary.efficiency.items()),
+            *(share_row(f"efficiency, pT {b} GeV", f) for b, f in summary.efficiency.items()),
             *(
-                _share(f"efficiency, ≥ 4 layers, pT {b} GeV", f)
+                share_row(f"efficiency, ≥ 4 layers, pT {b} GeV", f)
                 for b, f in summary.efficiency_4_layers.items()
             ),
         ],
         "Fakes and duplicates": [
-            _share("fake rate, all loose", summary.fake_rate),
-            _share("fake rate, ≥ 4 hits", summary.fake_rate_4_hits),
-            _share("duplicate rate", summary.duplicate_rate),
+            share_row("fake rate, all loose", summary.fake_rate),
+            share_row("fake rate, ≥ 4 hits", summary.fake_rate_4_hits),
+            share_row("duplicate rate", summary.duplicate_rate),
         ],
         "Resolutions": [
             *(
-                _wide(f"{name} resolution [{_UNITS[name][1]}]", width, _UNITS[name][0])
+                width_row(f"{name} resolution [{_UNITS[name][1]}]", width, _UNITS[name][0])
                 for name, width in summary.resolution.items()
                 if name != "vertex z"
             ),
-            _share("charge correct", summary.charge_correct),
+            share_row("charge correct", summary.charge_correct),
         ],
-        "Pulls": [_wide(f"{name} pull width", width) for name, width in summary.pull.items()],
+        "Pulls": [width_row(f"{name} pull width", width) for name, width in summary.pull.items()],
         "Vertices": [
-            _share("vertex efficiency", summary.vertex_efficiency),
-            _share("vertex efficiency, isolated", summary.vertex_efficiency_isolated),
-            _share("false vertices", summary.false_vertices),
-            _wide("vertex z resolution [µm]", summary.resolution["vertex z"], 1e4),
+            share_row("vertex efficiency", summary.vertex_efficiency),
+            share_row("vertex efficiency, isolated", summary.vertex_efficiency_isolated),
+            share_row("false vertices", summary.false_vertices),
+            width_row("vertex z resolution [µm]", summary.resolution["vertex z"], 1e4),
         ],
         "Hits": [
-            _wide(f"hit residual, {name} [µm]", width, 1e4)
+            width_row(f"hit residual, {name} [µm]", width, 1e4)
             for name, width in summary.hit_resolution.items()
         ],
     }
@@ -172,9 +160,9 @@ def summary_blocks(
     return blocks
 
 
-def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[Section]:
+def _sections(matches: Matches, blocks: Blocks) -> Iterator[Section]:
     def tables(name: str) -> list[Table]:
-        return [Table(("quantity", "value", "of"), blocks[name])] if name in blocks else []
+        return [Table(COLUMNS, blocks[name])] if name in blocks else []
 
     yield Section(
         "Events",
@@ -200,7 +188,7 @@ def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[
         [
             Picture(
                 "efficiency",
-                plots.to_png(plots.efficiency_figure(matches)),
+                drawing.to_png(plots.efficiency_figure(matches)),
                 "Efficiency against the true transverse momentum (left) and, above "
                 f"{plots.MIN_PT} GeV, against the true pseudorapidity (right; the vertical axis "
                 "starts at 0.5), for particles that cross at least 3 and at least 4 layers.",
@@ -215,7 +203,7 @@ def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[
         [
             Picture(
                 "fakes",
-                plots.to_png(plots.fake_figure(matches)),
+                drawing.to_png(plots.fake_figure(matches)),
                 "Share of loose tracks that are fakes, for all and for those of at least 4 hits, "
                 "and share that are duplicates, against the track's transverse momentum and "
                 "pseudorapidity.",
@@ -231,7 +219,7 @@ def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[
         [
             Picture(
                 "resolutions",
-                plots.to_png(plots.resolution_figure(matches)),
+                drawing.to_png(plots.resolution_figure(matches)),
                 "Resolutions against the true transverse momentum, for tracks of 3 hits and of "
                 "at least 4: relative transverse momentum, azimuth, pseudorapidity, transverse "
                 "and longitudinal impact parameter, and cotangent of the polar angle. Bins with "
@@ -248,13 +236,13 @@ def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[
         [
             Picture(
                 "pulls",
-                plots.to_png(plots.pull_figure(matches)),
+                drawing.to_png(plots.pull_figure(matches)),
                 "Pulls of the five track parameters and of the vertex position (filled), "
                 "normalised to 1, beside a Gaussian of width 1 (line).",
             ),
             Picture(
                 "pull_widths",
-                plots.to_png(plots.pull_width_figure(matches)),
+                drawing.to_png(plots.pull_width_figure(matches)),
                 "Pull widths against the true transverse momentum, in three ranges of "
                 "pseudorapidity; the band is 0.9 to 1.1. Bins with fewer than 20 tracks are left "
                 "out.",
@@ -272,7 +260,7 @@ def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[
         [
             Picture(
                 "vertices",
-                plots.to_png(plots.vertex_figure(matches)),
+                drawing.to_png(plots.vertex_figure(matches)),
                 "Position of vertices along the beam relative to their collisions (left); share "
                 "of collisions that get a vertex, against the number of particles of the collision "
                 "that are found (right).",
@@ -287,24 +275,12 @@ def _sections(matches: Matches, blocks: dict[str, list[list[str]]]) -> Iterator[
         [
             Picture(
                 "hits",
-                plots.to_png(plots.hit_figure(matches)),
+                drawing.to_png(plots.hit_figure(matches)),
                 "Hit position relative to the true one in the module's frame, across the pixel "
                 "rows (x, left) and along the columns (y, right), with 68 % half-widths.",
             )
         ],
     )
-
-
-def _mean(name: str, total: int, n_events: int) -> list[str]:
-    return [name, f"{total / n_events:.1f}" if n_events else "-", ""]
-
-
-def _share(name: str, share: Fraction) -> list[str]:
-    return [name, with_error(share.value, share.error), str(share.total)]
-
-
-def _wide(name: str, width: Width, scale: float = 1) -> list[str]:
-    return [name, with_error(scale * width.value, scale * width.error), str(width.count)]
 
 
 def _against(name: str, ours: int, theirs: int) -> list[str]:

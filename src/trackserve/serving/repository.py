@@ -1,51 +1,54 @@
-"""The model repository that Triton loads."""
+"""The model repository that Triton loads.
+
+The tree holds copies of conditions and models and no absolute path: it can be moved, or
+mounted into a container. Each function here adds one model to it, and the backend that runs
+it; what is there of the same name is replaced, other models stay.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from types import ModuleType
 
-import numpy as np
-
-from ..edm import RawEvent
+from ..errors import InputError
 from ..io import read_conditions, write_conditions
-from . import wire
+from .backend import exatrkx as exatrkx_backend
+from .backend import patatrack as patatrack_backend
 from .limits import Limits
-
-BACKEND = "trackserve_patatrack"
-"""Name of the backend; Triton looks for a folder of this name."""
+from .wire import exatrkx as exatrkx_wire
 
 PROBE = "probe.json"
 """In a model's folder: a tiny request, as the body of an HTTP inference."""
 
-_CONDITIONS = "1/conditions"
-"""In the folder of the model's version, which Triton wants and copies may drop when empty."""
+_VERSION = "1"
+"""Folder of a model's version, which Triton wants; copies may drop it when empty."""
 
 _LOADER = """\
-from trackserve.serving.backend import patatrack
+from trackserve.serving.backend import {name}
 from trackserve.serving.backend.triton import served
 
-TritonPythonModel = served(patatrack)
+TritonPythonModel = served({name})
 """
 
 
-def write_repository(
+def write_patatrack(
     directory: str | Path,
     conditions: str | Path,
     *,
+    name: str = "patatrack",
     config: str = "default",
     instances: int = 1,
     limits: Limits | None = None,
     device: str = "cpu",
 ) -> None:
-    """Write the models and the backend that a Triton server needs.
-
-    The tree holds a copy of the conditions and no absolute path: it can be moved, or
-    mounted into a container. Files of an earlier tree in ``directory`` are replaced.
+    """Add a Patatrack model.
 
     Args:
         directory: where to write ``models/`` and ``backends/``; made where needed.
         conditions: directory of the five conditions files.
+        name: of the model.
         config: name of the pipeline's configuration.
         instances: backend processes of the model; one of them uses all cores.
         limits: how much each takes on at once.
@@ -53,42 +56,120 @@ def write_repository(
 
     Raises:
         ConditionsError: the conditions are missing or malformed.
+        InputError: the name is not one that a folder and a url can have.
     """
-    model = Path(directory) / "models" / wire.MODEL
-    backend = Path(directory) / "backends" / BACKEND
-    write_conditions(model / _CONDITIONS, read_conditions(conditions))
-    parameters = {"conditions": _CONDITIONS, "config": config, "device": device}
-    parameters |= (limits or Limits()).as_parameters()
-    (model / "config.pbtxt").write_text(_config(instances, parameters))
-    (model / PROBE).write_text(_probe())
-    backend.mkdir(parents=True, exist_ok=True)
-    (backend / "model.py").write_text(_LOADER)
+    _check_name(name)
+    inside = f"{_VERSION}/conditions"
+    write_conditions(Path(directory) / "models" / name / inside, read_conditions(conditions))
+    parameters = {"conditions": inside, "config": config, "device": device}
+    _write_model(directory, name, patatrack_backend, parameters, instances, limits or Limits())
 
 
-def _config(instances: int, parameters: dict[str, str]) -> str:
-    lines = [
-        f'name: "{wire.MODEL}"',
-        f'backend: "{BACKEND}"',
+def write_exatrkx(
+    directory: str | Path,
+    model: str | Path = "default",
+    *,
+    name: str = "exatrkx",
+    instances: int = 1,
+    limits: Limits | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+) -> None:
+    """Add a learned tracker.
+
+    The one with the name ``exatrkx`` is also there as ``exatrkxcpu`` or, on a GPU,
+    ``exatrkxgpu``, the names of the published service: an alias costs neither process nor memory.
+
+    Args:
+        directory: as above.
+        model: a model folder, or the name of one that ships with the package.
+        name: of the model in Triton.
+        instances: as above.
+        limits: as above.
+        device: where the networks run, as PyTorch names it.
+        precision: of the networks.
+
+    Raises:
+        InputError: there is no such model, or as above.
+        ModelError: a file of it is missing or malformed.
+        MissingExtraError: the learned tracker is not installed.
+    """
+    from ..exatrkx.model import load_model, save_model
+
+    _check_name(name)
+    inside = f"{_VERSION}/model"
+    save_model(load_model(model), Path(directory) / "models" / name / inside)
+    parameters = {"model": inside, "device": device, "precision": precision}
+    _write_model(directory, name, exatrkx_backend, parameters, instances, limits or Limits())
+    if name == "exatrkx":
+        _write_alias(directory, "exatrkxcpu" if device == "cpu" else "exatrkxgpu", name)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
+        bound = "letters, digits, _, - and ."
+        raise InputError("a model cannot have this name", found=name, bound=bound)
+
+
+def _write_model(
+    directory: str | Path,
+    name: str,
+    backend: ModuleType,
+    parameters: dict[str, str],
+    instances: int,
+    limits: Limits,
+) -> None:
+    kind = backend.__name__.rpartition(".")[2]
+    config = [
+        f'name: "{name}"',
+        f'backend: "trackserve_{kind}"',
         "max_batch_size: 0",
         f"instance_group [ {{ count: {instances} }} ]",
     ]
-    lines += [
-        f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}'
-        for name, value in parameters.items()
+    config += [
+        f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}'
+        for key, value in (parameters | limits.as_parameters()).items()
     ]
-    return "\n".join(lines) + "\n"
+    model = Path(directory) / "models" / name
+    _write(model / "config.pbtxt", "\n".join(config))
+    _write(model / PROBE, _probe(backend))
+    loader = _LOADER.format(name=kind)
+    _write(Path(directory) / "backends" / f"trackserve_{kind}" / "model.py", loader)
 
 
-def _probe() -> str:
-    """An event without FEDs, of which only the counts are asked for."""
-    tensors = wire.encode_event(RawEvent(np.zeros(4, np.uint8)))
+def _write_alias(directory: str | Path, alias: str, name: str) -> None:
+    """An ensemble of one step: published clients send ``FEATURES`` and read ``LABELS``."""
+    config = [f'name: "{alias}"', 'platform: "ensemble"', "max_batch_size: 0"]
+    maps = []
+    for part, spec in (("input", exatrkx_wire.FEATURES), ("output", exatrkx_wire.LABELS)):
+        dims = ", ".join(map(str, spec.shape))
+        tensor = f'name: "{spec.name}" data_type: TYPE_{spec.triton_type} dims: [ {dims} ]'
+        config.append(f"{part} [ {{ {tensor} }} ]")
+        maps.append(f'{part}_map {{ key: "{spec.name}" value: "{spec.name}" }}')
+    step = f'model_name: "{name}" model_version: -1 {" ".join(maps)}'
+    config.append(f"ensemble_scheduling {{ step [ {{ {step} }} ] }}")
+    model = Path(directory) / "models" / alias
+    _write(model / "config.pbtxt", "\n".join(config))
+    _write(model / _VERSION / "alias-of.txt", name)
+
+
+def _probe(backend: ModuleType) -> str:
+    """The backend's example, of which only the first output is asked for."""
+    description = backend.describe()
     inputs = [
         {
             "name": spec.name,
             "datatype": spec.triton_type,
-            "shape": list(tensors[spec.name].shape),
-            "data": tensors[spec.name].tolist(),
+            "shape": list(description.example[spec.name].shape),
+            "data": description.example[spec.name].reshape(-1).tolist(),
         }
-        for spec in wire.INPUTS
+        for spec in description.inputs
+        if spec.name in description.example
     ]
-    return json.dumps({"inputs": inputs, "outputs": [{"name": "counts"}]}, indent=1) + "\n"
+    outputs = [{"name": description.outputs[0].name}]
+    return json.dumps({"inputs": inputs, "outputs": outputs}, indent=1)
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text.rstrip() + "\n")

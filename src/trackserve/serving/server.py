@@ -64,7 +64,7 @@ class Server:
     starts Triton anew, on the same ports. It also forgets the shared memory of dead clients.
 
     Args:
-        repository: directory written by :func:`trackserve.serving.repository.write_repository`.
+        repository: directory written by :mod:`trackserve.serving.repository`.
         host: address to listen on.
         grpc_port: port of the gRPC service; 0 takes a free one, as for the next two.
         http_port: port of the HTTP service.

@@ -51,7 +51,20 @@ def read_status(address: Address, metrics: Http) -> Status:
         samples = prometheus.parse(metrics.get("/metrics")[1])
     except OSError:
         return Status(version, ready, [_from_triton(model) for model in models], False)
-    return Status(version, ready, [_from_metrics(model, samples) for model in models], True)
+    return Status(version, ready, [_from_all(model, samples) for model in models], True)
+
+
+def _from_all(statistics: Mapping[str, Any], samples: list[prometheus.Sample]) -> ModelStatus:
+    """From our metrics, or, for an alias, which has none, from Triton's."""
+    outcomes = {
+        sample.labels["outcome"]: int(sample.value)
+        for sample in samples
+        if sample.name == "trackserve_requests_total"
+        and sample.labels["model"] == statistics["name"]
+    }
+    if outcomes:
+        return _from_metrics(statistics, outcomes, samples)
+    return _from_triton(statistics)
 
 
 def _from_triton(statistics: Mapping[str, Any]) -> ModelStatus:
@@ -62,7 +75,11 @@ def _from_triton(statistics: Mapping[str, Any]) -> ModelStatus:
     )
 
 
-def _from_metrics(statistics: Mapping[str, Any], samples: list[prometheus.Sample]) -> ModelStatus:
+def _from_metrics(
+    statistics: Mapping[str, Any],
+    outcomes: Mapping[str, int],
+    samples: list[prometheus.Sample],
+) -> ModelStatus:
     name = statistics["name"]
 
     def total(metric: str) -> float:
@@ -71,11 +88,6 @@ def _from_metrics(statistics: Mapping[str, Any], samples: list[prometheus.Sample
     def mean(metric: str, number: float) -> float | None:
         return total(metric) / number if number else None
 
-    outcomes = {
-        sample.labels["outcome"]: int(sample.value)
-        for sample in samples
-        if sample.name == "trackserve_requests_total" and sample.labels["model"] == name
-    }
     batched = total("batched_requests_total")
     return ModelStatus(
         name,

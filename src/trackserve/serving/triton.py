@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 from ..errors import ServerError
 
-_HEAP = {"MALLOC_ARENA_MAX": "2"}
-"""Triton has many threads; each would keep a heap with what the largest burst left there."""
+_HEAP = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+"""Triton has many threads; each would keep a heap with what the largest burst left there. Blocks of
+more than a MiB go back to the system: else glibc raises that bound to the largest block that was
+ever freed, up to 32 MiB, and each such message tears holes into the heaps. (mallopt(3))"""
 
 
 class Triton(NamedTuple):

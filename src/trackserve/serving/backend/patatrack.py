@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -13,7 +12,8 @@ import numpy as np
 
 from ...edm import RawEvent
 from ...errors import InputError, TrackserveError
-from .. import wire
+from ..wire import patatrack as wire
+from .laps import Laps
 from .runtime import Answer, Description, Reply, Request, Run
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ _NO_FEDS = np.frombuffer(bytes(4), np.uint8)
 
 
 def describe() -> Description:
-    """The tensors of :mod:`.wire`, and an event without FEDs.
+    """The tensors, and an event without FEDs.
 
     Triton asks in a process of its own, at every start: so the pipeline is not imported here.
     """
-    return Description(wire.INPUTS, wire.OUTPUTS, wire.encode_event(RawEvent(_NO_FEDS)))
+    return Description(
+        wire.INPUTS, wire.OUTPUTS, wire.TIMING, wire.encode_event(RawEvent(_NO_FEDS))
+    )
 
 
 def load(directory: Path, parameters: Mapping[str, str]) -> Callable[[], Run]:
@@ -59,18 +61,10 @@ def run(pipeline: PatatrackPipeline, batch: Iterable[Request]) -> Iterator[Answe
 
 
 def _run_one(pipeline: PatatrackPipeline, request: Request) -> Reply:
-    seconds: dict[str, float] = {}
-    last = time.perf_counter()
-
-    def lap(stage: str) -> None:
-        nonlocal last
-        now = time.perf_counter()
-        seconds[stage] = now - last
-        last = now
-
+    lap = Laps()
     event = wire.decode_event(request.tensors)
     lap("decode")
     result = pipeline.run_stages(event, wire.kept_parts(request.outputs), lap)
     tensors = wire.encode_result(result, request.outputs)
     lap("encode")
-    return Reply(tensors, asdict(result.counts), seconds)
+    return Reply(tensors, asdict(result.counts), lap.seconds)

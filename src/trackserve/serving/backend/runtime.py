@@ -19,13 +19,14 @@ from typing import NamedTuple, Protocol
 
 from ...edm.columns import Array
 from ...errors import Cancelled, ServerBusy, ServerError, TrackserveError
-from .. import wire
 from ..limits import Limits
+from ..wire.tensors import TensorSpec, encode_timing
 from .metrics import Counters, Series
 
-_ASK_AFTER = 0.01
+_ASK_AFTER = 0.1
 """Seconds that a request waited before its worker asks whether it is still wanted: the
-question takes a message between processes, 0.1 ms."""
+question takes a message there and back between processes, 0.1 ms, and a busy server would ask
+for every request."""
 
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -55,10 +56,14 @@ answer before it takes the next; one whose events run together takes them all fi
 
 
 class Description(NamedTuple):
-    """A model's tensors, and a tiny request that it can answer."""
+    """A model's tensors, and a tiny request that it can answer.
 
-    inputs: Sequence[wire.TensorSpec]
-    outputs: Sequence[wire.TensorSpec]
+    ``timing``, one of the outputs, is not the model's but the runtime's to fill in.
+    """
+
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+    timing: TensorSpec
     example: Mapping[str, Array]
 
 
@@ -104,11 +109,15 @@ class Runtime:
         new_run: makes what one worker runs; called in this thread, once per worker.
         limits: how much to take on.
         counters: where to count.
+        timing: name of the output that tells how long a job waited and took.
     """
 
-    def __init__(self, new_run: Callable[[], Run], limits: Limits, counters: Counters) -> None:
+    def __init__(
+        self, new_run: Callable[[], Run], limits: Limits, counters: Counters, timing: str
+    ) -> None:
         self._limits = limits
         self._counters = counters
+        self._timing = timing
         self._places = threading.Semaphore(limits.queue)
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
@@ -227,8 +236,8 @@ class Runtime:
             (Series("trackserve_held"), -1.0),
         ]
         if isinstance(answer, Reply):
-            if wire.TIMING.name in job.request.outputs:
-                answer.tensors[wire.TIMING.name] = wire.encode_timing(queue, compute)
+            if self._timing in job.request.outputs:
+                answer.tensors[self._timing] = encode_timing(queue, compute)
             counted += [
                 (Series("trackserve_found_total", kind), n) for kind, n in answer.found.items()
             ]

@@ -23,11 +23,12 @@ from trackserve.errors import (
     encode,
 )
 from trackserve.heap import keep_freed_memory
-from trackserve.serving import drain, wire
+from trackserve.serving import drain
 from trackserve.serving.backend.dlpack import to_capsule
 from trackserve.serving.backend.metrics import METRICS, Counters, Reporter, Series
 from trackserve.serving.backend.runtime import Answer, Backend, Job, Request, Runtime
 from trackserve.serving.limits import Limits
+from trackserve.serving.wire.tensors import TensorSpec
 
 _REPORT_PERIOD = 1.0
 _DRAIN_POLL = 0.05
@@ -87,7 +88,7 @@ class _Model:
         self._families = _families()
         self._metrics: dict[Series, Any] = {}
         self._name = args["model_name"]
-        self._runtime = Runtime(warm_run, limits, counters)
+        self._runtime = Runtime(warm_run, limits, counters, description.timing.name)
         self._reporter = Reporter(counters, self._report, _REPORT_PERIOD)
         self._finished = threading.Event()
         threading.Thread(target=self._drain, name="drain", daemon=True).start()
@@ -138,7 +139,7 @@ class _Model:
                         return
 
 
-def _declare(spec: wire.TensorSpec) -> dict[str, Any]:
+def _declare(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "data_type": f"TYPE_{spec.triton_type}", "dims": list(spec.shape)}
 
 

@@ -1,4 +1,4 @@
-"""Events and results as named tensors: what crosses between client and server.
+"""The tensors of Patatrack: raw events there, tracks and vertices back.
 
 Tensor names, dtypes and shapes follow from the schemas of :mod:`trackserve.edm`: the
 column ``state`` of the result's ``tracks`` is the tensor ``tracks_state``, FP32 [-1, 5].
@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..edm import (
+from ...edm import (
     ALWAYS,
     INTERMEDIATE,
     BeamSpot,
@@ -26,39 +26,16 @@ from ..edm import (
     RawEvent,
     check_keep,
 )
-from ..edm.columns import Array
-from ..errors import InputError
-
-MODEL = "patatrack"
-"""Name of the served model."""
-
-
-class TensorSpec(NamedTuple):
-    """A tensor's name, dtype and shape; -1, only in front, stands for any length."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    optional: bool = False
-
-    @property
-    def triton_type(self) -> str:
-        """Triton's name of the dtype: ``FP32``, ``UINT8``, ``BOOL``, ..."""
-        if self.dtype.kind == "b":
-            return "BOOL"
-        return {"u": "UINT", "i": "INT", "f": "FP"}[self.dtype.kind] + str(8 * self.dtype.itemsize)
-
-    def describe(self) -> str:
-        return f"{self.dtype}{list(self.shape)}"
-
+from ...edm.columns import Array
+from ...errors import InputError
+from .tensors import TensorSpec, checked, timing
 
 _PARTS: dict[str, type[Columns]] = ALWAYS | INTERMEDIATE
 _RAW = TensorSpec("raw", np.dtype(np.uint8), (-1,))
 _BEAM_SPOT = TensorSpec("beam_spot", np.dtype(np.float32), (3,))
 _EVENT = TensorSpec("event", np.dtype(np.int64), (1,), optional=True)
 _COUNTS = TensorSpec("counts", np.dtype(np.int32), (len(fields(Counts)),))
-TIMING = TensorSpec("timing", np.dtype(np.float64), (2,))
-"""Seconds that the event waited for a worker, and that the worker took for it."""
+TIMING = timing("timing")
 _COLUMNS = {
     part: {
         name: TensorSpec(f"{part}_{name}", column.dtype, (-1, *column.shape))
@@ -67,11 +44,15 @@ _COLUMNS = {
     for part, noun in _PARTS.items()
 }
 _PACKED = {part: TensorSpec(part, np.dtype(np.uint8), (-1,)) for part in _PARTS}
-_BY_ITEM_SIZE = {
-    part: sorted(specs.items(), key=lambda item: -item[1].dtype.itemsize)
+_LAYOUTS = {
+    part: [
+        (name, spec.dtype, spec.shape[1:], spec.dtype.itemsize * math.prod(spec.shape[1:]))
+        for name, spec in sorted(specs.items(), key=lambda item: -item[1].dtype.itemsize)
+    ]
     for part, specs in _COLUMNS.items()
 }
-"""So packed, every column is aligned."""
+"""Name, dtype, shape and bytes of a row of each column, in the order in which a part is packed:
+so every column is aligned."""
 _SOURCES = {
     spec.name: (part, name) for part, specs in _COLUMNS.items() for name, spec in specs.items()
 }
@@ -114,7 +95,7 @@ def encode_event(event: RawEvent) -> dict[str, Array]:
         _BEAM_SPOT.name: event.beam_spot.position(),
         _EVENT.name: np.array([event.event], np.int64),
     }
-    return {spec.name: np.ascontiguousarray(_checked(tensors, spec)) for spec in INPUTS}
+    return {spec.name: np.ascontiguousarray(checked(tensors, spec)) for spec in INPUTS}
 
 
 def decode_event(tensors: Mapping[str, Array]) -> RawEvent:
@@ -123,25 +104,10 @@ def decode_event(tensors: Mapping[str, Array]) -> RawEvent:
     Raises:
         InputError: a tensor is missing or has the wrong dtype or shape.
     """
-    data = _checked(tensors, _RAW)
-    beam_spot = BeamSpot(*_checked(tensors, _BEAM_SPOT).tolist())
-    number = int(_checked(tensors, _EVENT)[0]) if _EVENT.name in tensors else 0
+    data = checked(tensors, _RAW)
+    beam_spot = BeamSpot(*checked(tensors, _BEAM_SPOT).tolist())
+    number = int(checked(tensors, _EVENT)[0]) if _EVENT.name in tensors else 0
     return RawEvent(data, beam_spot, number)
-
-
-def encode_timing(queue: float, compute: float) -> Array:
-    """The tensor :data:`TIMING`, from seconds."""
-    return np.array([queue, compute], TIMING.dtype)
-
-
-def decode_timing(tensors: Mapping[str, Array]) -> tuple[float, float]:
-    """Seconds in the server's queue and in its worker.
-
-    Raises:
-        InputError: the tensor is missing or has the wrong dtype or shape.
-    """
-    queue, compute = _checked(tensors, TIMING).tolist()
-    return queue, compute
 
 
 def encode_result(result: PatatrackResult, names: Iterable[str]) -> dict[str, Array]:
@@ -178,7 +144,7 @@ def decode_result(
         InputError: a tensor is missing or has the wrong dtype, shape or length, or ``keep``
             names a part that does not exist.
     """
-    counts = Counts(*_checked(tensors, _COUNTS).tolist())
+    counts = Counts(*checked(tensors, _COUNTS).tolist())
     parts: dict[str, Any] = {part: _unpack(tensors, part) for part in _returned(keep)}
     return PatatrackResult(event, counts, **parts)
 
@@ -191,45 +157,36 @@ def _returned(keep: Collection[str]) -> list[str]:
 def _encode_column(noun: Columns, part: str, column: str) -> Array:
     spec = _COLUMNS[part][column]
     spec = spec._replace(shape=(len(noun), *spec.shape[1:]))
-    return np.ascontiguousarray(_checked({spec.name: getattr(noun, column)}, spec))
+    return np.ascontiguousarray(checked({spec.name: getattr(noun, column)}, spec))
 
 
 def _pack(noun: Columns, part: str) -> Array:
-    columns = (_encode_column(noun, part, name) for name, _ in _BY_ITEM_SIZE[part])
-    return np.concatenate([column.reshape(-1).view(np.uint8) for column in columns])
+    length = len(noun)
+    columns: list[Array] = []
+    for name, dtype, row, _ in _LAYOUTS[part]:
+        column = getattr(noun, name)
+        if column.dtype != dtype or column.shape != (length, *row):
+            _encode_column(noun, part, name)  # says what is wrong
+        columns.append(np.ascontiguousarray(column))
+    return np.frombuffer(bytearray().join(columns), np.uint8)  # type: ignore[arg-type]
 
 
 def _unpack(tensors: Mapping[str, Array], part: str) -> Columns:
     """The part; its columns are views of the tensor."""
-    packed = _checked(tensors, _PACKED[part])
-    widths = [spec.dtype.itemsize * math.prod(spec.shape[1:]) for _, spec in _BY_ITEM_SIZE[part]]
-    length, rest = divmod(len(packed), sum(widths))
+    packed = checked(tensors, _PACKED[part])
+    layout = _LAYOUTS[part]
+    width = sum(width for *_, width in layout)
+    length, rest = divmod(len(packed), width)
     if rest:
         raise InputError(
             "tensor has the wrong length",
             tensor=part,
             found=len(packed),
-            bound=f"a multiple of {sum(widths)}",
+            bound=f"a multiple of {width}",
         )
     columns: dict[str, Array] = {}
     start = 0
-    for (name, spec), width in zip(_BY_ITEM_SIZE[part], widths, strict=True):
-        end = start + length * width
-        columns[name] = packed[start:end].view(spec.dtype).reshape(length, *spec.shape[1:])
-        start = end
+    for name, dtype, row, width in layout:
+        columns[name] = np.ndarray((length, *row), dtype, packed, start)
+        start += length * width
     return _PARTS[part](**columns)
-
-
-def _checked(tensors: Mapping[str, Array], spec: TensorSpec) -> Array:
-    array = tensors.get(spec.name)
-    if array is None:
-        raise InputError("tensor is missing", tensor=spec.name, bound=spec.describe())
-    length = array.shape[:1] if spec.shape[0] == -1 else spec.shape[:1]
-    if array.dtype != spec.dtype or array.shape != (*length, *spec.shape[1:]):
-        raise InputError(
-            "tensor has the wrong dtype or shape",
-            tensor=spec.name,
-            found=f"{array.dtype}{list(array.shape)}",
-            bound=spec.describe(),
-        )
-    return array

@@ -1,0 +1,141 @@
+"""``trackserve model``: make a model folder of published networks, or describe one."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.table import Table
+
+from .common import console
+
+if TYPE_CHECKING:
+    from ..exatrkx.architecture import Activation
+    from ..exatrkx.model import Description
+
+commands = typer.Typer(no_args_is_help=True, help="Models of the learned tracker.")
+
+_Network = Annotated[
+    Path,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="TorchScript or a state dict (.pt), or its arrays (.npz).",
+        show_default=False,
+    ),
+]
+_Three = Annotated[str, typer.Option(metavar="R,PHI,Z", help="mm, rad, mm.", show_default=False)]
+_Activation = Annotated[
+    str, typer.Option(help="tanh, relu or silu; used where the file cannot be run.")
+]
+
+
+@commands.command("import")
+def import_(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
+    embedding: _Network,
+    filter: _Network,
+    gnn: _Network,
+    scales: _Three,
+    radius: Annotated[float, typer.Option(help="In the embedding.", show_default=False)],
+    filter_cut: Annotated[float, typer.Option(help="Score, 0..1.", show_default=False)],
+    edge_cut: Annotated[float, typer.Option(help="Score, 0..1.", show_default=False)],
+    detector: Annotated[
+        str, typer.Option(help="What the model's points come from.", show_default=False)
+    ],
+    min_points: Annotated[int, typer.Option(help="Of a candidate.")] = 3,
+    low: _Three | None = None,
+    high: _Three | None = None,
+    embedding_activation: _Activation = "tanh",
+    filter_activation: _Activation = "relu",
+    steps: Annotated[int, typer.Option(help="Of the graph network.")] = 8,
+) -> None:
+    """Write a model folder of published networks.
+
+    No file says how features were scaled: --scales must. --low and --high are the least and the
+    largest scaled features in training; with them points beyond are refused. TorchScript files
+    are run beside the imported networks, which must give the same answers.
+    """
+    from ..exatrkx.architecture import Cuts, Features
+    from ..exatrkx.importing import import_model
+    from ..exatrkx.model import save_model
+
+    model = import_model(
+        embedding,
+        filter,
+        gnn,
+        name=output.name,
+        detector=detector,
+        features=Features(
+            _three(scales, "--scales"),
+            None if low is None else _three(low, "--low"),
+            None if high is None else _three(high, "--high"),
+        ),
+        cuts=Cuts(radius, filter_cut, edge_cut, min_points),
+        activations=(
+            cast("Activation", embedding_activation),
+            cast("Activation", filter_activation),
+        ),
+        steps=steps,
+    )
+    save_model(model, output)
+    _print(model.description)
+    console.print(f"wrote {output}")
+
+
+@commands.command("show")
+def show(
+    model: Annotated[str, typer.Argument(metavar="NAME|DIR")] = "default",
+) -> None:
+    """Describe a model: what it is for, its networks, its cuts and how it was made."""
+    from ..exatrkx.model import load_model
+
+    _print(load_model(model).description)
+
+
+def _three(text: str, option: str) -> tuple[float, float, float]:
+    try:
+        r, phi, z = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{option} {text!r} is not three numbers R,PHI,Z") from None
+    return r, phi, z
+
+
+def _print(description: Description) -> None:
+    d = description
+    table = Table(title=f"model {d.name}, for the detector {d.detector}", show_header=False)
+    table.add_row("order of points", d.order)
+    table.add_section()
+    _add(table, "features", d.features)
+    weights = d.shapes()
+    for network in ("embedding", "filter", "gnn"):
+        table.add_section()
+        _add(table, network, getattr(d, network))
+        sizes = [shape for name, shape in weights.items() if name.startswith(f"{network}.")]
+        n = sum(shape[0] * (shape[1] if len(shape) > 1 else 1) for shape in sizes)
+        table.add_row(f"{network}: weights", f"{n:,}")
+    for name, cuts in {"cuts": d.cuts, **d.working_points}.items():
+        table.add_section()
+        _add(table, name, cuts)
+    if d.record:
+        table.add_section()
+        for key, value in d.record.items():
+            table.add_row(key, _text(value))
+    console.print(table)
+
+
+def _add(table: Table, what: str, part: Any) -> None:
+    for field in fields(part):
+        table.add_row(f"{what}: {field.name}", _text(getattr(part, field.name)))
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "not known"
+    if isinstance(value, list | tuple):
+        return ", ".join(str(part) for part in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {part}" for key, part in value.items())
+    return str(value)

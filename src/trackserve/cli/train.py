@@ -1,0 +1,115 @@
+"""``trackserve train``: models from simulated events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from ..errors import MissingExtraError
+from .common import console
+
+if TYPE_CHECKING:
+    from ..performance.statistics import Fraction
+    from ..training.train import Trained
+
+commands = typer.Typer(no_args_is_help=True, help="Train a model.")
+
+
+@commands.callback()
+def _group() -> None:
+    pass
+
+
+@commands.command("exatrkx")
+def train_exatrkx(
+    data: Annotated[
+        list[Path],
+        typer.Option(metavar="DIR", help="Events with truth; may be given more than once."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--out", "-o", metavar="MODEL", help="Model folder to write.")
+    ],
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TOML file with what is to differ from the defaults.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where PyTorch trains: cpu, cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch on a CPU.")] = 2,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a training that was interrupted.")
+    ] = False,
+) -> None:
+    """Embedding, filter and graph network, one after the other, and the cuts that go with them.
+
+    The last events of each DIR are for validation. MODEL is then a model folder as any other;
+    MODEL/training has checkpoints, curves (CSV, PNG, TensorBoard where installed) and the scan
+    of the cuts. docs/training.md says more.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise MissingExtraError(
+            "training needs PyTorch: pip install 'trackserve[train]'"
+        ) from None
+    from ..training.config import TrainingConfig, read_config
+    from ..training.train import train
+
+    torch.set_num_threads(threads)
+    told = TrainingConfig() if config is None else read_config(config)
+    columns: list[ProgressColumn | str] = [
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    ]
+    with Progress(*columns, "{task.fields[figures]}", console=console) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, total: int, figures: dict[str, float]) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total, figures="")
+            text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            bar.update(tasks[what], completed=done, figures=text)
+
+        trained = train(data, output, told, progress, device=device, resume=resume)
+    console.print(_summary(trained))
+    console.print(f"wrote {output}")
+
+
+def _summary(trained: Trained) -> Table:
+    """What the model reaches on the validation events, and where it loses particles."""
+    summary, cuts = trained.summary, trained.point.cuts
+    table = Table(title=f"{summary.n_events} validation events")
+    table.add_column("")
+    table.add_column(justify="right")
+    table.add_row("efficiency, double majority, |eta| < 3", _share(summary.efficiency_eta_3.double))
+    table.add_row("fakes, single majority", _share(summary.fake_rate.single))
+    table.add_row("duplicates", _share(summary.duplicate_rate))
+    table.add_section()
+    for stage, left in summary.left.items():
+        table.add_row(f"could be found after: {stage}", _share(left))
+    for stage, graph in summary.graphs.items():
+        table.add_row(f"edges per point after: {stage}", f"{graph.edges_per_point:.2f}")
+    table.add_section()
+    for name in ("radius", "filter", "edge", "min_points"):
+        table.add_row(f"cut: {name}", f"{getattr(cuts, name):.4g}")
+    return table
+
+
+def _share(share: Fraction) -> str:
+    return f"{share.value:.4f} ± {share.error:.4f}"

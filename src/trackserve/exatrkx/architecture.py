@@ -1,0 +1,145 @@
+"""What the networks of a model look like: plain descriptions, as ``model.json`` holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+Activation = Literal["relu", "tanh", "silu"]
+Order = Literal["given", "outward"]
+Segmentation = Literal["components", "paths"]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a point is to a model: (r, phi, z) in mm and rad, divided by ``scales``."""
+
+    scales: tuple[float, float, float]
+    low: tuple[float, float, float] | None = None
+    """Least scaled features that the model was trained on; None: not known, not checked."""
+    high: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A perceptron from ``inputs`` of a point to ``dimensions`` coordinates."""
+
+    inputs: tuple[str, ...]
+    """Names of :data:`.features.NODE_INPUTS`."""
+    widths: tuple[int, ...]
+    """Of the hidden layers."""
+    dimensions: int
+    activation: Activation = "tanh"
+    norm: bool = False
+    """Whether each hidden layer has a LayerNorm before its activation."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A perceptron from the ``inputs`` of both points of an edge, and of the edge, to a logit."""
+
+    inputs: tuple[str, ...]
+    widths: tuple[int, ...]
+    edge_inputs: tuple[str, ...] = ()
+    """Names of :data:`.features.EDGE_INPUTS`."""
+    activation: Activation = "relu"
+    norm: bool = True
+
+
+@dataclass(frozen=True)
+class AttentionGnn:
+    """The graph network as published: nodes pass themselves on, weighted by the edge's score."""
+
+    kind: Literal["attention"]
+    inputs: tuple[str, ...]
+    hidden: int = 64
+    depth: int = 3
+    """Linear layers with norm and activation of the encoder and of the edge network."""
+    steps: int = 8
+    edge_inputs: ClassVar[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True)
+class InteractionGnn:
+    """Ours: nodes and edges have a state, and every step adds to both."""
+
+    kind: Literal["interaction"]
+    inputs: tuple[str, ...]
+    edge_inputs: tuple[str, ...] = ()
+    hidden: int = 32
+    depth: int = 1
+    """Hidden layers of each perceptron."""
+    steps: int = 6
+    shared: bool = False
+    """Whether all steps have the same weights."""
+    activation: Activation = "relu"
+
+
+Gnn = AttentionGnn | InteractionGnn
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """A working point."""
+
+    radius: float
+    """Largest distance of two points in the embedding that an edge may have."""
+    filter: float
+    """An edge is kept if the filter's score (0..1) exceeds this."""
+    edge: float
+    """The same of the graph network's score."""
+    min_points: int = 3
+    """Of a track candidate."""
+    segmentation: Segmentation = "components"
+    """``paths``: at junctions a point keeps only its best edge inwards and outwards."""
+
+
+class Perceptron(NamedTuple):
+    """Linear, LayerNorm if ``norm``, activation for each of ``widths``; then, unless ``output``
+    is None, a linear layer to ``output`` values."""
+
+    inputs: int
+    widths: tuple[int, ...]
+    output: int | None
+    activation: Activation
+    norm: bool
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name of each weight -> its shape."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        inputs = self.inputs
+        for i, width in enumerate(self.widths):
+            shapes |= {f"layers.{i}.weight": (width, inputs), f"layers.{i}.bias": (width,)}
+            if self.norm:
+                shapes |= {f"norms.{i}.weight": (width,), f"norms.{i}.bias": (width,)}
+            inputs = width
+        if self.output is not None:
+            shapes |= {"last.weight": (self.output, inputs), "last.bias": (self.output,)}
+        return shapes
+
+
+def perceptrons(spec: Embedding | Filter | Gnn) -> dict[str, Perceptron]:
+    """Name -> perceptron: what a network is made of."""
+    inputs = len(spec.inputs)
+    if isinstance(spec, Embedding):
+        return {"mlp": Perceptron(inputs, spec.widths, spec.dimensions, spec.activation, spec.norm)}
+    if isinstance(spec, Filter):
+        pair = 2 * inputs + len(spec.edge_inputs)
+        return {"mlp": Perceptron(pair, spec.widths, 1, spec.activation, spec.norm)}
+    hidden, depth = spec.hidden, spec.depth
+    if isinstance(spec, AttentionGnn):
+        width = hidden + inputs
+        return {
+            "encoder": Perceptron(inputs, (hidden,) * depth, None, "relu", True),
+            "edge": Perceptron(2 * width, (width,) * depth, 1, "relu", True),
+            "node": Perceptron(2 * width, (hidden,) * (depth - 1), hidden, "relu", True),
+        }
+    step = Perceptron(3 * hidden, (hidden,) * depth, hidden, spec.activation, True)
+    n_weights = 1 if spec.shared else spec.steps
+    return {
+        "node_encoder": step._replace(inputs=inputs),
+        "edge_encoder": step._replace(inputs=2 * inputs + len(spec.edge_inputs)),
+        **{f"edge.{i}": step for i in range(n_weights)},
+        **{f"node.{i}": step for i in range(n_weights)},
+        "head": step._replace(output=1),
+    }

@@ -1,0 +1,102 @@
+"""Where the networks run: compiled loops on a CPU, PyTorch on any other device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from ..device import fused_kernel
+from ..edm.columns import Array
+from ..errors import InputError, MissingExtraError
+from .architecture import AttentionGnn, perceptrons
+from .attention import pack_attention, run_attention
+from .interaction import pack_interaction, run_interaction
+from .model import Model
+from .tiles import pack, pack_edge, run_edges, run_rows, sigmoid
+
+PRECISIONS = ("fp32",)
+"""What the networks may be computed in."""
+
+
+class Engine(Protocol):
+    """The three networks of a model; all arrays are float32, ``source`` and ``target`` int32."""
+
+    def embed(self, nodes: Array) -> Array:
+        """Coordinates [n, dimensions] from node inputs [n, i]."""
+        ...
+
+    def filter(self, nodes: Array, source: Array, target: Array, edges: Array) -> Array:
+        """Logits [m] of edges from the inputs of nodes [n, i] and of edges [m, k]."""
+        ...
+
+    def gnn(self, nodes: Array, source: Array, target: Array, edges: Array) -> Array:
+        """The same of the graph network."""
+        ...
+
+
+def make_engine(model: Model, device: str, precision: str) -> Engine:
+    """The networks of ``model`` on ``device``: "cpu", or any that PyTorch has.
+
+    Raises:
+        InputError: there is no such device or precision.
+        MissingExtraError: PyTorch is needed and is not installed.
+    """
+    if precision not in PRECISIONS:
+        raise InputError("no such precision", found=precision, bound=list(PRECISIONS))
+    if device == "cpu":
+        return CpuEngine(model)
+    try:
+        from .torch_engine import TorchEngine
+    except ImportError:
+        raise MissingExtraError(
+            f"for the device {device}, PyTorch is needed: pip install 'trackserve[train]'"
+        ) from None
+    return TorchEngine(model, device)
+
+
+class CpuEngine:
+    """The networks as compiled loops over tiles: a row's bits depend on nothing but the row."""
+
+    def __init__(self, model: Model) -> None:
+        description, weights = model.description, model.weights
+        gnn = description.gnn
+        self._dimensions = description.embedding.dimensions
+        embedding, filter_ = perceptrons(description.embedding), perceptrons(description.filter)
+        n_filter = len(description.filter.inputs)
+        self._embedding = pack(embedding["mlp"], weights, "embedding.mlp.")
+        self._filter = pack_edge(filter_["mlp"], weights, "filter.mlp.", n_filter)
+        self._gnn: Callable[[Array, Array, Array, Array], Array]
+        if isinstance(gnn, AttentionGnn):
+            attention = pack_attention(gnn, weights, "gnn.")
+            self._gnn = lambda n, s, t, e: run_attention(attention, n, s, t)
+        else:
+            interaction = pack_interaction(gnn, weights, "gnn.")
+            self._gnn = lambda n, s, t, e: run_interaction(interaction, n, s, t, e)
+
+    def embed(self, nodes: Array) -> Array:
+        coordinates = np.empty((len(nodes), self._dimensions), np.float32)
+        run_rows(self._embedding, nodes, coordinates)
+        return coordinates
+
+    def filter(self, nodes: Array, source: Array, target: Array, edges: Array) -> Array:
+        logits = np.empty((len(source), 1), np.float32)
+        run_edges(self._filter, nodes, source, target, edges, logits)
+        return logits[:, 0]
+
+    def gnn(self, nodes: Array, source: Array, target: Array, edges: Array) -> Array:
+        return self._gnn(nodes, source, target, edges)
+
+
+def scores_of(logits: Array) -> Array:
+    """1 / (1 + e^-logit), float32."""
+    return _scores_of(np.ascontiguousarray(logits))
+
+
+@fused_kernel
+def _scores_of(logits: Array) -> Array:
+    scores = np.empty_like(logits)
+    for i in range(len(logits)):
+        scores[i] = sigmoid(logits[i])
+    return scores

@@ -1,0 +1,86 @@
+"""The learned tracker: describe, load and run a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...edm import SpacePoints, TrackerEvent
+from ...edm.columns import Array
+from ...errors import InputError, TrackserveError
+from ..wire import exatrkx as wire
+from .laps import Laps
+from .runtime import Answer, Description, Reply, Request, Run
+
+if TYPE_CHECKING:
+    from ...exatrkx import ExatrkxPipeline
+
+
+class _Input(NamedTuple):
+    """Scaled features float32[n, 3] of an event, and its number."""
+
+    features: Array
+    event: int
+
+
+def describe() -> Description:
+    """The tensors of :mod:`..wire.exatrkx`, and an event without points."""
+    nothing = wire.encode_event(TrackerEvent(SpacePoints.empty()))
+    return Description(wire.INPUTS, wire.OUTPUTS, wire.TIMING, nothing)
+
+
+def load(directory: Path, parameters: Mapping[str, str]) -> Callable[[], Run]:
+    """Build the pipeline from the parameters ``model`` (relative to ``directory``), ``device``
+    and ``precision``.
+
+    Raises:
+        ModelError: the model cannot be read.
+        InputError: there is no such device or precision.
+    """
+    from ...exatrkx import ExatrkxPipeline
+
+    pipeline = ExatrkxPipeline.from_model(
+        directory / parameters["model"],
+        device=parameters["device"],
+        precision=parameters["precision"],
+    )
+    pipeline.warm_up()
+    return lambda: partial(run, pipeline)
+
+
+def run(pipeline: ExatrkxPipeline, batch: Iterable[Request]) -> Iterator[Answer]:
+    """Reconstruct the batch: event by event on a CPU, elsewhere together.
+
+    On a CPU one graph of several events saves nothing.
+    """
+    graphs = ([request] for request in batch) if pipeline.device == "cpu" else [list(batch)]
+    for requests in graphs:
+        yield from _run_graph(pipeline, requests)
+
+
+def _run_graph(pipeline: ExatrkxPipeline, requests: Sequence[Request]) -> Iterator[Answer]:
+    """Each event has the same share of the time that the stages took."""
+    lap = Laps()
+    inputs = [_decode(pipeline, request) for request in requests]
+    good = [given for given in inputs if isinstance(given, _Input)]
+    lap("decode")
+    features, events = [given.features for given in good], [given.event for given in good]
+    results = iter(pipeline.run_features(features, events, lap=lap))
+    for request, given in zip(requests, inputs, strict=True):
+        answer = next(results) if isinstance(given, _Input) else given
+        if isinstance(answer, TrackserveError):
+            yield answer
+        else:
+            tensors = wire.encode_result(answer, request.outputs)
+            seconds = {stage: spent / len(good) for stage, spent in lap.seconds.items()}
+            yield Reply(tensors, asdict(answer.counts), seconds)
+
+
+def _decode(pipeline: ExatrkxPipeline, request: Request) -> _Input | InputError:
+    try:
+        return _Input(*wire.decode_event(request.tensors, pipeline.scale))
+    except InputError as error:
+        return error

@@ -1,0 +1,52 @@
+"""Events and results as named tensors: what crosses between client and server.
+
+Each kind of model has a codec, a module here. The type of an event tells which one it
+takes, so that models of one kind may have any names, several side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+from ...edm import ExatrkxResult, PatatrackResult, RawEvent, TrackerEvent
+from ...edm.columns import Array
+from ...errors import InputError
+from . import exatrkx, patatrack
+from .tensors import TensorSpec
+
+Event = RawEvent | TrackerEvent
+Result = PatatrackResult | ExatrkxResult
+
+
+class Codec(Protocol):
+    """A kind of model, as a client needs it; ``E`` and ``R`` below are its event and result."""
+
+    TIMING: TensorSpec
+
+    def output_names(self, keep: Collection[str] = ()) -> list[str]:
+        """The outputs to ask for; an InputError if ``keep`` names what is not there."""
+
+    def encode_event(self, event: Any) -> dict[str, Array]:
+        """The input tensors of one event E; an InputError if it is malformed."""
+
+    def decode_result(
+        self, tensors: Mapping[str, Array], event: int, keep: Collection[str] = ()
+    ) -> Any:
+        """The result R of event number ``event``; an InputError if a tensor is malformed."""
+
+
+_CODECS: dict[type, Codec] = {RawEvent: patatrack, TrackerEvent: exatrkx}
+
+
+def codec_of(event: Event) -> Codec:
+    """The codec of the models that take such an event.
+
+    Raises:
+        InputError: no model does.
+    """
+    codec = _CODECS.get(type(event))
+    if codec is None:
+        names = [kind.__name__ for kind in _CODECS]
+        raise InputError("no model takes such an event", found=type(event).__name__, bound=names)
+    return codec
