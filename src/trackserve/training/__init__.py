@@ -1,0 +1,1 @@
+"""Training of the learned tracker; nothing that serves imports it."""

@@ -1,0 +1,158 @@
+"""Events as the networks learn from them: points from the inside out, with their truth."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..edm import TrackerEvent, TrackerTruth
+from ..edm.columns import Array
+from ..errors import InputError
+from ..exatrkx.architecture import Features
+from ..exatrkx.features import node_inputs, outward_order, scale_points
+from ..io import open_tracker
+from ..performance.tracker_truth import CENTRAL_ETA, next_points, true_paths, truth_of
+from .config import NODE_INPUTS, TrainingConfig
+
+SCALES = (1000.0, float(np.pi), 1000.0)
+"""Of r (mm), phi and z (mm)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One event; its points are ordered by their distance from the origin.
+
+    Attributes:
+        event: with the points and their truth in that order.
+        scaled: float32[n, 3], features of the points.
+        nodes: float32[n, k], the networks' inputs :data:`.config.NODE_INPUTS`.
+        particle: int32[n], -1 for noise.
+        following: int64[n], the point that follows on the particle; -1 if there is none.
+        pt: float32[n], GeV, of the particle; 0 for noise.
+        wanted: bool[n], points of particles by which the training is judged.
+    """
+
+    event: TrackerEvent
+    scaled: Array
+    nodes: Array
+    particle: Array
+    following: Array
+    pt: Array
+    wanted: Array
+
+    def __len__(self) -> int:
+        return len(self.particle)
+
+    @functools.cached_property
+    def pairs(self) -> Array:
+        """int64[2, m]: points that follow each other on a particle."""
+        first = np.flatnonzero(self.following >= 0)
+        return np.stack([first, self.following[first]])
+
+    def consecutive(self, source: Array, target: Array) -> Array:
+        """Which edges join points that follow each other on a particle."""
+        following = self.following
+        consecutive: Array = (following[target] == source) | (following[source] == target)
+        return consecutive
+
+    def same_particle(self, source: Array, target: Array) -> Array:
+        """Which edges join points of one particle."""
+        particle = self.particle
+        same: Array = (particle[source] == particle[target]) & (particle[source] >= 0)
+        return same
+
+
+def make_sample(event: TrackerEvent) -> Sample:
+    """Prepare an event.
+
+    Raises:
+        InputError: it has no truth.
+    """
+    truth = truth_of(event)
+    features = Features(SCALES)
+    scaled = scale_points(event.points.position, features)
+    order = outward_order(scaled, features)
+    scaled = scaled[order]
+    event = TrackerEvent(
+        event.points.take(order),
+        event.event,
+        TrackerTruth(truth.points.take(order), truth.particles),
+    )
+    paths = true_paths(truth)
+    particle = truth.points.particle[order]
+    wanted = paths.reconstructable() & (np.abs(paths.eta) < CENTRAL_ETA)
+    return Sample(
+        event=event,
+        scaled=scaled,
+        nodes=node_inputs(NODE_INPUTS, scaled, features),
+        particle=particle,
+        following=next_points(event),
+        pt=np.append(paths.pt, 0).astype(np.float32)[particle],
+        wanted=np.append(wanted, False)[particle],
+    )
+
+
+def cut_wedge(event: TrackerEvent, n_points: int, rng: np.random.Generator) -> TrackerEvent:
+    """The ``n_points`` points that follow a random azimuth.
+
+    Raises:
+        InputError: the event has no truth.
+    """
+    truth = truth_of(event)
+    x, y, _ = event.points.position.T
+    start = rng.uniform(-np.pi, np.pi)
+    chosen = np.sort(np.argsort((np.arctan2(y, x) - start) % (2 * np.pi))[:n_points])
+    return TrackerEvent(
+        event.points.take(chosen),
+        event.event,
+        TrackerTruth(truth.points.take(chosen), truth.particles),
+    )
+
+
+class Data:
+    """The events of some directories; one is read when it is asked for.
+
+    Args:
+        directories: each a place of :func:`trackserve.io.open_tracker`.
+        config: says how many of each are for validation (the last ones), and the seed.
+
+    Raises:
+        InputError: a directory has no events, or too few.
+    """
+
+    def __init__(self, directories: Sequence[Path], config: TrainingConfig) -> None:
+        self._seed = config.seed
+        self._max_points = config.max_points
+        self._opened = [open_tracker(directory) for directory in directories]
+        self.training: list[tuple[int, int]] = []
+        self.validation: list[tuple[int, int]] = []
+        for number, events in enumerate(self._opened):
+            n_training = len(events) - config.validation_events
+            if n_training < 1:
+                raise InputError(
+                    "too few events to train and to validate",
+                    directory=str(directories[number]),
+                    found=len(events),
+                    bound=f"> {config.validation_events}",
+                )
+            self.training += [(number, i) for i in range(n_training)]
+            self.validation += [(number, i) for i in range(n_training, len(events))]
+
+    def sample(self, key: tuple[int, int]) -> Sample:
+        """The event of a key; of a large one a wedge."""
+        directory, number = key
+        event = self._opened[directory][number]
+        if len(event.points) > self._max_points:
+            rng = np.random.default_rng([self._seed, directory, number])
+            event = cut_wedge(event, self._max_points, rng)
+        return make_sample(event)
+
+    def at_step(self, step: int) -> tuple[int, int]:
+        """The event of a step: all in random order, then all in another one."""
+        epoch, place = divmod(step, len(self.training))
+        order: Array = np.random.default_rng([self._seed, epoch]).permutation(len(self.training))
+        return self.training[int(order[place])]

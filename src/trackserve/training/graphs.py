@@ -1,0 +1,121 @@
+"""The graphs that a stage learns from: made by the networks before it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..edm.columns import Array
+from ..exatrkx.architecture import Features
+from ..exatrkx.features import edge_inputs
+from ..exatrkx.networks import EmbeddingNetwork, FilterNetwork
+from ..exatrkx.radius import find_neighbours
+from .config import EDGE_INPUTS
+from .data import SCALES, Sample
+from .sizes import EDGE_SIZES, NODE_SIZES
+
+MAX_EDGES_PER_POINT = 200
+"""A graph with more is an error, as it is of a badly trained embedding."""
+
+
+class Graph(NamedTuple):
+    """Edges of an event.
+
+    Attributes:
+        source, target: int32[m], rows of the sample's points; the source is the outer one.
+        consecutive: bool[m], whether the points follow each other on a particle.
+        same: bool[m], whether they are of the same particle.
+        weight: float32[m], of each edge in a loss.
+    """
+
+    source: Array
+    target: Array
+    consecutive: Array
+    same: Array
+    weight: Array
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def take(self, index: Array) -> Graph:
+        """The edges that ``index`` (integers or a mask) selects."""
+        return Graph(*(array[index] for array in self))
+
+
+def find_radius_graph(
+    network: EmbeddingNetwork, sample: Sample, radius: float, weight: Array
+) -> Graph:
+    """Pairs of points that the embedding puts closer than ``radius``.
+
+    Args:
+        weight: float32[n], of the points; an edge within a particle has that of its points,
+            any other has 1.
+
+    Raises:
+        EventError: there are more than :data:`MAX_EDGES_PER_POINT`.
+    """
+    source, target = find_neighbours(
+        embed(network, sample), radius, MAX_EDGES_PER_POINT * len(sample), sample.event.event
+    )
+    same = sample.same_particle(source, target)
+    one = np.float32(1)
+    return Graph(
+        source,
+        target,
+        sample.consecutive(source, target),
+        same,
+        np.where(same, weight[source], one),
+    )
+
+
+def filter_graph(network: FilterNetwork, sample: Sample, graph: Graph, cut: float) -> Graph:
+    """The edges whose score exceeds ``cut``."""
+    return graph.take(sigmoid(judge_edges(network, sample, graph)) > cut)
+
+
+def embed(network: EmbeddingNetwork, sample: Sample) -> Array:
+    """Coordinates float32[n, dimensions] of the points."""
+    with torch.no_grad():
+        coordinates: Array = network(nodes_of(network, sample)).cpu().numpy()
+    return coordinates
+
+
+def judge_edges(network: torch.nn.Module, sample: Sample, graph: Graph) -> Array:
+    """Logits float32[m] of a filter or a graph network."""
+    with torch.no_grad():
+        logits: Array = network(*inputs_of(network, sample, graph)).cpu().numpy()
+    return logits
+
+
+def nodes_of(network: torch.nn.Module, sample: Sample) -> Tensor:
+    """The node inputs in units of their sizes, where the network is."""
+    return torch.from_numpy(sample.nodes / NODE_SIZES).to(_device(network))
+
+
+def inputs_of(
+    network: torch.nn.Module, sample: Sample, graph: Graph
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a network on edges takes, in units of its size, where the network is."""
+    device = _device(network)
+    edges = edge_inputs(EDGE_INPUTS, sample.scaled, Features(SCALES), graph.source, graph.target)
+    source, target = (torch.from_numpy(a.astype(np.int64)) for a in (graph.source, graph.target))
+    return (
+        nodes_of(network, sample),
+        source.to(device),
+        target.to(device),
+        torch.from_numpy(edges / EDGE_SIZES).to(device),
+    )
+
+
+def sigmoid(logit: Array) -> Array:
+    """1 / (1 + e^-logit)."""
+    with np.errstate(over="ignore"):
+        score: Array = 1 / (1 + np.exp(-logit))
+    return score
+
+
+def _device(network: torch.nn.Module) -> torch.device:
+    return next(network.parameters()).device

@@ -1,0 +1,112 @@
+"""The loop around a stage: optimiser, schedule, validation, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .config import Schedule
+from .curves import Curves
+from .stages import Stage
+
+CHECKPOINT_SECONDS = 120.0
+"""Between two checkpoints."""
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+"""Called with the name of the stage, steps done, steps in all and the last figures."""
+
+
+def fit(
+    stage: Stage,
+    schedule: Schedule,
+    seed: int,
+    checkpoint: Path,
+    curves: Curves,
+    progress: Progress,
+) -> dict[str, float]:
+    """Train the network of ``stage``; it then has the best weights of all validations.
+
+    What a step does follows from the seed, its number and the weights, so that a run that was
+    interrupted continues bit for bit from its checkpoint.
+
+    Args:
+        checkpoint: file to write; if it is there already, training continues from it.
+        curves: takes the loss and the figures of every validation.
+
+    Returns:
+        the figures of the best validation.
+    """
+    network = stage.network
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=schedule.rate, weight_decay=schedule.decay
+    )
+    state: dict[str, Any] = {"step": 0, "losses": [], "rows": [], "best": None, "stale": 0}
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=False)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        curves.restore(stage.name, state["rows"])
+    saved = time.monotonic()
+    last = state["rows"][-1][1] if state["rows"] else {}
+    while state["step"] < schedule.steps and state["stale"] < schedule.patience:
+        step = state["step"]
+        state["losses"].append(_step(stage, optimizer, schedule, seed, step))
+        state["step"] = step + 1
+        due = (step + 1) % schedule.validate_every == 0 or step + 1 == schedule.steps
+        if due:
+            last = _validate(stage, state)
+            curves.add(stage.name, step + 1, last)
+        progress(stage.name, step + 1, schedule.steps, last)
+        if due or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            state |= {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+            save(state, checkpoint)
+            saved = time.monotonic()
+    figures, weights = state["best"]
+    network.load_state_dict(weights)
+    best: dict[str, float] = figures
+    return best
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint; the file is the old one or the new one, whenever this is cut off."""
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def learning_rate(schedule: Schedule, step: int) -> float:
+    """Rises linearly to ``schedule.rate``, then falls as a cosine does."""
+    warm_up = min(1.0, (step + 1) / schedule.warm_up)
+    return schedule.rate * warm_up * 0.5 * (1 + math.cos(math.pi * step / schedule.steps))
+
+
+def _step(
+    stage: Stage, optimizer: torch.optim.Optimizer, schedule: Schedule, seed: int, step: int
+) -> float:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(schedule, step)
+    loss = stage.loss(step, np.random.default_rng([seed, step]))
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    torch.nn.utils.clip_grad_norm_(stage.network.parameters(), schedule.clip)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _validate(stage: Stage, state: dict[str, Any]) -> dict[str, float]:
+    """Judge the network, and keep its weights if it is the best so far."""
+    figures = {"loss": float(np.mean(state["losses"])), **stage.validate()}
+    state["losses"] = []
+    state["rows"].append((state["step"], figures))
+    if state["best"] is None or figures["merit"] > state["best"][0]["merit"]:
+        weights = {name: value.clone() for name, value in stage.network.state_dict().items()}
+        state["best"], state["stale"] = (figures, weights), 0
+    else:
+        state["stale"] += 1
+    return figures

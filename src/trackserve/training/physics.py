@@ -1,0 +1,54 @@
+"""Track finding on judged edges, and the figures that training is steered by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from ..edm.columns import Array
+from ..exatrkx.segmentation import connected_components, keep_best_edges
+from ..performance.statistics import Fraction
+from ..performance.tracker_matching import match_components
+from .data import Sample
+from .graphs import Graph
+
+
+class Found(NamedTuple):
+    """Attributes:
+    efficiency: share of the wanted particles that are found, by double majority.
+    fakes: share of the tracks that are of no particle, by single majority.
+    """
+
+    efficiency: float
+    fakes: float
+
+
+class Counts(NamedTuple):
+    """Of one event: wanted particles, and tracks that are of no particle."""
+
+    found: Fraction
+    fakes: Fraction
+
+
+def find_tracks(sample: Sample, graph: Graph, score: Array, cut: float, min_points: int) -> Counts:
+    """Tracks made of the edges whose score exceeds ``cut``, as the pipeline makes them."""
+    over = graph.take(score > cut)
+    rank = np.arange(len(sample), dtype=np.int32)
+    paths = keep_best_edges(rank, over.source, over.target, score[score > cut])
+    labels = connected_components(len(sample), over.source[paths], over.target[paths])
+    matches = match_components(labels, sample.particle)
+    track = matches.n_points >= min_points
+    wanted = np.unique(sample.particle[sample.wanted])
+    found = np.isin(wanted, matches.particle[track & matches.double])
+    return Counts(Fraction.of(found), Fraction.of(matches.particle[track] < 0))
+
+
+def measure(counts: Iterable[Counts]) -> Found:
+    """Of all events together."""
+    counts = list(counts)
+    return Found(
+        Fraction.pooled(one.found for one in counts).value,
+        Fraction.pooled(one.fakes for one in counts).value,
+    )

@@ -1,0 +1,103 @@
+"""Which cuts? All combinations of some, tried on the validation events."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..exatrkx.architecture import Cuts
+from ..exatrkx.networks import Networks
+from .data import Sample
+from .graphs import Graph, filter_graph, judge_edges, sigmoid
+from .physics import find_tracks, measure
+
+RADIUS_FACTORS = (0.9, 1.0, 1.1)
+FILTER_FACTORS = (0.5, 1.0, 2.0)
+"""Of the radius and the filter cut with which the graph network was trained."""
+EDGE_CUTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+MIN_POINTS = (3, 4)
+_WORTH = 0.0005
+"""Efficiency for which nobody would take a graph of twice the size."""
+
+
+@dataclass(frozen=True)
+class WorkingPoint:
+    """Attributes:
+    cuts: what was tried.
+    efficiency, fakes: over all validation events.
+    radius_edges, filter_edges: per point; the time of an event follows them.
+    """
+
+    cuts: Cuts
+    efficiency: float
+    fakes: float
+    radius_edges: float
+    filter_edges: float
+
+
+def scan(
+    networks: Networks,
+    samples: Iterable[Sample],
+    radius_graph: Callable[[Sample, float], Graph],
+    radius: float,
+    filter_cut: float,
+    progress: Callable[[int, int], None],
+) -> list[WorkingPoint]:
+    """Figures of every combination of cuts.
+
+    Args:
+        samples: validation events.
+        radius_graph: makes the graph of a sample with a radius.
+        radius, filter_cut: with which the graph network was trained.
+    """
+    samples = list(samples)
+    n_points = sum(len(sample) for sample in samples)
+    points = []
+    steps = list(itertools.product(RADIUS_FACTORS, FILTER_FACTORS))
+    for done, (radius_factor, filter_factor) in enumerate(steps):
+        tried_radius, tried_filter = radius_factor * radius, min(filter_factor * filter_cut, 0.9)
+        judged = []
+        radius_edges = 0
+        for sample in samples:
+            graph = radius_graph(sample, tried_radius)
+            radius_edges += len(graph)
+            graph = filter_graph(networks.filter, sample, graph, tried_filter)
+            judged.append((sample, graph, sigmoid(judge_edges(networks.gnn, sample, graph))))
+        filter_edges = sum(len(graph) for _, graph, _ in judged)
+        for edge_cut, min_points in itertools.product(EDGE_CUTS, MIN_POINTS):
+            found = measure(find_tracks(*one, edge_cut, min_points) for one in judged)
+            cuts = Cuts(tried_radius, tried_filter, edge_cut, min_points, "paths")
+            points.append(
+                WorkingPoint(cuts, *found, radius_edges / n_points, filter_edges / n_points)
+            )
+        progress(done + 1, len(steps))
+    return points
+
+
+def choose(points: Iterable[WorkingPoint], max_fakes: float) -> WorkingPoint:
+    """The most efficient one with few enough fakes; among equals that with the fewest edges.
+
+    If all have more fakes, the one with the fewest of them.
+    """
+
+    def quality(point: WorkingPoint) -> tuple[bool, float]:
+        good = point.fakes <= max_fakes
+        cost = (point.radius_edges + 4 * point.filter_edges) / 100
+        return good, point.efficiency - _WORTH * cost if good else -point.fakes
+
+    return max(points, key=quality)
+
+
+def write_scan(points: Iterable[WorkingPoint], path: Path) -> None:
+    """One line per working point, as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        names = ["radius", "filter", "edge", "min_points"]
+        writer.writerow([*names, "efficiency", "fakes", "radius_edges", "filter_edges"])
+        for point in points:
+            cuts = [f"{getattr(point.cuts, name):.6g}" for name in names]
+            rest = [point.efficiency, point.fakes, point.radius_edges, point.filter_edges]
+            writer.writerow([*cuts, *(f"{value:.6g}" for value in rest)])

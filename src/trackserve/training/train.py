@@ -1,0 +1,174 @@
+"""A whole training: three networks one after the other, the cuts, the model folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..edm import GRAPH_STAGES
+from ..errors import InputError
+from ..exatrkx.architecture import Cuts, Features
+from ..exatrkx.model import Description, Model, model_of, save_model
+from ..exatrkx.networks import Networks
+from ..exatrkx.pipeline import ExatrkxPipeline
+from ..performance.tracker_metrics import TrackerSummary, validate_exatrkx
+from . import stages
+from .config import TrainingConfig
+from .curves import Curves
+from .data import SCALES, Data
+from .graphs import find_radius_graph
+from .loop import Progress, fit
+from .scan import WorkingPoint, choose, scan, write_scan
+from .sizes import fold_sizes
+
+_PURE_FAKES = 0.002
+"""Of the working point "pure"."""
+_MARGIN = 0.05
+"""Features may exceed the range of the training events by this share of it."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Attributes:
+    model: as written.
+    cuts: the working point chosen, with its figures of the scan.
+    summary: of the pipeline on the validation events.
+    """
+
+    model: Model
+    point: WorkingPoint
+    summary: TrackerSummary
+
+
+def train(
+    directories: Sequence[Path],
+    output: Path,
+    config: TrainingConfig,
+    progress: Progress,
+    *,
+    device: str = "cpu",
+    resume: bool = False,
+) -> Trained:
+    """Train a model from simulated events and write its folder.
+
+    Args:
+        directories: with the events; the last ones of each are for validation.
+        output: the model folder; checkpoints and curves go into its ``training/``.
+        config: everything else.
+        device: where PyTorch trains.
+        resume: whether to continue what is in ``output``.
+
+    Raises:
+        InputError: there are too few events; ``output`` holds a training and ``resume`` is not
+            given, or one of another configuration.
+    """
+    folder = output / "training"
+    _claim(folder, directories, config, resume)
+    data = Data(directories, config)
+    curves = Curves(folder)
+
+    def run(stage: stages.Stage, schedule: Any, seed: int) -> dict[str, float]:
+        return fit(stage, schedule, seed, folder / f"{stage.name}.pt", curves, progress)
+
+    torch.manual_seed(config.seed)
+    embedding = stages.EmbeddingStage(config, data, device)
+    radius = run(embedding, config.embedding.schedule, config.seed)["radius"]
+    near = stages.radius_graph(config, embedding.network, radius)
+    filter_ = stages.FilterStage(config, data, device, near)
+    filter_cut = run(filter_, config.filter.schedule, config.seed + 1)["cut"]
+    kept = stages.filtered_graph(near, filter_.network, filter_cut)
+    gnn = stages.GnnStage(config, data, device, kept)
+    run(gnn, config.gnn.schedule, config.seed + 2)
+    curves.draw()
+
+    points = scan(
+        Networks(embedding.network, filter_.network, gnn.network),
+        [data.sample(key) for key in data.validation],
+        lambda sample, r: find_radius_graph(
+            embedding.network, sample, r, np.ones(len(sample), np.float32)
+        ),
+        radius,
+        filter_cut,
+        lambda done, total: progress("scan", done, total, {}),
+    )
+    write_scan(points, folder / "scan.csv")
+    chosen = choose(points, config.max_fakes)
+    networks = fold_sizes(embedding.network, filter_.network, gnn.network)
+    description = _describe(config, data, chosen.cuts, choose(points, _PURE_FAKES).cuts)
+    model = model_of(description, networks)
+    summary = _judge(model, data, progress)
+    record = {"training": dataclasses.asdict(config), "validation": _figures(summary)}
+    model = model_of(dataclasses.replace(description, record=record), networks)
+    save_model(model, output)
+    return Trained(model, chosen, summary)
+
+
+def _claim(folder: Path, directories: Sequence[Path], config: TrainingConfig, resume: bool) -> None:
+    """Make ``folder``, or make sure that it holds the same training."""
+    path = folder / "training.json"
+    mine = {
+        "data": [str(directory.resolve()) for directory in directories],
+        "config": dataclasses.asdict(config),
+    }
+    mine = json.loads(json.dumps(mine))
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(mine, indent=2) + "\n")
+        return
+    if not resume:
+        raise InputError("there is a training already; --resume continues it", folder=str(folder))
+    theirs = json.loads(path.read_text())
+    if theirs != mine:
+        differ = sorted(key for key in mine if mine[key] != theirs.get(key))
+        raise InputError("the folder holds another training", folder=str(folder), differ=differ)
+
+
+def _describe(config: TrainingConfig, data: Data, cuts: Cuts, pure: Cuts) -> Description:
+    scaled = [data.sample(key).scaled for key in data.validation]
+    low = np.min([part.min(axis=0) for part in scaled], axis=0).astype(float)
+    high = np.max([part.max(axis=0) for part in scaled], axis=0).astype(float)
+    margin = _MARGIN * (high - low)
+    return Description(
+        name=config.name,
+        detector="generic",
+        order="outward",
+        features=Features(SCALES, tuple((low - margin).round(3)), tuple((high + margin).round(3))),
+        embedding=stages.embedding_spec(config),
+        filter=stages.filter_spec(config),
+        gnn=stages.gnn_spec(config),
+        cuts=cuts,
+        working_points={"pure": pure},
+    )
+
+
+def _judge(model: Model, data: Data, progress: Progress) -> TrackerSummary:
+    """What the pipeline itself finds in the validation events."""
+    pipeline = ExatrkxPipeline(model)
+    events = [data.sample(key).event for key in data.validation]
+    results = []
+    for done, event in enumerate(events):
+        results += pipeline.run([event], GRAPH_STAGES)
+        progress("validation", done + 1, len(events), {})
+    return validate_exatrkx(events, results)
+
+
+def _figures(summary: TrackerSummary) -> dict[str, Any]:
+    """What the model's record says of it."""
+    return {
+        "events": summary.n_events,
+        "points": summary.points,
+        "efficiency": summary.efficiency_eta_3.double.value,
+        "fakes": summary.fake_rate.single.value,
+        "duplicates": summary.duplicate_rate.value,
+        "left": {stage: share.value for stage, share in summary.left.items()},
+        "edges_per_point": {
+            stage: graph.edges_per_point for stage, graph in summary.graphs.items()
+        },
+    }

@@ -1,0 +1,275 @@
+"""Training of the learned tracker: what it learns from, how, and that it can be continued."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trackserve import ExatrkxPipeline
+from trackserve.edm import TrackerEvent
+from trackserve.edm.columns import Array
+from trackserve.edm.tracker import PointTruth, SpacePoints, TrackerParticles, TrackerTruth
+from trackserve.errors import InputError
+from trackserve.exatrkx import load_model
+from trackserve.exatrkx.architecture import Cuts
+from trackserve.io import open_tracker
+from trackserve.io.tracker_directory import write_tracker
+from trackserve.performance.tracker_metrics import validate_exatrkx
+from trackserve.training import stages
+from trackserve.training.config import Schedule, TrainingConfig, parse_config, read_config
+from trackserve.training.curves import Curves
+from trackserve.training.data import Data, make_sample
+from trackserve.training.loop import fit, learning_rate
+from trackserve.training.losses import edge_loss, pair_loss
+from trackserve.training.scan import WorkingPoint, choose
+from trackserve.training.train import train
+
+LAYERS = np.array([32.0, 72.0, 116.0, 172.0, 260.0, 360.0, 500.0, 660.0])
+
+
+def helices(n: int, seed: int, number: int = 0) -> TrackerEvent:
+    """``n`` particles of 1.5 to 5 GeV through cylinders at 2 T; points in random order."""
+    rng = np.random.default_rng(seed)
+    pt = rng.uniform(1.5, 5, n)
+    charge = rng.choice([-1, 1], n)
+    phi, eta = rng.uniform(-np.pi, np.pi, n), rng.uniform(-1, 1, n)
+    radius = pt / (0.299792458e-3 * 2)
+    turn = np.arcsin(LAYERS / (2 * radius[:, None]))
+    angle = phi[:, None] - charge[:, None] * turn
+    z = 2 * radius[:, None] * turn * np.sinh(eta)[:, None]
+    position = np.stack([LAYERS * np.cos(angle), LAYERS * np.sin(angle), z], axis=2)
+    order = rng.permutation(n * len(LAYERS))
+    particle, layer = (a.ravel()[order] for a in np.indices((n, len(LAYERS))))
+    momentum = np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=1)
+    return an_event(position.reshape(-1, 3)[order], particle, layer, momentum, charge, number)
+
+
+def an_event(
+    position: Array,
+    particle: Array,
+    layer: Array,
+    momentum: Array,
+    charge: Array,
+    number: int = 0,
+) -> TrackerEvent:
+    n_points, n = len(position), len(momentum)
+    points = PointTruth(
+        particle.astype(np.int32),
+        np.full(n_points, 8, np.int16),
+        layer.astype(np.int16),
+        np.zeros(n_points, np.int32),
+        np.full(n_points, 1 / n_points, np.float32),
+    )
+    particles = TrackerParticles(
+        np.zeros(n, np.int32),
+        np.full(n, 211, np.int32),
+        charge.astype(np.int8),
+        np.zeros((n, 3), np.float32),
+        momentum.astype(np.float32),
+        np.ones(n, np.bool_),
+    )
+    space_points = SpacePoints(position.astype(np.float32))
+    return TrackerEvent(space_points, number, TrackerTruth(points, particles))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """More than one only wait for each other on events this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    """Three small events on disk."""
+    write_tracker(tmp_path / "events", [helices(12, seed, seed) for seed in range(3)])
+    return tmp_path / "events"
+
+
+def quick(steps: int, **changes: Any) -> TrainingConfig:
+    schedule = Schedule(steps, rate=5e-3, warm_up=10, validate_every=max(steps // 2, 1))
+    default = TrainingConfig(validation_events=1)
+    small = {
+        "embedding": dataclasses.replace(
+            default.embedding, schedule=schedule, widths=(32, 32), efficiency=1.0
+        ),
+        "filter": dataclasses.replace(
+            default.filter, schedule=schedule, widths=(32,), efficiency=1.0
+        ),
+        "gnn": dataclasses.replace(default.gnn, schedule=schedule, hidden=16, steps=3),
+    }
+    return dataclasses.replace(default, **{**small, **changes})
+
+
+def nothing(*_: Any) -> None:
+    """Progress that nobody watches."""
+
+
+def test_points_of_a_particle_follow_each_other_from_its_start() -> None:
+    """Given in any order, with an overlap of modules (2.0 and 2.1), noise and a lone point."""
+    x = np.array([3.0, 9.0, 1.0, 2.1, 5.0, 2.0, 4.0])
+    particle = np.array([0, -1, 0, 0, 1, 0, 0])
+    momentum = np.array([[3.0, 0, 0], [0.2, 0, 0]])
+    event = an_event(
+        np.stack([x, 0 * x, 0 * x], axis=1), particle, np.arange(7), momentum, np.ones(2)
+    )
+    sample = make_sample(event)
+    place = sample.event.points.position[:, 0]
+    assert place.tolist() == sorted(place.tolist())
+    pairs = {(round(float(place[a]), 1), round(float(place[b]), 1)) for a, b in sample.pairs.T}
+    assert pairs == {(1.0, 2.0), (2.0, 2.1), (2.1, 3.0), (3.0, 4.0)}
+
+    outer, inner = np.array([1, 2, 3, 5]), np.array([0, 0, 2, 4])
+    # 2.0-1.0 and 3.0-2.1 follow each other; 2.1-1.0 leaves one out; 5.0-4.0 are of two particles
+    assert sample.consecutive(outer, inner).tolist() == [True, False, True, False]
+    assert sample.same_particle(outer, inner).tolist() == [True, True, True, False]
+    assert not sample.same_particle(np.array([6]), np.array([6])).any()  # noise
+    assert sample.wanted.tolist() == [True] * 5 + [False] * 2
+    assert sample.pt[[0, 5, 6]] == pytest.approx([3.0, 0.2, 0.0])
+
+
+def test_the_pair_loss_moves_only_what_is_on_the_wrong_side() -> None:
+    squared = torch.tensor([0.1, 1.0, 4.0], requires_grad=True)
+    pair_loss(squared, True, 0.1, None).backward()
+    assert squared.grad is not None
+    inside, border, outside = squared.grad.tolist()
+    assert inside < 1e-3 < border < outside
+    weight = torch.tensor([0.0, 1.0, 0.0])
+    assert pair_loss(squared, False, 0.1, weight).item() == pytest.approx(np.log(2))
+    assert pair_loss(squared[:0], False, 0.1, None).item() == 0
+
+
+def test_edges_of_no_weight_have_no_gradient() -> None:
+    logit = torch.tensor([2.0, -1.0, 0.5], requires_grad=True, dtype=torch.float64)
+    true = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
+    weight = torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: edge_loss(x, true, weight), logit)
+    edge_loss(logit, true, weight).backward()
+    assert logit.grad is not None
+    assert logit.grad[2] == 0
+    assert (logit.grad[:2] < 0).all()
+
+
+def test_a_tiny_training_finds_every_track(events: Path, tmp_path: Path) -> None:
+    """From files to a model folder that the pipeline loads; the validation event is not
+    trained on."""
+    trained = train([events], tmp_path / "model", quick(150), nothing)
+    model = load_model(tmp_path / "model")
+    event = open_tracker(events)[2]
+    summary = validate_exatrkx([event], ExatrkxPipeline(model).run([event]))
+    assert summary.efficiency.double.value >= 0.9
+    assert summary.efficiency == trained.summary.efficiency
+    folder = tmp_path / "model" / "training"
+    assert {"curves.csv", "scan.csv", "gnn.pt"} <= {path.name for path in folder.iterdir()}
+    assert model.description.record["validation"]["events"] == 1
+
+
+@pytest.mark.parametrize("stage", ["embedding", "gnn"])
+def test_an_interrupted_training_continues_bit_for_bit(
+    events: Path, tmp_path: Path, stage: str
+) -> None:
+    config = quick(20)
+    data = Data([events], config)
+    schedule = Schedule(20, rate=5e-3, warm_up=3, validate_every=6)
+
+    def fresh() -> stages.Stage:
+        torch.manual_seed(4)
+        embedding = stages.EmbeddingStage(config, data, "cpu")
+        if stage == "embedding":
+            return embedding
+        return stages.GnnStage(
+            config, data, "cpu", stages.radius_graph(config, embedding.network, 0.05)
+        )
+
+    def run(name: str, stop_at: int | None) -> stages.Stage:
+        def stop(_: str, step: int, *__: Any) -> None:
+            if step == stop_at:
+                raise KeyboardInterrupt
+
+        one = fresh()
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        fit(one, schedule, 3, folder / "checkpoint.pt", Curves(folder), stop)
+        return one
+
+    whole = run("whole", None)
+    with pytest.raises(KeyboardInterrupt):
+        run("parts", 15)  # the last checkpoint is of step 12
+    parts = run("parts", None)
+    for mine, theirs in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    curves = [(tmp_path / name / "curves.csv").read_text() for name in ("whole", "parts")]
+    assert curves[0] == curves[1]
+
+
+def test_a_training_is_not_overwritten(events: Path, tmp_path: Path) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train([events], tmp_path / "model", quick(4), stop)
+    with pytest.raises(InputError, match="--resume"):
+        train([events], tmp_path / "model", quick(4), nothing)
+    with pytest.raises(InputError, match="another training"):
+        train([events], tmp_path / "model", quick(5), nothing, resume=True)
+
+
+def test_too_few_events(events: Path) -> None:
+    with pytest.raises(InputError, match="too few events"):
+        Data([events], TrainingConfig(validation_events=3))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sead": 1}, "unknown key"),
+        ({"gnn": {"schedule": {"speed": 1}}}, "at gnn.schedule"),
+        ({"seed": 1.5}, "at seed"),
+        ({"soft_pt": -1}, "wrong value"),
+        ({"embedding": {"widths": [64, "64"]}}, "at embedding.widths"),
+        ({"embedding": {"activation": "sin"}}, "relu"),
+        ({"filter": 3}, "not a table"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_config(values, "train.toml")
+
+
+def test_a_configuration_says_only_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text("soft_pt = 1\n[embedding]\nwidths = [64]\n[gnn.schedule]\nsteps = 7\n")
+    config = read_config(path)
+    assert (config.soft_pt, config.embedding.widths, config.gnn.schedule.steps) == (1.0, (64,), 7)
+    assert config.gnn.schedule.rate == TrainingConfig().gnn.schedule.rate
+    path.write_text("seed = ")
+    with pytest.raises(InputError, match="not a TOML file"):
+        read_config(path)
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    schedule = Schedule(steps=100, rate=1.0, warm_up=10)
+    rates = [learning_rate(schedule, step) for step in range(100)]
+    assert np.argmax(rates) == 9
+    assert rates[0] < 0.11
+    assert rates[-1] < 0.001
+
+
+def test_the_chosen_cuts_keep_fakes_low() -> None:
+    cuts = Cuts(radius=1.0, filter=0.1, edge=0.5)
+    points = [
+        WorkingPoint(cuts, 0.99, 0.05, 10, 3),
+        WorkingPoint(cuts, 0.98, 0.01, 10, 3),
+        WorkingPoint(cuts, 0.98, 0.01, 20, 3),
+        WorkingPoint(cuts, 0.90, 0.001, 10, 3),
+    ]
+    assert choose(points, 0.02) is points[1]
+    assert choose(points, 0.0005) is points[3]
