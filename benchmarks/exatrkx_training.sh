@@ -11,7 +11,8 @@ make_events pu20-train 20 400 11
 make_events pu60-train 60 120 6061
 make_events pu200-train 200 20 2001
 trackserve train exatrkx --data "$directory/pu20-train" --data "$directory/pu60-train" \
-  --data "$directory/pu200-train" --out "$directory/model" --resume "$@"
+  --data "$directory/pu200-train" --config "$(dirname "$0")/exatrkx_training.toml" \
+  --out "$directory/model" --resume "$@"
 make_events pu20-test 20 100 1001
 make_events pu60-test 60 30 6062
 make_events pu200-test 200 10 2002

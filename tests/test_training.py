@@ -168,7 +168,7 @@ def test_a_tiny_training_finds_every_track(events: Path, tmp_path: Path) -> None
     assert summary.efficiency.double.value >= 0.9
     assert summary.efficiency == trained.summary.efficiency
     folder = tmp_path / "model" / "training"
-    assert {"curves.csv", "scan.csv", "gnn.pt"} <= {path.name for path in folder.iterdir()}
+    assert {"curves.csv", "scan-events.csv", "gnn.pt"} <= {path.name for path in folder.iterdir()}
     assert model.description.record["validation"]["events"] == 1
 
 

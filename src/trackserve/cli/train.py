@@ -63,9 +63,7 @@ def train_exatrkx(
     try:
         import torch
     except ImportError:
-        raise MissingExtraError(
-            "training needs PyTorch: pip install 'trackserve[train]'"
-        ) from None
+        raise MissingExtraError("training needs PyTorch: pip install 'trackserve[train]'") from None
     from ..training.config import TrainingConfig, read_config
     from ..training.train import train
 
@@ -93,7 +91,7 @@ def train_exatrkx(
 
 def _summary(trained: Trained) -> Table:
     """What the model reaches on the validation events, and where it loses particles."""
-    summary, cuts = trained.summary, trained.point.cuts
+    summary = trained.summary
     table = Table(title=f"{summary.n_events} validation events")
     table.add_column("")
     table.add_column(justify="right")
@@ -105,9 +103,12 @@ def _summary(trained: Trained) -> Table:
         table.add_row(f"could be found after: {stage}", _share(left))
     for stage, graph in summary.graphs.items():
         table.add_row(f"edges per point after: {stage}", f"{graph.edges_per_point:.2f}")
-    table.add_section()
-    for name in ("radius", "filter", "edge", "min_points"):
-        table.add_row(f"cut: {name}", f"{getattr(cuts, name):.4g}")
+    for name, point in trained.working_points.items():
+        table.add_section()
+        table.add_row(f"working point {name}: efficiency", f"{point.efficiency:.4f}")
+        table.add_row("fakes", f"{point.fakes:.4f}")
+        for cut in ("radius", "filter", "edge", "min_points"):
+            table.add_row(f"cut: {cut}", f"{getattr(point.cuts, cut):.4g}")
     return table
 
 

@@ -51,12 +51,12 @@ class EmbeddingTraining:
     efficiency: share of the wanted pairs that the radius has to take in.
     """
 
-    schedule: Schedule = Schedule(steps=6000, rate=3e-3)
+    schedule: Schedule = Schedule(steps=2400, rate=3e-3, validate_every=400)
     widths: tuple[int, ...] = (96, 96, 96)
     dimensions: int = 8
     activation: Activation = "relu"
     wrong_pairs: int = 50_000
-    pull: float = 4.0
+    pull: float = 10.0
     softness: float = 0.4
     efficiency: float = 0.99
 
@@ -69,7 +69,7 @@ class FilterTraining:
     efficiency: share of the wanted pairs in the graph that the cut has to keep.
     """
 
-    schedule: Schedule = Schedule(steps=3000, rate=3e-3)
+    schedule: Schedule = Schedule(steps=1000, rate=3e-3, validate_every=250)
     widths: tuple[int, ...] = (64, 64)
     edges: int = 50_000
     efficiency: float = 0.99
@@ -81,7 +81,7 @@ class GnnTraining:
     hidden, depth, steps: of the network.
     """
 
-    schedule: Schedule = Schedule(steps=8000, rate=2e-3)
+    schedule: Schedule = Schedule(steps=4000, rate=3e-3)
     hidden: int = 32
     depth: int = 1
     steps: int = 5
@@ -104,12 +104,12 @@ class TrainingConfig:
     name: str = "default"
     seed: int = 1
     validation_events: int = 8
-    cached_events: int = 300
-    max_points: int = 60_000
+    cached_events: int = 600
+    max_points: int = 20_000
     soft_pt: float = 0.5
     wanted_pt: float = 0.9
     soft_weight: float = 0.3
-    max_fakes: float = 0.01
+    max_fakes: float = 0.02
     embedding: EmbeddingTraining = field(default_factory=EmbeddingTraining)
     filter: FilterTraining = field(default_factory=FilterTraining)
     gnn: GnnTraining = field(default_factory=GnnTraining)

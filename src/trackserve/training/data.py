@@ -127,6 +127,7 @@ class Data:
     def __init__(self, directories: Sequence[Path], config: TrainingConfig) -> None:
         self._seed = config.seed
         self._max_points = config.max_points
+        self.names = [directory.resolve().name for directory in directories]
         self._opened = [open_tracker(directory) for directory in directories]
         self.training: list[tuple[int, int]] = []
         self.validation: list[tuple[int, int]] = []
@@ -150,6 +151,10 @@ class Data:
             rng = np.random.default_rng([self._seed, directory, number])
             event = cut_wedge(event, self._max_points, rng)
         return make_sample(event)
+
+    def validation_samples(self, directory: int) -> list[Sample]:
+        """The validation events of one directory."""
+        return [self.sample(key) for key in self.validation if key[0] == directory]
 
     def at_step(self, step: int) -> tuple[int, int]:
         """The event of a step: all in random order, then all in another one."""

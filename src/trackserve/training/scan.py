@@ -44,7 +44,7 @@ def scan(
     radius_graph: Callable[[Sample, float], Graph],
     radius: float,
     filter_cut: float,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int, dict[str, float]], None],
 ) -> list[WorkingPoint]:
     """Figures of every combination of cuts.
 
@@ -73,7 +73,7 @@ def scan(
             points.append(
                 WorkingPoint(cuts, *found, radius_edges / n_points, filter_edges / n_points)
             )
-        progress(done + 1, len(steps))
+        progress(done + 1, len(steps), {})
     return points
 
 

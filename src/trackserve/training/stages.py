@@ -35,7 +35,7 @@ from .graphs import (
 from .losses import RADIUS, edge_loss, pair_loss
 from .physics import Found, find_tracks, measure
 
-EDGE_CUTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+EDGE_CUTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Tried at every validation of the graph network."""
 _CROWDED = 60
 """Neighbours per point; an embedding with fresh weights, which puts all points together, has

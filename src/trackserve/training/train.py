@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from ..exatrkx.networks import Networks
 from ..exatrkx.pipeline import ExatrkxPipeline
 from ..performance.tracker_metrics import TrackerSummary, validate_exatrkx
 from . import stages
-from .config import TrainingConfig
+from .config import Schedule, TrainingConfig
 from .curves import Curves
 from .data import SCALES, Data
 from .graphs import find_radius_graph
@@ -28,8 +29,6 @@ from .loop import Progress, fit
 from .scan import WorkingPoint, choose, scan, write_scan
 from .sizes import fold_sizes
 
-_PURE_FAKES = 0.002
-"""Of the working point "pure"."""
 _MARGIN = 0.05
 """Features may exceed the range of the training events by this share of it."""
 
@@ -38,12 +37,12 @@ _MARGIN = 0.05
 class Trained:
     """Attributes:
     model: as written.
-    cuts: the working point chosen, with its figures of the scan.
+    working_points: by the name of the directory whose validation events they suit best.
     summary: of the pipeline on the validation events.
     """
 
     model: Model
-    point: WorkingPoint
+    working_points: dict[str, WorkingPoint]
     summary: TrackerSummary
 
 
@@ -59,7 +58,8 @@ def train(
     """Train a model from simulated events and write its folder.
 
     Args:
-        directories: with the events; the last ones of each are for validation.
+        directories: with the events; the last ones of each are for validation. The cuts are
+            those that suit the first one, the others are further working points.
         output: the model folder; checkpoints and curves go into its ``training/``.
         config: everything else.
         device: where PyTorch trains.
@@ -74,7 +74,7 @@ def train(
     data = Data(directories, config)
     curves = Curves(folder)
 
-    def run(stage: stages.Stage, schedule: Any, seed: int) -> dict[str, float]:
+    def run(stage: stages.Stage, schedule: Schedule, seed: int) -> dict[str, float]:
         return fit(stage, schedule, seed, folder / f"{stage.name}.pt", curves, progress)
 
     torch.manual_seed(config.seed)
@@ -88,26 +88,30 @@ def train(
     run(gnn, config.gnn.schedule, config.seed + 2)
     curves.draw()
 
-    points = scan(
-        Networks(embedding.network, filter_.network, gnn.network),
-        [data.sample(key) for key in data.validation],
-        lambda sample, r: find_radius_graph(
-            embedding.network, sample, r, np.ones(len(sample), np.float32)
-        ),
-        radius,
-        filter_cut,
-        lambda done, total: progress("scan", done, total, {}),
-    )
-    write_scan(points, folder / "scan.csv")
-    chosen = choose(points, config.max_fakes)
+    working_points = {}
+    for number, name in enumerate(data.names):
+        points = scan(
+            Networks(embedding.network, filter_.network, gnn.network),
+            data.validation_samples(number),
+            lambda sample, r: find_radius_graph(
+                embedding.network, sample, r, np.ones(len(sample), np.float32)
+            ),
+            radius,
+            filter_cut,
+            functools.partial(progress, f"scan {name}"),
+        )
+        write_scan(points, folder / f"scan-{name}.csv")
+        working_points[name] = choose(points, config.max_fakes)
     networks = fold_sizes(embedding.network, filter_.network, gnn.network)
-    description = _describe(config, data, chosen.cuts, choose(points, _PURE_FAKES).cuts)
+    description = _describe(
+        config, data, {name: point.cuts for name, point in working_points.items()}
+    )
     model = model_of(description, networks)
     summary = _judge(model, data, progress)
     record = {"training": dataclasses.asdict(config), "validation": _figures(summary)}
     model = model_of(dataclasses.replace(description, record=record), networks)
     save_model(model, output)
-    return Trained(model, chosen, summary)
+    return Trained(model, working_points, summary)
 
 
 def _claim(folder: Path, directories: Sequence[Path], config: TrainingConfig, resume: bool) -> None:
@@ -130,7 +134,7 @@ def _claim(folder: Path, directories: Sequence[Path], config: TrainingConfig, re
         raise InputError("the folder holds another training", folder=str(folder), differ=differ)
 
 
-def _describe(config: TrainingConfig, data: Data, cuts: Cuts, pure: Cuts) -> Description:
+def _describe(config: TrainingConfig, data: Data, working_points: dict[str, Cuts]) -> Description:
     scaled = [data.sample(key).scaled for key in data.validation]
     low = np.min([part.min(axis=0) for part in scaled], axis=0).astype(float)
     high = np.max([part.max(axis=0) for part in scaled], axis=0).astype(float)
@@ -143,8 +147,8 @@ def _describe(config: TrainingConfig, data: Data, cuts: Cuts, pure: Cuts) -> Des
         embedding=stages.embedding_spec(config),
         filter=stages.filter_spec(config),
         gnn=stages.gnn_spec(config),
-        cuts=cuts,
-        working_points={"pure": pure},
+        cuts=working_points[data.names[0]],
+        working_points=working_points,
     )
 
 
