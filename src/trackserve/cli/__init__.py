@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import TrackserveError
-from . import bench, demo, inspect, reconstruct, serve, simulate, status, validate
+from . import bench, demo, doctor, inspect, reconstruct, serve, simulate, status, validate
 
 commands = typer.Typer(
     name="trackserve",
@@ -30,6 +30,7 @@ Patatrack program (`fedIds.bin`, `cablingMap.bin`, `gain.bin`, `cpefast.bin`, `b
 - what is in it? `trackserve inspect DIR -o report/`
 - is the physics right? `trackserve validate patatrack DIR -o report/`
 - how fast is it? `trackserve bench patatrack DIR`
+- what works on this machine? `trackserve doctor`
 """,
 )
 commands.add_typer(simulate.commands, name="simulate")
@@ -41,6 +42,7 @@ commands.command()(serve.repository)
 commands.command()(inspect.inspect)
 commands.command()(status.status)
 commands.command()(demo.demo)
+commands.command()(doctor.doctor)
 
 
 def app() -> None:
