@@ -9,7 +9,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import TrackserveError
-from . import bench, demo, inspect, model, reconstruct, serve, simulate, status, train, validate
+from . import (
+    bench,
+    demo,
+    doctor,
+    inspect,
+    model,
+    reconstruct,
+    serve,
+    simulate,
+    status,
+    train,
+    validate,
+)
 
 commands = typer.Typer(
     name="trackserve",
@@ -30,6 +42,7 @@ Patatrack program (`fedIds.bin`, `cablingMap.bin`, `gain.bin`, `cpefast.bin`, `b
 - what is in it? `trackserve inspect DIR -o report/`
 - is the physics right? `trackserve validate patatrack DIR -o report/`
 - how fast is it? `trackserve bench patatrack DIR`
+- what works on this machine? `trackserve doctor`
 
 The **learned tracker** takes the space points of a whole tracker, simulated here or TrackML's, and
 a model that ships with the package, that you train, or that you import.
@@ -52,6 +65,7 @@ commands.command()(serve.repository)
 commands.command()(inspect.inspect)
 commands.command()(status.status)
 commands.command()(demo.demo)
+commands.command()(doctor.doctor)
 
 
 def app() -> None:

@@ -78,6 +78,33 @@ def is_bad(pedestal: int, dead: int, noisy: int) -> bool:
     return (pedestal == dead) | (pedestal == noisy)
 
 
+@shared
+def gain_place(module: int, row: int, col: int, gains: GainTables) -> int:
+    """Row of :attr:`GainTables.values` for a pixel."""
+    return gains.first[module] + col * gains.column_step[module] + gains.block[row]
+
+
+@shared
+def electrons(
+    module: int,
+    adc: int,
+    gain: int,
+    pedestal: int,
+    gains: GainTables,
+    constants: ChargeCalibration,
+) -> int:
+    """Charge of a pixel of ``module`` whose encoded gain and pedestal are given."""
+    first_layer = module < FIRST_BARREL_2
+    return pixel_charge(
+        f32(adc),
+        f32(gain) * gains.gain_step + gains.min_gain,
+        f32(pedestal) * gains.pedestal_step + gains.min_pedestal,
+        constants.slope_1 if first_layer else constants.slope,
+        constants.offset_1 if first_layer else constants.offset,
+        constants.minimum,
+    )
+
+
 @kernel
 def _calibrate(
     module: Array,
@@ -95,23 +122,13 @@ def _calibrate(
     gain = np.empty(n, np.uint8)
     pedestal = np.empty(n, np.uint8)
     for i in range(u64(n)):
-        m = module[i]
-        place[i] = gains.first[m] + col[i] * gains.column_step[m] + gains.block[row[i]]
+        place[i] = gain_place(module[i], row[i], col[i], gains)
     for i in range(u64(n)):
         k = u64(place[i])
         gain[i], pedestal[i] = gains.values[k, 0], gains.values[k, 1]
     n_bad = 0
     for i in range(u64(n)):
-        first_layer = module[i] < FIRST_BARREL_2
-        electrons = pixel_charge(
-            f32(charge[i]),
-            f32(gain[i]) * gains.gain_step + gains.min_gain,
-            f32(pedestal[i]) * gains.pedestal_step + gains.min_pedestal,
-            constants.slope_1 if first_layer else constants.slope,
-            constants.offset_1 if first_layer else constants.offset,
-            constants.minimum,
-        )
-        charge[i] = electrons
+        charge[i] = electrons(module[i], charge[i], gain[i], pedestal[i], gains, constants)
         n_bad += is_bad(pedestal[i], gains.dead, gains.noisy)
     if n_bad == 0:
         return n

@@ -15,7 +15,9 @@ from ..edm.columns import Array
 from .config import ClusterCuts
 
 _STRIDE = COLS + 2
-_AROUND = tuple(_STRIDE * row + col for row in (-1, 0, 1) for col in (-1, 0, 1))
+GRID_SIZE = (ROWS + 2) * _STRIDE
+"""Places in the grid of a module: see :func:`grid_place`."""
+AROUND = tuple(_STRIDE * row + col for row in (-1, 0, 1) for col in (-1, 0, 1))
 _NO_LABEL = u32(0xFFFFFFFF)
 
 
@@ -51,6 +53,12 @@ def edge_charge(edge: int, total: int, place: int, charge: int) -> int:
     return i32(total * i32(place <= edge) + charge * i32(place >= edge))
 
 
+@shared
+def enough_charge(module: int, charge: int, cuts: ClusterCuts) -> bool:
+    """Whether a cluster is kept."""
+    return charge > (cuts.min_charge_1 if module < FIRST_BARREL_2 else cuts.min_charge)
+
+
 @kernel
 def _clusterize(
     module: Array, row: Array, col: Array, charge: Array, cluster: Array, cuts: ClusterCuts
@@ -77,7 +85,7 @@ def _clusterize(
     # label has none around it, so that there are less than 2^16); for each label a lower
     # one it is connected with, or itself, and the number of its set; for each set the
     # charge, edges (first row and column negative: the largest is the edge), their charges.
-    grid = np.zeros((ROWS + 2) * _STRIDE, np.uint16)
+    grid = np.zeros(GRID_SIZE, np.uint16)
     parent = np.empty(most + 2, np.int32)
     number = np.empty(most + 2, np.int32)
     set_total = np.empty(most, np.int32)
@@ -94,7 +102,7 @@ def _clusterize(
         for i in range(first, last):
             here = grid_place(row[i], col[i])
             lowest, highest = _NO_LABEL, u32(0)
-            for step in _AROUND:
+            for step in AROUND:
                 other = u32(grid[here + u64(step)])
                 highest = max(highest, other)
                 lowest = min(lowest, u32(other - u32(1)))  # 0 becomes _NO_LABEL
@@ -106,7 +114,7 @@ def _clusterize(
             grid[here] = label
             if lowest != highest:
                 root = find_root(parent, label)
-                for step in _AROUND:
+                for step in AROUND:
                     if grid[here + u64(step)] > 0:
                         other_root = find_root(parent, int(grid[here + u64(step)]))
                         parent[max(root, other_root)] = min(root, other_root)
@@ -133,9 +141,8 @@ def _clusterize(
                 set_charge[k, edge] = edge_charge(at, set_charge[k, edge], place, q)
                 set_edge[k, edge] = max(at, place)
 
-        min_charge = cuts.min_charge_1 if m < FIRST_BARREL_2 else cuts.min_charge
         for k in range(n_sets):
-            kept = set_total[k] > min_charge
+            kept = enough_charge(m, set_total[k], cuts)
             number[k] = n if kept else -1
             cluster_module[n], total[n] = m, set_total[k]
             box[0, n], box[1, n] = -set_edge[k, 0], set_edge[k, 1]

@@ -93,6 +93,25 @@ def curvature_and_dca(
 
 
 @shared
+def from_beam_line(curvature: float, dca: float, module: int, cuts: ConnectionCuts) -> bool:
+    """Whether the circle is wide enough and passes near the beam line.
+
+    Args:
+        curvature, dca: see :func:`curvature_and_dca`.
+        module: of the innermost hit.
+    """
+    max_dca = cuts.max_dca_inner if module < FIRST_BARREL_2 else cuts.max_dca_outer
+    bend = abs(curvature) if cuts.both_charges else curvature
+    return (bend <= cuts.max_curvature) & (abs(dca) < max_dca * abs(curvature))
+
+
+@shared
+def max_theta(module: int, cuts: ConnectionCuts) -> float:
+    """The cut of :func:`aligned` for a middle hit on ``module``."""
+    return cuts.theta_barrel if module < FIRST_ENDCAP else cuts.theta_forward
+
+
+@shared
 def same_direction(
     ax: float, ay: float, az: float, bx: float, by: float, bz: float, min_cos2: float
 ) -> bool:
@@ -113,10 +132,8 @@ def _connect_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> tup
         curvature, dca = curvature_and_dca(
             hits.x[a], hits.y[a], hits.x[b], hits.y[b], hits.x[c], hits.y[c]
         )
-        max_dca = cuts.max_dca_inner if hits.module[a] < FIRST_BARREL_2 else cuts.max_dca_outer
         source[n], target[n] = cell, other
-        bend = abs(curvature) if cuts.both_charges else curvature
-        n += u64((bend <= cuts.max_curvature) & (abs(dca) < max_dca * abs(curvature)))
+        n += u64(from_beam_line(curvature, dca, hits.module[a], cuts))
     return _graph(cells, source[:n], target[:n])
 
 
@@ -186,7 +203,7 @@ def _aligned_blocks(
         if n + (last - first) * ((end - out) // u64(LANES) + u64(1)) >= u64(len(cell_of)):
             return -1
         r2, z2 = hits.r[b], hits.z[b]
-        cut = cuts.theta_barrel if hits.module[b] < FIRST_ENDCAP else cuts.theta_forward
+        cut = max_theta(hits.module[b], cuts)
         for cell in range(first, last):
             a = cells.inner[cell]
             r1, z1 = hits.r[a], hits.z[a]

@@ -23,8 +23,8 @@ _TURN = 65536
 _RAD = f32(math.pi / 32768)
 _HALF = f32(0.5)
 _BIN_SHIFT = 7
-_BINS = _TURN >> _BIN_SHIFT
-_BARREL, _TO_DISK, _DISKS = range(3)
+BINS = _TURN >> _BIN_SHIFT
+BARREL, TO_DISK, DISKS = range(3)
 """Layer pairs by the cut on cluster lengths."""
 
 
@@ -195,6 +195,63 @@ def size_as_predicted(
 
 
 @shared
+def starts_pair(z: float, size: int, min_z: float, max_z: float, min_size: int) -> bool:
+    """Whether a hit may be the inner one of a pair."""
+    inside = (z >= min_z) & (z <= max_z)
+    return inside & long_enough(size, i32(min_size))
+
+
+@shared
+def min_inner_size(inner: int, outer: int, cuts: DoubletCuts) -> int:
+    """Shortest cluster on layer ``inner`` of a track to layer ``outer``."""
+    if outer >= N_BARREL_LAYERS and inner < 2:
+        return cuts.min_size_1 if inner == 0 else cuts.min_size_2
+    return 0
+
+
+@shared
+def phi_window(phi: int, width: int, part: int) -> tuple[int, int, int]:
+    """Bins within ``width`` of ``phi``: how many parts they have, first and end of ``part``.
+
+    There are two parts at the seam, where the window goes on at the other end; in the order
+    of the hits.
+    """
+    low = phi_bin(phi - width)
+    high = phi_bin(phi + width) + 1
+    if low >= 0 and high <= BINS:
+        return 1, low, high
+    return 2, 0 if part == 0 else low % BINS, high % BINS if part == 0 else BINS
+
+
+@shared
+def makes_pair(
+    zi: float,
+    ri: float,
+    size_i: int,
+    zo: float,
+    ro: float,
+    size_o: int,
+    dphi: int,
+    max_dphi: int,
+    max_dr: float,
+    max_difference: int,
+    cuts: DoubletCuts,
+    kind: int,
+) -> bool:
+    """Whether two hits pass all cuts of a layer pair.
+
+    Args:
+        kind: of the pair; a constant of the caller, so that each has code of its own.
+    """
+    ok = from_beam_spot(zi, ri, zo, ro, dphi, max_dr, cuts)
+    if kind == BARREL:
+        ok &= similar_sizes(size_i, size_o, i32(max_difference))
+    elif kind == TO_DISK:
+        ok &= size_as_predicted(size_i, zi, ri, zo, ro, cuts)
+    return ok & (abs(dphi) <= max_dphi)
+
+
+@shared
 def accepted(
     candidates: Candidates,
     block: int,
@@ -222,12 +279,11 @@ def accepted(
         k = block + lane
         zi, ri, size_i = candidates.z[k], candidates.r[k], candidates.size[k]
         dphi = phi_difference(phi_o, candidates.phi[k])
-        ok = from_beam_spot(zi, ri, zo, ro, dphi, pair.max_dr, cuts)
-        if kind == _BARREL:
-            ok &= similar_sizes(size_i, size_o, i32(max_difference))
-        elif kind == _TO_DISK:
-            ok &= size_as_predicted(size_i, zi, ri, zo, ro, cuts)
-        ok &= (abs(dphi) <= pair.phi) & (i32(lane) < n_left)
+        ok = makes_pair(
+            *(zi, ri, size_i, zo, ro, size_o, dphi),
+            *(pair.phi, pair.max_dr, max_difference, cuts, kind),
+        )
+        ok &= i32(lane) < n_left
         bits = with_bit(bits, lane, ok)
     return bits
 
@@ -243,22 +299,19 @@ def _inner_candidates(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Can
     size = np.empty(n + LANES, np.int32)
     z = np.empty(n + LANES, np.float32)
     r = np.empty(n + LANES, np.float32)
-    start = np.zeros((len(pairs), _BINS + 1), np.int32)
+    start = np.zeros((len(pairs), BINS + 1), np.int32)
     n = 0
     for p in range(len(pairs)):
         pair = pairs[p]
-        min_size = 0
-        if pair.outer >= N_BARREL_LAYERS and pair.inner < 2:
-            min_size = cuts.min_size_1 if pair.inner == 0 else cuts.min_size_2
+        min_size = min_inner_size(pair.inner, pair.outer, cuts)
         start[p, 0] = n
         for i in range(hits.layer_start[pair.inner], hits.layer_start[pair.inner + 1]):
             z_i, size_i = hits.z[i], hits.size_y[i]
             hit[n], phi[n], size[n], z[n], r[n] = i, hits.phi[i], size_i, z_i, hits.r[i]
-            inside = (z_i >= pair.min_z) & (z_i <= pair.max_z)
-            n += int(inside & long_enough(size_i, i32(min_size)))
+            n += int(starts_pair(z_i, size_i, pair.min_z, pair.max_z, min_size))
         for k in range(start[p, 0], n):
             start[p, phi_bin(phi[k]) + 1] += 1
-        for b in range(_BINS):
+        for b in range(BINS):
             start[p, b + 1] += start[p, b]
     return Candidates(hit, phi, size, z, r, start)
 
@@ -308,25 +361,21 @@ def _fill_cells(
             for q in range(n_pairs):
                 p = pairs_of_layer[q]
                 pair = pairs[p]
-                low = phi_bin(hits.phi[o] - pair.phi)
-                high = phi_bin(hits.phi[o] + pair.phi) + 1
-                at_seam = low < 0 or high > _BINS
-                for part in range(1 + at_seam):
-                    first_bin, end_bin = low, high
-                    if at_seam:  # the window goes on at the other end; in order of the hits
-                        first_bin = 0 if part == 0 else low % _BINS
-                        end_bin = high % _BINS if part == 0 else _BINS
+                for part in range(2):
+                    n_parts, first_bin, end_bin = phi_window(hits.phi[o], pair.phi, part)
+                    if part == n_parts:
+                        break
                     first = u64(candidates.start[p, first_bin])
                     last = u64(candidates.start[p, end_bin])
                     if n + (last - first) + u64(LANES) > u64(len(inner)):
                         return False
                     for block in range(first, last, u64(LANES)):
                         if pair.outer < N_BARREL_LAYERS:
-                            bits = accepted(candidates, block, last, measured, pair, cuts, _BARREL)
+                            bits = accepted(candidates, block, last, measured, pair, cuts, BARREL)
                         elif pair.inner < N_BARREL_LAYERS:
-                            bits = accepted(candidates, block, last, measured, pair, cuts, _TO_DISK)
+                            bits = accepted(candidates, block, last, measured, pair, cuts, TO_DISK)
                         else:
-                            bits = accepted(candidates, block, last, measured, pair, cuts, _DISKS)
+                            bits = accepted(candidates, block, last, measured, pair, cuts, DISKS)
                         for lane in range(u64(LANES)):
                             outer[n + lane], pair_of[n + lane] = o, p
                         for lane in range(u64(LANES)):

@@ -436,6 +436,32 @@ def fit_broken_line(n: int, constants: FitConstants, work: Workspace) -> float:
     return chi2 + fit_circle(n, cx, cy, radius, charge, slope, constants.field, work)
 
 
+@shared
+def load_hits(
+    n: int,
+    track: Array,
+    ordered: OrderedHits,
+    var_x: Array,
+    var_y: Array,
+    rotation: Array,
+    material: Array,
+    work: Workspace,
+) -> None:
+    """Load the first ``n`` hits of a track, by their ordered hits.
+
+    Args:
+        var_x, var_y: of :class:`trackserve.edm.Hits`.
+        rotation, material: of :class:`.PositionTables`.
+    """
+    for k in range(n):
+        h = track[k]
+        row = ordered.order[h]
+        module = ordered.module[h]
+        position = ordered.x[h], ordered.y[h], ordered.z[h]
+        axes, x0 = rotation[module], material[module]
+        load_hit(k, position, var_x[row], var_y[row], axes, x0, work)
+
+
 @kernel
 def _fit_broken_lines(
     ntuplets: Ntuplets,
@@ -456,13 +482,7 @@ def _fit_broken_lines(
         if ntuplets.duplicate[t]:
             continue
         used = min(int(ntuplets.n_hits[t]), constants.max_hits)
-        for k in range(used):
-            h = ntuplets.hits[t, k]
-            row = ordered.order[h]
-            module = ordered.module[h]
-            position = ordered.x[h], ordered.y[h], ordered.z[h]
-            axes, x0 = rotation[module], material[module]
-            load_hit(k, position, var_x[row], var_y[row], axes, x0, work)
+        load_hits(used, ntuplets.hits[t], ordered, var_x, var_y, rotation, material, work)
         chi2 = fit_broken_line(used, constants, work)
         if math.isnan(chi2):
             continue

@@ -44,6 +44,23 @@ class PositionTables(NamedTuple):
     pitch_y: float
 
 
+class Sensor(NamedTuple):
+    """The entries for one cluster, but for the module's place: formulas that take arrays
+    would count references to them."""
+
+    thickness: float
+    shift_x: float
+    shift_y: float
+    charge_width_x: float
+    charge_width_y: float
+    origin: tuple[float, float, float]
+    sigma_x: float
+    """Of a cluster of :func:`kind_of_rows`; likewise along y."""
+    sigma_y: float
+    pitch_x: float
+    pitch_y: float
+
+
 def make_position_tables(conditions: PixelConditions) -> PositionTables:
     """Derive :class:`PositionTables` from the payload of the position estimate."""
     cpe = conditions.cpe
@@ -216,6 +233,93 @@ def _phi_coefficients() -> Array:
 _PHI_1, _PHI_3, _PHI_5, _PHI_7, _PHI_9 = _phi_coefficients()
 
 
+@shared
+def kind_of_rows(first: int, last: int) -> int:
+    """Column of the table of errors: several rows, one, one that is wide."""
+    return 0 if first < last else 1 + int(is_wide_row(first))
+
+
+@shared
+def kind_of_cols(first: int, last: int) -> int:
+    """Column of the table of errors: several columns, one, one that is wide."""
+    return 0 if first < last else 1 + int(is_wide_col(first))
+
+
+@shared
+def local_position(
+    module: int,
+    edges: tuple[int, int, int, int],
+    charges: tuple[int, int, int, int],
+    sensor: Sensor,
+    errors: PositionErrors,
+) -> tuple[float, float, float, float, int, int]:
+    """Local x and y of a cluster (cm), their variances, and its sizes (1/8 pixel).
+
+    Args:
+        edges: first and last row, first and last column.
+        charges: in each of them, electrons.
+    """
+    row_0, row_1, col_0, col_1 = edges
+    q_row_0, q_row_1, q_col_0, q_col_1 = charges
+    inner_row_0, inner_row_1 = row_in_pitches(row_0 + 1), row_in_pitches(row_1)
+    inner_col_0, inner_col_1 = col_in_pitches(col_0 + 1), col_in_pitches(col_1)
+    wide_rows = int(is_wide_row(row_0)) + int(is_wide_row(row_1))
+    wide_cols = int(is_wide_col(col_0)) + int(is_wide_col(col_1))
+    edge_row = row_0 == 0 or row_1 == ROWS - 1
+    edge_col = col_0 == 0 or col_1 == COLS - 1
+    size_x = cluster_size(inner_row_1 + 2 - inner_row_0 + wide_rows, q_row_0, q_row_1)
+    size_y = cluster_size(inner_col_1 + 2 - inner_col_0 + wide_cols, q_col_0, q_col_1)
+
+    middle_x = _HALF * f32(inner_row_0 + inner_row_1) - _HALF_ROWS
+    middle_y = _HALF * f32(inner_col_0 + inner_col_1) - _HALF_COLS
+    x = sensor.shift_x + sensor.pitch_x * middle_x
+    y = sensor.shift_y + sensor.pitch_y * middle_y
+    thickness = sensor.thickness
+    toward_origin = f32(-1) / sensor.origin[2]
+    cot_alpha = (x - sensor.origin[0]) * toward_origin
+    cot_beta = (y - sensor.origin[1]) * toward_origin
+    width_x = abs(thickness * cot_alpha - sensor.charge_width_x)
+    width_y = abs(thickness * cot_beta - sensor.charge_width_y)
+    n_rows, n_cols = row_1 - row_0 + 1, col_1 - col_0 + 1
+    inner_x, inner_y = inner_row_1 - inner_row_0, inner_col_1 - inner_col_0
+    spread_x = shared_width(n_rows, inner_x, width_x, sensor.pitch_x, wide_rows)
+    spread_y = shared_width(n_cols, inner_y, width_y, sensor.pitch_y, wide_cols)
+    x += edge_correction(n_rows, q_row_0, q_row_1, spread_x)
+    y += edge_correction(n_cols, q_col_0, q_col_1, spread_y)
+
+    sigma_x = errors.edge_x if edge_row else sensor.sigma_x
+    sigma_y = errors.edge_y if edge_col else sensor.sigma_y
+    var_x, var_y = sigma_x * sigma_x, sigma_y * sigma_y
+    if errors.from_shape:
+        if not edge_row:
+            share_x = errors.share_two if n_rows == 2 else errors.share
+            var_x = shape_variance(
+                *(n_rows, inner_x, width_x, spread_x),
+                *(sensor.pitch_x, is_wide_row(row_0), share_x, errors),
+            )
+        share_y = errors.share_two if n_cols == 2 else errors.share
+        if module < FIRST_ENDCAP:  # unknown: it depends on where along the beam a track starts
+            inner_y, share_y = 0, errors.share
+            width_y = errors.barrel_width * sensor.pitch_y
+            spread_y = sensor.pitch_y * _HALF * f32(2 + wide_cols)
+        if not edge_col:
+            var_y = shape_variance(
+                *(n_cols, inner_y, width_y, spread_y),
+                *(sensor.pitch_y, is_wide_col(col_0), share_y, errors),
+            )
+    size_x = -size_x if edge_row else size_x
+    size_y = -size_y if edge_col else size_y
+    return x, y, var_x, var_y, size_x, size_y
+
+
+@shared
+def global_position(
+    x: float, y: float, x_axis: float, y_axis: float, centre: float, beam_spot: float
+) -> float:
+    """One coordinate of a local position, relative to the beam spot, cm; likewise the rest."""
+    return x_axis * x + y_axis * y + centre - beam_spot
+
+
 @kernel
 def _make_hits(
     module: Array,
@@ -239,70 +343,25 @@ def _make_hits(
     size = np.empty((2, n), np.int16)
     for i in range(n):
         m = module[i]
-        row_0, row_1 = int(min_row[i]), int(max_row[i])
-        col_0, col_1 = int(min_col[i]), int(max_col[i])
-        inner_row_0, inner_row_1 = row_in_pitches(row_0 + 1), row_in_pitches(row_1)
-        inner_col_0, inner_col_1 = col_in_pitches(col_0 + 1), col_in_pitches(col_1)
-        wide_rows = int(is_wide_row(row_0)) + int(is_wide_row(row_1))
-        wide_cols = int(is_wide_col(col_0)) + int(is_wide_col(col_1))
-        edge_row = row_0 == 0 or row_1 == ROWS - 1
-        edge_col = col_0 == 0 or col_1 == COLS - 1
-
-        size_x = cluster_size(inner_row_1 + 2 - inner_row_0 + wide_rows, q_row_0[i], q_row_1[i])
-        size_y = cluster_size(inner_col_1 + 2 - inner_col_0 + wide_cols, q_col_0[i], q_col_1[i])
-        size[0, i] = -size_x if edge_row else size_x
-        size[1, i] = -size_y if edge_col else size_y
-
-        middle_x = _HALF * f32(inner_row_0 + inner_row_1) - _HALF_ROWS
-        middle_y = _HALF * f32(inner_col_0 + inner_col_1) - _HALF_COLS
-        xl = tables.shift_x[m] + tables.pitch_x * middle_x
-        yl = tables.shift_y[m] + tables.pitch_y * middle_y
-        thickness = tables.thickness[m]
-        toward_origin = f32(-1) / tables.origin[m, 2]
-        cot_alpha = (xl - tables.origin[m, 0]) * toward_origin
-        cot_beta = (yl - tables.origin[m, 1]) * toward_origin
-        width_x = abs(thickness * cot_alpha - tables.charge_width_x[m])
-        width_y = abs(thickness * cot_beta - tables.charge_width_y[m])
-        n_rows, n_cols = row_1 - row_0 + 1, col_1 - col_0 + 1
-        spread_x = shared_width(
-            n_rows, inner_row_1 - inner_row_0, width_x, tables.pitch_x, wide_rows
+        edges = int(min_row[i]), int(max_row[i]), int(min_col[i]), int(max_col[i])
+        sensor = Sensor(
+            *(tables.thickness[m], tables.shift_x[m], tables.shift_y[m]),
+            *(tables.charge_width_x[m], tables.charge_width_y[m]),
+            (tables.origin[m, 0], tables.origin[m, 1], tables.origin[m, 2]),
+            tables.sigma_x[m, kind_of_rows(edges[0], edges[1])],
+            tables.sigma_y[m, kind_of_cols(edges[2], edges[3])],
+            *(tables.pitch_x, tables.pitch_y),
         )
-        spread_y = shared_width(
-            n_cols, inner_col_1 - inner_col_0, width_y, tables.pitch_y, wide_cols
-        )
-        xl += edge_correction(n_rows, q_row_0[i], q_row_1[i], spread_x)
-        yl += edge_correction(n_cols, q_col_0[i], q_col_1[i], spread_y)
+        charges = q_row_0[i], q_row_1[i], q_col_0[i], q_col_1[i]
+        xl, yl, var_x, var_y, size_x, size_y = local_position(m, edges, charges, sensor, errors)
         local[0, i], local[1, i] = xl, yl
-
-        kind_x = 0 if row_0 < row_1 else 1 + int(is_wide_row(row_0))
-        kind_y = 0 if col_0 < col_1 else 1 + int(is_wide_col(col_0))
-        sigma_x = errors.edge_x if edge_row else tables.sigma_x[m, kind_x]
-        sigma_y = errors.edge_y if edge_col else tables.sigma_y[m, kind_y]
-        variance[0, i], variance[1, i] = sigma_x * sigma_x, sigma_y * sigma_y
-        if errors.from_shape:
-            if not edge_row:
-                share_x = errors.share_two if n_rows == 2 else errors.share
-                variance[0, i] = shape_variance(
-                    *(n_rows, inner_row_1 - inner_row_0, width_x, spread_x),
-                    *(tables.pitch_x, is_wide_row(row_0), share_x, errors),
-                )
-            inner_y = inner_col_1 - inner_col_0
-            share_y = errors.share_two if n_cols == 2 else errors.share
-            if m < FIRST_ENDCAP:  # unknown: it depends on where along the beam a track starts
-                inner_y, share_y = 0, errors.share
-                width_y = errors.barrel_width * tables.pitch_y
-                spread_y = tables.pitch_y * _HALF * f32(2 + wide_cols)
-            if not edge_col:
-                variance[1, i] = shape_variance(
-                    *(n_cols, inner_y, width_y, spread_y),
-                    *(tables.pitch_y, is_wide_col(col_0), share_y, errors),
-                )
-
+        variance[0, i], variance[1, i] = var_x, var_y
+        size[0, i], size[1, i] = size_x, size_y
         axes = tables.rotation[m]
         centre = tables.position[m]
-        x[i] = axes[0, 0] * xl + axes[1, 0] * yl + centre[0] - beam_spot[0]
-        y[i] = axes[0, 1] * xl + axes[1, 1] * yl + centre[1] - beam_spot[1]
-        z[i] = axes[0, 2] * xl + axes[1, 2] * yl + centre[2] - beam_spot[2]
+        x[i] = global_position(xl, yl, axes[0, 0], axes[1, 0], centre[0], beam_spot[0])
+        y[i] = global_position(xl, yl, axes[0, 1], axes[1, 1], centre[1], beam_spot[1])
+        z[i] = global_position(xl, yl, axes[0, 2], axes[1, 2], centre[2], beam_spot[2])
     for i in range(u64(n)):  # apart, which makes it vector instructions
         r[i] = math.sqrt(x[i] * x[i] + y[i] * y[i])
         phi[i] = phi_in_units(y[i], x[i])

@@ -12,16 +12,54 @@ maxima of the tracks' density.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from ..device import kernel, shared
+from ..device import kernel, lower_bound, shared, sort_by
 from ..edm import Tracks, Vertices
 from ..edm.columns import Array
 from .config import MixtureCuts
-from .vertices import by_sum_pt2
+from .vertices import rank_by_sum_pt2
 
 _NOISE = -1
+
+
+class Mixture(NamedTuple):
+    """Memory for one event.
+
+    Attributes:
+        chosen: int32[tracks], those that make vertices, by rising z.
+        z, sigma: float64[tracks], cm, of the chosen ones, in that order; then of all.
+        vertex: int32[tracks], likewise.
+        density, here: float64[tracks], scratch memory.
+        grid: float64[points], density of tracks, see :func:`grid_points`.
+        position, share: float64[points], of each vertex, and the tracks that it explains.
+        mean, weight, chi2: float64[points], of the tracks given to it.
+        ndof: int32[points].
+        waiting: bool[points].
+        order: int32[points], number of vertices apart, by falling sum of pT^2.
+        rank: int32[points], place of each vertex in ``order``.
+        other: int32[tracks or points], scratch memory.
+    """
+
+    chosen: Array
+    z: Array
+    sigma: Array
+    vertex: Array
+    density: Array
+    here: Array
+    grid: Array
+    position: Array
+    share: Array
+    mean: Array
+    weight: Array
+    chi2: Array
+    ndof: Array
+    waiting: Array
+    order: Array
+    rank: Array
+    other: Array
 
 
 def fit_mixture(tracks: Tracks, cuts: MixtureCuts) -> tuple[Vertices, Array]:
@@ -37,6 +75,13 @@ def fit_mixture(tracks: Tracks, cuts: MixtureCuts) -> tuple[Vertices, Array]:
 
 
 @shared
+def grid_points(span: float, cuts: MixtureCuts) -> int:
+    """Points of the density, at most, of tracks within ``span`` cm; seeds are fewer."""
+    margin = cuts.seed_reach * cuts.inflation * cuts.max_error
+    return int((span + 2.0 * margin) / cuts.step) + 4
+
+
+@shared
 def likelihood(z: float, sigma: float, position: float, reach: float) -> float:
     """Density of a track at ``z`` that stems from ``position``, times sqrt(2 pi), 1/cm."""
     pull = (z - position) / sigma
@@ -49,96 +94,128 @@ def likelihood(z: float, sigma: float, position: float, reach: float) -> float:
 def _fit_mixture(
     state: Array, covariance: Array, chi2s: Array, n_hits: Array, cuts: MixtureCuts
 ) -> tuple[tuple[Array, ...], Array]:
-    n_tracks = len(n_hits)
-    chosen = np.empty(n_tracks, np.int64)
+    n = len(n_hits)
+    lowest = highest = 0.0
+    for t in range(n):
+        lowest, highest = min(lowest, float(state[t, 4])), max(highest, float(state[t, 4]))
+    m = grid_points(highest - lowest, cuts)
+    work = Mixture(
+        *(np.empty(n, np.int32), np.empty(n), np.empty(n), np.empty(n, np.int32)),
+        *(np.empty(n), np.empty(n), np.empty(m), np.empty(m), np.empty(m)),
+        *(np.empty(m), np.empty(m), np.empty(m), np.empty(m, np.int32)),
+        *(np.empty(m, np.bool_), np.empty(m, np.int32), np.empty(m, np.int32)),
+        np.empty(max(n, m), np.int32),
+    )
+    n_vertices = find_mixture(n, state, covariance, chi2s, n_hits, cuts, work)
+    z, error, chi2, sum_pt2 = np.empty((4, n_vertices), np.float32)
+    ndof = np.empty(n_vertices, np.int32)
+    vertex = np.empty(n, np.int16)
+    write_vertices(n, n_vertices, work, z, error, chi2, ndof, sum_pt2, vertex)
+    return (z, error, chi2, ndof, sum_pt2), vertex
+
+
+@shared
+def find_mixture(
+    n_tracks: int,
+    state: Array,
+    covariance: Array,
+    chi2s: Array,
+    n_hits: Array,
+    cuts: MixtureCuts,
+    work: Mixture,
+) -> int:
+    """Vertices of one event, in ``work``; returns their number."""
     n = 0
     for t in range(n_tracks):
         precise = covariance[t, 14] < cuts.max_error * cuts.max_error
         tip, var_tip = state[t, 1], covariance[t, 5]
         prompt = tip * tip <= cuts.max_tip_pull * cuts.max_tip_pull * var_tip
+        work.z[t] = state[t, 4]
         if precise and prompt and n_hits[t] >= cuts.min_hits and chi2s[t] < cuts.max_chi2:
-            chosen[n] = t
+            work.chosen[n] = t
             n += 1
-    zip_ = np.empty(n)
+    sort_by(work.z, work.chosen, work.other, n)
     for i in range(n):
-        zip_[i] = state[chosen[i], 4]
-    order = np.argsort(zip_, kind="mergesort")
-    z = np.empty(n)
-    sigma = np.empty(n)
-    for i in range(n):
-        z[i] = zip_[order[i]]
-        sigma[i] = cuts.inflation * math.sqrt(covariance[chosen[order[i]], 14])
+        work.z[i] = state[work.chosen[i], 4]
+        work.sigma[i] = cuts.inflation * math.sqrt(covariance[work.chosen[i], 14])
 
-    position, share = _maximise(z, sigma, _find_seeds(z, sigma, cuts), cuts)
-    vertex = _assign(z, sigma, position, share, cuts)
-    n_vertices = _drop_small(vertex, position, share, cuts.min_tracks)
-    position, share = position[:n_vertices], share[:n_vertices]
-    weight = np.zeros(n_vertices)
-    mean = np.zeros(n_vertices)
-    for i in range(n):
-        if vertex[i] >= 0:
-            w = 1.0 / (sigma[i] * sigma[i])
-            weight[vertex[i]] += w
-            mean[vertex[i]] += w * z[i]
-    chi2 = np.zeros(n_vertices)
-    ndof = np.full(n_vertices, -1, np.int32)
-    for v in range(n_vertices):
-        mean[v] /= weight[v]
-    for i in range(n):
-        if vertex[i] >= 0:
-            pull = (z[i] - mean[vertex[i]]) / sigma[i]
-            chi2[vertex[i]] += pull * pull
-            ndof[vertex[i]] += 1
+    n_vertices = _maximise(n, _find_seeds(n, cuts, work), cuts, work)
+    _assign(n, n_vertices, cuts, work)
+    n_vertices = _drop_small(n, n_vertices, cuts.min_tracks, work)
+    _fit_vertices(n, n_vertices, work)
 
     # every track, also those that make no vertex
-    all_z = np.empty(n_tracks)
-    all_sigma = np.empty(n_tracks)
     for t in range(n_tracks):
-        all_z[t] = state[t, 4]
-        all_sigma[t] = cuts.inflation * math.sqrt(covariance[t, 14])
-    of_track = _assign(all_z, all_sigma, position, share, cuts)
-    return by_sum_pt2(state, of_track, mean, 1.0 / np.sqrt(weight), chi2, ndof)
+        work.z[t] = state[t, 4]
+        work.sigma[t] = cuts.inflation * math.sqrt(covariance[t, 14])
+    _assign(n_tracks, n_vertices, cuts, work)
+    rank_by_sum_pt2(
+        *(state, work.vertex, n_tracks, n_vertices, work.share, work.order, work.other, work.rank)
+    )
+    return n_vertices
 
 
-@kernel
-def _find_seeds(z: Array, sigma: Array, cuts: MixtureCuts) -> Array:
-    """Maxima of the density of tracks (sorted by z), each a parabola about its z."""
-    if len(z) == 0:
-        return np.empty(0)
+@shared
+def write_vertices(
+    n_tracks: int,
+    n_vertices: int,
+    work: Mixture,
+    z: Array,
+    error: Array,
+    chi2: Array,
+    ndof: Array,
+    sum_pt2: Array,
+    vertex: Array,
+) -> None:
+    """Fill columns of :class:`trackserve.edm.Vertices`, and the vertex of each track."""
+    for k in range(n_vertices):
+        v = work.order[k]
+        z[k], error[k] = work.mean[v], 1.0 / math.sqrt(work.weight[v])
+        chi2[k], ndof[k], sum_pt2[k] = work.chi2[v], work.ndof[v], -work.share[v]
+    for t in range(n_tracks):
+        vertex[t] = work.rank[work.vertex[t]] if work.vertex[t] >= 0 else _NOISE
+
+
+@shared
+def _find_seeds(n: int, cuts: MixtureCuts, work: Mixture) -> int:
+    """Maxima of the density of tracks, each a parabola about its z, in ``position``."""
+    if n == 0:
+        return 0
+    z, sigma, density = work.z, work.sigma, work.grid
     margin = cuts.seed_reach * cuts.inflation * cuts.max_error
     start = z[0] - margin
-    n = int((z[-1] + margin - start) / cuts.step) + 3
-    density = np.zeros(n)
-    for i in range(len(z)):
+    n_points = int((z[n - 1] + margin - start) / cuts.step) + 3
+    for k in range(n_points):
+        density[k] = 0.0
+    for i in range(n):
         width = max(sigma[i], cuts.min_seed_error)
         reach = cuts.seed_reach * width
         first = max(1, int((z[i] - reach - start) / cuts.step) + 1)
-        last = min(n - 1, int((z[i] + reach - start) / cuts.step) + 1)
+        last = min(n_points - 1, int((z[i] + reach - start) / cuts.step) + 1)
         for k in range(first, last):
             pull = (start + k * cuts.step - z[i]) / reach
             density[k] += (1.0 - pull * pull) / width
-    seeds = np.empty(n)
     found = 0
-    for k in range(1, n - 1):
+    for k in range(1, n_points - 1):
         if density[k] > density[k - 1] and density[k] >= density[k + 1]:
-            seeds[found] = start + k * cuts.step
+            work.position[found] = start + k * cuts.step
             found += 1
-    return seeds[:found].copy()
+    return found
 
 
-@kernel
-def _maximise(z: Array, sigma: Array, seeds: Array, cuts: MixtureCuts) -> tuple[Array, Array]:
-    """Positions of the vertices that survive, rising, and the tracks that each explains."""
-    n, m = len(z), len(seeds)
+@shared
+def _maximise(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> int:
+    """Let ``m`` seeds compete; those that survive, by rising position, and their number."""
+    z, sigma, density, here = work.z, work.sigma, work.density, work.here
+    position, share, waiting = work.position, work.share, work.waiting
     window = cuts.reach * cuts.inflation * cuts.max_error
-    position = seeds.copy()
-    share = np.full(m, n / max(m, 1))
-    density = np.full(n, cuts.noise)
-    here = np.empty(n)
     for v in range(m):
-        for i in _nearby(z, position[v], window):
+        share[v], waiting[v] = n / m, True
+    for i in range(n):
+        density[i] = cuts.noise
+    for v in range(m):
+        for i in _nearby(z, n, position[v], window):
             density[i] += share[v] * likelihood(z[i], sigma[i], position[v], cuts.reach)
-    waiting = np.ones(m, np.bool_)
     for _ in range(cuts.max_iterations):
         done = True
         for v in range(m):
@@ -146,7 +223,7 @@ def _maximise(z: Array, sigma: Array, seeds: Array, cuts: MixtureCuts) -> tuple[
                 continue
             waiting[v] = False
             tracks = weight = mean = 0.0
-            for i in _nearby(z, position[v], window):
+            for i in _nearby(z, n, position[v], window):
                 here[i] = share[v] * likelihood(z[i], sigma[i], position[v], cuts.reach)
                 belongs = here[i] / density[i]
                 density[i] -= here[i]
@@ -161,7 +238,7 @@ def _maximise(z: Array, sigma: Array, seeds: Array, cuts: MixtureCuts) -> tuple[
                 mean /= weight
                 moved = max(abs(mean - position[v]) * math.sqrt(weight), abs(share[v] - before))
                 position[v] = mean
-                for i in _nearby(z, mean, window):
+                for i in _nearby(z, n, mean, window):
                     density[i] += share[v] * likelihood(z[i], sigma[i], mean, cuts.reach)
             if moved > cuts.tolerance:  # those around it must settle anew
                 done = False
@@ -169,46 +246,77 @@ def _maximise(z: Array, sigma: Array, seeds: Array, cuts: MixtureCuts) -> tuple[
                     waiting[u] |= abs(position[u] - position[v]) < window
         if done:
             break
-    order = np.argsort(position)
-    alive = order[share[order] > 0.0]
-    return position[alive], share[alive]
+    alive = 0
+    for v in range(m):
+        if share[v] > 0.0:
+            work.order[alive] = v
+            alive += 1
+    sort_by(position, work.order, work.other, alive)
+    for k in range(alive):
+        work.mean[k], work.weight[k] = position[work.order[k]], share[work.order[k]]
+    for k in range(alive):
+        position[k], share[k] = work.mean[k], work.weight[k]
+    return alive
 
 
-@kernel
-def _nearby(z: Array, position: float, window: float) -> range:
-    """Tracks (sorted by z) within ``window`` of ``position``."""
-    first, last = np.searchsorted(z, position - window), np.searchsorted(z, position + window)
-    return range(first, last)
+@shared
+def _nearby(z: Array, n: int, position: float, window: float) -> range:
+    """Those of the first ``n`` of ``z``, which rise, within ``window`` of ``position``."""
+    return range(lower_bound(z, n, position - window), lower_bound(z, n, position + window))
 
 
-@kernel
-def _assign(z: Array, sigma: Array, position: Array, share: Array, cuts: MixtureCuts) -> Array:
-    """The likeliest vertex (sorted by position) of each track; -1 if it is noise."""
-    vertex = np.full(len(z), _NOISE, np.int32)
-    for i in range(len(z)):
+@shared
+def _assign(n: int, n_vertices: int, cuts: MixtureCuts, work: Mixture) -> None:
+    """The likeliest vertex of each of ``n`` tracks; -1 if it is noise."""
+    for i in range(n):
+        z, sigma = work.z[i], work.sigma[i]
+        work.vertex[i] = _NOISE
         best = cuts.noise
-        for v in _nearby(position, z[i], cuts.reach * sigma[i]):
-            density = share[v] * likelihood(z[i], sigma[i], position[v], cuts.reach)
+        for v in _nearby(work.position, n_vertices, z, cuts.reach * sigma):
+            density = work.share[v] * likelihood(z, sigma, work.position[v], cuts.reach)
             if density > best:
                 best = density
-                vertex[i] = v
-    return vertex
+                work.vertex[i] = v
 
 
-@kernel
-def _drop_small(vertex: Array, position: Array, share: Array, min_tracks: int) -> int:
-    """Leave out vertices of few tracks and renumber the rest, in place; their number."""
-    tracks = np.zeros(len(position), np.int32)
-    for v in vertex:
-        if v >= 0:
-            tracks[v] += 1
-    number = np.full(len(position), _NOISE, np.int32)
-    n = 0
-    for v in range(len(position)):
+@shared
+def _drop_small(n: int, n_vertices: int, min_tracks: int, work: Mixture) -> int:
+    """Leave out vertices of few tracks and renumber the rest; their number."""
+    tracks, number = work.ndof, work.rank
+    for v in range(n_vertices):
+        tracks[v], number[v] = 0, _NOISE
+    for i in range(n):
+        if work.vertex[i] >= 0:
+            tracks[work.vertex[i]] += 1
+    kept = 0
+    for v in range(n_vertices):
         if tracks[v] >= min_tracks:
-            position[n], share[n], number[v] = position[v], share[v], n
-            n += 1
-    for i in range(len(vertex)):
-        if vertex[i] >= 0:
-            vertex[i] = number[vertex[i]]
-    return n
+            work.position[kept], work.share[kept] = work.position[v], work.share[v]
+            number[v] = kept
+            kept += 1
+    for i in range(n):
+        if work.vertex[i] >= 0:
+            work.vertex[i] = number[work.vertex[i]]
+    return kept
+
+
+@shared
+def _fit_vertices(n: int, n_vertices: int, work: Mixture) -> None:
+    """Weighted mean of the tracks of each vertex, and their chi2."""
+    mean, weight, chi2, ndof = work.mean, work.weight, work.chi2, work.ndof
+    for v in range(n_vertices):
+        mean[v], weight[v], chi2[v], ndof[v] = 0.0, 0.0, 0.0, -1
+    for i in range(n):
+        v = work.vertex[i]
+        if v >= 0:
+            w = 1.0 / (work.sigma[i] * work.sigma[i])
+            weight[v] += w
+            mean[v] += w * work.z[i]
+    for v in range(n_vertices):
+        mean[v] /= weight[v]
+    for i in range(n):
+        v = work.vertex[i]
+        if v >= 0:
+            pull = (work.z[i] - mean[v]) / work.sigma[i]
+            chi2[v] += pull * pull
+            ndof[v] += 1

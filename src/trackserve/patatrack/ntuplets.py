@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..device import kernel
+from ..device import kernel, shared
 from ..edm import MAX_HITS
 from ..edm.columns import Array
 from .config import NtupletRules
@@ -95,33 +95,61 @@ def _beginnings(graph: CellGraph, starts: Array, anywhere: bool) -> Array:
     return begins
 
 
+class Walk(NamedTuple):
+    """Where a search stands: for each cell of its path the next neighbour, and whether the
+    path went on from it."""
+
+    path: Array
+    next_one: Array
+    extended: Array
+
+
+@shared
+def walk(
+    start: int, first: Array, neighbour: Array, alive: Array, state: Walk, paths: Array, n: int
+) -> int:
+    """Depth-first from one cell; the paths that cannot be continued go to ``paths``.
+
+    Args:
+        first, neighbour, alive: of :class:`.CellGraph`.
+        state: scratch memory for ``MAX_CELLS`` cells.
+        paths: int32[m, MAX_CELLS], -1 after the last cell.
+        n: how many paths there are already.
+
+    Returns:
+        how many there are now; those past the end of ``paths`` are only counted.
+    """
+    path, next_one, extended = state
+    depth = 0
+    path[0], next_one[0], extended[0] = start, first[start], False
+    while depth >= 0:
+        cell = path[depth]
+        if depth + 1 < MAX_CELLS and next_one[depth] < first[cell + 1]:
+            other = neighbour[next_one[depth]]
+            next_one[depth] += 1
+            if alive[other]:
+                extended[depth] = True
+                depth += 1
+                path[depth], next_one[depth] = other, first[other]
+                extended[depth] = False
+            continue
+        if depth > 0 and not extended[depth]:
+            if n < len(paths):
+                for k in range(MAX_CELLS):
+                    paths[n, k] = path[k] if k <= depth else -1
+            n += 1
+        depth -= 1
+    return n
+
+
 @kernel
 def _find_paths(graph: CellGraph, begins: Array, paths: Array) -> int:
     """Fill ``paths`` with as many as it has room for; return how many there are."""
     n = 0
-    path = np.empty(MAX_CELLS, np.int32)
-    next_one = np.empty(MAX_CELLS, np.int32)
-    extended = np.empty(MAX_CELLS, np.bool_)
+    state = Walk(
+        np.empty(MAX_CELLS, np.int32), np.empty(MAX_CELLS, np.int32), np.empty(MAX_CELLS, np.bool_)
+    )
     for start in range(len(graph.cell)):
-        if not begins[start]:
-            continue
-        depth = 0
-        path[0], next_one[0], extended[0] = start, graph.first[start], False
-        while depth >= 0:
-            cell = path[depth]
-            if depth + 1 < MAX_CELLS and next_one[depth] < graph.first[cell + 1]:
-                other = graph.neighbour[next_one[depth]]
-                next_one[depth] += 1
-                if graph.alive[other]:
-                    extended[depth] = True
-                    depth += 1
-                    path[depth], next_one[depth] = other, graph.first[other]
-                    extended[depth] = False
-                continue
-            if depth > 0 and not extended[depth]:
-                if n < len(paths):
-                    for k in range(MAX_CELLS):
-                        paths[n, k] = path[k] if k <= depth else -1
-                n += 1
-            depth -= 1
+        if begins[start]:
+            n = walk(start, graph.first, graph.neighbour, graph.alive, state, paths, n)
     return n

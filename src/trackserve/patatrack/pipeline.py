@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -37,19 +37,25 @@ from .tracks import make_tracks
 from .unpack import make_unpack_tables, unpack
 from .vertices import find_vertices
 
+if TYPE_CHECKING:
+    from .cuda import CudaPatatrack
+
+DEVICES = ("cpu", "cuda")
 Lap = Callable[[str], None]
 
 
 class PatatrackPipeline:
-    """Pixel tracking on a CPU, built once for a detector and called on batches of events.
+    """Pixel tracking, built once for a detector and called on batches of events.
 
     Args:
         conditions: the detector's; read into look-up tables here, once.
         config: constants of the algorithm, or the name of a configuration.
-        threads: events that run at the same time; it does not change any bit.
+        threads: events that run at the same time on a CPU; it does not change any bit.
+        device: "cpu", or "cuda" for the current CUDA device, which takes a batch as a whole.
 
     Raises:
-        InputError: there is no such configuration.
+        InputError: there is no such configuration or device.
+        MissingExtraError: a package is missing that the device needs.
     """
 
     def __init__(
@@ -57,29 +63,41 @@ class PatatrackPipeline:
         conditions: PixelConditions,
         config: PatatrackConfig | str = "default",
         threads: int = 1,
+        device: str = "cpu",
     ) -> None:
         if isinstance(config, str):
             if config not in CONFIGS:
                 raise InputError("no such configuration", found=config, bound=sorted(CONFIGS))
             config = CONFIGS[config]
+        if device not in DEVICES:
+            raise InputError("no such device", found=device, bound=list(DEVICES))
         keep_freed_memory()
         self.config = config
         self.threads = threads
+        self._cuda: CudaPatatrack | None = None
+        if device == "cuda":
+            from .cuda import CudaPatatrack
+
+            self._cuda = CudaPatatrack(conditions, config)
         self._cabling = make_unpack_tables(conditions)
         self._gains = make_gain_tables(conditions)
         self._positions = make_position_tables(conditions)
 
     @classmethod
     def from_directory(
-        cls, directory: str | Path, config: PatatrackConfig | str = "default", threads: int = 1
+        cls,
+        directory: str | Path,
+        config: PatatrackConfig | str = "default",
+        threads: int = 1,
+        device: str = "cpu",
     ) -> Self:
         """Build from the conditions files of a pixel data directory.
 
         Raises:
             ConditionsError: a file is missing, short or inconsistent.
-            InputError: there is no such configuration.
+            InputError, MissingExtraError: as above.
         """
-        return cls(read_conditions(directory), config, threads)
+        return cls(read_conditions(directory), config, threads, device)
 
     def run(
         self, events: Sequence[RawEvent], keep: Collection[str] = ()
@@ -97,6 +115,8 @@ class PatatrackPipeline:
             InputError: ``keep`` has an unknown name.
         """
         check_keep(keep)
+        if self._cuda is not None:
+            return self._cuda.run(events, keep)
         one = functools.partial(self._run_one, keep=keep)
         if self.threads == 1 or len(events) < 2:
             return [one(event) for event in events]
@@ -122,7 +142,7 @@ class PatatrackPipeline:
             return error
 
     def run_stages(self, event: RawEvent, keep: Collection[str], lap: Lap) -> PatatrackResult:
-        """Reconstruct one event, calling ``lap(stage)`` as each stage ends.
+        """Reconstruct one event on a CPU, calling ``lap(stage)`` as each stage ends.
 
         Raises:
             EventError: it cannot be reconstructed.

@@ -34,6 +34,29 @@ def penalty(n_hits: int, chi2: float, tip: float, var_tip: float, cuts: ScoreCut
     return chi2 + tip * tip / (var_tip + cuts.tip_spread * cuts.tip_spread)
 
 
+@shared
+def is_good(
+    n_hits: int, cost: float, tip: float, zip_: float, q_over_pt: float, cuts: ScoreCuts
+) -> bool:
+    """Whether a track fits well (see :func:`penalty`), is near the beam spot and hard enough."""
+    most = cuts.triplet_chi2 if n_hits == 3 else cuts.long_chi2
+    near = abs(tip) < cuts.tip and abs(zip_) < cuts.zip
+    # a fit that failed is NaN, and no comparison holds
+    return cost < most and near and cuts.min_pt * abs(q_over_pt) < 1.0
+
+
+@shared
+def score_of(n_hits: int, cost: float, cuts: ScoreCuts) -> float:
+    """By which tracks that share hits are ranked; the first of equal ones wins."""
+    return cuts.per_hit * n_hits - cost
+
+
+@shared
+def may_share(n_hits: int, cuts: ScoreCuts) -> int:
+    """Hits that a track may have in common with better ones."""
+    return cuts.max_shared if n_hits > 3 else 0
+
+
 @kernel
 def _resolve_tracks(ntuplets: Ntuplets, fitted: Fitted, n_hits: int, cuts: ScoreCuts) -> Array:
     n = len(ntuplets.n_hits)
@@ -45,21 +68,18 @@ def _resolve_tracks(ntuplets: Ntuplets, fitted: Fitted, n_hits: int, cuts: Score
         length = ntuplets.n_hits[t]
         tip, zip_ = fitted.state[t, 1], fitted.state[t, 4]
         cost = penalty(length, fitted.chi2[t], tip, fitted.covariance[t, 5], cuts)
-        most = cuts.triplet_chi2 if length == 3 else cuts.long_chi2
-        near = abs(tip) < cuts.tip and abs(zip_) < cuts.zip
-        # a fit that failed is NaN, and no comparison holds
-        if cost < most and near and cuts.min_pt * abs(fitted.state[t, 2]) < 1.0:
+        if is_good(length, cost, tip, zip_, fitted.state[t, 2], cuts):
             good[n_good] = t
-            score[n_good] = cuts.per_hit * length - cost
+            score[n_good] = score_of(length, cost, cuts)
             n_good += 1
 
     taken = np.zeros(n_hits, np.bool_)
-    for i in np.argsort(-score[:n_good]):
+    for i in np.argsort(-score[:n_good], kind="mergesort"):
         t = good[i]
         shared_hits = 0
         for k in range(ntuplets.n_hits[t]):
             shared_hits += taken[ntuplets.hits[t, k]]
-        if shared_hits > (cuts.max_shared if ntuplets.n_hits[t] > 3 else 0):
+        if shared_hits > may_share(ntuplets.n_hits[t], cuts):
             quality[t] = _DUPLICATE
             continue
         quality[t] = _LOOSE

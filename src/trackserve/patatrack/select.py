@@ -4,11 +4,12 @@ the two cleaners of CAHitNtupletGeneratorKernelsImpl.h)."""
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from ..device import kernel, shared
-from ..edm import Tracks
+from ..edm import MAX_HITS, Tracks
 from ..edm.columns import Array
 from .config import QualityCuts
 from .fit import Fitted
@@ -49,63 +50,93 @@ def in_region(n_hits: int, pt: float, tip: float, zip_: float, cuts: QualityCuts
     return near and hard and abs(zip_) < cuts.zip
 
 
+class ByTarget(NamedTuple):
+    """Room for tracks by cell or by hit, int32: of each target where its tracks begin and how
+    far they are filled (one row more), and the tracks."""
+
+    start: Array
+    filled: Array
+    row: Array
+
+
+@shared
+def grade(
+    duplicate: bool,
+    n_hits: int,
+    phi: float,
+    tip: float,
+    q_over_pt: float,
+    cot_theta: float,
+    zip_: float,
+    chi2: float,
+    ndof: int,
+    cuts: QualityCuts,
+) -> int:
+    """Quality of an ntuplet by itself."""
+    if duplicate:
+        return _DUPLICATE
+    if math.isnan(phi + tip + q_over_pt + cot_theta + zip_):
+        return _BAD
+    pt = 1.0 / abs(q_over_pt)
+    good_fit = chi2 / ndof < max_chi2(pt, cuts)
+    return _LOOSE if good_fit and in_region(n_hits, pt, tip, zip_, cuts) else _BAD
+
+
 @kernel
 def _select_tracks(
     ntuplets: Ntuplets, fitted: Fitted, n_cells: int, n_hits: int, cuts: QualityCuts
 ) -> Array:
-    quality = _classify(ntuplets, fitted, cuts)
-    _remove_shared_cells(ntuplets.cells, fitted.state, quality, n_cells)
-    _remove_shared_hits(ntuplets.hits, ntuplets.n_hits, fitted.state, quality, n_hits)
-    return quality
-
-
-@kernel
-def _classify(ntuplets: Ntuplets, fitted: Fitted, cuts: QualityCuts) -> Array:
     n = len(ntuplets.n_hits)
-    state = fitted.state
-    quality = np.full(n, _BAD, np.uint8)
+    quality = np.empty(n, np.uint8)
     for t in range(n):
-        if ntuplets.duplicate[t]:
-            quality[t] = _DUPLICATE
-            continue
-        finite = True
-        for k in range(5):
-            finite &= not math.isnan(state[t, k])
-        if not finite:
-            continue
-        pt = 1.0 / abs(state[t, 2])
-        good_fit = fitted.chi2[t] / fitted.ndof[t] < max_chi2(pt, cuts)
-        if good_fit and in_region(ntuplets.n_hits[t], pt, state[t, 1], state[t, 4], cuts):
-            quality[t] = _LOOSE
+        phi, tip, q_over_pt = fitted.state[t, 0], fitted.state[t, 1], fitted.state[t, 2]
+        quality[t] = grade(
+            *(ntuplets.duplicate[t], ntuplets.n_hits[t], phi, tip, q_over_pt),
+            *(fitted.state[t, 3], fitted.state[t, 4], fitted.chi2[t], fitted.ndof[t], cuts),
+        )
+    most = max(n_cells, n_hits) + 1
+    room = ByTarget(
+        np.empty(most, np.int32), np.empty(most, np.int32), np.empty(MAX_HITS * n, np.int32)
+    )
+    remove_shared_cells(ntuplets.cells, 0, n_cells, fitted.state, quality, room)
+    remove_shared_hits(ntuplets.hits, 0, n_hits, ntuplets.n_hits, fitted.state, quality, room)
     return quality
 
 
-@kernel
-def _by_target(targets: Array, n_targets: int, chosen: Array) -> tuple[Array, Array]:
-    """Rows of ``targets`` (int32[n, k], -1 pads) by value, chosen rows only; stable."""
-    start = np.zeros(n_targets + 1, np.int32)
+@shared
+def _by_target(targets: Array, first: int, n: int, quality: Array, room: ByTarget) -> None:
+    """Loose tracks by target: those from ``first`` on, ``n`` in all.
+
+    Args:
+        targets: int32[tracks, k], -1 pads.
+    """
+    start, filled, row = room
+    for i in range(n + 1):
+        start[i] = 0
     for t in range(len(targets)):
-        if chosen[t]:
+        if quality[t] == _LOOSE:
             for k in range(targets.shape[1]):
                 if targets[t, k] >= 0:
-                    start[targets[t, k] + 1] += 1
-    for i in range(n_targets):
+                    start[targets[t, k] - first + 1] += 1
+    for i in range(n):
         start[i + 1] += start[i]
-    row = np.empty(start[n_targets], np.int32)
-    filled = start[:-1].copy()
+        filled[i] = start[i]
     for t in range(len(targets)):
-        if chosen[t]:
+        if quality[t] == _LOOSE:
             for k in range(targets.shape[1]):
-                target = targets[t, k]
-                if target >= 0:
+                if targets[t, k] >= 0:
+                    target = targets[t, k] - first
                     row[filled[target]] = t
                     filled[target] += 1
-    return start, row
 
 
-@kernel
-def _remove_shared_cells(cells: Array, state: Array, quality: Array, n_cells: int) -> None:
-    start, row = _by_target(cells, n_cells, quality == _LOOSE)
+@shared
+def remove_shared_cells(
+    cells: Array, first: int, n_cells: int, state: Array, quality: Array, room: ByTarget
+) -> None:
+    """Of loose tracks that share a cell the one closest to the beam spot stays, cell by cell."""
+    _by_target(cells, first, n_cells, quality, room)
+    start, _, row = room
     for c in range(n_cells):
         if start[c + 1] - start[c] < 2:
             continue
@@ -119,11 +150,20 @@ def _remove_shared_cells(cells: Array, state: Array, quality: Array, n_cells: in
                 quality[row[i]] = _DUPLICATE
 
 
-@kernel
-def _remove_shared_hits(
-    hits: Array, n_hits: Array, state: Array, quality: Array, n_all_hits: int
+@shared
+def remove_shared_hits(
+    hits: Array,
+    first: int,
+    n_all_hits: int,
+    n_hits: Array,
+    state: Array,
+    quality: Array,
+    room: ByTarget,
 ) -> None:
-    start, row = _by_target(hits, n_all_hits, quality == _LOOSE)
+    """Of loose tracks that share a hit the longest stay, or the triplet closest to the beam
+    spot."""
+    _by_target(hits, first, n_all_hits, quality, room)
+    start, _, row = room
     for h in range(n_all_hits):
         if start[h + 1] - start[h] < 2:
             continue

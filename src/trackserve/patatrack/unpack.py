@@ -60,7 +60,7 @@ READOUT_ERRORS = {
 }
 """Codes of CMS' pixel formatter (25-40), and two of our own."""
 
-_OK, _TRUNCATED, _FED_ID, _SIZE, _TWICE, _EXCESS, _TOO_MANY_FEDS, _TOO_MANY_WORDS = range(8)
+OK, _TRUNCATED, _FED_ID, _SIZE, _TWICE, _EXCESS, _TOO_MANY_FEDS, _TOO_MANY_WORDS = range(8)
 _FAILURES = {
     _TRUNCATED: "the stream ends inside a FED",
     _FED_ID: "FED id out of range",
@@ -71,7 +71,7 @@ _FAILURES = {
 }
 
 _UNKNOWN, _IGNORED = -1, -2
-_NOT_CABLED, _MASKED = -1, -2
+NOT_CABLED, MASKED = -1, -2
 
 
 class UnpackTables(NamedTuple):
@@ -108,7 +108,7 @@ def make_unpack_tables(conditions: PixelConditions) -> UnpackTables:
     cabled = (cabling["module"] < N_MODULES) & (in_module < 16)
     masked = (cabling["bad_roc"] != 0) | (cabling["skip_module"] != 0)
     roc[:, 0] = np.where(
-        cabled, np.where(masked, _MASKED, cabling["module"].astype(np.int64)), _NOT_CABLED
+        cabled, np.where(masked, MASKED, cabling["module"].astype(np.int64)), NOT_CABLED
     )
     return UnpackTables(fed_ids, fed_slot, roc)
 
@@ -146,6 +146,23 @@ def unpack(
         EventError: the stream cannot be followed (truncated, FED id or size out of
             range, a FED twice), or has more than ``max_words`` pixel words.
     """
+    words = stream_words(event)
+    words.flags.writeable = False  # Numba compiles for writable arrays apart
+    (status, fed, word), n_words, split, digis, errors = _unpack(words, tables, max_words)
+    check_status(event.event, status, fed, word, n_words, max_words)
+    module, row, col, adc = digis
+    unpacked = Digis(module, row, col, adc, np.empty(len(module), np.int32))
+    if split:
+        unpacked = unpacked.take(np.argsort(module, kind="stable"))
+    return unpacked, ReadoutErrors(*errors), n_words
+
+
+def stream_words(event: RawEvent) -> Array:
+    """The stream of an event as uint32[n].
+
+    Raises:
+        EventError: it is not a whole number of words.
+    """
     if event.data.dtype != np.uint8 or event.data.ndim != 1:
         raise EventError(
             "raw data must be uint8[n]",
@@ -158,18 +175,17 @@ def unpack(
             event=event.event,
             found=len(event.data),
         )
-    words = np.ascontiguousarray(event.data).view(np.uint32)
-    words.flags.writeable = False  # Numba compiles for writable arrays apart
-    (status, fed, word), n_words, split, digis, errors = _unpack(words, tables, max_words)
+    return np.ascontiguousarray(event.data).view(np.uint32)
+
+
+def check_status(
+    event: int, status: int, fed: int, word: int, n_words: int, max_words: int
+) -> None:
+    """Raise the :class:`EventError` that :func:`follow_stream` found, if any."""
     if status == _TOO_MANY_WORDS:
-        raise EventError("too many pixel words", event=event.event, found=n_words, bound=max_words)
-    if status != _OK:
-        raise EventError(_FAILURES[status], event=event.event, fed=fed, word=word)
-    module, row, col, adc = digis
-    unpacked = Digis(module, row, col, adc, np.empty(len(module), np.int32))
-    if split:
-        unpacked = unpacked.take(np.argsort(module, kind="stable"))
-    return unpacked, ReadoutErrors(*errors), n_words
+        raise EventError("too many pixel words", event=event, found=n_words, bound=max_words)
+    if status != OK:
+        raise EventError(_FAILURES[status], event=event, fed=fed, word=word)
 
 
 class Notes(NamedTuple):
@@ -187,15 +203,10 @@ def _unpack(
     """(status, FED, word), number of pixel words, whether a module was split, columns of
     digis and of errors; both are empty if the status is not OK."""
     ranges = np.zeros((len(tables.fed_ids), 2), np.int32)
-    most = phase1.MAX_FED_ID + 1 + 4 * len(ranges) + 2 * len(words)
+    most = most_notes(len(words), len(ranges)) + len(words)
     notes = Notes(np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.uint8))
-    status, fed, word, n = _find_feds(words, tables.fed_slot, ranges, notes)
-    n_words = 0
-    if status == _OK:
-        n_words, n = _check_feds(words, tables.fed_ids, ranges, notes, n)
-        if n_words > max_words:
-            status = _TOO_MANY_WORDS
-    if status != _OK:
+    status, fed, word, n_words, n = follow_stream(words, tables, max_words, ranges, notes)
+    if status != OK:
         n, ranges = 0, ranges[:0]
     digis, split, n = _unpack_words(words, tables, ranges, notes, n)
     word_of = notes.word[:n].copy()
@@ -203,7 +214,37 @@ def _unpack(
     return (status, fed, word), n_words, split, digis, errors
 
 
-@kernel
+@shared
+def most_notes(n_words: int, n_feds: int) -> int:
+    """How many notes :func:`follow_stream` makes at most: a FED that is not read is two words
+    or more, as are a header and a trailer, and each FED ends with one of each and a CRC."""
+    return n_words + 4 * n_feds
+
+
+@shared
+def follow_stream(
+    words: Array, tables: UnpackTables, max_words: int, ranges: Array, notes: Notes
+) -> tuple[int, int, int, int, int]:
+    """Find the pixel words of each FED.
+
+    Args:
+        ranges: int32[FEDs, 2], zeros; gets the first pixel word of each and the one past the
+            last.
+        notes: room for :func:`most_notes`.
+
+    Returns:
+        status, FED and word of a failure, number of pixel words, number of notes.
+    """
+    status, fed, word, n = _find_feds(words, tables.fed_slot, ranges, notes)
+    n_words = 0
+    if status == OK:
+        n_words, n = _check_feds(words, tables.fed_ids, ranges, notes, n)
+        if n_words > max_words:
+            status = _TOO_MANY_WORDS
+    return status, fed, word, n_words, n
+
+
+@shared
 def _find_feds(
     words: Array, fed_slot: Array, ranges: Array, notes: Notes
 ) -> tuple[int, int, int, int]:
@@ -238,10 +279,10 @@ def _find_feds(
         position = end
     if position != n_words:
         return _EXCESS, -1, position, n
-    return _OK, -1, 0, n
+    return OK, -1, 0, n
 
 
-@kernel
+@shared
 def _check_feds(
     words: Array, fed_ids: Array, ranges: Array, notes: Notes, n: int
 ) -> tuple[int, int]:
@@ -315,6 +356,38 @@ def roc_error(link: int, roc: int) -> int:
     return 0
 
 
+@shared
+def find_roc(word: int, fed: int, n_rocs: int) -> tuple[int, int]:
+    """What is wrong with the word's link and ROC (0 if nothing), and the row of
+    :attr:`UnpackTables.roc`, which has ``n_rocs``; 0 if something is wrong."""
+    link, roc = word >> 26, (word >> 21) & 31
+    index = ((fed - phase1.FIRST_FED) * LINKS_PER_FED + link - 1) * ROCS_PER_LINK + roc
+    code = roc_error(link, roc)
+    # FED 149, link 48, ROC 8 falls off the end of the map
+    if code == 0 and index >= n_rocs:
+        code = BAD_ROC
+    return code, index if code == 0 else 0
+
+
+@shared
+def note_of(code: int, word: int) -> int:
+    """The code to report for a word, from that of its link and ROC."""
+    return error_code(word) if code < BAD_HEADER else code
+
+
+@shared
+def pixel_in_roc(word: int, layer_1: bool) -> tuple[int, int, bool]:
+    """Row and column in the ROC, and whether there is such a pixel."""
+    if layer_1:
+        row = (word >> 8) & 127
+        col = (word >> 15) & 63
+        return row, col, row < ROC_ROWS and col < ROC_COLS
+    pixel = (word >> 8) & 255
+    double_column = (word >> 16) & 31
+    row, col = double_column_pixel(double_column, pixel)
+    return row, col, double_column < ROC_COLS // 2 and 2 <= pixel < 2 * ROC_ROWS + 2
+
+
 @kernel
 def _unpack_words(
     words: Array, tables: UnpackTables, ranges: Array, notes: Notes, n_notes: int
@@ -333,42 +406,30 @@ def _unpack_words(
     split = False
     for slot in range(len(ranges)):
         fed = tables.fed_ids[slot]
-        base = (fed - phase1.FIRST_FED) * LINKS_PER_FED * ROCS_PER_LINK
         place, last = u64(ranges[slot, 0]), u64(ranges[slot, 1])
         while place < last:
             # the words of a ROC mostly come in a row: what they share is looked up once
             head = words[place] >> 21
-            link, roc = int(head >> 5), int(head & 31)
-            index = base + (link - 1) * ROCS_PER_LINK + roc
-            code = roc_error(link, roc)
-            # FED 149, link 48, ROC 8 falls off the end of the map
-            if code == 0 and (index >= len(tables.roc) or tables.roc[index, 0] == _NOT_CABLED):
+            code, index = find_roc(int(words[place]), fed, len(tables.roc))
+            module = tables.roc[index, 0]
+            if code == 0 and module == NOT_CABLED:
                 code = BAD_ROC
             if code:
                 while place < last and words[place] >> 21 == head:
                     word = int(words[place])
                     if word:
                         notes.fed[n_notes], notes.word[n_notes] = fed, place
-                        notes.code[n_notes] = error_code(word) if code == roc else code
+                        notes.code[n_notes] = note_of(code, word)
                         n_notes += 1
                     place += u64(1)
                 continue
-            module = tables.roc[index, 0]
             first_row, row_step = tables.roc[index, 1], tables.roc[index, 2]
             first_col, col_step = tables.roc[index, 3], tables.roc[index, 4]
             layer_1 = tables.roc[index, 5]
             while place < last and words[place] >> 21 == head:
                 word = int(words[place])
-                if layer_1:
-                    row = (word >> 8) & 127
-                    col = (word >> 15) & 63
-                    valid = row < ROC_ROWS and col < ROC_COLS
-                else:
-                    pixel = (word >> 8) & 255
-                    double_column = (word >> 16) & 31
-                    row, col = double_column_pixel(double_column, pixel)
-                    valid = double_column < ROC_COLS // 2 and 2 <= pixel < 2 * ROC_ROWS + 2
-                if module == _MASKED:
+                row, col, valid = pixel_in_roc(word, layer_1)
+                if module == MASKED:
                     pass
                 elif not valid:
                     notes.fed[n_notes], notes.word[n_notes] = fed, place

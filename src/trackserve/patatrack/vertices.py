@@ -7,15 +7,55 @@ weighted mean, a split in two of vertices that fit badly, and a second mean.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from ..device import kernel, shared
+from ..device import kernel, shared, sort_by
 from ..edm import Tracks, Vertices
 from ..edm.columns import Array
 from .config import VertexCuts
 
 _NOISE = -1
+
+
+class Density(NamedTuple):
+    """Memory for one event; as many rows as tracks, of which there are at least as many as
+    vertices.
+
+    Attributes:
+        chosen: int32, tracks that make vertices, by rising z.
+        z, variance: float64, theirs, cm and cm^2.
+        density: int32, tracks nearby.
+        parent: int32, the one each follows.
+        cluster: int32, vertex of each; -1 if in none.
+        vertex: int32, the same of all tracks.
+        member: int32, upper: bool, of a vertex that may be two.
+        position, weight, chi2, error, minus_sum: float64, of each vertex.
+        ndof: int32.
+        order: int32, vertices by falling sum of pT^2.
+        rank: int32, place of each in ``order``.
+        other: int32, scratch memory.
+    """
+
+    chosen: Array
+    z: Array
+    variance: Array
+    density: Array
+    parent: Array
+    cluster: Array
+    vertex: Array
+    member: Array
+    upper: Array
+    position: Array
+    weight: Array
+    chi2: Array
+    error: Array
+    minus_sum: Array
+    ndof: Array
+    order: Array
+    rank: Array
+    other: Array
 
 
 def find_vertices(tracks: Tracks, cuts: VertexCuts) -> tuple[Vertices, Array]:
@@ -35,75 +75,112 @@ def compatible(z1: float, var1: float, z2: float, var2: float, eps: float, chi2_
 def _find_vertices(
     state: Array, covariance: Array, n_hits: Array, cuts: VertexCuts
 ) -> tuple[tuple[Array, ...], Array]:
-    n_tracks = len(n_hits)
-    chosen = np.empty(n_tracks, np.int64)
+    n = len(n_hits)
+    work = Density(
+        *(np.empty(n, np.int32), np.empty(n), np.empty(n), np.empty(n, np.int32)),
+        *(np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)),
+        *(np.empty(n, np.int32), np.empty(n, np.bool_), np.empty(n), np.empty(n)),
+        *(np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.int32)),
+        *(np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)),
+    )
+    n_vertices = cluster_tracks(n, state, covariance, n_hits, cuts, work)
+    z, error, chi2, sum_pt2 = np.empty((4, n_vertices), np.float32)
+    ndof = np.empty(n_vertices, np.int32)
+    vertex = np.empty(n, np.int16)
+    write_vertices(n, n_vertices, work, z, error, chi2, ndof, sum_pt2, vertex)
+    return (z, error, chi2, ndof, sum_pt2), vertex
+
+
+@shared
+def cluster_tracks(
+    n_tracks: int, state: Array, covariance: Array, n_hits: Array, cuts: VertexCuts, work: Density
+) -> int:
+    """Vertices of one event, in ``work``; returns their number."""
     n = 0
     for t in range(n_tracks):
+        work.z[t] = state[t, 4]
         if n_hits[t] >= cuts.min_hits and 1 / abs(state[t, 2]) >= cuts.min_pt:
-            chosen[n] = t
+            work.chosen[n] = t
             n += 1
-    zip_ = np.empty(n)
+    sort_by(work.z, work.chosen, work.other, n)
     for i in range(n):
-        zip_[i] = state[chosen[i], 4]
-    track = chosen[:n][np.argsort(zip_, kind="mergesort")]
-    z = np.empty(n)
-    variance = np.empty(n)
-    for i in range(n):
-        z[i], variance[i] = state[track[i], 4], covariance[track[i], 14]
+        work.z[i], work.variance[i] = state[work.chosen[i], 4], covariance[work.chosen[i], 14]
 
-    vertex, n_vertices = _cluster(z, variance, cuts)
-    position, _, chi2, ndof = _fit_vertices(z, variance, vertex, n_vertices, cuts.outlier_chi2)
-    n_vertices = _split_vertices(z, variance, vertex, position, chi2, ndof, cuts)
-    position, error, chi2, ndof = _fit_vertices(
-        z, variance, vertex, n_vertices, cuts.outlier_chi2_final
+    n_vertices = _cluster(n, cuts, work)
+    _fit_vertices(n, n_vertices, cuts.outlier_chi2, work)
+    n_vertices = _split_vertices(n, n_vertices, cuts, work)
+    _fit_vertices(n, n_vertices, cuts.outlier_chi2_final, work)
+
+    for t in range(n_tracks):
+        work.vertex[t] = _NOISE
+    for i in range(n):
+        work.vertex[work.chosen[i]] = work.cluster[i]
+    rank_by_sum_pt2(
+        *(state, work.vertex, n_tracks, n_vertices, work.minus_sum),
+        *(work.order, work.other, work.rank),
     )
-
-    of_track = np.full(n_tracks, _NOISE, np.int32)
-    for i in range(n):
-        of_track[track[i]] = vertex[i]
-    return by_sum_pt2(state, of_track, position, error, chi2, ndof)
+    return n_vertices
 
 
-@kernel
-def by_sum_pt2(
-    state: Array, vertex: Array, position: Array, error: Array, chi2: Array, ndof: Array
-) -> tuple[tuple[Array, ...], Array]:
-    """Columns of :class:`trackserve.edm.Vertices` by falling sum of pT^2, and the vertex of each
-    track among them.
+@shared
+def write_vertices(
+    n_tracks: int,
+    n_vertices: int,
+    work: Density,
+    z: Array,
+    error: Array,
+    chi2: Array,
+    ndof: Array,
+    sum_pt2: Array,
+    vertex: Array,
+) -> None:
+    """Fill columns of :class:`trackserve.edm.Vertices`, and the vertex of each track."""
+    for k in range(n_vertices):
+        v = work.order[k]
+        z[k], error[k] = work.position[v], work.error[v]
+        chi2[k], ndof[k], sum_pt2[k] = work.chi2[v], work.ndof[v], -work.minus_sum[v]
+    for t in range(n_tracks):
+        vertex[t] = work.rank[work.vertex[t]] if work.vertex[t] >= 0 else _NOISE
+
+
+@shared
+def rank_by_sum_pt2(
+    state: Array,
+    vertex: Array,
+    n_tracks: int,
+    n_vertices: int,
+    minus_sum: Array,
+    order: Array,
+    other: Array,
+    rank: Array,
+) -> None:
+    """Order vertices by falling sum of pT^2.
 
     Args:
-        vertex: int32[tracks], row in the next four; -1 for none.
+        vertex: the vertex of each track; -1 for none.
+        minus_sum: gets minus the sum of pT^2 of each vertex.
+        order: gets the vertices in order.
+        other: scratch memory, int32.
+        rank: gets the place of each vertex in ``order``.
     """
-    sum_pt2 = np.zeros(len(position))
-    for t in range(len(vertex)):
+    for v in range(n_vertices):
+        minus_sum[v], order[v] = 0.0, v
+    for t in range(n_tracks):
         if vertex[t] >= 0:
             pt = 1 / float(state[t, 2])
-            sum_pt2[vertex[t]] += pt * pt
-    order = np.argsort(-sum_pt2, kind="mergesort")
-    rank = np.empty(len(position), np.int16)
-    for k in range(len(position)):
+            minus_sum[vertex[t]] -= pt * pt
+    sort_by(minus_sum, order, other, n_vertices)
+    for k in range(n_vertices):
         rank[order[k]] = k
-    ranked = np.full(len(vertex), _NOISE, np.int16)
-    for t in range(len(vertex)):
-        if vertex[t] >= 0:
-            ranked[t] = rank[vertex[t]]
-    columns = (
-        position[order].astype(np.float32),
-        error[order].astype(np.float32),
-        chi2[order].astype(np.float32),
-        ndof[order],
-        sum_pt2[order].astype(np.float32),
-    )
-    return columns, ranked
 
 
-@kernel
-def _cluster(z: Array, variance: Array, cuts: VertexCuts) -> tuple[Array, int]:
-    """Cluster of each track (sorted by z), -1 for noise; and the number of clusters."""
-    n = len(z)
-    density = np.zeros(n, np.int32)
+@shared
+def _cluster(n: int, cuts: VertexCuts, work: Density) -> int:
+    """Cluster of each track, -1 for noise; returns the number of clusters."""
+    z, variance, density, parent = work.z, work.variance, work.density, work.parent
     max_variance = cuts.max_error * cuts.max_error
     for i in range(n):
+        density[i] = 0
         if variance[i] > max_variance:
             continue
         for step in (-1, 1):
@@ -115,8 +192,8 @@ def _cluster(z: Array, variance: Array, cuts: VertexCuts) -> tuple[Array, int]:
                 j += step
 
     # each track follows its nearest neighbour of higher density (ties: of lower z)
-    parent = np.arange(n)
     for i in range(n):
+        parent[i] = i
         nearest = cuts.eps
         for step in (-1, 1):
             j = i + step
@@ -129,78 +206,64 @@ def _cluster(z: Array, variance: Array, cuts: VertexCuts) -> tuple[Array, int]:
                     parent[i] = j
                 j += step
 
-    cluster = np.full(n, _NOISE, np.int32)
     n_clusters = 0
     for i in range(n):
+        work.cluster[i] = _NOISE
         if parent[i] == i and density[i] >= cuts.min_neighbours:
-            cluster[i] = n_clusters
+            work.cluster[i] = n_clusters
             n_clusters += 1
     for i in range(n):
         root = i
         while parent[root] != root:
             root = parent[root]
-        cluster[i] = cluster[root]
-    return cluster, n_clusters
+        work.cluster[i] = work.cluster[root]
+    return n_clusters
 
 
-@kernel
-def _fit_vertices(
-    z: Array, variance: Array, vertex: Array, n_vertices: int, outlier_chi2: float
-) -> tuple[Array, Array, Array, Array]:
-    """Weighted means; tracks with a larger chi2 leave their vertex (in place)."""
-    position = np.zeros(n_vertices)
-    weight = np.zeros(n_vertices)
-    chi2 = np.zeros(n_vertices)
-    ndof = np.full(n_vertices, -1, np.int32)
-    for i in range(len(z)):
-        v = vertex[i]
+@shared
+def _fit_vertices(n: int, n_vertices: int, outlier_chi2: float, work: Density) -> None:
+    """Weighted means; tracks with a larger chi2 leave their vertex."""
+    z, variance, position, weight = work.z, work.variance, work.position, work.weight
+    chi2, ndof = work.chi2, work.ndof
+    for v in range(n_vertices):
+        position[v], weight[v], chi2[v], ndof[v] = 0.0, 0.0, 0.0, -1
+    for i in range(n):
+        v = work.cluster[i]
         if v >= 0:
             weight[v] += 1 / variance[i]
             position[v] += z[i] / variance[i]
     for v in range(n_vertices):
         position[v] /= weight[v]
-    for i in range(len(z)):
-        v = vertex[i]
+    for i in range(n):
+        v = work.cluster[i]
         if v < 0:
             continue
         dz = z[i] - position[v]
         c = dz * dz / variance[i]
         if c > outlier_chi2:
-            vertex[i] = _NOISE
+            work.cluster[i] = _NOISE
         else:
             chi2[v] += c
             ndof[v] += 1
-    error = np.empty(n_vertices)
     for v in range(n_vertices):
         scale = chi2[v] / ndof[v] if ndof[v] > 0 else 1.0
-        error[v] = math.sqrt(scale / weight[v])
-    return position, error, chi2, ndof
+        work.error[v] = math.sqrt(scale / weight[v])
 
 
-@kernel
-def _split_vertices(
-    z: Array,
-    variance: Array,
-    vertex: Array,
-    position: Array,
-    chi2: Array,
-    ndof: Array,
-    cuts: VertexCuts,
-) -> int:
-    """Split vertices that fit badly in two by 2-means (in place); returns their number."""
-    n_tracks = len(z)
-    n_vertices = len(position)
-    member = np.empty(n_tracks, np.int32)
-    upper = np.empty(n_tracks, np.bool_)
+@shared
+def _split_vertices(n_tracks: int, n_vertices: int, cuts: VertexCuts, work: Density) -> int:
+    """Split vertices that fit badly in two by 2-means; returns their number."""
+    z, variance, member, upper = work.z, work.variance, work.member, work.upper
     found = n_vertices
     for v in range(n_vertices):
-        if ndof[v] < cuts.split_min_ndof or chi2[v] < cuts.split_chi2 * ndof[v]:
+        ndof = work.ndof[v]
+        if ndof < cuts.split_min_ndof or work.chi2[v] < cuts.split_chi2 * ndof:
             continue
         n = 0
         for i in range(n_tracks):
-            if vertex[i] == v:
+            if work.cluster[i] == v:
                 member[n] = i
-                upper[n] = z[i] >= position[v]
+                upper[n] = z[i] >= work.position[v]
                 n += 1
         for _ in range(cuts.split_max_iterations):
             weight_0 = weight_1 = mean_0 = mean_1 = 0.0
@@ -230,6 +293,6 @@ def _split_vertices(
             continue
         for k in range(n):
             if upper[k]:
-                vertex[member[k]] = found
+                work.cluster[member[k]] = found
         found += 1
     return found

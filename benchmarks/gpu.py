@@ -1,0 +1,184 @@
+#!/usr/bin/env python
+"""Patatrack on a CUDA device: the CPU's answer, kernels' times, throughput by batch size.
+
+usage: benchmarks/gpu.py DIR [--batches N...] [--streams N...] [--seconds S]
+
+DIR is a pixel data directory, whose events are taken in turn. A stream is a pipeline with
+memory and a Python thread of its own, so that one's copies overlap another's kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import platform
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numba
+import numba_cuda
+import numpy as np
+from numba import cuda
+
+from trackserve import PatatrackPipeline
+from trackserve.device.cuda import Device
+from trackserve.edm import INTERMEDIATE, PatatrackResult, RawEvent
+from trackserve.io import read_conditions, read_events
+from trackserve.patatrack import DEFAULT
+from trackserve.patatrack.cuda import CudaPatatrack
+
+
+class Stopwatch(Device):
+    """A device that notes how long each kernel takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.laps: list[tuple[str, Any, Any]] = []
+
+    def launch_blocks(self, kernel: Any, n: int, *arguments: Any) -> None:
+        before, after = cuda.event(), cuda.event()
+        before.record(self._stream)
+        super().launch_blocks(kernel, n, *arguments)
+        after.record(self._stream)
+        module = kernel.py_func.__module__.rpartition(".")[2]
+        self.laps.append((f"{module}.{kernel.py_func.__name__.lstrip('_')}", before, after))
+
+    def times(self) -> dict[str, float]:
+        """Milliseconds by kernel since the last call."""
+        found: dict[str, float] = defaultdict(float)
+        for name, before, after in self.laps:
+            found[name] += cuda.event_elapsed_time(before, after)
+        self.laps.clear()
+        return dict(found)
+
+
+def compare(found: PatatrackResult, expected: PatatrackResult) -> dict[str, Any]:
+    """How far one event's result is from the CPU's."""
+    assert found.ntuplets is not None
+    assert expected.ntuplets is not None
+    ours = {tuple(row): t for t, row in enumerate(found.ntuplets.hits.tolist())}
+    theirs = [tuple(row) for row in expected.ntuplets.hits.tolist()]
+    common = [(ours[row], t) for t, row in enumerate(theirs) if row in ours]
+    mine, cpu = np.array(common, np.int64).reshape(-1, 2).T
+    a, b = found.ntuplets.state[mine], expected.ntuplets.state[cpu]
+    fitted = ~np.isnan(a).any(axis=1) & ~np.isnan(b).any(axis=1)
+    error = np.sqrt(expected.ntuplets.covariance[cpu][:, [0, 5, 9, 12, 14]])
+    shift = np.abs(a - b)[fitted] / error[fitted]
+    return {
+        "ntuplets": len(theirs),
+        "missing": len(theirs) - len(common),
+        "more": len(ours) - len(common),
+        "shift": float(shift.max(initial=0.0)),
+        "relative": float((np.abs(a - b)[fitted] / np.abs(b[fitted])).max(initial=0.0)),
+        "bits": found == expected,
+        "tracks": abs(len(found.tracks) - len(expected.tracks)),
+        "vertices": abs(len(found.vertices) - len(expected.vertices)),
+    }
+
+
+def check(gpu: CudaPatatrack, cpu: PatatrackPipeline, events: list[RawEvent]) -> None:
+    keep = list(INTERMEDIATE)
+    pairs = zip(gpu.run(events, keep), cpu.run(events, keep), strict=True)
+    rows = [compare(found, expected) for found, expected in pairs]  # type: ignore[arg-type]
+    n = sum(row["ntuplets"] for row in rows)
+    missing, more = (sum(row[key] for row in rows) for key in ("missing", "more"))
+    print(f"events equal to the CPU's bit for bit: {sum(r['bits'] for r in rows)} of {len(rows)}")
+    print(f"ntuplets: {n}, identical {1 - missing / max(1, n):.6f}, more {more}")
+    for key, text in {
+        "shift": "largest difference of a fitted parameter, in its error",
+        "relative": "largest relative difference of a fitted parameter",
+        "tracks": "largest difference of the number of tracks of an event",
+        "vertices": "largest difference of the number of vertices of an event",
+    }.items():
+        print(f"{text}: {max(row[key] for row in rows):.3g}")
+
+
+def cycle(events: list[RawEvent], n: int) -> list[RawEvent]:
+    return list(itertools.islice(itertools.cycle(events), n))
+
+
+def kernel_times(conditions: Any, batch: list[RawEvent], rounds: int = 5) -> None:
+    """Print the least time of each kernel, and of the batch."""
+    device = Stopwatch()
+    pipeline = CudaPatatrack(conditions, DEFAULT, device)
+    pipeline.run(batch)
+    device.times()
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        pipeline.run(batch)
+        for name, milliseconds in device.times().items():
+            best[name] = min(best.get(name, milliseconds), milliseconds)
+    print(f"\nkernels of a batch of {len(batch)}: ms, share")
+    total = sum(best.values())
+    for name, milliseconds in sorted(best.items(), key=lambda item: -item[1]):
+        print(f"{name:32s} {milliseconds:9.3f} {milliseconds / total:6.1%}")
+    print(f"{'all':32s} {total:9.3f}")
+
+
+def throughput(
+    pipelines: list[CudaPatatrack], batch: list[RawEvent], seconds: float
+) -> tuple[float, float]:
+    """Events per second, and the median seconds of a batch."""
+    for pipeline in pipelines:
+        pipeline.run(batch)
+    end = time.perf_counter() + seconds
+    laps: list[float] = []
+
+    def work(pipeline: CudaPatatrack) -> int:
+        n = 0
+        while (start := time.perf_counter()) < end:
+            pipeline.run(batch)
+            laps.append(time.perf_counter() - start)
+            n += len(batch)
+        return n
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(len(pipelines)) as pool:
+        n = sum(pool.map(work, pipelines))
+    return n / (time.perf_counter() - start), float(np.median(laps))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Patatrack on a CUDA device.")
+    parser.add_argument("directory", metavar="DIR")
+    parser.add_argument("--batches", type=int, nargs="+", default=[2**k for k in range(10)])
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    options = parser.parse_args()
+
+    device = cuda.get_current_device()
+    name = device.name if isinstance(device.name, str) else device.name.decode()
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}"
+    print(f"{name}, cc {'.'.join(map(str, device.compute_capability))}; {versions}, "
+          f"numba {numba.__version__}, numba-cuda {numba_cuda.__version__}")  # fmt: skip
+    events = list(read_events(options.directory))
+    conditions = read_conditions(options.directory)
+    size = np.mean([len(event.data) for event in events])
+    print(f"{Path(options.directory).name}: {len(events)} events of {size / 1e3:.0f} kB")
+
+    start = time.perf_counter()
+    gpu = CudaPatatrack(conditions, DEFAULT)
+    gpu.run(events, list(INTERMEDIATE))
+    print(f"kernels compiled in {time.perf_counter() - start:.0f} s")
+    check(gpu, PatatrackPipeline(conditions, DEFAULT), events)
+    before = gpu.device.synchronisations
+    gpu.run(events)
+    print(f"times the host waits in a batch: {gpu.device.synchronisations - before}")
+    kernel_times(conditions, cycle(events, 64))
+
+    pipelines = [
+        gpu,
+        *(CudaPatatrack(conditions, DEFAULT) for _ in range(max(options.streams) - 1)),
+    ]
+    print("\nbatch  streams  events/s  ms per batch")
+    for n in options.streams:
+        for size in options.batches:
+            rate, lap = throughput(pipelines[:n], cycle(events, size), options.seconds)
+            print(f"{size:5d} {n:8d} {rate:9.0f} {1e3 * lap:13.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""``trackserve doctor``: what will work here, and what to do about the rest."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from importlib import metadata
+from typing import NamedTuple
+
+from rich.markup import escape
+from rich.table import Table
+
+from .common import console
+
+_PACKAGES = ("numpy", "numba", "numba-cuda", "torch", "tritonclient", "nvidia-pytriton")
+
+
+class Finding(NamedTuple):
+    """Whether something works, what it was seen by, and what to do if it does not."""
+
+    what: str
+    works: bool
+    seen: str
+    cure: str = ""
+
+
+def doctor() -> None:
+    """What this machine has, which ways to run the pipelines will work, and cures for the rest."""
+    for line in (_machine(), _packages(), _graphics_cards()):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    table = Table("", "works", "", "what to do")
+    for finding in (check() for check in CHECKS):
+        mark = "[green]yes[/]" if finding.works else "[red]no[/]"
+        cure = "" if finding.works else finding.cure
+        table.add_row(finding.what, mark, escape(finding.seen), escape(cure))
+    console.print(table)
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    system = f"{platform.system()} {platform.machine()}"
+    return f"Python {platform.python_version()}, {system}, {cores} cores"
+
+
+def _packages() -> str:
+    return ", ".join(f"{name} {_version(name) or '-'}" for name in _PACKAGES)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _graphics_cards() -> str:
+    """What the driver says, whether or not Python can use it."""
+    query = "--query-gpu=name,compute_cap,memory.total,driver_version"
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", query, "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "no GPU that nvidia-smi knows of"
+    return answer.stdout.strip()
+
+
+def on_cpu() -> Finding:
+    what = "Patatrack on this CPU"
+    cure = "pip install 'trackserve[cpu]'"
+    try:
+        importlib.import_module("trackserve.patatrack")
+    except ImportError as error:
+        return Finding(what, False, str(error), cure)
+    return Finding(what, True, f"numba {_version('numba')}")
+
+
+def on_gpu() -> Finding:
+    """Kernels are compiled for what is there; the oldest that is tried is cc 7.5 (Turing)."""
+    what = "Patatrack on a GPU"
+    try:
+        from numba import cuda
+
+        importlib.import_module("trackserve.device.cuda")
+    except ImportError as error:
+        return Finding(what, False, str(error), "pip install 'trackserve[gpu]'")
+    try:
+        device = cuda.get_current_device()
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        return Finding(what, False, reason, "needs an NVIDIA GPU and driver of 580 or newer")
+    major, minor = device.compute_capability
+    name = device.name if isinstance(device.name, str) else device.name.decode()
+    return Finding(
+        what, (major, minor) >= (7, 5), f"{name}, cc {major}.{minor}", "needs cc 7.5 or newer"
+    )
+
+
+def serving() -> Finding:
+    what = "serving"
+    from ..errors import ServerError
+    from ..serving.triton import find_triton
+
+    try:
+        triton = find_triton()
+    except ServerError as error:
+        return Finding(what, False, str(error), "pip install 'trackserve[server]'")
+    numpy = _version("numpy") or ""
+    return Finding(
+        what,
+        int(numpy.split(".")[0]) < 2,
+        f"{triton.binary}, numpy {numpy}",
+        "pip install 'numpy<2': Triton's Python backend answers with no data otherwise",
+    )
+
+
+def client() -> Finding:
+    what = "client"
+    try:
+        importlib.import_module("trackserve.client")
+    except ImportError as error:
+        return Finding(what, False, str(error), "pip install trackserve")
+    return Finding(what, True, f"tritonclient {_version('tritonclient')}")
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (on_cpu, on_gpu, serving, client)

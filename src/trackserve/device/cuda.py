@@ -1,0 +1,347 @@
+"""One CUDA stream: its memory, copies and launches, and scan and grouping on it.
+
+Kernels take their arrays in named tuples. An array may be longer than what counts of it:
+memory is kept from batch to batch under a name, so kernels are told how many rows there are,
+or read it from the device. Threads take items a grid apart, so that any grid does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..errors import InputError, MissingExtraError
+
+try:
+    from numba import cuda
+    from numba.cuda.core import config
+except ImportError:
+    raise MissingExtraError(
+        "to reconstruct on a GPU, numba-cuda is needed: pip install 'trackserve[gpu]'"
+    ) from None
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+"""Whether Numba's simulator stands for a GPU: each of its threads is one of Python's."""
+THREADS = 4 if SIMULATED else 256
+"""In a block."""
+ITEMS = 8
+"""That a thread adds up in a scan: a sector of memory."""
+TILE = ITEMS * THREADS
+LARGEST = 0x7FFFFFFF
+"""What :meth:`Device.scan` gives as the sum if it is this or more."""
+_MAX_BLOCKS = 2 if SIMULATED else 4096
+_ALIGNMENT = 256
+
+config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small batch is small
+Array = NDArray[Any]
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def cuda_kernel(function: F) -> F:
+    """Compile a kernel for the device, at its first launch; cached on disk."""
+    return cast(F, cuda.jit(cache=True)(function))
+
+
+def device_function(function: F) -> F:
+    """Compile a function of the threads of a block; formulas are ``shared`` instead."""
+    return cast(F, cuda.jit(device=True)(function))
+
+
+class Group(NamedTuple):
+    """Items by key, in a canonical order.
+
+    Attributes:
+        start: int32[keys + 1], where each key's items begin in ``item``.
+        item: int32[items].
+    """
+
+    start: Any
+    item: Any
+
+
+class Device:
+    """A stream of the current CUDA device, with memory of its own.
+
+    Not to be used by two threads at a time.
+
+    Raises:
+        InputError: there is no CUDA device.
+    """
+
+    def __init__(self) -> None:
+        if not cuda.is_available():
+            raise InputError("no CUDA device can be used: see 'trackserve doctor'")
+        self._stream: Any = cuda.stream()
+        self._arrays: dict[str, Any] = {}
+        self._pinned: dict[str, Array] = {}
+        self.synchronisations = 0
+        """How often the host has waited for the device."""
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks that fill the device a few times over."""
+        if SIMULATED:
+            return _MAX_BLOCKS
+        return 4 * int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
+
+    def array(self, name: str, n: int, dtype: DTypeLike, *row: int) -> Any:
+        """A device array of at least ``n`` rows; what it holds is undefined.
+
+        The same name gives the same memory: it is for one purpose in a batch.
+
+        Raises:
+            OverflowError: the device's memory is full.
+        """
+        if name not in self._arrays or self._arrays[name].shape[0] < n:
+            self._arrays.pop(name, None)  # before there is another
+            shape = (max(1, n + n // 4), *row)
+            try:
+                self._arrays[name] = self._allocate(shape, np.dtype(dtype))
+            except Exception as error:
+                if "OUT_OF_MEMORY" not in str(error):
+                    raise
+                self._arrays.clear()
+                raise OverflowError("not enough memory on the device") from error
+        return self._arrays[name]
+
+    def table(self, table: Any) -> Any:
+        """A named tuple of arrays and scalars with its arrays on the device, to stay there."""
+        return type(table)(*(self._resident(v) if isinstance(v, np.ndarray) else v for v in table))
+
+    def upload(self, name: str, values: Array) -> Any:
+        """Copy ``values`` to the device through pinned memory; it does not wait."""
+        target = self.array(name, len(values), values.dtype, *values.shape[1:])
+        staged = self.pinned(f"up.{name}", values.nbytes).view(values.dtype)
+        staged = staged[: values.size].reshape(values.shape)
+        staged[...] = values
+        self.send(target, staged)
+        return target
+
+    def send(self, target: Any, staged: Array) -> None:
+        """Copy from pinned memory to the beginning of a device array; it does not wait."""
+        if len(staged):
+            _copy(target[: len(staged)], staged, self._stream)
+
+    def download(self, parts: Mapping[str, tuple[Any, int]]) -> dict[str, Array]:
+        """Wait for the device, then return the first rows of arrays, ``(array, rows)`` by name.
+
+        They are in pinned memory that the next download overwrites.
+        """
+        sizes = {key: n * _row_bytes(array) for key, (array, n) in parts.items()}
+        room = sum(-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes.values())
+        pinned = self.pinned("down", room)
+        place, found = 0, {}
+        for key, (array, n) in parts.items():
+            values = pinned[place : place + sizes[key]].view(array.dtype)
+            found[key] = values.reshape((n, *array.shape[1:]))
+            if n:
+                _copy(found[key], array[:n], self._stream)
+            place += -(-sizes[key] // _ALIGNMENT) * _ALIGNMENT
+        self._stream.synchronize()
+        self.synchronisations += 1
+        return found
+
+    def read(self, array: Any, index: int) -> int:
+        """Wait for the device, then return one value of a one-dimensional array.
+
+        Raises:
+            OverflowError: it is the end of a scan whose sum does not fit.
+        """
+        value = int(self.download({"": (array[index:], 1)})[""][0])
+        if value == LARGEST:
+            raise OverflowError("more items than 32 bits can count")
+        return value
+
+    def pinned(self, name: str, n_bytes: int) -> Array:
+        """uint8[at least n_bytes, a multiple of 256], pinned; its content lasts until it grows."""
+        found = self._pinned.get(name)
+        if found is None or len(found) < n_bytes:
+            room = -(-max(1, n_bytes + n_bytes // 4) // _ALIGNMENT) * _ALIGNMENT
+            found = self._pinned[name] = self._allocate_pinned(room)
+        return found
+
+    def launch(self, kernel: Any, n: int, *arguments: Any) -> None:
+        """Start ``kernel`` with a thread for each of ``n`` items, or for as many as fit."""
+        if n > 0:
+            self.launch_blocks(kernel, min(-(-n // THREADS), _MAX_BLOCKS), *arguments)
+
+    def launch_blocks(self, kernel: Any, n: int, *arguments: Any) -> None:
+        """Start ``kernel`` with ``n`` blocks."""
+        if n > 0:
+            kernel[n, THREADS, self._stream](*arguments)
+
+    def fill(self, array: Any, n: int, value: int) -> None:
+        """Set the first ``n`` rows of a one-dimensional array."""
+        self.launch(_fill, n, Values(array, array), n, value)
+
+    def scan(self, values: Any, n: int, out: Any) -> None:
+        """Exclusive prefix sum: ``out[i] = sum(values[:i])`` for i from 0 to ``n``; int32.
+
+        ``out`` may be ``values``. Integers, so that the order of adding is of no account.
+        """
+        n_tiles = -(-n // TILE)
+        sums = self.array("scan.sums", n_tiles + 1, np.int32)
+        arrays = Values(values, out)
+        self.launch_blocks(_sum_tiles, min(n_tiles, _MAX_BLOCKS), arrays, n, sums)
+        self.launch_blocks(_scan_sums, 1, Values(sums, out), n_tiles, n)
+        self.launch_blocks(_scan_tiles, min(n_tiles, _MAX_BLOCKS), arrays, n, sums)
+
+    def group(self, name: str, key: Any, n: int, n_keys: int, within: Any) -> Group:
+        """Sort ``n`` items by (key, within, item), all int32, as a counting sort does."""
+        start = self.array(f"{name}.start", n_keys + 1, np.int32)
+        cursor = self.array(f"{name}.cursor", n_keys + 1, np.int32)
+        loose = self.array(f"{name}.loose", n, np.int32)
+        found = Group(start, self.array(f"{name}.item", n, np.int32))
+        self.fill(start, n_keys, 0)
+        self.launch(_count_keys, n, Values(key, start), n)
+        self.scan(start, n_keys, start)
+        self.launch(_copy_values, n_keys, Values(start, cursor), n_keys)
+        self.launch(_place, n, Values(key, cursor), loose, n)
+        self.launch(_rank, n, Values(key, within), Group(start, loose), found, n)
+        return found
+
+    def _resident(self, values: Array) -> Any:
+        array = self._allocate(values.shape, values.dtype)
+        if values.size:
+            _copy(array, np.ascontiguousarray(values), self._stream)
+            self._stream.synchronize()
+        return array
+
+    def _allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        # the simulator hands kernels arrays of its own, which compiled formulas do not take
+        return np.empty(shape, dtype) if SIMULATED else cuda.device_array(shape, dtype)
+
+    def _allocate_pinned(self, n: int) -> Array:
+        pinned: Array = cuda.pinned_array(n, np.uint8)
+        return pinned
+
+
+class Values(NamedTuple):
+    """What goes in and what comes out."""
+
+    source: Any
+    target: Any
+
+
+def _row_bytes(array: Any) -> int:
+    return int(np.prod(array.shape[1:], dtype=np.int64)) * int(array.dtype.itemsize)
+
+
+def _copy(target: Any, source: Any, stream: Any) -> None:
+    if isinstance(target, np.ndarray) and isinstance(source, np.ndarray):
+        target[...] = source
+    elif isinstance(target, np.ndarray):
+        source.copy_to_host(target, stream=stream)
+    else:
+        target.copy_to_device(source, stream=stream)
+
+
+@cuda_kernel
+def _fill(arrays: Values, n: int, value: int) -> None:
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        arrays.target[i] = value
+
+
+@cuda_kernel
+def _copy_values(arrays: Values, n: int) -> None:
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        arrays.target[i] = arrays.source[i]
+
+
+@device_function
+def scan_block(buffer: Any, value: int) -> int:
+    """Sum of ``value`` over the threads of the block up to this one.
+
+    Args:
+        buffer: shared, int32[THREADS]; the block may use it again after a barrier.
+    """
+    t = cuda.threadIdx.x
+    buffer[t] = value
+    cuda.syncthreads()
+    step = 1
+    while step < THREADS:
+        other = buffer[t - step] if t >= step else 0
+        cuda.syncthreads()
+        buffer[t] += other
+        cuda.syncthreads()
+        step *= 2
+    return buffer[t]
+
+
+@cuda_kernel
+def _sum_tiles(arrays: Values, n: int, sums: Any) -> None:
+    buffer = cuda.shared.array(THREADS, np.int32)
+    for tile in range(cuda.blockIdx.x, (n + TILE - 1) // TILE, cuda.gridDim.x):
+        total = 0
+        for i in range(tile * TILE + cuda.threadIdx.x, min(n, (tile + 1) * TILE), THREADS):
+            total += arrays.source[i]
+        total = scan_block(buffer, total)
+        if cuda.threadIdx.x == THREADS - 1:
+            sums[tile] = total
+        cuda.syncthreads()
+
+
+@cuda_kernel
+def _scan_sums(arrays: Values, n_tiles: int, n: int) -> None:
+    """By one block; the total goes to the end of the scan's output."""
+    buffer = cuda.shared.array(THREADS, np.int32)
+    sums = arrays.source
+    before = 0
+    for first in range(0, n_tiles, THREADS):
+        i = first + cuda.threadIdx.x
+        value = sums[i] if i < n_tiles else 0
+        after = scan_block(buffer, value)
+        if i < n_tiles:
+            sums[i] = before + after - value
+        before += buffer[THREADS - 1]
+        cuda.syncthreads()
+    if cuda.threadIdx.x == 0:
+        arrays.target[n] = min(before, LARGEST)
+
+
+@cuda_kernel
+def _scan_tiles(arrays: Values, n: int, sums: Any) -> None:
+    buffer = cuda.shared.array(THREADS, np.int32)
+    for tile in range(cuda.blockIdx.x, (n + TILE - 1) // TILE, cuda.gridDim.x):
+        first = tile * TILE + cuda.threadIdx.x * ITEMS
+        last = min(n, first + ITEMS)
+        total = 0
+        for i in range(first, last):
+            total += arrays.source[i]
+        before = sums[tile] + scan_block(buffer, total) - total
+        for i in range(first, last):
+            value = arrays.source[i]
+            arrays.target[i] = before
+            before += value
+        cuda.syncthreads()
+
+
+@cuda_kernel
+def _count_keys(arrays: Values, n: int) -> None:
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        cuda.atomic.add(arrays.target, arrays.source[i], 1)
+
+
+@cuda_kernel
+def _place(arrays: Values, loose: Any, n: int) -> None:
+    """Give each item a place among those of its key, in any order."""
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        loose[cuda.atomic.add(arrays.target, arrays.source[i], 1)] = i
+
+
+@cuda_kernel
+def _rank(keys: Values, loose: Group, found: Group, n: int) -> None:
+    """Give each item its place among those of its key: the number of smaller ones."""
+    within = keys.target
+    for p in range(cuda.grid(1), n, cuda.gridsize(1)):
+        i = loose.item[p]
+        first = loose.start[keys.source[i]]
+        place = first
+        for q in range(first, loose.start[keys.source[i] + 1]):
+            j = loose.item[q]
+            if within[j] < within[i] or (within[j] == within[i] and j < i):
+                place += 1
+        found.item[place] = i

@@ -1,0 +1,222 @@
+"""The pipeline's CUDA kernels against the CPU, bit for bit, without a GPU.
+
+Whole events as one thread (see one_thread.py), a few modules with many threads in Numba's
+simulator, which accepts what PTX refuses: see test_ptx.py.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import cuda
+from one_thread import OneThread
+from raw_words import FED, payload, split, stream
+
+from trackserve import PatatrackPipeline
+from trackserve.device.cuda import LARGEST
+from trackserve.edm import INTERMEDIATE, PatatrackResult, RawEvent
+from trackserve.errors import EventError, InputError, encode
+from trackserve.io import read_conditions
+from trackserve.patatrack import DEFAULT, REFERENCE
+from trackserve.patatrack.cuda import CudaPatatrack
+from trackserve.patatrack.unpack import (
+    BAD_LENGTH,
+    BAD_LINK,
+    SPLIT_MODULE,
+    UNKNOWN_FED,
+    find_roc,
+)
+
+
+@pytest.fixture(scope="module")
+def kernels(sample_directory: Path) -> CudaPatatrack:
+    return CudaPatatrack(read_conditions(sample_directory), DEFAULT, OneThread())
+
+
+def test_whole_events(
+    kernels: CudaPatatrack,
+    sample_events: list[RawEvent],
+    sample_results: list[PatatrackResult],
+) -> None:
+    before = kernels.device.synchronisations
+    assert kernels.run(sample_events, list(INTERMEDIATE)) == sample_results
+    assert kernels.device.synchronisations == before + 6
+    assert kernels.run([], list(INTERMEDIATE)) == []
+    some = kernels.run(sample_events[3:5])
+    assert [result.tracks for result in some] == [r.tracks for r in sample_results[3:5]]  # type: ignore[union-attr]
+    assert some[0].hits is None  # type: ignore[union-attr]
+
+
+def test_whole_events_in_the_reference_configuration(
+    sample_directory: Path, sample_events: list[RawEvent]
+) -> None:
+    conditions = read_conditions(sample_directory)
+    kernels = CudaPatatrack(conditions, REFERENCE, OneThread())
+    expected = PatatrackPipeline(conditions, REFERENCE).run(sample_events, list(INTERMEDIATE))
+    assert kernels.run(sample_events, list(INTERMEDIATE)) == expected
+
+
+def test_a_long_list_is_cut_and_too_much_is_halved(
+    kernels: CudaPatatrack,
+    sample_events: list[RawEvent],
+    sample_results: list[PatatrackResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    too_much = sum(result.counts.doublets for result in sample_results[:2])
+    monkeypatch.setattr("trackserve.device.cuda.LARGEST", too_much)
+    assert kernels.run(sample_events[:2], list(INTERMEDIATE)) == sample_results[:2]
+    monkeypatch.setattr("trackserve.device.cuda.LARGEST", sample_results[0].counts.doublets)
+    assert isinstance(kernels.run(sample_events[:1])[0], EventError)
+    monkeypatch.setattr("trackserve.device.cuda.LARGEST", LARGEST)
+    monkeypatch.setattr("trackserve.patatrack.cuda.pipeline.MAX_WORDS", 60_000)
+    assert kernels.run(sample_events, list(INTERMEDIATE)) == sample_results
+
+
+def same(
+    found: Sequence[PatatrackResult | EventError], expected: Sequence[PatatrackResult | EventError]
+) -> bool:
+    """Equal bit for bit, errors in type, message and fields."""
+    return [encode(r) if isinstance(r, EventError) else r for r in found] == [
+        encode(r) if isinstance(r, EventError) else r for r in expected
+    ]
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_damaged_events(
+    kernels: CudaPatatrack,
+    pipeline: PatatrackPipeline,
+    sample_events: list[RawEvent],
+    data: st.DataObject,
+) -> None:
+    """Cut streams anywhere, overwrite words with anything, shuffle those of a FED."""
+    events = []
+    for number in range(4):
+        event = sample_events[data.draw(st.integers(0, 9))]
+        feds = split(event)
+        for _ in range(data.draw(st.integers(0, 3))):
+            k = data.draw(st.integers(0, len(feds) - 1))
+            fed, content = feds[k]
+            words = data.draw(st.permutations(content[2:-2][:40])) + content[2:-2][20:]
+            feds[k] = fed, payload(words, fed)
+        words = stream(feds).data.view(np.uint32).copy()
+        words = words[: data.draw(st.one_of(st.just(None), st.integers(1, len(words))))]
+        for _ in range(data.draw(st.integers(0, 20))):
+            words[data.draw(st.integers(0, len(words) - 1))] = data.draw(st.integers(0, 2**32 - 1))
+        events.append(RawEvent(words.view(np.uint8), event.beam_spot, number))
+    keep = list(INTERMEDIATE)
+    assert same(kernels.run(events, keep), pipeline.run(events, keep))
+
+
+def only_modules(pipeline: PatatrackPipeline, event: RawEvent, modules: set[int]) -> RawEvent:
+    """The event without the pixels of other modules."""
+    table = pipeline._cabling.roc
+    feds = []
+    for fed, content in split(event):
+        words = [
+            w for w in content[2:-2] if w and table[find_roc(w, fed, len(table))[1], 0] in modules
+        ]
+        if words:
+            feds.append((fed, payload(words, fed)))
+    return replace(stream(feds, event.event), beam_spot=event.beam_spot)
+
+
+def around_tracks(
+    pipeline: PatatrackPipeline, event: RawEvent, result: PatatrackResult, n: int
+) -> RawEvent:
+    """The modules that the first ``n`` tracks of the first vertex hit."""
+    hits = result.tracks.hits[result.tracks.vertex == 0][:n]
+    assert result.hits is not None
+    return only_modules(pipeline, event, set(result.hits.module[hits[hits >= 0]].tolist()))
+
+
+def damaged(event: RawEvent) -> RawEvent:
+    """A module that is not contiguous, a pixel twice, words that are none, a wrong trailer
+    and a FED that nobody knows."""
+    feds = sorted(split(event), key=lambda fed: -len({word >> 26 for word in fed[1][2:-2]}))
+    fed, content = feds[0]
+    words = [word for word in content[2:-2] if word]
+    words = [*words[1:], words[0], words[5], 29 << 21, 0, 63 << 26 | 1 << 21]
+    feds[0] = fed, payload(words, fed, length=1)
+    feds[1:] = feds[:0:-1]
+    return replace(stream([*feds, (700, payload([], 700))], 7), beam_spot=event.beam_spot)
+
+
+def simulate(
+    directory: Path, events: Sequence[RawEvent], folder: Path
+) -> list[PatatrackResult | EventError]:
+    """What the CUDA kernels make of a batch."""
+    given, found = folder / "events.pickle", folder / "results.pickle"
+    given.write_bytes(pickle.dumps(list(events)))
+    script = Path(__file__).with_name("simulate_cuda.py")
+    # compiled without optimisation: the formulas that kernels call are not kept on disk
+    env = os.environ | {
+        "NUMBA_ENABLE_CUDASIM": "1",
+        "NUMBA_OPT": "0",
+        "NUMBA_CACHE_DIR": str(folder),
+    }
+    subprocess.run([sys.executable, script, directory, given, found], check=True, env=env)
+    results: list[PatatrackResult | EventError] = pickle.loads(found.read_bytes())
+    return results
+
+
+def test_a_batch_gives_what_a_cpu_gives(
+    pipeline: PatatrackPipeline,
+    sample_directory: Path,
+    sample_events: list[RawEvent],
+    sample_results: list[PatatrackResult],
+    tmp_path: Path,
+) -> None:
+    small = [
+        around_tracks(pipeline, event, result, n)
+        for event, result, n in zip(sample_events, sample_results, (8, 4), strict=False)
+    ]
+    nowhere = replace(small[0].beam_spot, z=float("nan"))
+    events = [
+        small[0],
+        RawEvent(small[0].data[:600], small[0].beam_spot, event=5),
+        stream([(FED, payload([0, 0]))], 6),
+        damaged(small[0]),
+        replace(small[0], beam_spot=nowhere, event=8),
+        RawEvent(np.zeros(7, np.uint8), event=9),
+        small[1],
+    ]
+    expected = pipeline.run(events, list(INTERMEDIATE))
+    found = simulate(sample_directory, events, tmp_path)
+    assert same(found, expected)
+    codes = {UNKNOWN_FED, SPLIT_MODULE, BAD_LENGTH, BAD_LINK, 29}
+    assert set(expected[3].readout_errors.code) == codes  # type: ignore[union-attr]
+
+
+def test_what_cannot_run_there_says_so(sample_directory: Path) -> None:
+    with pytest.raises(InputError, match="no such device"):
+        PatatrackPipeline.from_directory(sample_directory, device="cude")
+    if not cuda.is_available():
+        with pytest.raises(InputError, match="no CUDA device"):
+            PatatrackPipeline.from_directory(sample_directory, device="cuda")
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved(
+    sample_directory: Path, sample_events: list[RawEvent], sample_results: list[PatatrackResult]
+) -> None:
+    most = 2 * max(result.counts.doublets for result in sample_results)
+
+    class Small(OneThread):
+        def _allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+            if len(shape) == 1 and dtype == np.uint8 and shape[0] > most:
+                raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")
+            return super()._allocate(shape, dtype)
+
+    kernels = CudaPatatrack(read_conditions(sample_directory), DEFAULT, Small())
+    assert kernels.run(sample_events, list(INTERMEDIATE)) == sample_results
