@@ -23,7 +23,7 @@ from trackserve.edm import (
     TrackerParticles,
     TrackerTruth,
 )
-from trackserve.errors import EventError, InputError
+from trackserve.errors import EventError, InputError, ModelError
 from trackserve.io import write_tracker
 from trackserve.performance.statistics import Fraction
 from trackserve.performance.tracker_graph import GraphQuality, graph_quality
@@ -512,6 +512,14 @@ def test_commands_judge_and_time_a_model(tmp_path: Path) -> None:
     page = run("bench", "exatrkx", *arguments, "--threads", "1", "--rounds", "1")
     for words in ("direct, 1 thread", "gnn", "per point", "radius edges", "peak memory"):
         assert words in page
+
+    write_tracker(tmp_path / "elsewhere", [hand_made(2)], "another")
+    for command in ("validate", "bench", "reconstruct"):
+        result = CliRunner().invoke(
+            commands, [command, "exatrkx", str(tmp_path / "elsewhere"), *arguments[1:]]
+        )
+        assert isinstance(result.exception, ModelError)
+        assert "another detector" in str(result.exception)
 
     without = [replace(hand_made(2), truth=None)]
     write_tracker(tmp_path / "untrue", without)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trackserve import ExatrkxPipeline
 from trackserve.edm import TrackerEvent
@@ -24,7 +26,8 @@ from trackserve.performance.tracker_metrics import validate_exatrkx
 from trackserve.training import stages
 from trackserve.training.config import Schedule, TrainingConfig, parse_config, read_config
 from trackserve.training.curves import Curves
-from trackserve.training.data import Data, make_sample
+from trackserve.training.data import Data, choose_window, make_sample
+from trackserve.training.graphs import Graph
 from trackserve.training.loop import fit, learning_rate
 from trackserve.training.losses import edge_loss, pair_loss
 from trackserve.training.scan import WorkingPoint, choose
@@ -104,7 +107,7 @@ def quick(steps: int, **changes: Any) -> TrainingConfig:
         "filter": dataclasses.replace(
             default.filter, schedule=schedule, widths=(32,), efficiency=1.0
         ),
-        "gnn": dataclasses.replace(default.gnn, schedule=schedule, hidden=16, steps=3),
+        "gnn": dataclasses.replace(default.gnn, schedule=schedule, hidden=16, steps=3, points=60),
     }
     return dataclasses.replace(default, **{**small, **changes})
 
@@ -134,6 +137,47 @@ def test_points_of_a_particle_follow_each_other_from_its_start() -> None:
     assert not sample.same_particle(np.array([6]), np.array([6])).any()  # noise
     assert sample.wanted.tolist() == [True] * 5 + [False] * 2
     assert sample.pt[[0, 5, 6]] == pytest.approx([3.0, 0.2, 0.0])
+
+
+@given(n_points=st.integers(1, 120), seed=st.integers(0, 99))
+def test_a_window_is_a_region_with_all_its_pairs_and_edges(n_points: int, seed: int) -> None:
+    sample = make_sample(helices(12, seed % 3))
+    rows = choose_window(sample, n_points, np.random.default_rng(seed))
+    assert len(rows) == min(n_points, len(sample))
+    assert (np.diff(rows) > 0).all()
+    window = sample.take(rows)
+    assert (window.event.points.position == sample.event.points.position[rows]).all()
+    assert (window.particle == sample.particle[rows]).all()
+    inside = np.isin(sample.pairs, rows).all(axis=0)
+    assert (rows[window.pairs] == sample.pairs[:, inside]).all()
+
+    source, target = np.random.default_rng(seed).integers(0, len(sample), (2, 50), dtype=np.int32)
+    nothing_known = np.zeros(50, bool)
+    graph = Graph(source, target, nothing_known, nothing_known, np.arange(50, dtype=np.float32))
+    part = graph.within(rows, len(sample))
+    kept = np.isin(source, rows) & np.isin(target, rows)
+    assert (rows[part.source] == source[kept]).all()
+    assert (rows[part.target] == target[kept]).all()
+    assert (part.weight == np.flatnonzero(kept)).all()
+
+
+def test_directories_take_turns_and_show_all_their_events(events: Path, tmp_path: Path) -> None:
+    write_tracker(tmp_path / "more", [helices(3, seed, seed) for seed in range(6)])
+    data = Data([events, tmp_path / "more"], quick(1))
+    steps = [data.at_step(step) for step in range(20)]
+    assert [directory for directory, _ in steps] == [0, 1] * 10
+    for directory, n_training in ((0, 2), (1, 5)):
+        numbers = [number for where, number in steps if where == directory]
+        assert sorted(numbers[:n_training]) == list(range(n_training))
+
+
+def test_soft_particles_count_little_or_not_at_all() -> None:
+    momentum = np.array([[0.3, 0, 0], [0.8, 0, 0], [2.0, 0, 0]])
+    position = np.arange(1.0, 5)[:, None] * [1, 0, 0]
+    event = an_event(position, np.array([0, 1, 2, -1]), np.arange(4), momentum, np.ones(3))
+    config = TrainingConfig(soft_pt=0.5, wanted_pt=0.9, soft_weight=0.25)
+    weight = stages.point_weights(make_sample(event), config)
+    assert weight.tolist() == [0, 0.25, 1, 0]
 
 
 def test_the_pair_loss_moves_only_what_is_on_the_wrong_side() -> None:
@@ -225,6 +269,12 @@ def test_a_training_is_not_overwritten(events: Path, tmp_path: Path) -> None:
 def test_too_few_events(events: Path) -> None:
     with pytest.raises(InputError, match="too few events"):
         Data([events], TrainingConfig(validation_events=3))
+
+
+def test_events_of_different_detectors(events: Path, tmp_path: Path) -> None:
+    write_tracker(tmp_path / "others", [helices(3, 1)] * 3, "another")
+    with pytest.raises(InputError, match="different detectors"):
+        Data([events, tmp_path / "others"], TrainingConfig(validation_events=1))
 
 
 @pytest.mark.parametrize(

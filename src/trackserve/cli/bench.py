@@ -85,8 +85,12 @@ def bench_exatrkx(
     """
     from ..exatrkx import ExatrkxPipeline
 
-    events = list(open_tracker(path))
-    pipelines = {n: ExatrkxPipeline.from_model(model, threads=n) for n in _numbers(threads)}
+    opened = open_tracker(path)
+    events = list(opened)
+    pipelines = {
+        n: ExatrkxPipeline.from_model(model, threads=n, detector=opened.detector)
+        for n in _numbers(threads)
+    }
     one = next(iter(pipelines.values()))
     counts = [one.reconstruct(event).counts for event in events]
     subject = Subject(

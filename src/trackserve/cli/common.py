@@ -100,8 +100,9 @@ def exatrkx(
     url: str | None,
     in_flight: int | None = None,
     keep: Collection[str] = (),
+    detector: str | None = None,
 ) -> Iterator[ReconstructTracker]:
-    """The same for events of a whole tracker."""
+    """The same for events of a whole tracker; ``detector`` is theirs, if known."""
     if url is not None:
         from ..client import Client, keep_freed_memory
 
@@ -112,7 +113,7 @@ def exatrkx(
     else:
         from ..exatrkx import ExatrkxPipeline
 
-        pipeline = ExatrkxPipeline.from_model(model)
+        pipeline = ExatrkxPipeline.from_model(model, detector=detector)
         yield lambda events: (pipeline.run([event], keep)[0] for event in events)
 
 

@@ -61,10 +61,11 @@ def demo(
     from ..performance import throughput, tracker_validate, validate
     from ..performance.tracker_metrics import match_tracker_events, summarize_tracker
 
-    raw_events, tracker_events = list(read_events(directory)), list(open_tracker(tracker))
+    raw_events, opened = list(read_events(directory)), open_tracker(tracker)
+    tracker_events = list(opened)
     with console.status("building the pipelines (the first time, compiling them)"):
         patatrack = PatatrackPipeline.from_directory(directory)
-        exatrkx = ExatrkxPipeline.from_model(model)
+        exatrkx = ExatrkxPipeline.from_model(model, detector=opened.detector)
         patatrack.run(raw_events[:1])
         exatrkx.warm_up()
     with _serving(directory, model) as client:

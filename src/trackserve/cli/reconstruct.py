@@ -84,7 +84,7 @@ def reconstruct_exatrkx(
     row, with the reason in error.
     """
     events = open_tracker(path)
-    with exatrkx(model, url, in_flight) as reconstruct:
+    with exatrkx(model, url, in_flight, detector=events.detector) as reconstruct:
         results = reconstruct_all(events, reconstruct)
     write_exatrkx(output, results)
     good = [result.counts for result in results if isinstance(result, ExatrkxResult)]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import track
 
-from ..edm import GRAPH_STAGES, RawEvent, TrackerEvent
+from ..edm import GRAPH_STAGES, RawEvent
 from ..errors import EventError
-from ..io import open_tracker, read_events
+from ..io import TrackerEvents, open_tracker, read_events
 from .common import (
     Config,
     DataDirectory,
@@ -160,7 +160,7 @@ def validate_exatrkx(
 
 
 def _match_tracker(
-    events: Sequence[TrackerEvent],
+    events: TrackerEvents,
     model: str,
     url: str | None,
     in_flight: int | None,
@@ -169,7 +169,8 @@ def _match_tracker(
     """Reconstruct and match event by event; those that fail leave their error in ``errors``."""
     from ..performance.tracker_metrics import match_tracker_events
 
-    with exatrkx(model, url, in_flight, () if url else GRAPH_STAGES) as reconstruct:
+    keep = () if url else GRAPH_STAGES
+    with exatrkx(model, url, in_flight, keep, events.detector) as reconstruct:
         results = track(
             reconstruct(events), model, total=len(events), console=console, transient=True
         )

@@ -61,6 +61,10 @@ class TrackerTruth:
     particles: TrackerParticles
 
 
+GENERIC_DETECTOR = "generic"
+"""Name of ACTS' GenericDetector, which is also the detector of the TrackML challenge."""
+
+
 @dataclass(frozen=True, eq=False)
 class TrackerEvent:
     """The space points of one bunch crossing, and for simulated ones the truth."""

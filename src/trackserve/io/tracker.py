@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from ..edm.tracker import TrackerEvent
+from ..edm.tracker import GENERIC_DETECTOR, TrackerEvent
 from ..errors import InputError
 from . import tracker_directory, trackml
 
@@ -17,11 +17,15 @@ class TrackerEvents(Sequence[TrackerEvent]):
     Args:
         read: reads the event of a key.
         keys: of the events.
+        detector: name of the one that they are from, None if that is not known.
     """
 
-    def __init__(self, read: Callable[[Any], TrackerEvent], keys: Sequence[Any]) -> None:
+    def __init__(
+        self, read: Callable[[Any], TrackerEvent], keys: Sequence[Any], detector: str | None
+    ) -> None:
         self._read = read
         self._keys = keys
+        self.detector = detector
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -39,7 +43,7 @@ class TrackerEvents(Sequence[TrackerEvent]):
             EventError: a file of the event is missing or damaged.
         """
         if isinstance(index, slice):
-            return TrackerEvents(self._read, self._keys[index])
+            return TrackerEvents(self._read, self._keys[index], self.detector)
         return self._read(self._keys[index])
 
 
@@ -56,10 +60,10 @@ def open_tracker(path: str | Path) -> TrackerEvents:
     path = Path(path)
     if (path / tracker_directory.POINTS).exists():
         directory = tracker_directory.TrackerDirectory(path)
-        return TrackerEvents(directory.read, range(len(directory)))
+        return TrackerEvents(directory.read, range(len(directory)), directory.detector)
     prefixes = trackml.find_events(path)
     if prefixes:
-        return TrackerEvents(trackml.read_event, prefixes)
+        return TrackerEvents(trackml.read_event, prefixes, GENERIC_DETECTOR)
     if (path / "simulation.json").exists():
         raise InputError(
             "the simulation did not end; the same command continues it", directory=str(path)

@@ -5,7 +5,7 @@ truth is known, their ``particle`` (row in the event's particles, -1 for noise),
 ``layer``, ``module`` and ``weight``. ``particles.parquet`` has the particles (``event``,
 ``collision``, ``pdg``, ``charge``, ``vx``, ``vy``, ``vz``, ``px``, ``py``, ``pz`` in mm and
 GeV, ``primary``). The metadata of ``points.parquet`` lists the numbers of the events, since
-an event may have no points.
+an event may have no points, and may name the ``detector``.
 """
 
 from __future__ import annotations
@@ -43,10 +43,12 @@ class TrackerDirectory:
 
     def __init__(self, directory: Path) -> None:
         self._points = _open(directory / POINTS)
-        numbers = (self._points.metadata.metadata or {}).get(b"events")
+        metadata = self._points.metadata.metadata or {}
+        numbers = metadata.get(b"events")
         if numbers is None:
             raise InputError("no list of events in the metadata", file=self._points.path)
         self._numbers: list[int] = json.loads(numbers)
+        self.detector = metadata[b"detector"].decode() if b"detector" in metadata else None
         self._points.require(SpacePoints, len(self._numbers))
         self._particles: _File | None = None
         if (directory / PARTICLES).exists():
@@ -80,12 +82,15 @@ class TrackerDirectory:
         return TrackerEvent(points, number, TrackerTruth(truth, particles))
 
 
-def write_tracker(directory: str | Path, events: Iterable[TrackerEvent]) -> None:
+def write_tracker(
+    directory: str | Path, events: Iterable[TrackerEvent], detector: str | None = None
+) -> None:
     """Write events as :func:`open_tracker` reads them; one is in memory at a time.
 
     Args:
         directory: made where needed; events that it holds are replaced.
         events: all with truth, or all without.
+        detector: that they are from; a model for another one then refuses them.
 
     Raises:
         InputError: some have truth and others do not.
@@ -114,7 +119,10 @@ def write_tracker(directory: str | Path, events: Iterable[TrackerEvent]) -> None
             numbers.append(event.event)
         if not numbers:
             raise InputError("no events to write", directory=str(directory))
-        files[POINTS].add_key_value_metadata({"events": json.dumps(numbers)})
+        metadata = {"events": json.dumps(numbers)}
+        if detector is not None:
+            metadata["detector"] = detector
+        files[POINTS].add_key_value_metadata(metadata)
 
 
 class _File:

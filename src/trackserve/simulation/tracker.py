@@ -10,7 +10,14 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from ..edm.columns import Array, Columns
-from ..edm.tracker import PointTruth, SpacePoints, TrackerEvent, TrackerParticles, TrackerTruth
+from ..edm.tracker import (
+    GENERIC_DETECTOR,
+    PointTruth,
+    SpacePoints,
+    TrackerEvent,
+    TrackerParticles,
+    TrackerTruth,
+)
 from ..io import write_tracker
 from ..io.tracker_directory import POINTS
 from .collisions import Setup
@@ -79,7 +86,8 @@ def _simulator(setup: Setup, parts: Path) -> TrackerSimulator:
 
 
 def _join(directory: Path, parts: Sequence[Path], setup: Setup) -> dict[str, int]:
-    write_tracker(directory, (_read_part(part, number) for number, part in enumerate(parts)))
+    events = (_read_part(part, number) for number, part in enumerate(parts))
+    write_tracker(directory, events, GENERIC_DETECTOR)
     counts = np.zeros(len(TrackerCounts._fields), np.int64)
     for part in parts:
         with np.load(part) as file:

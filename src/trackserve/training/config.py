@@ -45,20 +45,22 @@ class Schedule:
 class EmbeddingTraining:
     """Attributes:
     widths, dimensions, activation: of the network.
+    points: per step, from a region of an event.
     wrong_pairs: of neighbours that do not belong together, at most this many per step.
     pull: weight of the pairs that belong together, against those that do not.
     softness: width of the loss' soft step, in units of the squared radius.
     efficiency: share of the wanted pairs that the radius has to take in.
     """
 
-    schedule: Schedule = Schedule(steps=2400, rate=3e-3, validate_every=400)
-    widths: tuple[int, ...] = (96, 96, 96)
+    schedule: Schedule = Schedule(steps=8000, rate=3e-3, validate_every=1000)
+    widths: tuple[int, ...] = (128, 128, 128, 128)
     dimensions: int = 8
     activation: Activation = "relu"
-    wrong_pairs: int = 50_000
+    points: int = 4_000
+    wrong_pairs: int = 20_000
     pull: float = 10.0
     softness: float = 0.4
-    efficiency: float = 0.99
+    efficiency: float = 0.995
 
 
 @dataclass(frozen=True)
@@ -66,25 +68,30 @@ class FilterTraining:
     """Attributes:
     widths: of the network's hidden layers.
     edges: per step, drawn from the graph.
+    pull: weight of the true edges, against the others.
     efficiency: share of the wanted pairs in the graph that the cut has to keep.
     """
 
-    schedule: Schedule = Schedule(steps=1000, rate=3e-3, validate_every=250)
-    widths: tuple[int, ...] = (64, 64)
+    schedule: Schedule = Schedule(steps=1500, rate=3e-3, validate_every=250)
+    widths: tuple[int, ...] = (64, 64, 64)
     edges: int = 50_000
-    efficiency: float = 0.99
+    pull: float = 20.0
+    efficiency: float = 0.995
 
 
 @dataclass(frozen=True)
 class GnnTraining:
     """Attributes:
     hidden, depth, steps: of the network.
+    points: per step, from a region of an event: many small steps teach it more than a few
+        large ones.
     """
 
-    schedule: Schedule = Schedule(steps=4000, rate=3e-3)
-    hidden: int = 32
+    schedule: Schedule = Schedule(steps=50_000, rate=3e-3, validate_every=5000)
+    hidden: int = 48
     depth: int = 1
-    steps: int = 5
+    steps: int = 6
+    points: int = 2_000
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class TrainingConfig:
     seed: everything random follows from it.
     validation_events: of each data set, its last ones.
     cached_events: prepared events kept in memory; the others are read again.
-    max_points: of an event; of a larger one a wedge in azimuth is used.
+    max_points: of an event to learn from; of a larger one a wedge in azimuth is used.
     soft_pt: GeV; pairs of particles with less are neither right nor wrong to the embedding.
     wanted_pt: GeV; particles with more have the full weight, the others ``soft_weight``.
     soft_weight: see there.
@@ -103,12 +110,12 @@ class TrainingConfig:
 
     name: str = "default"
     seed: int = 1
-    validation_events: int = 8
+    validation_events: int = 4
     cached_events: int = 600
-    max_points: int = 20_000
-    soft_pt: float = 0.5
+    max_points: int = 40_000
+    soft_pt: float = 0.7
     wanted_pt: float = 0.9
-    soft_weight: float = 0.3
+    soft_weight: float = 0.1
     max_fakes: float = 0.02
     embedding: EmbeddingTraining = field(default_factory=EmbeddingTraining)
     filter: FilterTraining = field(default_factory=FilterTraining)

@@ -47,6 +47,27 @@ class Sample:
     def __len__(self) -> int:
         return len(self.particle)
 
+    def take(self, rows: Array) -> Sample:
+        """Only the points ``rows``, int64[k], which ascend."""
+        number = np.full(len(self) + 1, -1)
+        number[rows] = np.arange(len(rows))
+        truth = truth_of(self.event)
+        points = TrackerTruth(truth.points.take(rows), truth.particles)
+        return Sample(
+            event=TrackerEvent(self.event.points.take(rows), self.event.event, points),
+            scaled=self.scaled[rows],
+            nodes=self.nodes[rows],
+            particle=self.particle[rows],
+            following=number[self.following[rows]],
+            pt=self.pt[rows],
+            wanted=self.wanted[rows],
+        )
+
+    @functools.cached_property
+    def by_phi(self) -> Array:
+        """Rows by azimuth, int64[n]."""
+        return np.argsort(self.scaled[:, 1])
+
     @functools.cached_property
     def pairs(self) -> Array:
         """int64[2, m]: points that follow each other on a particle."""
@@ -96,6 +117,26 @@ def make_sample(event: TrackerEvent) -> Sample:
     )
 
 
+def choose_window(sample: Sample, n_points: int, rng: np.random.Generator) -> Array:
+    """Rows of about ``n_points`` points, from a random range in azimuth and in eta.
+
+    Tracks of 1 GeV bend by 0.3 rad and keep their eta: a range in both, rather than a narrow
+    one in azimuth, has more of them whole.
+
+    Returns:
+        int64[k], ascending; all rows if there are no more than ``n_points``.
+    """
+    n = len(sample)
+    if n <= n_points:
+        return np.arange(n)
+    in_wedge = round((n * n_points) ** 0.5)
+    wedge = sample.by_phi[(rng.integers(n) + np.arange(in_wedge)) % n]
+    eta = sample.nodes[wedge, NODE_INPUTS.index("eta")]
+    wedge = wedge[np.argsort(eta)]
+    start = rng.integers(in_wedge - n_points + 1)
+    return np.sort(wedge[start : start + n_points])
+
+
 def cut_wedge(event: TrackerEvent, n_points: int, rng: np.random.Generator) -> TrackerEvent:
     """The ``n_points`` points that follow a random azimuth.
 
@@ -121,7 +162,7 @@ class Data:
         config: says how many of each are for validation (the last ones), and the seed.
 
     Raises:
-        InputError: a directory has no events, or too few.
+        InputError: a directory has no events, or too few; they are of different detectors.
     """
 
     def __init__(self, directories: Sequence[Path], config: TrainingConfig) -> None:
@@ -129,7 +170,11 @@ class Data:
         self._max_points = config.max_points
         self.names = [directory.resolve().name for directory in directories]
         self._opened = [open_tracker(directory) for directory in directories]
-        self.training: list[tuple[int, int]] = []
+        detectors = {events.detector for events in self._opened}
+        if len(detectors) > 1:
+            raise InputError("events of different detectors", found=sorted(map(str, detectors)))
+        self.detector = next(iter(detectors)) or "unknown"
+        self._n_training: list[int] = []
         self.validation: list[tuple[int, int]] = []
         for number, events in enumerate(self._opened):
             n_training = len(events) - config.validation_events
@@ -140,14 +185,14 @@ class Data:
                     found=len(events),
                     bound=f"> {config.validation_events}",
                 )
-            self.training += [(number, i) for i in range(n_training)]
+            self._n_training.append(n_training)
             self.validation += [(number, i) for i in range(n_training, len(events))]
 
     def sample(self, key: tuple[int, int]) -> Sample:
-        """The event of a key; of a large one a wedge."""
+        """The event of a key; of a large one, unless it is for validation, a wedge."""
         directory, number = key
         event = self._opened[directory][number]
-        if len(event.points) > self._max_points:
+        if len(event.points) > self._max_points and number < self._n_training[directory]:
             rng = np.random.default_rng([self._seed, directory, number])
             event = cut_wedge(event, self._max_points, rng)
         return make_sample(event)
@@ -157,7 +202,9 @@ class Data:
         return [self.sample(key) for key in self.validation if key[0] == directory]
 
     def at_step(self, step: int) -> tuple[int, int]:
-        """The event of a step: all in random order, then all in another one."""
-        epoch, place = divmod(step, len(self.training))
-        order: Array = np.random.default_rng([self._seed, epoch]).permutation(len(self.training))
-        return self.training[int(order[place])]
+        """The event of a step: the directories in turns, of each all in random order, then all in
+        another one."""
+        turn, directory = divmod(step, len(self._opened))
+        epoch, place = divmod(turn, self._n_training[directory])
+        rng = np.random.default_rng([self._seed, directory, epoch])
+        return directory, int(rng.permutation(self._n_training[directory])[place])

@@ -44,6 +44,15 @@ class Graph(NamedTuple):
         """The edges that ``index`` (integers or a mask) selects."""
         return Graph(*(array[index] for array in self))
 
+    def within(self, rows: Array, n_points: int) -> Graph:
+        """The edges between the points ``rows`` of ``n_points``, which they then number."""
+        number = np.full(n_points, -1, np.int32)
+        number[rows] = np.arange(len(rows), dtype=np.int32)
+        source, target = number[self.source], number[self.target]
+        inside = np.flatnonzero((source >= 0) & (target >= 0))
+        kept = self.take(inside)
+        return Graph(source[inside], target[inside], kept.consecutive, kept.same, kept.weight)
+
 
 def find_radius_graph(
     network: EmbeddingNetwork, sample: Sample, radius: float, weight: Array

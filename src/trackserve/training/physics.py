@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,17 +32,26 @@ class Counts(NamedTuple):
     fakes: Fraction
 
 
-def find_tracks(sample: Sample, graph: Graph, score: Array, cut: float, min_points: int) -> Counts:
-    """Tracks made of the edges whose score exceeds ``cut``, as the pipeline makes them."""
+def find_tracks(
+    sample: Sample, graph: Graph, score: Array, cut: float, min_points: Sequence[int]
+) -> list[Counts]:
+    """Tracks made of the edges whose score exceeds ``cut``, as the pipeline makes them.
+
+    Returns:
+        for each of ``min_points``, the least points of a track.
+    """
     over = graph.take(score > cut)
     rank = np.arange(len(sample), dtype=np.int32)
     paths = keep_best_edges(rank, over.source, over.target, score[score > cut])
     labels = connected_components(len(sample), over.source[paths], over.target[paths])
     matches = match_components(labels, sample.particle)
-    track = matches.n_points >= min_points
     wanted = np.unique(sample.particle[sample.wanted])
-    found = np.isin(wanted, matches.particle[track & matches.double])
-    return Counts(Fraction.of(found), Fraction.of(matches.particle[track] < 0))
+    counts = []
+    for least in min_points:
+        track = matches.n_points >= least
+        found = np.isin(wanted, matches.particle[track & matches.double])
+        counts.append(Counts(Fraction.of(found), Fraction.of(matches.particle[track] < 0)))
+    return counts
 
 
 def measure(counts: Iterable[Counts]) -> Found:

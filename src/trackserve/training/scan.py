@@ -18,7 +18,7 @@ RADIUS_FACTORS = (0.9, 1.0, 1.1)
 FILTER_FACTORS = (0.5, 1.0, 2.0)
 """Of the radius and the filter cut with which the graph network was trained."""
 EDGE_CUTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-MIN_POINTS = (3, 4)
+MIN_POINTS = (3, 4, 5)
 _WORTH = 0.0005
 """Efficiency for which nobody would take a graph of twice the size."""
 
@@ -67,12 +67,15 @@ def scan(
             graph = filter_graph(networks.filter, sample, graph, tried_filter)
             judged.append((sample, graph, sigmoid(judge_edges(networks.gnn, sample, graph))))
         filter_edges = sum(len(graph) for _, graph, _ in judged)
-        for edge_cut, min_points in itertools.product(EDGE_CUTS, MIN_POINTS):
-            found = measure(find_tracks(*one, edge_cut, min_points) for one in judged)
-            cuts = Cuts(tried_radius, tried_filter, edge_cut, min_points, "paths")
-            points.append(
-                WorkingPoint(cuts, *found, radius_edges / n_points, filter_edges / n_points)
-            )
+        for edge_cut in EDGE_CUTS:
+            events = [find_tracks(*one, edge_cut, MIN_POINTS) for one in judged]
+            for min_points, counts in zip(MIN_POINTS, zip(*events, strict=True), strict=True):
+                cuts = Cuts(tried_radius, tried_filter, edge_cut, min_points, "paths")
+                points.append(
+                    WorkingPoint(
+                        cuts, *measure(counts), radius_edges / n_points, filter_edges / n_points
+                    )
+                )
         progress(done + 1, len(steps), {})
     return points
 

@@ -18,15 +18,16 @@ from .config import EDGE_INPUTS, NODE_INPUTS
 
 _SIZE_OF_NODE_INPUT = {"r": 0.5, "z": 1.0, "eta": 2.0, "x": 0.5, "y": 0.5}
 _SIZE_OF_EDGE_INPUT = {
-    "dr": 0.2,
-    "dphi": 0.03,
-    "dz": 0.3,
-    "deta": 0.2,
-    "phi_slope": 1.0,
-    "z0": 2.0,
+    "dr": 0.06,
+    "dphi": 0.006,
+    "dz": 0.25,
+    "deta": 0.05,
+    "phi_slope": 0.4,
+    "z0": 1.0,
     "distance": 0.2,
 }
-"""About the spread over points, and over the edges of a radius graph; others have size 1."""
+"""About the spread over points, and over the edges that the graph network sees; others have
+size 1."""
 
 
 def _sizes(names: Sequence[str], size: dict[str, float]) -> Array:

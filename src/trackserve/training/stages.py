@@ -20,7 +20,7 @@ from ..exatrkx.architecture import Embedding, Filter, InteractionGnn
 from ..exatrkx.networks import EmbeddingNetwork, FilterNetwork, InteractionNetwork
 from ..exatrkx.radius import find_neighbours
 from .config import EDGE_INPUTS, NODE_INPUTS, TrainingConfig
-from .data import Data, Sample
+from .data import Data, Sample, choose_window
 from .graphs import (
     MAX_EDGES_PER_POINT,
     Graph,
@@ -37,6 +37,8 @@ from .physics import Found, find_tracks, measure
 
 EDGE_CUTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Tried at every validation of the graph network."""
+MIN_POINTS = 5
+"""Of a track at these validations; the scan at the end tries more."""
 _CROWDED = 60
 """Neighbours per point; an embedding with fresh weights, which puts all points together, has
 more, and then learns from those among ``_FEW_POINTS`` points."""
@@ -74,6 +76,7 @@ class EmbeddingStage:
     def loss(self, step: int, rng: np.random.Generator) -> Tensor:
         config = self._config
         sample = self._sample(self._data.at_step(step))
+        sample = sample.take(choose_window(sample, config.embedding.points, rng))
         weight = point_weights(sample, config)
         place = self.network(nodes_of(self.network, sample))
 
@@ -136,11 +139,11 @@ class FilterStage:
 
     def loss(self, step: int, rng: np.random.Generator) -> Tensor:
         sample, graph = self._prepared(self._data.at_step(step))
-        chosen = np.flatnonzero(graph.consecutive | ~graph.same)
+        chosen = np.flatnonzero((graph.consecutive & (graph.weight > 0)) | ~graph.same)
         n_chosen = min(self._config.filter.edges, len(chosen))
         graph = graph.take(np.sort(rng.choice(chosen, n_chosen, replace=False)))
         logit = self.network(*inputs_of(self.network, sample, graph))
-        return _edge_loss(logit, graph)
+        return _edge_loss(logit, graph, self._config.filter.pull)
 
     def validate(self) -> dict[str, float]:
         points, logits, graphs, wanted = 0, [], [], []
@@ -181,8 +184,10 @@ class GnnStage:
 
     def loss(self, step: int, rng: np.random.Generator) -> Tensor:
         sample, graph = self._prepared(self._data.at_step(step))
+        rows = choose_window(sample, self._config.gnn.points, rng)
+        sample, graph = sample.take(rows), graph.within(rows, len(sample))
         logit = self.network(*inputs_of(self.network, sample, graph))
-        return _edge_loss(logit, graph)
+        return _edge_loss(logit, graph, pull=1)
 
     def validate(self) -> dict[str, float]:
         judged = []
@@ -190,7 +195,7 @@ class GnnStage:
             sample, graph = self._prepared(key)
             judged.append((sample, graph, sigmoid(judge_edges(self.network, sample, graph))))
         found = [
-            (cut, measure([find_tracks(*one, cut, min_points=3) for one in judged]))
+            (cut, measure(find_tracks(*one, cut, [MIN_POINTS])[0] for one in judged))
             for cut in EDGE_CUTS
         ]
         cut, best = max(found, key=lambda pair: merit(pair[1], self._config.max_fakes))
@@ -227,6 +232,7 @@ def merit(found: Found, max_fakes: float) -> float:
 def point_weights(sample: Sample, config: TrainingConfig) -> Array:
     """Weight of each point's particle in a loss, float32[n]."""
     weight: Array = np.where(sample.pt > config.wanted_pt, 1, config.soft_weight)
+    weight[sample.pt <= config.soft_pt] = 0
     return weight.astype(np.float32)
 
 
@@ -265,12 +271,10 @@ def _prepare(
     return prepare
 
 
-def _edge_loss(logit: Tensor, graph: Graph) -> Tensor:
-    true, weight = (
-        torch.from_numpy(array.astype(np.float32)).to(logit.device)
-        for array in (graph.consecutive, graph.weight)
-    )
-    return edge_loss(logit, true, weight)
+def _edge_loss(logit: Tensor, graph: Graph, pull: float) -> Tensor:
+    true = graph.consecutive.astype(np.float32)
+    weight = np.where(graph.consecutive, np.float32(pull) * graph.weight, graph.weight)
+    return edge_loss(logit, *(torch.from_numpy(array).to(logit.device) for array in (true, weight)))
 
 
 def _squared_distances(place: Tensor, first: Array, second: Array) -> Tensor:

@@ -141,7 +141,7 @@ def _describe(config: TrainingConfig, data: Data, working_points: dict[str, Cuts
     margin = _MARGIN * (high - low)
     return Description(
         name=config.name,
-        detector="generic",
+        detector=data.detector,
         order="outward",
         features=Features(SCALES, tuple((low - margin).round(3)), tuple((high + margin).round(3))),
         embedding=stages.embedding_spec(config),
