@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trackserve import ExatrkxPipeline
-from trackserve.edm import GRAPH_STAGES, SpacePoints, TrackerEvent
+from trackserve.edm import GRAPH_STAGES, ExatrkxResult, SpacePoints, TrackerEvent
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, InputError, ModelError
 from trackserve.exatrkx import load_model, save_model
@@ -337,6 +337,34 @@ class TestBatches:
             assert (mine.labels == theirs.labels).all()
             assert np.abs(mine.candidates.scores - theirs.candidates.scores).max(initial=0) < 1e-5
 
+    @pytest.mark.parametrize("precision", ["fp16", "bf16"])
+    def test_a_reduced_precision_moves_scores_a_little(self, precision: str) -> None:
+        events = self.events()
+        full, reduced = (
+            [
+                result.track_edges
+                for result in ExatrkxPipeline(small_model(), device="cpu:0", precision=p).run(
+                    events, ["track_edges"]
+                )
+                if isinstance(result, ExatrkxResult)
+            ]
+            for p in ("fp32", precision)
+        )
+        moved = 0.0
+        for mine, theirs in zip(full, reduced, strict=True):
+            assert mine is not None
+            assert theirs is not None
+            ours = dict(zip(zip(mine.source, mine.target, strict=True), mine.score, strict=True))
+            pairs = zip(theirs.source, theirs.target, strict=True)
+            common = [
+                abs(ours[pair] - score)
+                for pair, score in zip(pairs, theirs.score, strict=True)
+                if pair in ours
+            ]
+            assert len(common) >= 0.9 * len(mine)
+            moved = max(moved, *common, 0.0)
+        assert 0 < moved < 0.1
+
     def test_stages_are_timed(self, pipeline: ExatrkxPipeline) -> None:
         laps: list[str] = []
         pipeline.run_stages([random_event(50)], (), laps.append)
@@ -438,6 +466,8 @@ class TestBadInput:
                 ExatrkxPipeline(small_model(), device="cuda")
         with pytest.raises(InputError, match="no such precision"):
             ExatrkxPipeline(small_model(), precision="fp8")
+        with pytest.raises(InputError, match="cpu:0"):
+            ExatrkxPipeline(small_model(), precision="fp16")
 
 
 class TestModelFolder:

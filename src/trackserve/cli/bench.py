@@ -15,7 +15,16 @@ from rich.table import Table
 
 from ..edm import GraphCounts, RawEvent, TrackerEvent
 from ..io import open_tracker, read_events
-from .common import Config, DataDirectory, Model, TrackerPath, Url, console
+from .common import (
+    Config,
+    DataDirectory,
+    Device,
+    Model,
+    Precision,
+    TrackerPath,
+    Url,
+    console,
+)
 
 if TYPE_CHECKING:
     from ..client import Timings
@@ -42,6 +51,7 @@ Rounds = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 def bench_patatrack(
     directory: DataDirectory,
     config: Config = "default",
+    device: Device = "cpu",
     threads: Threads = "1,2",
     url: Url = None,
     in_flight: Windows = "1,auto",
@@ -54,7 +64,8 @@ def bench_patatrack(
     from ..patatrack import PatatrackPipeline
 
     pipelines = {
-        n: PatatrackPipeline.from_directory(directory, config, n) for n in _numbers(threads)
+        n: PatatrackPipeline.from_directory(directory, config, n, device)
+        for n in _numbers(threads if device == "cpu" else "1")
     }
     one = next(iter(pipelines.values()))
     subject = Subject(
@@ -63,7 +74,7 @@ def bench_patatrack(
         list(read_events(directory)),
         {n: pipeline.run for n, pipeline in pipelines.items()},
         one.reconstruct,
-        lambda event, lap: one.run_stages(event, (), lap),
+        (lambda event, lap: one.run_stages(event, (), lap)) if device == "cpu" else None,
     )
     _bench(subject, url, _windows(in_flight), rounds)
 
@@ -72,6 +83,8 @@ def bench_patatrack(
 def bench_exatrkx(
     path: TrackerPath,
     model: Model = "default",
+    device: Device = "cpu",
+    precision: Precision = "fp32",
     threads: Threads = "1,2",
     url: Url = None,
     served: Annotated[str, typer.Option(help="With --url: the server's name of it.")] = "exatrkx",
@@ -80,16 +93,15 @@ def bench_exatrkx(
 ) -> None:
     """Events per second, time per stage and per point, edges; with --url the cost of the service.
 
-    What is compared takes turns round by round, since machines are noisy. Direct times are of
-    this machine's CPU.
+    What is compared takes turns round by round, since machines are noisy.
     """
     from ..exatrkx import ExatrkxPipeline
 
     opened = open_tracker(path)
     events = list(opened)
     pipelines = {
-        n: ExatrkxPipeline.from_model(model, threads=n, detector=opened.detector)
-        for n in _numbers(threads)
+        n: ExatrkxPipeline.from_model(model, device, n, precision, detector=opened.detector)
+        for n in _numbers(threads if device == "cpu" else "1")
     }
     one = next(iter(pipelines.values()))
     counts = [one.reconstruct(event).counts for event in events]
@@ -115,7 +127,8 @@ class Subject(Generic[Event]):
         model: name at the server.
         run: reconstructs a batch, by number of threads.
         reconstruct: one event, on the first of those numbers of threads.
-        run_stages: the same, and calls its second argument as each stage ends.
+        run_stages: the same, and calls its second argument as each stage ends; None where
+            stages are not timed.
         points: mean space points of an event, where time per point means something.
     """
 
@@ -124,7 +137,7 @@ class Subject(Generic[Event]):
     events: list[Event]
     run: dict[int, Callable[[list[Event]], Any]]
     reconstruct: Callable[[Event], Any]
-    run_stages: Callable[[Event, Callable[[str], None]], Any]
+    run_stages: Callable[[Event, Callable[[str], None]], Any] | None
     points: float | None = None
 
 
@@ -152,7 +165,9 @@ def _bench(
             rounds,
             progress,
         )
-        stages = throughput.stage_times(subject.run_stages, events, rounds, progress)
+        stages = {}
+        if subject.run_stages is not None:
+            stages = throughput.stage_times(subject.run_stages, events, rounds, progress)
         served: dict[str, list[float]] = {}
         latency: dict[str, Latency] = {}
         if url is not None:
@@ -181,7 +196,8 @@ def _bench(
                 progress,
             )
     console.print(_rates(direct | served, len(events)))
-    console.print(_stages(stages, next(iter(subject.run)), subject.points))
+    if stages:
+        console.print(_stages(stages, next(iter(subject.run)), subject.points))
     if latency:
         console.print(_latencies(latency))
         console.print(_split(timings[len(events) :]))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 from rich.console import Console
@@ -45,6 +46,19 @@ Model = Annotated[
         "name of it, of which `exatrkx` is the default.",
     ),
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Where to reconstruct: cpu, or cuda; the learned tracker wherever PyTorch can, as in "
+        "cuda:1. What is served has its own."
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="Of filter and graph network, on PyTorch's devices: fp32, fp16 or bf16.",
+    ),
+]
 Url = Annotated[
     str | None,
     typer.Option(
@@ -67,54 +81,74 @@ Reconstruct = Callable[[Iterable[RawEvent]], Iterator[Result]]
 TrackerResult = ExatrkxResult | EventError
 ReconstructTracker = Callable[[Iterable[TrackerEvent]], Iterator[TrackerResult]]
 
+_BATCH = 64
+"""Events of Patatrack that a device gets at once."""
+
+
+class Where(NamedTuple):
+    """Where events are reconstructed: at a server, or here on a device.
+
+    Attributes:
+        in_flight: events that are with the server at a time; None for as many as it can use.
+    """
+
+    url: str | None = None
+    in_flight: int | None = None
+    device: str = "cpu"
+    precision: str = "fp32"
+
+
 Event = TypeVar("Event")
 Answer = TypeVar("Answer")
 
 
 @contextmanager
 def patatrack(
-    directory: Path,
-    config: str,
-    url: str | None,
-    in_flight: int | None = None,
-    keep: Collection[str] = (),
+    directory: Path, config: str, where: Where, keep: Collection[str] = ()
 ) -> Iterator[Reconstruct]:
     """A function that reconstructs events, here or on a server; its results are in order,
     and a bad event leaves its error in its place."""
-    if url is not None:
+    if where.url is not None:
         from ..client import Client, keep_freed_memory
 
         keep_freed_memory()
-        with Client(url) as client:
-            yield lambda events: client.stream("patatrack", events, keep, in_flight=in_flight)
+        with Client(where.url) as client:
+            yield lambda events: client.stream("patatrack", events, keep, in_flight=where.in_flight)
     else:
         from ..patatrack import PatatrackPipeline
 
-        pipeline = PatatrackPipeline.from_directory(directory, config)
-        yield lambda events: (pipeline.run([event], keep)[0] for event in events)
+        pipeline = PatatrackPipeline.from_directory(directory, config, device=where.device)
+        batch = 1 if where.device == "cpu" else _BATCH
+        yield lambda events: _in_batches(lambda some: pipeline.run(some, keep), events, batch)
 
 
 @contextmanager
 def exatrkx(
-    model: str,
-    url: str | None,
-    in_flight: int | None = None,
-    keep: Collection[str] = (),
-    detector: str | None = None,
+    model: str, where: Where, keep: Collection[str] = (), detector: str | None = None
 ) -> Iterator[ReconstructTracker]:
     """The same for events of a whole tracker; ``detector`` is theirs, if known."""
-    if url is not None:
+    if where.url is not None:
         from ..client import Client, keep_freed_memory
 
         keep_freed_memory()
         name = "exatrkx" if model == "default" else model
-        with Client(url) as client:
-            yield lambda events: client.stream(name, events, keep, in_flight=in_flight)
+        with Client(where.url) as client:
+            yield lambda events: client.stream(name, events, keep, in_flight=where.in_flight)
     else:
         from ..exatrkx import ExatrkxPipeline
 
-        pipeline = ExatrkxPipeline.from_model(model, detector=detector)
+        pipeline = ExatrkxPipeline.from_model(
+            model, device=where.device, precision=where.precision, detector=detector
+        )
         yield lambda events: (pipeline.run([event], keep)[0] for event in events)
+
+
+def _in_batches(
+    run: Callable[[list[Event]], list[Answer]], events: Iterable[Event], size: int
+) -> Iterator[Answer]:
+    waiting = iter(events)
+    while batch := list(islice(waiting, size)):
+        yield from run(batch)
 
 
 def reconstruct_all(

@@ -17,10 +17,13 @@ from ..io.parquet import write_exatrkx, write_parquet
 from .common import (
     Config,
     DataDirectory,
+    Device,
     InFlight,
     Model,
+    Precision,
     TrackerPath,
     Url,
+    Where,
     console,
     exatrkx,
     patatrack,
@@ -46,6 +49,7 @@ def reconstruct_patatrack(
     directory: DataDirectory,
     output: Output = Path("tracks.parquet"),
     config: Config = "default",
+    device: Device = "cpu",
     url: Url = None,
     in_flight: InFlight = None,
     keep: Annotated[
@@ -60,7 +64,7 @@ def reconstruct_patatrack(
     reconstructed keeps its row, with the reason in error.
     """
     events = list(read_events(directory))
-    with patatrack(directory, config, url, in_flight, keep or ()) as reconstruct:
+    with patatrack(directory, config, Where(url, in_flight, device), keep or ()) as reconstruct:
         results = reconstruct_all(events, reconstruct)
     write_parquet(output, results)
     good = [result.counts for result in results if isinstance(result, PatatrackResult)]
@@ -74,6 +78,8 @@ def reconstruct_exatrkx(
     path: TrackerPath,
     output: Output = Path("tracks.parquet"),
     model: Model = "default",
+    device: Device = "cpu",
+    precision: Precision = "fp32",
     url: Url = None,
     in_flight: InFlight = None,
 ) -> None:
@@ -84,7 +90,8 @@ def reconstruct_exatrkx(
     row, with the reason in error.
     """
     events = open_tracker(path)
-    with exatrkx(model, url, in_flight, detector=events.detector) as reconstruct:
+    where = Where(url, in_flight, device, precision)
+    with exatrkx(model, where, detector=events.detector) as reconstruct:
         results = reconstruct_all(events, reconstruct)
     write_exatrkx(output, results)
     good = [result.counts for result in results if isinstance(result, ExatrkxResult)]

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from ..errors import InputError
 from ..serving.limits import Limits
-from .common import Config, console
+from .common import Config, Device, Precision, console
 
 if TYPE_CHECKING:
     from ..serving.server import Server
@@ -38,9 +38,6 @@ Exatrkx = Annotated[
         show_default="the shipped model, if trackserve[exatrkx] is installed",
     ),
 ]
-Device = Annotated[
-    str, typer.Option(help="Where the learned tracker runs: cpu, or as PyTorch names it.")
-]
 Instances = Annotated[int, typer.Option(min=1, help="Backend processes; one uses all cores.")]
 Workers = Annotated[int, typer.Option(min=0, help="Events at a time; 0 is one per core.")]
 Queue = Annotated[
@@ -54,6 +51,7 @@ def serve(
     conditions: Conditions = None,
     exatrkx: Exatrkx = None,
     device: Device = "cpu",
+    precision: Precision = "fp32",
     config: Config = "default",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     grpc_port: Annotated[int, typer.Option(help="0 takes a free port, here and below.")] = 8001,
@@ -81,7 +79,15 @@ def serve(
         signal.signal(number, lambda *_: stop.set())
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
         _write_models(
-            Path(directory), conditions, exatrkx, device, config, workers, queue, instances
+            Path(directory),
+            conditions,
+            exatrkx,
+            device,
+            precision,
+            config,
+            workers,
+            queue,
+            instances,
         )
         server = Server(
             directory,
@@ -109,6 +115,7 @@ def _write_models(
     conditions: Path | None,
     exatrkx: list[str] | None,
     device: str,
+    precision: str,
     config: str,
     workers: int,
     queue: int,
@@ -128,10 +135,23 @@ def _write_models(
     limits = Limits(workers=workers, queue=queue)
     for name, model in models:
         write_exatrkx(
-            directory, model, name=name, device=device, instances=instances, limits=limits
+            directory,
+            model,
+            name=name,
+            device=device,
+            precision=precision,
+            instances=instances,
+            limits=limits,
         )
     if conditions is not None:
-        write_patatrack(directory, conditions, config=config, instances=instances, limits=limits)
+        write_patatrack(
+            directory,
+            conditions,
+            config=config,
+            device=device,
+            instances=instances,
+            limits=limits,
+        )
 
 
 def _parse_model(text: str) -> tuple[str, str]:
@@ -166,6 +186,7 @@ def repository(
     conditions: Conditions = None,
     exatrkx: Exatrkx = None,
     device: Device = "cpu",
+    precision: Precision = "fp32",
     config: Config = "default",
     workers: Workers = _DEFAULTS.workers,
     queue: Queue = _DEFAULTS.queue,
@@ -176,5 +197,7 @@ def repository(
     The tree holds conditions and models and can be moved; models that are there already
     stay. docs/serving.md says how to mount it.
     """
-    _write_models(directory, conditions, exatrkx, device, config, workers, queue, instances)
+    _write_models(
+        directory, conditions, exatrkx, device, precision, config, workers, queue, instances
+    )
     console.print(f"wrote {directory}/models and {directory}/backends")

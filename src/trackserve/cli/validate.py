@@ -16,12 +16,15 @@ from ..io import TrackerEvents, open_tracker, read_events
 from .common import (
     Config,
     DataDirectory,
+    Device,
     InFlight,
     Model,
+    Precision,
     Result,
     TrackerPath,
     TrackerResult,
     Url,
+    Where,
     console,
     exatrkx,
     patatrack,
@@ -51,6 +54,7 @@ def validate_patatrack(
     directory: DataDirectory,
     output: Output = None,
     config: Config = "default",
+    device: Device = "cpu",
     url: Url = None,
     in_flight: InFlight = None,
     against: Annotated[
@@ -72,9 +76,9 @@ def validate_patatrack(
     _check_against(against, url)
     events = list(read_events(directory))
     if against is not None:
-        _compare(directory, output, events, [against, config])
+        _compare(directory, output, events, [against, config], device)
         return
-    with patatrack(directory, config, url, in_flight, keep=("hits",)) as reconstruct:
+    with patatrack(directory, config, Where(url, in_flight, device), ("hits",)) as reconstruct:
         results = reconstruct_all(events, reconstruct)
     summary = validate.validate_patatrack(directory, results)
     reference = validate.compare_with_reference(directory, results)
@@ -92,14 +96,18 @@ def _check_against(against: str | None, url: str | None) -> None:
 
 
 def _compare(
-    directory: Path, output: Path | None, events: list[RawEvent], configs: list[str]
+    directory: Path,
+    output: Path | None,
+    events: list[RawEvent],
+    configs: list[str],
+    device: str,
 ) -> None:
     from ..performance import comparison_table, match_directory, write_comparison_report
 
     matches = {}
     results: list[Result] = []
     for config in configs:
-        with patatrack(directory, config, None, keep=("hits",)) as reconstruct:
+        with patatrack(directory, config, Where(device=device), ("hits",)) as reconstruct:
             results = reconstruct_all(events, reconstruct, config)
         matches[config] = match_directory(directory, results)
     console.print(comparison_table(matches))
@@ -115,6 +123,8 @@ def validate_exatrkx(
     path: TrackerPath,
     output: Output = None,
     model: Model = "default",
+    device: Device = "cpu",
+    precision: Precision = "fp32",
     url: Url = None,
     in_flight: InFlight = None,
     against: Annotated[
@@ -135,9 +145,10 @@ def validate_exatrkx(
 
     _check_against(against, url)
     events, name = open_tracker(path), path.resolve().name
+    where = Where(url, in_flight, device, precision)
     errors: list[EventError] = []
     if against is None:
-        matches = _match_tracker(events, model, url, in_flight, errors)
+        matches = _match_tracker(events, model, where, errors)
         for table in tracker_validate.tracker_tables(summarize_tracker(matches)):
             console.print(table)
         title = f"{model} on {name}" if url is None else f"{model} at {url} on {name}"
@@ -145,7 +156,7 @@ def validate_exatrkx(
             tracker_validate.write_tracker_report, title=title, matches=matches
         )
     else:
-        both = {one: _match_tracker(events, one, None, None, errors) for one in (against, model)}
+        both = {one: _match_tracker(events, one, where, errors) for one in (against, model)}
         console.print(tracker_validate.compared_table(both))
         draw = functools.partial(
             tracker_validate.write_compared_report,
@@ -162,15 +173,14 @@ def validate_exatrkx(
 def _match_tracker(
     events: TrackerEvents,
     model: str,
-    url: str | None,
-    in_flight: int | None,
+    where: Where,
     errors: list[EventError],
 ) -> TrackerMatches:
     """Reconstruct and match event by event; those that fail leave their error in ``errors``."""
     from ..performance.tracker_metrics import match_tracker_events
 
-    keep = () if url else GRAPH_STAGES
-    with exatrkx(model, url, in_flight, keep, events.detector) as reconstruct:
+    keep = () if where.url else GRAPH_STAGES
+    with exatrkx(model, where, keep, events.detector) as reconstruct:
         results = track(
             reconstruct(events), model, total=len(events), console=console, transient=True
         )

@@ -16,8 +16,9 @@ from .interaction import pack_interaction, run_interaction
 from .model import Model
 from .tiles import pack, pack_edge, run_edges, run_rows, sigmoid
 
-PRECISIONS = ("fp32",)
-"""What the networks may be computed in."""
+PRECISIONS = ("fp32", "fp16", "bf16")
+"""What filter and graph network may be computed in: with one of the last two only the matrix
+products, and only on PyTorch's devices."""
 
 
 class Engine(Protocol):
@@ -46,6 +47,9 @@ def make_engine(model: Model, device: str, precision: str) -> Engine:
     if precision not in PRECISIONS:
         raise InputError("no such precision", found=precision, bound=list(PRECISIONS))
     if device == "cpu":
+        if precision != "fp32":
+            reason = "the compiled loops are fp32; PyTorch's CPU is the device cpu:0"
+            raise InputError("no such precision", found=precision, device=device, reason=reason)
         return CpuEngine(model)
     try:
         from .torch_engine import TorchEngine
@@ -53,7 +57,7 @@ def make_engine(model: Model, device: str, precision: str) -> Engine:
         raise MissingExtraError(
             f"for the device {device}, PyTorch is needed: pip install 'trackserve[train]'"
         ) from None
-    return TorchEngine(model, device)
+    return TorchEngine(model, device, precision)
 
 
 class CpuEngine:

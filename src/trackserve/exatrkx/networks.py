@@ -141,8 +141,9 @@ class InteractionNetwork(nn.Module):
         self.head = Mlp(shapes["head"])
 
     def forward(self, nodes: Tensor, source: Tensor, target: Tensor, edges: Tensor) -> Tensor:
-        n = self.node_encoder(nodes)
-        e = self.edge_encoder.on_edges(nodes, source, target, edges)
+        # float: what is added to at each step stays fp32 where products are not
+        n = self.node_encoder(nodes).float()
+        e = self.edge_encoder.on_edges(nodes, source, target, edges).float()
         for step in range(self.steps):
             weights = step % len(self.edge)
             edge, node = cast(Mlp, self.edge[weights]), cast(Mlp, self.node[weights])

@@ -74,6 +74,7 @@ class PatatrackPipeline:
         keep_freed_memory()
         self.config = config
         self.threads = threads
+        self.device = device
         self._cuda: CudaPatatrack | None = None
         if device == "cuda":
             from .cuda import CudaPatatrack

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +25,8 @@ PROBE = "probe.json"
 
 _VERSION = "1"
 """Folder of a model's version, which Triton wants; copies may drop it when empty."""
+_DEVICE_WORKERS = 2
+"""Of a model on a GPU: one prepares a batch while the other one's is on the device."""
 
 _LOADER = """\
 from trackserve.serving.backend import {name}
@@ -50,9 +53,10 @@ def write_patatrack(
         conditions: directory of the five conditions files.
         name: of the model.
         config: name of the pipeline's configuration.
-        instances: backend processes of the model; one of them uses all cores.
+        instances: backend processes of the model, with another device than "cpu" on each GPU that
+            Triton sees; one of them uses all cores, or its GPU.
         limits: how much each takes on at once.
-        device: where the pipeline runs; "cpu".
+        device: where the pipeline runs, "cpu" or "cuda".
 
     Raises:
         ConditionsError: the conditions are missing or malformed.
@@ -120,11 +124,15 @@ def _write_model(
     limits: Limits,
 ) -> None:
     kind = backend.__name__.rpartition(".")[2]
+    on_cpu = parameters["device"] == "cpu"
+    if not on_cpu and limits.workers == 0:
+        limits = replace(limits, workers=_DEVICE_WORKERS)
+    where = "KIND_CPU" if on_cpu else "KIND_AUTO"
     config = [
         f'name: "{name}"',
         f'backend: "trackserve_{kind}"',
         "max_batch_size: 0",
-        f"instance_group [ {{ count: {instances} }} ]",
+        f"instance_group [ {{ count: {instances} kind: {where} }} ]",
     ]
     config += [
         f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}'

@@ -7,6 +7,7 @@ Triton loads ``TritonPythonModel`` in a process of its own, one for each instanc
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ class _Model:
         That compiles what is not in Numba's cache, so that no request waits.
         """
         keep_freed_memory()
+        if args["model_instance_kind"] == "GPU":
+            _see_only(args["model_instance_device_id"])
         entries = json.loads(args["model_config"])["parameters"]
         parameters = {name: entry["string_value"] for name, entry in entries.items()}
         limits = Limits.from_parameters(parameters)
@@ -137,6 +140,13 @@ class _Model:
                     self._runtime.refuse_new()
                     if self._runtime.held == 0:
                         return
+
+
+def _see_only(device: str) -> None:
+    """Make the instance's GPU the only one of this process, before it touches any."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else []
+    os.environ["CUDA_VISIBLE_DEVICES"] = names[int(device)] if names else device
 
 
 def _declare(spec: TensorSpec) -> dict[str, Any]:
