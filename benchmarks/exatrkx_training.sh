@@ -1,22 +1,35 @@
 #!/usr/bin/env bash
-# Events, training and figures of the shipped model, from nothing.
+# Events, training and figures of the shipped model and of a smaller and a larger one, from nothing.
 # usage: benchmarks/exatrkx_training.sh DIR [options of trackserve train exatrkx]
 set -euo pipefail
+here=$(dirname "$0")
 directory=$1
 shift
 make_events() { # name, pile-up, events, seed
   trackserve simulate tracker --pileup "$2" --events "$3" --seed "$4" -o "$directory/$1"
 }
-make_events pu20-train 20 400 11
-make_events pu60-train 60 120 6061
-make_events pu200-train 200 20 2001
-trackserve train exatrkx --data "$directory/pu20-train" --data "$directory/pu60-train" \
-  --data "$directory/pu200-train" --config "$(dirname "$0")/exatrkx_training.toml" \
-  --out "$directory/model" --resume "$@"
+train() { # name, further options
+  local name=$1
+  shift
+  trackserve train exatrkx --data "$directory/pu20" --data "$directory/pu60" \
+    --data "$directory/pu200" --out "$directory/$name" --resume "$@"
+}
+make_events pu20 20 400 11
+make_events pu60 60 120 6061
+make_events pu200 200 60 2001
+train default "$@"
+for size in small large; do # they share embedding and filter with the default
+  mkdir -p "$directory/$size/training"
+  cp -n "$directory"/default/training/{embedding,filter}.pt "$directory/$size/training"
+  train "$size" --config "$here/exatrkx_$size.toml" "$@"
+done
 make_events pu20-test 20 100 1001
 make_events pu60-test 60 30 6062
 make_events pu200-test 200 10 2002
 for mu in 20 60 200; do
-  trackserve validate exatrkx "$directory/pu$mu-test" --model "$directory/model"
-  trackserve bench exatrkx "$directory/pu$mu-test" --model "$directory/model"
+  trackserve validate exatrkx "$directory/pu$mu-test" --model "$directory/default@pu$mu"
+  trackserve bench exatrkx "$directory/pu$mu-test" --model "$directory/default@pu$mu"
 done
+python "$here/exatrkx_sizes.py" "$directory"/{small,default,large} --events "pu20=$directory/pu20-test" \
+  --events "pu60=$directory/pu60-test" --events "pu200=$directory/pu200-test" \
+  --output "$directory/sizes.png"

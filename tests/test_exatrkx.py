@@ -481,6 +481,12 @@ class TestModelFolder:
         assert read.at("loose").description.cuts == points["loose"]
         with pytest.raises(InputError, match="no such working point"):
             read.at("tight")
+        loose = load_model(f"{tmp_path}@loose").description
+        assert loose.cuts == points["loose"]
+        assert loose.gnn == model.description.gnn
+        for wrong in (f"{tmp_path}@tight", f"{tmp_path}x@loose", "@loose"):
+            with pytest.raises(InputError):
+                load_model(wrong)
 
     def test_another_detector(self, tmp_path: Path) -> None:
         save_model(small_model(), tmp_path)

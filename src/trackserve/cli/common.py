@@ -41,9 +41,9 @@ Config = Annotated[str, typer.Option(help="Configuration of the algorithm.")]
 Model = Annotated[
     str,
     typer.Option(
-        metavar="NAME|DIR",
-        help="Model that ships with the package, or a model folder; with --url the server's "
-        "name of it, of which `exatrkx` is the default.",
+        metavar="NAME|DIR[@POINT]",
+        help="Model that ships with the package, or a model folder, at its own cuts or those of a "
+        "working point; with --url the server's name of it, of which `exatrkx` is the default.",
     ),
 ]
 Device = Annotated[

@@ -141,18 +141,28 @@ def model_of(description: Description, networks: Networks) -> Model:
 def load_model(name_or_path: str | Path) -> Model:
     """Read a model folder: one that ships with the package by its name, or any by its path.
 
+    ``@POINT`` behind either takes the cuts of one of the model's working points.
+
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder or working point.
         ModelError: a file of it is missing or malformed, or they do not fit each other.
     """
-    folder = MODELS / name_or_path
-    if not folder.is_dir():
-        folder = Path(name_or_path)
-    if not folder.is_dir():
+    folder, point = _find(str(name_or_path)), ""
+    if folder is None:
+        name, _, point = str(name_or_path).rpartition("@")
+        folder = _find(name) if name else None
+    if folder is None:
         shipped = sorted(path.name for path in MODELS.glob("*/"))
         raise InputError("no such model", found=str(name_or_path), bound=[*shipped, "a folder"])
     description = read_description(folder / "model.json")
-    return Model(description, _read_weights(folder / "weights.safetensors"), str(folder))
+    model = Model(description, _read_weights(folder / "weights.safetensors"), str(folder))
+    return model.at(point) if point else model
+
+
+def _find(name_or_path: str) -> Path | None:
+    """The model's folder."""
+    folders = (MODELS / name_or_path, Path(name_or_path))
+    return next((folder for folder in folders if folder.is_dir()), None)
 
 
 def save_model(model: Model, folder: str | Path) -> None:
