@@ -167,6 +167,7 @@ class Data:
 
     def __init__(self, directories: Sequence[Path], config: TrainingConfig) -> None:
         self._seed = config.seed
+        self._remember = functools.lru_cache(config.cached_events)(self._prepare)
         self._max_points = config.max_points
         self.names = [directory.resolve().name for directory in directories]
         self._opened = [open_tracker(directory) for directory in directories]
@@ -190,6 +191,9 @@ class Data:
 
     def sample(self, key: tuple[int, int]) -> Sample:
         """The event of a key; of a large one, unless it is for validation, a wedge."""
+        return self._remember(key)
+
+    def _prepare(self, key: tuple[int, int]) -> Sample:
         directory, number = key
         event = self._opened[directory][number]
         if len(event.points) > self._max_points and number < self._n_training[directory]:

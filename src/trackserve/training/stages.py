@@ -70,12 +70,11 @@ class EmbeddingStage:
     def __init__(self, config: TrainingConfig, data: Data, device: str) -> None:
         self._config = config
         self._data = data
-        self._sample = functools.lru_cache(config.cached_events)(data.sample)
         self.network = EmbeddingNetwork(embedding_spec(config)).to(device)
 
     def loss(self, step: int, rng: np.random.Generator) -> Tensor:
         config = self._config
-        sample = self._sample(self._data.at_step(step))
+        sample = self._data.sample(self._data.at_step(step))
         sample = sample.take(choose_window(sample, config.embedding.points, rng))
         weight = point_weights(sample, config)
         place = self.network(nodes_of(self.network, sample))
@@ -104,7 +103,7 @@ class EmbeddingStage:
         radius = self.radius()
         edges = points = 0
         for key in self._data.validation:
-            sample = self._sample(key)
+            sample = self._data.sample(key)
             points += len(sample)
             try:
                 weight = np.ones(len(sample), np.float32)
@@ -117,7 +116,7 @@ class EmbeddingStage:
         """That takes in the wanted share of the wanted pairs of the validation events."""
         distances = []
         for key in self._data.validation:
-            sample = self._sample(key)
+            sample = self._data.sample(key)
             place = embed(self.network, sample)
             first, second = sample.pairs[:, sample.wanted[sample.pairs[0]]]
             distances.append(np.linalg.norm(place[first] - place[second], axis=1))
@@ -134,11 +133,12 @@ class FilterStage:
     ) -> None:
         self._config = config
         self._data = data
-        self._prepared = functools.lru_cache(config.cached_events)(_prepare(data, graph))
+        self._graph = _remembered(config, data, graph)
         self.network = FilterNetwork(filter_spec(config)).to(device)
 
     def loss(self, step: int, rng: np.random.Generator) -> Tensor:
-        sample, graph = self._prepared(self._data.at_step(step))
+        key = self._data.at_step(step)
+        sample, graph = self._data.sample(key), self._graph(key)
         chosen = np.flatnonzero((graph.consecutive & (graph.weight > 0)) | ~graph.same)
         n_chosen = min(self._config.filter.edges, len(chosen))
         graph = graph.take(np.sort(rng.choice(chosen, n_chosen, replace=False)))
@@ -148,7 +148,7 @@ class FilterStage:
     def validate(self) -> dict[str, float]:
         points, logits, graphs, wanted = 0, [], [], []
         for key in self._data.validation:
-            sample, graph = self._prepared(key)
+            sample, graph = self._data.sample(key), self._graph(key)
             points += len(sample)
             logits.append(judge_edges(self.network, sample, graph))
             graphs.append(graph)
@@ -179,11 +179,12 @@ class GnnStage:
     ) -> None:
         self._config = config
         self._data = data
-        self._prepared = functools.lru_cache(config.cached_events)(_prepare(data, graph))
+        self._graph = _remembered(config, data, graph)
         self.network = InteractionNetwork(gnn_spec(config)).to(device)
 
     def loss(self, step: int, rng: np.random.Generator) -> Tensor:
-        sample, graph = self._prepared(self._data.at_step(step))
+        key = self._data.at_step(step)
+        sample, graph = self._data.sample(key), self._graph(key)
         rows = choose_window(sample, self._config.gnn.points, rng)
         sample, graph = sample.take(rows), graph.within(rows, len(sample))
         logit = self.network(*inputs_of(self.network, sample, graph))
@@ -192,7 +193,7 @@ class GnnStage:
     def validate(self) -> dict[str, float]:
         judged = []
         for key in self._data.validation:
-            sample, graph = self._prepared(key)
+            sample, graph = self._data.sample(key), self._graph(key)
             judged.append((sample, graph, sigmoid(judge_edges(self.network, sample, graph))))
         found = [
             (cut, measure(find_tracks(*one, cut, [MIN_POINTS])[0] for one in judged))
@@ -261,14 +262,11 @@ def filtered_graph(
     return lambda sample: filter_graph(network, sample, radius(sample), cut)
 
 
-def _prepare(
-    data: Data, graph: Callable[[Sample], Graph]
-) -> Callable[[tuple[int, int]], tuple[Sample, Graph]]:
-    def prepare(key: tuple[int, int]) -> tuple[Sample, Graph]:
-        sample = data.sample(key)
-        return sample, graph(sample)
-
-    return prepare
+def _remembered(
+    config: TrainingConfig, data: Data, graph: Callable[[Sample], Graph]
+) -> Callable[[tuple[int, int]], Graph]:
+    """The graph of an event by its key, made once if there is room."""
+    return functools.lru_cache(config.cached_events)(lambda key: graph(data.sample(key)))
 
 
 def _edge_loss(logit: Tensor, graph: Graph, pull: float) -> Tensor:

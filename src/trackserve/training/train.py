@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,20 @@ from ..edm import GRAPH_STAGES
 from ..errors import InputError
 from ..exatrkx.architecture import Cuts, Features
 from ..exatrkx.model import Description, Model, model_of, save_model
-from ..exatrkx.networks import Networks
+from ..exatrkx.networks import EmbeddingNetwork, FilterNetwork, Networks
 from ..exatrkx.pipeline import ExatrkxPipeline
 from ..performance.tracker_metrics import TrackerSummary, validate_exatrkx
 from . import stages
 from .config import Schedule, TrainingConfig
 from .curves import Curves
-from .data import SCALES, Data
-from .graphs import find_radius_graph
+from .data import SCALES, Data, Sample
+from .graphs import Graph, find_radius_graph
 from .loop import Progress, fit
 from .scan import WorkingPoint, choose, scan, write_scan
 from .sizes import fold_sizes
+
+Run = Callable[[stages.Stage, Schedule, int], dict[str, float]]
+"""Fits a stage with a seed and returns the figures of its best validation."""
 
 _MARGIN = 0.05
 """Features may exceed the range of the training events by this share of it."""
@@ -78,12 +81,10 @@ def train(
         return fit(stage, schedule, seed, folder / f"{stage.name}.pt", curves, progress)
 
     torch.manual_seed(config.seed)
-    embedding = stages.EmbeddingStage(config, data, device)
-    radius = run(embedding, config.embedding.schedule, config.seed)["radius"]
-    near = stages.radius_graph(config, embedding.network, radius)
-    filter_ = stages.FilterStage(config, data, device, near)
-    filter_cut = run(filter_, config.filter.schedule, config.seed + 1)["cut"]
-    kept = stages.filtered_graph(near, filter_.network, filter_cut)
+    embedding, radius = _train_embedding(config, data, device, run)
+    near = stages.radius_graph(config, embedding, radius)
+    filter_, filter_cut = _train_filter(config, data, device, near, run)
+    kept = stages.filtered_graph(near, filter_, filter_cut)
     gnn = stages.GnnStage(config, data, device, kept)
     run(gnn, config.gnn.schedule, config.seed + 2)
     curves.draw()
@@ -91,10 +92,10 @@ def train(
     working_points = {}
     for number, name in enumerate(data.names):
         points = scan(
-            Networks(embedding.network, filter_.network, gnn.network),
+            Networks(embedding, filter_, gnn.network),
             data.validation_samples(number),
             lambda sample, r: find_radius_graph(
-                embedding.network, sample, r, np.ones(len(sample), np.float32)
+                embedding, sample, r, np.ones(len(sample), np.float32)
             ),
             radius,
             filter_cut,
@@ -102,7 +103,7 @@ def train(
         )
         write_scan(points, folder / f"scan-{name}.csv")
         working_points[name] = choose(points, config.max_fakes)
-    networks = fold_sizes(embedding.network, filter_.network, gnn.network)
+    networks = fold_sizes(embedding, filter_, gnn.network)
     description = _describe(
         config, data, {name: point.cuts for name, point in working_points.items()}
     )
@@ -112,6 +113,22 @@ def train(
     model = model_of(dataclasses.replace(description, record=record), networks)
     save_model(model, output)
     return Trained(model, working_points, summary)
+
+
+def _train_embedding(
+    config: TrainingConfig, data: Data, device: str, run: Run
+) -> tuple[EmbeddingNetwork, float]:
+    """The network, and the radius; the stage and its memory end here."""
+    stage = stages.EmbeddingStage(config, data, device)
+    return stage.network, run(stage, config.embedding.schedule, config.seed)["radius"]
+
+
+def _train_filter(
+    config: TrainingConfig, data: Data, device: str, near: Callable[[Sample], Graph], run: Run
+) -> tuple[FilterNetwork, float]:
+    """The network, and the cut."""
+    stage = stages.FilterStage(config, data, device, near)
+    return stage.network, run(stage, config.filter.schedule, config.seed + 1)["cut"]
 
 
 def _claim(folder: Path, directories: Sequence[Path], config: TrainingConfig, resume: bool) -> None:
