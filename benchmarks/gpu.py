@@ -96,7 +96,15 @@ def check(gpu: CudaPatatrack, cpu: PatatrackPipeline, events: list[RawEvent]) ->
         print(f"{text}: {max(row[key] for row in rows):.3g}")
 
 
-def cycle(events: list[RawEvent], n: int) -> list[RawEvent]:
+def describe_device() -> str:
+    device = cuda.get_current_device()
+    name = device.name if isinstance(device.name, str) else device.name.decode()
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}"
+    return (f"{name}, cc {'.'.join(map(str, device.compute_capability))}; {versions}, "
+            f"numba {numba.__version__}, numba-cuda {numba_cuda.__version__}")  # fmt: skip
+
+
+def cycle(events: list[Any], n: int) -> list[Any]:
     return list(itertools.islice(itertools.cycle(events), n))
 
 
@@ -149,11 +157,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     options = parser.parse_args()
 
-    device = cuda.get_current_device()
-    name = device.name if isinstance(device.name, str) else device.name.decode()
-    versions = f"Python {platform.python_version()}, numpy {np.__version__}"
-    print(f"{name}, cc {'.'.join(map(str, device.compute_capability))}; {versions}, "
-          f"numba {numba.__version__}, numba-cuda {numba_cuda.__version__}")  # fmt: skip
+    print(describe_device())
     events = list(read_events(options.directory))
     conditions = read_conditions(options.directory)
     size = np.mean([len(event.data) for event in events])

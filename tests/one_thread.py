@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import cuda, njit
+from numba.cuda import libdevice
 from numba.cuda.dispatcher import CUDADispatcher
 
 from trackserve.device import cuda as layer
@@ -69,6 +70,11 @@ def maximum(values: Array, i: int, value: float) -> Any:
     return old
 
 
+@njit
+def fmul_rn(a: float, b: float) -> float:
+    return a * b
+
+
 def _module(**names: Any) -> ModuleType:
     module = ModuleType("one_thread")
     vars(module).update(names)
@@ -88,6 +94,7 @@ _CUDA = _module(
     local=_module(array=array),
     shared=_module(array=array),
 )
+_LIBDEVICE = _module(fmul_rn=fmul_rn)
 _compiled: dict[Any, Any] = {}
 
 
@@ -99,6 +106,8 @@ def _compile(kernel: Any) -> Any:
         for name in function.__code__.co_names:
             if names.get(name) is cuda:
                 names[name] = _CUDA
+            elif names.get(name) is libdevice:
+                names[name] = _LIBDEVICE
             elif isinstance(names.get(name), CUDADispatcher):
                 names[name] = _compile(names[name])
         if names["__name__"] == layer.__name__:
@@ -112,8 +121,10 @@ class OneThread(layer.Device):
     """A device of one thread."""
 
     n_blocks = 1
+    stream = None
 
     def __init__(self) -> None:
+        self._number = None
         self._stream: Any = SimpleNamespace(synchronize=lambda: None)
         self._arrays: dict[str, Any] = {}
         self._pinned: dict[str, Array] = {}

@@ -14,7 +14,9 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+import torch
 from cuda.core import Linker, LinkerOptions, ObjectCode
+from exatrkx_models import small_model
 from numba import boolean, float32, float64, int32, int64, uint32, uint64
 from numba.core.dispatcher import Dispatcher
 from numba.cuda import compiler
@@ -22,10 +24,13 @@ from numba.cuda.dispatcher import CUDADispatcher
 from raw_words import stream
 
 import trackserve.device
+import trackserve.exatrkx
 import trackserve.patatrack
 from trackserve.device.cuda import Device
-from trackserve.edm import INTERMEDIATE
+from trackserve.edm import GRAPH_STAGES, INTERMEDIATE
 from trackserve.edm.columns import Array
+from trackserve.exatrkx.architecture import Cuts
+from trackserve.exatrkx.cuda import CudaExatrkx, radius
 from trackserve.io import read_conditions
 from trackserve.patatrack.config import CONFIGS, REFERENCE_PAIRS, DoubletCuts, MixtureCuts
 from trackserve.patatrack.cuda import CudaPatatrack
@@ -53,8 +58,10 @@ class Recorder(Device):
     """Takes down which kernels are launched, with which types, and starts none."""
 
     n_blocks = 1
+    stream = None
 
     def __init__(self) -> None:
+        self._number = None
         self._stream: Any = SimpleNamespace(synchronize=lambda: None)
         self._arrays: dict[str, Any] = {}
         self._pinned: dict[str, Array] = {}
@@ -74,8 +81,8 @@ class Recorder(Device):
         return np.zeros(n, np.uint8)
 
 
-def compile_to_ptx(function: Any, types: tuple[Any, ...], is_formula: bool) -> None:
-    """Once to LLVM's code, then from that for each generation."""
+def compile_to_ptx(function: Any, types: tuple[Any, ...], is_formula: bool) -> str:
+    """Once to LLVM's code, then from that for each generation, of which the last is returned."""
     options = {"device": is_formula, "abi": "numba", "cc": COMPUTE_CAPABILITIES[0]}
     library, _ = compiler._compile_pyfunc_with_fixup(function, types, **options)
     for major, minor in COMPUTE_CAPABILITIES:
@@ -86,10 +93,11 @@ def compile_to_ptx(function: Any, types: tuple[Any, ...], is_formula: bool) -> N
                 ObjectCode.from_ptx(ptx.encode()), options=LinkerOptions(arch=f"sm_{major}{minor}")
             )
             assert linker.link("cubin").code
+    return ptx
 
 
 def modules() -> list[Any]:
-    packages = (trackserve.device, trackserve.patatrack)
+    packages = (trackserve.device, trackserve.exatrkx, trackserve.patatrack)
     return [
         importlib.import_module(module.name)
         for package in packages
@@ -107,8 +115,17 @@ def test_every_kernel_and_formula(sample_directory: Path, monkeypatch: pytest.Mo
         pipeline = CudaPatatrack(read_conditions(sample_directory), config, recorder)
         pipeline.run([stream([])], list(INTERMEDIATE))
         assert recorder.synchronisations == before + 6
+    for segmentation in ("components", "paths"):
+        before = recorder.synchronisations
+        model = small_model(cuts=Cuts(0.1, 0.5, 0.5, 3, segmentation))
+        learned = CudaExatrkx(model, torch.device("cpu"), "fp32", 100, recorder)
+        learned.run([(0, np.empty((0, 3), np.float32))], GRAPH_STAGES)
+        assert recorder.synchronisations == before + 4
     for kernel, types in recorder.launched:
-        compile_to_ptx(kernel.py_func, types, is_formula=False)
+        ptx = compile_to_ptx(kernel.py_func, types, is_formula=False)
+        if kernel is radius._count:
+            assert "mul.rn.f32" in ptx, "squared distances are not a CPU's"
+            assert "fma.rn.f32" not in ptx
 
     defined = [value for module in modules() for value in vars(module).values()]
     kernels = {

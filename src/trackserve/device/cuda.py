@@ -7,7 +7,9 @@ or read it from the device. Threads take items a grid apart, so that any grid do
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -17,6 +19,7 @@ from ..errors import InputError, MissingExtraError
 
 try:
     from numba import cuda
+    from numba.cuda import libdevice
     from numba.cuda.core import config
 except ImportError:
     raise MissingExtraError(
@@ -63,18 +66,25 @@ class Group(NamedTuple):
 
 
 class Device:
-    """A stream of the current CUDA device, with memory of its own.
+    """A stream of a CUDA device, with memory of its own.
 
-    Not to be used by two threads at a time.
+    Not to be used by two threads at a time, and only inside :meth:`current`, if it has a number.
+
+    Args:
+        number: of the device; None: that which is current.
 
     Raises:
-        InputError: there is no CUDA device.
+        InputError: there is no CUDA device, or none of that number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: int | None = None) -> None:
         if not cuda.is_available():
             raise InputError("no CUDA device can be used: see 'trackserve doctor'")
-        self._stream: Any = cuda.stream()
+        if number is not None and number >= len(cuda.gpus):
+            raise InputError("no such device", found=number, bound=len(cuda.gpus))
+        self._number = number
+        with self.current():
+            self._stream: Any = cuda.stream()
         self._arrays: dict[str, Any] = {}
         self._pinned: dict[str, Array] = {}
         self.synchronisations = 0
@@ -86,6 +96,27 @@ class Device:
         if SIMULATED:
             return _MAX_BLOCKS
         return 4 * int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
+
+    @property
+    def stream(self) -> int | None:
+        """What other libraries know the stream by; None: there is none, arrays are numpy's."""
+        return None if SIMULATED else int(self._stream)
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Inside it the device is this thread's current one."""
+        if SIMULATED or self._number is None:
+            return contextlib.nullcontext()
+        return cast(AbstractContextManager[Any], cuda.gpus[self._number])
+
+    def wait(self) -> None:
+        """Wait for the device."""
+        self._stream.synchronize()
+        self.synchronisations += 1
+
+    def release(self) -> None:
+        """Wait for the device and give its memory back."""
+        self.wait()
+        self._arrays.clear()
 
     def array(self, name: str, n: int, dtype: DTypeLike, *row: int) -> Any:
         """A device array of at least ``n`` rows; what it holds is undefined.
@@ -109,7 +140,15 @@ class Device:
 
     def table(self, table: Any) -> Any:
         """A named tuple of arrays and scalars with its arrays on the device, to stay there."""
-        return type(table)(*(self._resident(v) if isinstance(v, np.ndarray) else v for v in table))
+        return type(table)(*(self.resident(v) if isinstance(v, np.ndarray) else v for v in table))
+
+    def resident(self, values: Array) -> Any:
+        """A copy of ``values`` on the device, to stay there."""
+        array = self._allocate(values.shape, values.dtype)
+        if values.size:
+            _copy(array, np.ascontiguousarray(values), self._stream)
+            self._stream.synchronize()
+        return array
 
     def upload(self, name: str, values: Array) -> Any:
         """Copy ``values`` to the device through pinned memory; it does not wait."""
@@ -140,8 +179,7 @@ class Device:
             if n:
                 _copy(found[key], array[:n], self._stream)
             place += -(-sizes[key] // _ALIGNMENT) * _ALIGNMENT
-        self._stream.synchronize()
-        self.synchronisations += 1
+        self.wait()
         return found
 
     def read(self, array: Any, index: int) -> int:
@@ -191,24 +229,22 @@ class Device:
 
     def group(self, name: str, key: Any, n: int, n_keys: int, within: Any) -> Group:
         """Sort ``n`` items by (key, within, item), all int32, as a counting sort does."""
+        loose = self.scatter(name, key, n, n_keys)
+        found = Group(loose.start, self.array(f"{name}.sorted", n, np.int32))
+        self.launch(_rank, n, Values(key, within), loose, found, n)
+        return found
+
+    def scatter(self, name: str, key: Any, n: int, n_keys: int) -> Group:
+        """``n`` items by key, int32; those of one key in any order."""
         start = self.array(f"{name}.start", n_keys + 1, np.int32)
         cursor = self.array(f"{name}.cursor", n_keys + 1, np.int32)
-        loose = self.array(f"{name}.loose", n, np.int32)
         found = Group(start, self.array(f"{name}.item", n, np.int32))
         self.fill(start, n_keys, 0)
         self.launch(_count_keys, n, Values(key, start), n)
         self.scan(start, n_keys, start)
         self.launch(_copy_values, n_keys, Values(start, cursor), n_keys)
-        self.launch(_place, n, Values(key, cursor), loose, n)
-        self.launch(_rank, n, Values(key, within), Group(start, loose), found, n)
+        self.launch(_place, n, Values(key, cursor), found.item, n)
         return found
-
-    def _resident(self, values: Array) -> Any:
-        array = self._allocate(values.shape, values.dtype)
-        if values.size:
-            _copy(array, np.ascontiguousarray(values), self._stream)
-            self._stream.synchronize()
-        return array
 
     def _allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         # the simulator hands kernels arrays of its own, which compiled formulas do not take
@@ -224,6 +260,20 @@ class Values(NamedTuple):
 
     source: Any
     target: Any
+
+
+if SIMULATED:
+
+    @device_function
+    def product(a: float, b: float) -> float:
+        return a * b
+
+else:
+
+    @device_function
+    def product(a: float, b: float) -> float:
+        """``a * b`` of float32, rounded before anything is added to it, as on a CPU."""
+        return libdevice.fmul_rn(a, b)
 
 
 def _row_bytes(array: Any) -> int:

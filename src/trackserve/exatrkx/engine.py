@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from .attention import pack_attention, run_attention
 from .interaction import pack_interaction, run_interaction
 from .model import Model
 from .tiles import pack, pack_edge, run_edges, run_rows, sigmoid
+
+if TYPE_CHECKING:
+    from .cuda import CudaExatrkx
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 """What filter and graph network may be computed in: with one of the last two only the matrix
@@ -44,8 +47,7 @@ def make_engine(model: Model, device: str, precision: str) -> Engine:
         InputError: there is no such device or precision.
         MissingExtraError: PyTorch is needed and is not installed.
     """
-    if precision not in PRECISIONS:
-        raise InputError("no such precision", found=precision, bound=list(PRECISIONS))
+    _check_precision(precision)
     if device == "cpu":
         if precision != "fp32":
             reason = "the compiled loops are fp32; PyTorch's CPU is the device cpu:0"
@@ -54,10 +56,42 @@ def make_engine(model: Model, device: str, precision: str) -> Engine:
     try:
         from .torch_engine import TorchEngine
     except ImportError:
-        raise MissingExtraError(
-            f"for the device {device}, PyTorch is needed: pip install 'trackserve[train]'"
-        ) from None
+        raise _no_pytorch(device) from None
     return TorchEngine(model, device, precision)
+
+
+def on_cuda(device: str) -> bool:
+    """Whether ``device`` is one that :func:`make_cuda` takes."""
+    return device.partition(":")[0] == "cuda"
+
+
+def make_cuda(model: Model, device: str, precision: str, max_edges: int) -> CudaExatrkx:
+    """All stages on the CUDA device "cuda" or "cuda:N".
+
+    Raises:
+        InputError: there is no such device or precision.
+        MissingExtraError: PyTorch or numba-cuda is not installed.
+    """
+    _check_precision(precision)
+    try:
+        from .torch_engine import find_device
+    except ImportError:
+        raise _no_pytorch(device) from None
+    where = find_device(device)
+    from .cuda import CudaExatrkx
+
+    return CudaExatrkx(model, where, precision, max_edges)
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise InputError("no such precision", found=precision, bound=list(PRECISIONS))
+
+
+def _no_pytorch(device: str) -> MissingExtraError:
+    return MissingExtraError(
+        f"for the device {device}, PyTorch is needed: pip install 'trackserve[train]'"
+    )
 
 
 class CpuEngine:

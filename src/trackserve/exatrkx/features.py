@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,12 +23,20 @@ in (-1, 1] of pi across the seam; ``phi_slope`` = dphi (rad) / ``dr``, within +-
 where the line through both points meets the beam axis, in units of 100 mm, within +-8;
 ``distance`` of the points in space, in units of the scale of r."""
 
-_POINTS_PER_SECTOR = 1024
+POINTS_PER_SECTOR = 1024
 _LEAST_R = 1.0
 """mm; eta of a point nearer to the axis is that at this distance."""
 _MOST_SLOPE = f32(4)
 _Z0_UNIT = f32(100)
 _MOST_Z0 = f32(8)
+
+
+class Directions(NamedTuple):
+    """Where points are, seen from the origin: float32[n] each, ``cos`` and ``sin`` of phi."""
+
+    eta: Any
+    cos: Any
+    sin: Any
 
 
 def scale_points(position: Array, features: Features) -> Array:
@@ -84,7 +93,7 @@ def outward_order(scaled: Array, features: Features) -> Array:
 def sector_order(scaled: Array, features: Features, place: Array) -> Array:
     """Rows by sector in phi, and by ``place`` within it, int32[n]: so that points with an edge
     between them are near each other in memory."""
-    n_sectors = max(1, len(scaled) // _POINTS_PER_SECTOR)
+    n_sectors = max(1, len(scaled) // POINTS_PER_SECTOR)
     turns = scaled[:, 1].astype(np.float64) * (features.scales[1] / (2 * math.pi))
     sector = np.floor((turns - np.floor(turns)) * n_sectors).astype(np.int64)
     return np.argsort(sector * len(scaled) + place).astype(np.int32)
@@ -97,7 +106,7 @@ def node_inputs(names: Sequence[str], scaled: Array, features: Features) -> Arra
         InputError: a name is not one of :data:`NODE_INPUTS`.
     """
     scales = np.array(features.scales, np.float32)
-    return _node_inputs(_numbers(names, NODE_INPUTS), np.ascontiguousarray(scaled), scales)
+    return _node_inputs(numbers_of(names, NODE_INPUTS), np.ascontiguousarray(scaled), scales)
 
 
 def edge_inputs(
@@ -116,7 +125,7 @@ def edge_inputs(
     Raises:
         InputError: a name is not one of :data:`EDGE_INPUTS`.
     """
-    numbers = _numbers(names, EDGE_INPUTS)
+    numbers = numbers_of(names, EDGE_INPUTS)
     if not len(numbers):
         return np.empty((len(source), 0), np.float32)
     scales = np.array(features.scales, np.float32)
@@ -129,7 +138,12 @@ def edge_inputs(
     )
 
 
-def _numbers(names: Sequence[str], known: tuple[str, ...]) -> Array:
+def numbers_of(names: Sequence[str], known: tuple[str, ...]) -> Array:
+    """int32[len(names)], the places of ``names`` in ``known``.
+
+    Raises:
+        InputError: a name is not in ``known``.
+    """
     unknown = [name for name in names if name not in known]
     if unknown:
         raise InputError("no such network input", found=unknown, bound=list(known))
@@ -149,6 +163,60 @@ def within(value: float, most: float) -> float:
     return limited if value == value else f32(0)
 
 
+@shared
+def direction(r: float, phi: float, z: float, scales: Array) -> tuple[float, float, float]:
+    """Of a point with these scaled features, a row of :class:`Directions`."""
+    angle = phi * scales[1]
+    return eta(r * scales[0], z * scales[2]), f32(math.cos(angle)), f32(math.sin(angle))
+
+
+@shared
+def node_values(r: float, phi: float, z: float, scales: Array) -> tuple[float, ...]:
+    """:data:`NODE_INPUTS` of a point with these scaled features."""
+    eta_, cos, sin = direction(r, phi, z, scales)
+    return r, phi, z, r * cos, r * sin, cos, sin, eta_
+
+
+@shared
+def edge_units(scales: Array) -> tuple[float, float, float]:
+    """Half a turn in units of the scale of phi; z in units of the scale of r and of z0."""
+    return f32(math.pi) / scales[1], scales[2] / scales[0], scales[2] / _Z0_UNIT
+
+
+@shared
+def edge_values(
+    scaled: Array,
+    seen: Directions,
+    s: int,
+    t: int,
+    scales: Array,
+    units: tuple[float, float, float],
+) -> tuple[float, ...]:
+    """:data:`EDGE_INPUTS` of the edge from point ``s`` to point ``t``.
+
+    Args:
+        scaled: float32[n, 3], features.
+        seen: of the same points.
+        units: :func:`edge_units`.
+    """
+    half_turn, z_to_r, z0_unit = units
+    rs, rt, zs, zt = scaled[s, 0], scaled[t, 0], scaled[s, 2], scaled[t, 2]
+    dr, dz = rs - rt, zs - zt
+    turn = scaled[s, 1] - scaled[t, 1]
+    turn += f32(2) * half_turn * f32(i32(turn <= -half_turn) - i32(turn > half_turn))
+    dx = rs * seen.cos[s] - rt * seen.cos[t]
+    dy = rs * seen.sin[s] - rt * seen.sin[t]
+    return (
+        dr,
+        turn / half_turn,
+        dz,
+        seen.eta[s] - seen.eta[t],
+        within(turn * scales[1] / dr, _MOST_SLOPE),
+        within((zt * rs - zs * rt) / dr * z0_unit, _MOST_Z0),
+        f32(math.sqrt(dx * dx + dy * dy + dz * dz * z_to_r * z_to_r)),
+    )
+
+
 @kernel
 def _scale_points(position: Array, scales: Array) -> Array:
     out = np.empty_like(position)
@@ -164,10 +232,7 @@ def _scale_points(position: Array, scales: Array) -> Array:
 def _node_inputs(numbers: Array, scaled: Array, scales: Array) -> Array:
     out = np.empty((len(scaled), len(numbers)), np.float32)
     for i in range(len(scaled)):
-        r, phi, z = scaled[i, 0], scaled[i, 1], scaled[i, 2]
-        angle = phi * scales[1]
-        cos, sin = f32(math.cos(angle)), f32(math.sin(angle))
-        values = (r, phi, z, r * cos, r * sin, cos, sin, eta(r * scales[0], z * scales[2]))
+        values = node_values(scaled[i, 0], scaled[i, 1], scaled[i, 2], scales)
         for k in range(len(numbers)):
             out[i, k] = values[numbers[k]]
     return out
@@ -178,33 +243,14 @@ def _edge_inputs(
     numbers: Array, scaled: Array, scales: Array, source: Array, target: Array
 ) -> Array:
     n = len(scaled)
-    etas = np.empty(n, np.float32)
-    cos = np.empty(n, np.float32)
-    sin = np.empty(n, np.float32)
+    seen = Directions(np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32))
     for i in range(n):
-        etas[i] = eta(scaled[i, 0] * scales[0], scaled[i, 2] * scales[2])
-        cos[i] = math.cos(scaled[i, 1] * scales[1])
-        sin[i] = math.sin(scaled[i, 1] * scales[1])
-    half_turn = f32(math.pi) / scales[1]
-    z_to_r = scales[2] / scales[0]
-    z0_unit = scales[2] / _Z0_UNIT
+        eta_, cos, sin = direction(scaled[i, 0], scaled[i, 1], scaled[i, 2], scales)
+        seen.eta[i], seen.cos[i], seen.sin[i] = eta_, cos, sin
+    units = edge_units(scales)
     out = np.empty((len(source), len(numbers)), np.float32)
     for e in range(len(source)):
-        s, t = source[e], target[e]
-        rs, rt, zs, zt = scaled[s, 0], scaled[t, 0], scaled[s, 2], scaled[t, 2]
-        dr, dz = rs - rt, zs - zt
-        turn = scaled[s, 1] - scaled[t, 1]
-        turn += f32(2) * half_turn * f32(i32(turn <= -half_turn) - i32(turn > half_turn))
-        dx, dy = rs * cos[s] - rt * cos[t], rs * sin[s] - rt * sin[t]
-        values = (
-            dr,
-            turn / half_turn,
-            dz,
-            etas[s] - etas[t],
-            within(turn * scales[1] / dr, _MOST_SLOPE),
-            within((zt * rs - zs * rt) / dr * z0_unit, _MOST_Z0),
-            f32(math.sqrt(dx * dx + dy * dy + dz * dz * z_to_r * z_to_r)),
-        )
+        values = edge_values(scaled, seen, source[e], target[e], scales, units)
         for k in range(len(numbers)):
             out[e, k] = values[numbers[k]]
     return out

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from ..edm.columns import Array
 from ..errors import EventError, InputError, ModelError
 from ..heap import keep_freed_memory
 from .architecture import Filter, Gnn
-from .engine import make_engine, scores_of
+from .engine import make_cuda, make_engine, on_cuda, scores_of
 from .features import (
     check_features,
     edge_inputs,
@@ -34,13 +34,16 @@ from .model import Model, load_model
 from .radius import find_neighbours, orient
 from .segmentation import connected_components, keep_best_edges, make_candidates
 
+if TYPE_CHECKING:
+    from .cuda import CudaExatrkx
+
 Lap = Callable[[str], None]
 Answer = ExatrkxResult | EventError
 
 MAX_EDGES = 20_000_000
 """Pairs within the radius that one event may have: about 2 GB of memory."""
 _BATCH_POINTS = 200_000
-"""Of the events that a GPU computes as one graph."""
+"""Of the events that are one graph where only the networks are on another device."""
 
 
 class ExatrkxPipeline:
@@ -48,8 +51,9 @@ class ExatrkxPipeline:
 
     Args:
         model: networks and cuts.
-        device: ``"cpu"``, or one that PyTorch has, as ``"cuda"``. On a CPU no result depends
-            on anything but the event, bit for bit; on another device a batch is one graph
+        device: ``"cpu"``; ``"cuda"`` or ``"cuda:N"``, where all stages are kernels over a
+            batch; or another one of PyTorch's, where only the networks run. On a CPU no result
+            depends on anything but the event, bit for bit; elsewhere a batch is one graph
             without edges between events, and scores may differ in their last bits.
         threads: events that run at the same time on a CPU; it does not change any bit.
         precision: ``"fp32"``.
@@ -57,6 +61,7 @@ class ExatrkxPipeline:
 
     Raises:
         InputError: there is no such device or precision.
+        MissingExtraError: something that the device needs is not installed.
     """
 
     def __init__(
@@ -73,7 +78,11 @@ class ExatrkxPipeline:
         self.threads = threads
         self.precision = precision
         self.max_edges = max_edges
-        self._engine = make_engine(model, device, precision)
+        self._cuda: CudaExatrkx | None = None
+        if on_cuda(device):
+            self._cuda = make_cuda(model, device, precision, max_edges)
+        else:
+            self._engine = make_engine(model, device, precision)
 
     @classmethod
     def from_model(
@@ -171,6 +180,8 @@ class ExatrkxPipeline:
         self, inputs: Sequence[_Input], keep: Collection[str], lap: Lap | None
     ) -> list[Answer]:
         _check(inputs, keep)
+        if self._cuda is not None:
+            return self._run_on_cuda(self._cuda, inputs, keep, lap)
         one = functools.partial(self._run_graph, keep=keep, lap=lap or (lambda stage: None))
         graphs = list(self._graphs(inputs))
         if self.device == "cpu" and self.threads > 1 and len(graphs) > 1 and lap is None:
@@ -179,6 +190,22 @@ class ExatrkxPipeline:
         else:
             parts = [one(graph) for graph in graphs]
         return [answer for part in parts for answer in part]
+
+    def _run_on_cuda(
+        self,
+        cuda: CudaExatrkx,
+        inputs: Sequence[_Input],
+        keep: Collection[str],
+        lap: Lap | None,
+    ) -> list[Answer]:
+        failed: dict[int, EventError] = {}
+        scaled = [
+            _attempt(functools.partial(self._features, event), _NO_FEATURES, i, failed)
+            for i, event in enumerate(inputs)
+        ]
+        good = [i for i in range(len(inputs)) if i not in failed]
+        found = iter(cuda.run([(inputs[i].event, scaled[i]) for i in good], keep, lap))
+        return [failed[i] if i in failed else next(found) for i in range(len(inputs))]
 
     def _graphs(self, inputs: Sequence[_Input]) -> Iterator[list[_Input]]:
         """What is computed together: on a CPU each event alone, so that it stays in the cache."""
@@ -236,6 +263,16 @@ class ExatrkxPipeline:
         lap("components")
         return answers
 
+    def _features(self, event: _Input) -> Array:
+        """The scaled features of an event's points.
+
+        Raises:
+            EventError: a point is not finite, or outside the range of the model.
+        """
+        scaled = event.points if event.scaled else self.scale(event.points)
+        check_features(scaled, self.model.description.features, event.event)
+        return scaled
+
     def _order_points(self, event: _Input) -> _Points:
         """The features of an event's points, sector by sector.
 
@@ -243,8 +280,7 @@ class ExatrkxPipeline:
             EventError: a point is not finite, or outside the range of the model.
         """
         description = self.model.description
-        scaled = event.points if event.scaled else self.scale(event.points)
-        check_features(scaled, description.features, event.event)
+        scaled = self._features(event)
         numbers = np.arange(len(scaled), dtype=np.int32)
         rank = np.empty_like(numbers)
         rank[outward_order(scaled, description.features)] = numbers
@@ -349,7 +385,8 @@ class _NetworkInputs(NamedTuple):
 
 
 _NO_ROWS = np.empty(0, np.int32)
-_NO_POINTS = _Points(np.empty((0, 3), np.float32), _NO_ROWS, _NO_ROWS, _NO_ROWS)
+_NO_FEATURES = np.empty((0, 3), np.float32)
+_NO_POINTS = _Points(_NO_FEATURES, _NO_ROWS, _NO_ROWS, _NO_ROWS)
 _NO_PAIRS = (_NO_ROWS, _NO_ROWS)
 
 T = TypeVar("T")

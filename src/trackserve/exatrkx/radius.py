@@ -8,18 +8,22 @@ ranges, which are tested in blocks of vector lanes.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from ..device import LANES, bit, f32, kernel, u32, u64, with_bit
+from ..device import LANES, bit, f32, kernel, shared, u32, u64, with_bit
 from ..edm.columns import Array
 from ..errors import EventError
 
-_BINS_PER_RADIUS = 4
+BINS_PER_RADIUS = 4
 """In the last dimension of the grid."""
-_CELLS_PER_POINT = 4
+CELLS_PER_POINT = 4
 """At most, so that small events do not pay for an empty grid."""
+LEAST_CELLS = 64
+"""Below which a grid is not coarser for having few points."""
+_MOST_BINS = 1e15
 _FIRST_ROOM = 16
 """Edges per point for which there is room at first."""
 
@@ -67,10 +71,8 @@ def find_neighbours(
         return np.empty(0, np.int32), np.empty(0, np.int32)
     finite = np.isfinite(coordinates).all(axis=1)
     if not finite.all():
-        raise EventError(
-            "embedding of a point is not finite", event=event, point=int(finite.argmin())
-        )
-    grid = _Grid(*_make_grid(*_choose_grid(coordinates, radius)))
+        raise not_finite(event, int(finite.argmin()))
+    grid = _Grid(*_make_grid(*_choose_grid(coordinates, radius), radius))
     squared = f32(radius) * f32(radius)
     room = _FIRST_ROOM * n_points
     source, target = np.empty(room, np.int32), np.empty(room, np.int32)
@@ -80,10 +82,20 @@ def find_neighbours(
         source, target = (_longer(array, room, n) for array in (source, target))
         done, n = _find_pairs(grid, squared, done, n, source, target)
     if n > max_edges:
-        raise EventError(
-            "too many pairs of points within the radius", event=event, found=n, bound=max_edges
-        )
+        raise too_many(event, n, max_edges)
     return _order_pairs(n_points, source[:n], target[:n])
+
+
+def not_finite(event: int, point: int) -> EventError:
+    """What is wrong with an event that has such a ``point``."""
+    return EventError("embedding of a point is not finite", event=event, point=point)
+
+
+def too_many(event: int, found: int, max_edges: int) -> EventError:
+    """What is wrong with an event that has ``found`` pairs or more."""
+    return EventError(
+        "too many pairs of points within the radius", event=event, found=found, bound=max_edges
+    )
 
 
 def orient(place: Array, one: Array, other: Array) -> tuple[Array, Array]:
@@ -98,40 +110,84 @@ def _longer(array: Array, room: int, n: int) -> Array:
     return longer
 
 
-def _choose_grid(coordinates: Array, radius: float) -> tuple[Array, Array, Array, Array, Array]:
-    """Padded coordinates, and for three dimensions which it is, its least value, the cells per
-    unit and the number of cells."""
+@shared
+def cells_per_unit(radius: float) -> tuple[float, float, float]:
+    """Of the three dimensions of the finest grid: cells are a hair wider than the radius, as
+    rounding must not put a neighbour two cells away."""
+    width = radius * (1 + 1e-4)
+    return 1 / width, 1 / width, BINS_PER_RADIUS / width
+
+
+@shared
+def choose_bins(extent: Array, per_unit: Array, bins: Array, most: int) -> None:
+    """Fill ``bins``, and halve ``per_unit`` while cells are more than ``most``.
+
+    Args:
+        extent: float64[3], of an event's points.
+        per_unit: float64[3], :func:`cells_per_unit`.
+        bins: float64[3], cells in each dimension.
+    """
+    for k in range(3):
+        bins[k] = _bins(extent[k], per_unit[k])
+    while bins[0] * bins[1] * bins[2] > most:
+        widest = 0
+        for k in range(1, 3):
+            if bins[k] > bins[widest]:
+                widest = k
+        per_unit[widest] /= 2
+        bins[widest] = _bins(extent[widest], per_unit[widest])
+
+
+@shared
+def _bins(extent: float, per_unit: float) -> int:
+    """Cells along a dimension; no more than an integer holds."""
+    return math.floor(min(extent * per_unit, _MOST_BINS)) + 1
+
+
+@shared
+def bin_of(value: float, low: float, per_unit: float, bins: int) -> int:
+    """Which of the ``bins`` cells along a dimension ``value`` is in."""
+    place = int((np.float64(value) - low) * per_unit)
+    return min(max(place, 0), bins - 1)
+
+
+@shared
+def turned(place: Array, one: int, other: int) -> tuple[int, int]:
+    """Source and target: of two points, the source has the larger ``place``."""
+    if place[one] > place[other]:
+        return one, other
+    return other, one
+
+
+def _choose_grid(coordinates: Array, radius: float) -> tuple[Array, Array, Array, Array, int]:
+    """Padded coordinates, and for three dimensions which it is, its least value and the extent
+    of the points; and the most cells that there may be."""
     n_points, n_dimensions = coordinates.shape
     padded = np.zeros((max(4, -(-n_dimensions // 4) * 4), n_points), np.float32)
     padded[:n_dimensions] = coordinates.T
     spread = padded.std(axis=1)
     axes = np.argsort(-spread, kind="stable")[2::-1].astype(np.int64)
-    low, high = padded[axes].min(axis=1), padded[axes].max(axis=1)
-    # a hair wider than the radius: rounding must not put a neighbour two cells away
-    per_unit = np.array([1, 1, _BINS_PER_RADIUS]) / (radius * (1 + 1e-4))
-    extent = high.astype(np.float64) - low
-    most = max(64, _CELLS_PER_POINT * n_points)
-    bins = np.floor(extent * per_unit) + 1
-    while bins.prod() > most:
-        widest = int(bins.argmax())
-        per_unit[widest] /= 2
-        bins = np.floor(extent * per_unit) + 1
-    return padded, axes, low.astype(np.float64), per_unit, bins.astype(np.int64)
+    low = padded[axes].min(axis=1).astype(np.float64)
+    extent = padded[axes].max(axis=1) - low
+    return padded, axes, low, extent, max(LEAST_CELLS, CELLS_PER_POINT * n_points)
 
 
 @kernel
 def _make_grid(
-    padded: Array, axes: Array, low: Array, per_unit: Array, bins: Array
+    padded: Array, axes: Array, low: Array, extent: Array, most: int, radius: float
 ) -> tuple[Array, Array, Array, Array, Array]:
     n_dimensions, n = padded.shape
+    per_unit = np.array(cells_per_unit(radius))
+    chosen = np.empty(3, np.float64)
+    choose_bins(extent, per_unit, chosen, most)
+    bins = chosen.astype(np.int64)
     number = np.empty(n, np.int32)
     unsorted = np.empty((n, 3), np.int32)
     start = np.zeros(bins[0] * bins[1] * bins[2] + 1, np.int32)
     for i in range(n):
         key = 0
         for k in range(3):
-            place = int((np.float64(padded[axes[k], i]) - low[k]) * per_unit[k])
-            place = min(max(place, 0), bins[k] - 1)
+            place = bin_of(padded[axes[k], i], low[k], per_unit[k], bins[k])
             unsorted[i, k] = place
             key = key * bins[k] + place
         number[i] = key
@@ -169,8 +225,8 @@ def _find_pairs(
         i = u64(a)
         n_before = n
         cell_0, cell_1, cell_2 = grid.cell[a, 0], grid.cell[a, 1], grid.cell[a, 2]
-        left = max(cell_2 - _BINS_PER_RADIUS, 0)
-        right = min(cell_2 + _BINS_PER_RADIUS, grid.bins[2] - 1)
+        left = max(cell_2 - BINS_PER_RADIUS, 0)
+        right = min(cell_2 + BINS_PER_RADIUS, grid.bins[2] - 1)
         x0, x1, x2, x3 = c[0, i], c[1, i], c[2, i], c[3, i]
         for row in range(5):
             # the point's own row, the next one, and the three of the next plane: earlier
@@ -244,7 +300,5 @@ def _orient(place: Array, one: Array, other: Array) -> tuple[Array, Array]:
     source = np.empty_like(one)
     target = np.empty_like(one)
     for e in range(len(one)):
-        forward = place[one[e]] > place[other[e]]
-        source[e] = one[e] if forward else other[e]
-        target[e] = other[e] if forward else one[e]
+        source[e], target[e] = turned(place, one[e], other[e])
     return source, target

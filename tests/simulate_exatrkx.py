@@ -1,0 +1,32 @@
+"""Reconstruct events with the learned tracker's CUDA kernels on Numba's simulator: its own
+process, as the simulator replaces the real thing when numba is imported.
+
+    NUMBA_ENABLE_CUDASIM=1 python simulate_exatrkx.py EVENTS RESULTS
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+import torch
+from exatrkx_models import small_model
+
+from trackserve import ExatrkxPipeline
+from trackserve.device.cuda import SIMULATED
+from trackserve.edm import GRAPH_STAGES
+from trackserve.exatrkx.cuda import CudaExatrkx
+
+
+def main(events: str, results: str) -> None:
+    assert SIMULATED
+    sys.setswitchinterval(1e-5)  # a barrier takes this long
+    model = small_model()
+    pipeline = ExatrkxPipeline(model, "cpu:0")
+    pipeline._cuda = CudaExatrkx(model, torch.device("cpu"), "fp32", 10_000)
+    found = pipeline.run(pickle.loads(Path(events).read_bytes()), GRAPH_STAGES)
+    Path(results).write_bytes(pickle.dumps(found))
+
+
+main(*sys.argv[1:])

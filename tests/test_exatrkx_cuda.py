@@ -1,0 +1,344 @@
+"""The learned tracker's CUDA kernels against the CPU, without a GPU, with PyTorch on a CPU.
+
+Events as one thread (see one_thread.py), a few points with many threads in Numba's simulator,
+which accepts what PTX refuses: see test_ptx.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from exatrkx_models import published_model, random_event, small_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from one_thread import OneThread
+
+from trackserve import ExatrkxPipeline
+from trackserve.edm import GRAPH_STAGES, ExatrkxResult, SpacePoints, TrackerEvent
+from trackserve.edm.columns import Array
+from trackserve.errors import EventError, encode
+from trackserve.exatrkx.architecture import Cuts, Features
+from trackserve.exatrkx.cuda import CudaExatrkx, features, radius, segmentation
+from trackserve.exatrkx.cuda.edges import BatchEdges
+from trackserve.exatrkx.features import outward_order, sector_order
+from trackserve.exatrkx.model import Model
+from trackserve.exatrkx.pipeline import MAX_EDGES
+from trackserve.exatrkx.radius import find_neighbours
+from trackserve.exatrkx.segmentation import (
+    connected_components,
+    keep_best_edges,
+    make_candidates,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread_of_pytorch() -> Iterator[None]:
+    """More wait for each other on a busy machine."""
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+
+def on_one_thread(
+    model: Model, precision: str = "fp32", max_edges: int = MAX_EDGES, device: Any = None
+) -> ExatrkxPipeline:
+    """The pipeline as it is on a GPU."""
+    pipeline = ExatrkxPipeline(model, "cpu:0", precision=precision, max_edges=max_edges)
+    device = device or OneThread()
+    pipeline._cuda = CudaExatrkx(model, CPU, precision, max_edges, device)
+    return pipeline
+
+
+def assert_same(found: Any, expected: Any, closely: float = 1e-6) -> None:
+    """Equal but for the last bits of scores, errors in type, message and fields."""
+    assert len(found) == len(expected)
+    for mine, theirs in zip(found, expected, strict=True):
+        if isinstance(theirs, EventError):
+            assert encode(mine) == encode(theirs)
+            continue
+        assert isinstance(mine, ExatrkxResult), mine
+        assert (mine.event, mine.counts) == (theirs.event, theirs.counts)
+        assert mine.labels.dtype == theirs.labels.dtype
+        assert (mine.labels == theirs.labels).all()
+        for part in ("candidates", *GRAPH_STAGES):
+            a, b = getattr(mine, part), getattr(theirs, part)
+            assert (a is None) == (b is None)
+            if a is not None:
+                for name, column in vars(a).items():
+                    other = getattr(b, name)
+                    assert (column.dtype, column.shape) == (other.dtype, other.shape)
+                    most = closely if "score" in name else 0
+                    assert np.abs(column - other).max(initial=0) <= most, (part, name)
+
+
+def events() -> list[TrackerEvent]:
+    """Of many points, one, none, some far from each other, and again many."""
+    far = random_event(5, 3, 3)
+    return [*(random_event(n, n, n) for n in (300, 1, 0)), far, random_event(800, 7, 7)]
+
+
+@pytest.mark.parametrize("segmentation", ["components", "paths"])
+@pytest.mark.parametrize("order", ["given", "outward"])
+@pytest.mark.parametrize("make", [small_model, published_model])
+def test_a_batch(make: Any, order: Any, segmentation: Any) -> None:
+    model = make()
+    d = model.description
+    cuts = dataclasses.replace(d.cuts, segmentation=segmentation)
+    model = dataclasses.replace(model, description=dataclasses.replace(d, order=order, cuts=cuts))
+    kernels = on_one_thread(model)
+    found = kernels.run(events(), GRAPH_STAGES)
+    assert sum(len(result.candidates) for result in found) > 3  # type: ignore[union-attr]
+    assert_same(found, ExatrkxPipeline(model, "cpu:0").run(events(), GRAPH_STAGES))
+    assert_same(found, ExatrkxPipeline(model).run(events(), GRAPH_STAGES), 5e-5)
+    assert_same([kernels.reconstruct(event, GRAPH_STAGES) for event in events()], found, 5e-5)
+
+
+def test_features_and_stages() -> None:
+    """As the server asks."""
+    kernels, plain = on_one_thread(small_model()), ExatrkxPipeline(small_model())
+    features = [plain.scale(event.points.position) for event in events()]
+    laps: list[str] = []
+    found = kernels.run_features(features, range(5), ["track_edges"], laps.append)
+    assert_same(found, plain.run_features(features, range(5), ["track_edges"]), 5e-5)
+    assert laps == ["features", "embedding", "radius", "filter", "gnn", "components"]
+    assert kernels.run([], GRAPH_STAGES) == []
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_reduced_precision(precision: str) -> None:
+    model = small_model()
+    plain = ExatrkxPipeline(model, "cpu:0", precision=precision)
+    expected = plain.run(events(), GRAPH_STAGES)
+    assert_same(on_one_thread(model, precision).run(events(), GRAPH_STAGES), expected)
+
+
+def test_an_event_at_fault_fails_alone() -> None:
+    model, good = small_model(), random_event(300)
+    nan, outside = random_event(50, 1, 1), random_event(50, 2, 2)
+    nan.points.position[13, 1] = np.nan
+    outside.points.position[7, 2] = 3500
+    dense = TrackerEvent(SpacePoints(np.repeat(good.points.position[:9], 50, axis=0)), 4)
+    batch = [good, nan, dense, outside, good]
+    most = ExatrkxPipeline(model).reconstruct(good).counts.radius_edges
+    found = on_one_thread(model, max_edges=most).run(batch, GRAPH_STAGES)
+    expected = ExatrkxPipeline(model, max_edges=most).run(batch, GRAPH_STAGES)
+    assert isinstance(found[2], EventError)
+    assert isinstance(expected[2], EventError)
+    # a CPU stops to count where it has no room
+    assert found[2].found >= expected[2].found > most
+    found[2].fields["found"] = expected[2].found
+    assert_same(found, expected, 5e-5)
+
+
+def test_an_embedding_that_is_not_finite() -> None:
+    unknown = dataclasses.replace(small_model().description.features, low=None, high=None)
+    model = small_model(features=unknown)
+    plain = ExatrkxPipeline(model)
+    good, bad = (plain.scale(random_event(n).points.position) for n in (300, 50))
+    bad[13] = 1e38
+    batch = [good, bad, np.full((1, 3), 1e38, np.float32), good]
+    expected = plain.run_features(batch, range(4), GRAPH_STAGES)
+    assert isinstance(expected[1], EventError)
+    assert isinstance(expected[2], ExatrkxResult)
+    assert_same(on_one_thread(model).run_features(batch, range(4), GRAPH_STAGES), expected, 5e-5)
+
+
+def test_no_edge_is_left() -> None:
+    for cuts in (Cuts(1e-6, 0.0, 0.0), Cuts(0.1, 0.999999, 0.0), Cuts(0.1, 0.0, 0.999999)):
+        model = small_model(cuts=cuts)
+        found = on_one_thread(model).run(events(), GRAPH_STAGES)
+        assert_same(found, ExatrkxPipeline(model).run(events(), GRAPH_STAGES), 5e-5)
+
+
+def test_how_often_the_host_waits_and_how_batches_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model()
+    kernels = on_one_thread(model)
+    assert kernels._cuda is not None
+    device = kernels._cuda.device
+    expected = ExatrkxPipeline(model).run(events(), GRAPH_STAGES)
+
+    def waits(n: int) -> None:
+        before = device.synchronisations
+        assert_same(kernels.run(events(), GRAPH_STAGES), expected, 5e-5)
+        assert device.synchronisations == before + n
+
+    waits(4)
+    monkeypatch.setattr("trackserve.exatrkx.cuda.pipeline.MAX_POINTS", 306)
+    waits(8)
+    monkeypatch.setattr("trackserve.exatrkx.cuda.pipeline.MAX_POINTS", 10_000)
+    n_edges = sum(result.counts.radius_edges for result in expected)  # type: ignore[union-attr]
+    monkeypatch.setattr("trackserve.exatrkx.cuda.pipeline.MAX_EDGES", n_edges - 1)
+    waits(2 + 4 + 4)
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved() -> None:
+    model = small_model()
+    expected = ExatrkxPipeline(model).run(events(), GRAPH_STAGES)
+    most = max(result.counts.radius_edges for result in expected)  # type: ignore[union-attr]
+
+    class Small(OneThread):
+        room = most + most // 4 + 4
+
+        def _allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+            if shape[0] > self.room:
+                raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")
+            return super()._allocate(shape, dtype)
+
+    device = Small()
+    kernels = on_one_thread(model, device=device)
+    assert_same(kernels.run(events(), GRAPH_STAGES), expected, 5e-5)
+    assert device.synchronisations > 8
+    device = Small()
+    device.room = 100
+    (error,) = on_one_thread(model, device=device).run(events()[:1])
+    assert isinstance(error, EventError)
+    assert "not enough memory" in error.message
+
+
+SCALES = Features((1000.0, 3.0, 1000.0))
+
+
+def on_device(device: OneThread, some: list[Array], outward: bool = True) -> features.BatchPoints:
+    scales = device.resident(np.array(SCALES.scales, np.float32))
+    return features.order_points(device, some, SCALES, scales, outward)
+
+
+@given(st.lists(st.sampled_from([0, 1, 2, 40, 1500, 3000]), min_size=1, max_size=4), st.data())
+@settings(max_examples=15)
+def test_order_of_points(sizes: list[int], data: st.DataObject) -> None:
+    """With points at the same distance, and equal ones."""
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    n_values = data.draw(st.sampled_from([1, 2, 5, 1000]))
+    some = [(random.integers(-n_values, n_values, (n, 3)) / n_values).astype("f4") for n in sizes]
+    points = on_device(OneThread(), some)
+    for e, scaled in enumerate(some):
+        rows = slice(*points.start[e : e + 2])
+        rank = np.argsort(outward_order(scaled, SCALES))
+        order = sector_order(scaled, SCALES, rank)
+        assert (points.rank[rows] == rank).all()
+        assert (points.row[rows] - points.start[e] == order).all()
+        assert (points.place[rows] == rank[order]).all()
+        assert (points.scaled[rows] == scaled[order]).all()
+        assert (points.event[rows] == e).all()
+
+
+@given(
+    st.lists(st.integers(0, 150), min_size=1, max_size=5),
+    st.integers(3, 17),
+    st.sampled_from([1e-3, 0.3, 1.0, 4.0, 1e4]),
+    st.sampled_from([0.0, 0.1, 1e4, 1e12]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=40)
+def test_pairs_of_a_batch(
+    sizes: list[int], n_dimensions: int, near: float, far: float, on_grid: bool, seed: int
+) -> None:
+    """Far from the origin, and at exactly the radius from each other."""
+    random, device = np.random.default_rng(seed), OneThread()
+    n, n_events = sum(sizes), len(sizes)
+    coordinates = random.normal(0, 1, (n, n_dimensions)) + far * random.integers(0, 2, (n, 1))
+    if on_grid:
+        coordinates = np.round(coordinates * 3) * near
+    coordinates = coordinates.astype(np.float32)
+    points = on_device(device, [np.zeros((size, 3), np.float32) for size in sizes], False)
+    array = device.array("coordinates", n, np.float32, n_dimensions)
+    array[:n] = coordinates
+    grid, by_cell = radius.sort_by_cell(device, points, array, n_events, n, near)
+    pairs = radius.count_pairs(device, points, grid, by_cell, n_events, n, near, 10**9)
+    starts = np.cumsum([0, *sizes])
+    expected = [
+        find_neighbours(coordinates[first:last], near, 10**9, 0)
+        for first, last in itertools.pairwise(starts)
+    ]
+    assert pairs.found[:n_events].tolist() == [len(source) for source, _ in expected]
+    m = int(pairs.found[:n_events].sum())
+    edges = radius.fill_pairs(device, points, grid, by_cell, pairs, n_events, n, m, near)
+    for e, (source, target) in enumerate(expected):
+        rows = slice(*edges.start[e : e + 2])
+        assert (edges.source[rows] - starts[e] == source).all()
+        assert (edges.target[rows] - starts[e] == target).all()
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=4),
+    st.floats(0, 3),
+    st.sampled_from([1, 2, 1000]),
+    st.booleans(),
+    st.integers(1, 4),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=40)
+def test_candidates_of_a_batch(
+    sizes: list[int], degree: float, n_scores: int, paths: bool, min_points: int, seed: int
+) -> None:
+    """With edges of one score, isolated points and events without edges."""
+    random, device = np.random.default_rng(seed), OneThread()
+    some = [random.uniform(-1, 1, (size, 3)).astype(np.float32) for size in sizes]
+    n, n_events, starts = sum(sizes), len(sizes), np.cumsum([0, *sizes])
+    points = on_device(device, some)
+    parts, n_before = [], [0]
+    for e, size in enumerate(sizes):
+        source, target = np.nonzero(np.tril(random.random((size, size)) * size < degree, -1))
+        parts.append((source + starts[e], target + starts[e]))
+        n_before.append(n_before[-1] + len(source))
+    source, target = (
+        np.concatenate(column).astype(np.int32) for column in zip(*parts, strict=True)
+    )
+    m = len(source)
+    score = (random.integers(1, n_scores + 1, m) / n_scores).astype(np.float32)
+    rows = [np.append(a, 0).astype(a.dtype) for a in (source, target, score)]
+    edges = BatchEdges(np.array(n_before, np.int32), *rows)
+    found = segmentation.find_components(device, points, edges, n_events, n, m, paths, min_points)
+    made = segmentation.make_candidates(device, points, edges, found, n_events, n, m)
+    counts = segmentation.find_counts(device, points, (edges,) * 3, found, n_events)
+    for e in range(n_events):
+        first, mine = starts[e], slice(n_before[e], n_before[e + 1])
+        row = points.row[first : starts[e + 1]] - first
+        one, other = row[source[mine] - first], row[target[mine] - first]
+        rank, scores = points.rank[first : starts[e + 1]], score[mine]
+        if paths:
+            kept = keep_best_edges(rank, one, other, scores)
+            assert (found.used[mine] == kept).all()
+            one, other, scores = one[kept], other[kept], scores[kept]
+        labels = connected_components(sizes[e], one, other)
+        expected = make_candidates(labels, rank, one, scores, min_points)
+        assert (made.label[first : starts[e + 1]] == labels).all()
+        c, p = slice(*counts[e : e + 2, 4]), slice(*counts[e : e + 2, 5])
+        assert (made.offset[c] - counts[e, 5] == expected.offsets[:-1]).all()
+        assert (made.point[p] == expected.points).all()
+        assert (made.score[c] == expected.scores).all()
+
+
+def test_several_threads(tmp_path: Path) -> None:
+    """In Numba's simulator."""
+    some = [random_event(60, 1, 1), random_event(0), random_event(30, 2, 2)]
+    given, found = tmp_path / "events.pickle", tmp_path / "results.pickle"
+    given.write_bytes(pickle.dumps(some))
+    script = Path(__file__).with_name("simulate_exatrkx.py")
+    env = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    env |= {"NUMBA_OPT": "0", "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, script, given, found], check=True, env=env)
+    expected = ExatrkxPipeline(small_model()).run(some, GRAPH_STAGES)
+    assert_same(pickle.loads(found.read_bytes()), expected, 5e-5)
+
+
+def test_an_embedding_of_two_dimensions() -> None:
+    embedding = dataclasses.replace(small_model().description.embedding, dimensions=2)
+    model = small_model(embedding=embedding, cuts=Cuts(0.01, 0.3, 0.3))
+    found = on_one_thread(model).run(events(), GRAPH_STAGES)
+    assert_same(found, ExatrkxPipeline(model).run(events(), GRAPH_STAGES), 5e-5)
