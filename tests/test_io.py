@@ -12,8 +12,9 @@ import pytest
 
 from trackserve import io
 from trackserve.detector.conditions import TYPICAL_MATERIAL
-from trackserve.edm import PatatrackResult, RawEvent
+from trackserve.edm import PatatrackResult, RawEvent, Tracks
 from trackserve.errors import ConditionsError, EventError
+from trackserve.heap import keep_freed_memory
 from trackserve.io.parquet import to_awkward, write_parquet
 
 
@@ -112,6 +113,18 @@ def test_one_result_turns_into_a_record(sample_results: list[PatatrackResult]) -
     assert record.tracks.hits[0].tolist() == [
         h for h in sample_results[3].tracks.hits[0].tolist() if h >= 0
     ]
+
+
+def test_eta_does_not_depend_on_where_memory_is() -> None:
+    """In memory that a pipeline keeps, arrays often lie right behind each other."""
+    keep_freed_memory()
+    random = np.random.default_rng(1)
+    held = []
+    for n in range(6000, 6016):
+        state = random.normal(0, 3, (n, 5)).astype(np.float32)
+        eta = replace(Tracks.empty(), state=state).eta
+        np.testing.assert_array_equal(eta, np.arcsinh(np.ascontiguousarray(state[:, 3])))
+        held += [state, eta]
 
 
 def test_no_results_is_an_empty_table(tmp_path: Path) -> None:

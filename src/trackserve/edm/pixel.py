@@ -171,7 +171,9 @@ class Tracks(Columns):
 
     @property
     def eta(self) -> Array:
-        eta: Array = np.arcsinh(self.state[:, 3])
+        """Pseudorapidity of the direction."""
+        # of a column numpy takes another formula if the result happens to lie right behind it
+        eta: Array = np.arcsinh(self.cot_theta.copy())
         return eta
 
     @property
