@@ -27,7 +27,16 @@ from trackserve.errors import (
 from trackserve.serving import drain, prometheus
 from trackserve.serving.backend import runtime as runtime_module
 from trackserve.serving.backend.metrics import METRICS, Counters, Reporter, Series
-from trackserve.serving.backend.runtime import Answer, Job, Reply, Request, Run, Runtime, cores
+from trackserve.serving.backend.runtime import (
+    Answer,
+    Job,
+    Reply,
+    Request,
+    Run,
+    Runtime,
+    cores,
+    runs_of,
+)
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
 from trackserve.serving.watch import Watch
@@ -488,3 +497,18 @@ def test_a_server_that_is_gone_is_dead(tmp_path: Path) -> None:
     (tmp_path / "m" / "probe.json").write_text("{}")
     nowhere = Http("127.0.0.1", 1)
     assert Watch(nowhere, nowhere, tmp_path, patience=60).look() is not None
+
+
+@pytest.mark.parametrize(("device", "pipelines"), [("cpu", 1), ("cuda", 3)])
+def test_workers_share_a_pipeline_only_on_a_cpu(device: str, pipelines: int) -> None:
+    """Elsewhere it holds a stream, on which one batch runs after the other."""
+    seen = []
+
+    def run(pipeline: object, batch: Iterable[Request]) -> Iterator[Answer]:
+        seen.append(pipeline)
+        yield from ()
+
+    new_run = runs_of(run, object, device)
+    for one in [new_run() for _ in range(3)]:
+        assert list(one([])) == []
+    assert len(set(map(id, seen))) == pipelines

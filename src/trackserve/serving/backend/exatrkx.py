@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +12,7 @@ from ...edm.columns import Array
 from ...errors import InputError, TrackserveError
 from ..wire import exatrkx as wire
 from .laps import Laps
-from .runtime import Answer, Description, Reply, Request, Run
+from .runtime import Answer, Description, Reply, Request, Run, runs_of
 
 if TYPE_CHECKING:
     from ...exatrkx import ExatrkxPipeline
@@ -42,13 +41,16 @@ def load(directory: Path, parameters: Mapping[str, str]) -> Callable[[], Run]:
     """
     from ...exatrkx import ExatrkxPipeline
 
-    pipeline = ExatrkxPipeline.from_model(
-        directory / parameters["model"],
-        device=parameters["device"],
-        precision=parameters["precision"],
-    )
-    pipeline.warm_up()
-    return lambda: partial(run, pipeline)
+    def build() -> ExatrkxPipeline:
+        pipeline = ExatrkxPipeline.from_model(
+            directory / parameters["model"],
+            device=parameters["device"],
+            precision=parameters["precision"],
+        )
+        pipeline.warm_up()
+        return pipeline
+
+    return runs_of(run, build, parameters["device"])
 
 
 def run(pipeline: ExatrkxPipeline, batch: Iterable[Request]) -> Iterator[Answer]:

@@ -14,7 +14,7 @@ from ...edm import RawEvent
 from ...errors import TrackserveError
 from ..wire import patatrack as wire
 from .laps import Laps
-from .runtime import Answer, Description, Reply, Request, Run
+from .runtime import Answer, Description, Reply, Request, Run, runs_of
 
 if TYPE_CHECKING:
     from ...patatrack import PatatrackPipeline
@@ -43,12 +43,13 @@ def load(directory: Path, parameters: Mapping[str, str]) -> Callable[[], Run]:
     """
     from ...patatrack import PatatrackPipeline
 
-    pipeline = PatatrackPipeline.from_directory(
+    build = partial(
+        PatatrackPipeline.from_directory,
         directory / parameters["conditions"],
         config=parameters["config"],
         device=parameters["device"],
     )
-    return lambda: partial(run, pipeline)
+    return runs_of(run, build, parameters["device"])
 
 
 def run(pipeline: PatatrackPipeline, batch: Iterable[Request]) -> Iterator[Answer]:

@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from ...edm.columns import Array
 from ...errors import Cancelled, ServerBusy, ServerError, TrackserveError
@@ -53,6 +54,25 @@ Run = Callable[[Iterable[Request]], Iterator[Answer]]
 A model that runs event by event takes a request only when it comes to it, and yields its
 answer before it takes the next; one whose events run together takes them all first.
 """
+
+
+Pipeline = TypeVar("Pipeline")
+
+
+def runs_of(
+    run: Callable[[Pipeline, Iterable[Request]], Iterator[Answer]],
+    build: Callable[[], Pipeline],
+    device: str,
+) -> Callable[[], Run]:
+    """What makes the ``Run`` of one worker from ``run`` and a pipeline on ``device``.
+
+    On a CPU all workers share a pipeline. Elsewhere each builds its own, which has a stream and
+    memory of its own, so that one's copies overlap another's kernels.
+    """
+    if device != "cpu":
+        return lambda: partial(run, build())
+    pipeline = build()
+    return lambda: partial(run, pipeline)
 
 
 class Description(NamedTuple):
