@@ -13,6 +13,7 @@ from typing import NamedTuple
 from rich.markup import escape
 from rich.table import Table
 
+from ..performance.throughput import cpu_name
 from .common import console
 
 _PACKAGES = ("numpy", "numba", "numba-cuda", "torch", "tritonclient", "nvidia-pytriton")
@@ -42,7 +43,7 @@ def doctor() -> None:
 def _machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     system = f"{platform.system()} {platform.machine()}"
-    return f"Python {platform.python_version()}, {system}, {cores} cores"
+    return f"Python {platform.python_version()}, {system}, {cpu_name()}, of which {cores} to use"
 
 
 def _packages() -> str:
@@ -73,13 +74,20 @@ def _graphics_cards() -> str:
 
 
 def on_cpu() -> Finding:
-    what = "Patatrack on this CPU"
-    cure = "pip install 'trackserve[cpu]'"
-    try:
-        importlib.import_module("trackserve.patatrack")
-    except ImportError as error:
-        return Finding(what, False, str(error), cure)
-    return Finding(what, True, f"numba {_version('numba')}")
+    return _importable("Patatrack on this CPU", "cpu", "trackserve.patatrack", "numba")
+
+
+def learned_on_cpu() -> Finding:
+    what = "Exa.TrkX on this CPU"
+    return _importable(what, "exatrkx", "trackserve.exatrkx", "numba", "safetensors")
+
+
+def simulation() -> Finding:
+    return _importable("simulation", "sim", "trackserve.simulation.run", "pyacts", "pythia8mc")
+
+
+def training() -> Finding:
+    return _importable("training", "train", "trackserve.training.train", "torch")
 
 
 def on_gpu() -> Finding:
@@ -103,6 +111,20 @@ def on_gpu() -> Finding:
     )
 
 
+def learned_on_gpu() -> Finding:
+    """Kernels and PyTorch's networks on one device."""
+    kernels = on_gpu()
+    what, cure = "Exa.TrkX on a GPU", "a build of PyTorch with CUDA: https://pytorch.org"
+    if not kernels.works:
+        return kernels._replace(what=what)
+    try:
+        import torch
+    except ImportError as error:
+        return Finding(what, False, str(error), cure)
+    seen = f"PyTorch {torch.__version__}"
+    return Finding(what, torch.cuda.is_available(), seen, cure)
+
+
 def serving() -> Finding:
     what = "serving"
     from ..errors import ServerError
@@ -122,12 +144,26 @@ def serving() -> Finding:
 
 
 def client() -> Finding:
-    what = "client"
+    return _importable("client", "", "trackserve.client", "tritonclient")
+
+
+def _importable(what: str, extra: str, module: str, *packages: str) -> Finding:
+    """Whether ``module`` can be imported, which takes the ``extra`` with the ``packages``."""
     try:
-        importlib.import_module("trackserve.client")
+        importlib.import_module(module)
     except ImportError as error:
-        return Finding(what, False, str(error), "pip install trackserve")
-    return Finding(what, True, f"tritonclient {_version('tritonclient')}")
+        target = f"'trackserve[{extra}]'" if extra else "trackserve"
+        return Finding(what, False, " ".join(str(error).split()), f"pip install {target}")
+    return Finding(what, True, ", ".join(f"{name} {_version(name)}" for name in packages))
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (on_cpu, on_gpu, serving, client)
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    on_cpu,
+    learned_on_cpu,
+    on_gpu,
+    learned_on_gpu,
+    simulation,
+    training,
+    serving,
+    client,
+)
