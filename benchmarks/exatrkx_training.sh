@@ -16,7 +16,7 @@ train() { # name, further options
 }
 make_events pu20 20 400 11
 make_events pu60 60 120 6061
-make_events pu200 200 60 2001
+make_events pu200 200 100 2001
 train default "$@"
 for size in small large; do # they share embedding and filter with the default
   mkdir -p "$directory/$size/training"

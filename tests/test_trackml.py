@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trackserve import ExatrkxPipeline
 from trackserve.edm import PointTruth, TrackCandidates, TrackerEvent, TrackerParticles, TrackerTruth
 from trackserve.errors import EventError, InputError
 from trackserve.io import open_tracker
 from trackserve.io.trackml import TrackmlModules, read_cells, read_detectors
+from trackserve.performance.tracker_metrics import validate_exatrkx
 from trackserve.performance.trackml_score import trackml_score
 from trackserve.simulation.tracker_weights import score_weights
 
@@ -41,6 +43,14 @@ def copy(tmp_path: Path) -> Path:
     for path in MINI.glob("event*.csv.gz"):
         (tmp_path / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
     return tmp_path
+
+
+def test_the_shipped_model_finds_the_tracks_of_a_real_event(event: TrackerEvent) -> None:
+    """It was not trained on any."""
+    summary = validate_exatrkx([event], [ExatrkxPipeline.from_model().reconstruct(event)])
+    assert summary.efficiency_eta_3.double.total == 39
+    assert summary.efficiency_eta_3.double.passed >= 38
+    assert summary.fake_rate.single.value < 0.02
 
 
 def replace(path: Path, old: str, new: str, count: int = 1) -> None:

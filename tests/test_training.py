@@ -30,7 +30,7 @@ from trackserve.training.data import Data, choose_window, make_sample
 from trackserve.training.graphs import Graph
 from trackserve.training.loop import fit, learning_rate
 from trackserve.training.losses import edge_loss, pair_loss
-from trackserve.training.scan import WorkingPoint, choose
+from trackserve.training.scan import WorkingPoint, choose, together
 from trackserve.training.train import train
 
 LAYERS = np.array([32.0, 72.0, 116.0, 172.0, 260.0, 360.0, 500.0, 660.0])
@@ -316,10 +316,27 @@ def test_the_learning_rate_rises_and_falls() -> None:
 def test_the_chosen_cuts_keep_fakes_low() -> None:
     cuts = Cuts(radius=1.0, filter=0.1, edge=0.5)
     points = [
-        WorkingPoint(cuts, 0.99, 0.05, 10, 3),
-        WorkingPoint(cuts, 0.98, 0.01, 10, 3),
-        WorkingPoint(cuts, 0.98, 0.01, 20, 3),
-        WorkingPoint(cuts, 0.90, 0.001, 10, 3),
+        WorkingPoint(cuts, 0.99, 0.05, 0.001, 10, 3),
+        WorkingPoint(cuts, 0.98, 0.01, 0.001, 10, 3),
+        WorkingPoint(cuts, 0.98, 0.01, 0.001, 20, 3),
+        WorkingPoint(cuts, 0.90, 0.001, 0.001, 10, 3),
+        WorkingPoint(cuts, 0.985, 0.019, 0.002, 10, 3),
     ]
     assert choose(points, 0.02) is points[1]
     assert choose(points, 0.0005) is points[3]
+
+
+def test_the_default_cuts_are_a_compromise() -> None:
+    """Not those that have too many fakes anywhere."""
+    loose, tight = Cuts(radius=1.0, filter=0.1, edge=0.1), Cuts(radius=1.0, filter=0.1, edge=0.5)
+    light = [
+        WorkingPoint(loose, 0.875, 0.01, 0.001, 6, 2),
+        WorkingPoint(tight, 0.75, 0.0, 0.0, 6, 2),
+    ]
+    dense = [
+        WorkingPoint(loose, 0.625, 0.04, 0.001, 10, 4),
+        WorkingPoint(tight, 0.5, 0.01, 0.0, 10, 4),
+    ]
+    first, second = together([light, dense])
+    assert first == WorkingPoint(loose, 0.75, 0.04, 0.001, 8, 3)
+    assert choose([first, second], 0.02).cuts == tight

@@ -77,6 +77,7 @@ class EmbeddingNetwork(nn.Module):
 
     def __init__(self, spec: Embedding) -> None:
         super().__init__()
+        self.spec = spec
         self.mlp = Mlp(perceptrons(spec)["mlp"])
 
     def forward(self, nodes: Tensor) -> Tensor:
@@ -88,6 +89,7 @@ class FilterNetwork(nn.Module):
 
     def __init__(self, spec: Filter) -> None:
         super().__init__()
+        self.spec = spec
         self.mlp = Mlp(perceptrons(spec)["mlp"])
 
     def forward(self, nodes: Tensor, source: Tensor, target: Tensor, edges: Tensor) -> Tensor:
@@ -131,6 +133,7 @@ class InteractionNetwork(nn.Module):
 
     def __init__(self, spec: InteractionGnn) -> None:
         super().__init__()
+        self.spec = spec
         shapes = perceptrons(spec)
         n_weights = 1 if spec.shared else spec.steps
         self.steps = spec.steps

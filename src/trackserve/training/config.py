@@ -87,8 +87,8 @@ class GnnTraining:
         large ones.
     """
 
-    schedule: Schedule = Schedule(steps=50_000, rate=3e-3, validate_every=5000)
-    hidden: int = 48
+    schedule: Schedule = Schedule(steps=20_000, rate=3e-3, validate_every=4000)
+    hidden: int = 32
     depth: int = 1
     steps: int = 6
     points: int = 2_000

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from ..edm.columns import Array
-from ..exatrkx.architecture import Features
+from ..exatrkx.architecture import Features, perceptrons
 from ..exatrkx.features import edge_inputs
-from ..exatrkx.networks import EmbeddingNetwork, FilterNetwork
+from ..exatrkx.interaction import pack_interaction, run_interaction
+from ..exatrkx.networks import EmbeddingNetwork, FilterNetwork, InteractionNetwork
 from ..exatrkx.radius import find_neighbours
+from ..exatrkx.tiles import pack, pack_edge, run_edges, run_rows
 from .config import EDGE_INPUTS
 from .data import SCALES, Sample
 from .sizes import EDGE_SIZES, NODE_SIZES
@@ -86,17 +88,28 @@ def filter_graph(network: FilterNetwork, sample: Sample, graph: Graph, cut: floa
 
 
 def embed(network: EmbeddingNetwork, sample: Sample) -> Array:
-    """Coordinates float32[n, dimensions] of the points."""
-    with torch.no_grad():
-        coordinates: Array = network(nodes_of(network, sample)).cpu().numpy()
+    """Coordinates float32[n, dimensions] of the points, from the pipeline's compiled loops."""
+    spec = network.spec
+    coordinates = np.empty((len(sample), spec.dimensions), np.float32)
+    packed = pack(perceptrons(spec)["mlp"], _weights(network), "mlp.")
+    run_rows(packed, sample.nodes / NODE_SIZES, coordinates)
     return coordinates
 
 
-def judge_edges(network: torch.nn.Module, sample: Sample, graph: Graph) -> Array:
-    """Logits float32[m] of a filter or a graph network."""
-    with torch.no_grad():
-        logits: Array = network(*inputs_of(network, sample, graph)).cpu().numpy()
-    return logits
+def judge_edges(network: FilterNetwork | InteractionNetwork, sample: Sample, graph: Graph) -> Array:
+    """Logits float32[m] of a filter or a graph network, from the pipeline's compiled loops.
+
+    On whole events these are several times faster than PyTorch's.
+    """
+    spec, weights = network.spec, _weights(network)
+    nodes, edges = sample.nodes / NODE_SIZES, edges_of(sample, graph)
+    if isinstance(network, InteractionNetwork):
+        interaction = pack_interaction(network.spec, weights, "")
+        return run_interaction(interaction, nodes, graph.source, graph.target, edges)
+    logits = np.empty((len(graph), 1), np.float32)
+    packed = pack_edge(perceptrons(spec)["mlp"], weights, "mlp.", len(spec.inputs))
+    run_edges(packed, nodes, graph.source, graph.target, edges, logits)
+    return logits[:, 0]
 
 
 def nodes_of(network: torch.nn.Module, sample: Sample) -> Tensor:
@@ -104,18 +117,23 @@ def nodes_of(network: torch.nn.Module, sample: Sample) -> Tensor:
     return torch.from_numpy(sample.nodes / NODE_SIZES).to(_device(network))
 
 
+def edges_of(sample: Sample, graph: Graph) -> Array:
+    """The inputs float32[m, k] of the edges in units of their sizes."""
+    inputs = edge_inputs(EDGE_INPUTS, sample.scaled, Features(SCALES), graph.source, graph.target)
+    return inputs / EDGE_SIZES
+
+
 def inputs_of(
     network: torch.nn.Module, sample: Sample, graph: Graph
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What a network on edges takes, in units of its size, where the network is."""
     device = _device(network)
-    edges = edge_inputs(EDGE_INPUTS, sample.scaled, Features(SCALES), graph.source, graph.target)
     source, target = (torch.from_numpy(a.astype(np.int64)) for a in (graph.source, graph.target))
     return (
         nodes_of(network, sample),
         source.to(device),
         target.to(device),
-        torch.from_numpy(edges / EDGE_SIZES).to(device),
+        torch.from_numpy(edges_of(sample, graph)).to(device),
     )
 
 
@@ -124,6 +142,10 @@ def sigmoid(logit: Array) -> Array:
     with np.errstate(over="ignore"):
         score: Array = 1 / (1 + np.exp(-logit))
     return score
+
+
+def _weights(network: torch.nn.Module) -> dict[str, Array]:
+    return {name: value.cpu().numpy() for name, value in network.state_dict().items()}
 
 
 def _device(network: torch.nn.Module) -> torch.device:

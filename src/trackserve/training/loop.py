@@ -44,7 +44,7 @@ def fit(
     """
     network = stage.network
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=schedule.rate, weight_decay=schedule.decay
+        network.parameters(), lr=schedule.rate, weight_decay=schedule.decay, fused=True
     )
     state: dict[str, Any] = {"step": 0, "losses": [], "rows": [], "best": None, "stale": 0}
     if checkpoint.exists():

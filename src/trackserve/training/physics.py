@@ -19,10 +19,12 @@ class Found(NamedTuple):
     """Attributes:
     efficiency: share of the wanted particles that are found, by double majority.
     fakes: share of the tracks that are of no particle, by single majority.
+    fakes_error: its statistical error.
     """
 
     efficiency: float
     fakes: float
+    fakes_error: float
 
 
 class Counts(NamedTuple):
@@ -57,7 +59,5 @@ def find_tracks(
 def measure(counts: Iterable[Counts]) -> Found:
     """Of all events together."""
     counts = list(counts)
-    return Found(
-        Fraction.pooled(one.found for one in counts).value,
-        Fraction.pooled(one.fakes for one in counts).value,
-    )
+    fakes = Fraction.pooled(one.fakes for one in counts)
+    return Found(Fraction.pooled(one.found for one in counts).value, fakes.value, fakes.error)

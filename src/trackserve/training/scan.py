@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from ..exatrkx.architecture import Cuts
-from ..exatrkx.networks import Networks
+from ..exatrkx.networks import InteractionNetwork, Networks
 from .data import Sample
 from .graphs import Graph, filter_graph, judge_edges, sigmoid
 from .physics import find_tracks, measure
 
-RADIUS_FACTORS = (0.9, 1.0, 1.1)
-FILTER_FACTORS = (0.5, 1.0, 2.0)
+RADIUS_FACTORS = (0.8, 0.9, 1.0)
+FILTER_FACTORS = (1.0, 2.0, 4.0)
 """Of the radius and the filter cut with which the graph network was trained."""
-EDGE_CUTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-MIN_POINTS = (3, 4, 5)
-_WORTH = 0.0005
-"""Efficiency for which nobody would take a graph of twice the size."""
+EDGE_CUTS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
+MIN_POINTS = (3, 4, 5, 6, 7)
+_WORTH = 0.01
+"""Efficiency for which one would take 100 edges per point more, those of the filter four times."""
 
 
 @dataclass(frozen=True)
 class WorkingPoint:
     """Attributes:
     cuts: what was tried.
-    efficiency, fakes: over all validation events.
+    efficiency, fakes, fakes_error: over all validation events.
     radius_edges, filter_edges: per point; the time of an event follows them.
     """
 
     cuts: Cuts
     efficiency: float
     fakes: float
+    fakes_error: float
     radius_edges: float
     filter_edges: float
 
@@ -53,6 +55,7 @@ def scan(
         radius_graph: makes the graph of a sample with a radius.
         radius, filter_cut: with which the graph network was trained.
     """
+    assert isinstance(networks.gnn, InteractionNetwork)
     samples = list(samples)
     n_points = sum(len(sample) for sample in samples)
     points = []
@@ -81,17 +84,39 @@ def scan(
 
 
 def choose(points: Iterable[WorkingPoint], max_fakes: float) -> WorkingPoint:
-    """The most efficient one with few enough fakes; among equals that with the fewest edges.
+    """The most efficient one with few enough fakes, less what its edges cost.
 
-    If all have more fakes, the one with the fewest of them.
+    Few enough even with one error more: of thousands of combinations on a few events the best
+    one has been lucky. If all have more fakes, the one with the fewest of them.
     """
 
     def quality(point: WorkingPoint) -> tuple[bool, float]:
-        good = point.fakes <= max_fakes
+        good = point.fakes + point.fakes_error <= max_fakes
         cost = (point.radius_edges + 4 * point.filter_edges) / 100
         return good, point.efficiency - _WORTH * cost if good else -point.fakes
 
     return max(points, key=quality)
+
+
+def together(scans: Iterable[Sequence[WorkingPoint]]) -> list[WorkingPoint]:
+    """The same cuts for all directories: means of efficiency and edges, fakes of the worst.
+
+    Args:
+        scans: of the directories, with the same cuts in the same order.
+    """
+    return [_together(points) for points in zip(*scans, strict=True)]
+
+
+def _together(points: Sequence[WorkingPoint]) -> WorkingPoint:
+    worst = max(points, key=lambda point: point.fakes + point.fakes_error)
+    return WorkingPoint(
+        worst.cuts,
+        fmean(point.efficiency for point in points),
+        worst.fakes,
+        worst.fakes_error,
+        fmean(point.radius_edges for point in points),
+        fmean(point.filter_edges for point in points),
+    )
 
 
 def write_scan(points: Iterable[WorkingPoint], path: Path) -> None:

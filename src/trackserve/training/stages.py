@@ -37,7 +37,7 @@ from .physics import Found, find_tracks, measure
 
 EDGE_CUTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Tried at every validation of the graph network."""
-MIN_POINTS = 5
+MIN_POINTS = (5, 6, 7)
 """Of a track at these validations; the scan at the end tries more."""
 _CROWDED = 60
 """Neighbours per point; an embedding with fresh weights, which puts all points together, has
@@ -196,8 +196,9 @@ class GnnStage:
             sample, graph = self._data.sample(key), self._graph(key)
             judged.append((sample, graph, sigmoid(judge_edges(self.network, sample, graph))))
         found = [
-            (cut, measure(find_tracks(*one, cut, [MIN_POINTS])[0] for one in judged))
+            (cut, measure(counts))
             for cut in EDGE_CUTS
+            for counts in zip(*(find_tracks(*one, cut, MIN_POINTS) for one in judged), strict=True)
         ]
         cut, best = max(found, key=lambda pair: merit(pair[1], self._config.max_fakes))
         score = np.concatenate([score for _, _, score in judged])

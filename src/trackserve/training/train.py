@@ -19,6 +19,7 @@ from ..exatrkx.architecture import Cuts, Features
 from ..exatrkx.model import Description, Model, model_of, save_model
 from ..exatrkx.networks import EmbeddingNetwork, FilterNetwork, Networks
 from ..exatrkx.pipeline import ExatrkxPipeline
+from ..heap import keep_freed_memory
 from ..performance.tracker_metrics import TrackerSummary, validate_exatrkx
 from . import stages
 from .config import Schedule, TrainingConfig
@@ -26,7 +27,7 @@ from .curves import Curves
 from .data import SCALES, Data, Sample
 from .graphs import Graph, find_radius_graph
 from .loop import Progress, fit
-from .scan import WorkingPoint, choose, scan, write_scan
+from .scan import WorkingPoint, choose, scan, together, write_scan
 from .sizes import fold_sizes
 
 Run = Callable[[stages.Stage, Schedule, int], dict[str, float]]
@@ -61,8 +62,8 @@ def train(
     """Train a model from simulated events and write its folder.
 
     Args:
-        directories: with the events; the last ones of each are for validation. The cuts are
-            those that suit the first one, the others are further working points.
+        directories: with the events; the last ones of each are for validation. The model's
+            cuts are a compromise for all, its working points suit one each.
         output: the model folder; checkpoints and curves go into its ``training/``.
         config: everything else.
         device: where PyTorch trains.
@@ -72,6 +73,7 @@ def train(
         InputError: there are too few events; ``output`` holds a training and ``resume`` is not
             given, or one of another configuration.
     """
+    keep_freed_memory()
     folder = output / "training"
     _claim(folder, directories, config, resume)
     data = Data(directories, config)
@@ -89,9 +91,9 @@ def train(
     run(gnn, config.gnn.schedule, config.seed + 2)
     curves.draw()
 
-    working_points = {}
+    scans = {}
     for number, name in enumerate(data.names):
-        points = scan(
+        scans[name] = scan(
             Networks(embedding, filter_, gnn.network),
             data.validation_samples(number),
             lambda sample, r: find_radius_graph(
@@ -101,11 +103,14 @@ def train(
             filter_cut,
             functools.partial(progress, f"scan {name}"),
         )
-        write_scan(points, folder / f"scan-{name}.csv")
-        working_points[name] = choose(points, config.max_fakes)
+        write_scan(scans[name], folder / f"scan-{name}.csv")
+    working_points = {name: choose(points, config.max_fakes) for name, points in scans.items()}
     networks = fold_sizes(embedding, filter_, gnn.network)
     description = _describe(
-        config, data, {name: point.cuts for name, point in working_points.items()}
+        config,
+        data,
+        choose(together(scans.values()), config.max_fakes).cuts,
+        {name: point.cuts for name, point in working_points.items()},
     )
     model = model_of(description, networks)
     summary = _judge(model, data, progress)
@@ -151,7 +156,9 @@ def _claim(folder: Path, directories: Sequence[Path], config: TrainingConfig, re
         raise InputError("the folder holds another training", folder=str(folder), differ=differ)
 
 
-def _describe(config: TrainingConfig, data: Data, working_points: dict[str, Cuts]) -> Description:
+def _describe(
+    config: TrainingConfig, data: Data, cuts: Cuts, working_points: dict[str, Cuts]
+) -> Description:
     scaled = [data.sample(key).scaled for key in data.validation]
     low = np.min([part.min(axis=0) for part in scaled], axis=0).astype(float)
     high = np.max([part.max(axis=0) for part in scaled], axis=0).astype(float)
@@ -164,7 +171,7 @@ def _describe(config: TrainingConfig, data: Data, working_points: dict[str, Cuts
         embedding=stages.embedding_spec(config),
         filter=stages.filter_spec(config),
         gnn=stages.gnn_spec(config),
-        cuts=working_points[data.names[0]],
+        cuts=cuts,
         working_points=working_points,
     )
 

@@ -1,0 +1,60 @@
+#!/usr/bin/env python
+"""CPU time of each stage of the learned tracker: what a machine's other work changes little.
+
+usage: benchmarks/exatrkx_stages.py PATH... [--model MODEL] [--events N] [--rounds N]
+
+Events run one by one on one thread; of all rounds the one that took least counts. `trackserve
+bench exatrkx` gives the same stages in wall time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from trackserve import ExatrkxPipeline
+from trackserve.edm import TrackerEvent
+from trackserve.io import open_tracker
+from trackserve.performance.throughput import cpu_name
+
+
+def measure(pipeline: ExatrkxPipeline, events: list[TrackerEvent]) -> dict[str, float]:
+    """Seconds of each stage, of all events together."""
+    seconds: dict[str, float] = {}
+    last = time.thread_time()
+
+    def lap(stage: str) -> None:
+        nonlocal last
+        now = time.thread_time()
+        seconds[stage] = seconds.get(stage, 0.0) + now - last
+        last = now
+
+    for event in events:
+        last = time.thread_time()
+        pipeline.run_stages([event], (), lap)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="CPU time of each stage.")
+    parser.add_argument("paths", nargs="+", metavar="PATH")
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--events", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    print(cpu_name())
+    pipeline = ExatrkxPipeline.from_model(options.model)
+    pipeline.warm_up()
+    for path in options.paths:
+        events = list(open_tracker(path)[: options.events])
+        rounds = [measure(pipeline, events) for _ in range(options.rounds)]
+        best = min(rounds, key=lambda seconds: sum(seconds.values()))
+        points = sum(len(event.points) for event in events)
+        print(f"{path}: {len(events)} events, {points / len(events):.0f} points each")
+        for stage, seconds in {**best, "all": sum(best.values())}.items():
+            each = 1e3 * seconds / len(events)
+            print(f"  {stage:10} {each:9.1f} ms  {1e6 * seconds / points:6.2f} us/point")
+
+
+if __name__ == "__main__":
+    main()
