@@ -211,7 +211,11 @@ def memory(setting: Setting, count: int = 20_000, warm_up: int = 4000) -> bool:
 
 
 def throughput(setting: Setting, rounds: int = 15, repeats: int = 16) -> bool:
-    """Served against direct on dense events: rates with two threads, latency added."""
+    """Served against direct on dense events: rates with two threads, latency added.
+
+    Also the processor time per event, of client, Triton and backend together, which other
+    programs on the machine change less than the rate.
+    """
     events = setting.dense * repeats
     threads = len(os.sched_getaffinity(0))
     direct = PatatrackPipeline.from_directory(setting.conditions, threads=threads)
@@ -223,7 +227,18 @@ def throughput(setting: Setting, rounds: int = 15, repeats: int = 16) -> bool:
     one: dict[str, Callable[[RawEvent], object]] = {"direct": setting.pipeline.reconstruct}
     for name, client in clients.items():
         one[name] = lambda event, client=client: client.reconstruct(MODEL, event)  # type: ignore[misc]
-    seconds = alternate(calls, rounds, lambda: None)
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+
+    def counted(name: str) -> Callable[[], object]:
+        def call() -> None:
+            before = processor_time(setting.server, name)
+            calls[name]()
+            spent[name].append(processor_time(setting.server, name) - before)
+
+        return call
+
+    seconds = alternate({name: counted(name) for name in calls}, rounds, lambda: None)
+    cost = {name: 1e3 * median(values) / len(events) for name, values in spent.items()}
     latency: dict[str, list[float]] = {name: [] for name in one}
     for _ in range(rounds):
         for event in setting.dense:
@@ -244,7 +259,9 @@ def throughput(setting: Setting, rounds: int = 15, repeats: int = 16) -> bool:
             f"served by {name} against direct",
             good,
             f"{len(events) / median(seconds[name]):.1f} events/s, direct with {threads} threads "
-            f"{len(events) / median(seconds['direct']):.1f} (ratio {ratio:.3f}); one event "
+            f"{len(events) / median(seconds['direct']):.1f} (ratio {ratio:.3f}); processor time of "
+            f"an event {cost[name]:.2f} ms, direct {cost['direct']:.2f} "
+            f"(ratio {cost['direct'] / cost[name]:.3f}); one event "
             f"{1e3 * median(latency[name]):.2f} ms, direct {1e3 * median(latency['direct']):.2f} "
             f"(added {added:.2f} ms)",
         )
@@ -396,6 +413,15 @@ def group(server: Server) -> list[int]:
             except ProcessLookupError:
                 pass
     return found
+
+
+def processor_time(server: Server, call: str) -> float:
+    """Seconds that this process, and but for ``"direct"`` the server's, have computed so far."""
+    ticks = 0
+    if call != "direct":
+        stats = (Path(f"/proc/{pid}/stat").read_text() for pid in group(server))
+        ticks = sum(sum(map(int, stat.rpartition(")")[2].split()[11:13])) for stat in stats)
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid: int) -> int:
