@@ -185,7 +185,8 @@ def killed(setting: Setting) -> bool:
 
 
 def memory(setting: Setting, count: int = 20_000, warm_up: int = 4000) -> bool:
-    """The client's resident memory over events of varying size."""
+    """The client's and the server's resident memory over events of varying size: the median of
+    the last fifth against that of the first fifth after the warm-up."""
     passed = True
     for transport in ("shm", "grpc", "http"):
         process = child("memory", setting, urls(setting.server)[transport], transport, str(count))
@@ -197,15 +198,18 @@ def memory(setting: Setting, count: int = 20_000, warm_up: int = 4000) -> bool:
                 (int(line), resident(process.pid), sum(map(resident, group(setting.server))))
             )
         process.wait()
-        warm = [s for s in sizes if s[0] >= warm_up]
-        grown = [warm[-1][i] / warm[0][i] - 1 for i in (1, 2)]
+        fifth = len(sizes) // 5
+        warm = [s for s in sizes if s[0] >= warm_up][:fifth]
+        first, last = (
+            [median(s[i] for s in part) / 2**20 for i in (1, 2)] for part in (warm, sizes[-fifth:])
+        )
+        grown = [end / begin - 1 for begin, end in zip(first, last, strict=True)]
         passed &= check(
             f"memory over {count} events, {transport}",
             process.returncode == 0 and max(grown) < 0.02,
-            f"client {warm[0][1] / 2**20:.1f} -> {warm[-1][1] / 2**20:.1f} MiB ({grown[0]:+.1%}), "
-            f"server {warm[0][2] / 2**20:.1f} -> {warm[-1][2] / 2**20:.1f} MiB ({grown[1]:+.1%}) "
-            f"from event {warm[0][0]} to {warm[-1][0]}; server at the start "
-            f"{sum(server) / 2**20:.1f} MiB",
+            f"client {first[0]:.1f} -> {last[0]:.1f} MiB ({grown[0]:+.1%}), server {first[1]:.1f} "
+            f"-> {last[1]:.1f} MiB ({grown[1]:+.1%}) from event {warm[0][0]} on; server at the "
+            f"start {sum(server) / 2**20:.1f} MiB",
         )
     return passed
 
