@@ -359,6 +359,20 @@ for number, _ in enumerate(client.stream("patatrack", events, ["hits"], in_fligh
         assert other.reconstruct("patatrack", sample_events[0]) == before
 
 
+def test_regions_that_nobody_needs_are_given_up(
+    server: Server, sample_events: list[RawEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Client(server.grpc_url) as client:
+        expected = client.reconstruct("patatrack", sample_events[0], KEEP)
+        for _ in range(3):
+            list(client.stream("patatrack", sample_events * 2, KEEP, in_flight=16))
+        assert len(registered(server)) > 4
+        monkeypatch.setattr(regions_module, "_IDLE", 0.0)
+        for _ in range(40):
+            assert client.reconstruct("patatrack", sample_events[0], KEEP) == expected
+        assert until(lambda: len(registered(server)) <= 2, 5)
+
+
 def test_a_server_that_comes_back(repository: Path, sample_events: list[RawEvent]) -> None:
     """Its regions are gone; the client notices, and rides out the time between."""
     with socket.socket() as probe:
