@@ -185,7 +185,8 @@ def killed(setting: Setting) -> bool:
 
 
 def memory(setting: Setting, count: int = 20_000, warm_up: int = 4000) -> bool:
-    """The client's resident memory over events of varying size."""
+    """The client's and the server's resident memory over events of varying size: the median of
+    the last fifth against that of the first fifth after the warm-up."""
     passed = True
     for transport in ("shm", "grpc", "http"):
         process = child("memory", setting, urls(setting.server)[transport], transport, str(count))
@@ -197,21 +198,28 @@ def memory(setting: Setting, count: int = 20_000, warm_up: int = 4000) -> bool:
                 (int(line), resident(process.pid), sum(map(resident, group(setting.server))))
             )
         process.wait()
-        warm = [s for s in sizes if s[0] >= warm_up]
-        grown = [warm[-1][i] / warm[0][i] - 1 for i in (1, 2)]
+        fifth = len(sizes) // 5
+        warm = [s for s in sizes if s[0] >= warm_up][:fifth]
+        first, last = (
+            [median(s[i] for s in part) / 2**20 for i in (1, 2)] for part in (warm, sizes[-fifth:])
+        )
+        grown = [end / begin - 1 for begin, end in zip(first, last, strict=True)]
         passed &= check(
             f"memory over {count} events, {transport}",
             process.returncode == 0 and max(grown) < 0.02,
-            f"client {warm[0][1] / 2**20:.1f} -> {warm[-1][1] / 2**20:.1f} MiB ({grown[0]:+.1%}), "
-            f"server {warm[0][2] / 2**20:.1f} -> {warm[-1][2] / 2**20:.1f} MiB ({grown[1]:+.1%}) "
-            f"from event {warm[0][0]} to {warm[-1][0]}; server at the start "
-            f"{sum(server) / 2**20:.1f} MiB",
+            f"client {first[0]:.1f} -> {last[0]:.1f} MiB ({grown[0]:+.1%}), server {first[1]:.1f} "
+            f"-> {last[1]:.1f} MiB ({grown[1]:+.1%}) from event {warm[0][0]} on; server at the "
+            f"start {sum(server) / 2**20:.1f} MiB",
         )
     return passed
 
 
 def throughput(setting: Setting, rounds: int = 15, repeats: int = 16) -> bool:
-    """Served against direct on dense events: rates with two threads, latency added."""
+    """Served against direct on dense events: rates with two threads, latency added.
+
+    Also the processor time per event, of client, Triton and backend together, which other
+    programs on the machine change less than the rate.
+    """
     events = setting.dense * repeats
     threads = len(os.sched_getaffinity(0))
     direct = PatatrackPipeline.from_directory(setting.conditions, threads=threads)
@@ -223,7 +231,18 @@ def throughput(setting: Setting, rounds: int = 15, repeats: int = 16) -> bool:
     one: dict[str, Callable[[RawEvent], object]] = {"direct": setting.pipeline.reconstruct}
     for name, client in clients.items():
         one[name] = lambda event, client=client: client.reconstruct(MODEL, event)  # type: ignore[misc]
-    seconds = alternate(calls, rounds, lambda: None)
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+
+    def counted(name: str) -> Callable[[], object]:
+        def call() -> None:
+            before = processor_time(setting.server, name)
+            calls[name]()
+            spent[name].append(processor_time(setting.server, name) - before)
+
+        return call
+
+    seconds = alternate({name: counted(name) for name in calls}, rounds, lambda: None)
+    cost = {name: 1e3 * median(values) / len(events) for name, values in spent.items()}
     latency: dict[str, list[float]] = {name: [] for name in one}
     for _ in range(rounds):
         for event in setting.dense:
@@ -244,7 +263,9 @@ def throughput(setting: Setting, rounds: int = 15, repeats: int = 16) -> bool:
             f"served by {name} against direct",
             good,
             f"{len(events) / median(seconds[name]):.1f} events/s, direct with {threads} threads "
-            f"{len(events) / median(seconds['direct']):.1f} (ratio {ratio:.3f}); one event "
+            f"{len(events) / median(seconds['direct']):.1f} (ratio {ratio:.3f}); processor time of "
+            f"an event {cost[name]:.2f} ms, direct {cost['direct']:.2f} "
+            f"(ratio {cost['direct'] / cost[name]:.3f}); one event "
             f"{1e3 * median(latency[name]):.2f} ms, direct {1e3 * median(latency['direct']):.2f} "
             f"(added {added:.2f} ms)",
         )
@@ -396,6 +417,15 @@ def group(server: Server) -> list[int]:
             except ProcessLookupError:
                 pass
     return found
+
+
+def processor_time(server: Server, call: str) -> float:
+    """Seconds that this process, and but for ``"direct"`` the server's, have computed so far."""
+    ticks = 0
+    if call != "direct":
+        stats = (Path(f"/proc/{pid}/stat").read_text() for pid in group(server))
+        ticks = sum(sum(map(int, stat.rpartition(")")[2].split()[11:13])) for stat in stats)
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid: int) -> int:

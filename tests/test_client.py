@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,8 +26,10 @@ from tritonclient.grpc import InferenceServerClient
 
 from trackserve.client import AsyncClient, Client, Timings
 from trackserve.client import regions as regions_module
+from trackserve.client.exchange import Settings
 from trackserve.client.shared_memory import OutputSizes
-from trackserve.client.transport import Request, failure
+from trackserve.client.stream import Stream
+from trackserve.client.transport import Call, Request, failure
 from trackserve.client.url import parse_url
 from trackserve.client.window import Window
 from trackserve.edm import PatatrackResult, RawEvent
@@ -45,6 +48,8 @@ from trackserve.serving import local
 from trackserve.serving.limits import Limits
 from trackserve.serving.repository import write_patatrack
 from trackserve.serving.server import Server
+from trackserve.serving.wire import patatrack as wire
+from trackserve.serving.wire.tensors import encode_timing
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 TRANSPORTS = ("shm", "grpc", "http")
@@ -354,6 +359,20 @@ for number, _ in enumerate(client.stream("patatrack", events, ["hits"], in_fligh
         assert other.reconstruct("patatrack", sample_events[0]) == before
 
 
+def test_regions_that_nobody_needs_are_given_up(
+    server: Server, sample_events: list[RawEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Client(server.grpc_url) as client:
+        expected = client.reconstruct("patatrack", sample_events[0], KEEP)
+        for _ in range(3):
+            list(client.stream("patatrack", sample_events * 2, KEEP, in_flight=16))
+        assert len(registered(server)) > 4
+        monkeypatch.setattr(regions_module, "_IDLE", 0.0)
+        for _ in range(40):
+            assert client.reconstruct("patatrack", sample_events[0], KEEP) == expected
+        assert until(lambda: len(registered(server)) <= 2, 5)
+
+
 def test_a_server_that_comes_back(repository: Path, sample_events: list[RawEvent]) -> None:
     """Its regions are gone; the client notices, and rides out the time between."""
     with socket.socket() as probe:
@@ -391,7 +410,7 @@ def test_a_busy_server_is_asked_again(
                 == expected
             )
     with connect(small_server, transport, retry=False) as client, pytest.raises(ServerBusy) as busy:
-        list(client.stream("patatrack", sample_events, in_flight=10))
+        list(client.stream("patatrack", sample_events * 5, in_flight=50))
     assert busy.value.bound == 2
 
 
@@ -547,6 +566,35 @@ def test_window_fills_the_workers_and_no_more(workers: int, travel: float) -> No
     assert needed <= settled <= 2 * needed + 3 * workers
     window.refused()
     assert window.size <= sizes[-1] // 2 + 1
+
+
+def test_a_stream_sends_in_bursts_within_its_window(
+    sample_events: list[RawEvent], sample_results: list[PatatrackResult]
+) -> None:
+    calls: deque[Call] = deque()
+
+    class Nowhere:
+        def submit(self, request: Request, timeout: float) -> Call:
+            calls.append(Call())
+            return calls[-1]
+
+    settings = Settings("grpc://nowhere:1", 30.0, True, None)
+    transport: Any = Nowhere()
+    stream = Stream(settings, transport, "patatrack", (), None, True, None, lambda: None)
+    timing = {wire.TIMING.name: encode_timing(0.0, 1.0)}
+    answer = wire.encode_result(sample_results[0], wire.output_names()) | timing
+    bursts = []
+    for _ in range(100):
+        before = len(calls)
+        while stream.wants_event:
+            stream.start(sample_events[0])
+        if len(calls) > before:
+            bursts.append(len(calls) - before)
+        assert len(calls) <= stream._window.size
+        calls.popleft().settle(answer)
+        stream.advance()
+        assert isinstance(stream.take(), PatatrackResult)
+    assert min(bursts[5:]) >= 3
 
 
 def test_sizes_are_learnt() -> None:

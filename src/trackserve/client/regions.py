@@ -29,6 +29,8 @@ _MAX_TOTAL = 1 << 30
 _RPC_TIMEOUT = 5.0
 _PAUSE = 5.0
 """Seconds without shared memory after it was refused."""
+_IDLE = 10.0
+"""Seconds after which a region that no request has needed is given up."""
 _CLOSE_TIMEOUT = 2.0
 _CLOSE_POLL = 0.02
 
@@ -60,7 +62,8 @@ class Regions:
         self._stub = GRPCInferenceServiceStub(self._channel)
         self._lock = threading.Lock()
         self._all: set[Region] = set()
-        self._free: list[Region] = []
+        self._free: dict[Region, float] = {}
+        """Since when each is free; the one that is so for longest first."""
         self._retired: set[Region] = set()
         self._registering: set[Any] = set()
         self._closed = False
@@ -74,17 +77,17 @@ class Regions:
     def lend(self, size: int) -> Region | None:
         """A region of at least ``size`` bytes, if one is free."""
         with self._lock:
-            fitting = [region for region in self._free if region.size >= size]
-            if fitting:
-                region = min(fitting, key=lambda region: region.size)
-                self._free.remove(region)
-                return region
-            if self._closed or time.monotonic() < self._paused_until:
+            fitting = [region for region in reversed(self._free) if region.size >= size]
+            found = min(fitting, key=lambda region: region.size, default=None)
+            if found:
+                del self._free[found]
+            elif self._closed or time.monotonic() < self._paused_until:
                 return None
-            too_small = self._free.pop() if self._free else None
-        if too_small:
-            self.retire(too_small)
-        self._release_retired()
+            given_up = self._give_up(none_fits=found is None)
+        if given_up:
+            self._release_retired()
+        if found:
+            return found
         self._add(size)
         return None
 
@@ -92,7 +95,7 @@ class Regions:
         """Take back a region that the server is done with."""
         with self._lock:
             if region in self._all:
-                self._free.append(region)
+                self._free[region] = time.monotonic()
 
     def retire(self, region: Region) -> None:
         """Take back a region that is not to be used again."""
@@ -125,6 +128,15 @@ class Regions:
         for region in left:
             _unlink(region)
         self._channel.close()
+
+    def _give_up(self, none_fits: bool) -> bool:
+        """Retire the region that is free for longest, if it has been for long or if ``none_fits``;
+        whether regions are now to be released. The lock is held."""
+        longest = next(iter(self._free), None)
+        if longest and (none_fits or time.monotonic() - self._free[longest] > _IDLE):
+            del self._free[longest]
+            self._retired.add(longest)
+        return bool(self._retired) and (none_fits or longest in self._retired)
 
     def _add(self, size: int) -> None:
         """Make a region and have it registered; it is free once the server has it."""

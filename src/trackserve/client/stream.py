@@ -16,6 +16,10 @@ from .window import Window
 
 _AHEAD = 4
 """Events of a stream that may be started and not yet handed out, for each in flight."""
+_BURST = 3
+"""Requests that a window which finds itself sends together: the second and third find the code and
+data of client and server still in the processors' caches. More would leave a distant server
+without work."""
 
 Answer = Result | EventError
 
@@ -51,6 +55,8 @@ class Stream:
         self._timeout = timeout
         self._timed = in_flight is None
         self._ordered = ordered
+        self._burst = 1 if in_flight is not None else _BURST
+        self._filling = True
         self._wake = wake
         self._window = Window(in_flight)
         self._started = 0
@@ -72,7 +78,7 @@ class Stream:
         count too, so that one slow event does not pile up all that come after it."""
         size = self._window.size
         is_full = len(self._exchanges) >= size or self._started - self._taken >= _AHEAD * size
-        return not self._source_ended and not is_full
+        return self._filling and not self._source_ended and not is_full
 
     def start(self, event: Event | None) -> None:
         """Send an event; None: there are no more."""
@@ -84,6 +90,7 @@ class Stream:
             self._settings, self._model, event, self._keep, self._timeout, self._timed
         )
         self._started += 1
+        self._filling = len(self._exchanges) < self._window.size
         self._send(number)
 
     def take(self) -> Answer | None:
@@ -148,3 +155,6 @@ class Stream:
             self._window.refused()
             return
         del self._exchanges[number]
+        size = self._window.size
+        if len(self._exchanges) <= size - max(1, min(self._burst, size // 2)):
+            self._filling = True

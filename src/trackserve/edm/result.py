@@ -27,7 +27,7 @@ class Counts:
 
     def as_array(self) -> Array:
         """int32[7], in the order of the fields."""
-        return np.array(list(asdict(self).values()), np.int32)
+        return np.array(list(vars(self).values()), np.int32)
 
 
 INTERMEDIATE: dict[str, type[Columns]] = {

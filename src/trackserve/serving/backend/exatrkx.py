@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,7 +77,7 @@ def _run_graph(pipeline: ExatrkxPipeline, requests: Sequence[Request]) -> Iterat
         else:
             tensors = wire.encode_result(answer, request.outputs)
             seconds = {stage: spent / len(good) for stage, spent in lap.seconds.items()}
-            yield Reply(tensors, asdict(answer.counts), seconds)
+            yield Reply(tensors, vars(answer.counts), seconds)
 
 
 def _decode(pipeline: ExatrkxPipeline, request: Request) -> _Input | InputError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +70,7 @@ def _run_one(pipeline: PatatrackPipeline, request: Request) -> Reply:
     result = pipeline.run_stages(event, wire.kept_parts(request.outputs), lap)
     tensors = wire.encode_result(result, request.outputs)
     lap("encode")
-    return Reply(tensors, asdict(result.counts), lap.seconds)
+    return Reply(tensors, vars(result.counts), lap.seconds)
 
 
 def _run_together(pipeline: PatatrackPipeline, requests: Sequence[Request]) -> Iterator[Answer]:
@@ -90,7 +89,7 @@ def _run_together(pipeline: PatatrackPipeline, requests: Sequence[Request]) -> I
         else:
             tensors = wire.encode_result(answer, request.outputs)
             seconds = {stage: spent / len(events) for stage, spent in lap.seconds.items()}
-            yield Reply(tensors, asdict(answer.counts), seconds)
+            yield Reply(tensors, vars(answer.counts), seconds)
 
 
 def _decode(request: Request) -> RawEvent | TrackserveError:

@@ -3,8 +3,8 @@
 Tensor names, dtypes and shapes follow from the schemas of :mod:`trackserve.edm`: the
 column ``state`` of the result's ``tracks`` is the tensor ``tracks_state``, FP32 [-1, 5].
 The tensor ``tracks``, UINT8, holds all its columns one after the other, those of larger
-items first, else in the order of the schema: each tensor costs time on its way through
-Triton, so our clients ask for parts, not columns.
+items first, else in the order of the schema, and the tensor ``result`` holds all that is always
+returned: each tensor costs time on its way through Triton, so our clients ask for that.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _PARTS: dict[str, type[Columns]] = ALWAYS | INTERMEDIATE
 _RAW = TensorSpec("raw", np.dtype(np.uint8), (-1,))
 _BEAM_SPOT = TensorSpec("beam_spot", np.dtype(np.float32), (3,))
 _EVENT = TensorSpec("event", np.dtype(np.int64), (1,), optional=True)
-_COUNTS = TensorSpec("counts", np.dtype(np.int32), (len(fields(Counts)),))
+_N_COUNTS = len(fields(Counts))
+_COUNTS = TensorSpec("counts", np.dtype(np.int32), (_N_COUNTS,))
 TIMING = timing("timing")
 _COLUMNS = {
     part: {
@@ -43,6 +44,10 @@ _COLUMNS = {
     }
     for part, noun in _PARTS.items()
 }
+_RESULT = TensorSpec("result", np.dtype(np.uint8), (-1,))
+_HEAD = np.dtype(np.int32)
+"""Of the numbers in front of ``result``: the counts, then the rows of each part. Each part begins
+at a multiple of its size."""
 _PACKED = {part: TensorSpec(part, np.dtype(np.uint8), (-1,)) for part in _PARTS}
 _LAYOUTS = {
     part: [
@@ -53,6 +58,8 @@ _LAYOUTS = {
 }
 """Name, dtype, shape and bytes of a row of each column, in the order in which a part is packed:
 so every column is aligned."""
+_WIDTHS = {part: sum(width for *_, width in layout) for part, layout in _LAYOUTS.items()}
+"""Bytes of a row of each part."""
 _SOURCES = {
     spec.name: (part, name) for part, specs in _COLUMNS.items() for name, spec in specs.items()
 }
@@ -61,13 +68,14 @@ INPUTS = (_RAW, _BEAM_SPOT, _EVENT)
 """One event: its FED stream, the beam spot's x, y, z in cm and, optionally, its number."""
 
 OUTPUTS = (
+    _RESULT,
     _COUNTS,
     *_PACKED.values(),
     *(spec for specs in _COLUMNS.values() for spec in specs.values()),
     TIMING,
 )
-"""The counts, in the order of :class:`trackserve.edm.Counts`, every part, every column of every
-part, and the timing."""
+"""All that is always returned, the counts, in the order of :class:`trackserve.edm.Counts`, every
+part, every column of every part, and the timing."""
 
 
 def output_names(keep: Collection[str] = ()) -> list[str]:
@@ -76,7 +84,8 @@ def output_names(keep: Collection[str] = ()) -> list[str]:
     Raises:
         InputError: ``keep`` names a part that does not exist.
     """
-    return [_COUNTS.name, *_returned(keep)]
+    check_keep(keep)
+    return [_RESULT.name, *(part for part in INTERMEDIATE if part in keep)]
 
 
 def kept_parts(names: Iterable[str]) -> set[str]:
@@ -122,6 +131,9 @@ def encode_result(result: PatatrackResult, names: Iterable[str]) -> dict[str, Ar
     for name in names:
         if name == TIMING.name:
             continue
+        if name == _RESULT.name:
+            encoded[name] = _pack_result(result)
+            continue
         if name == _COUNTS.name:
             encoded[name] = result.counts.as_array()
             continue
@@ -131,7 +143,7 @@ def encode_result(result: PatatrackResult, names: Iterable[str]) -> dict[str, Ar
         if columns:
             encoded[name] = _encode_column(parts[part], part, columns[0])
         else:
-            encoded[name] = _pack(parts[part], part)
+            encoded[name] = _join(_pack(parts[part], part))
     return encoded
 
 
@@ -144,14 +156,11 @@ def decode_result(
         InputError: a tensor is missing or has the wrong dtype, shape or length, or ``keep``
             names a part that does not exist.
     """
-    counts = Counts(*checked(tensors, _COUNTS).tolist())
-    parts: dict[str, Any] = {part: _unpack(tensors, part) for part in _returned(keep)}
+    counts, parts = _unpack_result(checked(tensors, _RESULT))
+    for name in output_names(keep)[1:]:
+        packed = checked(tensors, _PACKED[name])
+        parts[name] = _unpack(packed, name, _rows(packed, name))
     return PatatrackResult(event, counts, **parts)
-
-
-def _returned(keep: Collection[str]) -> list[str]:
-    check_keep(keep)
-    return [*ALWAYS, *(part for part in INTERMEDIATE if part in keep)]
 
 
 def _encode_column(noun: Columns, part: str, column: str) -> Array:
@@ -160,7 +169,7 @@ def _encode_column(noun: Columns, part: str, column: str) -> Array:
     return np.ascontiguousarray(checked({spec.name: getattr(noun, column)}, spec))
 
 
-def _pack(noun: Columns, part: str) -> Array:
+def _pack(noun: Columns, part: str) -> list[Array]:
     length = len(noun)
     columns: list[Array] = []
     for name, dtype, row, _ in _LAYOUTS[part]:
@@ -168,25 +177,60 @@ def _pack(noun: Columns, part: str) -> Array:
         if column.dtype != dtype or column.shape != (length, *row):
             _encode_column(noun, part, name)  # says what is wrong
         columns.append(np.ascontiguousarray(column))
-    return np.frombuffer(bytearray().join(columns), np.uint8)  # type: ignore[arg-type]
+    return columns
 
 
-def _unpack(tensors: Mapping[str, Array], part: str) -> Columns:
-    """The part; its columns are views of the tensor."""
-    packed = checked(tensors, _PACKED[part])
-    layout = _LAYOUTS[part]
-    width = sum(width for *_, width in layout)
-    length, rest = divmod(len(packed), width)
+def _join(pieces: list[Array]) -> Array:
+    return np.frombuffer(bytearray().join(pieces), np.uint8)  # type: ignore[arg-type]
+
+
+def _rows(packed: Array, part: str) -> int:
+    """How many rows ``packed`` has."""
+    rows, rest = divmod(len(packed), _WIDTHS[part])
     if rest:
         raise InputError(
             "tensor has the wrong length",
             tensor=part,
             found=len(packed),
-            bound=f"a multiple of {width}",
+            bound=f"a multiple of {_WIDTHS[part]}",
         )
+    return rows
+
+
+def _unpack(packed: Array, part: str, rows: int, start: int = 0) -> Columns:
+    """The part that begins at byte ``start``; its columns are views of ``packed``."""
     columns: dict[str, Array] = {}
-    start = 0
-    for name, dtype, row, width in layout:
-        columns[name] = np.ndarray((length, *row), dtype, packed, start)
-        start += length * width
+    for name, dtype, row, width in _LAYOUTS[part]:
+        columns[name] = np.ndarray((rows, *row), dtype, packed, start)
+        start += rows * width
     return _PARTS[part](**columns)
+
+
+def _pack_result(result: PatatrackResult) -> Array:
+    parts = {part: getattr(result, part) for part in ALWAYS}
+    rows = [len(noun) for noun in parts.values()]
+    pieces = [np.array([*result.counts.as_array(), *rows], _HEAD)]
+    for part, noun in parts.items():
+        pieces += _pack(noun, part)
+        pieces.append(np.zeros(-len(noun) * _WIDTHS[part] % _HEAD.itemsize, np.uint8))
+    return _join(pieces)
+
+
+def _unpack_result(packed: Array) -> tuple[Counts, dict[str, Any]]:
+    """The counts, and the parts that are always returned.
+
+    Raises:
+        InputError: the tensor is not as long as it says.
+    """
+    end = (_N_COUNTS + len(ALWAYS)) * _HEAD.itemsize
+    head = packed[:end].view(_HEAD).tolist() if len(packed) >= end else []
+    starts = {}
+    for part, rows in zip(ALWAYS, head[_N_COUNTS:], strict=bool(head)):
+        starts[part] = rows, end
+        end += -(-rows * _WIDTHS[part] // _HEAD.itemsize) * _HEAD.itemsize
+    if len(packed) != end or any(rows < 0 for rows, _ in starts.values()):
+        raise InputError(
+            "tensor has the wrong length", tensor=_RESULT.name, found=len(packed), bound=end
+        )
+    parts = {part: _unpack(packed, part, rows, start) for part, (rows, start) in starts.items()}
+    return Counts(*head[:_N_COUNTS]), parts
