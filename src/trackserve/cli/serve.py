@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import tempfile
 import threading
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from ..errors import InputError
-from ..serving.limits import Limits
+from ..serving.limits import Limits, default_limits
 from .common import Config, Device, Precision, console
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ Exatrkx = Annotated[
     ),
 ]
 Instances = Annotated[int, typer.Option(min=1, help="Backend processes; one uses all cores.")]
-Workers = Annotated[int, typer.Option(min=0, help="Events at a time; 0 is one per core.")]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Batches at a time; 0 is one per core, or two on a GPU.")
+]
 Queue = Annotated[
     int, typer.Option(min=1, help="Events held, waiting or in work; more are refused as busy.")
 ]
@@ -132,7 +135,8 @@ def _write_models(
         raise InputError("nothing to serve: give --conditions or install trackserve[exatrkx]")
     if len(set(names)) < len(names):
         raise InputError("two models have the same name: use --exatrkx NAME=MODEL", found=names)
-    limits = Limits(workers=workers, queue=queue)
+    limits = default_limits(device)
+    limits = replace(limits, workers=workers or limits.workers, queue=queue)
     for name, model in models:
         write_exatrkx(
             directory,

@@ -60,3 +60,9 @@ class Limits:
             except ValueError:
                 raise InputError(f"{field.name} is not a number", found=text) from None
         return cls(**values)  # type: ignore[arg-type]
+
+
+def default_limits(device: str) -> Limits:
+    """Of a model on ``device``: a GPU has two workers, of which one prepares a batch while the
+    other one's is on the device, and batches that fill it."""
+    return Limits() if device == "cpu" else Limits(workers=2, batch_events=64)

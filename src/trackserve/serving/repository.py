@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +16,7 @@ from ..errors import InputError
 from ..io import read_conditions, write_conditions
 from .backend import exatrkx as exatrkx_backend
 from .backend import patatrack as patatrack_backend
-from .limits import Limits
+from .limits import Limits, default_limits
 from .wire import exatrkx as exatrkx_wire
 
 PROBE = "probe.json"
@@ -25,8 +24,6 @@ PROBE = "probe.json"
 
 _VERSION = "1"
 """Folder of a model's version, which Triton wants; copies may drop it when empty."""
-_DEVICE_WORKERS = 2
-"""Of a model on a GPU: one prepares a batch while the other one's is on the device."""
 
 _LOADER = """\
 from trackserve.serving.backend import {name}
@@ -55,7 +52,7 @@ def write_patatrack(
         config: name of the pipeline's configuration.
         instances: backend processes of the model, with another device than "cpu" on each GPU that
             Triton sees; one of them uses all cores, or its GPU.
-        limits: how much each takes on at once.
+        limits: how much each takes on at once; by default those that suit the device.
         device: where the pipeline runs, "cpu" or "cuda".
 
     Raises:
@@ -66,7 +63,9 @@ def write_patatrack(
     inside = f"{_VERSION}/conditions"
     write_conditions(Path(directory) / "models" / name / inside, read_conditions(conditions))
     parameters = {"conditions": inside, "config": config, "device": device}
-    _write_model(directory, name, patatrack_backend, parameters, instances, limits or Limits())
+    _write_model(
+        directory, name, patatrack_backend, parameters, instances, limits or default_limits(device)
+    )
 
 
 def write_exatrkx(
@@ -104,7 +103,9 @@ def write_exatrkx(
     inside = f"{_VERSION}/model"
     save_model(load_model(model), Path(directory) / "models" / name / inside)
     parameters = {"model": inside, "device": device, "precision": precision}
-    _write_model(directory, name, exatrkx_backend, parameters, instances, limits or Limits())
+    _write_model(
+        directory, name, exatrkx_backend, parameters, instances, limits or default_limits(device)
+    )
     if name == "exatrkx":
         _write_alias(directory, "exatrkxcpu" if device == "cpu" else "exatrkxgpu", name)
 
@@ -125,8 +126,6 @@ def _write_model(
 ) -> None:
     kind = backend.__name__.rpartition(".")[2]
     on_cpu = parameters["device"] == "cpu"
-    if not on_cpu and limits.workers == 0:
-        limits = replace(limits, workers=_DEVICE_WORKERS)
     where = "KIND_CPU" if on_cpu else "KIND_AUTO"
     config = [
         f'name: "{name}"',
