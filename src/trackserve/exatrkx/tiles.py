@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..device import f32, fused_kernel, i32, shared, u64
+from ..device import f32, fused_kernel, i32, shared, u64, wide_vectors
 from ..edm.columns import Array
 from .architecture import Perceptron
 
@@ -173,6 +173,7 @@ def sigmoid(x: float) -> float:
 @fused_kernel
 def accumulate(weight: Array, x: Array, out: Array) -> None:
     """``out += weight @ x`` for tiles; both sides of ``weight`` are multiples of four."""
+    wide_vectors()
     n_out, n_in = u64(weight.shape[0]), u64(weight.shape[1])
     one, two, three, four = u64(1), u64(2), u64(3), u64(4)
     for j in range(u64(0), n_out, four):
