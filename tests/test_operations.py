@@ -194,7 +194,7 @@ def test_given_up_requests_are_not_computed(
     ]
     assert server.pid
     backend = backend_of(server.pid)
-    time.sleep(0.04)
+    answers.wait(1)
     os.kill(backend, signal.SIGSTOP)
     for call in calls:
         call.cancel()
