@@ -45,9 +45,10 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_shipped_model_finds_the_tracks_of_a_real_event(event: TrackerEvent) -> None:
-    """It was not trained on any."""
-    summary = validate_exatrkx([event], [ExatrkxPipeline.from_model().reconstruct(event)])
+@pytest.mark.parametrize("model", ["default", "large"])
+def test_shipped_models_find_the_tracks_of_a_real_event(event: TrackerEvent, model: str) -> None:
+    """They were not trained on any."""
+    summary = validate_exatrkx([event], [ExatrkxPipeline.from_model(model).reconstruct(event)])
     assert summary.efficiency_eta_3.double.total == 39
     assert summary.efficiency_eta_3.double.passed >= 38
     assert summary.fake_rate.single.value < 0.02

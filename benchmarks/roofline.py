@@ -1,0 +1,200 @@
+#!/usr/bin/env python
+"""Each stage beside what it would take if nothing counted but its bytes and its operations.
+
+usage: benchmarks/roofline.py patatrack DIR [--rounds N]
+       benchmarks/roofline.py exatrkx EVENTS [--model MODEL] [--device cuda] [--events N]
+
+Bytes are those of the nouns that a stage reads and writes, once each, and for networks those of
+the states of nodes and edges in every step; what a cache could hold (weights, tables, the states
+of an edge's points) is left out. Operations are the multiplications and additions of the
+networks, with the first layers on edges split per node. The machine's rates are measured: the
+best matrix product and the best copy of PyTorch, on one thread of a CPU or on the device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from trackserve import ExatrkxPipeline, PatatrackPipeline
+from trackserve.edm import INTERMEDIATE, ExatrkxResult, PatatrackResult
+from trackserve.edm.columns import Columns
+from trackserve.exatrkx.architecture import InteractionGnn, Perceptron, perceptrons
+from trackserve.exatrkx.model import Description
+from trackserve.io import open_tracker, read_events
+from trackserve.performance.throughput import cpu_name, stage_times
+
+FLOAT = 4
+
+
+class Work(NamedTuple):
+    """Of one event, in one stage."""
+
+    bytes: float
+    operations: float = 0.0
+
+
+class Rates(NamedTuple):
+    """Of a machine, per second."""
+
+    name: str
+    bytes: float
+    operations: float
+
+
+def measured_rates(device: str) -> Rates:
+    torch.set_num_threads(1)
+    on_cpu = device == "cpu"
+    size, n = (2048, 1 << 26) if on_cpu else (8192, 1 << 28)
+    a, source = torch.ones((size, size), device=device), torch.ones(n, device=device)
+    product, target = torch.empty_like(a), torch.empty_like(source)
+    wait = (lambda: None) if on_cpu else torch.cuda.synchronize
+    return Rates(
+        cpu_name() if on_cpu else torch.cuda.get_device_name(device),
+        2 * FLOAT * n / least(lambda: target.copy_(source), wait),
+        2 * size**3 / least(lambda: torch.mm(a, a, out=product), wait),
+    )
+
+
+def least(call: Callable[[], Any], wait: Callable[[], Any], rounds: int = 7) -> float:
+    """Seconds."""
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        call()
+        wait()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def size_of(*nouns: Columns | None) -> int:
+    return sum(a.nbytes for noun in nouns if noun is not None for a in noun.columns().values())
+
+
+def patatrack_work(words: int, result: PatatrackResult) -> dict[str, Work]:
+    """Bytes only: there is no stage whose arithmetic is countable in advance."""
+    digis, clusters, hits = (size_of(n) for n in (result.digis, result.clusters, result.hits))
+    doublets, ntuplets = size_of(result.doublets), size_of(result.ntuplets)
+    tracks, vertices = size_of(result.tracks), size_of(result.vertices)
+    return {
+        "unpack": Work(words + digis),
+        "calibrate": Work(2 * digis),
+        "clusters": Work(digis + clusters),
+        "hits": Work(clusters + hits),
+        "phi order": Work(2 * hits),
+        "doublets": Work(hits + doublets),
+        "connection": Work(hits + 2 * doublets),
+        "fishbone": Work(doublets),
+        "ntuplets": Work(doublets + ntuplets),
+        "fit": Work(hits + 2 * ntuplets),
+        "selection": Work(ntuplets + tracks),
+        "vertices": Work(2 * tracks + vertices),
+    }
+
+
+def products(p: Perceptron, first: int = 0) -> int:
+    """Multiplications of a row, from layer ``first`` on."""
+    widths = [p.inputs, *p.widths, *([] if p.output is None else [p.output])]
+    return sum(a * b for a, b in list(itertools.pairwise(widths))[first:])
+
+
+def on_edges(p: Perceptron, own: int, nodes: float, edges: float) -> float:
+    """Multiplications where only the last ``own`` inputs are the edge's, the rest its nodes'."""
+    width = p.widths[0]
+    return nodes * (p.inputs - own) * width + edges * (own * width + products(p, 1))
+
+
+def exatrkx_work(description: Description, result: ExatrkxResult) -> dict[str, Work]:
+    counts = result.counts
+    n, near, kept = counts.points, counts.radius_edges, counts.filter_edges
+    gnn, own = description.gnn, len(description.filter.edge_inputs)
+    if not isinstance(gnn, InteractionGnn):
+        raise SystemExit("counted are the operations of interaction networks only")
+    parts = perceptrons(gnn)
+    h, coordinates = gnn.hidden, description.embedding.dimensions
+    steps = range(gnn.steps)
+    graph = n * products(parts["node_encoder"]) + on_edges(
+        parts["edge_encoder"], len(gnn.edge_inputs), n, kept
+    )
+    for step in (0 if gnn.shared else i for i in steps):
+        graph += on_edges(parts[f"edge.{step}"], h, n, kept) + n * products(parts[f"node.{step}"])
+    graph += on_edges(parts["head"], h, n, kept)
+    edge, features = 2 * FLOAT, 3 * FLOAT
+    embed = products(perceptrons(description.embedding)["mlp"])
+    judge = on_edges(perceptrons(description.filter)["mlp"], own, n, near)
+    states = len(steps) * (2 * kept + 4 * n) * h * FLOAT
+    return {
+        "features": Work(2 * n * features),
+        "embedding": Work(n * (features + coordinates * FLOAT), 2 * n * embed),
+        "radius": Work(n * coordinates * FLOAT + near * edge),
+        "filter": Work(near * edge + kept * edge, 2 * judge),
+        "gnn": Work(kept * edge + states, 2 * graph),
+        "components": Work(counts.track_edges * (edge + FLOAT) + n * 2 * FLOAT),
+    }
+
+
+def report(rates: Rates, works: list[dict[str, Work]], seconds: dict[str, float]) -> None:
+    copies, products = 1e-9 * rates.bytes, 1e-9 * rates.operations
+    print(f"{rates.name}: copies {copies:.1f} GB/s, fp32 products {products:.0f} GFLOP/s")
+    print(f"means of {len(works)} events")
+    print(f"{'stage':12} {'MB':>9} {'GFLOP':>9} {'floor, ms':>10} {'ms':>9} {'floor / ms':>11}")
+    total = [0.0] * 4
+    for stage, spent in seconds.items():
+        moved = sum(w[stage].bytes for w in works) / len(works)
+        done = sum(w[stage].operations for w in works) / len(works)
+        floor = max(moved / rates.bytes, done / rates.operations)
+        total = [a + b for a, b in zip(total, (moved, done, floor, spent), strict=True)]
+        print_row(stage, moved, done, floor, spent)
+    print_row("all", *total)
+
+
+def print_row(name: str, moved: float, done: float, floor: float, spent: float) -> None:
+    print(f"{name:12} {1e-6 * moved:9.3f} {1e-9 * done:9.3f} {1e3 * floor:10.3f} "
+          f"{1e3 * spent:9.3f} {floor / spent:11.2f}")  # fmt: skip
+
+
+def run_patatrack(path: str, rounds: int) -> None:
+    pipeline, events = PatatrackPipeline.from_directory(path), list(read_events(path))
+    results = [pipeline.reconstruct(event, list(INTERMEDIATE)) for event in events]
+    pairs = zip(events, results, strict=True)
+    works = [patatrack_work(event.data.nbytes, result) for event, result in pairs]
+    seconds = stage_times(
+        lambda event, lap: pipeline.run_stages(event, (), lap), events, rounds, lambda: None
+    )
+    report(measured_rates("cpu"), works, seconds)
+
+
+def run_exatrkx(path: str, model: str, device: str, n_events: int, rounds: int) -> None:
+    pipeline = ExatrkxPipeline.from_model(model, device)
+    events = list(open_tracker(path)[:n_events])
+    works = [
+        exatrkx_work(pipeline.model.description, pipeline.reconstruct(event)) for event in events
+    ]
+    seconds = stage_times(
+        lambda event, lap: pipeline.run_stages([event], (), lap), events, rounds, lambda: None
+    )
+    report(measured_rates(device), works, seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A pipeline's stages and their floors.")
+    parser.add_argument("pipeline", choices=["patatrack", "exatrkx"])
+    parser.add_argument("path", metavar="PATH")
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--device", default="cpu", help="of exatrkx")
+    parser.add_argument("--events", type=int, default=5, help="of exatrkx, at most")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    if options.pipeline == "patatrack":
+        run_patatrack(options.path, options.rounds)
+    else:
+        run_exatrkx(options.path, options.model, options.device, options.events, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
