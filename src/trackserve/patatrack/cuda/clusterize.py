@@ -12,7 +12,8 @@ import numpy as np
 from numba import cuda
 
 from ...detector.phase1 import COLS, N_MODULES, ROWS
-from ...device.cuda import Device, cuda_kernel, device_function
+from ...device.cuda import Device, cuda_kernel
+from ...device.union import find_root, unite
 from ...edm import Clusters
 from ..clusterize import AROUND, GRID_SIZE, enough_charge, grid_place
 from ..config import ClusterCuts
@@ -145,29 +146,6 @@ def _find_modules(digis: BatchDigis, modules: Modules, n_events: int) -> None:
             modules.last[key] = d + 1
 
 
-@device_function
-def _root(parent: Any, i: int) -> int:
-    """The first digi of a set. (Halving paths, as on a CPU, would race with uniting.)"""
-    while parent[i] != i:
-        i = parent[i]
-    return i
-
-
-@device_function
-def _unite(parent: Any, i: int, j: int) -> None:
-    """Hang the later root below the earlier one, however many threads do the like."""
-    while True:
-        i, j = _root(parent, i), _root(parent, j)
-        if i == j:
-            return
-        if i < j:
-            i, j = j, i
-        old = cuda.atomic.min(parent, i, j)
-        if old == i:
-            return
-        i = old  # another thread was faster: what it hung i below belongs here as well
-
-
 @cuda_kernel
 def _label(digis: BatchDigis, modules: Modules, labels: Labels, n_modules: int) -> None:
     grid, parent = labels.grid, labels.parent
@@ -190,15 +168,15 @@ def _label(digis: BatchDigis, modules: Modules, labels: Labels, n_modules: int) 
         for d in range(first + cuda.threadIdx.x, last, cuda.blockDim.x):
             here = mine + int(grid_place(columns.row[d], columns.col[d]))
             if grid[here] != d:  # the pixel is there twice
-                _unite(parent, d, grid[here])
+                unite(parent, d, grid[here])
             for step in _BEFORE:
                 if grid[here + step] != _NOBODY:
-                    _unite(parent, d, grid[here + step])
+                    unite(parent, d, grid[here + step])
         cuda.syncthreads()
         for d in range(first + cuda.threadIdx.x, last, cuda.blockDim.x):
             row, col = int(columns.row[d]), int(columns.col[d])
             grid[mine + int(grid_place(columns.row[d], columns.col[d]))] = _NOBODY
-            root = _root(parent, d)
+            root = find_root(parent, d)
             cuda.atomic.add(labels.total, root, int(columns.charge[d]))
             cuda.atomic.min(labels.min_row, root, row)
             cuda.atomic.max(labels.max_row, root, row)
@@ -207,7 +185,7 @@ def _label(digis: BatchDigis, modules: Modules, labels: Labels, n_modules: int) 
         cuda.syncthreads()
         for d in range(first + cuda.threadIdx.x, last, cuda.blockDim.x):
             row, col, charge = int(columns.row[d]), int(columns.col[d]), int(columns.charge[d])
-            root = _root(parent, d)
+            root = find_root(parent, d)
             if row == labels.min_row[root]:
                 cuda.atomic.add(labels.charge_min_row, root, charge)
             if row == labels.max_row[root]:
@@ -247,7 +225,7 @@ def _fill(
         event = digis.event[d]
         module = digis.columns.module[d]
         key = event * N_MODULES + int(module)
-        root = _root(labels.parent, d)
+        root = find_root(labels.parent, d)
         if labels.kept[root + 1] == labels.kept[root]:
             digis.columns.cluster[d] = -1
             continue
