@@ -15,24 +15,18 @@ import time
 from trackserve import ExatrkxPipeline
 from trackserve.edm import TrackerEvent
 from trackserve.io import open_tracker
-from trackserve.performance.throughput import cpu_name
+from trackserve.performance.throughput import cpu_name, stage_times
 
 
 def measure(pipeline: ExatrkxPipeline, events: list[TrackerEvent]) -> dict[str, float]:
-    """Seconds of each stage, of all events together."""
-    seconds: dict[str, float] = {}
-    last = time.thread_time()
-
-    def lap(stage: str) -> None:
-        nonlocal last
-        now = time.thread_time()
-        seconds[stage] = seconds.get(stage, 0.0) + now - last
-        last = now
-
-    for event in events:
-        last = time.thread_time()
-        pipeline.run_stages([event], (), lap)
-    return seconds
+    """Seconds of each stage, mean of an event, in one round."""
+    return stage_times(
+        lambda event, lap: pipeline.run_stages([event], (), lap),
+        events,
+        1,
+        lambda: None,
+        time.thread_time,
+    )
 
 
 def main() -> None:
@@ -49,11 +43,10 @@ def main() -> None:
         events = list(open_tracker(path)[: options.events])
         rounds = [measure(pipeline, events) for _ in range(options.rounds)]
         best = min(rounds, key=lambda seconds: sum(seconds.values()))
-        points = sum(len(event.points) for event in events)
-        print(f"{path}: {len(events)} events, {points / len(events):.0f} points each")
+        points = sum(len(event.points) for event in events) / len(events)
+        print(f"{path}: {len(events)} events, {points:.0f} points each")
         for stage, seconds in {**best, "all": sum(best.values())}.items():
-            each = 1e3 * seconds / len(events)
-            print(f"  {stage:10} {each:9.1f} ms  {1e6 * seconds / points:6.2f} us/point")
+            print(f"  {stage:10} {1e3 * seconds:9.1f} ms  {1e6 * seconds / points:6.2f} us/point")
 
 
 if __name__ == "__main__":
