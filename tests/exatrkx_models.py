@@ -47,6 +47,12 @@ def small_model(**changes: object) -> Model:
     return random_model(Description(**{**values, **changes}))  # type: ignore[arg-type]
 
 
+def wide_model() -> Model:
+    """With a layer that takes a GPU's tiles of few rows."""
+    embedding = Embedding(NODE_INPUTS, (72, 12), 5, "relu", True)
+    return small_model(embedding=embedding, cuts=Cuts(0.1, 0.5, 0.4, 3, "paths"))
+
+
 def published_model() -> Model:
     """The published graph network behind random networks of published kinds."""
     gnn = AttentionGnn("attention", POLAR)

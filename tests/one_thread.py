@@ -16,6 +16,7 @@ from numba.cuda.dispatcher import CUDADispatcher
 
 from trackserve.device import cuda as layer
 from trackserve.edm.columns import Array
+from trackserve.exatrkx.cuda import perceptrons
 
 _GARBAGE = 0xCD
 
@@ -45,7 +46,7 @@ def syncthreads_or(value: int) -> int:
 
 
 @njit
-def array(shape: Any, dtype: Any) -> Array:
+def array(shape: Any, dtype: Any, alignment: int = 1) -> Array:
     return np.empty(shape, dtype)
 
 
@@ -112,6 +113,8 @@ def _compile(kernel: Any) -> Any:
                 names[name] = _compile(names[name])
         if names["__name__"] == layer.__name__:
             names |= {"THREADS": 1, "TILE": layer.ITEMS}
+        if names["__name__"] == perceptrons.__name__:
+            names |= {"THREADS": 1, "SHARES": perceptrons.SHARES * layer.THREADS}
         same = FunctionType(function.__code__, names, function.__name__)
         _compiled[kernel] = njit(error_model="numpy")(same)
     return _compiled[kernel]

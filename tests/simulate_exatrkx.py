@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from exatrkx_models import small_model
+from exatrkx_models import wide_model
 
 from trackserve import ExatrkxPipeline
 from trackserve.device.cuda import SIMULATED
@@ -22,7 +22,7 @@ from trackserve.exatrkx.cuda import CudaExatrkx
 def main(events: str, results: str) -> None:
     assert SIMULATED
     sys.setswitchinterval(1e-5)  # a barrier takes this long
-    model = small_model()
+    model = wide_model()
     pipeline = ExatrkxPipeline(model, "cpu:0")
     pipeline._cuda = CudaExatrkx(model, torch.device("cpu"), "fp32", 10_000)
     found = pipeline.run(pickle.loads(Path(events).read_bytes()), GRAPH_STAGES)

@@ -48,9 +48,22 @@ def cuda_kernel(function: F) -> F:
     return cast(F, cuda.jit(cache=True)(function))
 
 
+def tile_kernel(function: F) -> F:
+    """A kernel whose blocks keep a tile in registers and shared memory, so that a multiprocessor
+    has room for few: its registers are for three."""
+    options = {} if SIMULATED else {"launch_bounds": (THREADS, 3)}
+    return cast(F, cuda.jit(cache=True, **options)(function))
+
+
 def device_function(function: F) -> F:
     """Compile a function of the threads of a block; formulas are ``shared`` instead."""
     return cast(F, cuda.jit(device=True)(function))
+
+
+def inlined_function(function: F) -> F:
+    """The same, copied into each caller: a thread's own arrays then live in its registers."""
+    options = {} if SIMULATED else {"forceinline": True}
+    return cast(F, cuda.jit(device=True, **options)(function))
 
 
 class Group(NamedTuple):

@@ -28,7 +28,8 @@ PITCH = TILE + 16
 into few sets of the cache."""
 
 _ACTIVATIONS = {None: 0, "relu": 1, "tanh": 2, "silu": 3}
-_NORM_EPSILON = f32(1e-5)
+NORM_EPSILON = f32(1e-5)
+"""Of PyTorch's LayerNorm."""
 
 
 class Packed(NamedTuple):
@@ -170,6 +171,16 @@ def sigmoid(x: float) -> float:
     return f32(1) / (f32(1) + exp(-x))
 
 
+@shared
+def activated(x: float, activation: int) -> float:
+    """relu (1), tanh (2), silu (3) or nothing (0)."""
+    if activation == 1:
+        return max(x, f32(0))
+    if activation == 2:
+        return f32(2) * sigmoid(f32(2) * x) - f32(1)
+    return x * sigmoid(x) if activation == 3 else x
+
+
 @fused_kernel
 def accumulate(weight: Array, x: Array, out: Array) -> None:
     """``out += weight @ x`` for tiles; both sides of ``weight`` are multiples of four."""
@@ -224,7 +235,7 @@ def normalise(x: Array, n: int, gain: Array, shift: Array, sums: Array) -> None:
             difference = x[j, lane] - sums[0, lane]
             sums[1, lane] += difference * difference
     for lane in range(u64(TILE)):
-        sums[1, lane] = f32(1) / f32(math.sqrt(sums[1, lane] / size + _NORM_EPSILON))
+        sums[1, lane] = f32(1) / f32(math.sqrt(sums[1, lane] / size + NORM_EPSILON))
     for j in range(u64(n)):
         g, b = gain[j], shift[j]
         for lane in range(u64(TILE)):
@@ -233,19 +244,20 @@ def normalise(x: Array, n: int, gain: Array, shift: Array, sums: Array) -> None:
 
 @fused_kernel
 def activate(x: Array, n: int, activation: int) -> None:
-    """Apply relu (1), tanh (2) or silu (3) to the first ``n`` values of each row of a tile."""
+    """:func:`activated` of the first ``n`` values of each row of a tile: a loop for each that has
+    no branch."""
     if activation == 1:
         for j in range(u64(n)):
             for lane in range(u64(TILE)):
-                x[j, lane] = max(x[j, lane], f32(0))
+                x[j, lane] = activated(x[j, lane], 1)
     elif activation == 2:
         for j in range(u64(n)):
             for lane in range(u64(TILE)):
-                x[j, lane] = f32(2) * sigmoid(f32(2) * x[j, lane]) - f32(1)
+                x[j, lane] = activated(x[j, lane], 2)
     elif activation == 3:
         for j in range(u64(n)):
             for lane in range(u64(TILE)):
-                x[j, lane] *= sigmoid(x[j, lane])
+                x[j, lane] = activated(x[j, lane], 3)
 
 
 @fused_kernel
