@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException
 from trackserve.client.url import Address
 from trackserve.edm import RawEvent
 from trackserve.serving.wire import patatrack as wire
+from trackserve.serving.wire.bundle import BUNDLE, join_requests
 
 TYPES = {
     np.dtype(kind): name
@@ -35,7 +36,9 @@ TYPES = {
 _words = st.integers(0, 2**32 - 1)
 _sizes = st.sampled_from([0, 1, 3, 4, 5, 1000, 2**20])
 _dtypes = st.sampled_from(sorted(TYPES, key=str))
-_names = st.sampled_from(["raw", "beam_spot", "event", "timing", "", "RAW", "a" * 3000, "é\0"])
+_names = st.sampled_from(
+    ["raw", "beam_spot", "event", "timing", "BUNDLE", "", "RAW", "a" * 3000, "é\0"]
+)
 _floats = st.floats(width=32)
 
 
@@ -99,6 +102,15 @@ def _as_tensors(event: RawEvent) -> Tensors:
     return Tensors(wire.encode_event(event), ["counts", "tracks_state"])
 
 
+def _as_bundle(
+    events: list[dict[str, Any]], changes: list[tuple[int, int]], length: int | None
+) -> Tensors:
+    bundle = join_requests(events, ["counts"])[:length].copy()
+    for place, value in changes if len(bundle) else []:
+        bundle[place % len(bundle)] = value
+    return Tensors({BUNDLE.name: bundle}, [BUNDLE.name])
+
+
 def requests(good: RawEvent) -> st.SearchStrategy[Tensors | Body]:
     """All kinds; some of them may turn out to be right."""
     noise = st.builds(
@@ -127,6 +139,14 @@ def requests(good: RawEvent) -> st.SearchStrategy[Tensors | Body]:
             {n: a for n, a in wire.encode_event(good).items() if n not in names}, ["counts"]
         )
     )
+    bundles = st.builds(
+        lambda events, changes, length: _as_bundle(
+            [wire.encode_event(event) for event in events], changes, length
+        ),
+        st.lists(st.one_of(_feds(), mutations(good)), max_size=3),
+        st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=3),
+        st.one_of(st.none(), st.integers(0, 500)),
+    )
     huge = st.sampled_from([-1, 0, 2**31, 2**40, 2**62, 2**63 - 1]).map(
         lambda n: Tensors(wire.encode_event(good), ["counts"], {"raw": [n]})
     )
@@ -142,7 +162,7 @@ def requests(good: RawEvent) -> st.SearchStrategy[Tensors | Body]:
         ),
         st.sampled_from([None, "0", "7", "-1", "99999999999", "x"]),
     )
-    return st.one_of(events, beam_spots, wrong, missing, huge, bodies)
+    return st.one_of(events, beam_spots, wrong, missing, bundles, huge, bodies)
 
 
 def send(request: Tensors | Body, triton: Any, http: Any, address: Address) -> str | None:

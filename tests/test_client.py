@@ -49,6 +49,7 @@ from trackserve.serving.limits import Limits
 from trackserve.serving.repository import write_patatrack
 from trackserve.serving.server import Server
 from trackserve.serving.wire import patatrack as wire
+from trackserve.serving.wire.bundle import BUNDLE, join_answers, split_requests
 from trackserve.serving.wire.tensors import encode_timing
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
@@ -151,6 +152,30 @@ def test_stream_equals_direct(
             assert same(client.stream("patatrack", mixed, KEEP, in_flight=in_flight), direct)
     assert until(lambda: not registered(server), 2)
     assert not files()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_events_that_share_requests_equal_direct(
+    server: Server, mixed: list[RawEvent], direct: list[Any], transport: str
+) -> None:
+    """An event that is broken fails alone."""
+    timings: list[Timings] = []
+
+    async def run() -> list[Any]:
+        async with AsyncClient(url_of(server, transport), transport=transport) as client:
+            return [r async for r in client.stream("patatrack", mixed, KEEP, per_request=3)]
+
+    assert same(asyncio.run(run()), direct)
+    with connect(server, transport, on_timings=timings.append) as client:
+        for in_flight, per_request in ((1, 5), (3, 2), (None, 7), (2, 1000)):
+            found = client.stream(
+                "patatrack", mixed, KEEP, in_flight=in_flight, per_request=per_request
+            )
+            assert same(found, direct)
+    assert len(timings) == 4 * sum(not isinstance(result, EventError) for result in direct)
+    for t in timings:
+        assert min(t) >= 0
+        assert abs(t.client + t.network + t.queue + t.compute - t.total) < 1e-9
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -401,8 +426,10 @@ def test_a_busy_server_is_asked_again(
 ) -> None:
     with connect(small_server, transport) as client:
         expected = [client.reconstruct("patatrack", event) for event in sample_events]
-        for in_flight in (16, None):
-            stream = client.stream("patatrack", sample_events * 2, in_flight=in_flight)
+        for in_flight, per_request in ((16, 1), (None, None), (3, 5)):
+            stream = client.stream(
+                "patatrack", sample_events * 2, in_flight=in_flight, per_request=per_request
+            )
             assert list(stream) == expected * 2
         with ThreadPoolExecutor(5) as pool:
             assert (
@@ -580,7 +607,7 @@ def test_a_stream_sends_in_bursts_within_its_window(
 
     settings = Settings("grpc://nowhere:1", 30.0, True, None)
     transport: Any = Nowhere()
-    stream = Stream(settings, transport, "patatrack", (), None, True, None, lambda: None)
+    stream = Stream(settings, transport, "patatrack", (), None, 1, True, None, lambda: None)
     timing = {wire.TIMING.name: encode_timing(0.0, 1.0)}
     answer = wire.encode_result(sample_results[0], wire.output_names()) | timing
     bursts = []
@@ -595,6 +622,48 @@ def test_a_stream_sends_in_bursts_within_its_window(
         stream.advance()
         assert isinstance(stream.take(), PatatrackResult)
     assert min(bursts[5:]) >= 3
+
+
+@pytest.mark.parametrize(("compute", "expected"), [(0.2, 1), (0.024, 2), (0.006, 8), (1e-4, 8)])
+def test_a_stream_finds_how_many_events_share_a_request(
+    sample_events: list[RawEvent],
+    sample_results: list[PatatrackResult],
+    compute: float,
+    expected: int,
+) -> None:
+    calls: deque[tuple[Call, Request]] = deque()
+
+    class Nowhere:
+        def submit(self, request: Request, timeout: float) -> Call:
+            calls.append((Call(), request))
+            return calls[-1][0]
+
+    settings = Settings("grpc://nowhere:1", 30.0, True, None)
+    transport: Any = Nowhere()
+    stream = Stream(settings, transport, "patatrack", (), None, None, True, None, lambda: None)
+    timing = {wire.TIMING.name: encode_timing(0.0, compute)}
+    answer = wire.encode_result(sample_results[0], wire.output_names()) | timing
+    sizes, n_started = [], 0
+    while n_started < 200:
+        while stream.wants_event:
+            stream.start(sample_events[0])
+            n_started += 1
+        stream.flush()
+        call, request = calls.popleft()
+        if BUNDLE.name in request.inputs:
+            events, outputs = split_requests(request.inputs, wire.INPUTS, wire.OUTPUTS)
+            assert outputs == [*wire.output_names(), wire.TIMING.name]
+            call.settle({BUNDLE.name: join_answers([answer] * len(events))})
+            sizes.append(len(events))
+        else:
+            call.settle(answer)
+            sizes.append(1)
+        stream.advance()
+        for _ in range(sizes[-1]):
+            assert isinstance(stream.take(), PatatrackResult)
+    assert sizes[0] == 1
+    assert max(sizes) == expected
+    assert np.mean(sizes[10:]) > 0.7 * expected
 
 
 def test_sizes_are_learnt() -> None:

@@ -33,6 +33,7 @@ from trackserve.serving.repository import write_exatrkx, write_patatrack
 from trackserve.serving.server import Server
 from trackserve.serving.status import read_status
 from trackserve.serving.wire import exatrkx as wire
+from trackserve.serving.wire.bundle import BUNDLE
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 LIBRARIES = (triton_grpc, triton_http)
@@ -178,7 +179,7 @@ def test_every_output_can_be_asked_for(server: Server, events: list[TrackerEvent
         metadata = triton.get_model_metadata("exatrkx")
     for tensors, specs in ((metadata.inputs, wire.INPUTS), (metadata.outputs, wire.OUTPUTS)):
         declared = [(t.name, t.datatype, tuple(t.shape)) for t in tensors]
-        assert declared == [(s.name, s.triton_type, s.shape) for s in specs]
+        assert declared == [(s.name, s.triton_type, s.shape) for s in (*specs, BUNDLE)]
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from trackserve.edm import (
     RawEvent,
     Tracks,
 )
-from trackserve.errors import InputError
-from trackserve.serving.wire import exatrkx
+from trackserve.errors import EventError, InputError, ServerBusy, TrackserveError, encode
+from trackserve.serving.wire import bundle, exatrkx
 from trackserve.serving.wire import patatrack as wire
+from trackserve.serving.wire.bundle import BUNDLE
 from trackserve.serving.wire.tensors import decode_timing, encode_timing
 
 PARTS = ALWAYS | INTERMEDIATE
@@ -113,7 +115,7 @@ def test_tensors_follow_the_schemas() -> None:
 
 def test_tensors_are_documented() -> None:
     text = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
-    for spec in (*wire.INPUTS, *wire.OUTPUTS, *exatrkx.INPUTS, *exatrkx.OUTPUTS):
+    for spec in (*wire.INPUTS, *wire.OUTPUTS, *exatrkx.INPUTS, *exatrkx.OUTPUTS, BUNDLE):
         assert f"| `{spec.name}` | {spec.triton_type} | {list(spec.shape)} |" in text
 
 
@@ -216,3 +218,89 @@ def test_unknown_names(tensors: dict[str, Any]) -> None:
     for name in ("nonsense", "doublets", "doublets_inner"):
         with pytest.raises(InputError, match="no such tensor"):
             wire.encode_result(result, [name])
+
+
+@given(st.lists(events, max_size=5), keeps)
+def test_events_share_a_bundle(some: list[RawEvent], keep: set[str]) -> None:
+    encoded, outputs = [wire.encode_event(event) for event in some], wire.output_names(keep)
+    joined = bundle.join_requests(encoded, outputs)
+    split = bundle.split_requests({BUNDLE.name: joined}, wire.INPUTS, wire.OUTPUTS)
+    assert split.outputs == outputs
+    assert len(split.events) == len(some)
+    for tensors, expected in zip(split.events, encoded, strict=True):
+        assert list(tensors) == list(expected)
+        for name, array in tensors.items():
+            assert array.flags.aligned
+            assert (array.dtype, array.shape) == (expected[name].dtype, expected[name].shape)
+            assert array.tobytes() == expected[name].tobytes()
+
+
+errors = st.sampled_from(
+    [EventError("bad", event=3, found=[1, 2]), ServerBusy("full", bound=2), InputError("é")]
+)
+
+
+@given(st.lists(st.one_of(results(), errors), max_size=4), st.data())
+def test_answers_share_a_bundle(some: list[Any], data: st.DataObject) -> None:
+    keep = data.draw(keeps)
+    answers = [
+        answer
+        if isinstance(answer, TrackserveError)
+        else wire.encode_result(answer[0], wire.output_names(keep & answer[1]))
+        for answer in some
+    ]
+    joined = {BUNDLE.name: bundle.join_answers(answers)}
+    split = bundle.split_answers(joined, wire.OUTPUTS, len(some))
+    for found, expected, answer in zip(split, answers, some, strict=True):
+        if isinstance(expected, TrackserveError):
+            assert isinstance(found, TrackserveError)
+            assert encode(found) == encode(expected)
+        else:
+            assert not isinstance(found, TrackserveError)
+            again = wire.decode_result(found, answer[0].event, keep & answer[1])
+            same = wire.encode_result(again, expected)
+            assert {n: a.tobytes() for n, a in same.items()} == {
+                n: a.tobytes() for n, a in expected.items()
+            }
+    with pytest.raises(InputError, match="wrong number"):
+        bundle.split_answers(joined, wire.OUTPUTS, len(some) + 1)
+
+
+def with_head(head: Any, content: int = 0) -> Any:
+    text = (head if isinstance(head, bytes) else json.dumps(head).encode()).ljust(8)
+    text += b" " * (-len(text) % 8)
+    return np.frombuffer(len(text).to_bytes(8, "little") + text + bytes(content), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.zeros(0, np.uint8), "shorter"),
+        (np.full(64, 255, np.uint8), "shorter"),
+        (with_head({"events": []})[:-1], "shorter"),
+        (with_head(b"{"), "no JSON"),
+        (with_head(b"[" * 100_000), "no JSON"),
+        (with_head([]), "no events"),
+        (with_head({"events": 3}), "no events"),
+        (with_head({"events": []}), "no such outputs"),
+        (with_head({"events": [], "outputs": ["result", ["result"]]}), "no such outputs"),
+        (with_head({"events": ["text"], "outputs": []}), "not a list of tensors"),
+        (with_head({"events": [3], "outputs": []}), "no tensor 3"),
+        (with_head({"events": [{"wrong": 3}], "outputs": []}), "no tensor 'wrong'"),
+        (with_head({"events": [{"raw": -1}], "outputs": []}), "has length -1"),
+        (with_head({"events": [{"raw": "3"}], "outputs": []}), "has length '3'"),
+        (with_head({"events": [{"raw": 2**62}], "outputs": []}, 8), "shorter"),
+        (with_head({"events": [{"raw": 8}], "outputs": []}, 16), "longer"),
+    ],
+)
+def test_malformed_bundle(array: Any, reason: str) -> None:
+    with pytest.raises(InputError, match="malformed bundle") as caught:
+        bundle.split_requests({BUNDLE.name: array}, wire.INPUTS, wire.OUTPUTS)
+    assert reason in caught.value.reason
+    assert caught.value.tensor == BUNDLE.name
+
+
+def test_a_bundle_has_a_bound() -> None:
+    head = {"events": [{}] * (bundle.MOST_EVENTS + 1), "outputs": []}
+    with pytest.raises(InputError, match="too many events"):
+        bundle.split_requests({BUNDLE.name: with_head(head)}, wire.INPUTS, wire.OUTPUTS)

@@ -92,6 +92,7 @@ class AsyncClient:
         keep: Collection[str] = (),
         *,
         in_flight: int | None = None,
+        per_request: int | None = None,
         ordered: bool = True,
         timeout: float | None = None,
     ) -> AsyncIterator[PatatrackResult | EventError]: ...
@@ -104,6 +105,7 @@ class AsyncClient:
         keep: Collection[str] = (),
         *,
         in_flight: int | None = None,
+        per_request: int | None = None,
         ordered: bool = True,
         timeout: float | None = None,
     ) -> AsyncIterator[ExatrkxResult | EventError]: ...
@@ -115,6 +117,7 @@ class AsyncClient:
         keep: Collection[str] = (),
         *,
         in_flight: int | None = None,
+        per_request: int | None = None,
         ordered: bool = True,
         timeout: float | None = None,
     ) -> AsyncIterator[Answer]:
@@ -132,6 +135,7 @@ class AsyncClient:
             model,
             keep,
             in_flight,
+            per_request,
             ordered,
             timeout,
             wake_from_thread,
@@ -143,6 +147,8 @@ class AsyncClient:
                 if coming is None and stream.wants_event:
                     coming = asyncio.ensure_future(anext(source, None))
                     coming.add_done_callback(lambda _: wake.set())
+                elif coming is None:
+                    stream.flush()
                 answer = stream.take()
                 if answer is None:
                     with suppress(TimeoutError):

@@ -122,6 +122,7 @@ class Client:
         keep: Collection[str] = (),
         *,
         in_flight: int | None = None,
+        per_request: int | None = None,
         ordered: bool = True,
         timeout: float | None = None,
     ) -> Iterator[PatatrackResult | EventError]: ...
@@ -134,6 +135,7 @@ class Client:
         keep: Collection[str] = (),
         *,
         in_flight: int | None = None,
+        per_request: int | None = None,
         ordered: bool = True,
         timeout: float | None = None,
     ) -> Iterator[ExatrkxResult | EventError]: ...
@@ -145,6 +147,7 @@ class Client:
         keep: Collection[str] = (),
         *,
         in_flight: int | None = None,
+        per_request: int | None = None,
         ordered: bool = True,
         timeout: float | None = None,
     ) -> Iterator[Answer]:
@@ -158,6 +161,9 @@ class Client:
             events: the events, all of one kind.
             in_flight: bound on the requests in flight; by default it is found (see
                 :class:`trackserve.client.window.Window`).
+            per_request: events that travel in one request, which costs less for each; their
+                answers come together. By default 1 if ``in_flight`` is given; else as many as
+                the server computes in 50 ms, at most 8.
             ordered: results in the order of the events; else as they are completed.
             timeout: seconds for each event instead of the client's.
 
@@ -170,13 +176,22 @@ class Client:
         """
         wake = threading.Event()
         stream = Stream(
-            self._settings, self._transport, model, keep, in_flight, ordered, timeout, wake.set
+            self._settings,
+            self._transport,
+            model,
+            keep,
+            in_flight,
+            per_request,
+            ordered,
+            timeout,
+            wake.set,
         )
         source = iter(events)
         try:
             while stream.unfinished:
                 while stream.wants_event:
                     stream.start(next(source, None))
+                stream.flush()
                 answer = stream.take()
                 if answer is None:
                     wake.wait(stream.pause())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,8 +14,10 @@ from ..errors import (
     ServerBusy,
     ServerError,
     ServerUnavailable,
+    TrackserveError,
 )
 from ..serving.wire import Event, Result, codec_of
+from ..serving.wire.bundle import BUNDLE, join_requests, split_answers
 from ..serving.wire.tensors import decode_timing
 from .grpc import GrpcTransport
 from .http import HttpTransport
@@ -85,7 +87,7 @@ class Exchange:
         timed: bool = False,
     ) -> None:
         self._begin = time.perf_counter()
-        self._codec = codec_of(event)
+        self.codec = codec_of(event)
         self._settings = settings
         self._event = event.event
         self._keep = keep
@@ -97,10 +99,10 @@ class Exchange:
         self._queue = 0.0
         self.round_trip = 0.0
         self.compute = 0.0
-        names = self._codec.output_names(keep)
+        names = self.codec.output_names(keep)
         if self._timed:
-            names.append(self._codec.TIMING.name)
-        self.request = Request(model, self._codec.encode_event(event), names)
+            names.append(self.codec.TIMING.name)
+        self.request = Request(model, self.codec.encode_event(event), names)
 
     def send(self) -> float:
         """Note that the request goes out now; seconds that it may take.
@@ -138,9 +140,9 @@ class Exchange:
         self.round_trip = (arrived or time.perf_counter()) - self._sent
         self._settings.answered = True
         try:
-            result: Result = self._codec.decode_result(tensors, self._event, self._keep)
+            result: Result = self.codec.decode_result(tensors, self._event, self._keep)
             if self._timed:
-                self._queue, self.compute = decode_timing(tensors, self._codec.TIMING)
+                self._queue, self.compute = decode_timing(tensors, self.codec.TIMING)
         except InputError as error:
             raise ServerError(error.message, url=self._settings.url, **error.fields) from error
         return result
@@ -155,6 +157,31 @@ class Exchange:
         self._settings.on_timings(
             Timings(self._event, total, client, network, self._queue, self.compute)
         )
+
+
+def bundled(exchanges: Sequence[Exchange]) -> Request:
+    """One request of several exchanges with the same model and outputs."""
+    first = exchanges[0].request
+    if len(exchanges) == 1:
+        return first
+    bundle = join_requests([exchange.request.inputs for exchange in exchanges], first.outputs)
+    return Request(first.model, {BUNDLE.name: bundle}, [BUNDLE.name])
+
+
+def unbundled(
+    exchanges: Sequence[Exchange], tensors: Tensors
+) -> Sequence[Tensors | TrackserveError]:
+    """What the reply to that request holds for each.
+
+    Raises:
+        ServerError: the reply is malformed.
+    """
+    if len(exchanges) == 1:
+        return [tensors]
+    try:
+        return split_answers(tensors, exchanges[0].codec.OUTPUTS, len(exchanges))
+    except InputError as error:
+        raise ServerError(error.message, **error.fields) from error
 
 
 def connect(url: str, transport: str) -> Transport:

@@ -8,10 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 
-from ..errors import EventError, InputError, ServerError
+from ..errors import EventError, InputError, ServerError, TrackserveError
 from ..serving.wire import Event, Result
-from .exchange import Exchange, Settings
-from .transport import Call, Transport
+from .exchange import Exchange, Settings, bundled, unbundled
+from .transport import Call, Tensors, Transport
 from .window import Window
 
 _AHEAD = 4
@@ -20,6 +20,11 @@ _BURST = 3
 """Requests that a window which finds itself sends together: the second and third find the code and
 data of client and server still in the processors' caches. More would leave a distant server
 without work."""
+_WORTH_A_REQUEST = 0.05
+"""Seconds of the server's work that a stream which finds its window puts into a request."""
+_MOST_PER_REQUEST = 8
+"""Events that it puts there. A request costs client and server 1 to 2 ms, however many it holds."""
+_SMOOTHING = 0.125
 
 Answer = Result | EventError
 
@@ -31,6 +36,7 @@ class Stream:
         settings, transport: the client's.
         model, keep, timeout: of each event.
         in_flight: bound on the requests in flight; None finds it.
+        per_request: events of a request; None finds it, if the window finds itself, else 1.
         ordered: answers come out in the order of the events, else as they arrive.
         wake: called, in any thread, when :meth:`advance` has something to do.
     """
@@ -42,18 +48,23 @@ class Stream:
         model: str,
         keep: Collection[str],
         in_flight: int | None,
+        per_request: int | None,
         ordered: bool,
         timeout: float | None,
         wake: Callable[[], object],
     ) -> None:
-        if in_flight is not None and in_flight < 1:
-            raise InputError("in_flight is not positive", found=in_flight)
+        for name, value in (("in_flight", in_flight), ("per_request", per_request)):
+            if value is not None and value < 1:
+                raise InputError(f"{name} is not positive", found=value)
         self._settings = settings
         self._transport = transport
         self._model = model
         self._keep = keep
         self._timeout = timeout
         self._timed = in_flight is None
+        self._finds_per_request = per_request is None and in_flight is None
+        self._per_request = per_request or 1
+        self._compute = 0.0
         self._ordered = ordered
         self._burst = 1 if in_flight is not None else _BURST
         self._filling = True
@@ -63,8 +74,9 @@ class Stream:
         self._taken = 0
         self._source_ended = False
         self._exchanges: dict[int, Exchange] = {}
-        self._calls: dict[int, Call] = {}
-        self._ended: deque[int] = deque()
+        self._gathered: list[int] = []
+        self._calls: dict[Call, list[int]] = {}
+        self._ended: deque[Call] = deque()
         self._delayed: list[tuple[float, int]] = []
         self._answers: dict[int, tuple[Exchange, Answer]] = {}
 
@@ -76,22 +88,31 @@ class Stream:
     def wants_event(self) -> bool:
         """Whether to :meth:`start` another event. Answers that wait for an earlier one
         count too, so that one slow event does not pile up all that come after it."""
-        size = self._window.size
-        is_full = len(self._exchanges) >= size or self._started - self._taken >= _AHEAD * size
+        most = self._window.size * self._per_request
+        is_full = len(self._exchanges) >= most or self._started - self._taken >= _AHEAD * most
         return self._filling and not self._source_ended and not is_full
 
     def start(self, event: Event | None) -> None:
-        """Send an event; None: there are no more."""
+        """Send an event, with others if they share a request; None: there are no more."""
         if event is None:
             self._source_ended = True
+            self.flush()
             return
         number = self._started
         self._exchanges[number] = Exchange(
             self._settings, self._model, event, self._keep, self._timeout, self._timed
         )
         self._started += 1
-        self._filling = len(self._exchanges) < self._window.size
-        self._send(number)
+        self._filling = len(self._exchanges) < self._window.size * self._per_request
+        self._gathered.append(number)
+        if len(self._gathered) >= self._per_request:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the events that wait for others to share their request."""
+        if self._gathered:
+            self._send(self._gathered)
+            self._gathered = []
 
     def take(self) -> Answer | None:
         """The next answer to hand out, if it is there."""
@@ -113,7 +134,7 @@ class Stream:
         while self._ended:
             self._settle(self._ended.popleft())
         while self._delayed and self._delayed[0][0] <= time.monotonic():
-            self._send(heapq.heappop(self._delayed)[1])
+            self._send([heapq.heappop(self._delayed)[1]])
 
     def pause(self) -> float | None:
         """Seconds until something is to be sent again."""
@@ -129,32 +150,60 @@ class Stream:
         """
         if sys.is_finalizing():
             return
-        for call in self._calls.values():
+        for call in self._calls:
             call.cancel()
 
-    def _send(self, number: int) -> None:
-        exchange = self._exchanges[number]
-        call = self._transport.submit(exchange.request, exchange.send())
-        self._calls[number] = call
-        call.add_done_callback(lambda _: self._end(number))
+    def _send(self, numbers: list[int]) -> None:
+        exchanges = [self._exchanges[number] for number in numbers]
+        timeout = min(exchange.send() for exchange in exchanges)
+        call = self._transport.submit(bundled(exchanges), timeout)
+        self._calls[call] = numbers
+        call.add_done_callback(lambda _: self._end(call))
 
-    def _end(self, number: int) -> None:
-        self._ended.append(number)
+    def _end(self, call: Call) -> None:
+        self._ended.append(call)
         self._wake()
 
-    def _settle(self, number: int) -> None:
-        call, exchange = self._calls.pop(number), self._exchanges[number]
+    def _settle(self, call: Call) -> None:
+        numbers = self._calls.pop(call)
+        exchanges = [self._exchanges[number] for number in numbers]
         try:
-            self._answers[number] = exchange, exchange.result(call.result(), call.arrived)
-            self._window.answered(exchange.round_trip, exchange.compute)
+            answers = unbundled(exchanges, call.result())
+        except (EventError, ServerError) as error:
+            answers = [error] * len(numbers)
+        compute, n_delayed = 0.0, len(self._delayed)
+        for number, exchange, answer in zip(numbers, exchanges, answers, strict=True):
+            compute += self._settle_event(number, exchange, answer, call.arrived)
+        if len(self._delayed) > n_delayed:
+            self._window.refused()
+        elif compute > 0:
+            self._window.answered(exchanges[-1].round_trip, compute)
+            self._share_requests(compute / len(numbers))
+        size = self._window.size
+        rest = size - max(1, min(self._burst, size // 2))
+        if len(self._exchanges) <= rest * self._per_request:
+            self._filling = True
+
+    def _share_requests(self, compute: float) -> None:
+        """Take into account how many seconds the server took for an event."""
+        if self._finds_per_request:
+            self._compute += (compute - self._compute) * (_SMOOTHING if self._compute else 1)
+            together = int(_WORTH_A_REQUEST / self._compute)
+            self._per_request = max(1, min(together, _MOST_PER_REQUEST))
+
+    def _settle_event(
+        self, number: int, exchange: Exchange, answer: Tensors | TrackserveError, arrived: float
+    ) -> float:
+        """Seconds that the server took, if it has a result."""
+        try:
+            if isinstance(answer, TrackserveError):
+                raise answer
+            self._answers[number] = exchange, exchange.result(answer, arrived)
         except EventError as error:
             self._answers[number] = exchange, error
         except ServerError as error:
             due = time.monotonic() + exchange.retry_after(error)
             heapq.heappush(self._delayed, (due, number))
-            self._window.refused()
-            return
+            return 0.0
         del self._exchanges[number]
-        size = self._window.size
-        if len(self._exchanges) <= size - max(1, min(self._burst, size // 2)):
-            self._filling = True
+        return exchange.compute

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from trackserve.edm.columns import Array
 from trackserve.errors import (
     Cancelled,
     EventError,
@@ -26,9 +28,11 @@ from trackserve.errors import (
 from trackserve.heap import keep_freed_memory
 from trackserve.serving import drain
 from trackserve.serving.backend.dlpack import to_capsule
+from trackserve.serving.backend.gather import Gather
 from trackserve.serving.backend.metrics import METRICS, Counters, Reporter, Series
-from trackserve.serving.backend.runtime import Answer, Backend, Job, Request, Runtime
+from trackserve.serving.backend.runtime import Answer, Backend, Job, Reply, Request, Runtime
 from trackserve.serving.limits import Limits
+from trackserve.serving.wire.bundle import BUNDLE, join_answers, split_requests
 from trackserve.serving.wire.tensors import TensorSpec
 
 _REPORT_PERIOD = 1.0
@@ -58,9 +62,9 @@ class _Model:
     def auto_complete_config(cls, config: Any) -> Any:
         """Fill in the tensors, so that ``config.pbtxt`` need not list them."""
         description = cls._backend.describe()
-        for spec in description.inputs:
+        for spec in (*description.inputs, BUNDLE):
             config.add_input(_declare(spec) | {"optional": spec.optional})
-        for spec in description.outputs:
+        for spec in (*description.outputs, BUNDLE):
             config.add_output(_declare(spec))
         config.set_max_batch_size(0)
         return config
@@ -91,6 +95,7 @@ class _Model:
         self._families = _families()
         self._metrics: dict[Series, Any] = {}
         self._name = args["model_name"]
+        self._description = description
         self._runtime = Runtime(warm_run, limits, counters, description.timing.name)
         self._reporter = Reporter(counters, self._report, _REPORT_PERIOD)
         self._finished = threading.Event()
@@ -106,16 +111,36 @@ class _Model:
 
     def _take(self, request: Any) -> Any:
         tensors = {tensor.name(): np.from_dlpack(tensor) for tensor in request.inputs()}
-        outputs = list(request.requested_output_names())
+        if BUNDLE.name in tensors:
+            return self._take_bundle(request, tensors)
+        outputs = [name for name in request.requested_output_names() if name != BUNDLE.name]
         refusal = self._runtime.reserve()
         if refusal is not None:
             return _response(refusal)
         sender = request.get_response_sender()
+        self._runtime.submit(
+            Job(Request(tensors, outputs), partial(_send, sender), sender.is_cancelled)
+        )
+        return None
 
-        def send(answer: Answer) -> None:
-            sender.send(_response(answer), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-
-        self._runtime.submit(Job(Request(tensors, outputs), send, sender.is_cancelled))
+    def _take_bundle(self, request: Any, tensors: dict[str, Array]) -> Any:
+        """Each event is a job of its own; those that find no place are refused alone."""
+        inputs, outputs = self._description.inputs, self._description.outputs
+        try:
+            events, wanted = split_requests(tensors, inputs, outputs)
+        except InputError as error:
+            return _response(error)
+        if not events:
+            return _response(Reply({BUNDLE.name: join_answers([])}, {}, {}))
+        sender = request.get_response_sender()
+        gather = Gather(len(events), self._description.timing.name, partial(_send, sender))
+        for place, event in enumerate(events):
+            answer = partial(gather.put, place)
+            refusal = self._runtime.reserve()
+            if refusal is None:
+                self._runtime.submit(Job(Request(event, wanted), answer, sender.is_cancelled))
+            else:
+                answer(refusal)
         return None
 
     def finalize(self) -> None:
@@ -159,6 +184,10 @@ def _families() -> dict[str, Any]:
         name: pb_utils.MetricFamily(name=name, description=metric.help, kind=kinds[metric.gauge])
         for name, metric in METRICS.items()
     }
+
+
+def _send(sender: Any, answer: Answer) -> None:
+    sender.send(_response(answer), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 def _response(answer: Answer) -> Any:

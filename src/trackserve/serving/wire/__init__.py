@@ -22,6 +22,9 @@ Result = PatatrackResult | ExatrkxResult
 class Codec(Protocol):
     """A kind of model, as a client needs it; ``E`` and ``R`` below are its event and result."""
 
+    @property
+    def OUTPUTS(self) -> tuple[TensorSpec, ...]: ...  # noqa: N802
+
     TIMING: TensorSpec
 
     def output_names(self, keep: Collection[str] = ()) -> list[str]:

@@ -31,8 +31,8 @@ from ...errors import InputError
 from .tensors import TensorSpec, checked, timing
 
 _PARTS: dict[str, type[Columns]] = ALWAYS | INTERMEDIATE
-_RAW = TensorSpec("raw", np.dtype(np.uint8), (-1,))
-_BEAM_SPOT = TensorSpec("beam_spot", np.dtype(np.float32), (3,))
+_RAW = TensorSpec("raw", np.dtype(np.uint8), (-1,), optional=True)
+_BEAM_SPOT = TensorSpec("beam_spot", np.dtype(np.float32), (3,), optional=True)
 _EVENT = TensorSpec("event", np.dtype(np.int64), (1,), optional=True)
 _N_COUNTS = len(fields(Counts))
 _COUNTS = TensorSpec("counts", np.dtype(np.int32), (_N_COUNTS,))
@@ -65,7 +65,8 @@ _SOURCES = {
 }
 
 INPUTS = (_RAW, _BEAM_SPOT, _EVENT)
-"""One event: its FED stream, the beam spot's x, y, z in cm and, optionally, its number."""
+"""One event: its FED stream, the beam spot's x, y, z in cm and, optionally, its number. To Triton
+all are optional, since a :data:`.bundle.BUNDLE` can stand in their place."""
 
 OUTPUTS = (
     _RESULT,

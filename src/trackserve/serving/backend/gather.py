@@ -1,0 +1,44 @@
+"""One answer from those of several events."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from ...errors import ServerError
+from ..wire.bundle import BUNDLE, Item, join_answers
+from .runtime import Answer, Reply
+
+
+class Gather:
+    """Collects the answers of the events of a bundle, from any threads, and sends them together.
+
+    Args:
+        n: events.
+        timing: name of the output that tells how long an event waited, to which its waiting for
+            the others is added.
+        send: gets the bundle of their answers once all are there.
+    """
+
+    def __init__(self, n: int, timing: str, send: Callable[[Answer], None]) -> None:
+        self._answers: list[Item] = [ServerError("no answer")] * n
+        self._done = [0.0] * n
+        self._missing = n
+        self._timing = timing
+        self._send = send
+        self._lock = threading.Lock()
+
+    def put(self, place: int, answer: Answer) -> None:
+        """The answer of the event in that place of the bundle, once."""
+        self._answers[place] = answer.tensors if isinstance(answer, Reply) else answer
+        self._done[place] = time.perf_counter()
+        with self._lock:
+            self._missing -= 1
+            if self._missing:
+                return
+        now = time.perf_counter()
+        for tensors, done in zip(self._answers, self._done, strict=True):
+            if not isinstance(tensors, Exception) and self._timing in tensors:
+                tensors[self._timing][0] += now - done
+        self._send(Reply({BUNDLE.name: join_answers(self._answers)}, {}, {}))
