@@ -20,7 +20,7 @@ _BURST = 3
 """Requests that a window which finds itself sends together: the second and third find the code and
 data of client and server still in the processors' caches. More would leave a distant server
 without work."""
-_WORTH_A_REQUEST = 0.05
+_WORTH_A_REQUEST = 0.1
 """Seconds of the server's work that a stream which finds its window puts into a request."""
 _MOST_PER_REQUEST = 8
 """Events that it puts there. A request costs client and server 1 to 2 ms, however many it holds."""
