@@ -98,6 +98,7 @@ class Device:
         self._number = number
         with self.current():
             self._stream: Any = cuda.stream()
+        self._start = _launcher(self._stream)
         self._arrays: dict[str, Any] = {}
         self._pinned: dict[str, Array] = {}
         self.synchronisations = 0
@@ -222,7 +223,7 @@ class Device:
     def launch_blocks(self, kernel: Any, n: int, *arguments: Any) -> None:
         """Start ``kernel`` with ``n`` blocks."""
         if n > 0:
-            kernel[n, THREADS, self._stream](*arguments)
+            self._start(kernel, n, arguments)
 
     def fill(self, array: Any, n: int, value: int) -> None:
         """Set the first ``n`` rows of a one-dimensional array."""
@@ -287,6 +288,18 @@ else:
     def product(a: float, b: float) -> float:
         """``a * b`` of float32, rounded before anything is added to it, as on a CPU."""
         return libdevice.fmul_rn(a, b)
+
+
+def _launcher(stream: Any) -> Callable[[Any, int, tuple[Any, ...]], None]:
+    """What starts a kernel with a number of blocks; Numba, if its insides are not those known."""
+    if not SIMULATED:
+        try:
+            from .launch import Launcher
+
+            return Launcher(stream, THREADS)
+        except (ImportError, AttributeError):
+            pass
+    return lambda kernel, n_blocks, arguments: kernel[n_blocks, THREADS, stream](*arguments)
 
 
 def _row_bytes(array: Any) -> int:
