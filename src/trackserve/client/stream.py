@@ -105,7 +105,7 @@ class Stream:
         self._started += 1
         self._filling = len(self._exchanges) < self._window.size * self._per_request
         self._gathered.append(number)
-        if len(self._gathered) >= self._per_request:
+        if len(self._gathered) >= self._per_request or self._is_idle:
             self.flush()
 
     def flush(self) -> None:
@@ -113,6 +113,11 @@ class Stream:
         if self._gathered:
             self._send(self._gathered)
             self._gathered = []
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether the server has nothing to do, where events are not to wait for others then."""
+        return self._finds_per_request and len(self._calls) == len(self._ended)
 
     def take(self) -> Answer | None:
         """The next answer to hand out, if it is there."""
@@ -133,6 +138,8 @@ class Stream:
         """
         while self._ended:
             self._settle(self._ended.popleft())
+        if self._is_idle:
+            self.flush()
         while self._delayed and self._delayed[0][0] <= time.monotonic():
             self._send([heapq.heappop(self._delayed)[1]])
 
