@@ -321,6 +321,33 @@ def scan_block(buffer: Any, value: int) -> int:
     return buffer[t]
 
 
+@device_function
+def place_in_block(buffer: Any, n: int, before: int) -> tuple[int, int]:
+    """Where the ``n`` items of each thread of the block go, one thread's after the other's.
+
+    Args:
+        buffer: as that of :func:`scan_block`, free again on return.
+        before: items that are there already.
+
+    Returns:
+        the place of this thread's first item, and how many items there are with all threads'.
+    """
+    after = before + scan_block(buffer, n)
+    total = before + buffer[THREADS - 1]
+    cuda.syncthreads()
+    return after - n, total
+
+
+@device_function
+def rank_of(key: Any, n: int, i: int) -> int:
+    """The place of item ``i`` of ``n`` by rising key; equal keys keep their order."""
+    rank = 0
+    for j in range(n):
+        if key[j] < key[i] or (key[j] == key[i] and j < i):
+            rank += 1
+    return rank
+
+
 @cuda_kernel
 def _sum_tiles(arrays: Values, n: int, sums: Any) -> None:
     buffer = cuda.shared.array(THREADS, np.int32)

@@ -203,8 +203,8 @@ class CudaPatatrack:
             resolve_tracks(device, ntuplets, fitted, contest, n_events, n_hits, config.quality)
         else:
             select_tracks(
-                *(device, hits, cells, ntuplets, fitted, contest),
-                *(n_events, n_hits, n_cells, n, config.quality),
+                *(device, ntuplets, fitted, contest, n_events),
+                *(n_hits, n_cells, n, config.quality),
             )
 
         def tracks_of(name: str, lowest: int) -> Any:
