@@ -113,6 +113,7 @@ def _select(device: Device, events: list[Candidates]) -> list[list[Array]]:
         start=start,
         quality=device.array("contest.quality", n, np.uint8),
         score=device.array("contest.score", n, np.float64),
+        waiting=device.array("contest.waiting", n, np.int32),
         taken=device.array("contest.taken", n_hits, np.int32),
         best_score=device.array("contest.best_score", n_hits, np.float64),
         best=device.array("contest.best", n_hits, np.int32),

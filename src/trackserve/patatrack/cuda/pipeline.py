@@ -190,7 +190,7 @@ class CudaPatatrack:
         graph = fill_connections(
             device, ordered.hits, cells, n_cells, outgoing, graph, n_connections, cuts
         )
-        remove_fishbones(device, ordered.hits, n_hits, cells, graph, cuts.min_cos2)
+        remove_fishbones(device, ordered.hits, cells, n_cells, graph, cuts.min_cos2)
 
         beginnings = count_ntuplets(device, cells, graph, n_cells, self._pairs, config.ntuplets)
         n = device.read(beginnings.first, n_cells)

@@ -113,21 +113,24 @@ def _remove_duplicates(
     quality = contest.quality
     for event in range(cuda.blockIdx.x, n_events, cuda.gridDim.x):
         first, last = contest.start[event] + cuda.threadIdx.x, contest.start[event + 1]
+        end = first
         for t in range(first, last, cuda.blockDim.x):
             if quality[t] == _LOOSE:
+                contest.waiting[end] = t
+                end += cuda.blockDim.x
                 on_cells.next[t] = _cell_after(ntuplets, t, -1)
                 for k in range(ntuplets.n_hits[t] - 1):
                     on_cells.n[ntuplets.cells[t, k]] = 0
         cuda.syncthreads()
-        for t in range(first, last, cuda.blockDim.x):
-            if quality[t] == _LOOSE:
-                for k in range(ntuplets.n_hits[t] - 1):
-                    cuda.atomic.add(on_cells.n, ntuplets.cells[t, k], 1)
+        for p in range(first, end, cuda.blockDim.x):
+            t = contest.waiting[p]
+            for k in range(ntuplets.n_hits[t] - 1):
+                cuda.atomic.add(on_cells.n, ntuplets.cells[t, k], 1)
         waiting = True
         while waiting:
-            _find_closest_on_cells(fitted, quality, on_cells, first, last)
-            left = _judge_cells(ntuplets, quality, on_cells, first, last)
-            waiting = cuda.syncthreads_or(left) != 0
+            _find_closest_on_cells(fitted, contest.waiting, on_cells, first, end)
+            end = _judge_cells(ntuplets, contest, on_cells, first, end)
+            waiting = cuda.syncthreads_or(1 if end > first else 0) != 0
         _find_best_on_hits(ntuplets, fitted, quality, on_hits, first, last)
         for t in range(first, last, cuda.blockDim.x):
             if quality[t] == _LOOSE:
@@ -150,45 +153,46 @@ def _cell_after(ntuplets: Ntuplets, t: int, cell: int) -> int:
 
 @device_function
 def _find_closest_on_cells(
-    fitted: Fitted, quality: Any, on_cells: OnCells, first: int, last: int
+    fitted: Fitted, waiting: Any, on_cells: OnCells, first: int, end: int
 ) -> None:
     """The closest track on each cell that can be judged, by the threads of a block."""
-    for t in range(first, last, cuda.blockDim.x):
-        if quality[t] == _LOOSE and on_cells.next[t] != _NOBODY:
-            c = on_cells.next[t]
-            on_cells.ahead[c], on_cells.tip[c], on_cells.closest[c] = 0, np.inf, _NOBODY
+    for p in range(first, end, cuda.blockDim.x):
+        c = on_cells.next[waiting[p]]
+        on_cells.ahead[c], on_cells.tip[c], on_cells.closest[c] = 0, np.inf, _NOBODY
     cuda.syncthreads()
-    for t in range(first, last, cuda.blockDim.x):
-        if quality[t] == _LOOSE and on_cells.next[t] != _NOBODY:
-            cuda.atomic.add(on_cells.ahead, on_cells.next[t], 1)
-            cuda.atomic.min(on_cells.tip, on_cells.next[t], abs(fitted.state[t, 1]))
+    for p in range(first, end, cuda.blockDim.x):
+        c = on_cells.next[waiting[p]]
+        cuda.atomic.add(on_cells.ahead, c, 1)
+        cuda.atomic.min(on_cells.tip, c, abs(fitted.state[waiting[p], 1]))
     cuda.syncthreads()
-    for t in range(first, last, cuda.blockDim.x):
-        if quality[t] == _LOOSE and on_cells.next[t] != _NOBODY:
-            c = on_cells.next[t]
-            if on_cells.ahead[c] == on_cells.n[c] and on_cells.tip[c] == abs(fitted.state[t, 1]):
-                cuda.atomic.min(on_cells.closest, c, t)
+    for p in range(first, end, cuda.blockDim.x):
+        t = waiting[p]
+        c = on_cells.next[t]
+        if on_cells.ahead[c] == on_cells.n[c] and on_cells.tip[c] == abs(fitted.state[t, 1]):
+            cuda.atomic.min(on_cells.closest, c, t)
     cuda.syncthreads()
 
 
 @device_function
-def _judge_cells(ntuplets: Ntuplets, quality: Any, on_cells: OnCells, first: int, last: int) -> int:
-    """Judge the cells whose closest track is known; 1 if this thread's tracks have others."""
-    left = 0
-    for t in range(first, last, cuda.blockDim.x):
-        if quality[t] != _LOOSE or on_cells.next[t] == _NOBODY:
-            continue
-        cell = on_cells.next[t]
-        closest = on_cells.closest[cell]
+def _judge_cells(
+    ntuplets: Ntuplets, contest: Contest, on_cells: OnCells, first: int, end: int
+) -> int:
+    """Judge the cells whose closest track is known; where the list of tracks with others ends."""
+    kept = first
+    for p in range(first, end, cuda.blockDim.x):
+        t = contest.waiting[p]
+        closest = on_cells.closest[on_cells.next[t]]
         if closest == t:
-            on_cells.next[t] = _cell_after(ntuplets, t, cell)
+            on_cells.next[t] = _cell_after(ntuplets, t, on_cells.next[t])
         elif closest != _NOBODY:
-            quality[t] = _DUPLICATE
+            contest.quality[t] = _DUPLICATE
             for k in range(ntuplets.n_hits[t] - 1):
                 cuda.atomic.add(on_cells.n, ntuplets.cells[t, k], -1)
-        if quality[t] == _LOOSE and on_cells.next[t] != _NOBODY:
-            left = 1
-    return left
+            continue
+        if on_cells.next[t] != _NOBODY:
+            contest.waiting[kept] = t
+            kept += cuda.blockDim.x
+    return kept
 
 
 @device_function
