@@ -96,9 +96,10 @@ def fit_mixture(
         start=array("mixture.start", n_events + 1, np.int32),
         columns=make_columns(device, "vertices", Vertices, points),
     )
-    device.launch_blocks(_find, n_events, tracks, vertices, work, cuts, room, n_events)
+    device.launch_blocks(_find, n_events, tracks, vertices.start, work, cuts, room, n_events)
     device.scan(vertices.start, n_events, vertices.start)
-    device.launch_blocks(_fill, n_events, tracks, vertices, work, room, n_events)
+    of_track = tracks.columns.vertex
+    device.launch_blocks(_fill, n_events, tracks.start, of_track, vertices, work, room, n_events)
     return vertices
 
 
@@ -117,7 +118,7 @@ def _of_event(work: Mixture, i: int, j: int, p: int, q: int) -> Mixture:
 @cuda_kernel
 def _find(
     tracks: BatchTracks,
-    vertices: BatchVertices,
+    number: Any,
     work: Mixture,
     cuts: MixtureCuts,
     room: int,
@@ -142,7 +143,7 @@ def _find(
         cuda.syncthreads()
         rank_by_sum_pt2(state, mine.vertex, j - i, n_vertices, mine.share, mine.order, mine.rank)
         if cuda.threadIdx.x == 0:
-            vertices.start[e] = n_vertices
+            number[e] = n_vertices
 
 
 @device_function
@@ -302,7 +303,7 @@ def _fit_vertices(n: int, n_vertices: int, work: Mixture) -> None:
 
 @cuda_kernel
 def _fill(
-    tracks: BatchTracks, vertices: BatchVertices, work: Mixture, room: int, n_events: int
+    start: Any, of_track: Any, vertices: BatchVertices, work: Mixture, room: int, n_events: int
 ) -> None:
     c = vertices.columns
     for e in range(cuda.blockIdx.x, n_events, cuda.gridDim.x):
@@ -313,5 +314,5 @@ def _fill(
             c.chi2[p + k], c.ndof[p + k] = work.chi2[v], work.ndof[v]
             c.sum_pt2[p + k] = -work.share[v]
         rank = work.rank[first : first + room]
-        for t in range(tracks.start[e] + cuda.threadIdx.x, tracks.start[e + 1], cuda.blockDim.x):
-            tracks.columns.vertex[t] = final_number(work.vertex[t], rank)
+        for t in range(start[e] + cuda.threadIdx.x, start[e + 1], cuda.blockDim.x):
+            of_track[t] = final_number(work.vertex[t], rank)

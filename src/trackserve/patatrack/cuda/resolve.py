@@ -69,7 +69,10 @@ def start_contest(
         best_score=device.array("contest.best_score", n_hits, np.float64),
         best=device.array("contest.best", n_hits, np.int32),
     )
-    device.launch(_find_events, n_events + 1, hits, cells, beginnings, contest, n_events)
+    device.launch(
+        *(_find_events, n_events + 1, hits.start, cells.start, beginnings.first),
+        *(contest.start, n_events),
+    )
     return contest
 
 
@@ -88,11 +91,10 @@ def resolve_tracks(
 
 
 @cuda_kernel
-def _find_events(
-    hits: BatchHits, cells: Cells, beginnings: Beginnings, contest: Contest, n_events: int
-) -> None:
+def _find_events(hit: Any, cell: Any, ntuplet: Any, start: Any, n_events: int) -> None:
+    """From where each hit's cells and each cell's ntuplets begin."""
     for e in range(cuda.grid(1), n_events + 1, cuda.gridsize(1)):
-        contest.start[e] = beginnings.first[cells.start[hits.start[e * N_LAYERS]]]
+        start[e] = ntuplet[cell[hit[e * N_LAYERS]]]
 
 
 @cuda_kernel

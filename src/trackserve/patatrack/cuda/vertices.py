@@ -92,9 +92,10 @@ def find_vertices(
         start=device.array("vertices.start", n_events + 1, np.int32),
         columns=make_columns(device, "vertices", Vertices, n_tracks),
     )
-    device.launch_blocks(_find, n_events, tracks, vertices, work, cuts, n_events)
+    device.launch_blocks(_find, n_events, tracks, vertices.start, work, cuts, n_events)
     device.scan(vertices.start, n_events, vertices.start)
-    device.launch_blocks(_fill, n_events, tracks, vertices, work, n_events)
+    of_track = tracks.columns.vertex
+    device.launch_blocks(_fill, n_events, tracks.start, of_track, vertices, work, n_events)
     return vertices
 
 
@@ -111,9 +112,7 @@ def _of_event(work: Density, i: int, j: int) -> Density:
 
 
 @cuda_kernel
-def _find(
-    tracks: BatchTracks, vertices: BatchVertices, work: Density, cuts: VertexCuts, n_events: int
-) -> None:
+def _find(tracks: BatchTracks, number: Any, work: Density, cuts: VertexCuts, n_events: int) -> None:
     buffer = cuda.shared.array(THREADS, np.int32)
     columns = tracks.columns
     for e in range(cuda.blockIdx.x, n_events, cuda.gridDim.x):
@@ -135,7 +134,7 @@ def _find(
             state, mine.vertex, j - i, n_vertices, mine.minus_sum, mine.order, mine.rank
         )
         if cuda.threadIdx.x == 0:
-            vertices.start[e] = n_vertices
+            number[e] = n_vertices
 
 
 @device_function
@@ -249,15 +248,15 @@ def rank_by_sum_pt2(
 
 
 @cuda_kernel
-def _fill(tracks: BatchTracks, vertices: BatchVertices, work: Density, n_events: int) -> None:
+def _fill(start: Any, of_track: Any, vertices: BatchVertices, work: Density, n_events: int) -> None:
     c = vertices.columns
     for e in range(cuda.blockIdx.x, n_events, cuda.gridDim.x):
-        i, p = tracks.start[e], vertices.start[e]
+        i, p = start[e], vertices.start[e]
         for k in range(cuda.threadIdx.x, vertices.start[e + 1] - p, cuda.blockDim.x):
             v = i + work.order[i + k]
             c.z[p + k], c.z_error[p + k] = work.position[v], work.error[v]
             c.chi2[p + k], c.ndof[p + k] = work.chi2[v], work.ndof[v]
             c.sum_pt2[p + k] = -work.minus_sum[v]
-        rank = work.rank[i : tracks.start[e + 1]]
-        for t in range(i + cuda.threadIdx.x, tracks.start[e + 1], cuda.blockDim.x):
-            tracks.columns.vertex[t] = final_number(work.vertex[t], rank)
+        rank = work.rank[i : start[e + 1]]
+        for t in range(i + cuda.threadIdx.x, start[e + 1], cuda.blockDim.x):
+            of_track[t] = final_number(work.vertex[t], rank)
