@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 Stages = dict[str, float]
 
@@ -28,8 +29,12 @@ def measure(directory: str, config: str) -> None:
 
     pipeline = PatatrackPipeline.from_directory(directory, config)
     events = list(read_events(directory))
+
+    def run_stages(event: Any, lap: Any) -> None:
+        pipeline.run_stages(event, (), lap)
+
     for _ in sys.stdin:
-        print(json.dumps(stage_times(pipeline, events, 1, lambda: None)), flush=True)
+        print(json.dumps(stage_times(run_stages, events, 1, lambda: None)), flush=True)
 
 
 def start(directory: str, config: str, tree: str) -> subprocess.Popen[str]:

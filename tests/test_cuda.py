@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from last_stages import Candidates, on_cpu, on_device, random_candidates, random_tracks
 from numba import cuda
 from one_thread import OneThread
 from raw_words import FED, payload, split, stream
 
 from trackserve import PatatrackPipeline
 from trackserve.device.cuda import LARGEST
-from trackserve.edm import INTERMEDIATE, PatatrackResult, RawEvent
+from trackserve.edm import INTERMEDIATE, PatatrackResult, RawEvent, Tracks
 from trackserve.errors import EventError, InputError, encode
 from trackserve.io import read_conditions
 from trackserve.patatrack import DEFAULT, REFERENCE
@@ -153,21 +154,49 @@ def damaged(event: RawEvent) -> RawEvent:
     return replace(stream([*feds, (700, payload([], 700))], 7), beam_spot=event.beam_spot)
 
 
-def simulate(
-    directory: Path, events: Sequence[RawEvent], folder: Path
-) -> list[PatatrackResult | EventError]:
+def last_stages(sizes: Sequence[int], seed: int) -> list[tuple[Candidates, Tracks]]:
+    """Events of so many random ntuplets, and tracks."""
+    return [
+        (random_candidates(n, seed + k), random_tracks(n, seed + k)) for k, n in enumerate(sizes)
+    ]
+
+
+def assert_same_stages(found: list[Any], expected: list[Any]) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        for quality, other in zip(ours[:2], theirs[:2], strict=True):
+            np.testing.assert_array_equal(quality, other)
+        for (vertices, of_track), (others, of_other) in zip(ours[2:], theirs[2:], strict=True):
+            assert vertices == others
+            np.testing.assert_array_equal(of_track, of_other)
+
+
+@given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=6), seed=st.integers(0, 10**6))
+def test_random_candidates_and_tracks(sizes: list[int], seed: int) -> None:
+    events = last_stages([*sizes, 0, 1, 500], seed)
+    assert_same_stages(on_device(OneThread(), events), on_cpu(events))
+
+
+def test_random_candidates_and_tracks_on_several_threads(tmp_path: Path) -> None:
+    events = last_stages((40, 0, 1, 2, 13, 80), 0)
+    found = simulate("simulate_last_stages.py", events, tmp_path)
+    expected = on_cpu(events)
+    assert_same_stages(found, expected)
+    assert max(len(vertices) for *_, (vertices, _) in expected) > 4  # more than threads
+
+
+def simulate(script: str, events: Sequence[Any], folder: Path, *arguments: Path) -> list[Any]:
     """What the CUDA kernels make of a batch."""
     given, found = folder / "events.pickle", folder / "results.pickle"
     given.write_bytes(pickle.dumps(list(events)))
-    script = Path(__file__).with_name("simulate_cuda.py")
     # compiled without optimisation: the formulas that kernels call are not kept on disk
     env = os.environ | {
         "NUMBA_ENABLE_CUDASIM": "1",
         "NUMBA_OPT": "0",
         "NUMBA_CACHE_DIR": str(folder),
     }
-    subprocess.run([sys.executable, script, directory, given, found], check=True, env=env)
-    results: list[PatatrackResult | EventError] = pickle.loads(found.read_bytes())
+    command = [sys.executable, Path(__file__).with_name(script), *arguments, given, found]
+    subprocess.run(command, check=True, env=env)
+    results: list[Any] = pickle.loads(found.read_bytes())
     return results
 
 
@@ -193,7 +222,7 @@ def test_a_batch_gives_what_a_cpu_gives(
         small[1],
     ]
     expected = pipeline.run(events, list(INTERMEDIATE))
-    found = simulate(sample_directory, events, tmp_path)
+    found = simulate("simulate_cuda.py", events, tmp_path, sample_directory)
     assert same(found, expected)
     codes = {UNKNOWN_FED, SPLIT_MODULE, BAD_LENGTH, BAD_LINK, 29}
     assert set(expected[3].readout_errors.code) == codes  # type: ignore[union-attr]

@@ -32,11 +32,17 @@ u64: Any = np.uint64
 lets the innermost loops vectorise."""
 
 F = TypeVar("F", bound=Callable[..., object])
+_NO_REFERENCES: Any = {"_nrt": False}
+"""An option of numba that its types do not name."""
 
 
 def shared(function: F) -> F:
-    """Compile a formula for every device; division by zero gives inf, as on a GPU."""
-    return cast(F, njit(error_model="numpy", forceinline=True)(function))
+    """Compile a formula for every device; division by zero gives inf, as on a GPU.
+
+    It counts no references, which for a workspace of many arrays would take longer than the
+    formula: so it makes no array and returns none.
+    """
+    return cast(F, njit(error_model="numpy", forceinline=True, **_NO_REFERENCES)(function))
 
 
 def kernel(function: F) -> F:

@@ -3,6 +3,9 @@
 Kernels take their arrays in named tuples. An array may be longer than what counts of it:
 memory is kept from batch to batch under a name, so kernels are told how many rows there are,
 or read it from the device. Threads take items a grid apart, so that any grid does.
+
+At each launch Python prepares each array anew, which takes microseconds: a kernel that needs
+one array of a tuple is given that array.
 """
 
 from __future__ import annotations
@@ -345,6 +348,33 @@ def scan_block(buffer: Any, value: int) -> int:
         cuda.syncthreads()
         step *= 2
     return buffer[t]
+
+
+@device_function
+def place_in_block(buffer: Any, n: int, before: int) -> tuple[int, int]:
+    """Where the ``n`` items of each thread of the block go, one thread's after the other's.
+
+    Args:
+        buffer: as that of :func:`scan_block`, free again on return.
+        before: items that are there already.
+
+    Returns:
+        the place of this thread's first item, and how many items there are with all threads'.
+    """
+    after = before + scan_block(buffer, n)
+    total = before + buffer[THREADS - 1]
+    cuda.syncthreads()
+    return after - n, total
+
+
+@device_function
+def rank_of(key: Any, n: int, i: int) -> int:
+    """The place of item ``i`` of ``n`` by rising key; equal keys keep their order."""
+    rank = 0
+    for j in range(n):
+        if key[j] < key[i] or (key[j] == key[i] and j < i):
+            rank += 1
+    return rank
 
 
 @cuda_kernel

@@ -1,4 +1,4 @@
-"""Sorting and searching inside a formula: arrays are longer than what counts of them."""
+"""Sorting and searching in compiled code: arrays are longer than what counts of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .compile import shared
+from .compile import kernel, shared
 
 
-@shared
+@kernel
 def sort_by(key: NDArray[Any], rows: NDArray[Any], other: NDArray[Any], n: int) -> None:
     """Sort the first ``n`` of ``rows`` by rising ``key[row]``; stable (merge sort).
 

@@ -7,6 +7,9 @@ tracks than it costs dies, so that their number need not be known.
 
 Method: M. Figueiredo and A. K. Jain, IEEE Trans. PAMI 24 (2002) 381; seeds are the
 maxima of the tracks' density.
+
+Loops over what does not depend on each other begin at ``first`` and go on by ``step``: 0 and 1
+on a CPU; on a GPU the threads of a block share them.
 """
 
 from __future__ import annotations
@@ -20,9 +23,7 @@ from ..device import kernel, lower_bound, shared, sort_by
 from ..edm import Tracks, Vertices
 from ..edm.columns import Array
 from .config import MixtureCuts
-from .vertices import rank_by_sum_pt2
-
-_NOISE = -1
+from .vertices import NOISE, final_number, rank_by_sum_pt2
 
 
 class Mixture(NamedTuple):
@@ -32,9 +33,12 @@ class Mixture(NamedTuple):
         chosen: int32[tracks], those that make vertices, by rising z.
         z, sigma: float64[tracks], cm, of the chosen ones, in that order; then of all.
         vertex: int32[tracks], likewise.
-        density, here: float64[tracks], scratch memory.
+        density: float64[tracks], likelihood of each by all vertices and the noise.
+        belongs, weight_of: float64[tracks], how far each belongs to the vertex that moves, and
+            how much it then weighs in its mean.
         grid: float64[points], density of tracks, see :func:`grid_points`.
         position, share: float64[points], of each vertex, and the tracks that it explains.
+        low, high: int32[points], the first track that is near it and the one past the last.
         mean, weight, chi2: float64[points], of the tracks given to it.
         ndof: int32[points].
         waiting: bool[points].
@@ -48,10 +52,13 @@ class Mixture(NamedTuple):
     sigma: Array
     vertex: Array
     density: Array
-    here: Array
+    belongs: Array
+    weight_of: Array
     grid: Array
     position: Array
     share: Array
+    low: Array
+    high: Array
     mean: Array
     weight: Array
     chi2: Array
@@ -101,21 +108,27 @@ def _fit_mixture(
     m = grid_points(highest - lowest, cuts)
     work = Mixture(
         *(np.empty(n, np.int32), np.empty(n), np.empty(n), np.empty(n, np.int32)),
-        *(np.empty(n), np.empty(n), np.empty(m), np.empty(m), np.empty(m)),
+        *(np.empty(n), np.empty(n), np.empty(n), np.empty(m), np.empty(m), np.empty(m)),
+        *(np.empty(m, np.int32), np.empty(m, np.int32)),
         *(np.empty(m), np.empty(m), np.empty(m), np.empty(m, np.int32)),
         *(np.empty(m, np.bool_), np.empty(m, np.int32), np.empty(m, np.int32)),
         np.empty(max(n, m), np.int32),
     )
-    n_vertices = find_mixture(n, state, covariance, chi2s, n_hits, cuts, work)
+    n_vertices = _find_mixture(n, state, covariance, chi2s, n_hits, cuts, work)
     z, error, chi2, sum_pt2 = np.empty((4, n_vertices), np.float32)
     ndof = np.empty(n_vertices, np.int32)
     vertex = np.empty(n, np.int16)
-    write_vertices(n, n_vertices, work, z, error, chi2, ndof, sum_pt2, vertex)
+    for k in range(n_vertices):
+        v = work.order[k]
+        z[k], error[k] = work.mean[v], error_of_mean(work.weight[v])
+        chi2[k], ndof[k], sum_pt2[k] = work.chi2[v], work.ndof[v], -work.share[v]
+    for t in range(n):
+        vertex[t] = final_number(work.vertex[t], work.rank)
     return (z, error, chi2, ndof, sum_pt2), vertex
 
 
-@shared
-def find_mixture(
+@kernel
+def _find_mixture(
     n_tracks: int,
     state: Array,
     covariance: Array,
@@ -127,28 +140,24 @@ def find_mixture(
     """Vertices of one event, in ``work``; returns their number."""
     n = 0
     for t in range(n_tracks):
-        precise = covariance[t, 14] < cuts.max_error * cuts.max_error
-        tip, var_tip = state[t, 1], covariance[t, 5]
-        prompt = tip * tip <= cuts.max_tip_pull * cuts.max_tip_pull * var_tip
         work.z[t] = state[t, 4]
-        if precise and prompt and n_hits[t] >= cuts.min_hits and chi2s[t] < cuts.max_chi2:
+        if makes_vertex(
+            covariance[t, 14], state[t, 1], covariance[t, 5], n_hits[t], chi2s[t], cuts
+        ):
             work.chosen[n] = t
             n += 1
     sort_by(work.z, work.chosen, work.other, n)
     for i in range(n):
         work.z[i] = state[work.chosen[i], 4]
-        work.sigma[i] = cuts.inflation * math.sqrt(covariance[work.chosen[i], 14])
+        work.sigma[i] = inflated(covariance[work.chosen[i], 14], cuts)
 
     n_vertices = _maximise(n, _find_seeds(n, cuts, work), cuts, work)
-    _assign(n, n_vertices, cuts, work)
+    assign(n, n_vertices, cuts, work, 0, 1)
     n_vertices = _drop_small(n, n_vertices, cuts.min_tracks, work)
     _fit_vertices(n, n_vertices, work)
 
-    # every track, also those that make no vertex
-    for t in range(n_tracks):
-        work.z[t] = state[t, 4]
-        work.sigma[t] = cuts.inflation * math.sqrt(covariance[t, 14])
-    _assign(n_tracks, n_vertices, cuts, work)
+    take_all_tracks(n_tracks, state, covariance, cuts, work, 0, 1)
+    assign(n_tracks, n_vertices, cuts, work, 0, 1)
     rank_by_sum_pt2(
         *(state, work.vertex, n_tracks, n_vertices, work.share, work.order, work.other, work.rank)
     )
@@ -156,101 +165,127 @@ def find_mixture(
 
 
 @shared
-def write_vertices(
-    n_tracks: int,
-    n_vertices: int,
-    work: Mixture,
-    z: Array,
-    error: Array,
-    chi2: Array,
-    ndof: Array,
-    sum_pt2: Array,
-    vertex: Array,
-) -> None:
-    """Fill columns of :class:`trackserve.edm.Vertices`, and the vertex of each track."""
-    for k in range(n_vertices):
-        v = work.order[k]
-        z[k], error[k] = work.mean[v], 1.0 / math.sqrt(work.weight[v])
-        chi2[k], ndof[k], sum_pt2[k] = work.chi2[v], work.ndof[v], -work.share[v]
-    for t in range(n_tracks):
-        vertex[t] = work.rank[work.vertex[t]] if work.vertex[t] >= 0 else _NOISE
+def makes_vertex(
+    var_zip: float, tip: float, var_tip: float, n_hits: int, chi2: float, cuts: MixtureCuts
+) -> bool:
+    """Whether a track is long and precise, fits well and comes from the beam spot."""
+    precise = var_zip < cuts.max_error * cuts.max_error
+    prompt = tip * tip <= cuts.max_tip_pull * cuts.max_tip_pull * var_tip
+    return precise and prompt and n_hits >= cuts.min_hits and chi2 < cuts.max_chi2
 
 
 @shared
+def inflated(var_zip: float, cuts: MixtureCuts) -> float:
+    """The error of a track's zip that is used, cm."""
+    return cuts.inflation * math.sqrt(var_zip)
+
+
+@shared
+def take_all_tracks(
+    n_tracks: int,
+    state: Array,
+    covariance: Array,
+    cuts: MixtureCuts,
+    work: Mixture,
+    first: int,
+    step: int,
+) -> None:
+    """Positions and errors of every track, also of those that make no vertex."""
+    for t in range(first, n_tracks, step):
+        work.z[t] = state[t, 4]
+        work.sigma[t] = inflated(covariance[t, 14], cuts)
+
+
+@shared
+def error_of_mean(weight: float) -> float:
+    return 1.0 / math.sqrt(weight)
+
+
+@kernel
 def _find_seeds(n: int, cuts: MixtureCuts, work: Mixture) -> int:
     """Maxima of the density of tracks, each a parabola about its z, in ``position``."""
     if n == 0:
         return 0
-    z, sigma, density = work.z, work.sigma, work.grid
-    margin = cuts.seed_reach * cuts.inflation * cuts.max_error
-    start = z[0] - margin
-    n_points = int((z[n - 1] + margin - start) / cuts.step) + 3
+    z, density = work.z, work.grid
+    start, n_points = seed_grid(z[0], z[n - 1], cuts)
     for k in range(n_points):
         density[k] = 0.0
     for i in range(n):
-        width = max(sigma[i], cuts.min_seed_error)
-        reach = cuts.seed_reach * width
-        first = max(1, int((z[i] - reach - start) / cuts.step) + 1)
-        last = min(n_points - 1, int((z[i] + reach - start) / cuts.step) + 1)
-        for k in range(first, last):
-            pull = (start + k * cuts.step - z[i]) / reach
-            density[k] += (1.0 - pull * pull) / width
+        width = seed_width(work.sigma[i], cuts)
+        low, high = seed_points(z[i], width, start, n_points, cuts)
+        for k in range(low, high):
+            density[k] += seed_density(start + k * cuts.step - z[i], width, cuts)
     found = 0
     for k in range(1, n_points - 1):
-        if density[k] > density[k - 1] and density[k] >= density[k + 1]:
+        if is_maximum(density, k):
             work.position[found] = start + k * cuts.step
             found += 1
     return found
 
 
 @shared
+def seed_grid(lowest: float, highest: float, cuts: MixtureCuts) -> tuple[float, int]:
+    """The first of the points where the density is looked at, and their number."""
+    margin = cuts.seed_reach * cuts.inflation * cuts.max_error
+    start = lowest - margin
+    return start, int((highest + margin - start) / cuts.step) + 3
+
+
+@shared
+def seed_width(sigma: float, cuts: MixtureCuts) -> float:
+    """Error of a track with which it makes seeds, cm."""
+    return max(sigma, cuts.min_seed_error)
+
+
+@shared
+def seed_points(
+    z: float, width: float, start: float, n_points: int, cuts: MixtureCuts
+) -> tuple[int, int]:
+    """The first point that a track reaches and the one past the last."""
+    reach = cuts.seed_reach * width
+    low = max(1, int((z - reach - start) / cuts.step) + 1)
+    high = min(n_points - 1, int((z + reach - start) / cuts.step) + 1)
+    return low, high
+
+
+@shared
+def seed_density(dz: float, width: float, cuts: MixtureCuts) -> float:
+    """Density of a track at a distance that it reaches, 1/cm."""
+    pull = dz / (cuts.seed_reach * width)
+    return (1.0 - pull * pull) / width
+
+
+@shared
+def is_maximum(density: Array, k: int) -> bool:
+    return density[k] > density[k - 1] and density[k] >= density[k + 1]
+
+
+@kernel
 def _maximise(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> int:
     """Let ``m`` seeds compete; those that survive, by rising position, and their number."""
-    z, sigma, density, here = work.z, work.sigma, work.density, work.here
-    position, share, waiting = work.position, work.share, work.waiting
-    window = cuts.reach * cuts.inflation * cuts.max_error
-    for v in range(m):
-        share[v], waiting[v] = n / m, True
+    begin_competition(n, m, cuts, work, 0, 1)
     for i in range(n):
-        density[i] = cuts.noise
+        work.density[i] = cuts.noise
     for v in range(m):
-        for i in _nearby(z, n, position[v], window):
-            density[i] += share[v] * likelihood(z[i], sigma[i], position[v], cuts.reach)
+        put_back(v, cuts, work, 0, 1)
     for _ in range(cuts.max_iterations):
         done = True
         for v in range(m):
-            if share[v] <= 0.0 or not waiting[v]:
-                continue
-            waiting[v] = False
-            tracks = weight = mean = 0.0
-            for i in _nearby(z, n, position[v], window):
-                here[i] = share[v] * likelihood(z[i], sigma[i], position[v], cuts.reach)
-                belongs = here[i] / density[i]
-                density[i] -= here[i]
-                tracks += belongs
-                belongs /= sigma[i] * sigma[i]
-                weight += belongs
-                mean += belongs * z[i]
-            before = share[v]
-            share[v] = tracks - cuts.penalty
-            moved = math.inf
-            if share[v] > 0.0:
-                mean /= weight
-                moved = max(abs(mean - position[v]) * math.sqrt(weight), abs(share[v] - before))
-                position[v] = mean
-                for i in _nearby(z, n, mean, window):
-                    density[i] += share[v] * likelihood(z[i], sigma[i], mean, cuts.reach)
-            if moved > cuts.tolerance:  # those around it must settle anew
-                done = False
-                for u in range(m):
-                    waiting[u] |= abs(position[u] - position[v]) < window
+            if must_move(v, work):
+                take_out(v, cuts, work, 0, 1)
+                unsettled = move(v, n, cuts, work)
+                put_back(v, cuts, work, 0, 1)
+                if unsettled:
+                    wake_around(v, m, cuts, work, 0, 1)
+                    done = False
         if done:
             break
     alive = 0
     for v in range(m):
-        if share[v] > 0.0:
+        if work.share[v] > 0.0:
             work.order[alive] = v
             alive += 1
+    position, share = work.position, work.share
     sort_by(position, work.order, work.other, alive)
     for k in range(alive):
         work.mean[k], work.weight[k] = position[work.order[k]], share[work.order[k]]
@@ -260,31 +295,118 @@ def _maximise(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> int:
 
 
 @shared
-def _nearby(z: Array, n: int, position: float, window: float) -> range:
-    """Those of the first ``n`` of ``z``, which rise, within ``window`` of ``position``."""
-    return range(lower_bound(z, n, position - window), lower_bound(z, n, position + window))
+def _window(cuts: MixtureCuts) -> float:
+    """How far a vertex's tracks are from it, at most, cm."""
+    return cuts.reach * cuts.inflation * cuts.max_error
 
 
 @shared
-def _assign(n: int, n_vertices: int, cuts: MixtureCuts, work: Mixture) -> None:
+def begin_competition(
+    n: int, m: int, cuts: MixtureCuts, work: Mixture, first: int, step: int
+) -> None:
+    """Each of ``m`` seeds explains as many of the ``n`` tracks."""
+    for v in range(first, m, step):
+        work.share[v], work.waiting[v] = n / m, True
+        work.low[v] = lower_bound(work.z, n, work.position[v] - _window(cuts))
+        work.high[v] = lower_bound(work.z, n, work.position[v] + _window(cuts))
+
+
+@shared
+def likelihood_by(v: int, i: int, cuts: MixtureCuts, work: Mixture) -> float:
+    """Likelihood of the ``i``-th track by vertex ``v``, times sqrt(2 pi), tracks/cm."""
+    return work.share[v] * likelihood(work.z[i], work.sigma[i], work.position[v], cuts.reach)
+
+
+@shared
+def must_move(v: int, work: Mixture) -> bool:
+    """Whether vertex ``v`` is alive and something around it has changed."""
+    return work.share[v] > 0.0 and work.waiting[v]
+
+
+@shared
+def take_out(v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) -> None:
+    """How far the tracks around belong to vertex ``v``; then it is no part of their density."""
+    for i in range(work.low[v] + first, work.high[v], step):
+        here = likelihood_by(v, i, cuts, work)
+        belongs = weight = 0.0
+        if here > 0.0:
+            belongs = here / work.density[i]
+            weight = belongs / (work.sigma[i] * work.sigma[i])
+            work.density[i] -= here
+        work.belongs[i], work.weight_of[i] = belongs, weight
+
+
+@shared
+def move(v: int, n: int, cuts: MixtureCuts, work: Mixture) -> bool:
+    """Move vertex ``v`` to the mean of its tracks; whether those around must settle anew."""
+    z = work.z
+    work.waiting[v] = False
+    tracks = weight = mean = 0.0
+    for i in range(work.low[v], work.high[v]):
+        tracks += work.belongs[i]
+        weight += work.weight_of[i]
+        mean += work.weight_of[i] * z[i]
+    before = work.share[v]
+    work.share[v] = tracks - cuts.penalty
+    if work.share[v] <= 0.0:
+        return True
+    mean /= weight
+    shift = abs(mean - work.position[v]) * math.sqrt(weight)
+    work.position[v] = mean
+    work.low[v] = _bound_near(z, n, mean - _window(cuts), work.low[v])
+    work.high[v] = _bound_near(z, n, mean + _window(cuts), work.high[v])
+    return max(shift, abs(work.share[v] - before)) > cuts.tolerance
+
+
+@shared
+def _bound_near(z: Array, n: int, value: float, bound: int) -> int:
+    """The lower bound of ``value``, looked for from another value's on, which is near."""
+    while bound > 0 and z[bound - 1] >= value:
+        bound -= 1
+    while bound < n and z[bound] < value:
+        bound += 1
+    return bound
+
+
+@shared
+def put_back(v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) -> None:
+    """Make vertex ``v`` a part of the density around it, unless it has died."""
+    if work.share[v] > 0.0:
+        for i in range(work.low[v] + first, work.high[v], step):
+            work.density[i] += likelihood_by(v, i, cuts, work)
+
+
+@shared
+def wake_around(v: int, m: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) -> None:
+    """Let the vertices around ``v`` move once more."""
+    for u in range(first, m, step):
+        work.waiting[u] |= abs(work.position[u] - work.position[v]) < _window(cuts)
+
+
+@shared
+def assign(
+    n: int, n_vertices: int, cuts: MixtureCuts, work: Mixture, first: int, step: int
+) -> None:
     """The likeliest vertex of each of ``n`` tracks; -1 if it is noise."""
-    for i in range(n):
-        z, sigma = work.z[i], work.sigma[i]
-        work.vertex[i] = _NOISE
+    for i in range(first, n, step):
+        z, reach = work.z[i], cuts.reach * work.sigma[i]
+        work.vertex[i] = NOISE
         best = cuts.noise
-        for v in _nearby(work.position, n_vertices, z, cuts.reach * sigma):
-            density = work.share[v] * likelihood(z, sigma, work.position[v], cuts.reach)
-            if density > best:
-                best = density
+        low = lower_bound(work.position, n_vertices, z - reach)
+        high = lower_bound(work.position, n_vertices, z + reach)
+        for v in range(low, high):
+            here = likelihood_by(v, i, cuts, work)
+            if here > best:
+                best = here
                 work.vertex[i] = v
 
 
-@shared
+@kernel
 def _drop_small(n: int, n_vertices: int, min_tracks: int, work: Mixture) -> int:
     """Leave out vertices of few tracks and renumber the rest; their number."""
     tracks, number = work.ndof, work.rank
     for v in range(n_vertices):
-        tracks[v], number[v] = 0, _NOISE
+        tracks[v], number[v] = 0, NOISE
     for i in range(n):
         if work.vertex[i] >= 0:
             tracks[work.vertex[i]] += 1
@@ -295,28 +417,41 @@ def _drop_small(n: int, n_vertices: int, min_tracks: int, work: Mixture) -> int:
             number[v] = kept
             kept += 1
     for i in range(n):
-        if work.vertex[i] >= 0:
-            work.vertex[i] = number[work.vertex[i]]
+        work.vertex[i] = final_number(work.vertex[i], number)
     return kept
 
 
-@shared
+@kernel
 def _fit_vertices(n: int, n_vertices: int, work: Mixture) -> None:
     """Weighted mean of the tracks of each vertex, and their chi2."""
-    mean, weight, chi2, ndof = work.mean, work.weight, work.chi2, work.ndof
     for v in range(n_vertices):
-        mean[v], weight[v], chi2[v], ndof[v] = 0.0, 0.0, 0.0, -1
+        begin_fit(v, work)
     for i in range(n):
-        v = work.vertex[i]
-        if v >= 0:
-            w = 1.0 / (work.sigma[i] * work.sigma[i])
-            weight[v] += w
-            mean[v] += w * work.z[i]
+        if work.vertex[i] >= 0:
+            add_to_mean(work.vertex[i], i, work)
     for v in range(n_vertices):
-        mean[v] /= weight[v]
+        work.mean[v] /= work.weight[v]
     for i in range(n):
-        v = work.vertex[i]
-        if v >= 0:
-            pull = (work.z[i] - mean[v]) / work.sigma[i]
-            chi2[v] += pull * pull
-            ndof[v] += 1
+        if work.vertex[i] >= 0:
+            add_to_chi2(work.vertex[i], i, work)
+
+
+@shared
+def begin_fit(v: int, work: Mixture) -> None:
+    """Of a vertex with no track yet."""
+    work.mean[v], work.weight[v], work.chi2[v], work.ndof[v] = 0.0, 0.0, 0.0, -1
+
+
+@shared
+def add_to_mean(v: int, i: int, work: Mixture) -> None:
+    """Add the ``i``-th track to the sums of its vertex ``v``."""
+    weight = 1.0 / (work.sigma[i] * work.sigma[i])
+    work.weight[v] += weight
+    work.mean[v] += weight * work.z[i]
+
+
+@shared
+def add_to_chi2(v: int, i: int, work: Mixture) -> None:
+    pull = (work.z[i] - work.mean[v]) / work.sigma[i]
+    work.chi2[v] += pull * pull
+    work.ndof[v] += 1

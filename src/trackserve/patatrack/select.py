@@ -60,6 +60,13 @@ class ByTarget(NamedTuple):
 
 
 @shared
+def loses_hit(n_hits: int, longest: int, is_closest: bool) -> bool:
+    """Whether a track leaves a hit to the longest of those that share it, or, if these are
+    triplets, to the one closest to the beam spot."""
+    return n_hits < longest or (longest == 3 and not is_closest)
+
+
+@shared
 def grade(
     duplicate: bool,
     n_hits: int,
@@ -98,14 +105,14 @@ def _select_tracks(
     room = ByTarget(
         np.empty(most, np.int32), np.empty(most, np.int32), np.empty(MAX_HITS * n, np.int32)
     )
-    remove_shared_cells(ntuplets.cells, 0, n_cells, fitted.state, quality, room)
-    remove_shared_hits(ntuplets.hits, 0, n_hits, ntuplets.n_hits, fitted.state, quality, room)
+    _remove_shared_cells(ntuplets.cells, n_cells, fitted.state, quality, room)
+    _remove_shared_hits(ntuplets.hits, n_hits, ntuplets.n_hits, fitted.state, quality, room)
     return quality
 
 
-@shared
-def _by_target(targets: Array, first: int, n: int, quality: Array, room: ByTarget) -> None:
-    """Loose tracks by target: those from ``first`` on, ``n`` in all.
+@kernel
+def _by_target(targets: Array, n: int, quality: Array, room: ByTarget) -> None:
+    """Loose tracks by target, of which there are ``n``.
 
     Args:
         targets: int32[tracks, k], -1 pads.
@@ -117,7 +124,7 @@ def _by_target(targets: Array, first: int, n: int, quality: Array, room: ByTarge
         if quality[t] == _LOOSE:
             for k in range(targets.shape[1]):
                 if targets[t, k] >= 0:
-                    start[targets[t, k] - first + 1] += 1
+                    start[targets[t, k] + 1] += 1
     for i in range(n):
         start[i + 1] += start[i]
         filled[i] = start[i]
@@ -125,17 +132,17 @@ def _by_target(targets: Array, first: int, n: int, quality: Array, room: ByTarge
         if quality[t] == _LOOSE:
             for k in range(targets.shape[1]):
                 if targets[t, k] >= 0:
-                    target = targets[t, k] - first
+                    target = targets[t, k]
                     row[filled[target]] = t
                     filled[target] += 1
 
 
-@shared
-def remove_shared_cells(
-    cells: Array, first: int, n_cells: int, state: Array, quality: Array, room: ByTarget
+@kernel
+def _remove_shared_cells(
+    cells: Array, n_cells: int, state: Array, quality: Array, room: ByTarget
 ) -> None:
     """Of loose tracks that share a cell the one closest to the beam spot stays, cell by cell."""
-    _by_target(cells, first, n_cells, quality, room)
+    _by_target(cells, n_cells, quality, room)
     start, _, row = room
     for c in range(n_cells):
         if start[c + 1] - start[c] < 2:
@@ -150,19 +157,13 @@ def remove_shared_cells(
                 quality[row[i]] = _DUPLICATE
 
 
-@shared
-def remove_shared_hits(
-    hits: Array,
-    first: int,
-    n_all_hits: int,
-    n_hits: Array,
-    state: Array,
-    quality: Array,
-    room: ByTarget,
+@kernel
+def _remove_shared_hits(
+    hits: Array, n_all_hits: int, n_hits: Array, state: Array, quality: Array, room: ByTarget
 ) -> None:
     """Of loose tracks that share a hit the longest stay, or the triplet closest to the beam
     spot."""
-    _by_target(hits, first, n_all_hits, quality, room)
+    _by_target(hits, n_all_hits, quality, room)
     start, _, row = room
     for h in range(n_all_hits):
         if start[h + 1] - start[h] < 2:
@@ -176,5 +177,5 @@ def remove_shared_hits(
                 best = t
         for i in range(start[h], start[h + 1]):
             t = row[i]
-            if n_hits[t] < longest or (longest == 3 and t != best):
+            if loses_hit(n_hits[t], longest, t == best):
                 quality[t] = _DUPLICATE

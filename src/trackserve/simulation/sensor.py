@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..detector.phase1 import COLS, ROWS
-from ..device import i32, shared
+from ..device import i32, kernel, shared
 from ..edm.columns import Array
 from ..patatrack.hits import col_in_pitches, row_in_pitches
 from .straggling import (
@@ -96,7 +96,7 @@ def make_grid(pitch_x: float, pitch_y: float) -> PixelGrid:
     )
 
 
-@shared
+@kernel
 def empty_charge() -> Charge:
     """No charge."""
     return Charge(np.zeros(COLS * ROWS), np.empty(COLS * ROWS, np.int32), np.zeros(1, np.int64))

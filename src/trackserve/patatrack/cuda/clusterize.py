@@ -107,9 +107,11 @@ def find_clusters(
     device.fill(labels.grid, n_blocks * GRID_SIZE, _NOBODY)
     device.launch(_find_modules, n_words, digis, modules, n_events)
     device.launch_blocks(_label, n_blocks, digis, modules, labels, n_modules)
-    device.launch(_mark_kept, n_words, digis, labels, cuts, n_events, n_words)
+    device.launch(
+        _mark_kept, n_words, digis.start, digis.columns.module, labels, cuts, n_events, n_words
+    )
     device.scan(labels.kept, n_words, labels.kept)
-    device.launch(_count_clusters, n_modules, modules, labels, n_modules)
+    device.launch(_count_clusters, n_modules, modules, labels.kept, n_modules)
     device.scan(modules.cluster, n_modules, modules.cluster)
     return labels, modules
 
@@ -199,21 +201,20 @@ def _label(digis: BatchDigis, modules: Modules, labels: Labels, n_modules: int) 
 
 @cuda_kernel
 def _mark_kept(
-    digis: BatchDigis, labels: Labels, cuts: ClusterCuts, n_events: int, n_words: int
+    start: Any, module: Any, labels: Labels, cuts: ClusterCuts, n_events: int, n_words: int
 ) -> None:
-    n = digis.start[n_events]
+    n = start[n_events]
     for d in range(cuda.grid(1), n_words, cuda.gridsize(1)):
         kept = 0
         if d < n and labels.parent[d] == d:
-            kept = 1 if enough_charge(digis.columns.module[d], labels.total[d], cuts) else 0
+            kept = 1 if enough_charge(module[d], labels.total[d], cuts) else 0
         labels.kept[d] = kept
 
 
 @cuda_kernel
-def _count_clusters(modules: Modules, labels: Labels, n_modules: int) -> None:
+def _count_clusters(modules: Modules, kept: Any, n_modules: int) -> None:
     for key in range(cuda.grid(1), n_modules, cuda.gridsize(1)):
-        n = labels.kept[modules.last[key]] - labels.kept[modules.first[key]]
-        modules.cluster[key] = n
+        modules.cluster[key] = kept[modules.last[key]] - kept[modules.first[key]]
 
 
 @cuda_kernel

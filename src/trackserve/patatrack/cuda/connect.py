@@ -77,13 +77,13 @@ def fill_connections(
 def remove_fishbones(
     device: Device,
     hits: OrderedHits,
-    n_hits: int,
     cells: Cells,
+    n_cells: int,
     graph: BatchGraph,
     min_cos2: float,
 ) -> None:
-    """Kill the longer of two aligned cells that end on one hit, a thread for each hit."""
-    device.launch(_remove_fishbones, n_hits, hits, cells, graph, min_cos2, n_hits)
+    """Kill the longer of two aligned cells that end on one hit, by the first of the two."""
+    device.launch(_remove_fishbones, n_cells, hits, cells, graph, min_cos2, n_cells)
 
 
 @shared
@@ -153,32 +153,30 @@ def _fill(
 
 
 @shared
-def _fishbones_of_hit(
-    hits: OrderedHits, cells: Cells, graph: BatchGraph, h: int, min_cos2: float
+def _fishbones_of_cell(
+    hits: OrderedHits, cells: Cells, graph: BatchGraph, i: int, min_cos2: float
 ) -> None:
-    first, last = cells.start[h], cells.start[h + 1]
-    for i in range(first, last):
-        if not graph.used[i]:
+    """Compare a cell with those after it that end on the same hit."""
+    a, h = cells.inner[i], cells.outer[i]
+    ax, ay, az = hits.x[a] - hits.x[h], hits.y[a] - hits.y[h], hits.z[a] - hits.z[h]
+    length = ax * ax + ay * ay + az * az
+    for j in range(i + 1, cells.start[h + 1]):
+        b = cells.inner[j]
+        if not graph.used[j] or hits.module[a] == hits.module[b]:
             continue
-        a = cells.inner[i]
-        ax, ay, az = hits.x[a] - hits.x[h], hits.y[a] - hits.y[h], hits.z[a] - hits.z[h]
-        length = ax * ax + ay * ay + az * az
-        for j in range(i + 1, last):
-            b = cells.inner[j]
-            if not graph.used[j] or hits.module[a] == hits.module[b]:
-                continue
-            bx, by, bz = hits.x[b] - hits.x[h], hits.y[b] - hits.y[h], hits.z[b] - hits.z[h]
-            if not same_direction(ax, ay, az, bx, by, bz, min_cos2):
-                continue
-            if length > bx * bx + by * by + bz * bz:
-                graph.alive[i] = False
-                break
-            graph.alive[j] = False
+        bx, by, bz = hits.x[b] - hits.x[h], hits.y[b] - hits.y[h], hits.z[b] - hits.z[h]
+        if not same_direction(ax, ay, az, bx, by, bz, min_cos2):
+            continue
+        if length > bx * bx + by * by + bz * bz:
+            graph.alive[i] = False
+            break
+        graph.alive[j] = False
 
 
 @cuda_kernel
 def _remove_fishbones(
-    hits: OrderedHits, cells: Cells, graph: BatchGraph, min_cos2: float, n_hits: int
+    hits: OrderedHits, cells: Cells, graph: BatchGraph, min_cos2: float, n_cells: int
 ) -> None:
-    for h in range(cuda.grid(1), n_hits, cuda.gridsize(1)):
-        _fishbones_of_hit(hits, cells, graph, h, min_cos2)
+    for i in range(cuda.grid(1), n_cells, cuda.gridsize(1)):
+        if graph.used[i]:
+            _fishbones_of_cell(hits, cells, graph, i, min_cos2)

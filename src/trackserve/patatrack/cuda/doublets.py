@@ -78,7 +78,8 @@ def order_by_phi(
     """Sort hits by (event, layer, phi, row)."""
     array = device.array
     keys = SortKeys(*(array(f"order.{name}", n, np.int32) for name in SortKeys._fields))
-    device.launch(_find_keys, n, hits, layer_of_module, keys, n)
+    module, phi = hits.columns.module, hits.columns.phi
+    device.launch(_find_keys, n, hits.event, module, phi, layer_of_module, keys, n)
     n_bins = n_events * N_LAYERS * BINS
     group = device.group("order", keys.key, n, n_bins, keys.phi)
     ordered = BatchOrderedHits(
@@ -102,11 +103,13 @@ def order_by_phi(
 
 
 @cuda_kernel
-def _find_keys(hits: BatchHits, layer_of_module: Any, keys: SortKeys, n: int) -> None:
+def _find_keys(
+    event: Any, module: Any, phi: Any, layer_of_module: Any, keys: SortKeys, n: int
+) -> None:
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-        layer, phi = int(layer_of_module[hits.columns.module[i]]), int(hits.columns.phi[i])
-        keys.layer[i], keys.phi[i] = layer, phi
-        keys.key[i] = (hits.event[i] * N_LAYERS + layer) * BINS + phi_bin(phi)
+        layer = int(layer_of_module[module[i]])
+        keys.layer[i], keys.phi[i] = layer, int(phi[i])
+        keys.key[i] = (event[i] * N_LAYERS + layer) * BINS + phi_bin(int(phi[i]))
 
 
 @cuda_kernel
@@ -210,7 +213,7 @@ def _fill(
 def find_doublet_starts(device: Device, hits: BatchHits, cells: Cells, n_events: int) -> Any:
     """Where the doublets of each event begin, int32[events + 1]."""
     start = device.array("doublets.start", n_events + 1, np.int32)
-    device.launch(_find_events, n_events + 1, hits, cells, start, n_events)
+    device.launch(_find_events, n_events + 1, hits.start, cells.start, start, n_events)
     return start
 
 
@@ -233,9 +236,9 @@ def make_doublets(
 
 
 @cuda_kernel
-def _find_events(hits: BatchHits, cells: Cells, start: Any, n_events: int) -> None:
+def _find_events(hit: Any, cell: Any, start: Any, n_events: int) -> None:
     for e in range(cuda.grid(1), n_events + 1, cuda.gridsize(1)):
-        start[e] = cells.start[hits.start[e * N_LAYERS]]
+        start[e] = cell[hit[e * N_LAYERS]]
 
 
 @cuda_kernel

@@ -56,16 +56,17 @@ def make_hits(
         event=clusters.event,
         columns=make_columns(device, "hits", Hits, n),
     )
-    device.launch(_find_layers, n_events * N_LAYERS + 1, modules, hits, layer_start, n_events)
+    n_starts = n_events * N_LAYERS + 1
+    device.launch(_find_layers, n_starts, modules.cluster, layer_start, hits.start, n_events)
     device.launch(_make_hits, n, batch, clusters, hits, tables, errors, n)
     return hits
 
 
 @cuda_kernel
-def _find_layers(modules: Modules, hits: BatchHits, layer_start: Any, n_events: int) -> None:
+def _find_layers(cluster: Any, layer_start: Any, start: Any, n_events: int) -> None:
     for k in range(cuda.grid(1), n_events * N_LAYERS + 1, cuda.gridsize(1)):
         event, layer = k // N_LAYERS, k % N_LAYERS
-        hits.start[k] = modules.cluster[event * N_MODULES + layer_start[layer]]
+        start[k] = cluster[event * N_MODULES + layer_start[layer]]
 
 
 @cuda_kernel

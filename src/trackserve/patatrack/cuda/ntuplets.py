@@ -47,7 +47,7 @@ def count_ntuplets(
         first=device.array("ntuplets.first", n_cells + 1, np.int32),
         longest=device.array("ntuplets.longest", n_cells, np.int32),
     )
-    device.launch(_begin, n_cells, cells, graph, pairs, beginnings, n_cells)
+    device.launch(_begin, n_cells, cells.pair, graph.alive, pairs.starts, beginnings, n_cells)
     if not rules.only_longest:
         device.launch(_mark_continued, n_cells, graph, beginnings, n_cells)
     device.launch(_count, n_cells, graph, beginnings, n_cells)
@@ -79,11 +79,9 @@ def fill_ntuplets(
 
 
 @cuda_kernel
-def _begin(
-    cells: Cells, graph: BatchGraph, pairs: LayerPairs, beginnings: Beginnings, n_cells: int
-) -> None:
+def _begin(pair: Any, alive: Any, starts: Any, beginnings: Beginnings, n_cells: int) -> None:
     for cell in range(cuda.grid(1), n_cells, cuda.gridsize(1)):
-        beginnings.begins[cell] = graph.alive[cell] and pairs.starts[cells.pair[cell]]
+        beginnings.begins[cell] = alive[cell] and starts[pair[cell]]
         beginnings.continues[cell] = False
         beginnings.longest[cell] = 0
 

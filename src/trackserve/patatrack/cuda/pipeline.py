@@ -190,7 +190,7 @@ class CudaPatatrack:
         graph = fill_connections(
             device, ordered.hits, cells, n_cells, outgoing, graph, n_connections, cuts
         )
-        remove_fishbones(device, ordered.hits, n_hits, cells, graph, cuts.min_cos2)
+        remove_fishbones(device, ordered.hits, cells, n_cells, graph, cuts.min_cos2)
 
         beginnings = count_ntuplets(device, cells, graph, n_cells, self._pairs, config.ntuplets)
         n = device.read(beginnings.first, n_cells)
@@ -203,8 +203,8 @@ class CudaPatatrack:
             resolve_tracks(device, ntuplets, fitted, contest, n_events, n_hits, config.quality)
         else:
             select_tracks(
-                *(device, hits, cells, ntuplets, fitted, contest),
-                *(n_events, n_hits, n_cells, n, config.quality),
+                *(device, ntuplets, fitted, contest, n_events),
+                *(n_hits, n_cells, n, config.quality),
             )
 
         def tracks_of(name: str, lowest: int) -> Any:

@@ -24,7 +24,6 @@ from .hits import BatchHits
 from .ntuplets import Beginnings
 
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
-_WAITING = 255
 _NOBODY = 0x7FFFFFFF
 
 
@@ -35,6 +34,8 @@ class Contest(NamedTuple):
         start: int32[events + 1], first ntuplet of each event.
         quality: uint8[n], of each ntuplet.
         score: float64[n].
+        waiting: int32[n], ntuplets not yet judged. Each thread of a block lists its own in
+            every so many rows of the event's, so that no thread waits for another's list.
         taken: int32[hits], whether a track that stays has it.
         best_score: float64[hits], the best of those that wait.
         best: int32[hits], the first that has it.
@@ -43,6 +44,7 @@ class Contest(NamedTuple):
     start: Any
     quality: Any
     score: Any
+    waiting: Any
     taken: Any
     best_score: Any
     best: Any
@@ -62,11 +64,15 @@ def start_contest(
         start=device.array("contest.start", n_events + 1, np.int32),
         quality=device.array("contest.quality", n, np.uint8),
         score=device.array("contest.score", n, np.float64),
+        waiting=device.array("contest.waiting", n, np.int32),
         taken=device.array("contest.taken", n_hits, np.int32),
         best_score=device.array("contest.best_score", n_hits, np.float64),
         best=device.array("contest.best", n_hits, np.int32),
     )
-    device.launch(_find_events, n_events + 1, hits, cells, beginnings, contest, n_events)
+    device.launch(
+        *(_find_events, n_events + 1, hits.start, cells.start, beginnings.first),
+        *(contest.start, n_events),
+    )
     return contest
 
 
@@ -85,11 +91,10 @@ def resolve_tracks(
 
 
 @cuda_kernel
-def _find_events(
-    hits: BatchHits, cells: Cells, beginnings: Beginnings, contest: Contest, n_events: int
-) -> None:
+def _find_events(hit: Any, cell: Any, ntuplet: Any, start: Any, n_events: int) -> None:
+    """From where each hit's cells and each cell's ntuplets begin."""
     for e in range(cuda.grid(1), n_events + 1, cuda.gridsize(1)):
-        contest.start[e] = beginnings.first[cells.start[hits.start[e * N_LAYERS]]]
+        start[e] = ntuplet[cell[hit[e * N_LAYERS]]]
 
 
 @cuda_kernel
@@ -97,62 +102,63 @@ def _resolve(
     ntuplets: Ntuplets, fitted: Fitted, contest: Contest, cuts: ScoreCuts, n_events: int
 ) -> None:
     for event in range(cuda.blockIdx.x, n_events, cuda.gridDim.x):
-        first, last = contest.start[event] + cuda.threadIdx.x, contest.start[event + 1]
-        for t in range(first, last, cuda.blockDim.x):
+        first = end = contest.start[event] + cuda.threadIdx.x
+        for t in range(first, contest.start[event + 1], cuda.blockDim.x):
             length = int(ntuplets.n_hits[t])
             tip, zip_, q_over_pt = fitted.state[t, 1], fitted.state[t, 4], fitted.state[t, 2]
             cost = penalty(length, fitted.chi2[t], tip, fitted.covariance[t, 5], cuts)
-            good = is_good(length, cost, tip, zip_, q_over_pt, cuts)
-            contest.quality[t] = _WAITING if good else _BAD
-            contest.score[t] = score_of(length, cost, cuts)
+            contest.quality[t], contest.score[t] = _BAD, score_of(length, cost, cuts)
+            if is_good(length, cost, tip, zip_, q_over_pt, cuts):
+                contest.waiting[end] = t
+                end += cuda.blockDim.x
         waiting = True
         while waiting:
-            _find_best(ntuplets, contest, first, last)
-            left = _judge(ntuplets, contest, first, last, cuts)
-            waiting = cuda.syncthreads_or(left) != 0
+            _find_best(ntuplets, contest, first, end)
+            end = _judge(ntuplets, contest, first, end, cuts)
+            waiting = cuda.syncthreads_or(1 if end > first else 0) != 0
 
 
 @device_function
-def _find_best(ntuplets: Ntuplets, contest: Contest, first: int, last: int) -> None:
+def _find_best(ntuplets: Ntuplets, contest: Contest, first: int, end: int) -> None:
     """For each hit the best of the tracks that wait, by the threads of a block."""
-    for t in range(first, last, cuda.blockDim.x):
-        if contest.quality[t] == _WAITING:
-            for k in range(ntuplets.n_hits[t]):
-                h = ntuplets.hits[t, k]
-                contest.best_score[h], contest.best[h] = -np.inf, _NOBODY
+    for p in range(first, end, cuda.blockDim.x):
+        t = contest.waiting[p]
+        for k in range(ntuplets.n_hits[t]):
+            h = ntuplets.hits[t, k]
+            contest.best_score[h], contest.best[h] = -np.inf, _NOBODY
     cuda.syncthreads()
-    for t in range(first, last, cuda.blockDim.x):
-        if contest.quality[t] == _WAITING:
-            for k in range(ntuplets.n_hits[t]):
-                cuda.atomic.max(contest.best_score, ntuplets.hits[t, k], contest.score[t])
+    for p in range(first, end, cuda.blockDim.x):
+        t = contest.waiting[p]
+        for k in range(ntuplets.n_hits[t]):
+            cuda.atomic.max(contest.best_score, ntuplets.hits[t, k], contest.score[t])
     cuda.syncthreads()
-    for t in range(first, last, cuda.blockDim.x):
-        if contest.quality[t] == _WAITING:
-            for k in range(ntuplets.n_hits[t]):
-                h = ntuplets.hits[t, k]
-                if contest.best_score[h] == contest.score[t]:
-                    cuda.atomic.min(contest.best, h, t)
+    for p in range(first, end, cuda.blockDim.x):
+        t = contest.waiting[p]
+        for k in range(ntuplets.n_hits[t]):
+            h = ntuplets.hits[t, k]
+            if contest.best_score[h] == contest.score[t]:
+                cuda.atomic.min(contest.best, h, t)
     cuda.syncthreads()
 
 
 @device_function
-def _judge(ntuplets: Ntuplets, contest: Contest, first: int, last: int, cuts: ScoreCuts) -> int:
-    """Judge the tracks that are the best on all of their hits; 1 if this thread has others."""
-    left = 0
-    for t in range(first, last, cuda.blockDim.x):
-        if contest.quality[t] != _WAITING:
-            continue
+def _judge(ntuplets: Ntuplets, contest: Contest, first: int, end: int, cuts: ScoreCuts) -> int:
+    """Judge the tracks that are the best on all of their hits; where the list of others ends."""
+    kept = first
+    for p in range(first, end, cuda.blockDim.x):
+        t = contest.waiting[p]
         ahead, shared_hits = True, 0
         for k in range(ntuplets.n_hits[t]):
             h = ntuplets.hits[t, k]
             ahead = ahead and contest.best[h] == t
             shared_hits += contest.taken[h]
         if not ahead:
-            left = 1
+            contest.waiting[kept] = t
+            kept += cuda.blockDim.x
         elif shared_hits > may_share(int(ntuplets.n_hits[t]), cuts):
             contest.quality[t] = _DUPLICATE
         else:
             contest.quality[t] = _LOOSE
             for k in range(ntuplets.n_hits[t]):
                 contest.taken[ntuplets.hits[t, k]] = 1
-    return left
+    return kept

@@ -48,49 +48,52 @@ def make_tracks(
         start=device.array(f"{name}.start", n_events + 1, np.int32),
         columns=make_columns(device, name, Tracks, n),
     )
-    device.launch(_mark, n, contest, place, lowest, n)
+    device.launch(_mark, n, contest.quality, place, lowest, n)
     device.scan(place, n, place)
-    device.launch(_find_events, n_events + 1, contest, place, tracks, n_events)
-    device.launch(_fill, n, hits, ordered, ntuplets, fitted, contest, place, tracks, n)
+    device.launch(_find_events, n_events + 1, contest.start, place, tracks.start, n_events)
+    device.launch(
+        *(_fill, n, hits.start, ordered.event, ordered.hits.order, ntuplets, fitted),
+        *(contest.quality, place, tracks.columns, n),
+    )
     return tracks
 
 
 @cuda_kernel
-def _mark(contest: Contest, place: Any, lowest: int, n: int) -> None:
+def _mark(quality: Any, place: Any, lowest: int, n: int) -> None:
     for t in range(cuda.grid(1), n, cuda.gridsize(1)):
-        place[t] = 1 if contest.quality[t] >= lowest else 0
+        place[t] = 1 if quality[t] >= lowest else 0
 
 
 @cuda_kernel
-def _find_events(contest: Contest, place: Any, tracks: BatchTracks, n_events: int) -> None:
+def _find_events(ntuplet: Any, place: Any, start: Any, n_events: int) -> None:
     for e in range(cuda.grid(1), n_events + 1, cuda.gridsize(1)):
-        tracks.start[e] = place[contest.start[e]]
+        start[e] = place[ntuplet[e]]
 
 
 @cuda_kernel
 def _fill(
-    hits: BatchHits,
-    ordered: BatchOrderedHits,
+    layer_start: Any,
+    event: Any,
+    order: Any,
     ntuplets: Ntuplets,
     fitted: Fitted,
-    contest: Contest,
+    quality: Any,
     place: Any,
-    tracks: BatchTracks,
+    columns: Any,
     n: int,
 ) -> None:
-    columns = tracks.columns
     for t in range(cuda.grid(1), n, cuda.gridsize(1)):
         i = place[t]
         if place[t + 1] == i:
             continue
-        first_hit = hits.start[ordered.event[ntuplets.hits[t, 0]] * N_LAYERS]
+        first_hit = layer_start[event[ntuplets.hits[t, 0]] * N_LAYERS]
         for k in range(5):
             columns.state[i, k] = fitted.state[t, k]
         for k in range(15):
             columns.covariance[i, k] = fitted.covariance[t, k]
         for k in range(MAX_HITS):
             h = ntuplets.hits[t, k]
-            columns.hits[i, k] = ordered.hits.order[h] - first_hit if h >= 0 else -1
+            columns.hits[i, k] = order[h] - first_hit if h >= 0 else -1
         columns.chi2[i], columns.ndof[i] = fitted.chi2[t], fitted.ndof[t]
-        columns.quality[i], columns.n_hits[i] = contest.quality[t], ntuplets.n_hits[t]
+        columns.quality[i], columns.n_hits[i] = quality[t], ntuplets.n_hits[t]
         columns.vertex[i] = -1

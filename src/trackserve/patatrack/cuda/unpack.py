@@ -146,7 +146,10 @@ def unpack(
     device.scan(places.note, n_words, places.note)
     errors = make_columns(device, "errors", ReadoutErrors, n_notes + n_words)
     error_start = array("unpack.error_start", n_events + 1, np.int32)
-    device.launch(_count_errors, n_events, streams, places, n_feds, n_events, error_start)
+    device.launch(
+        *(_count_errors, n_events, streams.start, streams.n_notes, places.note),
+        *(n_feds, n_events, error_start),
+    )
     device.scan(error_start, n_events, error_start)
     device.launch_blocks(
         *(_fill_errors, min(n_ranges, 65535), batch, tables, streams, places, found),
@@ -292,10 +295,12 @@ def _order_split(digis: Unpacked, n_events: int) -> None:
 
 
 @cuda_kernel
-def _count_errors(streams: Streams, places: Places, n_feds: int, n_events: int, count: Any) -> None:
+def _count_errors(
+    start: Any, n_notes: Any, note: Any, n_feds: int, n_events: int, count: Any
+) -> None:
     for e in range(cuda.grid(1), n_events, cuda.gridsize(1)):
-        first, last = streams.start[e * n_feds], streams.start[(e + 1) * n_feds]
-        count[e] = streams.n_notes[e] + places.note[last] - places.note[first]
+        first, last = start[e * n_feds], start[(e + 1) * n_feds]
+        count[e] = n_notes[e] + note[last] - note[first]
 
 
 @cuda_kernel

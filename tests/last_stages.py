@@ -1,0 +1,152 @@
+"""Random input of the stages that a block does for each event, and what CPU and kernels make
+of it: selection of ntuplets, in both ways, and vertices, in both ways."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trackserve.device.cuda import Device
+from trackserve.edm import MAX_HITS, Tracks, Vertices
+from trackserve.edm.columns import Array
+from trackserve.patatrack import mixture, resolve, select, vertices
+from trackserve.patatrack.config import MixtureCuts, QualityCuts, ScoreCuts, VertexCuts
+from trackserve.patatrack.cuda.columns import make_columns
+from trackserve.patatrack.cuda.mixture import fit_mixture
+from trackserve.patatrack.cuda.resolve import Contest, resolve_tracks
+from trackserve.patatrack.cuda.select import select_tracks
+from trackserve.patatrack.cuda.tracks import BatchTracks
+from trackserve.patatrack.cuda.vertices import find_vertices
+from trackserve.patatrack.fit import Fitted
+from trackserve.patatrack.ntuplets import MAX_CELLS, Ntuplets
+
+SCORES, GRADES = ScoreCuts(triplet_chi2=1e3), QualityCuts()
+MIXTURE, DENSITY = MixtureCuts(), VertexCuts(max_error=0.05)
+SPAN = 4.0
+"""Within which tracks are, cm."""
+
+
+class Candidates(NamedTuple):
+    """Fitted ntuplets of an event; hits and cells are numbered within it."""
+
+    ntuplets: Ntuplets
+    fitted: Fitted
+    n_hits: int
+    n_cells: int
+
+
+def random_candidates(n: int, seed: int) -> Candidates:
+    """``n`` ntuplets that share cells and hits, some of them as far from the beam spot."""
+    rng = np.random.default_rng(seed)
+    n_hits, n_cells = 2 * n + MAX_HITS, n + MAX_CELLS
+    length = rng.integers(3, MAX_HITS + 1, n).astype(np.int8)
+    hits, cells = np.full((n, MAX_HITS), -1, np.int32), np.full((n, MAX_CELLS), -1, np.int32)
+    for t in range(n):
+        hits[t, : length[t]] = rng.choice(n_hits, length[t], replace=False)
+        cells[t, : length[t] - 1] = rng.choice(n_cells, length[t] - 1, replace=False)
+    duplicate = rng.random(n) < 0.1
+    state = random_tracks(n, seed).state
+    state[rng.random(n) < 0.05] = np.nan
+    chi2 = rng.integers(0, 4, n).astype(np.float32)
+    fitted = Fitted(state, np.full((n, 15), 1e-4, np.float32), chi2, 2 * length - 5)
+    return Candidates(Ntuplets(length, cells, hits, duplicate), fitted, n_hits, n_cells)
+
+
+def random_tracks(n: int, seed: int) -> Tracks:
+    """``n`` tracks from a few places along z, on a lattice, so that many are as far apart."""
+    rng = np.random.default_rng(seed)
+    places = rng.choice(np.linspace(-SPAN / 2, SPAN / 2, 401), max(1, n // 8))
+    sigma = rng.choice([0.004, 0.008, 0.03, 0.2], n)
+    tracks = Tracks(*(np.zeros((n, *c.shape), c.dtype) for c in Tracks.schema().values()))
+    tracks.state[:, 1] = rng.integers(-3, 4, n) / 64
+    tracks.state[:, 2] = rng.choice([-1.0, -0.5, 0.25, 1.5, 4.0], n)
+    tracks.state[:, 4] = rng.choice(places, n) + rng.integers(-8, 9, n) / 128
+    tracks.covariance[:, 5] = rng.choice([1e-4, 1e-3], n)
+    tracks.covariance[:, 14] = sigma**2
+    tracks.chi2[:] = rng.choice([1.0, 5.0, 30.0], n, p=[0.5, 0.4, 0.1])
+    tracks.n_hits[:] = rng.integers(3, MAX_HITS + 1, n)
+    return tracks
+
+
+def on_cpu(events: list[tuple[Candidates, Tracks]]) -> list[Any]:
+    """Of each event the qualities, resolved and selected, and vertices with those of tracks."""
+    return [
+        (
+            resolve.resolve_tracks(c.ntuplets, c.fitted, c.n_hits, SCORES),
+            select.select_tracks(c.ntuplets, c.fitted, c.n_cells, c.n_hits, GRADES),
+            mixture.fit_mixture(tracks, MIXTURE),
+            vertices.find_vertices(tracks, DENSITY),
+        )
+        for c, tracks in events
+    ]
+
+
+def on_device(device: Device, events: list[tuple[Candidates, Tracks]]) -> list[Any]:
+    """The same by kernels, all events in one batch."""
+    qualities = _select(device, [candidates for candidates, _ in events])
+    found = _find_vertices(device, [tracks for _, tracks in events])
+    return list(zip(*qualities, *found, strict=True))
+
+
+def _starts(lengths: list[int]) -> Array:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+
+
+def _select(device: Device, events: list[Candidates]) -> list[list[Array]]:
+    def batch(part: str, name: str) -> Array:
+        return np.concatenate([getattr(getattr(event, part), name) for event in events])
+
+    start = _starts([len(event.ntuplets.n_hits) for event in events])
+    fitted = Fitted(*(batch("fitted", name) for name in Fitted._fields))
+    columns = {name: batch("ntuplets", name) for name in Ntuplets._fields}
+    for name, bounds in {
+        "hits": _starts([event.n_hits for event in events]),
+        "cells": _starts([event.n_cells for event in events]),
+    }.items():
+        before = np.repeat(bounds[:-1], np.diff(start))[:, None]
+        columns[name] = np.where(columns[name] < 0, -1, columns[name] + before).astype(np.int32)
+    ntuplets = Ntuplets(**columns)
+    n, n_hits = int(start[-1]), sum(event.n_hits for event in events)
+    n_cells, n_events = sum(event.n_cells for event in events), len(events)
+    contest = Contest(
+        start=start,
+        quality=device.array("contest.quality", n, np.uint8),
+        score=device.array("contest.score", n, np.float64),
+        waiting=device.array("contest.waiting", n, np.int32),
+        taken=device.array("contest.taken", n_hits, np.int32),
+        best_score=device.array("contest.best_score", n_hits, np.float64),
+        best=device.array("contest.best", n_hits, np.int32),
+    )
+    found = []
+    resolve_tracks(device, ntuplets, fitted, contest, n_events, n_hits, SCORES)
+    found.append(np.split(contest.quality[:n].copy(), start[1:-1]))
+    select_tracks(device, ntuplets, fitted, contest, n_events, n_hits, n_cells, n, GRADES)
+    found.append(np.split(contest.quality[:n].copy(), start[1:-1]))
+    return found
+
+
+def _find_vertices(device: Device, events: list[Tracks]) -> list[list[tuple[Vertices, Array]]]:
+    start = _starts([len(tracks) for tracks in events])
+    n = int(start[-1])
+    tracks = BatchTracks(start, make_columns(device, "tracks", Tracks, n))
+    for name, values in Tracks.concatenate(events).columns().items():
+        getattr(tracks.columns, name)[:n] = values
+    found = []
+    for batch in (
+        lambda: fit_mixture(device, tracks, n, len(events), SPAN + 1, MIXTURE),
+        lambda: find_vertices(device, tracks, n, len(events), DENSITY),
+    ):
+        vertices = batch()
+        found.append(
+            [
+                (
+                    Vertices(*(array[p:q].copy() for array in vertices.columns)),
+                    tracks.columns.vertex[i:j].copy(),
+                )
+                for p, q, i, j in zip(
+                    *(vertices.start, vertices.start[1:], start, start[1:]), strict=False
+                )
+            ]
+        )
+    return found
