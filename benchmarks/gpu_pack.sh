@@ -17,12 +17,13 @@ get() { $python -m pip download -q --no-deps -d "$work/wheels" "$@"; }
 get nvidia-pytriton==0.7.0
 get tritonclient==2.51.0  # its messages take any protobuf from 3.20 on
 get python-rapidjson
+get numba-cuda==0.30.4  # small, and what the kernels are tested with
 
 mkdir "$work/all" "$work/carried" "$work/carried/site"
 for wheel in "$work"/wheels/*.whl; do $python -m zipfile -e "$wheel" "$work/all"; done
 cd "$work/all"
 cp -r tritonclient-*.data/purelib/tritonclient tritonclient-*.dist-info ./*rapidjson* \
-  nvidia_pytriton-*.dist-info nvidia_pytriton.libs "$work/carried/site"
+  ./*numba_cuda* nvidia_pytriton-*.dist-info nvidia_pytriton.libs "$work/carried/site"
 rm -f "$work"/carried/site/nvidia_pytriton.libs/libpython*  # only Triton's own client wants it
 triton=pytriton/tritonserver
 cp -r --parents pytriton/__init__.py $triton/bin $triton/backends $triton/caches \
