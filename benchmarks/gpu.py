@@ -185,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Patatrack on a CUDA device.")
     parser.add_argument("directory", metavar="DIR")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64, 256, 512])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64, 128, 256])
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement")
     options = parser.parse_args()

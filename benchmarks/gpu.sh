@@ -41,7 +41,7 @@ run() { # NAME SECONDS SCRIPT ARGUMENTS...
 
 all() {
   local pixel=$work/carried/pixel tracker=$work/carried/tracker.npz
-  if [ -n "$archive" ]; then tar -xJf "$archive" -C "$work" || return 1; fi
+  if [ -n "$archive" ]; then python3 -m tarfile -e "$archive" "$work" || return 1; fi
   if [ ! -d "$pixel" ]; then
     python3 -m tarfile -e "$root/tests/data/patatrack-sample.tar.xz" "$work"
     pixel=$work/patatrack-sample
