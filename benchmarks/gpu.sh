@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Both trackers on this machine's GPU, direct and served: checked against the CPU, then timed, with
-# the GPU's utilisation and the energy of an event. Nothing need be installed but Python 3.12 with
-# numpy, numba, numba-cuda, PyTorch, and for serving grpcio, protobuf and safetensors. ARCHIVE is
-# what gpu_pack.sh made: Triton and events. Without it nothing is served, and the events are the
-# sample of the tests and random space points.
+# the GPU's utilisation and the energy of an event. Nothing is installed; the python3 on PATH must
+# have numpy, numba, numba-cuda, PyTorch, safetensors, pyarrow, typer and rich, and to serve grpcio
+# and protobuf. ARCHIVE is what gpu_pack.sh made: Triton and events. Without it nothing is served,
+# and the events are the sample of the tests and random space points.
 # What is printed goes to gpu-DEVICE.txt in OUT (build/) too. Exits with 1 if a part failed; the
 # other parts are done all the same. A part that would end later than LIMIT (580) s is cut.
 # usage: benchmarks/gpu.sh [--device cpu] [ARCHIVE.tar.xz]

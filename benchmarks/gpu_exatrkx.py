@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import time
 from collections import defaultdict
 from typing import Any
 
-import numpy as np
 import torch
 from gpu import Stopwatch, cycle, describe_device, on_all_cores, print_speed, throughput
 from points import RANDOM, describe, read_points
@@ -29,21 +27,7 @@ from points import RANDOM, describe, read_points
 from trackserve import ExatrkxPipeline
 from trackserve.edm import GRAPH_STAGES, Edges, ExatrkxResult, TrackerEvent
 from trackserve.exatrkx.cuda import CudaExatrkx
-from trackserve.exatrkx.model import MODELS, Model, read_description
-
-
-def shipped_model(name: str) -> Model:
-    """A model of the package, read without the package safetensors."""
-    folder = MODELS / name
-    data = (folder / "weights.safetensors").read_bytes()
-    first = 8 + int.from_bytes(data[:8], "little")
-    weights = {}
-    for name, entry in json.loads(data[8:first]).items():
-        if name != "__metadata__":
-            begin, end = (first + offset for offset in entry["data_offsets"])
-            weights[name] = np.frombuffer(data[begin:end], np.float32)
-            weights[name] = weights[name].reshape(entry["shape"]).copy()
-    return Model(read_description(folder / "model.json"), weights, str(folder))
+from trackserve.exatrkx.model import Model, load_model
 
 
 def pairs_of(edges: Edges) -> dict[tuple[int, int], float]:
@@ -135,7 +119,7 @@ def main() -> None:
     events = read_points(options.events, options.most)
     print(f"{describe_device(options.device)}, PyTorch {torch.__version__}")
     print(describe(options.events, events))
-    model = shipped_model(options.models[0])
+    model = load_model(options.models[0])
     cpu = ExatrkxPipeline(model)
     header = f"\n{'model, precision':18s} streams batch  events/s  ms/event  ms per batch"
 
@@ -154,7 +138,7 @@ def main() -> None:
         kernel_times(model, events[:1])
         print(header)
         for name, precision in itertools.product(options.models, options.precisions):
-            model = shipped_model(name)
+            model = load_model(name)
             pipelines = [
                 ExatrkxPipeline(model, "cuda", precision=precision)
                 for _ in range(max(options.streams))
