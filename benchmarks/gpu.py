@@ -40,7 +40,7 @@ class Speed(NamedTuple):
     """Of a measurement.
 
     Attributes:
-        rate: events per second.
+        rate: events per second, added up over the threads.
         lap: median seconds of a batch.
     """
 
@@ -156,18 +156,18 @@ def throughput(
         run(batch)
     laps: list[float] = []
 
-    def work(run: Callable[[list[Any]], Any]) -> int:
-        n = 0
+    def work(run: Callable[[list[Any]], Any]) -> float:
+        begin, n = time.perf_counter(), 0
         while (start := time.perf_counter()) < end:
             run(batch)
             laps.append(time.perf_counter() - start)
             n += len(batch)
-        return n
+        return n / (time.perf_counter() - begin)
 
     with ThreadPoolExecutor(len(runs)) as pool, Meter() as meter:
         end = time.perf_counter() + seconds
-        n = sum(pool.map(work, runs))
-    return Speed(n / meter.usage.seconds, float(np.median(laps)), meter.usage)
+        rate = sum(pool.map(work, runs))
+    return Speed(rate, float(np.median(laps)), meter.usage)
 
 
 def on_all_cores(pipeline: Any, events: list[Any], seconds: float) -> Speed:
