@@ -15,6 +15,7 @@ archive=${1:+$(realpath "$1")}
 limit=${LIMIT:-580}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+export TMPDIR=$work # whatever a part that is cut leaves
 export NUMBA_CACHE_DIR=${NUMBA_CACHE_DIR:-$work/numba} PYTHONUNBUFFERED=1 COLUMNS=${COLUMNS:-120}
 if [ -z "${CUDA_HOME:-}${CUDA_PATH:-}" ] && [ -d /usr/local/cuda ]; then
   export CUDA_HOME=/usr/local/cuda # where Numba looks for NVVM, if no package has it

@@ -6,7 +6,7 @@ usage: benchmarks/gpu_served.py patatrack DIR [--device cpu] [--instances N...] 
 
 Direct are as many pipelines as one instance of the server has workers, in threads, on batches;
 served is what several client processes get (``load.py``). They take turns, and medians count.
-"one event each" is a server that does not batch, "answers at once" one whose answers are ready:
+"no batches" is a server that runs each event alone, "answers at once" one whose answers are ready:
 what clients, Triton and the backend carry without a pipeline. Exits with 1 if a server fails.
 """
 
@@ -57,7 +57,8 @@ class Tracker(NamedTuple):
         build: makes a pipeline on the device.
         write: adds the model to a repository; takes what both writers take.
         batch: events of a direct batch.
-        waiting: requests that clients keep in flight for each instance.
+        waiting: events that clients keep in flight for each instance.
+        per_request: events that travel together, where that is measured.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Tracker(NamedTuple):
     wire: Any
     batch: int
     waiting: int
+    per_request: int
 
 
 class Served(NamedTuple):
@@ -89,12 +91,22 @@ class Served(NamedTuple):
 class Clients:
     """Client processes of one server, which work when they are told to."""
 
-    def __init__(self, server: Server, tracker: Tracker, transport: str, waiting: int, n: int):
+    def __init__(
+        self,
+        server: Server,
+        tracker: Tracker,
+        transport: str,
+        per_request: int,
+        waiting: int,
+        n: int,
+    ) -> None:
         self._server = server
+        in_flight = max(1, waiting // n // per_request)
         command = [
             *(sys.executable, str(Path(__file__).with_name("load.py"))),
             *(server.grpc_url, tracker.name, tracker.path, str(len(tracker.events))),
-            *("--transport", transport, "--in-flight", str(max(1, waiting // n))),
+            *("--transport", transport, "--in-flight", str(in_flight)),
+            *("--per-request", str(per_request)),
         ]
         self._processes = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -151,7 +163,7 @@ def make_tracker(options: argparse.Namespace) -> Tracker:
                 directory, options.path, device=options.device, **more
             ),
             *(patatrack_backend, patatrack_wire),
-            *((len(events), 4 * cores()) if on_cpu else (64, 192)),
+            *((len(events), 4 * cores(), 4) if on_cpu else (64, 192, 8)),
         )
     return Tracker(
         *(options.tracker, options.path, events),
@@ -166,7 +178,7 @@ def make_tracker(options: argparse.Namespace) -> Tracker:
             **more,
         ),
         *(exatrkx_backend, exatrkx_wire),
-        *((len(events), 4 * cores()) if on_cpu else (3, 24)),
+        *((len(events), 4 * cores(), 1) if on_cpu else (3, 24, 1)),
     )
 
 
@@ -246,7 +258,7 @@ def row(
     middle = sorted(served, key=lambda s: s.rate)[len(served) // 2]
     beside = f"{median(rates):9.1f} {median(ratios):6.3f}" if rates else f"{'-':>9} {'-':>6}"
     times = ", ".join(f"{part} {1e3 * t:.1f}" for part, t in middle.times.items())
-    print(f"{name:32s} {middle.rate:9.1f} {beside}  "
+    print(f"{name:42s} {middle.rate:9.1f} {beside}  "
           f"{middle.usage.describe(middle.rate * middle.usage.seconds)}; "
           f"server on {middle.cores:.1f} cores; ms: {times}", flush=True)  # fmt: skip
 
@@ -279,38 +291,46 @@ def main() -> int:
     def direct() -> float:
         return throughput(runs, batch, options.seconds).rate
 
-    def measure(names: dict[str, str], instances: int, first: bool = False, **changes: Any) -> None:
-        """One server; ``names`` of rows by transport."""
+    def measure(
+        name: str,
+        instances: int,
+        ways: list[tuple[str, int]],
+        first: bool = False,
+        change: Callable[[Path], None] = lambda repository: None,
+        beside: Callable[[], float] | None = direct,
+        **changes: Any,
+    ) -> None:
+        """One server, a row for each transport and number of events that travel together."""
         nonlocal failures
         try:
-            with serve(tracker, instances, replace(limits, **changes)) as server:
+            with serve(tracker, instances, replace(limits, **changes), change) as server:
                 if first:
                     check(server, tracker, results)
                     print_latencies(server, tracker, runs[0], options.rounds)
-                    print(f"\n{'':32s}  events/s    direct  ratio")
-                for transport, name in names.items():
+                    print(f"\n{'':42s}  events/s    direct  ratio")
+                for transport, n in ways:
+                    together = f", {n} a request" if n > 1 else ""
                     waiting = tracker.waiting * instances
-                    with Clients(server, tracker, transport, waiting, options.clients) as clients:
-                        row(name, clients, options, direct)
+                    with Clients(
+                        server, tracker, transport, n, waiting, options.clients
+                    ) as clients:
+                        row(f"{name}, {transport}{together}", clients, options, beside)
         except ServerError as error:
             failures += 1
-            print(f"{', '.join(names.values())} FAILED: {error}", flush=True)
-
-    first, *more = options.instances
-    both = {"shm": f"{first} instance, shared memory", "grpc": f"{first} instance, gRPC"}
-    measure(both, first, first=True)
-    for n in more:
-        measure({"shm": f"{n} instances"}, n)
-    most = max(options.instances)
-    measure({"shm": f"{most} instances, one event each"}, most, batch_events=1)
+            print(f"{name} FAILED: {error}", flush=True)
 
     def instant(repository: Path) -> None:
         replace_by_instant(repository, tracker.backend, tracker.wire, results)
 
-    with serve(tracker, 1, limits, instant) as server:
-        for transport, name in (("shm", "shared memory"), ("grpc", "gRPC")):
-            with Clients(server, tracker, transport, tracker.waiting, options.clients) as clients:
-                row(f"answers at once, {name}", clients, options, None)
+    first, *more = options.instances
+    most = max(options.instances)
+    several = ("shm", tracker.per_request)
+    ways = [*dict.fromkeys([("shm", 1), several]), ("grpc", 1)]
+    measure(f"{first} instance", first, ways, first=True)
+    for n in more:
+        measure(f"{n} instances", n, [several])
+    measure(f"{most} instances, no batches", most, [several], batch_events=1)
+    measure("answers at once", 1, ways, change=instant, beside=None)
     return 1 if failures else 0
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """One client process of a load, which sends events again and again.
 
-usage: benchmarks/load.py URL MODEL EVENTS N [--transport T] [--in-flight N]
+usage: benchmarks/load.py URL MODEL EVENTS N [--transport T] [--in-flight N] [--per-request N]
 
 EVENTS is as :mod:`gpu_served` takes it; the first N are sent. It prints "ready", reads from its
 input lines with a number of seconds, and for each prints, as JSON, how many events were answered
@@ -36,7 +36,14 @@ def events_of(model: str, path: str, n: int) -> list[Any]:
     return list(itertools.islice(read_events(Path(path)), n))
 
 
-def drive(client: Client, model: str, events: Sequence[Any], in_flight: int, seconds: float) -> int:
+def drive(
+    client: Client,
+    model: str,
+    events: Sequence[Any],
+    in_flight: int,
+    per_request: int,
+    seconds: float,
+) -> int:
     """Events answered in ``seconds``, after the lead."""
     start = time.perf_counter() + LEAD
 
@@ -47,7 +54,9 @@ def drive(client: Client, model: str, events: Sequence[Any], in_flight: int, sec
             yield event
 
     answered = 0
-    for answer in client.stream(model, source(), in_flight=in_flight, ordered=False):
+    for answer in client.stream(
+        model, source(), in_flight=in_flight, per_request=per_request, ordered=False
+    ):
         if isinstance(answer, Exception):
             raise answer
         answered += start <= time.perf_counter() < start + seconds
@@ -62,7 +71,8 @@ def main() -> None:
     parser.add_argument("events")
     parser.add_argument("n", type=int)
     parser.add_argument("--transport", default="auto")
-    parser.add_argument("--in-flight", type=int, default=8)
+    parser.add_argument("--in-flight", type=int, default=8, help="requests")
+    parser.add_argument("--per-request", type=int, default=1, help="events")
     options = parser.parse_args()
     events = events_of(options.model, options.events, options.n)
     timings: list[Timings] = []
@@ -72,7 +82,14 @@ def main() -> None:
         print("ready", flush=True)
         for line in sys.stdin:
             timings.clear()
-            n = drive(client, options.model, events, options.in_flight, float(line))
+            n = drive(
+                client,
+                options.model,
+                events,
+                options.in_flight,
+                options.per_request,
+                float(line),
+            )
             means = {part: fmean(getattr(t, part) for t in timings) for part in Timings._fields[1:]}
             print(json.dumps({"answered": n, **means}), flush=True)
 
