@@ -85,12 +85,13 @@ def compare(found: PatatrackResult, expected: PatatrackResult) -> dict[str, Any]
     fitted = ~np.isnan(a).any(axis=1) & ~np.isnan(b).any(axis=1)
     error = np.sqrt(expected.ntuplets.covariance[cpu][:, [0, 5, 9, 12, 14]])
     shift = np.abs(a - b)[fitted] / error[fitted]
+    relative = np.abs(a - b)[fitted] / np.maximum(np.abs(b[fitted]), np.finfo(np.float32).tiny)
     return {
         "ntuplets": len(theirs),
         "missing": len(theirs) - len(common),
         "more": len(ours) - len(common),
         "shift": float(shift.max(initial=0.0)),
-        "relative": float((np.abs(a - b)[fitted] / np.abs(b[fitted])).max(initial=0.0)),
+        "relative": float(relative.max(initial=0.0)),
         "bits": found == expected,
         "tracks": abs(len(found.tracks) - len(expected.tracks)),
         "vertices": abs(len(found.vertices) - len(expected.vertices)),
