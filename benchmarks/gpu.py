@@ -1,26 +1,30 @@
 #!/usr/bin/env python
-"""Patatrack on a CUDA device: the CPU's answer, kernels' times, throughput by batch size.
+"""Patatrack on a CUDA device: the CPU's answer, kernels' times, throughput by batch size, energy.
 
-usage: benchmarks/gpu.py DIR [--batches N...] [--streams N...] [--seconds S]
+usage: benchmarks/gpu.py DIR [--device cpu] [--batches N...] [--streams N...] [--seconds S]
 
 DIR is a pixel data directory, whose events are taken in turn. A stream is a pipeline with
-memory and a Python thread of its own, so that one's copies overlap another's kernels.
+memory and a Python thread of its own, so that one's copies overlap another's kernels. The last
+row is the CPU, with a thread per core; with another device than "cuda" there is nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import platform
 import time
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numba_cuda
 import numpy as np
+from energy import Meter, Usage
 from numba import cuda
 
 from trackserve import PatatrackPipeline
@@ -29,6 +33,20 @@ from trackserve.edm import INTERMEDIATE, PatatrackResult, RawEvent
 from trackserve.io import read_conditions, read_events
 from trackserve.patatrack import DEFAULT
 from trackserve.patatrack.cuda import CudaPatatrack
+from trackserve.performance.throughput import cpu_name
+
+
+class Speed(NamedTuple):
+    """Of a measurement.
+
+    Attributes:
+        rate: events per second, added up over the threads.
+        lap: median seconds of a batch.
+    """
+
+    rate: float
+    lap: float
+    usage: Usage
 
 
 class Stopwatch(Device):
@@ -67,19 +85,20 @@ def compare(found: PatatrackResult, expected: PatatrackResult) -> dict[str, Any]
     fitted = ~np.isnan(a).any(axis=1) & ~np.isnan(b).any(axis=1)
     error = np.sqrt(expected.ntuplets.covariance[cpu][:, [0, 5, 9, 12, 14]])
     shift = np.abs(a - b)[fitted] / error[fitted]
+    relative = np.abs(a - b)[fitted] / np.maximum(np.abs(b[fitted]), np.finfo(np.float32).tiny)
     return {
         "ntuplets": len(theirs),
         "missing": len(theirs) - len(common),
         "more": len(ours) - len(common),
         "shift": float(shift.max(initial=0.0)),
-        "relative": float((np.abs(a - b)[fitted] / np.abs(b[fitted])).max(initial=0.0)),
+        "relative": float(relative.max(initial=0.0)),
         "bits": found == expected,
         "tracks": abs(len(found.tracks) - len(expected.tracks)),
         "vertices": abs(len(found.vertices) - len(expected.vertices)),
     }
 
 
-def check(gpu: CudaPatatrack, cpu: PatatrackPipeline, events: list[RawEvent]) -> None:
+def check(gpu: PatatrackPipeline, cpu: PatatrackPipeline, events: list[RawEvent]) -> None:
     keep = list(INTERMEDIATE)
     pairs = zip(gpu.run(events, keep), cpu.run(events, keep), strict=True)
     rows = [compare(found, expected) for found, expected in pairs]  # type: ignore[arg-type]
@@ -96,12 +115,16 @@ def check(gpu: CudaPatatrack, cpu: PatatrackPipeline, events: list[RawEvent]) ->
         print(f"{text}: {max(row[key] for row in rows):.3g}")
 
 
-def describe_device() -> str:
-    device = cuda.get_current_device()
-    name = device.name if isinstance(device.name, str) else device.name.decode()
+def describe_device(device: str) -> str:
+    if device == "cpu":
+        name = cpu_name()
+    else:
+        gpu = cuda.get_current_device()
+        name = gpu.name if isinstance(gpu.name, str) else gpu.name.decode()
+        name += f", cc {'.'.join(map(str, gpu.compute_capability))}"
     versions = f"Python {platform.python_version()}, numpy {np.__version__}"
-    return (f"{name}, cc {'.'.join(map(str, device.compute_capability))}; {versions}, "
-            f"numba {numba.__version__}, numba-cuda {numba_cuda.__version__}")  # fmt: skip
+    return (f"{name}; {versions}, numba {numba.__version__}, "
+            f"numba-cuda {numba_cuda.__version__}")  # fmt: skip
 
 
 def cycle(events: list[Any], n: int) -> list[Any]:
@@ -127,61 +150,81 @@ def kernel_times(conditions: Any, batch: list[RawEvent], rounds: int = 5) -> Non
 
 
 def throughput(
-    pipelines: list[CudaPatatrack], batch: list[RawEvent], seconds: float
-) -> tuple[float, float]:
-    """Events per second, and the median seconds of a batch."""
-    for pipeline in pipelines:
-        pipeline.run(batch)
-    end = time.perf_counter() + seconds
+    runs: Sequence[Callable[[list[Any]], Any]], batch: list[Any], seconds: float
+) -> Speed:
+    """Of ``runs``, each of which a thread gives the batch again and again."""
+    for run in dict.fromkeys(runs):
+        run(batch)
     laps: list[float] = []
 
-    def work(pipeline: CudaPatatrack) -> int:
-        n = 0
+    def work(run: Callable[[list[Any]], Any]) -> float:
+        begin, n = time.perf_counter(), 0
         while (start := time.perf_counter()) < end:
-            pipeline.run(batch)
+            run(batch)
             laps.append(time.perf_counter() - start)
             n += len(batch)
-        return n
+        return n / (time.perf_counter() - begin)
 
-    start = time.perf_counter()
-    with ThreadPoolExecutor(len(pipelines)) as pool:
-        n = sum(pool.map(work, pipelines))
-    return n / (time.perf_counter() - start), float(np.median(laps))
+    with ThreadPoolExecutor(len(runs)) as pool, Meter() as meter:
+        end = time.perf_counter() + seconds
+        rate = sum(pool.map(work, runs))
+    return Speed(rate, float(np.median(laps)), meter.usage)
+
+
+def on_all_cores(pipeline: Any, events: list[Any], seconds: float) -> Speed:
+    """Of a pipeline on the CPU, a thread per core."""
+    return throughput([pipeline.run] * len(os.sched_getaffinity(0)), events, seconds)
+
+
+def print_speed(streams: int | str, size: int, speed: Speed) -> None:
+    rate, lap, usage = speed
+    print(f"{streams!s:>8} {size:5d} {rate:9.1f} {1e3 / rate:9.3f} {1e3 * lap:13.2f}  "
+          f"{usage.describe(rate * usage.seconds)}", flush=True)  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Patatrack on a CUDA device.")
     parser.add_argument("directory", metavar="DIR")
-    parser.add_argument("--batches", type=int, nargs="+", default=[2**k for k in range(10)])
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64, 128, 256])
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement")
     options = parser.parse_args()
 
-    print(describe_device())
+    print(describe_device(options.device))
     events = list(read_events(options.directory))
     conditions = read_conditions(options.directory)
     size = np.mean([len(event.data) for event in events])
     print(f"{Path(options.directory).name}: {len(events)} events of {size / 1e3:.0f} kB")
+    with Meter() as idle:
+        time.sleep(1.0)
+    print(f"idle: {idle.usage.describe()}")
+    cpu = PatatrackPipeline(conditions, DEFAULT)
+    header = "\n streams batch  events/s  ms/event  ms per batch"
 
-    start = time.perf_counter()
-    gpu = CudaPatatrack(conditions, DEFAULT)
-    gpu.run(events, list(INTERMEDIATE))
-    print(f"kernels compiled in {time.perf_counter() - start:.0f} s")
-    check(gpu, PatatrackPipeline(conditions, DEFAULT), events)
-    before = gpu.device.synchronisations
-    gpu.run(events)
-    print(f"times the host waits in a batch: {gpu.device.synchronisations - before}")
-    kernel_times(conditions, cycle(events, 64))
-
-    pipelines = [
-        gpu,
-        *(CudaPatatrack(conditions, DEFAULT) for _ in range(max(options.streams) - 1)),
-    ]
-    print("\nbatch  streams  events/s  ms per batch")
-    for n in options.streams:
-        for size in options.batches:
-            rate, lap = throughput(pipelines[:n], cycle(events, size), options.seconds)
-            print(f"{size:5d} {n:8d} {rate:9.0f} {1e3 * lap:13.2f}", flush=True)
+    if options.device == "cuda":
+        start = time.perf_counter()
+        pipelines = [
+            PatatrackPipeline(conditions, DEFAULT, device="cuda")
+            for _ in range(max(options.streams))
+        ]
+        pipelines[0].run(events, list(INTERMEDIATE))
+        print(f"kernels compiled or loaded in {time.perf_counter() - start:.0f} s")
+        check(pipelines[0], cpu, events)
+        assert pipelines[0]._cuda is not None
+        device = pipelines[0]._cuda.device
+        before = device.synchronisations
+        pipelines[0].run(events)
+        print(f"times the host waits in a batch: {device.synchronisations - before}")
+        kernel_times(conditions, cycle(events, 64))
+        print(header)
+        for n in options.streams:
+            for size in options.batches:
+                runs = [pipeline.run for pipeline in pipelines[:n]]
+                print_speed(n, size, throughput(runs, cycle(events, size), options.seconds))
+    else:
+        print(header)
+    print_speed("CPU", len(events), on_all_cores(cpu, events, options.seconds))
 
 
 if __name__ == "__main__":

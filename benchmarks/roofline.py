@@ -1,8 +1,11 @@
 #!/usr/bin/env python
 """Each stage beside what it would take if nothing counted but its bytes and its operations.
 
-usage: benchmarks/roofline.py patatrack DIR [--rounds N]
+usage: benchmarks/roofline.py patatrack DIR [--device cuda] [--rounds N]
        benchmarks/roofline.py exatrkx EVENTS [--model MODEL] [--device cuda] [--events N]
+
+EVENTS is as points.py reads them. Patatrack on a device is a batch of 64 events, and its times are
+those of the kernels, by the module that they are in.
 
 Bytes are those of the nouns that a stage reads and writes, once each, and for networks those of
 the states of nodes and edges in every step; what a cache could hold (weights, tables, the states
@@ -16,20 +19,40 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from points import read_points
 
 from trackserve import ExatrkxPipeline, PatatrackPipeline
-from trackserve.edm import INTERMEDIATE, ExatrkxResult, PatatrackResult
+from trackserve.edm import INTERMEDIATE, ExatrkxResult, PatatrackResult, RawEvent
 from trackserve.edm.columns import Columns
 from trackserve.exatrkx.architecture import InteractionGnn, Perceptron, perceptrons
 from trackserve.exatrkx.model import Description
-from trackserve.io import open_tracker, read_events
+from trackserve.io import read_conditions, read_events
 from trackserve.performance.throughput import cpu_name, stage_times
 
 FLOAT = 4
+BATCH = 64
+MODULES = {
+    "unpack": "unpack",
+    "calibrate": "calibrate",
+    "clusterize": "clusters",
+    "hits": "hits",
+    "doublets": "phi order, doublets",
+    "connect": "connection, fishbone",
+    "ntuplets": "ntuplets",
+    "fit": "fit",
+    "resolve": "selection",
+    "select": "selection",
+    "tracks": "selection",
+    "mixture": "vertices",
+    "vertices": "vertices",
+}
+"""Of Patatrack's kernels -> the stages that they are of."""
+OTHER = "scans and the rest"
 
 
 class Work(NamedTuple):
@@ -142,7 +165,7 @@ def report(rates: Rates, works: list[dict[str, Work]], seconds: dict[str, float]
     copies, products = 1e-9 * rates.bytes, 1e-9 * rates.operations
     print(f"{rates.name}: copies {copies:.1f} GB/s, fp32 products {products:.0f} GFLOP/s")
     print(f"means of {len(works)} events")
-    print(f"{'stage':12} {'MB':>9} {'GFLOP':>9} {'floor, ms':>10} {'ms':>9} {'floor / ms':>11}")
+    print(f"{'stage':21} {'MB':>9} {'GFLOP':>9} {'floor, ms':>10} {'ms':>9} {'floor / ms':>11}")
     total = [0.0] * 4
     for stage, spent in seconds.items():
         moved = sum(w[stage].bytes for w in works) / len(works)
@@ -154,24 +177,64 @@ def report(rates: Rates, works: list[dict[str, Work]], seconds: dict[str, float]
 
 
 def print_row(name: str, moved: float, done: float, floor: float, spent: float) -> None:
-    print(f"{name:12} {1e-6 * moved:9.3f} {1e-9 * done:9.3f} {1e3 * floor:10.3f} "
-          f"{1e3 * spent:9.3f} {floor / spent:11.2f}")  # fmt: skip
+    print(f"{name:21} {1e-6 * moved:9.3f} {1e-9 * done:9.3f} {1e3 * floor:10.3f} "
+          f"{1e3 * spent:9.3f} {floor / spent if spent else 0:11.2f}")  # fmt: skip
 
 
-def run_patatrack(path: str, rounds: int) -> None:
+def run_patatrack(path: str, device: str, rounds: int) -> None:
     pipeline, events = PatatrackPipeline.from_directory(path), list(read_events(path))
     results = [pipeline.reconstruct(event, list(INTERMEDIATE)) for event in events]
     pairs = zip(events, results, strict=True)
     works = [patatrack_work(event.data.nbytes, result) for event, result in pairs]
+    if device != "cpu":
+        seconds, whole = kernel_seconds(path, events, rounds)
+        report(measured_rates(device), [by_module(work) for work in works], seconds)
+        print(f"a batch of {BATCH}, copies and the host's part included: {1e3 * whole:.3f} ms "
+              f"per event")  # fmt: skip
+        return
     seconds = stage_times(
         lambda event, lap: pipeline.run_stages(event, (), lap), events, rounds, lambda: None
     )
     report(measured_rates("cpu"), works, seconds)
 
 
+def by_module(work: dict[str, Work]) -> dict[str, Work]:
+    """Stages whose kernels are in one module, together."""
+    found = {
+        stages: Work(sum(work[stage].bytes for stage in stages.split(", ")))
+        for stages in MODULES.values()
+    }
+    return found | {OTHER: Work(0.0)}
+
+
+def kernel_seconds(
+    path: str, events: list[RawEvent], rounds: int
+) -> tuple[dict[str, float], float]:
+    """Of an event in a batch, on a CUDA device: by stages, and from beginning to end."""
+    from gpu import Stopwatch, cycle
+
+    from trackserve.patatrack import DEFAULT
+    from trackserve.patatrack.cuda import CudaPatatrack
+
+    conditions, batch = read_conditions(path), cycle(events, BATCH)
+    device = Stopwatch()
+    watched = CudaPatatrack(conditions, DEFAULT, device)
+    best: dict[str, float] = {}
+    for _ in range(rounds + 1):
+        watched.run(batch)
+        for name, milliseconds in device.times().items():
+            best[name] = min(best.get(name, milliseconds), milliseconds)
+    seconds: dict[str, float] = defaultdict(float, dict.fromkeys(MODULES.values(), 0.0))
+    for name, milliseconds in best.items():
+        seconds[MODULES.get(name.split(".")[0], OTHER)] += 1e-3 * milliseconds / BATCH
+    pipeline = CudaPatatrack(conditions, DEFAULT)
+    pipeline.run(batch)
+    return dict(seconds), least(lambda: pipeline.run(batch), lambda: None, rounds) / BATCH
+
+
 def run_exatrkx(path: str, model: str, device: str, n_events: int, rounds: int) -> None:
     pipeline = ExatrkxPipeline.from_model(model, device)
-    events = list(open_tracker(path)[:n_events])
+    events = read_points(path, n_events)
     works = [
         exatrkx_work(pipeline.model.description, pipeline.reconstruct(event)) for event in events
     ]
@@ -186,12 +249,12 @@ def main() -> None:
     parser.add_argument("pipeline", choices=["patatrack", "exatrkx"])
     parser.add_argument("path", metavar="PATH")
     parser.add_argument("--model", default="default")
-    parser.add_argument("--device", default="cpu", help="of exatrkx")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--events", type=int, default=5, help="of exatrkx, at most")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     if options.pipeline == "patatrack":
-        run_patatrack(options.path, options.rounds)
+        run_patatrack(options.path, options.device, options.rounds)
     else:
         run_exatrkx(options.path, options.model, options.device, options.events, options.rounds)
 

@@ -40,6 +40,7 @@ from trackserve.serving.server import Server
 from trackserve.serving.wire import patatrack as wire
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from processes import processor_time as processor_time_of
 from raw_words import first_feds
 from triton_requests import inputs_of
 
@@ -421,11 +422,8 @@ def group(server: Server) -> list[int]:
 
 def processor_time(server: Server, call: str) -> float:
     """Seconds that this process, and but for ``"direct"`` the server's, have computed so far."""
-    ticks = 0
-    if call != "direct":
-        stats = (Path(f"/proc/{pid}/stat").read_text() for pid in group(server))
-        ticks = sum(sum(map(int, stat.rpartition(")")[2].split()[11:13])) for stat in stats)
-    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+    assert server.pid
+    return time.process_time() + (0 if call == "direct" else processor_time_of(server.pid))
 
 
 def resident(pid: int) -> int:

@@ -44,3 +44,12 @@ def shared_memory_of(pid: int) -> list[Path]:
     regions = list(Path("/dev/shm").glob(f"{prefix[1]}*"))
     assert regions
     return regions
+
+
+def processor_time(group: int) -> float:
+    """Seconds that the living processes of a group have computed so far."""
+    ticks = 0
+    for pid in of_group(group):
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        ticks += sum(map(int, stat.rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")

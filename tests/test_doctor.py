@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from numba import cuda
@@ -20,6 +21,7 @@ from trackserve.cli.doctor import (
     simulation,
     training,
 )
+from trackserve.serving.triton import find_triton
 
 
 def test_it_prints_every_check() -> None:
@@ -47,8 +49,11 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
     assert found.cure == "pip install 'trackserve[train]'"
 
 
-def test_numpy_2_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serving_names_the_file_that_a_triton_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert serving().works
-    monkeypatch.setattr("trackserve.cli.doctor._version", lambda package: "2.5.0")
-    assert not serving().works
-    assert "numpy<2" in serving().cure
+    triton = find_triton()
+    broken = triton._replace(python_backend=[*triton.python_backend, Path("no/stub")])
+    monkeypatch.setattr("trackserve.serving.triton.find_triton", lambda: broken)
+    found = serving()
+    assert not found.works
+    assert found.seen == "lacks no/stub"

@@ -83,7 +83,8 @@ def learned_on_cpu() -> Finding:
 
 
 def simulation() -> Finding:
-    return _importable("simulation", "sim", "trackserve.simulation.run", "pyacts", "pythia8mc")
+    modules = "acts pythia8mc trackserve.simulation.run"
+    return _importable("simulation", "sim", modules, "pyacts", "pythia8mc")
 
 
 def training() -> Finding:
@@ -134,12 +135,12 @@ def serving() -> Finding:
         triton = find_triton()
     except ServerError as error:
         return Finding(what, False, str(error), "pip install 'trackserve[server]'")
-    numpy = _version("numpy") or ""
+    missing = [str(file) for file in (triton.binary, *triton.python_backend) if not file.exists()]
     return Finding(
         what,
-        int(numpy.split(".")[0]) < 2,
-        f"{triton.binary}, numpy {numpy}",
-        "pip install 'numpy<2': Triton's Python backend answers with no data otherwise",
+        not missing,
+        f"lacks {', '.join(missing)}" if missing else str(triton.binary),
+        "Python 3.11 or 3.12, and pip install 'trackserve[server]'",
     )
 
 
@@ -147,10 +148,11 @@ def client() -> Finding:
     return _importable("client", "", "trackserve.client", "tritonclient")
 
 
-def _importable(what: str, extra: str, module: str, *packages: str) -> Finding:
-    """Whether ``module`` can be imported, which takes the ``extra`` with the ``packages``."""
+def _importable(what: str, extra: str, modules: str, *packages: str) -> Finding:
+    """Whether ``modules`` can be imported, which takes the ``extra`` with the ``packages``."""
     try:
-        importlib.import_module(module)
+        for module in modules.split():
+            importlib.import_module(module)
     except ImportError as error:
         target = f"'trackserve[{extra}]'" if extra else "trackserve"
         return Finding(what, False, " ".join(str(error).split()), f"pip install {target}")

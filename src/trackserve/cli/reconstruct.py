@@ -13,7 +13,6 @@ from rich.table import Table
 
 from ..edm import INTERMEDIATE, Counts, ExatrkxResult, GraphCounts, PatatrackResult
 from ..io import open_tracker, read_events
-from ..io.parquet import write_exatrkx, write_parquet
 from .common import (
     Config,
     DataDirectory,
@@ -63,6 +62,8 @@ def reconstruct_patatrack(
     Lengths are in cm and relative to the beam spot, momenta in GeV. An event that cannot be
     reconstructed keeps its row, with the reason in error.
     """
+    from ..io.parquet import write_parquet
+
     events = list(read_events(directory))
     with patatrack(directory, config, Where(url, in_flight, device), keep or ()) as reconstruct:
         results = reconstruct_all(events, reconstruct)
@@ -89,6 +90,8 @@ def reconstruct_exatrkx(
     (points from the inside out, and score). An event that cannot be reconstructed keeps its
     row, with the reason in error.
     """
+    from ..io.parquet import write_exatrkx
+
     events = open_tracker(path)
     where = Where(url, in_flight, device, precision)
     with exatrkx(model, where, detector=events.detector) as reconstruct:

@@ -29,6 +29,9 @@ except ImportError:
         "to reconstruct on a GPU, numba-cuda is needed: pip install 'trackserve[gpu]'"
     ) from None
 
+# numba-cuda (0.30.4) asks for it when it first compiles; numpy 2.5 has dropped it
+vars(np).setdefault("row_stack", np.vstack)
+
 SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether Numba's simulator stands for a GPU: each of its threads is one of Python's."""
 THREADS = 4 if SIMULATED else 256

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..client import Client
 from ..edm import RawEvent, TrackerEvent
 from ..errors import EventError
+
+if TYPE_CHECKING:
+    from ..client import Client
 
 Event = TypeVar("Event", RawEvent, TrackerEvent)
 Call = Callable[[], Any]

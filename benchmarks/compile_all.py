@@ -1,0 +1,50 @@
+#!/usr/bin/env python
+"""Compile both pipelines for the CPU and a device at the same time, into Numba's cache.
+
+usage: benchmarks/compile_all.py DIR [--device cpu]
+
+DIR is a pixel data directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+
+from trackserve import ExatrkxPipeline, PatatrackPipeline
+from trackserve.edm import INTERMEDIATE
+from trackserve.io import read_events
+
+ONE = "--one"
+
+
+def compile_one(tracker: str, device: str, path: str) -> None:
+    start = time.perf_counter()
+    if tracker == "patatrack":
+        event = next(read_events(path))
+        PatatrackPipeline.from_directory(path, device=device).run([event], list(INTERMEDIATE))
+    else:
+        ExatrkxPipeline.from_model("default", device).warm_up()
+    print(f"{tracker} on {device}: {time.perf_counter() - start:.0f} s")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", metavar="DIR")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    options = parser.parse_args()
+    processes = [
+        subprocess.Popen([sys.executable, __file__, ONE, tracker, device, options.path])
+        for tracker in ("patatrack", "exatrkx")
+        for device in sorted({"cpu", options.device})
+    ]
+    return max(process.wait() for process in processes)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == [ONE]:
+        compile_one(*sys.argv[2:])
+    else:
+        sys.exit(main())

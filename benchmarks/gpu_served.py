@@ -1,0 +1,338 @@
+#!/usr/bin/env python
+"""A tracker served by Triton at saturation, beside the same pipeline called directly.
+
+usage: benchmarks/gpu_served.py patatrack DIR [--device cpu] [--instances N...] [--rounds N]
+       benchmarks/gpu_served.py exatrkx EVENTS [--precision P] [...]
+
+Direct are as many pipelines as one instance of the server has workers, in threads, on batches;
+served is what several client processes get (``load.py``). They take turns, and medians count.
+"no batches" is a server that runs each event alone, "answers at once" one whose answers are ready:
+what clients, Triton and the backend carry without a pipeline. Exits with 1 if a server fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, median
+from types import ModuleType, TracebackType
+from typing import Any, NamedTuple, Self
+
+from energy import Meter, Usage
+from gpu import cycle, describe_device, throughput
+from instant import replace_by_instant
+from load import LEAD, events_of
+
+from trackserve import Client, ExatrkxPipeline, PatatrackPipeline
+from trackserve.client import keep_freed_memory
+from trackserve.errors import ServerError
+from trackserve.performance.throughput import latencies
+from trackserve.serving.backend import exatrkx as exatrkx_backend
+from trackserve.serving.backend import patatrack as patatrack_backend
+from trackserve.serving.backend.runtime import cores
+from trackserve.serving.limits import Limits, default_limits
+from trackserve.serving.repository import write_exatrkx, write_patatrack
+from trackserve.serving.server import Server
+from trackserve.serving.wire import exatrkx as exatrkx_wire
+from trackserve.serving.wire import patatrack as patatrack_wire
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from processes import processor_time
+
+START_TIMEOUT = 180.0
+
+
+class Tracker(NamedTuple):
+    """One of the two, and how this benchmark runs it.
+
+    Attributes:
+        build: makes a pipeline on the device.
+        write: adds the model to a repository; takes what both writers take.
+        batch: events of a direct batch.
+        waiting: events that clients keep in flight for each instance.
+        per_request: events that travel together, where that is measured.
+    """
+
+    name: str
+    path: str
+    events: list[Any]
+    build: Callable[[], Any]
+    write: Callable[..., None]
+    backend: ModuleType
+    wire: Any
+    batch: int
+    waiting: int
+    per_request: int
+
+
+class Served(NamedTuple):
+    """Of one measurement.
+
+    Attributes:
+        rate: events per second.
+        times: of a request, by where it spent them; seconds.
+        cores: processors that Triton and its backends kept busy.
+    """
+
+    rate: float
+    times: dict[str, float]
+    cores: float
+    usage: Usage
+
+
+class Clients:
+    """Client processes of one server, which work when they are told to."""
+
+    def __init__(
+        self,
+        server: Server,
+        tracker: Tracker,
+        transport: str,
+        per_request: int,
+        waiting: int,
+        n: int,
+    ) -> None:
+        self._server = server
+        in_flight = max(1, waiting // n // per_request)
+        command = [
+            *(sys.executable, str(Path(__file__).with_name("load.py"))),
+            *(server.grpc_url, tracker.name, tracker.path, str(len(tracker.events))),
+            *("--transport", transport, "--in-flight", str(in_flight)),
+            *("--per-request", str(per_request)),
+        ]
+        self._processes = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(n)
+        ]
+
+    def __enter__(self) -> Self:
+        for _ in self._answers():
+            pass
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for process in self._processes:
+            process.communicate()
+
+    def measure(self, seconds: float) -> Served:
+        for process in self._processes:
+            assert process.stdin
+            process.stdin.write(f"{seconds}\n")
+            process.stdin.flush()
+        time.sleep(LEAD)
+        assert self._server.pid
+        before = processor_time(self._server.pid)
+        with Meter() as meter:
+            time.sleep(seconds)
+        spent = processor_time(self._server.pid) - before
+        answers = [json.loads(answer) for answer in self._answers()]
+        n = sum(answer.pop("answered") for answer in answers)
+        times = {part: fmean(answer[part] for answer in answers) for part in answers[0]}
+        return Served(n / seconds, times, spent / seconds, meter.usage)
+
+    def _answers(self) -> Iterator[str]:
+        for process in self._processes:
+            assert process.stdout
+            line = process.stdout.readline()
+            if not line:
+                raise ServerError("a client process failed", url=self._server.grpc_url)
+            yield line
+
+
+def make_tracker(options: argparse.Namespace) -> Tracker:
+    events = events_of(options.tracker, options.path, options.events)
+    on_cpu = options.device == "cpu"
+    if options.tracker == "patatrack":
+        return Tracker(
+            *(options.tracker, options.path, events),
+            lambda: PatatrackPipeline.from_directory(options.path, device=options.device),
+            lambda directory, **more: write_patatrack(
+                directory, options.path, device=options.device, **more
+            ),
+            *(patatrack_backend, patatrack_wire),
+            *((len(events), 4 * cores(), 4) if on_cpu else (64, 192, 8)),
+        )
+    return Tracker(
+        *(options.tracker, options.path, events),
+        lambda: ExatrkxPipeline.from_model(
+            options.model, options.device, precision=options.precision
+        ),
+        lambda directory, **more: write_exatrkx(
+            directory,
+            options.model,
+            device=options.device,
+            precision=options.precision,
+            **more,
+        ),
+        *(exatrkx_backend, exatrkx_wire),
+        *((len(events), 4 * cores(), 1) if on_cpu else (3, 24, 1)),
+    )
+
+
+def direct_runs(tracker: Tracker, device: str) -> list[Callable[[list[Any]], Any]]:
+    """As many as one instance has workers, sharing a pipeline where workers do."""
+    n = default_limits(device).workers or cores()
+    if device == "cpu":
+        return [tracker.build().run] * n
+    return [tracker.build().run for _ in range(n)]
+
+
+@contextmanager
+def serve(
+    tracker: Tracker,
+    instances: int,
+    limits: Limits,
+    change: Callable[[Path], None] = lambda repository: None,
+) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
+        tracker.write(directory, instances=instances, limits=limits)
+        change(Path(directory))
+        start = time.perf_counter()
+        with Server(
+            directory,
+            grpc_port=0,
+            http_port=0,
+            metrics_port=0,
+            start_timeout=START_TIMEOUT,
+            notice=print,
+        ) as server:
+            print(f"started in {time.perf_counter() - start:.0f} s", flush=True)
+            yield server
+
+
+def check(server: Server, tracker: Tracker, direct: dict[int, Any]) -> None:
+    """Print how many of the server's answers are the direct ones."""
+    with Client(server.grpc_url, timeout=120) as client:
+        alone = [client.reconstruct(tracker.name, event) for event in tracker.events]
+        together = list(client.stream(tracker.name, cycle(tracker.events, 64), in_flight=32))
+    for name, answers in (("one by one", alone), ("32 in flight", together)):
+        same = sum(answer == direct[answer.event] for answer in answers)
+        print(f"{name}: {same} of {len(answers)} answers equal the direct ones bit for bit")
+        if tracker.name == "exatrkx":
+            alike = sum((answer.labels == direct[answer.event].labels).all() for answer in answers)
+            print(f"{name}: {alike} of {len(answers)} have the same labels")
+
+
+def print_latencies(server: Server, tracker: Tracker, run: Any, rounds: int) -> None:
+    with (
+        Client(server.grpc_url, transport="shm") as shm,
+        Client(server.grpc_url, transport="grpc") as grpc,
+    ):
+        calls = {
+            "direct": lambda event: run([event]),
+            "shared memory": lambda event: shm.reconstruct(tracker.name, event),
+            "gRPC": lambda event: grpc.reconstruct(tracker.name, event),
+        }
+        found = latencies(calls, tracker.events[:3], rounds, lambda: None)
+    for name, latency in found.items():
+        print(f"one event, {name}: {1e3 * latency.median:.2f} ms, "
+              f"95 % below {1e3 * latency.p95:.2f}")  # fmt: skip
+
+
+def row(
+    name: str,
+    clients: Clients,
+    options: argparse.Namespace,
+    direct: Callable[[], float] | None,
+) -> None:
+    """Measure and print: the round with the median rate, the median of the rounds' ratios."""
+    rates, served = [], []
+    for _ in range(options.rounds):
+        if direct is not None:
+            rates.append(direct())
+        served.append(clients.measure(options.seconds))
+    ratios = [s.rate / rate for s, rate in zip(served, rates, strict=False)]
+    middle = sorted(served, key=lambda s: s.rate)[len(served) // 2]
+    beside = f"{median(rates):9.1f} {median(ratios):6.3f}" if rates else f"{'-':>9} {'-':>6}"
+    times = ", ".join(f"{part} {1e3 * t:.1f}" for part, t in middle.times.items())
+    print(f"{name:42s} {middle.rate:9.1f} {beside}  "
+          f"{middle.usage.describe(middle.rate * middle.usage.seconds)}; "
+          f"server on {middle.cores:.1f} cores; ms: {times}", flush=True)  # fmt: skip
+
+
+def main() -> int:
+    keep_freed_memory()
+    parser = argparse.ArgumentParser(description="Served against direct, at saturation.")
+    parser.add_argument("tracker", choices=["patatrack", "exatrkx"])
+    parser.add_argument("path", metavar="DIR|EVENTS")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--events", type=int, default=10, help="to take, at most")
+    parser.add_argument("--instances", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--clients", type=int, default=max(1, min(8, cores() // 2)))
+    parser.add_argument("--model", default="default", help="of exatrkx")
+    parser.add_argument("--precision", default="fp32", help="of exatrkx")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+
+    print(describe_device(options.device))
+    tracker = make_tracker(options)
+    print(f"{tracker.name}: {len(tracker.events)} events of {Path(options.path).name}, "
+          f"{options.clients} client processes")  # fmt: skip
+    runs = direct_runs(tracker, options.device)
+    results = {event.event: runs[0]([event])[0] for event in tracker.events}
+    batch = cycle(tracker.events, tracker.batch)
+    limits = default_limits(options.device)
+    failures = 0
+
+    def direct() -> float:
+        return throughput(runs, batch, options.seconds).rate
+
+    def measure(
+        name: str,
+        instances: int,
+        ways: list[tuple[str, int]],
+        first: bool = False,
+        change: Callable[[Path], None] = lambda repository: None,
+        beside: Callable[[], float] | None = direct,
+        **changes: Any,
+    ) -> None:
+        """One server, a row for each transport and number of events that travel together."""
+        nonlocal failures
+        try:
+            with serve(tracker, instances, replace(limits, **changes), change) as server:
+                if first:
+                    check(server, tracker, results)
+                    print_latencies(server, tracker, runs[0], options.rounds)
+                    print(f"\n{'':42s}  events/s    direct  ratio")
+                for transport, n in ways:
+                    together = f", {n} a request" if n > 1 else ""
+                    waiting = tracker.waiting * instances
+                    with Clients(
+                        server, tracker, transport, n, waiting, options.clients
+                    ) as clients:
+                        row(f"{name}, {transport}{together}", clients, options, beside)
+        except ServerError as error:
+            failures += 1
+            print(f"{name} FAILED: {error}", flush=True)
+
+    def instant(repository: Path) -> None:
+        replace_by_instant(repository, tracker.backend, tracker.wire, results)
+
+    first, *more = options.instances
+    most = max(options.instances)
+    several = ("shm", tracker.per_request)
+    ways = [*dict.fromkeys([("shm", 1), several]), ("grpc", 1)]
+    measure(f"{first} instance", first, ways, first=True)
+    for n in more:
+        measure(f"{n} instances", n, [several])
+    measure(f"{most} instances, no batches", most, [several], batch_events=1)
+    measure("answers at once", 1, ways, change=instant, beside=None)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
