@@ -63,6 +63,11 @@ def check(gpu: ExatrkxPipeline, cpu: ExatrkxPipeline, events: list[TrackerEvent]
         print(f"{name}: {totals[name]:.0f}, not in both {totals[f'{name} differ']:.0f}", end="")
         far = f", of which over 1e-5 from the cut {totals[f'{name} far']:.0f}"
         print("" if name == "radius_edges" else far)
+    again = gpu.run(events, GRAPH_STAGES)
+    alone = [gpu.reconstruct(event, GRAPH_STAGES) for event in events]
+    for text, others in (("once more", again), ("alone", alone)):
+        same = sum(a == b for a, b in zip(found, others, strict=True))
+        print(f"events with the same bits {text}: {same} of {len(events)}")
     print(f"candidates: {totals['candidates']:.0f}, not found {totals['candidates differ']:.0f}, "
           f"others found {totals['more candidates']:.0f}")  # fmt: skip
 

@@ -43,6 +43,12 @@ class Launcher:
         self._n_threads = n_threads
         self._compiled: dict[tuple[Any, ...], Any] = {}
 
+    @property
+    def past_numba(self) -> str:
+        """Of how many kernels, counted with the types of their arguments, launches go past Numba."""
+        n = sum(compiled is not None for compiled in self._compiled.values())
+        return f"{n} of {len(self._compiled)}"
+
     def __call__(self, kernel: Any, n_blocks: int, arguments: tuple[Any, ...]) -> None:
         """Start ``kernel`` with ``n_blocks`` blocks."""
         types, parameters = flatten(arguments)
