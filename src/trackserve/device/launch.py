@@ -45,7 +45,7 @@ class Launcher:
 
     @property
     def past_numba(self) -> str:
-        """Of how many kernels, counted with the types of their arguments, launches go past Numba."""
+        """Of how many kernels, by types of their arguments, launches go past Numba."""
         n = sum(compiled is not None for compiled in self._compiled.values())
         return f"{n} of {len(self._compiled)}"
 
