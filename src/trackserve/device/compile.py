@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from ..errors import MissingExtraError
+from .cache import of_these_sources
 
 try:
     from numba import njit, types
@@ -51,7 +52,7 @@ def kernel(function: F) -> F:
     A loop that replaces an array by a longer one counts a reference to it, atomically, each
     time round. So loops fill arrays that they are given, and say if these are too short.
     """
-    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cast(F, of_these_sources(njit(cache=True, nogil=True, error_model="numpy")(function)))
 
 
 def fused_kernel(function: F) -> F:
@@ -59,9 +60,8 @@ def fused_kernel(function: F) -> F:
 
     Each value still comes from one fixed sequence of operations.
     """
-    return cast(
-        F, njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function)
-    )
+    compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function)
+    return cast(F, of_these_sources(compiled))
 
 
 def _wide_vectors(typing_context: Any) -> Any:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import InputError, MissingExtraError
+from .cache import of_these_sources
 
 try:
     from numba import cuda
@@ -51,14 +52,14 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def cuda_kernel(function: F) -> F:
     """Compile a kernel for the device, at its first launch; cached on disk."""
-    return cast(F, cuda.jit(cache=True)(function))
+    return cast(F, of_these_sources(cuda.jit(cache=True)(function)))
 
 
 def tile_kernel(function: F) -> F:
     """A kernel whose blocks keep a tile in registers and shared memory, so that a multiprocessor
     has room for few: its registers are for three."""
     options = {} if SIMULATED else {"launch_bounds": (THREADS, 3)}
-    return cast(F, cuda.jit(cache=True, **options)(function))
+    return cast(F, of_these_sources(cuda.jit(cache=True, **options)(function)))
 
 
 def device_function(function: F) -> F:
