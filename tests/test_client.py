@@ -570,8 +570,10 @@ def test_wrong_arguments(server: Server, sample_events: list[RawEvent]) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 16])
 @pytest.mark.parametrize("travel", [0.001, 0.05])
-def test_window_fills_the_workers_and_no_more(workers: int, travel: float) -> None:
-    """A server of ``workers`` that take 10 ms per event, ``travel`` seconds away."""
+@pytest.mark.parametrize("n", [1, 2, 8])
+def test_window_fills_the_workers_and_no_more(workers: int, travel: float, n: int) -> None:
+    """A server of ``workers`` that take 10 ms per event, ``travel`` seconds away, and requests of
+    ``n`` events."""
     compute = 0.01
     draw = random.Random(0)
     window = Window()
@@ -581,16 +583,20 @@ def test_window_fills_the_workers_and_no_more(workers: int, travel: float) -> No
     now = 0.0
     for _ in range(4000):
         while len(flying) < window.size:
-            took = compute * draw.uniform(0.5, 1.5)
-            start = max(now + travel / 2, heapq.heappop(free_at))
-            heapq.heappush(free_at, start + took)
-            heapq.heappush(flying, (start + took + travel / 2, now, took))
-        now, sent, took = heapq.heappop(flying)
-        window.answered(now - sent, took)
+            total = end = 0.0
+            for _ in range(n):
+                took = compute * draw.uniform(0.5, 1.5)
+                start = max(now + travel / 2, heapq.heappop(free_at))
+                heapq.heappush(free_at, start + took)
+                total, end = total + took, max(end, start + took)
+            heapq.heappush(flying, (end + travel / 2, now, total))
+        now, sent, total = heapq.heappop(flying)
+        round_trip = now - sent
+        window.answered(round_trip, round_trip - travel, total / min(n, workers), n > 1)
         sizes.append(window.size)
-    needed = workers * (1 + travel / compute)
+    needed = workers * (1 + travel / compute) / n
     settled = np.mean(sizes[2000:])
-    assert needed <= settled <= 2 * needed + 3 * workers
+    assert needed <= settled <= 2 * needed + 3 * max(1, workers / n)
     window.refused()
     assert window.size <= sizes[-1] // 2 + 1
 
@@ -624,7 +630,7 @@ def test_a_stream_sends_in_bursts_within_its_window(
     assert min(bursts[5:]) >= 3
 
 
-@pytest.mark.parametrize(("compute", "expected"), [(0.4, 1), (0.024, 4), (0.006, 8)])
+@pytest.mark.parametrize(("compute", "expected"), [(0.4, 1), (0.024, 6), (0.006, 16)])
 def test_a_stream_finds_how_many_events_share_a_request(
     sample_events: list[RawEvent],
     sample_results: list[PatatrackResult],
@@ -653,7 +659,7 @@ def test_a_stream_finds_how_many_events_share_a_request(
         if BUNDLE.name in request.inputs:
             events, outputs = split_requests(request.inputs, wire.INPUTS, wire.OUTPUTS)
             assert outputs == [*wire.output_names(), wire.TIMING.name]
-            call.settle({BUNDLE.name: join_answers([answer] * len(events))})
+            call.settle({BUNDLE.name: join_answers([answer] * len(events), 2)})
             sizes.append(len(events))
         else:
             call.settle(answer)

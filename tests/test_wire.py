@@ -249,9 +249,10 @@ def test_answers_share_a_bundle(some: list[Any], data: st.DataObject) -> None:
         else wire.encode_result(answer[0], wire.output_names(keep & answer[1]))
         for answer in some
     ]
-    joined = {BUNDLE.name: bundle.join_answers(answers)}
+    joined = {BUNDLE.name: bundle.join_answers(answers, 3)}
     split = bundle.split_answers(joined, wire.OUTPUTS, len(some))
-    for found, expected, answer in zip(split, answers, some, strict=True):
+    assert split.workers == 3
+    for found, expected, answer in zip(split.events, answers, some, strict=True):
         if isinstance(expected, TrackserveError):
             assert isinstance(found, TrackserveError)
             assert encode(found) == encode(expected)

@@ -163,7 +163,7 @@ class Client:
                 :class:`trackserve.client.window.Window`).
             per_request: events that travel in one request, which costs less for each; their
                 answers come together. By default 1 if ``in_flight`` is given; else as many as
-                the server computes in 100 ms, at most 8, and no event waits for others while
+                the server computes in 150 ms, at most 16, and no event waits for others while
                 nothing is in flight.
             ordered: results in the order of the events; else as they are completed.
             timeout: seconds for each event instead of the client's.

@@ -14,10 +14,9 @@ from ..errors import (
     ServerBusy,
     ServerError,
     ServerUnavailable,
-    TrackserveError,
 )
 from ..serving.wire import Event, Result, codec_of
-from ..serving.wire.bundle import BUNDLE, join_requests, split_answers
+from ..serving.wire.bundle import BUNDLE, Answers, join_requests, split_answers
 from ..serving.wire.tensors import decode_timing
 from .grpc import GrpcTransport
 from .http import HttpTransport
@@ -96,7 +95,7 @@ class Exchange:
         self._deadline = self._begin + self._timeout
         self._delay = _FIRST_DELAY
         self._sent = 0.0
-        self._queue = 0.0
+        self.queue = 0.0
         self.round_trip = 0.0
         self.compute = 0.0
         names = self.codec.output_names(keep)
@@ -142,7 +141,7 @@ class Exchange:
         try:
             result: Result = self.codec.decode_result(tensors, self._event, self._keep)
             if self._timed:
-                self._queue, self.compute = decode_timing(tensors, self.codec.TIMING)
+                self.queue, self.compute = decode_timing(tensors, self.codec.TIMING)
         except InputError as error:
             raise ServerError(error.message, url=self._settings.url, **error.fields) from error
         return result
@@ -152,10 +151,10 @@ class Exchange:
         if self._settings.on_timings is None:
             return
         total = time.perf_counter() - self._begin
-        network = self.round_trip - self._queue - self.compute
+        network = self.round_trip - self.queue - self.compute
         client = total - self.round_trip
         self._settings.on_timings(
-            Timings(self._event, total, client, network, self._queue, self.compute)
+            Timings(self._event, total, client, network, self.queue, self.compute)
         )
 
 
@@ -168,16 +167,14 @@ def bundled(exchanges: Sequence[Exchange]) -> Request:
     return Request(first.model, {BUNDLE.name: bundle}, [BUNDLE.name])
 
 
-def unbundled(
-    exchanges: Sequence[Exchange], tensors: Tensors
-) -> Sequence[Tensors | TrackserveError]:
+def unbundled(exchanges: Sequence[Exchange], tensors: Tensors) -> Answers:
     """What the reply to that request holds for each.
 
     Raises:
         ServerError: the reply is malformed.
     """
     if len(exchanges) == 1:
-        return [tensors]
+        return Answers([tensors], 1)
     try:
         return split_answers(tensors, exchanges[0].codec.OUTPUTS, len(exchanges))
     except InputError as error:

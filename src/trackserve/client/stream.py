@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 
 from ..errors import EventError, InputError, ServerError, TrackserveError
 from ..serving.wire import Event, Result
+from ..serving.wire.bundle import Answers
 from .exchange import Exchange, Settings, bundled, unbundled
 from .transport import Call, Tensors, Transport
 from .window import Window
@@ -20,9 +21,9 @@ _BURST = 3
 """Requests that a window which finds itself sends together: the second and third find the code and
 data of client and server still in the processors' caches. More would leave a distant server
 without work."""
-_WORTH_A_REQUEST = 0.1
+_WORTH_A_REQUEST = 0.15
 """Seconds of the server's work that a stream which finds its window puts into a request."""
-_MOST_PER_REQUEST = 8
+_MOST_PER_REQUEST = 16
 """Events that it puts there. A request costs client and server 1 to 2 ms, however many it holds."""
 _SMOOTHING = 0.125
 
@@ -174,34 +175,30 @@ class Stream:
     def _settle(self, call: Call) -> None:
         numbers = self._calls.pop(call)
         exchanges = [self._exchanges[number] for number in numbers]
+        n_delayed = len(self._delayed)
         try:
             answers = unbundled(exchanges, call.result())
         except (EventError, ServerError) as error:
-            answers = [error] * len(numbers)
-        compute, n_delayed = 0.0, len(self._delayed)
-        for number, exchange, answer in zip(numbers, exchanges, answers, strict=True):
-            compute += self._settle_event(number, exchange, answer, call.arrived)
+            answers = Answers([error] * len(numbers), 1)
+        done = [
+            exchange
+            for number, exchange, answer in zip(numbers, exchanges, answers.events, strict=True)
+            if self._settle_event(number, exchange, answer, call.arrived)
+        ]
         if len(self._delayed) > n_delayed:
             self._window.refused()
-        elif compute > 0:
-            self._window.answered(exchanges[-1].round_trip, compute)
-            self._share_requests(compute / len(numbers))
+        elif done and self._timed:
+            self._steer(done, answers.workers)
         size = self._window.size
-        rest = size - max(1, min(self._burst, size // 2))
+        burst = self._burst if self._per_request == 1 else 1
+        rest = size - max(1, min(burst, size // 2))
         if len(self._exchanges) <= rest * self._per_request:
             self._filling = True
 
-    def _share_requests(self, compute: float) -> None:
-        """Take into account how many seconds the server took for an event."""
-        if self._finds_per_request:
-            self._compute += (compute - self._compute) * (_SMOOTHING if self._compute else 1)
-            together = int(_WORTH_A_REQUEST / self._compute)
-            self._per_request = max(1, min(together, _MOST_PER_REQUEST))
-
     def _settle_event(
         self, number: int, exchange: Exchange, answer: Tensors | TrackserveError, arrived: float
-    ) -> float:
-        """Seconds that the server took, if it has a result."""
+    ) -> bool:
+        """Whether there is a result."""
         try:
             if isinstance(answer, TrackserveError):
                 raise answer
@@ -211,6 +208,24 @@ class Stream:
         except ServerError as error:
             due = time.monotonic() + exchange.retry_after(error)
             heapq.heappush(self._delayed, (due, number))
-            return 0.0
+            return False
         del self._exchanges[number]
-        return exchange.compute
+        return not isinstance(self._answers[number][1], EventError)
+
+    def _steer(self, done: list[Exchange], workers: int) -> None:
+        """Take the times of a request's events into account."""
+        compute = sum(exchange.compute for exchange in done)
+        self._window.answered(
+            done[0].round_trip,
+            max(exchange.queue + exchange.compute for exchange in done),
+            compute / min(len(done), workers),
+            is_bundle=len(done) > 1,
+        )
+        if self._finds_per_request and compute > 0:
+            mean = compute / len(done)
+            self._compute += (mean - self._compute) * (_SMOOTHING if self._compute else 1)
+            before = self._per_request
+            together = int(_WORTH_A_REQUEST / self._compute)
+            self._per_request = max(1, min(together, _MOST_PER_REQUEST))
+            if self._per_request != before:
+                self._window.scale(before / self._per_request)

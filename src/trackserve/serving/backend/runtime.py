@@ -158,6 +158,11 @@ class Runtime:
         """Jobs that wait or are in work."""
         return self._held
 
+    @property
+    def workers(self) -> int:
+        """Batches that run at the same time."""
+        return len(self._threads)
+
     def reserve(self) -> ServerBusy | None:
         """Take a place for one job, which :meth:`submit` must follow; or why there is none."""
         refusal = None

@@ -30,9 +30,9 @@ from trackserve.serving import drain
 from trackserve.serving.backend.dlpack import to_capsule
 from trackserve.serving.backend.gather import Gather
 from trackserve.serving.backend.metrics import METRICS, Counters, Reporter, Series
-from trackserve.serving.backend.runtime import Answer, Backend, Job, Reply, Request, Runtime
+from trackserve.serving.backend.runtime import Answer, Backend, Job, Request, Runtime
 from trackserve.serving.limits import Limits
-from trackserve.serving.wire.bundle import BUNDLE, join_answers, split_requests
+from trackserve.serving.wire.bundle import BUNDLE, split_requests
 from trackserve.serving.wire.tensors import TensorSpec
 
 _REPORT_PERIOD = 1.0
@@ -131,9 +131,14 @@ class _Model:
         except InputError as error:
             return _response(error)
         if not events:
-            return _response(Reply({BUNDLE.name: join_answers([])}, {}, {}))
+            return _response(InputError("a bundle has no events", tensor=BUNDLE.name))
         sender = request.get_response_sender()
-        gather = Gather(len(events), self._description.timing.name, partial(_send, sender))
+        gather = Gather(
+            len(events),
+            self._runtime.workers,
+            self._description.timing.name,
+            partial(_send, sender),
+        )
         for place, event in enumerate(events):
             answer = partial(gather.put, place)
             refusal = self._runtime.reserve()

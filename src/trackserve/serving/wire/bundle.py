@@ -6,9 +6,10 @@ the head, each at a multiple of 8 bytes. In the head is, for each event, how lon
 tensors is in front, by name::
 
     {"outputs": ["result"], "events": [{"raw": 13120, "beam_spot": 3}, {"raw": 4}]}
-    {"events": [{"result": 51200}, "trackserve-error {...}"]}
+    {"events": [{"result": 51200}, "trackserve-error {...}"], "workers": 2}
 
-of a request and of its answer, where the text of an error stands for an event that has one.
+of a request and of its answer, where the text of an error stands for an event that has one, and
+``workers`` tells how many events the server reconstructs at a time.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ class Requests(NamedTuple):
     outputs: list[str]
 
 
+class Answers(NamedTuple):
+    """What a request got: for each event its tensors or error, and the server's workers."""
+
+    events: list[Tensors | TrackserveError]
+    workers: int
+
+
 def join_requests(events: Sequence[Mapping[str, Array]], outputs: Sequence[str]) -> Array:
     """The bundle of ``events``, as a codec has encoded them."""
     return _join({"outputs": list(outputs)}, events)
@@ -71,14 +79,14 @@ def split_requests(
     return Requests([event for event in events if isinstance(event, dict)], names)
 
 
-def join_answers(answers: Sequence[Item]) -> Array:
-    """The bundle of the output tensors, or the error, of each event."""
-    return _join({}, answers)
+def join_answers(answers: Sequence[Item], workers: int) -> Array:
+    """The bundle of the output tensors, or the error, of each event, from so many workers."""
+    return _join({"workers": workers}, answers)
 
 
 def split_answers(
     tensors: Mapping[str, Array], outputs: Iterable[TensorSpec], n_events: int
-) -> list[Tensors | TrackserveError]:
+) -> Answers:
     """The inverse; arrays are views of the bundle.
 
     Raises:
@@ -94,7 +102,10 @@ def split_answers(
         raise InputError(
             "wrong number of answers", tensor=BUNDLE.name, found=len(answers), bound=n_events
         )
-    return answers
+    workers = head.get("workers")
+    if not isinstance(workers, int) or workers < 1:
+        raise _malformed(f"there are not {_short(workers)} workers")
+    return Answers(answers, workers)
 
 
 def _join(head: dict[str, Any], items: Sequence[Item]) -> Array:
