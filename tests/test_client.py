@@ -669,6 +669,8 @@ def test_a_stream_finds_how_many_events_share_a_request(
             assert isinstance(stream.take(), PatatrackResult)
     assert sizes[0] == 1
     assert max(sizes) == expected
+    again = Stream(settings, transport, "patatrack", (), None, None, True, None, lambda: None)
+    assert again._per_request == expected
     assert np.mean(sizes[10:]) > 0.7 * expected
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..errors import (
@@ -59,6 +59,8 @@ class Settings:
     on_timings: OnTimings | None
     answered: bool = False
     """Whether the server has answered this client before."""
+    compute: dict[str, float] = field(default_factory=dict)
+    """Seconds that the server lately took for an event, by model."""
 
 
 class Exchange:

@@ -64,8 +64,7 @@ class Stream:
         self._timeout = timeout
         self._timed = in_flight is None
         self._finds_per_request = per_request is None and in_flight is None
-        self._per_request = per_request or 1
-        self._compute = 0.0
+        self._per_request = per_request or self._worth_a_request()
         self._ordered = ordered
         self._burst = 1 if in_flight is not None else _BURST
         self._filling = True
@@ -222,10 +221,17 @@ class Stream:
             is_bundle=len(done) > 1,
         )
         if self._finds_per_request and compute > 0:
-            mean = compute / len(done)
-            self._compute += (mean - self._compute) * (_SMOOTHING if self._compute else 1)
-            before = self._per_request
-            together = int(_WORTH_A_REQUEST / self._compute)
-            self._per_request = max(1, min(together, _MOST_PER_REQUEST))
-            if self._per_request != before:
-                self._window.scale(before / self._per_request)
+            mean, known = compute / len(done), self._settings.compute
+            before = known.get(self._model, mean)
+            known[self._model] = before + _SMOOTHING * (mean - before)
+            now = self._worth_a_request()
+            if now != self._per_request:
+                self._window.scale(self._per_request / now)
+                self._per_request = now
+
+    def _worth_a_request(self) -> int:
+        """Events that a stream puts into a request where it finds how many."""
+        compute = self._settings.compute.get(self._model)
+        if not self._finds_per_request or compute is None:
+            return 1
+        return max(1, min(int(_WORTH_A_REQUEST / compute), _MOST_PER_REQUEST))
