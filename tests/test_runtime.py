@@ -26,6 +26,7 @@ from trackserve.errors import (
 )
 from trackserve.serving import drain, prometheus
 from trackserve.serving.backend import runtime as runtime_module
+from trackserve.serving.backend.gather import Gather
 from trackserve.serving.backend.metrics import METRICS, Counters, Reporter, Series
 from trackserve.serving.backend.runtime import (
     Answer,
@@ -40,7 +41,8 @@ from trackserve.serving.backend.runtime import (
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
 from trackserve.serving.watch import Watch
-from trackserve.serving.wire.tensors import decode_timing, timing
+from trackserve.serving.wire.bundle import split_answers
+from trackserve.serving.wire.tensors import decode_timing, encode_timing, timing
 
 TIMING = "timing"
 
@@ -249,6 +251,32 @@ def test_a_model_that_runs_events_together_fails_them_together(counters: Counter
     reasons = {n: a.reason for n, a in answers.found.items() if isinstance(a, ServerError)}
     broken = "RuntimeError: broken"
     assert reasons == {1: broken, 8: broken, 9: broken, 7: "no answer"}
+    assert runtime.at_a_time == 3
+
+
+def test_answers_are_gathered_from_any_threads() -> None:
+    """In their places; waiting for the others is waiting."""
+    sent: list[Answer] = []
+    gather = Gather(3, 2, TIMING, sent.append)
+    full = ServerBusy("full", bound=2)
+    for place in (2, 0):
+        reply = Reply({TIMING: encode_timing(place, 1)}, {}, {})
+        threading.Thread(target=gather.put, args=(place, reply)).start()
+    time.sleep(0.05)
+    assert not sent
+    gather.put(1, full)
+    (answer,) = sent
+    assert isinstance(answer, Reply)
+    specs = [timing(TIMING)]
+    found, at_a_time = split_answers(answer.tensors, specs, 3)
+    assert at_a_time == 2
+    assert isinstance(found[1], ServerBusy)
+    for place in (0, 2):
+        tensors = found[place]
+        assert isinstance(tensors, dict)
+        waited, took = decode_timing(tensors, specs[0])
+        assert place + 0.04 < waited < place + 5
+        assert took == 1
 
 
 def test_what_nobody_waits_for_is_not_run(

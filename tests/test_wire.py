@@ -251,7 +251,7 @@ def test_answers_share_a_bundle(some: list[Any], data: st.DataObject) -> None:
     ]
     joined = {BUNDLE.name: bundle.join_answers(answers, 3)}
     split = bundle.split_answers(joined, wire.OUTPUTS, len(some))
-    assert split.workers == 3
+    assert split.at_a_time == 3
     for found, expected, answer in zip(split.events, answers, some, strict=True):
         if isinstance(expected, TrackserveError):
             assert isinstance(found, TrackserveError)

@@ -187,7 +187,7 @@ class Stream:
         if len(self._delayed) > n_delayed:
             self._window.refused()
         elif done and self._timed:
-            self._steer(done, answers.workers)
+            self._steer(done, answers.at_a_time)
         size = self._window.size
         burst = self._burst if self._per_request == 1 else 1
         rest = size - max(1, min(burst, size // 2))
@@ -211,13 +211,13 @@ class Stream:
         del self._exchanges[number]
         return not isinstance(self._answers[number][1], EventError)
 
-    def _steer(self, done: list[Exchange], workers: int) -> None:
+    def _steer(self, done: list[Exchange], at_a_time: int) -> None:
         """Take the times of a request's events into account."""
         compute = sum(exchange.compute for exchange in done)
         self._window.answered(
             done[0].round_trip,
             max(exchange.queue + exchange.compute for exchange in done),
-            compute / min(len(done), workers),
+            compute / min(len(done), at_a_time),
             is_bundle=len(done) > 1,
         )
         if self._finds_per_request and compute > 0:

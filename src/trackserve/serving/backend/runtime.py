@@ -142,6 +142,7 @@ class Runtime:
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._held = 0
+        self._together = 1
         self._stopping = False
         self._closed = False
         count = limits.workers or cores()
@@ -159,9 +160,10 @@ class Runtime:
         return self._held
 
     @property
-    def workers(self) -> int:
-        """Batches that run at the same time."""
-        return len(self._threads)
+    def at_a_time(self) -> int:
+        """Jobs that the workers run at the same time: one each, or as many as a model that runs
+        events together has had at once."""
+        return len(self._threads) * self._together
 
     def reserve(self) -> ServerBusy | None:
         """Take a place for one job, which :meth:`submit` must follow; or why there is none."""
@@ -232,6 +234,7 @@ class Runtime:
             for job in rest:
                 if not self._give_up(job):
                     taken.append((job, time.perf_counter()))
+                    self._together = max(self._together, len(taken))
                     yield job.request
 
         reason = "no answer"

@@ -135,7 +135,7 @@ class _Model:
         sender = request.get_response_sender()
         gather = Gather(
             len(events),
-            self._runtime.workers,
+            self._runtime.at_a_time,
             self._description.timing.name,
             partial(_send, sender),
         )

@@ -6,10 +6,10 @@ the head, each at a multiple of 8 bytes. In the head is, for each event, how lon
 tensors is in front, by name::
 
     {"outputs": ["result"], "events": [{"raw": 13120, "beam_spot": 3}, {"raw": 4}]}
-    {"events": [{"result": 51200}, "trackserve-error {...}"], "workers": 2}
+    {"events": [{"result": 51200}, "trackserve-error {...}"], "at_a_time": 2}
 
 of a request and of its answer, where the text of an error stands for an event that has one, and
-``workers`` tells how many events the server reconstructs at a time.
+``at_a_time`` tells how many events the server reconstructs at a time.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ class Requests(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What a request got: for each event its tensors or error, and the server's workers."""
+    """What a request got: for each event its tensors or error, and how many events the server
+    reconstructs at a time."""
 
     events: list[Tensors | TrackserveError]
-    workers: int
+    at_a_time: int
 
 
 def join_requests(events: Sequence[Mapping[str, Array]], outputs: Sequence[str]) -> Array:
@@ -79,9 +80,9 @@ def split_requests(
     return Requests([event for event in events if isinstance(event, dict)], names)
 
 
-def join_answers(answers: Sequence[Item], workers: int) -> Array:
-    """The bundle of the output tensors, or the error, of each event, from so many workers."""
-    return _join({"workers": workers}, answers)
+def join_answers(answers: Sequence[Item], at_a_time: int) -> Array:
+    """The bundle of the output tensors, or the error, of each event, of so many at a time."""
+    return _join({"at_a_time": at_a_time}, answers)
 
 
 def split_answers(
@@ -102,10 +103,10 @@ def split_answers(
         raise InputError(
             "wrong number of answers", tensor=BUNDLE.name, found=len(answers), bound=n_events
         )
-    workers = head.get("workers")
-    if not isinstance(workers, int) or workers < 1:
-        raise _malformed(f"there are not {_short(workers)} workers")
-    return Answers(answers, workers)
+    at_a_time = head.get("at_a_time")
+    if not isinstance(at_a_time, int) or at_a_time < 1:
+        raise _malformed(f"it is not of {_short(at_a_time)} events at a time")
+    return Answers(answers, at_a_time)
 
 
 def _join(head: dict[str, Any], items: Sequence[Item]) -> Array:
