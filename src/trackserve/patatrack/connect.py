@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..detector.phase1 import FIRST_BARREL_2, FIRST_ENDCAP
-from ..device import LANES, bit, f32, i32, kernel, shared, u32, u64, with_bit
+from ..device import LANES, bit, f32, i32, kernel, shared, u32, u64, wide_vectors, with_bit
 from ..edm.columns import Array
 from .config import ConnectionCuts
 from .doublets import Cells, OrderedHits
@@ -143,17 +143,26 @@ def _aligned_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> tup
     n_cells = len(cells.inner)
     n_hits = len(hits.order)
 
-    # cells by their inner hit, with the outer hit's place in r-z for the inner loop
-    begin = _starts(cells.inner, n_hits)
-    filled = begin[:-1].copy()
-    beginning = np.empty(n_cells + LANES, np.int32)
-    r_outer = np.empty(n_cells + LANES, np.float32)
-    z_outer = np.empty(n_cells + LANES, np.float32)
+    # cells by their inner hit, if one ends there, with the outer hit's place in r-z for the inner
+    # loop; most begin on the innermost layer, where none ends
+    begin = np.zeros(n_hits + 1, np.int32)
     for c in range(n_cells):
-        place = filled[cells.inner[c]]
-        filled[cells.inner[c]] += 1
-        beginning[place] = c
-        r_outer[place], z_outer[place] = hits.r[cells.outer[c]], hits.z[cells.outer[c]]
+        b = u64(cells.inner[c])
+        begin[b + u64(1)] += cells.start[b + u64(1)] > cells.start[b]
+    for b in range(n_hits):
+        begin[b + 1] += begin[b]
+    filled = begin[:-1].copy()
+    n_beginning = begin[n_hits]
+    beginning = np.empty(n_beginning + LANES, np.int32)
+    r_outer = np.empty(n_beginning + LANES, np.float32)
+    z_outer = np.empty(n_beginning + LANES, np.float32)
+    for c in range(n_cells):
+        b = u64(cells.inner[c])
+        if cells.start[b + u64(1)] > cells.start[b]:
+            place = u64(filled[b])
+            filled[b] += 1
+            beginning[place] = c
+            r_outer[place], z_outer[place] = hits.r[cells.outer[c]], hits.z[cells.outer[c]]
 
     capacity = n_cells // 2 + 64
     n_blocks = -1
@@ -194,6 +203,7 @@ def _aligned_blocks(
     that is aligned. Few blocks have any: they are listed without a branch, which could
     not be predicted. Returns how many there are, or -1 if there is not enough room.
     """
+    wide_vectors()
     n = u64(0)
     for b in range(len(hits.order)):
         out, end = u64(begin[b]), u64(begin[b + 1])

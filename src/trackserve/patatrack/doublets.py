@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..detector.phase1 import LAYER_START, N_BARREL_LAYERS, N_LAYERS
-from ..device import LANES, bit, f32, i16, i32, kernel, shared, u32, u64, with_bit
+from ..device import LANES, bit, f32, i16, i32, kernel, shared, u32, u64, wide_vectors, with_bit
 from ..edm import Hits
 from ..edm.columns import Array
 from .config import DoubletCuts
@@ -347,6 +347,7 @@ def _fill_cells(
     start: Array,
 ) -> bool:
     """Fill the columns of :class:`Cells`; false if they have not enough room."""
+    wide_vectors()
     pairs_of_layer = np.empty(len(pairs), np.int32)
     n = u64(0)
     for layer in range(N_LAYERS):
