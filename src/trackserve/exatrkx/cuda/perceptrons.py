@@ -143,7 +143,8 @@ def update_nodes(
 
 
 def _blocks(device: Device, n: int) -> int:
-    return min(-(-n // ROWS), device.n_blocks)
+    """Many rounds of blocks, since few fit at a time: so the last round leaves little idle."""
+    return min(-(-n // ROWS), 8 * device.n_blocks)
 
 
 @inlined_function
