@@ -601,18 +601,26 @@ def test_window_fills_the_workers_and_no_more(workers: int, travel: float, n: in
     assert window.size <= sizes[-1] // 2 + 1
 
 
+class Nowhere:
+    """A transport whose calls a test settles."""
+
+    def __init__(self) -> None:
+        self.calls: deque[tuple[Call, Request]] = deque()
+
+    def submit(self, request: Request, timeout: float) -> Call:
+        self.calls.append((Call(), request))
+        return self.calls[-1][0]
+
+
+def nowhere() -> tuple[Settings, Any]:
+    return Settings("grpc://nowhere:1", 30.0, True, None), Nowhere()
+
+
 def test_a_stream_sends_in_bursts_within_its_window(
     sample_events: list[RawEvent], sample_results: list[PatatrackResult]
 ) -> None:
-    calls: deque[Call] = deque()
-
-    class Nowhere:
-        def submit(self, request: Request, timeout: float) -> Call:
-            calls.append(Call())
-            return calls[-1]
-
-    settings = Settings("grpc://nowhere:1", 30.0, True, None)
-    transport: Any = Nowhere()
+    settings, transport = nowhere()
+    calls = transport.calls
     stream = Stream(settings, transport, "patatrack", (), None, 1, True, None, lambda: None)
     timing = {wire.TIMING.name: encode_timing(0.0, 1.0)}
     answer = wire.encode_result(sample_results[0], wire.output_names()) | timing
@@ -624,7 +632,7 @@ def test_a_stream_sends_in_bursts_within_its_window(
         if len(calls) > before:
             bursts.append(len(calls) - before)
         assert len(calls) <= stream._window.size
-        calls.popleft().settle(answer)
+        calls.popleft()[0].settle(answer)
         stream.advance()
         assert isinstance(stream.take(), PatatrackResult)
     assert min(bursts[5:]) >= 3
@@ -637,15 +645,8 @@ def test_a_stream_finds_how_many_events_share_a_request(
     compute: float,
     expected: int,
 ) -> None:
-    calls: deque[tuple[Call, Request]] = deque()
-
-    class Nowhere:
-        def submit(self, request: Request, timeout: float) -> Call:
-            calls.append((Call(), request))
-            return calls[-1][0]
-
-    settings = Settings("grpc://nowhere:1", 30.0, True, None)
-    transport: Any = Nowhere()
+    settings, transport = nowhere()
+    calls = transport.calls
     stream = Stream(settings, transport, "patatrack", (), None, None, True, None, lambda: None)
     timing = {wire.TIMING.name: encode_timing(0.0, compute)}
     answer = wire.encode_result(sample_results[0], wire.output_names()) | timing
@@ -677,27 +678,20 @@ def test_a_stream_finds_how_many_events_share_a_request(
 def test_a_slow_source_does_not_fill_requests(
     sample_events: list[RawEvent], sample_results: list[PatatrackResult]
 ) -> None:
-    calls: deque[Call] = deque()
-
-    class Nowhere:
-        def submit(self, request: Request, timeout: float) -> Call:
-            calls.append(Call())
-            return calls[-1]
-
-    settings = Settings("grpc://nowhere:1", 30.0, True, None)
-    transport: Any = Nowhere()
+    settings, transport = nowhere()
+    calls = transport.calls
     stream = Stream(settings, transport, "patatrack", (), None, None, True, None, lambda: None)
     timing = {wire.TIMING.name: encode_timing(0.0, 0.001)}
     answer = wire.encode_result(sample_results[0], wire.output_names()) | timing
     for _ in range(20):
         assert stream.wants_event
         stream.start(sample_events[0])
-        calls.popleft().settle(answer)
+        calls.popleft()[0].settle(answer)
         stream.advance()
         assert isinstance(stream.take(), PatatrackResult)
     stream.start(sample_events[0])
     stream.start(sample_events[0])
-    (first,) = calls  # the second waits for others, or for the end of the first
+    ((first, _),) = calls  # the second waits for others, or for the end of the first
     first.settle(answer)
     stream.advance()
     assert len(calls) == 2
