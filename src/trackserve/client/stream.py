@@ -13,7 +13,7 @@ from ..serving.wire import Event, Result
 from ..serving.wire.bundle import Answers
 from .exchange import Exchange, Settings, bundled, unbundled
 from .transport import Call, Tensors, Transport
-from .window import Window
+from .window import SMOOTHING, Window
 
 _AHEAD = 4
 """Events of a stream that may be started and not yet handed out, for each in flight."""
@@ -25,7 +25,6 @@ _WORTH_A_REQUEST = 0.15
 """Seconds of the server's work that a stream which finds its window puts into a request."""
 _MOST_PER_REQUEST = 16
 """Events that it puts there. A request costs client and server 1 to 2 ms, however many it holds."""
-_SMOOTHING = 0.125
 
 Answer = Result | EventError
 
@@ -198,18 +197,20 @@ class Stream:
         self, number: int, exchange: Exchange, answer: Tensors | TrackserveError, arrived: float
     ) -> bool:
         """Whether there is a result."""
+        settled: Answer
         try:
             if isinstance(answer, TrackserveError):
                 raise answer
-            self._answers[number] = exchange, exchange.result(answer, arrived)
+            settled = exchange.result(answer, arrived)
         except EventError as error:
-            self._answers[number] = exchange, error
+            settled = error
         except ServerError as error:
             due = time.monotonic() + exchange.retry_after(error)
             heapq.heappush(self._delayed, (due, number))
             return False
+        self._answers[number] = exchange, settled
         del self._exchanges[number]
-        return not isinstance(self._answers[number][1], EventError)
+        return not isinstance(settled, EventError)
 
     def _steer(self, done: list[Exchange], at_a_time: int) -> None:
         """Take the times of a request's events into account."""
@@ -223,7 +224,7 @@ class Stream:
         if self._finds_per_request and compute > 0:
             mean, known = compute / len(done), self._settings.compute
             before = known.get(self._model, mean)
-            known[self._model] = before + _SMOOTHING * (mean - before)
+            known[self._model] = before + SMOOTHING * (mean - before)
             now = self._worth_a_request()
             if now != self._per_request:
                 self._window.scale(self._per_request / now)

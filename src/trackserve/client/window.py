@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 _MAX = 256
-_SMOOTHING = 0.125
+SMOOTHING = 0.125
+"""Share of the latest in a mean that follows the times of answers."""
 _FIRST_GROWTH = 0.5
 """Per answer; what the first growth does shows a round trip later, so it must not be fast."""
 _BOUNDS = 1.5, 3.0
@@ -53,8 +54,8 @@ class Window:
             return
         self._shortest_way = min(self._shortest_way, round_trip - server)
         wait = round_trip - self._shortest_way - service
-        self._wait += _SMOOTHING * (wait - self._wait)
-        self._service += _SMOOTHING * (service - self._service)
+        self._wait += SMOOTHING * (wait - self._wait)
+        self._service += SMOOTHING * (service - self._service)
         grow_below, shrink_above = _BOUNDS_OF_BUNDLES if is_bundle else _BOUNDS
         if self._wait < grow_below * self._service:
             self._size += _FIRST_GROWTH if self._starting else 1 / self._size

@@ -74,10 +74,12 @@ def split_requests(
     known = {spec.name for spec in outputs}
     if not isinstance(names, list) or not all(isinstance(n, str) and n in known for n in names):
         raise _malformed(f"no such outputs as {_short(names)}")
-    events = list(_split(bundle, head, end, inputs))
-    if not all(isinstance(event, dict) for event in events):
-        raise _malformed("an event is not a list of tensors")
-    return Requests([event for event in events if isinstance(event, dict)], names)
+    events = []
+    for event in _split(bundle, head, end, inputs):
+        if isinstance(event, str):
+            raise _malformed("an event is not a list of tensors")
+        events.append(event)
+    return Requests(events, names)
 
 
 def join_answers(answers: Sequence[Item], at_a_time: int) -> Array:
