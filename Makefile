@@ -10,7 +10,8 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 BIN = .venv/bin
 SAMPLE = build/patatrack-sample
 PIXEL = build/ttbar-pu50
-TRACKER = build/tracker-pu20
+POINTS = build/points-pu20
+SIMULATION = $(shell find src/trackserve/simulation src/trackserve/detectors -name '*.py')
 
 install: .venv/dev
 
@@ -32,16 +33,16 @@ $(SAMPLE): tests/data/patatrack-sample.tar.xz
 	$(PYTHON) -m tarfile -e $< build
 	@touch $@
 
-$(PIXEL)/raw.bin: $(wildcard src/trackserve/simulation/*.py) | .venv/server
+$(PIXEL)/raw.bin: $(SIMULATION) | .venv/server
 	rm -rf $(PIXEL)
 	$(BIN)/trackserve simulate pixel --pileup 50 --events 20 --seed 1 -o $(PIXEL)
 
-$(TRACKER)/points.parquet: $(wildcard src/trackserve/simulation/*.py) | .venv/server
-	rm -rf $(TRACKER)
-	$(BIN)/trackserve simulate tracker --pileup 20 --events 10 --seed 1 -o $(TRACKER)
+$(POINTS)/points.parquet: $(SIMULATION) | .venv/server
+	rm -rf $(POINTS)
+	$(BIN)/trackserve simulate points --pileup 20 --events 10 --seed 1 -o $(POINTS)
 
-demo: .venv/server $(PIXEL)/raw.bin $(TRACKER)/points.parquet
-	$(BIN)/trackserve demo $(PIXEL) $(TRACKER) -o build/demo
+demo: .venv/server $(PIXEL)/raw.bin $(POINTS)/points.parquet
+	$(BIN)/trackserve demo $(PIXEL) $(POINTS) -o build/demo
 
 test: .venv/dev
 	$(BIN)/pytest

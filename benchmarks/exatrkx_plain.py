@@ -18,11 +18,16 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from trackserve.edm import TrackerEvent
-from trackserve.exatrkx.features import edge_inputs, node_inputs, outward_order, scale_points
-from trackserve.exatrkx.model import Model
-from trackserve.exatrkx.networks import AttentionNetwork, Mlp
-from trackserve.exatrkx.segmentation import keep_best_edges
+from trackserve.edm import PointsEvent
+from trackserve.trackers.exatrkx.features import (
+    edge_inputs,
+    node_inputs,
+    outward_order,
+    scale_points,
+)
+from trackserve.trackers.exatrkx.model import Model
+from trackserve.trackers.exatrkx.networks import AttentionNetwork, Mlp
+from trackserve.trackers.exatrkx.segmentation import keep_best_edges
 
 
 class PlainResult(NamedTuple):
@@ -41,7 +46,7 @@ class PlainPipeline:
         self._networks = model.networks()
 
     @torch.inference_mode()
-    def run(self, event: TrackerEvent) -> PlainResult:
+    def run(self, event: PointsEvent) -> PlainResult:
         d = self._description
         features = scale_points(event.points.position, d.features)
         outward = outward_order(features, d.features)

@@ -17,13 +17,18 @@ from statistics import median
 from typing import NamedTuple
 
 from trackserve import ExatrkxPipeline
-from trackserve.edm import TrackerEvent
-from trackserve.exatrkx.model import load_model
-from trackserve.io import open_tracker
-from trackserve.performance.drawing import MARKER_SIZE, new_figure, styled, to_png
-from trackserve.performance.statistics import Fraction
-from trackserve.performance.throughput import alternate, cpu_name
-from trackserve.performance.tracker_metrics import validate_exatrkx
+from trackserve.edm import PointsEvent
+from trackserve.io import open_points
+from trackserve.physics.points.metrics import validate_exatrkx
+from trackserve.physics.statistics import Fraction
+from trackserve.report.drawing import (
+    MARKER_SIZE,
+    new_figure,
+    styled,
+    to_png,
+)
+from trackserve.studies.throughput import alternate, cpu_name
+from trackserve.trackers.exatrkx.model import load_model
 
 
 class Measured(NamedTuple):
@@ -35,7 +40,7 @@ class Measured(NamedTuple):
 
 
 def measure(models: list[str], point: str, path: str, rounds: int) -> list[Measured]:
-    events = list(open_tracker(path))
+    events = list(open_points(path))
     pipelines = {name: ExatrkxPipeline.from_model(f"{name}@{point}") for name in models}
     seconds = alternate(
         {name: functools.partial(p.run, events) for name, p in pipelines.items()},
@@ -48,7 +53,7 @@ def measure(models: list[str], point: str, path: str, rounds: int) -> list[Measu
     ]
 
 
-def judge(pipeline: ExatrkxPipeline, events: list[TrackerEvent], seconds: float) -> Measured:
+def judge(pipeline: ExatrkxPipeline, events: list[PointsEvent], seconds: float) -> Measured:
     summary = validate_exatrkx(events, pipeline.run(events))
     return Measured(seconds, summary.efficiency_eta_3.double, summary.fake_rate.single)
 

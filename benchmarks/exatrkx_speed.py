@@ -23,18 +23,18 @@ import torch
 from exatrkx_plain import PlainPipeline, PlainResult
 
 from trackserve import ExatrkxPipeline
-from trackserve.edm import ExatrkxResult, GraphCounts, TrackerEvent
+from trackserve.edm import ExatrkxResult, GraphCounts, PointsEvent
 from trackserve.errors import EventError
-from trackserve.exatrkx.architecture import AttentionGnn, Embedding, Filter
-from trackserve.exatrkx.model import Model, load_model, model_of
-from trackserve.exatrkx.networks import make_networks
-from trackserve.io import open_tracker
+from trackserve.io import open_points
+from trackserve.trackers.exatrkx.architecture import AttentionGnn, Embedding, Filter
+from trackserve.trackers.exatrkx.model import Model, load_model, model_of
+from trackserve.trackers.exatrkx.networks import make_networks
 
 NEAR = 1e-5
 """Scores that differ by rounding lie this near to a cut."""
 
 
-def measure(model: Model, events: list[TrackerEvent], rounds: int, threads: int) -> str:
+def measure(model: Model, events: list[PointsEvent], rounds: int, threads: int) -> str:
     """Time both in turns; a line of what came out."""
     ours, plain = ExatrkxPipeline(model, threads=threads), PlainPipeline(model)
     ours.warm_up()
@@ -87,7 +87,7 @@ def count_near(model: Model, result: PlainResult) -> int:
     )
 
 
-def with_published_widths(model: Model, event: TrackerEvent) -> Model:
+def with_published_widths(model: Model, event: PointsEvent) -> Model:
     """Networks of the published sizes; radius and cuts keep as many edges of ``event`` as
     those of ``model``."""
     counts = ExatrkxPipeline(model).reconstruct(event).counts
@@ -106,7 +106,7 @@ def with_published_widths(model: Model, event: TrackerEvent) -> Model:
     return _with_cuts(model_of(d, networks), event, counts)
 
 
-def _with_cuts(model: Model, event: TrackerEvent, wanted: GraphCounts) -> Model:
+def _with_cuts(model: Model, event: PointsEvent, wanted: GraphCounts) -> Model:
     """Find a radius by halving, and the cuts by the scores' order."""
 
     def replace(**changes: float) -> Model:
@@ -115,9 +115,9 @@ def _with_cuts(model: Model, event: TrackerEvent, wanted: GraphCounts) -> Model:
         return Model(dataclasses.replace(d, cuts=cuts), model.weights)
 
     # the graph alone depends on the radius: no need for the other networks
-    from trackserve.exatrkx.engine import make_engine
-    from trackserve.exatrkx.features import node_inputs, outward_order, scale_points
-    from trackserve.exatrkx.radius import find_neighbours
+    from trackserve.trackers.exatrkx.engine import make_engine
+    from trackserve.trackers.exatrkx.features import node_inputs, outward_order, scale_points
+    from trackserve.trackers.exatrkx.radius import find_neighbours
 
     d = model.description
     features = scale_points(event.points.position, d.features)
@@ -158,7 +158,7 @@ def main() -> None:
         "          radius  filter                                          in all"
     )
     for path in options.paths:
-        opened = open_tracker(path)
+        opened = open_points(path)
         events = [opened[i] for i in range(min(options.events, len(opened)))]
         model = load_model(options.model)
         if options.widths:

@@ -13,12 +13,12 @@ import argparse
 import time
 
 from trackserve import ExatrkxPipeline
-from trackserve.edm import TrackerEvent
-from trackserve.io import open_tracker
-from trackserve.performance.throughput import cpu_name, stage_times
+from trackserve.edm import PointsEvent
+from trackserve.io import open_points
+from trackserve.studies.throughput import cpu_name, stage_times
 
 
-def measure(pipeline: ExatrkxPipeline, events: list[TrackerEvent]) -> dict[str, float]:
+def measure(pipeline: ExatrkxPipeline, events: list[PointsEvent]) -> dict[str, float]:
     """Seconds of each stage, mean of an event, in one round."""
     return stage_times(
         lambda event, lap: pipeline.run_stages([event], (), lap),
@@ -40,7 +40,7 @@ def main() -> None:
     pipeline = ExatrkxPipeline.from_model(options.model)
     pipeline.warm_up()
     for path in options.paths:
-        events = list(open_tracker(path)[: options.events])
+        events = list(open_points(path)[: options.events])
         rounds = [measure(pipeline, events) for _ in range(options.rounds)]
         best = min(rounds, key=lambda seconds: sum(seconds.values()))
         points = sum(len(event.points) for event in events) / len(events)

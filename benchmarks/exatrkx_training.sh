@@ -6,7 +6,7 @@ here=$(dirname "$0")
 directory=$1
 shift
 make_events() { # name, pile-up, events, seed
-  trackserve simulate tracker --pileup "$2" --events "$3" --seed "$4" -o "$directory/$1"
+  trackserve simulate points --pileup "$2" --events "$3" --seed "$4" -o "$directory/$1"
 }
 train() { # name, further options
   local name=$1

@@ -31,9 +31,9 @@ from trackserve import PatatrackPipeline
 from trackserve.device.cuda import Device
 from trackserve.edm import INTERMEDIATE, PatatrackResult, RawEvent
 from trackserve.io import read_conditions, read_events
-from trackserve.patatrack import DEFAULT
-from trackserve.patatrack.cuda import CudaPatatrack
-from trackserve.performance.throughput import cpu_name
+from trackserve.studies.throughput import cpu_name
+from trackserve.trackers.patatrack import DEFAULT
+from trackserve.trackers.patatrack.cuda import CudaPatatrack
 
 
 class Speed(NamedTuple):

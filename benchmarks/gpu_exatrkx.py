@@ -25,9 +25,14 @@ from gpu import Stopwatch, cycle, describe_device, on_all_cores, print_speed, th
 from points import RANDOM, describe, read_points
 
 from trackserve import ExatrkxPipeline
-from trackserve.edm import GRAPH_STAGES, Edges, ExatrkxResult, TrackerEvent
-from trackserve.exatrkx.cuda import CudaExatrkx
-from trackserve.exatrkx.model import Model, load_model
+from trackserve.edm import (
+    GRAPH_STAGES,
+    Edges,
+    ExatrkxResult,
+    PointsEvent,
+)
+from trackserve.trackers.exatrkx.cuda import CudaExatrkx
+from trackserve.trackers.exatrkx.model import Model, load_model
 
 
 def pairs_of(edges: Edges) -> dict[tuple[int, int], float]:
@@ -35,7 +40,7 @@ def pairs_of(edges: Edges) -> dict[tuple[int, int], float]:
     return {(s, t): score for s, t, score in zip(*columns, strict=True)}
 
 
-def check(gpu: ExatrkxPipeline, cpu: ExatrkxPipeline, events: list[TrackerEvent]) -> None:
+def check(gpu: ExatrkxPipeline, cpu: ExatrkxPipeline, events: list[PointsEvent]) -> None:
     """Print how far the device's results are from the CPU's."""
     cuts = cpu.model.description.cuts
     totals: dict[str, float] = defaultdict(float)
@@ -72,7 +77,7 @@ def check(gpu: ExatrkxPipeline, cpu: ExatrkxPipeline, events: list[TrackerEvent]
           f"others found {totals['more candidates']:.0f}")  # fmt: skip
 
 
-def stage_times(gpu: ExatrkxPipeline, batch: list[TrackerEvent], rounds: int = 5) -> None:
+def stage_times(gpu: ExatrkxPipeline, batch: list[PointsEvent], rounds: int = 5) -> None:
     """Print the least time of each stage, for which the host waits."""
     best: dict[str, float] = {}
     for _ in range(rounds):
@@ -90,7 +95,7 @@ def stage_times(gpu: ExatrkxPipeline, batch: list[TrackerEvent], rounds: int = 5
         print(f"{stage:32s} {milliseconds:9.3f}")
 
 
-def kernel_times(model: Model, batch: list[TrackerEvent], rounds: int = 5) -> None:
+def kernel_times(model: Model, batch: list[PointsEvent], rounds: int = 5) -> None:
     """Print the least time of each of our kernels; PyTorch's are not among them."""
     device = Stopwatch()
     gpu = ExatrkxPipeline(model, "cuda")

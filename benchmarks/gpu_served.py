@@ -34,15 +34,15 @@ from load import LEAD, events_of
 from trackserve import Client, ExatrkxPipeline, PatatrackPipeline
 from trackserve.client import keep_freed_memory
 from trackserve.errors import ServerError
-from trackserve.performance.throughput import latencies
 from trackserve.serving.backend import exatrkx as exatrkx_backend
 from trackserve.serving.backend import patatrack as patatrack_backend
 from trackserve.serving.backend.runtime import cores
 from trackserve.serving.limits import Limits, default_limits
 from trackserve.serving.repository import write_exatrkx, write_patatrack
 from trackserve.serving.server import Server
-from trackserve.serving.wire import exatrkx as exatrkx_wire
-from trackserve.serving.wire import patatrack as patatrack_wire
+from trackserve.studies.throughput import latencies
+from trackserve.trackers.exatrkx import codec as exatrkx_wire
+from trackserve.trackers.patatrack import codec as patatrack_wire
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from processes import processor_time

@@ -13,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from trackserve.serving.backend.runtime import Answer, Backend, Description, Reply, Request, Run
+from trackserve.serving.backend.runtime import (
+    Answer,
+    Backend,
+    Description,
+    Reply,
+    Request,
+    Run,
+)
 
 _ANSWERS = "answers.npz"
 _LOADER = """\

@@ -20,7 +20,7 @@ from numba.cuda.dispatcher import _Kernel
 from numba.cuda.typing.typeof import Purpose, typeof
 
 from trackserve.device.launch import flatten
-from trackserve.performance.throughput import cpu_name
+from trackserve.studies.throughput import cpu_name
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from fake_arrays import fake_array

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trackserve.edm import SpacePoints, TrackerEvent
+from trackserve.edm import PointsEvent, SpacePoints
 from trackserve.edm.columns import Array
 
 RANDOM = "random"
@@ -30,7 +30,7 @@ FIELD = 2.0
 """T."""
 
 
-def random_event(n_points: int, event: int) -> TrackerEvent:
+def random_event(n_points: int, event: int) -> PointsEvent:
     """Helices from along the beam, until there are ``n_points``, and a twentieth of noise."""
     random = np.random.default_rng(event)
     n = n_points // 8
@@ -66,29 +66,29 @@ def random_event(n_points: int, event: int) -> TrackerEvent:
     r = np.hypot(noise[:, 0], noise[:, 1])
     noise = np.stack([r * np.cos(angle), r * np.sin(angle), noise[:, 2]], 1)
     points = random.permutation(np.concatenate([points, noise]))[:n_points]
-    return TrackerEvent(SpacePoints(points.astype(np.float32)), event)
+    return PointsEvent(SpacePoints(points.astype(np.float32)), event)
 
 
-def read_points(path: str, n: int) -> list[TrackerEvent]:
+def read_points(path: str, n: int) -> list[PointsEvent]:
     """The first ``n``."""
     if path == RANDOM:
         return [random_event(N_POINTS, e) for e in range(n)]
     if not path.endswith(".npz"):
-        from trackserve.io import open_tracker
+        from trackserve.io import open_points
 
-        return list(open_tracker(path)[:n])
+        return list(open_points(path)[:n])
     with np.load(path) as arrays:
         parts = np.split(arrays["position"], arrays["start"][1:-1])
-    return [TrackerEvent(SpacePoints(part), e) for e, part in enumerate(parts[:n])]
+    return [PointsEvent(SpacePoints(part), e) for e, part in enumerate(parts[:n])]
 
 
-def pack(events: list[TrackerEvent], path: str) -> None:
+def pack(events: list[PointsEvent], path: str) -> None:
     points = [event.points.position for event in events]
     start = np.cumsum([0, *(len(part) for part in points)])
     np.savez_compressed(path, position=np.concatenate(points), start=start)
 
 
-def describe(path: str, events: list[TrackerEvent]) -> str:
+def describe(path: str, events: list[PointsEvent]) -> str:
     sizes = [len(event.points) for event in events]
     name = "random helices" if path == RANDOM else Path(path).name
     return f"{name}: {len(events)} events of {min(sizes)} to {max(sizes)} points"

@@ -27,12 +27,17 @@ import torch
 from points import read_points
 
 from trackserve import ExatrkxPipeline, PatatrackPipeline
-from trackserve.edm import INTERMEDIATE, ExatrkxResult, PatatrackResult, RawEvent
+from trackserve.edm import (
+    INTERMEDIATE,
+    ExatrkxResult,
+    PatatrackResult,
+    RawEvent,
+)
 from trackserve.edm.columns import Columns
-from trackserve.exatrkx.architecture import InteractionGnn, Perceptron, perceptrons
-from trackserve.exatrkx.model import Description
 from trackserve.io import read_conditions, read_events
-from trackserve.performance.throughput import cpu_name, stage_times
+from trackserve.studies.throughput import cpu_name, stage_times
+from trackserve.trackers.exatrkx.architecture import InteractionGnn, Perceptron, perceptrons
+from trackserve.trackers.exatrkx.model import Description
 
 FLOAT = 4
 BATCH = 64
@@ -213,8 +218,8 @@ def kernel_seconds(
     """Of an event in a batch, on a CUDA device: by stages, and from beginning to end."""
     from gpu import Stopwatch, cycle
 
-    from trackserve.patatrack import DEFAULT
-    from trackserve.patatrack.cuda import CudaPatatrack
+    from trackserve.trackers.patatrack import DEFAULT
+    from trackserve.trackers.patatrack.cuda import CudaPatatrack
 
     conditions, batch = read_conditions(path), cycle(events, BATCH)
     device = Stopwatch()

@@ -33,11 +33,11 @@ from trackserve.client import Timings, keep_freed_memory
 from trackserve.edm import RawEvent
 from trackserve.errors import EventError
 from trackserve.io import read_events
-from trackserve.performance.throughput import alternate, cpu_name
 from trackserve.serving import local
 from trackserve.serving.repository import write_patatrack
 from trackserve.serving.server import Server
-from trackserve.serving.wire import patatrack as wire
+from trackserve.studies.throughput import alternate, cpu_name
+from trackserve.trackers.patatrack import codec as wire
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from processes import processor_time as processor_time_of

@@ -2,7 +2,7 @@
 
 usage: benchmarks/serving_exatrkx.py EVENTS [--model MODEL] [--memory COUNT] [--rounds N]
 
-EVENTS is what ``trackserve simulate tracker`` wrote, or TrackML events. The first events of
+EVENTS is what ``trackserve simulate points`` wrote, or TrackML events. The first events of
 each of 40 sizes, from a tenth to all of an event's points, are sent for the memory. Prints the
 figures of each row and pass or FAIL; exits with 1 if a row fails.
 """
@@ -22,12 +22,12 @@ from statistics import median
 
 from trackserve import Client
 from trackserve.client import keep_freed_memory
-from trackserve.edm import TrackerEvent
-from trackserve.exatrkx import ExatrkxPipeline
-from trackserve.io import open_tracker
-from trackserve.performance.throughput import alternate, cpu_name
+from trackserve.edm import PointsEvent
+from trackserve.io import open_points
 from trackserve.serving.repository import write_exatrkx
 from trackserve.serving.server import Server
+from trackserve.studies.throughput import alternate, cpu_name
+from trackserve.trackers.exatrkx import ExatrkxPipeline
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from processes import backend_of, resident, resident_of
@@ -41,14 +41,14 @@ def check(row: str, passed: bool, figures: str) -> bool:
     return passed
 
 
-def cut_to_many_sizes(events: Sequence[TrackerEvent]) -> list[TrackerEvent]:
+def cut_to_many_sizes(events: Sequence[PointsEvent]) -> list[PointsEvent]:
     return [
         replace(event, points=event.points.take(slice(0, len(event.points) * (n % 40 + 4) // 43)))
         for n, event in enumerate(itertools.islice(itertools.cycle(events), 40))
     ]
 
 
-def speed(server: Server, model: str, events: list[TrackerEvent], rounds: int) -> bool:
+def speed(server: Server, model: str, events: list[PointsEvent], rounds: int) -> bool:
     """At least 0.95 of two direct threads' throughput, every answer bit-identical."""
     threads = len(os.sched_getaffinity(0))
     direct = ExatrkxPipeline.from_model(model, threads=threads)
@@ -85,14 +85,14 @@ def speed(server: Server, model: str, events: list[TrackerEvent], rounds: int) -
     return passed
 
 
-def memory(server: Server, model: str, events: list[TrackerEvent], count: int) -> bool:
+def memory(server: Server, model: str, events: list[PointsEvent], count: int) -> bool:
     """Events of varying size: less than 2 % growth after the first quarter."""
     pipeline = ExatrkxPipeline.from_model(model)
     mixed = cut_to_many_sizes(events)
     assert server.pid
     group, backend = server.pid, backend_of(server.pid)
 
-    def source() -> Iterator[TrackerEvent]:
+    def source() -> Iterator[PointsEvent]:
         return itertools.islice(itertools.cycle(mixed), count)
 
     sizes: dict[str, list[int]] = {"direct": [], "server": [], "backend": [], "client": []}
@@ -127,7 +127,7 @@ def main() -> int:
     parser.add_argument("--memory", type=int, default=2000, metavar="COUNT")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
-    events = list(open_tracker(arguments.events))
+    events = list(open_points(arguments.events))
     points = [len(event.points) for event in events]
     print(f"{cpu_name()}; {len(events)} events of {min(points)} to {max(points)} points")
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:

@@ -27,17 +27,17 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 
 from trackserve import Client, PatatrackPipeline
-from trackserve.client.url import parse_url
 from trackserve.edm import RawEvent
 from trackserve.errors import decode
 from trackserve.io import read_events
-from trackserve.performance.throughput import cpu_name
 from trackserve.serving import prometheus
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
 from trackserve.serving.repository import write_patatrack
 from trackserve.serving.server import Server
-from trackserve.serving.wire import patatrack as wire
+from trackserve.studies.throughput import cpu_name
+from trackserve.trackers.patatrack import codec as wire
+from trackserve.wire.address import parse_url
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from processes import backend_of, resident

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trackserve.edm import SpacePoints, TrackerEvent
+from trackserve.edm import PointsEvent, SpacePoints
 from trackserve.edm.columns import Array
-from trackserve.exatrkx.architecture import (
+from trackserve.trackers.exatrkx.architecture import (
     AttentionGnn,
     Cuts,
     Embedding,
@@ -18,9 +18,9 @@ from trackserve.exatrkx.architecture import (
     Filter,
     InteractionGnn,
 )
-from trackserve.exatrkx.features import EDGE_INPUTS, NODE_INPUTS
-from trackserve.exatrkx.model import Description, Model, model_of
-from trackserve.exatrkx.networks import make_networks
+from trackserve.trackers.exatrkx.features import EDGE_INPUTS, NODE_INPUTS
+from trackserve.trackers.exatrkx.model import Description, Model, model_of
+from trackserve.trackers.exatrkx.networks import make_networks
 
 LRT = Path(__file__).parent / "data" / "exatrkx-lrt"
 PUBLISHED_SCALES = (3000.0, math.pi, 400.0)
@@ -88,7 +88,7 @@ def published_gnn_weights() -> dict[str, Array]:
     return weights
 
 
-def random_event(n_points: int, seed: int = 0, event: int = 0) -> TrackerEvent:
+def random_event(n_points: int, seed: int = 0, event: int = 0) -> PointsEvent:
     """Points on straight lines from near the origin, ten to each."""
     random = np.random.default_rng(seed)
     n_lines = -(-n_points // 10)
@@ -98,4 +98,4 @@ def random_event(n_points: int, seed: int = 0, event: int = 0) -> TrackerEvent:
     bend = phi + r * random.normal(0, 1e-4, (n_lines, 1))
     position = np.stack([r * np.cos(bend), r * np.sin(bend), r * slope], -1).reshape(-1, 3)
     order = random.permutation(len(position))[:n_points]
-    return TrackerEvent(SpacePoints(position[order].astype(np.float32)), event)
+    return PointsEvent(SpacePoints(position[order].astype(np.float32)), event)

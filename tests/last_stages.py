@@ -10,16 +10,26 @@ import numpy as np
 from trackserve.device.cuda import Device
 from trackserve.edm import MAX_HITS, Tracks, Vertices
 from trackserve.edm.columns import Array
-from trackserve.patatrack import mixture, resolve, select, vertices
-from trackserve.patatrack.config import MixtureCuts, QualityCuts, ScoreCuts, VertexCuts
-from trackserve.patatrack.cuda.columns import make_columns
-from trackserve.patatrack.cuda.mixture import fit_mixture
-from trackserve.patatrack.cuda.resolve import Contest, resolve_tracks
-from trackserve.patatrack.cuda.select import select_tracks
-from trackserve.patatrack.cuda.tracks import BatchTracks
-from trackserve.patatrack.cuda.vertices import find_vertices
-from trackserve.patatrack.fit import Fitted
-from trackserve.patatrack.ntuplets import MAX_CELLS, Ntuplets
+from trackserve.trackers.patatrack import (
+    mixture,
+    resolve,
+    select,
+    vertices,
+)
+from trackserve.trackers.patatrack.config import (
+    MixtureCuts,
+    QualityCuts,
+    ScoreCuts,
+    VertexCuts,
+)
+from trackserve.trackers.patatrack.cuda.columns import make_columns
+from trackserve.trackers.patatrack.cuda.mixture import fit_mixture
+from trackserve.trackers.patatrack.cuda.resolve import Contest, resolve_tracks
+from trackserve.trackers.patatrack.cuda.select import select_tracks
+from trackserve.trackers.patatrack.cuda.tracks import BatchTracks
+from trackserve.trackers.patatrack.cuda.vertices import find_vertices
+from trackserve.trackers.patatrack.fit import Fitted
+from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets
 
 SCORES, GRADES = ScoreCuts(triplet_chi2=1e3), QualityCuts()
 MIXTURE, DENSITY = MixtureCuts(), VertexCuts(max_error=0.05)

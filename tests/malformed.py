@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from raw_words import payload, stream
 from tritonclient.utils import InferenceServerException
 
-from trackserve.client.url import Address
 from trackserve.edm import RawEvent
-from trackserve.serving.wire import patatrack as wire
-from trackserve.serving.wire.bundle import BUNDLE, join_requests
+from trackserve.trackers.patatrack import codec as wire
+from trackserve.wire.address import Address
+from trackserve.wire.bundle import BUNDLE, join_requests
 
 TYPES = {
     np.dtype(kind): name

@@ -16,7 +16,7 @@ from numba.cuda.dispatcher import CUDADispatcher
 
 from trackserve.device import cuda as layer
 from trackserve.edm.columns import Array
-from trackserve.exatrkx.cuda import perceptrons
+from trackserve.trackers.exatrkx.cuda import perceptrons
 
 _GARBAGE = 0xCD
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from trackserve.edm import INTERMEDIATE
 from trackserve.serving.backend.patatrack import load
 from trackserve.serving.backend.runtime import Reply, Request
-from trackserve.serving.wire import patatrack as wire
+from trackserve.trackers.patatrack import codec as wire
 
 
 def main(directory: str, events: str, results: str) -> None:

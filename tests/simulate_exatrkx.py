@@ -16,7 +16,7 @@ from exatrkx_models import wide_model
 from trackserve import ExatrkxPipeline
 from trackserve.device.cuda import SIMULATED
 from trackserve.edm import GRAPH_STAGES
-from trackserve.exatrkx.cuda import CudaExatrkx
+from trackserve.trackers.exatrkx.cuda import CudaExatrkx
 
 
 def main(events: str, results: str) -> None:

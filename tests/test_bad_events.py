@@ -13,7 +13,7 @@ from raw_words import FED, payload, pixel_word, split, stream
 from trackserve import PatatrackPipeline
 from trackserve.edm import PatatrackResult, RawEvent
 from trackserve.errors import EventError, InputError
-from trackserve.patatrack import unpack as codes
+from trackserve.trackers.patatrack import unpack as codes
 
 
 @pytest.fixture(scope="module")

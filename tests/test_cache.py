@@ -11,14 +11,14 @@ from pathlib import Path
 import trackserve
 
 FORMULA = """
-from ..device import shared
+from trackserve.device.compile import shared
 
 @shared
 def formula(x):
     return x + {number}
 """
 LOOP = """
-from ..device import kernel
+from trackserve.device.compile import kernel
 from .formula import formula
 
 @kernel

@@ -30,7 +30,6 @@ from trackserve.client.exchange import Settings
 from trackserve.client.shared_memory import OutputSizes
 from trackserve.client.stream import Stream
 from trackserve.client.transport import Call, Request, failure
-from trackserve.client.url import parse_url
 from trackserve.client.window import Window
 from trackserve.edm import PatatrackResult, RawEvent
 from trackserve.errors import (
@@ -43,14 +42,15 @@ from trackserve.errors import (
     ServerUnavailable,
     encode,
 )
-from trackserve.patatrack import PatatrackPipeline
 from trackserve.serving import local
 from trackserve.serving.limits import Limits
 from trackserve.serving.repository import write_patatrack
 from trackserve.serving.server import Server
-from trackserve.serving.wire import patatrack as wire
-from trackserve.serving.wire.bundle import BUNDLE, join_answers, split_requests
-from trackserve.serving.wire.tensors import encode_timing
+from trackserve.trackers.patatrack import PatatrackPipeline
+from trackserve.trackers.patatrack import codec as wire
+from trackserve.wire.address import parse_url
+from trackserve.wire.bundle import BUNDLE, join_answers, split_requests
+from trackserve.wire.tensors import encode_timing
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 TRANSPORTS = ("shm", "grpc", "http")
@@ -541,7 +541,13 @@ def test_malformed_url_is_refused(url: str) -> None:
 
 def test_client_needs_no_compiler_and_no_server() -> None:
     code = "import sys, trackserve.client; print([m for m in sys.modules if m in {names!r}])"
-    names = {"numba", "torch", "pytriton", "trackserve.patatrack", "trackserve.serving.server"}
+    names = {
+        "numba",
+        "torch",
+        "pytriton",
+        "trackserve.trackers.patatrack",
+        "trackserve.serving.server",
+    }
     run = [sys.executable, "-c", code.format(names=names)]
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "[]\n"
 

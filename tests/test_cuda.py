@@ -26,12 +26,17 @@ from raw_words import FED, payload, split, stream
 
 from trackserve import PatatrackPipeline
 from trackserve.device.cuda import LARGEST
-from trackserve.edm import INTERMEDIATE, PatatrackResult, RawEvent, Tracks
+from trackserve.edm import (
+    INTERMEDIATE,
+    PatatrackResult,
+    RawEvent,
+    Tracks,
+)
 from trackserve.errors import EventError, InputError, encode
 from trackserve.io import read_conditions
-from trackserve.patatrack import DEFAULT, REFERENCE
-from trackserve.patatrack.cuda import CudaPatatrack
-from trackserve.patatrack.unpack import (
+from trackserve.trackers.patatrack import DEFAULT, REFERENCE
+from trackserve.trackers.patatrack.cuda import CudaPatatrack
+from trackserve.trackers.patatrack.unpack import (
     BAD_LENGTH,
     BAD_LINK,
     SPLIT_MODULE,
@@ -80,7 +85,7 @@ def test_a_long_list_is_cut_and_too_much_is_halved(
     monkeypatch.setattr("trackserve.device.cuda.LARGEST", sample_results[0].counts.doublets)
     assert isinstance(kernels.run(sample_events[:1])[0], EventError)
     monkeypatch.setattr("trackserve.device.cuda.LARGEST", LARGEST)
-    monkeypatch.setattr("trackserve.patatrack.cuda.pipeline.MAX_WORDS", 60_000)
+    monkeypatch.setattr("trackserve.trackers.patatrack.cuda.pipeline.MAX_WORDS", 60_000)
     assert kernels.run(sample_events, list(INTERMEDIATE)) == sample_results
 
 

@@ -13,12 +13,13 @@ from test_patatrack import helix_points, tracks_at
 from trackserve import PatatrackPipeline
 from trackserve.edm import PatatrackResult, Tracks
 from trackserve.edm.columns import Array
-from trackserve.patatrack import DEFAULT
-from trackserve.patatrack.fit import Fitted, fit_broken_line, make_workspace
-from trackserve.patatrack.mixture import fit_mixture
-from trackserve.patatrack.ntuplets import Ntuplets
-from trackserve.patatrack.resolve import resolve_tracks
-from trackserve.performance import PhysicsSummary, match_events, read_truth, summarize
+from trackserve.physics.pixel.metrics import PhysicsSummary, match_events, summarize
+from trackserve.physics.pixel.truth import read_truth
+from trackserve.trackers.patatrack import DEFAULT
+from trackserve.trackers.patatrack.fit import Fitted, fit_broken_line, make_workspace
+from trackserve.trackers.patatrack.mixture import fit_mixture
+from trackserve.trackers.patatrack.ntuplets import Ntuplets
+from trackserve.trackers.patatrack.resolve import resolve_tracks
 
 
 @pytest.fixture(scope="module")

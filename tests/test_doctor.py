@@ -41,7 +41,7 @@ def test_it_says_what_works() -> None:
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "trackserve.training.train", raising=False)
+    monkeypatch.delitem(sys.modules, "trackserve.trackers.exatrkx.training.train", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     found = training()
     assert not found.works

@@ -21,11 +21,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trackserve import ExatrkxPipeline
-from trackserve.edm import GRAPH_STAGES, ExatrkxResult, SpacePoints, TrackerEvent
+from trackserve.edm import (
+    GRAPH_STAGES,
+    ExatrkxResult,
+    PointsEvent,
+    SpacePoints,
+)
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, InputError, ModelError
-from trackserve.exatrkx import load_model, save_model
-from trackserve.exatrkx.architecture import (
+from trackserve.trackers.exatrkx import load_model, save_model
+from trackserve.trackers.exatrkx.architecture import (
     AttentionGnn,
     Cuts,
     Embedding,
@@ -33,21 +38,21 @@ from trackserve.exatrkx.architecture import (
     Filter,
     InteractionGnn,
 )
-from trackserve.exatrkx.engine import CpuEngine, scores_of
-from trackserve.exatrkx.features import (
+from trackserve.trackers.exatrkx.engine import CpuEngine, scores_of
+from trackserve.trackers.exatrkx.features import (
     EDGE_INPUTS,
     edge_inputs,
     node_inputs,
     outward_order,
     scale_points,
 )
-from trackserve.exatrkx.radius import find_neighbours
-from trackserve.exatrkx.segmentation import (
+from trackserve.trackers.exatrkx.radius import find_neighbours
+from trackserve.trackers.exatrkx.segmentation import (
     connected_components,
     keep_best_edges,
     make_candidates,
 )
-from trackserve.exatrkx.torch_engine import TorchEngine
+from trackserve.trackers.exatrkx.torch_engine import TorchEngine
 
 Pair = tuple[Array, Array]
 
@@ -308,7 +313,7 @@ def test_compiled_networks_equal_the_modules(
 class TestBatches:
     SIZES = (0, 1, 2, 127, 128, 129, 700, 0, 300)
 
-    def events(self) -> list[TrackerEvent]:
+    def events(self) -> list[PointsEvent]:
         return [random_event(n, seed, 10 + seed) for seed, n in enumerate(self.SIZES)]
 
     @pytest.mark.parametrize("make", [small_model, published_model])
@@ -373,7 +378,7 @@ class TestBatches:
     def test_order_of_the_points_does_not_matter(self, pipeline: ExatrkxPipeline) -> None:
         event = random_event(500)
         order = np.random.default_rng(1).permutation(500)
-        shuffled = TrackerEvent(SpacePoints(event.points.position[order]))
+        shuffled = PointsEvent(SpacePoints(event.points.position[order]))
         mine, theirs = pipeline.run([event, shuffled])
         assert not isinstance(mine, EventError)
         assert not isinstance(theirs, EventError)
@@ -410,7 +415,7 @@ class TestBadInput:
 
     def test_duplicate_points(self, pipeline: ExatrkxPipeline) -> None:
         position = np.repeat(random_event(100).points.position, 3, axis=0)
-        result = pipeline.reconstruct(TrackerEvent(SpacePoints(position)))
+        result = pipeline.reconstruct(PointsEvent(SpacePoints(position)))
         assert len(result.labels) == 300
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
@@ -446,7 +451,7 @@ class TestBadInput:
     )
     def test_wrong_type_or_shape(self, pipeline: ExatrkxPipeline, points: Array) -> None:
         with pytest.raises(InputError, match="wrong type or shape"):
-            pipeline.run([TrackerEvent(SpacePoints(points))])
+            pipeline.run([PointsEvent(SpacePoints(points))])
 
     def test_more_edges_than_allowed(self) -> None:
         pipeline = ExatrkxPipeline(small_model(), max_edges=100)

@@ -26,18 +26,29 @@ from hypothesis import strategies as st
 from one_thread import OneThread
 
 from trackserve import ExatrkxPipeline
-from trackserve.edm import GRAPH_STAGES, ExatrkxResult, SpacePoints, TrackerEvent
+from trackserve.edm import (
+    GRAPH_STAGES,
+    ExatrkxResult,
+    PointsEvent,
+    SpacePoints,
+)
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, encode
-from trackserve.exatrkx import tiles
-from trackserve.exatrkx.architecture import Cuts, Features, Perceptron
-from trackserve.exatrkx.cuda import CudaExatrkx, features, perceptrons, radius, segmentation
-from trackserve.exatrkx.cuda.edges import BatchEdges
-from trackserve.exatrkx.features import outward_order, sector_order
-from trackserve.exatrkx.model import Model
-from trackserve.exatrkx.pipeline import MAX_EDGES
-from trackserve.exatrkx.radius import find_neighbours
-from trackserve.exatrkx.segmentation import (
+from trackserve.trackers.exatrkx import tiles
+from trackserve.trackers.exatrkx.architecture import Cuts, Features, Perceptron
+from trackserve.trackers.exatrkx.cuda import (
+    CudaExatrkx,
+    features,
+    perceptrons,
+    radius,
+    segmentation,
+)
+from trackserve.trackers.exatrkx.cuda.edges import BatchEdges
+from trackserve.trackers.exatrkx.features import outward_order, sector_order
+from trackserve.trackers.exatrkx.model import Model
+from trackserve.trackers.exatrkx.pipeline import MAX_EDGES
+from trackserve.trackers.exatrkx.radius import find_neighbours
+from trackserve.trackers.exatrkx.segmentation import (
     connected_components,
     keep_best_edges,
     make_candidates,
@@ -87,7 +98,7 @@ def assert_same(found: Any, expected: Any, closely: float = 1e-6) -> None:
                     assert np.abs(column - other).max(initial=0) <= most, (part, name)
 
 
-def events() -> list[TrackerEvent]:
+def events() -> list[PointsEvent]:
     """Of many points, one, none, some far from each other, and again many."""
     far = random_event(5, 3, 3)
     return [*(random_event(n, n, n) for n in (300, 1, 0)), far, random_event(800, 7, 7)]
@@ -134,7 +145,7 @@ def test_an_event_at_fault_fails_alone() -> None:
     nan, outside = random_event(50, 1, 1), random_event(50, 2, 2)
     nan.points.position[13, 1] = np.nan
     outside.points.position[7, 2] = 3500
-    dense = TrackerEvent(SpacePoints(np.repeat(good.points.position[:9], 50, axis=0)), 4)
+    dense = PointsEvent(SpacePoints(np.repeat(good.points.position[:9], 50, axis=0)), 4)
     batch = [good, nan, dense, outside, good]
     most = ExatrkxPipeline(model).reconstruct(good).counts.radius_edges
     found = on_one_thread(model, max_edges=most).run(batch, GRAPH_STAGES)
@@ -180,11 +191,11 @@ def test_how_often_the_host_waits_and_how_batches_are_cut(monkeypatch: pytest.Mo
         assert device.synchronisations == before + n
 
     waits(4)
-    monkeypatch.setattr("trackserve.exatrkx.cuda.pipeline.MAX_POINTS", 306)
+    monkeypatch.setattr("trackserve.trackers.exatrkx.cuda.pipeline.MAX_POINTS", 306)
     waits(8)
-    monkeypatch.setattr("trackserve.exatrkx.cuda.pipeline.MAX_POINTS", 10_000)
+    monkeypatch.setattr("trackserve.trackers.exatrkx.cuda.pipeline.MAX_POINTS", 10_000)
     n_edges = sum(result.counts.radius_edges for result in expected)  # type: ignore[union-attr]
-    monkeypatch.setattr("trackserve.exatrkx.cuda.pipeline.MAX_EDGES", n_edges - 1)
+    monkeypatch.setattr("trackserve.trackers.exatrkx.cuda.pipeline.MAX_EDGES", n_edges - 1)
     waits(2 + 4 + 4)
 
 

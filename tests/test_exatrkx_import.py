@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from trackserve import ExatrkxPipeline
 from trackserve.cli import commands
 from trackserve.errors import EventError, ModelError
-from trackserve.exatrkx import load_model, save_model
-from trackserve.exatrkx.architecture import Cuts, Features
-from trackserve.exatrkx.importing import import_model
 from trackserve.io.parquet import write_exatrkx
+from trackserve.trackers.exatrkx import load_model, save_model
+from trackserve.trackers.exatrkx.architecture import Cuts, Features
+from trackserve.trackers.exatrkx.importing import import_model
 
 # how published networks are stored
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")

@@ -16,31 +16,31 @@ from trackserve.edm import (
     Edges,
     ExatrkxResult,
     GraphCounts,
+    PointsEvent,
+    PointsParticles,
+    PointsTruth,
     PointTruth,
     SpacePoints,
     TrackCandidates,
-    TrackerEvent,
-    TrackerParticles,
-    TrackerTruth,
 )
 from trackserve.errors import EventError, InputError, ModelError
-from trackserve.io import write_tracker
-from trackserve.performance.statistics import Fraction
-from trackserve.performance.tracker_graph import GraphQuality, graph_quality
-from trackserve.performance.tracker_matching import duplicates, match_candidates
-from trackserve.performance.tracker_metrics import (
-    TrackerSummary,
-    match_tracker_event,
-    match_tracker_events,
-    summarize_tracker,
+from trackserve.io import write_points
+from trackserve.physics.points.graph import GraphQuality, graph_quality
+from trackserve.physics.points.matching import duplicates, match_candidates
+from trackserve.physics.points.metrics import (
+    PointsSummary,
+    match_points_event,
+    match_points_events,
+    summarize_points,
     validate_exatrkx,
 )
-from trackserve.performance.tracker_truth import next_points, true_paths
-from trackserve.performance.tracker_validate import (
+from trackserve.physics.points.truth import next_points, true_paths
+from trackserve.physics.statistics import Fraction
+from trackserve.report.points import (
     compared_table,
-    tracker_tables,
+    points_tables,
     write_compared_report,
-    write_tracker_report,
+    write_points_report,
 )
 
 N_LAYERS = 6
@@ -55,7 +55,7 @@ def hand_made(
     charge: int = 1,
     primary: bool = True,
     n_layers: int = N_LAYERS,
-) -> TrackerEvent:
+) -> PointsEvent:
     """Straight particles with one point on each layer, one after the other, and then noise."""
     phi = np.linspace(0.1, 2.9, n_particles)
     across = np.stack([np.cos(phi), np.sin(phi), np.full(n_particles, math.sinh(eta))], axis=1)
@@ -72,7 +72,7 @@ def hand_made(
         np.zeros(n_points, np.int32),
         np.append(np.full(len(points), 1 / len(points)), np.zeros(NOISE)).astype(np.float32),
     )
-    particles = TrackerParticles(
+    particles = PointsParticles(
         np.zeros(n_particles, np.int32),
         np.full(n_particles, 211, np.int32),
         np.full(n_particles, charge, np.int8),
@@ -81,14 +81,14 @@ def hand_made(
         np.full(n_particles, primary),
     )
     position = np.concatenate([points, noise]).astype(np.float32)
-    return TrackerEvent(SpacePoints(position), 0, TrackerTruth(truth, particles))
+    return PointsEvent(SpacePoints(position), 0, PointsTruth(truth, particles))
 
 
 def particle_points(particle: int) -> list[int]:
     return list(range(N_LAYERS * particle, N_LAYERS * (particle + 1)))
 
 
-def noise_points(event: TrackerEvent) -> list[int]:
+def noise_points(event: PointsEvent) -> list[int]:
     return list(range(len(event.points) - NOISE, len(event.points)))
 
 
@@ -98,7 +98,7 @@ def candidates_of(groups: list[list[int]]) -> TrackCandidates:
     return TrackCandidates(offsets, points, np.ones(len(groups), np.float32))
 
 
-def result_of(event: TrackerEvent, groups: list[list[int]], **edges: Edges) -> ExatrkxResult:
+def result_of(event: PointsEvent, groups: list[list[int]], **edges: Edges) -> ExatrkxResult:
     """The groups as candidates and as components; every other point is a component."""
     group_of = np.arange(len(event.points)) + len(groups)
     for number, group in enumerate(groups):
@@ -114,7 +114,7 @@ def edges_of(pairs: list[tuple[int, int]]) -> Edges:
     return Edges(source, target, np.ones(len(pairs), np.float32))
 
 
-def judge(event: TrackerEvent, groups: list[list[int]]) -> TrackerSummary:
+def judge(event: PointsEvent, groups: list[list[int]]) -> PointsSummary:
     return validate_exatrkx([event], [result_of(event, groups)])
 
 
@@ -234,10 +234,10 @@ def test_layers_are_distinct_and_of_their_volume() -> None:
     assert event.truth is not None
     points = event.truth.points
     overlapping = replace(points, layer=np.minimum(points.layer, 3))
-    paths = true_paths(TrackerTruth(overlapping, event.truth.particles))
+    paths = true_paths(PointsTruth(overlapping, event.truth.particles))
     assert (paths.n_layers.tolist(), paths.n_points.tolist()) == ([4], [6])
     volumes = replace(overlapping, volume=np.arange(len(points), dtype=np.int16))
-    paths = true_paths(TrackerTruth(volumes, event.truth.particles))
+    paths = true_paths(PointsTruth(volumes, event.truth.particles))
     assert paths.n_layers.tolist() == [6]
 
 
@@ -248,11 +248,11 @@ def test_points_follow_each_other_from_where_the_particle_starts() -> None:
     assert event.truth is not None
     outside = np.tile(event.points.position[5] * 1.1, (2, 1)).astype(np.float32)
     particles = replace(event.truth.particles, position=outside)
-    inward = replace(event, truth=TrackerTruth(event.truth.points, particles))
+    inward = replace(event, truth=PointsTruth(event.truth.points, particles))
     assert next_points(inward).tolist()[:6] == [-1, 0, 1, 2, 3, 4]
 
 
-def random_event(seed: int) -> TrackerEvent:
+def random_event(seed: int) -> PointsEvent:
     """Particles of 3 to 12 points at random places, a fifth of noise, random weights."""
     rng = np.random.default_rng(seed)
     n_particles = 50
@@ -267,7 +267,7 @@ def random_event(seed: int) -> TrackerEvent:
         np.zeros(n_points, np.int32),
         np.where(particle >= 0, rng.random(n_points), 0).astype(np.float32),
     )
-    particles = TrackerParticles(
+    particles = PointsParticles(
         np.zeros(n_particles, np.int32),
         np.full(n_particles, 211, np.int32),
         np.ones(n_particles, np.int8),
@@ -276,7 +276,7 @@ def random_event(seed: int) -> TrackerEvent:
         np.ones(n_particles, np.bool_),
     )
     position = rng.normal(0, 300, (n_points, 3)).astype(np.float32)
-    return TrackerEvent(SpacePoints(position), 0, TrackerTruth(truth, particles))
+    return PointsEvent(SpacePoints(position), 0, PointsTruth(truth, particles))
 
 
 def test_true_tracks_of_any_event_are_perfect_and_shifted_ones_are_not() -> None:
@@ -301,9 +301,9 @@ def test_true_tracks_of_any_event_are_perfect_and_shifted_ones_are_not() -> None
     assert summary.trackml_score < 0.05
 
 
-def permuted(event: TrackerEvent, order: np.ndarray) -> TrackerEvent:
+def permuted(event: PointsEvent, order: np.ndarray) -> PointsEvent:
     assert event.truth is not None
-    truth = TrackerTruth(event.truth.points.take(order), event.truth.particles)
+    truth = PointsTruth(event.truth.points.take(order), event.truth.particles)
     return replace(event, points=event.points.take(order), truth=truth)
 
 
@@ -420,8 +420,8 @@ def test_events_are_pooled_and_failed_ones_left_out() -> None:
 
 
 def test_event_without_anything() -> None:
-    nothing = TrackerEvent(
-        SpacePoints.empty(), 0, TrackerTruth(PointTruth.empty(), TrackerParticles.empty())
+    nothing = PointsEvent(
+        SpacePoints.empty(), 0, PointsTruth(PointTruth.empty(), PointsParticles.empty())
     )
     none = Edges.empty()
     result = result_of(nothing, [], radius_edges=none, filter_edges=none, track_edges=none)
@@ -429,17 +429,17 @@ def test_event_without_anything() -> None:
     assert summary.efficiency.double == Fraction(0, 0)
     assert math.isnan(summary.fake_rate.single.value)
     assert validate_exatrkx([], []).n_events == 0
-    assert len(tracker_tables(summary)) == 2
+    assert len(points_tables(summary)) == 2
 
 
 def test_event_without_truth_or_with_another_result_is_refused() -> None:
     event, other = hand_made(2), hand_made(3)
     with pytest.raises(InputError, match="no truth"):
-        match_tracker_event(replace(event, truth=None), result_of(event, []))
+        match_points_event(replace(event, truth=None), result_of(event, []))
     with pytest.raises(InputError, match="not of this event"):
-        match_tracker_event(event, result_of(other, []))
+        match_points_event(event, result_of(other, []))
     with pytest.raises(InputError, match="not of this event"):
-        match_tracker_event(replace(event, event=3), result_of(event, []))
+        match_points_event(replace(event, event=3), result_of(event, []))
 
 
 def test_track_momentum_is_that_of_its_circle() -> None:
@@ -452,7 +452,7 @@ def test_track_momentum_is_that_of_its_circle() -> None:
     position = event.points.position.copy()
     position[:N_LAYERS] = path
     bent = replace(event, points=SpacePoints(position.astype(np.float32)))
-    tracks = match_tracker_event(bent, result_of(bent, [particle_points(0)])).tracks
+    tracks = match_points_event(bent, result_of(bent, [particle_points(0)])).tracks
     assert tracks.pt[0] == pytest.approx(1, rel=1e-3)
     assert tracks.eta[0] == pytest.approx(math.asinh(1), rel=0.01)
 
@@ -463,8 +463,8 @@ def test_report_is_self_contained(tmp_path: Path) -> None:
     edges = edges_of([(6 * p + i, 6 * p + i + 1) for p in range(5) for i in range(5)])
     groups = [particle_points(i) for i in range(4)] + [noise_points(event)]
     result = result_of(event, groups, radius_edges=edges, filter_edges=edges, track_edges=edges)
-    matches = match_tracker_events([event], [result])
-    page = write_tracker_report(tmp_path / "one", "one", matches).read_text()
+    matches = match_points_events([event], [result])
+    page = write_points_report(tmp_path / "one", "one", matches).read_text()
     pictures = list((tmp_path / "one").glob("*.png"))
     assert page.count("data:image/png;base64,") == len(pictures) == 3
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
@@ -472,16 +472,16 @@ def test_report_is_self_contained(tmp_path: Path) -> None:
     assert summary["efficiency"]["double"]["value"] == pytest.approx(0.8)
     assert summary["trackml_score_error"] is None
 
-    served = match_tracker_events([event], [result_of(event, groups)])
-    write_tracker_report(tmp_path / "served", "served", served)
+    served = match_points_events([event], [result_of(event, groups)])
+    write_points_report(tmp_path / "served", "served", served)
     both = {"a": matches, "b": matches}
     write_compared_report(tmp_path / "two", "two", both)
     assert set(json.loads((tmp_path / "two" / "summary.json").read_text())) == {"a", "b"}
     assert compared_table(both).row_count > 10
-    all_failed = match_tracker_events([event], [EventError("no", event=0)])
+    all_failed = match_points_events([event], [EventError("no", event=0)])
     for mixed in ({"a": all_failed, "b": matches}, {"a": matches, "b": all_failed}):
         assert compared_table(mixed).row_count == compared_table(both).row_count
-    assert summarize_tracker(served).graphs == {}
+    assert summarize_points(served).graphs == {}
 
 
 def test_commands_judge_and_time_a_model(tmp_path: Path) -> None:
@@ -489,10 +489,10 @@ def test_commands_judge_and_time_a_model(tmp_path: Path) -> None:
     from exatrkx_models import small_model
 
     from trackserve.cli import commands
-    from trackserve.exatrkx.model import save_model
+    from trackserve.trackers.exatrkx.model import save_model
 
     save_model(small_model(), tmp_path / "model")
-    write_tracker(tmp_path / "events", [replace(hand_made(20), event=i) for i in range(2)])
+    write_points(tmp_path / "events", [replace(hand_made(20), event=i) for i in range(2)])
     arguments = [str(tmp_path / "events"), "--model", str(tmp_path / "model")]
 
     def run(*command: str, code: int = 0) -> str:
@@ -513,7 +513,7 @@ def test_commands_judge_and_time_a_model(tmp_path: Path) -> None:
     for words in ("direct, 1 thread", "gnn", "per point", "radius edges", "peak memory"):
         assert words in page
 
-    write_tracker(tmp_path / "elsewhere", [hand_made(2)], "another")
+    write_points(tmp_path / "elsewhere", [hand_made(2)], "another")
     for command in ("validate", "bench", "reconstruct"):
         result = CliRunner().invoke(
             commands, [command, "exatrkx", str(tmp_path / "elsewhere"), *arguments[1:]]
@@ -522,7 +522,7 @@ def test_commands_judge_and_time_a_model(tmp_path: Path) -> None:
         assert "another detector" in str(result.exception)
 
     without = [replace(hand_made(2), truth=None)]
-    write_tracker(tmp_path / "untrue", without)
+    write_points(tmp_path / "untrue", without)
     result = CliRunner().invoke(
         commands, ["validate", "exatrkx", str(tmp_path / "untrue"), *arguments[1:]]
     )

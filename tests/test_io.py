@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from trackserve import io
-from trackserve.detector.conditions import TYPICAL_MATERIAL
+from trackserve.detectors.phase1.conditions import TYPICAL_MATERIAL
+from trackserve.device.heap import keep_freed_memory
 from trackserve.edm import PatatrackResult, RawEvent, Tracks
 from trackserve.errors import ConditionsError, EventError
-from trackserve.heap import keep_freed_memory
 from trackserve.io.parquet import to_awkward, write_parquet
 
 

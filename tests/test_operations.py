@@ -23,7 +23,6 @@ from malformed import REFUSALS, Body, Tensors, requests, send
 from processes import backend_of, of_group, resident, shared_memory_of
 from triton_requests import inputs_of
 
-from trackserve.client.url import parse_url
 from trackserve.edm import PatatrackResult, RawEvent
 from trackserve.errors import ServerUnavailable, decode
 from trackserve.serving import local, prometheus
@@ -32,6 +31,7 @@ from trackserve.serving.limits import Limits
 from trackserve.serving.repository import write_patatrack
 from trackserve.serving.server import Server
 from trackserve.serving.status import read_status
+from trackserve.wire.address import parse_url
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 QUEUE = 12

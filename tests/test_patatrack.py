@@ -16,17 +16,23 @@ from hypothesis import strategies as st
 from raw_words import split, stream
 
 from trackserve import PatatrackPipeline
-from trackserve.edm import Digis, Hits, PatatrackResult, RawEvent, Tracks
+from trackserve.edm import (
+    Digis,
+    Hits,
+    PatatrackResult,
+    RawEvent,
+    Tracks,
+)
 from trackserve.edm.columns import Array
 from trackserve.io import read_conditions, read_events, read_reference_counts
-from trackserve.patatrack import DEFAULT, REFERENCE, PatatrackConfig
-from trackserve.patatrack.clusterize import clusterize
-from trackserve.patatrack.connect import connect_cells
-from trackserve.patatrack.doublets import find_doublets, order_by_phi
-from trackserve.patatrack.fit import fit_broken_line, make_workspace
-from trackserve.patatrack.hits import phi_in_units
-from trackserve.patatrack.ntuplets import find_ntuplets
-from trackserve.patatrack.vertices import find_vertices
+from trackserve.trackers.patatrack import DEFAULT, REFERENCE, PatatrackConfig
+from trackserve.trackers.patatrack.clusterize import clusterize
+from trackserve.trackers.patatrack.connect import connect_cells
+from trackserve.trackers.patatrack.doublets import find_doublets, order_by_phi
+from trackserve.trackers.patatrack.fit import fit_broken_line, make_workspace
+from trackserve.trackers.patatrack.hits import phi_in_units
+from trackserve.trackers.patatrack.ntuplets import find_ntuplets
+from trackserve.trackers.patatrack.vertices import find_vertices
 
 MORE_DATA = os.environ.get("TRACKSERVE_TEST_DATA", "")
 """A folder of further pixel data directories, where there is one."""
@@ -403,11 +409,11 @@ def test_a_second_start_compiles_nothing(
     """In a new process every loop comes from the cache on disk."""
     code = f"""
 import importlib, pkgutil
-import trackserve.patatrack as patatrack
+import trackserve.trackers.patatrack as patatrack
 from trackserve.io import read_events
 pipeline = patatrack.PatatrackPipeline.from_directory({str(sample_directory)!r})
 pipeline.reconstruct(next(read_events({str(sample_directory)!r})))
-modules = [importlib.import_module(f"trackserve.patatrack.{{m.name}}")
+modules = [importlib.import_module(f"trackserve.trackers.patatrack.{{m.name}}")
            for m in pkgutil.iter_modules(patatrack.__path__)]
 kernels = {{id(v): v for m in modules for v in vars(m).values() if hasattr(v, "stats")}}
 stats = [k.stats for k in kernels.values() if k.targetoptions.get("nogil")]

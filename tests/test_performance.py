@@ -7,25 +7,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trackserve.detector.phase1 import PT_PER_RADIUS
-from trackserve.edm import Counts, Hits, PatatrackResult, ReadoutErrors, Tracks, Vertices
+from trackserve.detectors.phase1.layout import PT_PER_RADIUS
+from trackserve.edm import (
+    Counts,
+    Hits,
+    PatatrackResult,
+    ReadoutErrors,
+    Tracks,
+    Vertices,
+)
 from trackserve.errors import ConditionsError, EventError, InputError
 from trackserve.io import ReferenceCounts
-from trackserve.performance import (
-    Fraction,
+from trackserve.physics.pixel.matching import (
+    HIT_WINDOW,
+    match_hits,
+    match_tracks,
+    match_vertices,
+)
+from trackserve.physics.pixel.metrics import compare_counts, match_events, summarize
+from trackserve.physics.pixel.truth import (
+    Collisions,
     Particles,
     TruthEvent,
-    compare_counts,
-    match_events,
+    TruthHits,
     perigee,
     read_truth,
-    summarize,
-    summary_table,
-    validate_patatrack,
-    write_validation_report,
 )
-from trackserve.performance.matching import HIT_WINDOW, match_hits, match_tracks, match_vertices
-from trackserve.performance.truth import Collisions, TruthHits
+from trackserve.physics.statistics import Fraction
+from trackserve.report.pixel import summary_table, validate_patatrack, write_validation_report
 
 SIGMA = np.array([2e-3, 5e-3, 0.01, 2e-3, 0.01])
 DIAGONAL = [0, 5, 9, 12, 14]
@@ -384,7 +393,7 @@ def test_report_of_events_that_all_failed(sample_directory: Path, tmp_path: Path
 
 
 def test_report_escapes_its_title(tmp_path: Path) -> None:
-    from trackserve.performance import Section, write_report
+    from trackserve.report.page import Section, write_report
 
     page = write_report(tmp_path, "a < b & c", [Section("empty")]).read_text()
     assert "<title>a &lt; b &amp; c</title>" in page

@@ -24,17 +24,22 @@ from numba.cuda.dispatcher import CUDADispatcher
 from raw_words import stream
 
 import trackserve.device
-import trackserve.exatrkx
-import trackserve.patatrack
+import trackserve.trackers.exatrkx
+import trackserve.trackers.patatrack
 from trackserve.device.cuda import Device
 from trackserve.edm import GRAPH_STAGES, INTERMEDIATE
 from trackserve.edm.columns import Array
-from trackserve.exatrkx.architecture import Cuts
-from trackserve.exatrkx.cuda import CudaExatrkx, radius
 from trackserve.io import read_conditions
-from trackserve.patatrack.config import CONFIGS, REFERENCE_PAIRS, DoubletCuts, MixtureCuts
-from trackserve.patatrack.cuda import CudaPatatrack
-from trackserve.patatrack.doublets import Candidates
+from trackserve.trackers.exatrkx.architecture import Cuts
+from trackserve.trackers.exatrkx.cuda import CudaExatrkx, radius
+from trackserve.trackers.patatrack.config import (
+    CONFIGS,
+    REFERENCE_PAIRS,
+    DoubletCuts,
+    MixtureCuts,
+)
+from trackserve.trackers.patatrack.cuda import CudaPatatrack
+from trackserve.trackers.patatrack.doublets import Candidates
 
 COMPUTE_CAPABILITIES = ((7, 5), (8, 0), (9, 0))
 candidates = Candidates(*(np.empty(0, t) for t in "iiiff"), np.empty((0, 0), np.int32))
@@ -97,7 +102,7 @@ def compile_to_ptx(function: Any, types: tuple[Any, ...], is_formula: bool) -> s
 
 
 def modules() -> list[Any]:
-    packages = (trackserve.device, trackserve.exatrkx, trackserve.patatrack)
+    packages = (trackserve.device, trackserve.trackers.exatrkx, trackserve.trackers.patatrack)
     return [
         importlib.import_module(module.name)
         for package in packages

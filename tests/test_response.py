@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from trackserve import PatatrackPipeline, io
 from trackserve.cli import commands
-from trackserve.detector.conditions import PixelConditions
-from trackserve.detector.geometry import PixelGeometry, phase1_geometry
-from trackserve.detector.phase1 import (
+from trackserve.detectors.phase1.conditions import PixelConditions
+from trackserve.detectors.phase1.geometry import PixelGeometry, phase1_geometry
+from trackserve.detectors.phase1.layout import (
     COLS,
     FIRST_ENDCAP,
     LAYER_START,
@@ -33,14 +33,10 @@ from trackserve.edm import Digis, RawEvent
 from trackserve.edm.columns import Array
 from trackserve.edm.simulation import SimHits
 from trackserve.errors import EventError
-from trackserve.patatrack import REFERENCE
-from trackserve.patatrack.calibrate import calibrate, make_gain_tables
-from trackserve.patatrack.unpack import make_unpack_tables, unpack
-from trackserve.performance.occupancy import most_probable
-from trackserve.simulation.calibration import Residuals, crossings, measure_residuals
-from trackserve.simulation.conditions import N_ERROR_REGIONS, error_region, make_conditions
-from trackserve.simulation.readout import make_raw, make_readout_tables
-from trackserve.simulation.response import (
+from trackserve.simulation.pixel.calibration import Residuals, crossings, measure_residuals
+from trackserve.simulation.pixel.conditions import N_ERROR_REGIONS, error_region, make_conditions
+from trackserve.simulation.pixel.readout import make_raw, make_readout_tables
+from trackserve.simulation.pixel.response import (
     CMS_LIKE,
     PixelDigis,
     Response,
@@ -49,13 +45,17 @@ from trackserve.simulation.response import (
     make_response,
     respond,
 )
-from trackserve.simulation.sensor import (
+from trackserve.simulation.pixel.sensor import (
     Sensor,
     collect,
     empty_charge,
     ionize,
     make_grid,
 )
+from trackserve.studies.inspect.survey import most_probable
+from trackserve.trackers.patatrack import REFERENCE
+from trackserve.trackers.patatrack.calibrate import calibrate, make_gain_tables
+from trackserve.trackers.patatrack.unpack import make_unpack_tables, unpack
 
 PION = 0.13957
 GRID = make_grid(0.0100, 0.0150)

@@ -27,7 +27,12 @@ from trackserve.errors import (
 from trackserve.serving import drain, prometheus
 from trackserve.serving.backend import runtime as runtime_module
 from trackserve.serving.backend.gather import Gather
-from trackserve.serving.backend.metrics import METRICS, Counters, Reporter, Series
+from trackserve.serving.backend.metrics import (
+    METRICS,
+    Counters,
+    Reporter,
+    Series,
+)
 from trackserve.serving.backend.runtime import (
     Answer,
     Job,
@@ -41,8 +46,8 @@ from trackserve.serving.backend.runtime import (
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
 from trackserve.serving.watch import Watch
-from trackserve.serving.wire.bundle import split_answers
-from trackserve.serving.wire.tensors import decode_timing, encode_timing, timing
+from trackserve.wire.bundle import split_answers
+from trackserve.wire.tensors import decode_timing, encode_timing, timing
 
 TIMING = "timing"
 

@@ -21,8 +21,12 @@ from tritonclient.utils import InferenceServerException
 
 from trackserve.client import Client
 from trackserve.edm import ALWAYS, INTERMEDIATE, RawEvent
-from trackserve.errors import ConditionsError, EventError, InputError, ServerError
-from trackserve.patatrack import PatatrackPipeline
+from trackserve.errors import (
+    ConditionsError,
+    EventError,
+    InputError,
+    ServerError,
+)
 from trackserve.serving import triton as triton_module
 from trackserve.serving.backend import patatrack
 from trackserve.serving.backend.dlpack import to_capsule
@@ -30,7 +34,8 @@ from trackserve.serving.backend.runtime import Reply, Request
 from trackserve.serving.limits import Limits
 from trackserve.serving.repository import write_patatrack
 from trackserve.serving.server import Server
-from trackserve.serving.wire import patatrack as wire
+from trackserve.trackers.patatrack import PatatrackPipeline
+from trackserve.trackers.patatrack import codec as wire
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 

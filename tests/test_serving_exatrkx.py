@@ -20,20 +20,31 @@ from typer.testing import CliRunner
 
 from trackserve.cli import commands
 from trackserve.client import Client
-from trackserve.client.url import parse_url
-from trackserve.edm import ExatrkxResult, RawEvent, SpacePoints, TrackerEvent
-from trackserve.errors import EventError, InputError, ModelError, ServerError, decode
-from trackserve.exatrkx import ExatrkxPipeline, save_model
-from trackserve.exatrkx.architecture import Cuts
-from trackserve.patatrack import PatatrackPipeline
+from trackserve.edm import (
+    ExatrkxResult,
+    PointsEvent,
+    RawEvent,
+    SpacePoints,
+)
+from trackserve.errors import (
+    EventError,
+    InputError,
+    ModelError,
+    ServerError,
+    decode,
+)
 from trackserve.serving.backend import exatrkx
 from trackserve.serving.backend.runtime import Reply, Request
 from trackserve.serving.http import Http
 from trackserve.serving.repository import write_exatrkx, write_patatrack
 from trackserve.serving.server import Server
 from trackserve.serving.status import read_status
-from trackserve.serving.wire import exatrkx as wire
-from trackserve.serving.wire.bundle import BUNDLE
+from trackserve.trackers.exatrkx import ExatrkxPipeline, save_model
+from trackserve.trackers.exatrkx import codec as wire
+from trackserve.trackers.exatrkx.architecture import Cuts
+from trackserve.trackers.patatrack import PatatrackPipeline
+from trackserve.wire.address import parse_url
+from trackserve.wire.bundle import BUNDLE
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 LIBRARIES = (triton_grpc, triton_http)
@@ -49,7 +60,7 @@ def pipeline() -> ExatrkxPipeline:
 
 
 @pytest.fixture(scope="module")
-def events() -> list[TrackerEvent]:
+def events() -> list[PointsEvent]:
     return [random_event(size, event=number) for number, size in enumerate(SIZES)]
 
 
@@ -100,7 +111,7 @@ def error_of(caught: pytest.ExceptionInfo[InferenceServerException]) -> Any:
 
 @pytest.mark.parametrize("transport", ["grpc", "http", "shm"])
 def test_served_equals_direct(
-    server: Server, pipeline: ExatrkxPipeline, events: list[TrackerEvent], transport: str
+    server: Server, pipeline: ExatrkxPipeline, events: list[PointsEvent], transport: str
 ) -> None:
     direct = pipeline.run(events)
     assert len(direct[3].candidates) > 1
@@ -123,7 +134,7 @@ def test_a_large_event_goes_by_shared_memory(server: Server) -> None:
 
 def test_several_models_side_by_side(
     client: Client,
-    events: list[TrackerEvent],
+    events: list[PointsEvent],
     sample_directory: Path,
     sample_events: list[RawEvent],
 ) -> None:
@@ -142,7 +153,7 @@ def test_several_models_side_by_side(
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("model", ["exatrkx", "exatrkxcpu"])
 def test_published_clients_work_unchanged(
-    server: Server, pipeline: ExatrkxPipeline, events: list[TrackerEvent], library: Any, model: str
+    server: Server, pipeline: ExatrkxPipeline, events: list[PointsEvent], library: Any, model: str
 ) -> None:
     """They send ``FEATURES`` and read ``LABELS``, asked for by name or not."""
     for event in events:
@@ -159,7 +170,7 @@ def test_published_clients_work_unchanged(
 
 
 def test_wrongly_scaled_features_are_refused(
-    server: Server, pipeline: ExatrkxPipeline, events: list[TrackerEvent]
+    server: Server, pipeline: ExatrkxPipeline, events: list[PointsEvent]
 ) -> None:
     """A published service was once measured with the scales of another model."""
     position = events[3].points.position
@@ -172,7 +183,7 @@ def test_wrongly_scaled_features_are_refused(
     assert error.bound == [-3.0, 3.0]
 
 
-def test_every_output_can_be_asked_for(server: Server, events: list[TrackerEvent]) -> None:
+def test_every_output_can_be_asked_for(server: Server, events: list[PointsEvent]) -> None:
     reply = infer(server, {"POINTS": events[3].points.position}).get_response()
     assert [o.name for o in reply.outputs] == [spec.name for spec in wire.OUTPUTS]
     with triton_grpc.InferenceServerClient(url_of(server, triton_grpc)) as triton:
@@ -184,7 +195,7 @@ def test_every_output_can_be_asked_for(server: Server, events: list[TrackerEvent
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_points_or_features(
-    server: Server, pipeline: ExatrkxPipeline, events: list[TrackerEvent], library: Any
+    server: Server, pipeline: ExatrkxPipeline, events: list[PointsEvent], library: Any
 ) -> None:
     points = events[3].points.position
     both = {"POINTS": points, "FEATURES": pipeline.scale(points)}
@@ -199,11 +210,11 @@ def test_points_or_features(
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("row", [0, 699])
 def test_a_bad_event_fails_as_it_does_directly(
-    client: Client, pipeline: ExatrkxPipeline, events: list[TrackerEvent], value: float, row: int
+    client: Client, pipeline: ExatrkxPipeline, events: list[PointsEvent], value: float, row: int
 ) -> None:
     position = events[3].points.position.copy()
     position[row, 2] = value
-    bad = TrackerEvent(SpacePoints(position), 77)
+    bad = PointsEvent(SpacePoints(position), 77)
     (direct,) = pipeline.run([bad])
     assert isinstance(direct, EventError)
     answers = list(client.stream("exatrkx", [events[3], bad, events[4]]))
@@ -232,7 +243,7 @@ def test_malformed_tensors_are_refused(server: Server, library: Any, tensors: An
 
 
 def test_malformed_requests_hurt_nobody(
-    server: Server, client: Client, pipeline: ExatrkxPipeline, events: list[TrackerEvent]
+    server: Server, client: Client, pipeline: ExatrkxPipeline, events: list[PointsEvent]
 ) -> None:
     """Any numbers in any shapes under any names: an answer for every point, or a typed error."""
     pid, direct = server.pid, pipeline.reconstruct(events[4])
@@ -267,7 +278,7 @@ def test_malformed_requests_hurt_nobody(
 
 
 def test_wrong_arguments(
-    client: Client, events: list[TrackerEvent], sample_events: list[RawEvent]
+    client: Client, events: list[PointsEvent], sample_events: list[RawEvent]
 ) -> None:
     wrong = replace(events[0], points=SpacePoints(np.zeros((4, 3))))
     for model, event, keep in (
@@ -295,7 +306,7 @@ class Together(ExatrkxPipeline):
 
 
 @pytest.mark.parametrize("kind", [ExatrkxPipeline, Together])
-def test_one_bad_request_spoils_no_other(events: list[TrackerEvent], kind: Any) -> None:
+def test_one_bad_request_spoils_no_other(events: list[PointsEvent], kind: Any) -> None:
     pipeline = kind(small_model())
     tensors = [wire.encode_event(event) for event in events[3:]]
     tensors.insert(1, tensors[0] | {"POINTS": np.full((3, 3), np.nan, np.float32)})
@@ -345,7 +356,7 @@ def test_a_device_that_is_not_there_is_reported(tmp_path: Path) -> None:
     assert (tmp_path / "repository/models/exatrkxgpu/config.pbtxt").exists()
 
 
-def test_results_survive_the_wire(events: list[TrackerEvent], pipeline: ExatrkxPipeline) -> None:
+def test_results_survive_the_wire(events: list[PointsEvent], pipeline: ExatrkxPipeline) -> None:
     for event in events:
         direct = pipeline.reconstruct(event)
         tensors = wire.encode_result(direct, wire.output_names())
@@ -355,7 +366,7 @@ def test_results_survive_the_wire(events: list[TrackerEvent], pipeline: ExatrkxP
 
 @pytest.mark.parametrize("name", wire.output_names())
 def test_a_reply_that_contradicts_itself_is_refused(
-    events: list[TrackerEvent], pipeline: ExatrkxPipeline, name: str
+    events: list[PointsEvent], pipeline: ExatrkxPipeline, name: str
 ) -> None:
     tensors = wire.encode_result(pipeline.reconstruct(events[3]), wire.output_names())
     for wrong in (tensors[name][:-1], tensors[name].astype(np.float64)):
@@ -366,7 +377,7 @@ def test_a_reply_that_contradicts_itself_is_refused(
         wire.decode_result({n: a for n, a in tensors.items() if n != name}, 0)
 
 
-def test_status_shows_models_and_aliases(server: Server, events: list[TrackerEvent]) -> None:
+def test_status_shows_models_and_aliases(server: Server, events: list[PointsEvent]) -> None:
     for model in ("exatrkx", "exatrkxcpu"):
         infer(server, {"FEATURES": np.zeros((3, 3), np.float32)}, model=model)
     found = read_status(parse_url(server.grpc_url), Http(server.host, server.ports.metrics))
@@ -394,7 +405,7 @@ def test_the_command_line_names_models(tmp_path: Path) -> None:
         assert "name" in error.message
 
 
-def test_types_of_results(client: Client, events: list[TrackerEvent]) -> None:
+def test_types_of_results(client: Client, events: list[PointsEvent]) -> None:
     result = client.reconstruct("exatrkx", events[4])
     assert isinstance(result, ExatrkxResult)
     assert not result.labels.flags.writeable

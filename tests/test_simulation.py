@@ -12,20 +12,20 @@ from typer.testing import CliRunner
 
 from trackserve import PatatrackPipeline
 from trackserve.cli import commands
-from trackserve.detector.geometry import (
+from trackserve.detectors.phase1.geometry import (
     SENSOR_LENGTH,
     SENSOR_WIDTH,
     PixelGeometry,
     phase1_geometry,
 )
-from trackserve.detector.phase1 import LAYER_START, PT_PER_RADIUS
+from trackserve.detectors.phase1.layout import LAYER_START, PT_PER_RADIUS
 from trackserve.edm import SimCollisions, SimEvent
 from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MissingExtraError
 from trackserve.io import read_conditions, read_events
-from trackserve.performance import match_events, read_truth, summarize
-from trackserve.simulation import simulator
-from trackserve.simulation.generate import (
+from trackserve.physics.pixel.metrics import match_events, summarize
+from trackserve.physics.pixel.truth import read_truth
+from trackserve.simulation.chain.generate import (
     SPECIES,
     GeneratedEvent,
     GeneratedParticles,
@@ -33,11 +33,12 @@ from trackserve.simulation.generate import (
     draw,
     shoot,
 )
+from trackserve.simulation.pixel import simulator
 
 pytest.importorskip("acts")
-from trackserve.simulation.material import BARREL_MATERIAL, PIPE_MATERIAL
-from trackserve.simulation.simulate import simulate_pixel
-from trackserve.simulation.transport import Fatras
+from trackserve.simulation.pixel.material import BARREL_MATERIAL, PIPE_MATERIAL
+from trackserve.simulation.pixel.simulate import simulate_pixel
+from trackserve.simulation.pixel.transport import Fatras
 
 MUONS = Gun(particles=20, min_pt=1.0, max_pt=20.0)
 
@@ -369,8 +370,8 @@ def test_pythia_is_only_needed_for_collisions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "pythia8mc", None)
-    monkeypatch.delitem(sys.modules, "trackserve.simulation.pythia", raising=False)
-    monkeypatch.delattr("trackserve.simulation.pythia", raising=False)
+    monkeypatch.delitem(sys.modules, "trackserve.simulation.chain.pythia", raising=False)
+    monkeypatch.delattr("trackserve.simulation.chain.pythia", raising=False)
     simulate_pixel(tmp_path / "gun", "muons", 0, 1, processes=1)
     for process, pileup in (("ttbar", 0), ("muons", 1)):
         with pytest.raises(MissingExtraError, match=r"trackserve\[sim\]"):
@@ -400,7 +401,7 @@ def test_top_quarks_with_pileup(tmp_path: Path) -> None:
 
 def test_collisions_do_not_depend_on_those_before() -> None:
     pytest.importorskip("pythia8mc")
-    from trackserve.simulation.pythia import Source
+    from trackserve.simulation.chain.pythia import Source
 
     source = Source("ttbar", simulator.ACCEPTANCE)
     first = source.generate(2, seed=5)

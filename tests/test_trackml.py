@@ -14,25 +14,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trackserve import ExatrkxPipeline
-from trackserve.edm import PointTruth, TrackCandidates, TrackerEvent, TrackerParticles, TrackerTruth
+from trackserve.edm import (
+    PointsEvent,
+    PointsParticles,
+    PointsTruth,
+    PointTruth,
+    TrackCandidates,
+)
 from trackserve.errors import EventError, InputError
-from trackserve.io import open_tracker
+from trackserve.io import open_points
 from trackserve.io.trackml import TrackmlModules, read_cells, read_detectors
-from trackserve.performance.tracker_metrics import validate_exatrkx
-from trackserve.performance.trackml_score import trackml_score
-from trackserve.simulation.tracker_weights import score_weights
+from trackserve.physics.points.metrics import validate_exatrkx
+from trackserve.physics.points.trackml_score import trackml_score
+from trackserve.simulation.points.weights import score_weights
 
 MINI = Path(__file__).parent / "data" / "trackml-mini"
 PREFIX = "event000000001"
 
 
 @pytest.fixture(scope="module")
-def event() -> TrackerEvent:
-    return open_tracker(MINI)[0]
+def event() -> PointsEvent:
+    return open_points(MINI)[0]
 
 
 @pytest.fixture(scope="module")
-def truth(event: TrackerEvent) -> TrackerTruth:
+def truth(event: PointsEvent) -> PointsTruth:
     assert event.truth is not None
     return event.truth
 
@@ -46,7 +52,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("model", ["default", "large"])
-def test_shipped_models_find_the_tracks_of_a_real_event(event: TrackerEvent, model: str) -> None:
+def test_shipped_models_find_the_tracks_of_a_real_event(event: PointsEvent, model: str) -> None:
     """They were not trained on any."""
     summary = validate_exatrkx([event], [ExatrkxPipeline.from_model(model).reconstruct(event)])
     assert summary.efficiency_eta_3.double.total == 39
@@ -60,7 +66,7 @@ def replace(path: Path, old: str, new: str, count: int = 1) -> None:
     path.write_text(text.replace(old, new, count))
 
 
-def test_an_event_is_what_its_files_say(event: TrackerEvent, truth: TrackerTruth) -> None:
+def test_an_event_is_what_its_files_say(event: PointsEvent, truth: PointsTruth) -> None:
     assert event.event == 1
     assert len(event.points) == len(truth.points) == 5527
     assert len(truth.particles) == 548
@@ -81,7 +87,7 @@ def test_an_event_is_what_its_files_say(event: TrackerEvent, truth: TrackerTruth
     assert np.hypot(*made.position[:, :2].T).min() > 18, "in the material"
 
 
-def test_particles_go_where_their_points_are(event: TrackerEvent, truth: TrackerTruth) -> None:
+def test_particles_go_where_their_points_are(event: PointsEvent, truth: PointsTruth) -> None:
     """A hard primary's first points lie along its momentum; rows in a wrong order would not."""
     pt = np.hypot(*truth.particles.momentum[:, :2].T)
     chosen = np.flatnonzero((pt > 2) & truth.particles.primary)
@@ -96,13 +102,13 @@ def test_particles_go_where_their_points_are(event: TrackerEvent, truth: Tracker
         assert direction @ momentum > 0.99 * np.linalg.norm(momentum)
 
 
-def test_plain_files_and_a_prefix_are_read_too(event: TrackerEvent, copy: Path) -> None:
+def test_plain_files_and_a_prefix_are_read_too(event: PointsEvent, copy: Path) -> None:
     shutil.copy(copy / f"{PREFIX}-hits.csv", copy / "event000000042-hits.csv")
-    both = open_tracker(copy)
+    both = open_points(copy)
     assert [one.event for one in both] == [1, 42]
     assert [one.event for one in both[1:]] == [42]
     assert both[-1].truth is None
-    one = open_tracker(copy / PREFIX)
+    one = open_points(copy / PREFIX)
     assert len(one) == 1
     assert one[0].points == event.points
     assert one[0].truth is not None
@@ -111,12 +117,12 @@ def test_plain_files_and_a_prefix_are_read_too(event: TrackerEvent, copy: Path) 
     assert one[0].truth.particles == event.truth.particles
 
 
-def test_truth_may_be_in_another_order(event: TrackerEvent, copy: Path) -> None:
+def test_truth_may_be_in_another_order(event: PointsEvent, copy: Path) -> None:
     for kind in ("truth", "particles"):
         path = copy / f"{PREFIX}-{kind}.csv"
         head, *rows = path.read_text().splitlines()
         path.write_text("\n".join([head, *reversed(rows)]))
-    shuffled = open_tracker(copy)[0].truth
+    shuffled = open_points(copy)[0].truth
     assert shuffled is not None
     assert event.truth is not None
     np.testing.assert_array_equal(shuffled.points.weight, event.truth.points.weight)
@@ -131,7 +137,7 @@ def places(part: PointTruth | TrackmlModules) -> list[tuple[int, ...]]:
     return list(zip(*(c.tolist() for c in (part.volume, part.layer, part.module)), strict=True))
 
 
-def test_cells_and_detectors_are_read(event: TrackerEvent, truth: TrackerTruth) -> None:
+def test_cells_and_detectors_are_read(event: PointsEvent, truth: PointsTruth) -> None:
     cells = read_cells(MINI / PREFIX)
     assert len(cells) == 18564
     np.testing.assert_array_equal(cells.channel[:2], [[274, 839], [121, 1]])
@@ -175,17 +181,17 @@ def test_cells_and_detectors_are_read(event: TrackerEvent, truth: TrackerTruth) 
 def test_damaged_files_are_named(kind: str, old: str, new: str, message: str, copy: Path) -> None:
     replace(copy / f"{PREFIX}-{kind}.csv", old, new)
     with pytest.raises(EventError, match=message) as error:
-        open_tracker(copy)[0]
+        open_points(copy)[0]
     assert error.value.event == 1
 
 
 def test_missing_files_are_named(copy: Path) -> None:
     (copy / f"{PREFIX}-particles.csv").unlink()
     with pytest.raises(EventError, match=r"file is missing .*particles\.csv"):
-        open_tracker(copy)[0]
+        open_points(copy)[0]
     (copy / f"{PREFIX}-hits.csv").unlink()
     with pytest.raises(InputError, match="no events of a tracker here"):
-        open_tracker(copy)
+        open_points(copy)
     with pytest.raises(InputError, match="file is missing"):
         read_detectors(copy / "detectors.csv")
 
@@ -194,17 +200,17 @@ def test_a_truth_without_some_hits_is_refused(copy: Path) -> None:
     path = copy / f"{PREFIX}-truth.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]))
     with pytest.raises(EventError, match=r"not one row for each hit .*found 5526, bound 5527"):
-        open_tracker(copy)[0]
+        open_points(copy)[0]
 
 
 def test_a_cut_off_archive_is_refused(tmp_path: Path) -> None:
     for path in MINI.glob("event*"):
         (tmp_path / path.name).write_bytes(path.read_bytes()[:-100])
     with pytest.raises(EventError, match="cannot be read"):
-        open_tracker(tmp_path)[0]
+        open_points(tmp_path)[0]
 
 
-def test_a_perfect_labelling_scores_one(truth: TrackerTruth) -> None:
+def test_a_perfect_labelling_scores_one(truth: PointsTruth) -> None:
     points = truth.points
     assert trackml_score(points.particle, points) == pytest.approx(1)
     everything_once = np.where(points.particle < 0, 10_000 + np.arange(len(points)), 0)
@@ -215,7 +221,7 @@ def test_a_perfect_labelling_scores_one(truth: TrackerTruth) -> None:
     assert trackml_score(np.full(len(points), -1), points) == 0
 
 
-def test_candidates_score_as_their_labels(truth: TrackerTruth) -> None:
+def test_candidates_score_as_their_labels(truth: PointsTruth) -> None:
     labels = truth.points.particle
     order = np.argsort(labels, kind="stable")
     order = order[labels[order] >= 0]
@@ -287,7 +293,7 @@ def plain_score(tracks: list[int], particle: list[int], weight: list[float]) -> 
     return score / sum(weight) if sum(weight) > 0 else 0.0
 
 
-def test_weights_are_those_of_the_challenge(truth: TrackerTruth) -> None:
+def test_weights_are_those_of_the_challenge(truth: PointsTruth) -> None:
     """Its library orders points by their distance in z from where the particle starts."""
     table = pyarrow.csv.read_csv(MINI / f"{PREFIX}-truth.csv.gz")
     points, particles = truth.points, truth.particles
@@ -303,7 +309,7 @@ def test_weights_of_the_score() -> None:
     particle = np.concatenate([np.repeat(np.arange(4), n), [-1]]).astype(np.int32)
     time = np.concatenate([*(np.arange(k, dtype=np.float64) for k in n), [0.0]])
     pt = np.array([0.3, 5.0, 5.0, 5.0], np.float32)
-    particles = TrackerParticles(
+    particles = PointsParticles(
         *(np.zeros(4, dtype) for dtype in (np.int32, np.int32, np.int8)),
         np.zeros((4, 3), np.float32),
         np.stack([pt, 0 * pt, 0 * pt], axis=1),

@@ -14,29 +14,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trackserve import ExatrkxPipeline
-from trackserve.edm import TrackerEvent
+from trackserve.edm import PointsEvent
 from trackserve.edm.columns import Array
-from trackserve.edm.tracker import PointTruth, SpacePoints, TrackerParticles, TrackerTruth
+from trackserve.edm.points import (
+    PointsParticles,
+    PointsTruth,
+    PointTruth,
+    SpacePoints,
+)
 from trackserve.errors import InputError
-from trackserve.exatrkx import load_model
-from trackserve.exatrkx.architecture import Cuts
-from trackserve.io import open_tracker
-from trackserve.io.tracker_directory import write_tracker
-from trackserve.performance.tracker_metrics import validate_exatrkx
-from trackserve.training import stages
-from trackserve.training.config import Schedule, TrainingConfig, parse_config, read_config
-from trackserve.training.curves import Curves
-from trackserve.training.data import Data, choose_window, make_sample
-from trackserve.training.graphs import Graph
-from trackserve.training.loop import fit, learning_rate
-from trackserve.training.losses import edge_loss, pair_loss
-from trackserve.training.scan import WorkingPoint, choose, together
-from trackserve.training.train import train
+from trackserve.io import open_points
+from trackserve.io.points_directory import write_points
+from trackserve.physics.points.metrics import validate_exatrkx
+from trackserve.trackers.exatrkx import load_model
+from trackserve.trackers.exatrkx.architecture import Cuts
+from trackserve.trackers.exatrkx.training import stages
+from trackserve.trackers.exatrkx.training.config import (
+    Schedule,
+    TrainingConfig,
+    parse_config,
+    read_config,
+)
+from trackserve.trackers.exatrkx.training.curves import Curves
+from trackserve.trackers.exatrkx.training.data import Data, choose_window, make_sample
+from trackserve.trackers.exatrkx.training.graphs import Graph
+from trackserve.trackers.exatrkx.training.loop import fit, learning_rate
+from trackserve.trackers.exatrkx.training.losses import edge_loss, pair_loss
+from trackserve.trackers.exatrkx.training.scan import WorkingPoint, choose, together
+from trackserve.trackers.exatrkx.training.train import train
 
 LAYERS = np.array([32.0, 72.0, 116.0, 172.0, 260.0, 360.0, 500.0, 660.0])
 
 
-def helices(n: int, seed: int, number: int = 0) -> TrackerEvent:
+def helices(n: int, seed: int, number: int = 0) -> PointsEvent:
     """``n`` particles of 1.5 to 5 GeV through cylinders at 2 T; points in random order."""
     rng = np.random.default_rng(seed)
     pt = rng.uniform(1.5, 5, n)
@@ -60,7 +70,7 @@ def an_event(
     momentum: Array,
     charge: Array,
     number: int = 0,
-) -> TrackerEvent:
+) -> PointsEvent:
     n_points, n = len(position), len(momentum)
     points = PointTruth(
         particle.astype(np.int32),
@@ -69,7 +79,7 @@ def an_event(
         np.zeros(n_points, np.int32),
         np.full(n_points, 1 / n_points, np.float32),
     )
-    particles = TrackerParticles(
+    particles = PointsParticles(
         np.zeros(n, np.int32),
         np.full(n, 211, np.int32),
         charge.astype(np.int8),
@@ -78,7 +88,7 @@ def an_event(
         np.ones(n, np.bool_),
     )
     space_points = SpacePoints(position.astype(np.float32))
-    return TrackerEvent(space_points, number, TrackerTruth(points, particles))
+    return PointsEvent(space_points, number, PointsTruth(points, particles))
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +103,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def events(tmp_path: Path) -> Path:
     """Three small events on disk."""
-    write_tracker(tmp_path / "events", [helices(12, seed, seed) for seed in range(3)])
+    write_points(tmp_path / "events", [helices(12, seed, seed) for seed in range(3)])
     return tmp_path / "events"
 
 
@@ -162,7 +172,7 @@ def test_a_window_is_a_region_with_all_its_pairs_and_edges(n_points: int, seed: 
 
 
 def test_directories_take_turns_and_show_all_their_events(events: Path, tmp_path: Path) -> None:
-    write_tracker(tmp_path / "more", [helices(3, seed, seed) for seed in range(6)])
+    write_points(tmp_path / "more", [helices(3, seed, seed) for seed in range(6)])
     data = Data([events, tmp_path / "more"], quick(1))
     steps = [data.at_step(step) for step in range(20)]
     assert [directory for directory, _ in steps] == [0, 1] * 10
@@ -207,7 +217,7 @@ def test_a_tiny_training_finds_every_track(events: Path, tmp_path: Path) -> None
     trained on."""
     trained = train([events], tmp_path / "model", quick(150), nothing)
     model = load_model(tmp_path / "model")
-    event = open_tracker(events)[2]
+    event = open_points(events)[2]
     summary = validate_exatrkx([event], ExatrkxPipeline(model).run([event]))
     assert summary.efficiency.double.value >= 0.9
     assert summary.efficiency == trained.summary.efficiency
@@ -272,7 +282,7 @@ def test_too_few_events(events: Path) -> None:
 
 
 def test_events_of_different_detectors(events: Path, tmp_path: Path) -> None:
-    write_tracker(tmp_path / "others", [helices(3, 1)] * 3, "another")
+    write_points(tmp_path / "others", [helices(3, 1)] * 3, "another")
     with pytest.raises(InputError, match="different detectors"):
         Data([events, tmp_path / "others"], TrainingConfig(validation_events=1))
 

@@ -23,11 +23,18 @@ from trackserve.edm import (
     RawEvent,
     Tracks,
 )
-from trackserve.errors import EventError, InputError, ServerBusy, TrackserveError, encode
-from trackserve.serving.wire import bundle, exatrkx
-from trackserve.serving.wire import patatrack as wire
-from trackserve.serving.wire.bundle import BUNDLE
-from trackserve.serving.wire.tensors import decode_timing, encode_timing
+from trackserve.errors import (
+    EventError,
+    InputError,
+    ServerBusy,
+    TrackserveError,
+    encode,
+)
+from trackserve.trackers.exatrkx import codec as exatrkx
+from trackserve.trackers.patatrack import codec as wire
+from trackserve.wire import bundle
+from trackserve.wire.bundle import BUNDLE
+from trackserve.wire.tensors import decode_timing, encode_timing
 
 PARTS = ALWAYS | INTERMEDIATE
 keeps = st.sets(st.sampled_from(list(INTERMEDIATE)))

@@ -7,7 +7,7 @@ from typing import Any
 from tritonclient.grpc import InferInput
 
 from trackserve.edm import RawEvent
-from trackserve.serving.wire import patatrack as wire
+from trackserve.trackers.patatrack import codec as wire
 
 
 def inputs_of(event: RawEvent) -> list[Any]:

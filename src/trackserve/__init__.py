@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client import Client
-    from .exatrkx import ExatrkxPipeline
-    from .patatrack import PatatrackPipeline
+    from .trackers.exatrkx import ExatrkxPipeline
+    from .trackers.patatrack import PatatrackPipeline
 
 __version__ = "0.1.0"
 __all__ = ["Client", "ExatrkxPipeline", "PatatrackPipeline", "__version__"]
@@ -20,11 +20,11 @@ def __getattr__(name: str) -> Any:
 
         return Client
     if name == "PatatrackPipeline":
-        from .patatrack import PatatrackPipeline
+        from .trackers.patatrack import PatatrackPipeline
 
         return PatatrackPipeline
     if name == "ExatrkxPipeline":
-        from .exatrkx import ExatrkxPipeline
+        from .trackers.exatrkx import ExatrkxPipeline
 
         return ExatrkxPipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

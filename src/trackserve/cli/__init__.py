@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ..errors import TrackserveError
+from trackserve.errors import TrackserveError
+
 from . import (
     bench,
     demo,
@@ -47,7 +48,7 @@ Patatrack program (`fedIds.bin`, `cablingMap.bin`, `gain.bin`, `cpefast.bin`, `b
 The **learned tracker** takes the space points of a whole tracker, simulated here or TrackML's, and
 a model that ships with the package, that you train, or that you import.
 
-- events: `trackserve simulate tracker --pileup 20 --events 100 -o EVENTS`
+- events: `trackserve simulate points --pileup 20 --events 100 -o EVENTS`
 - reconstruct them: `trackserve reconstruct exatrkx EVENTS -o tracks.parquet`; likewise
   `validate exatrkx` and `bench exatrkx`
 - serve them: `trackserve serve`; with `--conditions DIR` both trackers

@@ -13,24 +13,25 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from ..edm import GraphCounts, RawEvent, TrackerEvent
-from ..io import open_tracker, read_events
+from trackserve.edm import GraphCounts, PointsEvent, RawEvent
+from trackserve.io import open_points, read_events
+
 from .common import (
     Config,
     DataDirectory,
     Device,
     Model,
+    PointsPath,
     Precision,
-    TrackerPath,
     Url,
     console,
 )
 
 if TYPE_CHECKING:
-    from ..client import Timings
-    from ..performance.throughput import Latency
+    from trackserve.client import Timings
+    from trackserve.studies.throughput import Latency
 
-Event = TypeVar("Event", RawEvent, TrackerEvent)
+Event = TypeVar("Event", RawEvent, PointsEvent)
 
 commands = typer.Typer(no_args_is_help=True, help="Measure throughput, latency and memory.")
 
@@ -61,7 +62,7 @@ def bench_patatrack(
 
     What is compared takes turns round by round, since machines are noisy.
     """
-    from ..patatrack import PatatrackPipeline
+    from trackserve.trackers.patatrack import PatatrackPipeline
 
     pipelines = {
         n: PatatrackPipeline.from_directory(directory, config, n, device)
@@ -81,7 +82,7 @@ def bench_patatrack(
 
 @commands.command("exatrkx")
 def bench_exatrkx(
-    path: TrackerPath,
+    path: PointsPath,
     model: Model = "default",
     device: Device = "cpu",
     precision: Precision = "fp32",
@@ -95,9 +96,9 @@ def bench_exatrkx(
 
     What is compared takes turns round by round, since machines are noisy.
     """
-    from ..exatrkx import ExatrkxPipeline
+    from trackserve.trackers.exatrkx import ExatrkxPipeline
 
-    opened = open_tracker(path)
+    opened = open_points(path)
     events = list(opened)
     pipelines = {
         n: ExatrkxPipeline.from_model(model, device, n, precision, detector=opened.detector)
@@ -145,7 +146,7 @@ def _bench(
     subject: Subject[Event], url: str | None, windows: list[int | None], rounds: int
 ) -> None:
     """Measure and print."""
-    from ..performance import throughput
+    from trackserve.studies import throughput
 
     events = subject.events
     timings: list[Timings] = []
@@ -171,7 +172,7 @@ def _bench(
         served: dict[str, list[float]] = {}
         latency: dict[str, Latency] = {}
         if url is not None:
-            from ..client import Client, keep_freed_memory
+            from trackserve.client import Client, keep_freed_memory
 
             keep_freed_memory()
             client = stack.enter_context(Client(url))

@@ -13,8 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from ..edm import ExatrkxResult, PatatrackResult, RawEvent, TrackerEvent
-from ..errors import EventError
+from trackserve.edm import (
+    ExatrkxResult,
+    PatatrackResult,
+    PointsEvent,
+    RawEvent,
+)
+from trackserve.errors import EventError
 
 console = Console()
 
@@ -28,11 +33,11 @@ DataDirectory = Annotated[
         show_default=False,
     ),
 ]
-TrackerPath = Annotated[
+PointsPath = Annotated[
     Path,
     typer.Argument(
         metavar="PATH",
-        help="Events of a tracker: a directory of `simulate tracker` or of TrackML, "
+        help="Events of space points: a directory of `simulate points` or of TrackML, "
         "or one of its events as in DIR/event000000001.",
         show_default=False,
     ),
@@ -78,8 +83,8 @@ InFlight = Annotated[
 
 Result = PatatrackResult | EventError
 Reconstruct = Callable[[Iterable[RawEvent]], Iterator[Result]]
-TrackerResult = ExatrkxResult | EventError
-ReconstructTracker = Callable[[Iterable[TrackerEvent]], Iterator[TrackerResult]]
+PointsResult = ExatrkxResult | EventError
+ReconstructPoints = Callable[[Iterable[PointsEvent]], Iterator[PointsResult]]
 
 _BATCH = 64
 """Events of Patatrack that a device gets at once."""
@@ -109,13 +114,13 @@ def patatrack(
     """A function that reconstructs events, here or on a server; its results are in order,
     and a bad event leaves its error in its place."""
     if where.url is not None:
-        from ..client import Client, keep_freed_memory
+        from trackserve.client import Client, keep_freed_memory
 
         keep_freed_memory()
         with Client(where.url) as client:
             yield lambda events: client.stream("patatrack", events, keep, in_flight=where.in_flight)
     else:
-        from ..patatrack import PatatrackPipeline
+        from trackserve.trackers.patatrack import PatatrackPipeline
 
         pipeline = PatatrackPipeline.from_directory(directory, config, device=where.device)
         batch = 1 if where.device == "cpu" else _BATCH
@@ -125,17 +130,17 @@ def patatrack(
 @contextmanager
 def exatrkx(
     model: str, where: Where, keep: Collection[str] = (), detector: str | None = None
-) -> Iterator[ReconstructTracker]:
+) -> Iterator[ReconstructPoints]:
     """The same for events of a whole tracker; ``detector`` is theirs, if known."""
     if where.url is not None:
-        from ..client import Client, keep_freed_memory
+        from trackserve.client import Client, keep_freed_memory
 
         keep_freed_memory()
         name = "exatrkx" if model == "default" else model
         with Client(where.url) as client:
             yield lambda events: client.stream(name, events, keep, in_flight=where.in_flight)
     else:
-        from ..exatrkx import ExatrkxPipeline
+        from trackserve.trackers.exatrkx import ExatrkxPipeline
 
         pipeline = ExatrkxPipeline.from_model(
             model, device=where.device, precision=where.precision, detector=detector

@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from rich.table import Table
 
-from ..errors import EventError
-from ..io import open_tracker, read_events
+from trackserve.errors import EventError
+from trackserve.io import open_points, read_events
+
 from .common import (
     DataDirectory,
     Model,
-    TrackerPath,
+    PointsPath,
     console,
     reconstruct_all,
     report_failures,
 )
 
 if TYPE_CHECKING:
-    from ..client import Client
+    from trackserve.client import Client
 
 _ROUNDS = 5
 
@@ -45,7 +46,7 @@ class _Comparison(NamedTuple):
 
 def demo(
     directory: DataDirectory,
-    tracker: TrackerPath,
+    tracker: PointsPath,
     model: Model = "default",
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write the reports.")
@@ -56,12 +57,14 @@ def demo(
     DIR is for Patatrack, PATH for the learned tracker; one server runs both. The two answers
     must agree bit for bit. Prints speed and physics, and writes reports.
     """
-    from ..exatrkx import ExatrkxPipeline
-    from ..patatrack import PatatrackPipeline
-    from ..performance import throughput, tracker_validate, validate
-    from ..performance.tracker_metrics import match_tracker_events, summarize_tracker
+    from trackserve.physics.points.metrics import match_points_events, summarize_points
+    from trackserve.report import pixel as validate
+    from trackserve.report import points as points
+    from trackserve.studies import throughput
+    from trackserve.trackers.exatrkx import ExatrkxPipeline
+    from trackserve.trackers.patatrack import PatatrackPipeline
 
-    raw_events, opened = list(read_events(directory)), open_tracker(tracker)
+    raw_events, opened = list(read_events(directory)), open_points(tracker)
     tracker_events = list(opened)
     with console.status("building the pipelines (the first time, compiling them)"):
         patatrack = PatatrackPipeline.from_directory(directory)
@@ -75,15 +78,15 @@ def demo(
     reference = validate.compare_with_reference(directory, classic.results["served"])
     summary = validate.validate_patatrack(directory, classic.results["served"])
     console.print(validate.summary_table(summary, reference))
-    matches = match_tracker_events(tracker_events, learned.results["served"])
-    for physics in tracker_validate.tracker_tables(summarize_tracker(matches)):
+    matches = match_points_events(tracker_events, learned.results["served"])
+    for physics in points.points_tables(summarize_points(matches)):
         console.print(physics)
     with console.status("drawing"):
         pages = (
             validate.write_validation_report(
                 output / "patatrack", directory, classic.results["served"]
             ),
-            tracker_validate.write_tracker_report(output / "exatrkx", f"{model} model", matches),
+            points.write_points_report(output / "exatrkx", f"{model} model", matches),
         )
     for page in pages:
         console.print(f"wrote {page}")
@@ -93,9 +96,9 @@ def demo(
 @contextmanager
 def _serving(conditions: Path, model: str) -> Iterator[Client]:
     """A client of one server with both models."""
-    from ..client import Client
-    from ..serving.repository import write_exatrkx, write_patatrack
-    from ..serving.server import Server
+    from trackserve.client import Client
+    from trackserve.serving.repository import write_exatrkx, write_patatrack
+    from trackserve.serving.server import Server
 
     with tempfile.TemporaryDirectory(prefix="trackserve-") as repository:
         write_patatrack(repository, conditions)
@@ -120,7 +123,7 @@ def _compare(
     client: Client,
     keep: Collection[str] = (),
 ) -> _Comparison:
-    from ..performance import throughput
+    from trackserve.studies import throughput
 
     results = {
         "direct": reconstruct_all(

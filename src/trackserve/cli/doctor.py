@@ -13,7 +13,8 @@ from typing import NamedTuple
 from rich.markup import escape
 from rich.table import Table
 
-from ..performance.throughput import cpu_name
+from trackserve.studies.throughput import cpu_name
+
 from .common import console
 
 _PACKAGES = ("numpy", "numba", "numba-cuda", "torch", "tritonclient", "nvidia-pytriton")
@@ -74,21 +75,21 @@ def _graphics_cards() -> str:
 
 
 def on_cpu() -> Finding:
-    return _importable("Patatrack on this CPU", "cpu", "trackserve.patatrack", "numba")
+    return _importable("Patatrack on this CPU", "cpu", "trackserve.trackers.patatrack", "numba")
 
 
 def learned_on_cpu() -> Finding:
     what = "Exa.TrkX on this CPU"
-    return _importable(what, "exatrkx", "trackserve.exatrkx", "numba", "safetensors")
+    return _importable(what, "exatrkx", "trackserve.trackers.exatrkx", "numba", "safetensors")
 
 
 def simulation() -> Finding:
-    modules = "acts pythia8mc trackserve.simulation.run"
+    modules = "acts pythia8mc trackserve.simulation.chain.run"
     return _importable("simulation", "sim", modules, "pyacts", "pythia8mc")
 
 
 def training() -> Finding:
-    return _importable("training", "train", "trackserve.training.train", "torch")
+    return _importable("training", "train", "trackserve.trackers.exatrkx.training.train", "torch")
 
 
 def on_gpu() -> Finding:
@@ -128,8 +129,8 @@ def learned_on_gpu() -> Finding:
 
 def serving() -> Finding:
     what = "serving"
-    from ..errors import ServerError
-    from ..serving.triton import find_triton
+    from trackserve.errors import ServerError
+    from trackserve.serving.triton import find_triton
 
     try:
         triton = find_triton()

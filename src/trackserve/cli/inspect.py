@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 from .common import DataDirectory, console, report_failures
 
 if TYPE_CHECKING:
-    from ..performance.report import Table
+    from trackserve.report.page import Table
 
 
 def inspect(
@@ -33,8 +33,8 @@ def inspect(
 
     Where there is a truth.npz, the positions of hits are compared with it.
     """
-    from ..performance.inspect import contents_tables, write_inspection_report
-    from ..performance.occupancy import survey_directory
+    from trackserve.studies.inspect.report import contents_tables, write_inspection_report
+    from trackserve.studies.inspect.survey import survey_directory
 
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("reading events", total=events)

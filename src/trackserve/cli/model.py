@@ -12,8 +12,8 @@ from rich.table import Table
 from .common import console
 
 if TYPE_CHECKING:
-    from ..exatrkx.architecture import Activation
-    from ..exatrkx.model import Description
+    from trackserve.trackers.exatrkx.architecture import Activation
+    from trackserve.trackers.exatrkx.model import Description
 
 commands = typer.Typer(no_args_is_help=True, help="Models of the learned tracker.")
 
@@ -58,9 +58,9 @@ def import_(
     largest scaled features in training; with them points beyond are refused. TorchScript files
     are run beside the imported networks, which must give the same answers.
     """
-    from ..exatrkx.architecture import Cuts, Features
-    from ..exatrkx.importing import import_model
-    from ..exatrkx.model import save_model
+    from trackserve.trackers.exatrkx.architecture import Cuts, Features
+    from trackserve.trackers.exatrkx.importing import import_model
+    from trackserve.trackers.exatrkx.model import save_model
 
     model = import_model(
         embedding,
@@ -90,7 +90,7 @@ def show(
     model: Annotated[str, typer.Argument(metavar="NAME|DIR")] = "default",
 ) -> None:
     """Describe a model: what it is for, its networks, its cuts and how it was made."""
-    from ..exatrkx.model import load_model
+    from trackserve.trackers.exatrkx.model import load_model
 
     _print(load_model(model).description)
 

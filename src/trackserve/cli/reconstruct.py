@@ -11,16 +11,23 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ..edm import INTERMEDIATE, Counts, ExatrkxResult, GraphCounts, PatatrackResult
-from ..io import open_tracker, read_events
+from trackserve.edm import (
+    INTERMEDIATE,
+    Counts,
+    ExatrkxResult,
+    GraphCounts,
+    PatatrackResult,
+)
+from trackserve.io import open_points, read_events
+
 from .common import (
     Config,
     DataDirectory,
     Device,
     InFlight,
     Model,
+    PointsPath,
     Precision,
-    TrackerPath,
     Url,
     Where,
     console,
@@ -62,7 +69,7 @@ def reconstruct_patatrack(
     Lengths are in cm and relative to the beam spot, momenta in GeV. An event that cannot be
     reconstructed keeps its row, with the reason in error.
     """
-    from ..io.parquet import write_parquet
+    from trackserve.io.parquet import write_parquet
 
     events = list(read_events(directory))
     with patatrack(directory, config, Where(url, in_flight, device), keep or ()) as reconstruct:
@@ -76,7 +83,7 @@ def reconstruct_patatrack(
 
 @commands.command("exatrkx")
 def reconstruct_exatrkx(
-    path: TrackerPath,
+    path: PointsPath,
     output: Output = Path("tracks.parquet"),
     model: Model = "default",
     device: Device = "cpu",
@@ -90,9 +97,9 @@ def reconstruct_exatrkx(
     (points from the inside out, and score). An event that cannot be reconstructed keeps its
     row, with the reason in error.
     """
-    from ..io.parquet import write_exatrkx
+    from trackserve.io.parquet import write_exatrkx
 
-    events = open_tracker(path)
+    events = open_points(path)
     where = Where(url, in_flight, device, precision)
     with exatrkx(model, where, detector=events.detector) as reconstruct:
         results = reconstruct_all(events, reconstruct)

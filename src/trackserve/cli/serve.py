@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from ..errors import InputError
-from ..serving.limits import Limits, default_limits
-from .common import Config, Device, Precision, console
+from trackserve.errors import InputError
+from trackserve.serving.limits import Limits, default_limits
+
+from .common import (
+    Config,
+    Device,
+    Precision,
+    console,
+)
 
 if TYPE_CHECKING:
-    from ..serving.server import Server
+    from trackserve.serving.server import Server
 
 Conditions = Annotated[
     Path | None,
@@ -75,7 +81,7 @@ def serve(
     one on PATH. Ready means compiled, loaded and run once. Should Triton or the model's
     process die, it is started anew; on Ctrl-C events in flight are answered first.
     """
-    from ..serving.server import Server
+    from trackserve.serving.server import Server
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -125,7 +131,7 @@ def _write_models(
     instances: int,
 ) -> None:
     """Write all models that the command line asks for."""
-    from ..serving.repository import write_exatrkx, write_patatrack
+    from trackserve.serving.repository import write_exatrkx, write_patatrack
 
     if exatrkx is None:
         exatrkx = ["default"] if find_spec("safetensors") else []

@@ -14,9 +14,9 @@ from rich.table import Table
 from .common import console
 
 if TYPE_CHECKING:
-    from ..simulation.simulate import Report
-    from ..simulation.tracker import TrackerReport
-    from ..simulation.workers import Progress
+    from trackserve.simulation.chain.workers import Progress
+    from trackserve.simulation.pixel.simulate import Report
+    from trackserve.simulation.points.simulate import PointsReport
 
 commands = typer.Typer(no_args_is_help=True, help="Simulate events.")
 
@@ -73,8 +73,8 @@ def simulate_pixel(
     bytes, for any number of processes. A run that was interrupted continues.
     docs/simulation.md says what is simulated, and what is not.
     """
-    from ..simulation.generate import Gun
-    from ..simulation.simulate import simulate_pixel
+    from trackserve.simulation.chain.generate import Gun
+    from trackserve.simulation.pixel.simulate import simulate_pixel
 
     gun = Gun(particles, *pt, flat_pt=flat_pt, max_eta=eta)
     with _progress() as progress:
@@ -88,8 +88,8 @@ def simulate_pixel(
     console.print(f"wrote {output}")
 
 
-@commands.command("tracker")
-def simulate_tracker(
+@commands.command("points")
+def simulate_points(
     output: Output,
     process: Process = "ttbar",
     pileup: Pileup = 20.0,
@@ -109,12 +109,12 @@ def simulate_tracker(
     processes. A run that was interrupted continues. docs/simulation.md says what is
     simulated, and what is not.
     """
-    from ..simulation.generate import Gun
-    from ..simulation.tracker import simulate_tracker
+    from trackserve.simulation.chain.generate import Gun
+    from trackserve.simulation.points.simulate import simulate_points
 
     gun = Gun(particles, *pt, flat_pt=flat_pt, max_eta=eta)
     with _progress() as progress:
-        report = simulate_tracker(output, process, pileup, events, seed, processes, gun, progress)
+        report = simulate_points(output, process, pileup, events, seed, processes, gun, progress)
     console.print(_summary(report, events))
     console.print(f"wrote {output}")
 
@@ -133,7 +133,7 @@ def _progress() -> Iterator[Progress]:
         yield progress
 
 
-def _summary(report: Report | TrackerReport, events: int) -> Table:
+def _summary(report: Report | PointsReport, events: int) -> Table:
     """Counts and CPU time per event."""
     table = Table(title=f"{events} events, {report.new} new")
     table.add_column("per event")

@@ -11,7 +11,7 @@ from rich.table import Table
 from .common import console
 
 if TYPE_CHECKING:
-    from ..serving.status import ModelStatus
+    from trackserve.serving.status import ModelStatus
 
 _TO_METRICS = {"grpc": 1, "http": 2}
 """From a service's port to the metrics' port, as Triton numbers them by default."""
@@ -30,9 +30,9 @@ def status(
 
     Times are per request. The server sends itself a tiny request every second, which counts.
     """
-    from ..client.url import parse_url
-    from ..serving.http import Http
-    from ..serving.status import read_status
+    from trackserve.serving.http import Http
+    from trackserve.serving.status import read_status
+    from trackserve.wire.address import parse_url
 
     address = parse_url(url)
     port = metrics_port or address.port + _TO_METRICS[address.scheme]

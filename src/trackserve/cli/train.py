@@ -16,12 +16,13 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from ..errors import MissingExtraError
+from trackserve.errors import MissingExtraError
+
 from .common import console
 
 if TYPE_CHECKING:
-    from ..performance.statistics import Fraction
-    from ..training.train import Trained
+    from trackserve.physics.statistics import Fraction
+    from trackserve.trackers.exatrkx.training.train import Trained
 
 commands = typer.Typer(no_args_is_help=True, help="Train a model.")
 
@@ -64,8 +65,8 @@ def train_exatrkx(
         import torch
     except ImportError:
         raise MissingExtraError("training needs PyTorch: pip install 'trackserve[train]'") from None
-    from ..training.config import TrainingConfig, read_config
-    from ..training.train import train
+    from trackserve.trackers.exatrkx.training.config import TrainingConfig, read_config
+    from trackserve.trackers.exatrkx.training.train import train
 
     torch.set_num_threads(threads)
     told = TrainingConfig() if config is None else read_config(config)

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import track
 
-from ..edm import GRAPH_STAGES, RawEvent
-from ..errors import EventError
-from ..io import TrackerEvents, open_tracker, read_events
+from trackserve.edm import GRAPH_STAGES, RawEvent
+from trackserve.errors import EventError
+from trackserve.io import PointsEvents, open_points, read_events
+
 from .common import (
     Config,
     DataDirectory,
     Device,
     InFlight,
     Model,
+    PointsPath,
+    PointsResult,
     Precision,
     Result,
-    TrackerPath,
-    TrackerResult,
     Url,
     Where,
     console,
@@ -33,7 +34,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..performance import TrackerMatches
+    from trackserve.physics.points.metrics import PointsMatches
 
 commands = typer.Typer(no_args_is_help=True, help="Compare with the truth: numbers and plots.")
 
@@ -71,7 +72,7 @@ def validate_patatrack(
     Where the three validation files are there, counts are compared with the C++ program's.
     docs/validation.md has the definitions.
     """
-    from ..performance import validate
+    from trackserve.report import pixel as validate
 
     _check_against(against, url)
     events = list(read_events(directory))
@@ -102,7 +103,8 @@ def _compare(
     configs: list[str],
     device: str,
 ) -> None:
-    from ..performance import comparison_table, match_directory, write_comparison_report
+    from trackserve.report.pixel import match_directory
+    from trackserve.report.pixel_comparison import comparison_table, write_comparison_report
 
     matches = {}
     results: list[Result] = []
@@ -120,7 +122,7 @@ def _compare(
 
 @commands.command("exatrkx")
 def validate_exatrkx(
-    path: TrackerPath,
+    path: PointsPath,
     output: Output = None,
     model: Model = "default",
     device: Device = "cpu",
@@ -140,26 +142,24 @@ def validate_exatrkx(
     What a graph loses is known only on this machine: without --url. docs/validation.md has the
     definitions.
     """
-    from ..performance import tracker_validate
-    from ..performance.tracker_metrics import summarize_tracker
+    from trackserve.physics.points.metrics import summarize_points
+    from trackserve.report import points as points
 
     _check_against(against, url)
-    events, name = open_tracker(path), path.resolve().name
+    events, name = open_points(path), path.resolve().name
     where = Where(url, in_flight, device, precision)
     errors: list[EventError] = []
     if against is None:
-        matches = _match_tracker(events, model, where, errors)
-        for table in tracker_validate.tracker_tables(summarize_tracker(matches)):
+        matches = _match_points(events, model, where, errors)
+        for table in points.points_tables(summarize_points(matches)):
             console.print(table)
         title = f"{model} on {name}" if url is None else f"{model} at {url} on {name}"
-        draw = functools.partial(
-            tracker_validate.write_tracker_report, title=title, matches=matches
-        )
+        draw = functools.partial(points.write_points_report, title=title, matches=matches)
     else:
-        both = {one: _match_tracker(events, one, where, errors) for one in (against, model)}
-        console.print(tracker_validate.compared_table(both))
+        both = {one: _match_points(events, one, where, errors) for one in (against, model)}
+        console.print(points.compared_table(both))
         draw = functools.partial(
-            tracker_validate.write_compared_report,
+            points.write_compared_report,
             title=f"{against} and {model} on {name}",
             matches=both,
         )
@@ -170,24 +170,24 @@ def validate_exatrkx(
     report_failures(errors)
 
 
-def _match_tracker(
-    events: TrackerEvents,
+def _match_points(
+    events: PointsEvents,
     model: str,
     where: Where,
     errors: list[EventError],
-) -> TrackerMatches:
+) -> PointsMatches:
     """Reconstruct and match event by event; those that fail leave their error in ``errors``."""
-    from ..performance.tracker_metrics import match_tracker_events
+    from trackserve.physics.points.metrics import match_points_events
 
     keep = () if where.url else GRAPH_STAGES
     with exatrkx(model, where, keep, events.detector) as reconstruct:
         results = track(
             reconstruct(events), model, total=len(events), console=console, transient=True
         )
-        return match_tracker_events(events, _noting(results, errors))
+        return match_points_events(events, _noting(results, errors))
 
 
-def _noting(results: Iterable[TrackerResult], errors: list[EventError]) -> Iterator[TrackerResult]:
+def _noting(results: Iterable[PointsResult], errors: list[EventError]) -> Iterator[PointsResult]:
     for result in results:
         if isinstance(result, EventError):
             errors.append(result)

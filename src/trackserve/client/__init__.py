@@ -1,6 +1,7 @@
 """Talking to a server."""
 
-from ..heap import keep_freed_memory
+from trackserve.device.heap import keep_freed_memory
+
 from .asynchronous import AsyncClient
 from .client import Client
 from .exchange import Timings

@@ -8,10 +8,21 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self, overload
 
-from ..edm import ExatrkxResult, PatatrackResult, RawEvent, TrackerEvent
-from ..errors import EventError, ServerError
-from ..serving.wire import Event, Result
-from .exchange import Exchange, OnTimings, Settings, connect
+from trackserve.edm import (
+    ExatrkxResult,
+    PatatrackResult,
+    PointsEvent,
+    RawEvent,
+)
+from trackserve.errors import EventError, ServerError
+from trackserve.wire import Event, Result
+
+from .exchange import (
+    Exchange,
+    OnTimings,
+    Settings,
+    connect,
+)
 from .stream import Answer, Stream
 
 
@@ -58,7 +69,7 @@ class AsyncClient:
     async def reconstruct(
         self,
         model: str,
-        event: TrackerEvent,
+        event: PointsEvent,
         keep: Collection[str] = (),
         *,
         timeout: float | None = None,
@@ -101,7 +112,7 @@ class AsyncClient:
     def stream(
         self,
         model: str,
-        events: Iterable[TrackerEvent] | AsyncIterable[TrackerEvent],
+        events: Iterable[PointsEvent] | AsyncIterable[PointsEvent],
         keep: Collection[str] = (),
         *,
         in_flight: int | None = None,

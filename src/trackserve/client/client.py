@@ -8,10 +8,21 @@ from collections.abc import Collection, Iterable, Iterator
 from types import TracebackType
 from typing import Self, overload
 
-from ..edm import ExatrkxResult, PatatrackResult, RawEvent, TrackerEvent
-from ..errors import EventError, ServerError
-from ..serving.wire import Event, Result
-from .exchange import Exchange, OnTimings, Settings, connect
+from trackserve.edm import (
+    ExatrkxResult,
+    PatatrackResult,
+    PointsEvent,
+    RawEvent,
+)
+from trackserve.errors import EventError, ServerError
+from trackserve.wire import Event, Result
+
+from .exchange import (
+    Exchange,
+    OnTimings,
+    Settings,
+    connect,
+)
 from .stream import Answer, Stream
 
 
@@ -69,7 +80,7 @@ class Client:
     def reconstruct(
         self,
         model: str,
-        event: TrackerEvent,
+        event: PointsEvent,
         keep: Collection[str] = (),
         *,
         timeout: float | None = None,
@@ -131,7 +142,7 @@ class Client:
     def stream(
         self,
         model: str,
-        events: Iterable[TrackerEvent],
+        events: Iterable[PointsEvent],
         keep: Collection[str] = (),
         *,
         in_flight: int | None = None,

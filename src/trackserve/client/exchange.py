@@ -8,21 +8,27 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..errors import (
+from trackserve.errors import (
     DeadlineExceeded,
     InputError,
     ServerBusy,
     ServerError,
     ServerUnavailable,
 )
-from ..serving.wire import Event, Result, codec_of
-from ..serving.wire.bundle import BUNDLE, Answers, join_requests, split_answers
-from ..serving.wire.tensors import decode_timing
+from trackserve.wire import Event, Result, codec_of
+from trackserve.wire.address import parse_url
+from trackserve.wire.bundle import (
+    BUNDLE,
+    Answers,
+    join_requests,
+    split_answers,
+)
+from trackserve.wire.tensors import decode_timing
+
 from .grpc import GrpcTransport
 from .http import HttpTransport
 from .shared_memory import SharedMemoryTransport
 from .transport import Request, Tensors, Transport
-from .url import parse_url
 
 _FIRST_DELAY = 0.01
 _LONGEST_DELAY = 1.0

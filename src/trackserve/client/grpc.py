@@ -15,10 +15,17 @@ from tritonclient.grpc.service_pb2 import (
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
-from ..edm.columns import Array
-from ..errors import ServerError, TrackserveError
-from .transport import Call, Request, Tensors, closed, failure
-from .url import Address
+from trackserve.edm.columns import Array
+from trackserve.errors import ServerError, TrackserveError
+from trackserve.wire.address import Address
+
+from .transport import (
+    Call,
+    Request,
+    Tensors,
+    closed,
+    failure,
+)
 
 _UNLIMITED = -1
 _OPTIONS = [

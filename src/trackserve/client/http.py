@@ -14,9 +14,21 @@ from typing import NamedTuple
 import numpy as np
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
-from ..errors import DeadlineExceeded, ServerError, ServerUnavailable, TrackserveError
-from .transport import Call, Request, Tensors, closed, failure
-from .url import Address
+from trackserve.errors import (
+    DeadlineExceeded,
+    ServerError,
+    ServerUnavailable,
+    TrackserveError,
+)
+from trackserve.wire.address import Address
+
+from .transport import (
+    Call,
+    Request,
+    Tensors,
+    closed,
+    failure,
+)
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _MAX_THREADS = 256

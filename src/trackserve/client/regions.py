@@ -18,8 +18,8 @@ from tritonclient.grpc.service_pb2 import (
 )
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from ..serving.local import find, region_name
-from .url import Address
+from trackserve.serving.local import find, region_name
+from trackserve.wire.address import Address
 
 _SHARED_MEMORY = Path("/dev/shm")
 _HEADROOM = 1.5

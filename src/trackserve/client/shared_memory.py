@@ -11,8 +11,8 @@ import numpy as np
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 from tritonclient.utils import triton_to_np_dtype
 
-from ..edm.columns import Array
-from ..errors import (
+from trackserve.edm.columns import Array
+from trackserve.errors import (
     Cancelled,
     DeadlineExceeded,
     InputError,
@@ -20,10 +20,16 @@ from ..errors import (
     ServerUnavailable,
     TrackserveError,
 )
-from .grpc import GrpcTransport, add_input, to_message, to_tensors
+from trackserve.wire.address import Address
+
+from .grpc import (
+    GrpcTransport,
+    add_input,
+    to_message,
+    to_tensors,
+)
 from .regions import Region, Regions
 from .transport import Call, Request, Tensors
-from .url import Address
 
 _LARGE = 4096
 """Bytes from which a tensor is worth a place in shared memory ..."""

@@ -8,10 +8,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 
-from ..errors import EventError, InputError, ServerError, TrackserveError
-from ..serving.wire import Event, Result
-from ..serving.wire.bundle import Answers
-from .exchange import Exchange, Settings, bundled, unbundled
+from trackserve.errors import (
+    EventError,
+    InputError,
+    ServerError,
+    TrackserveError,
+)
+from trackserve.wire import Event, Result
+from trackserve.wire.bundle import Answers
+
+from .exchange import (
+    Exchange,
+    Settings,
+    bundled,
+    unbundled,
+)
 from .transport import Call, Tensors, Transport
 from .window import SMOOTHING, Window
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
-from ..edm.columns import Array
-from ..errors import (
+from trackserve.edm.columns import Array
+from trackserve.errors import (
     Cancelled,
     DeadlineExceeded,
     InputError,

@@ -13,7 +13,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from ..errors import MissingExtraError
+from trackserve.errors import MissingExtraError
+
 from .cache import of_these_sources
 
 try:

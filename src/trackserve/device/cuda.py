@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..errors import InputError, MissingExtraError
+from trackserve.errors import InputError, MissingExtraError
+
 from .cache import of_these_sources
 
 try:

@@ -13,19 +13,30 @@ from .pixel import (
     Tracks,
     Vertices,
 )
-from .result import ALWAYS, INTERMEDIATE, Counts, PatatrackResult, check_keep
-from .simulation import SimCollisions, SimEvent, SimHits, SimParticles
-from .tracker import (
+from .points import (
     GRAPH_STAGES,
     Edges,
     ExatrkxResult,
     GraphCounts,
+    PointsEvent,
+    PointsParticles,
+    PointsTruth,
     PointTruth,
     SpacePoints,
     TrackCandidates,
-    TrackerEvent,
-    TrackerParticles,
-    TrackerTruth,
+)
+from .result import (
+    ALWAYS,
+    INTERMEDIATE,
+    Counts,
+    PatatrackResult,
+    check_keep,
+)
+from .simulation import (
+    SimCollisions,
+    SimEvent,
+    SimHits,
+    SimParticles,
 )
 
 __all__ = [
@@ -45,6 +56,9 @@ __all__ = [
     "Hits",
     "PatatrackResult",
     "PointTruth",
+    "PointsEvent",
+    "PointsParticles",
+    "PointsTruth",
     "RawEvent",
     "ReadoutErrors",
     "SimCollisions",
@@ -53,9 +67,6 @@ __all__ = [
     "SimParticles",
     "SpacePoints",
     "TrackCandidates",
-    "TrackerEvent",
-    "TrackerParticles",
-    "TrackerTruth",
     "Tracks",
     "Vertices",
     "check_keep",

@@ -202,6 +202,6 @@ class ReadoutErrors(Columns):
     word: Array = column(np.int32)
     """32-bit word in the event's stream."""
     code: Array = column(np.uint8)
-    """See :data:`trackserve.patatrack.unpack.READOUT_ERRORS`."""
+    """See :data:`trackserve.trackers.patatrack.unpack.READOUT_ERRORS`."""
     value: Array = column(np.uint32)
     """The word itself."""

@@ -8,9 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from trackserve.errors import InputError
+
 from .columns import Array, Columns
-from .pixel import Clusters, Digis, Doublets, Hits, ReadoutErrors, Tracks, Vertices
+from .pixel import (
+    Clusters,
+    Digis,
+    Doublets,
+    Hits,
+    ReadoutErrors,
+    Tracks,
+    Vertices,
+)
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,18 @@ from .pixel_directory import (
     write_events,
     write_reference_counts,
 )
-from .tracker import TrackerEvents, open_tracker
-from .tracker_directory import write_tracker
+from .points import PointsEvents, open_points
+from .points_directory import write_points
 
 __all__ = [
+    "PointsEvents",
     "ReferenceCounts",
-    "TrackerEvents",
-    "open_tracker",
+    "open_points",
     "read_conditions",
     "read_events",
     "read_reference_counts",
     "write_conditions",
     "write_events",
+    "write_points",
     "write_reference_counts",
-    "write_tracker",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from ..edm import (
+from trackserve.edm import (
     ALWAYS,
     Counts,
     ExatrkxResult,
@@ -18,9 +18,9 @@ from ..edm import (
     PatatrackResult,
     TrackCandidates,
 )
-from ..edm.columns import Array
-from ..edm.records import to_records
-from ..errors import EventError
+from trackserve.edm.columns import Array
+from trackserve.edm.records import to_records
+from trackserve.errors import EventError
 
 
 def to_awkward(results: Sequence[PatatrackResult | EventError]) -> ak.Array:

@@ -18,11 +18,22 @@ from typing import Any
 
 import numpy as np
 
-from ..detector.conditions import CABLING, CPE, GAIN, PixelConditions
-from ..detector.phase1 import CABLING_SIZE, FIRST_FED, MAX_FEDS, N_MODULES, PILOT_BLADE_FED
-from ..edm.columns import Array
-from ..edm.pixel import BeamSpot, RawEvent
-from ..errors import ConditionsError, EventError
+from trackserve.detectors.phase1.conditions import (
+    CABLING,
+    CPE,
+    GAIN,
+    PixelConditions,
+)
+from trackserve.detectors.phase1.layout import (
+    CABLING_SIZE,
+    FIRST_FED,
+    MAX_FEDS,
+    N_MODULES,
+    PILOT_BLADE_FED,
+)
+from trackserve.edm.columns import Array
+from trackserve.edm.pixel import BeamSpot, RawEvent
+from trackserve.errors import ConditionsError, EventError
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,9 +17,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from ..edm.columns import Array, Columns, column
-from ..edm.tracker import PointTruth, SpacePoints, TrackerEvent, TrackerParticles, TrackerTruth
-from ..errors import EventError, InputError
+from trackserve.edm.columns import Array, Columns, column
+from trackserve.edm.points import (
+    PointsEvent,
+    PointsParticles,
+    PointsTruth,
+    PointTruth,
+    SpacePoints,
+)
+from trackserve.errors import EventError, InputError
 
 HITS = "-hits.csv"
 _POSITION = ("x", "y", "z")
@@ -69,7 +75,7 @@ def find_events(path: Path) -> list[Path]:
     return sorted(found)
 
 
-def read_event(prefix: str | Path) -> TrackerEvent:
+def read_event(prefix: str | Path) -> PointsEvent:
     """One event; its number is the one in its name, its points are in the order of the file.
 
     Of the particles, ``collision`` and ``primary`` come from the bits of ``particle_id``, as
@@ -87,8 +93,8 @@ def read_event(prefix: str | Path) -> TrackerEvent:
     if _File(prefix, "truth").exists():
         particles, particle_id = _read_particles(prefix)
         particle, weight = _read_truth(prefix, _Rows(hits, table["hit_id"]), particle_id)
-        truth = TrackerTruth(PointTruth(particle, **_place(table), weight=weight), particles)
-    return TrackerEvent(points, _number(prefix), truth)
+        truth = PointsTruth(PointTruth(particle, **_place(table), weight=weight), particles)
+    return PointsEvent(points, _number(prefix), truth)
 
 
 def read_cells(prefix: str | Path) -> TrackmlCells:
@@ -203,7 +209,7 @@ def _read_truth(prefix: Path, hits: _Rows, particle_id: _Rows) -> tuple[Array, A
     return particle, weight
 
 
-def _read_particles(prefix: Path) -> tuple[TrackerParticles, _Rows]:
+def _read_particles(prefix: Path) -> tuple[PointsParticles, _Rows]:
     file = _File(prefix, "particles")
     real = dict.fromkeys((*_VERTEX, *_MOMENTUM), np.float32)
     table = file.read(
@@ -211,7 +217,7 @@ def _read_particles(prefix: Path) -> tuple[TrackerParticles, _Rows]:
     )
     number = table["particle_id"]
     generation = number >> 24 & 0xFFF
-    particles = TrackerParticles(
+    particles = PointsParticles(
         collision=((number >> 52) - 1).astype(np.int32),
         pdg=table.get("particle_type", np.zeros(len(number), np.int32)),
         charge=table["q"],

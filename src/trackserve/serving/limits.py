@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
-from ..errors import InputError
+from trackserve.errors import InputError
 
 WHEN_FULL = ("busy", "wait")
 

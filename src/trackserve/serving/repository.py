@@ -12,12 +12,13 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-from ..errors import InputError
-from ..io import read_conditions, write_conditions
+from trackserve.errors import InputError
+from trackserve.io import read_conditions, write_conditions
+from trackserve.trackers.exatrkx import codec as exatrkx_wire
+
 from .backend import exatrkx as exatrkx_backend
 from .backend import patatrack as patatrack_backend
 from .limits import Limits, default_limits
-from .wire import exatrkx as exatrkx_wire
 
 PROBE = "probe.json"
 """In a model's folder: a tiny request, as the body of an HTTP inference."""
@@ -97,7 +98,7 @@ def write_exatrkx(
         ModelError: a file of it is missing or malformed.
         MissingExtraError: the learned tracker is not installed.
     """
-    from ..exatrkx.model import load_model, save_model
+    from trackserve.trackers.exatrkx.model import load_model, save_model
 
     _check_name(name)
     inside = f"{_VERSION}/model"

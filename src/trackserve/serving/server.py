@@ -17,10 +17,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from ..errors import ServerError
+from trackserve.errors import ServerError
+
 from . import drain, guard, local
 from .http import Http
-from .triton import Ports, Triton, assemble_backends, claim_ports, environment, find_triton
+from .triton import (
+    Ports,
+    Triton,
+    assemble_backends,
+    claim_ports,
+    environment,
+    find_triton,
+)
 from .watch import Watch, sweep
 
 _HEADER_PREFIX = "triton-grpc-protocol-"

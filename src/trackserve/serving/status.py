@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..client.url import Address
-from ..errors import ServerUnavailable
+from trackserve.errors import ServerUnavailable
+from trackserve.wire.address import Address
+
 from . import prometheus
 from .http import Http
 

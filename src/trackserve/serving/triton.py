@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import ServerError
+from trackserve.errors import ServerError
 
 _HEAP = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 """Triton has many threads; each would keep a heap with what the largest burst left there. Blocks of

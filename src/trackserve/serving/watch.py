@@ -13,7 +13,8 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
-from ..errors import ServerBusy, decode
+from trackserve.errors import ServerBusy, decode
+
 from . import local, prometheus
 from .guard import SHARED_MEMORY
 from .http import Http

@@ -1,1 +1,1 @@
-"""Simulation of the pixel detector: collisions, transport, response, read-out."""
+"""Simulated events with their truth."""

@@ -6,15 +6,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...edm import SpacePoints, TrackerEvent
-from ...edm.columns import Array
-from ...errors import InputError, TrackserveError
-from ..wire import exatrkx as wire
+from trackserve.edm import PointsEvent, SpacePoints
+from trackserve.edm.columns import Array
+from trackserve.errors import InputError, TrackserveError
+from trackserve.trackers.exatrkx import codec as wire
+
 from .laps import Laps
-from .runtime import Answer, Description, Reply, Request, Run, runs_of
+from .runtime import (
+    Answer,
+    Description,
+    Reply,
+    Request,
+    Run,
+    runs_of,
+)
 
 if TYPE_CHECKING:
-    from ...exatrkx import ExatrkxPipeline
+    from trackserve.trackers.exatrkx import ExatrkxPipeline
 
 
 class _Input(NamedTuple):
@@ -26,7 +34,7 @@ class _Input(NamedTuple):
 
 def describe() -> Description:
     """The tensors of :mod:`..wire.exatrkx`, and an event without points."""
-    nothing = wire.encode_event(TrackerEvent(SpacePoints.empty()))
+    nothing = wire.encode_event(PointsEvent(SpacePoints.empty()))
     return Description(wire.INPUTS, wire.OUTPUTS, wire.TIMING, nothing)
 
 
@@ -38,7 +46,7 @@ def load(directory: Path, parameters: Mapping[str, str]) -> Callable[[], Run]:
         ModelError: the model cannot be read.
         InputError: there is no such device or precision.
     """
-    from ...exatrkx import ExatrkxPipeline
+    from trackserve.trackers.exatrkx import ExatrkxPipeline
 
     def build() -> ExatrkxPipeline:
         pipeline = ExatrkxPipeline.from_model(

@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from ...errors import ServerError
-from ..wire.bundle import BUNDLE, Item, join_answers
+from trackserve.errors import ServerError
+from trackserve.wire.bundle import BUNDLE, Item, join_answers
+
 from .runtime import Answer, Reply
 
 

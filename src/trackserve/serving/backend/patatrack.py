@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...edm import RawEvent
-from ...errors import TrackserveError
-from ..wire import patatrack as wire
+from trackserve.edm import RawEvent
+from trackserve.errors import TrackserveError
+from trackserve.trackers.patatrack import codec as wire
+
 from .laps import Laps
-from .runtime import Answer, Description, Reply, Request, Run, runs_of
+from .runtime import (
+    Answer,
+    Description,
+    Reply,
+    Request,
+    Run,
+    runs_of,
+)
 
 if TYPE_CHECKING:
-    from ...patatrack import PatatrackPipeline
+    from trackserve.trackers.patatrack import PatatrackPipeline
 
 _NO_FEDS = np.frombuffer(bytes(4), np.uint8)
 """The FED stream of an empty event; read-only as a request's is, which Numba tells apart."""
@@ -40,7 +48,7 @@ def load(directory: Path, parameters: Mapping[str, str]) -> Callable[[], Run]:
         ConditionsError: the conditions cannot be read.
         InputError: there is no such configuration or device.
     """
-    from ...patatrack import PatatrackPipeline
+    from trackserve.trackers.patatrack import PatatrackPipeline
 
     build = partial(
         PatatrackPipeline.from_directory,

@@ -18,10 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from ...edm.columns import Array
-from ...errors import Cancelled, ServerBusy, ServerError, TrackserveError
+from trackserve.edm.columns import Array
+from trackserve.errors import (
+    Cancelled,
+    ServerBusy,
+    ServerError,
+    TrackserveError,
+)
+from trackserve.wire.tensors import TensorSpec, encode_timing
+
 from ..limits import Limits
-from ..wire.tensors import TensorSpec, encode_timing
 from .metrics import Counters, Series
 
 _ASK_AFTER = 0.1

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from trackserve.device.heap import keep_freed_memory
 from trackserve.edm.columns import Array
 from trackserve.errors import (
     Cancelled,
@@ -25,15 +26,26 @@ from trackserve.errors import (
     TrackserveError,
     encode,
 )
-from trackserve.heap import keep_freed_memory
-from trackserve.serving import drain
-from trackserve.serving.backend.dlpack import to_capsule
-from trackserve.serving.backend.gather import Gather
-from trackserve.serving.backend.metrics import METRICS, Counters, Reporter, Series
-from trackserve.serving.backend.runtime import Answer, Backend, Job, Request, Runtime
-from trackserve.serving.limits import Limits
-from trackserve.serving.wire.bundle import BUNDLE, split_requests
-from trackserve.serving.wire.tensors import TensorSpec
+from trackserve.wire.bundle import BUNDLE, split_requests
+from trackserve.wire.tensors import TensorSpec
+
+from .. import drain
+from ..limits import Limits
+from .dlpack import to_capsule
+from .gather import Gather
+from .metrics import (
+    METRICS,
+    Counters,
+    Reporter,
+    Series,
+)
+from .runtime import (
+    Answer,
+    Backend,
+    Job,
+    Request,
+    Runtime,
+)
 
 _REPORT_PERIOD = 1.0
 _DRAIN_POLL = 0.05

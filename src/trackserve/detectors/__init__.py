@@ -1,0 +1,1 @@
+"""What tracking and simulation both need to know of a detector."""

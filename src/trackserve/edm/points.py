@@ -1,0 +1,176 @@
+"""The nouns of a whole tracker: space points, their truth, and the candidates made of them.
+
+Lengths are in mm, momenta in GeV; the z axis is the beam, the origin the detector's centre.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .columns import Array, Columns, column
+
+
+@dataclass(frozen=True, eq=False)
+class SpacePoints(Columns):
+    """Where sensors were hit."""
+
+    position: Array = column(np.float32, 3)
+    """x, y, z."""
+
+
+@dataclass(frozen=True, eq=False)
+class PointsParticles(Columns):
+    """Generated particles, and every other one that leaves a point."""
+
+    collision: Array = column(np.int32)
+    """0 is the hard collision; -1 where it is not known."""
+    pdg: Array = column(np.int32)
+    """Particle number of the Particle Data Group; 0 where it is not known."""
+    charge: Array = column(np.int8)
+    position: Array = column(np.float32, 3)
+    """Where it starts."""
+    momentum: Array = column(np.float32, 3)
+    """There."""
+    primary: Array = column(np.bool_)
+    """Made by the generator, not in the detector's material."""
+
+
+@dataclass(frozen=True, eq=False)
+class PointTruth(Columns):
+    """What is true of each space point."""
+
+    particle: Array = column(np.int32)
+    """Row in :class:`PointsParticles`; -1 for noise."""
+    volume: Array = column(np.int16)
+    layer: Array = column(np.int16)
+    """Number of the layer in its volume."""
+    module: Array = column(np.int32)
+    """Number of the module in its layer."""
+    weight: Array = column(np.float32)
+    """Weight in the TrackML score, in any unit: the score divides by the event's sum."""
+
+
+@dataclass(frozen=True, eq=False)
+class PointsTruth:
+    """What really happened in an event."""
+
+    points: PointTruth
+    """One row per space point, in the same order."""
+    particles: PointsParticles
+
+
+GENERIC_DETECTOR = "generic"
+"""Name of ACTS' GenericDetector, which is also the detector of the TrackML challenge."""
+
+
+@dataclass(frozen=True, eq=False)
+class PointsEvent:
+    """The space points of one bunch crossing, and for simulated ones the truth."""
+
+    points: SpacePoints
+    event: int = 0
+    truth: PointsTruth | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Edges(Columns):
+    """Pairs of space points that may follow each other on a track."""
+
+    source: Array = column(np.int32)
+    target: Array = column(np.int32)
+    """Rows of the event's points, as it came."""
+    score: Array = column(np.float32)
+    """Of the network that kept the edge, 0..1; 1 where none has judged it."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrackCandidates:
+    """Sets of space points that belong to one particle each; equality is bit for bit.
+
+    Candidate ``i`` has ``points[offsets[i]:offsets[i + 1]]``, from the inside out: by
+    distance from the origin. Candidates are ordered by their smallest point.
+    """
+
+    offsets: Array
+    """int64[n + 1]."""
+    points: Array
+    """int32[offsets[-1]]; rows of the event's space points."""
+    scores: Array
+    """float32[n]; the mean score of the edges between its points."""
+
+    @classmethod
+    def empty(cls) -> TrackCandidates:
+        return cls(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, index: int) -> Array:
+        """The points of one candidate."""
+        start, end = self.offsets[index : index + 2]
+        return self.points[start:end]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TrackCandidates):
+            return NotImplemented
+        return all(
+            mine.dtype == theirs.dtype and mine.tobytes() == theirs.tobytes()
+            for mine, theirs in (
+                (self.offsets, other.offsets),
+                (self.points, other.points),
+                (self.scores, other.scores),
+            )
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class GraphCounts:
+    """How many of each."""
+
+    points: int = 0
+    radius_edges: int = 0
+    filter_edges: int = 0
+    track_edges: int = 0
+    components: int = 0
+    """Connected components, single points included."""
+    candidates: int = 0
+
+    def as_array(self) -> Array:
+        """int64[6], in the order of the fields."""
+        values = (self.points, self.radius_edges, self.filter_edges, self.track_edges)
+        return np.array([*values, self.components, self.candidates], np.int64)
+
+
+GRAPH_STAGES = ("radius_edges", "filter_edges", "track_edges")
+"""Edges that the pipeline returns only when asked for: after the radius graph, after the
+filter and after the graph network."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExatrkxResult:
+    """Track candidates of one event; equality is bit for bit, kept edges included."""
+
+    event: int
+    counts: GraphCounts
+    labels: Array
+    """int64[n]: for every space point, isolated ones too, the number of its component;
+    components are numbered from 0 by their smallest point."""
+    candidates: TrackCandidates
+    radius_edges: Edges | None = None
+    filter_edges: Edges | None = None
+    track_edges: Edges | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ExatrkxResult):
+            return NotImplemented
+        mine, theirs = (
+            (r.event, r.counts, r.candidates, r.radius_edges, r.filter_edges, r.track_edges)
+            for r in (self, other)
+        )
+        return mine == theirs and self.labels.tobytes() == other.labels.tobytes()
+
+    __hash__ = None  # type: ignore[assignment]

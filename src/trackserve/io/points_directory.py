@@ -1,0 +1,233 @@
+"""Events of a whole tracker as two Parquet files with a row group for every event.
+
+``points.parquet`` has the space points (``event``, ``x``, ``y``, ``z`` in mm) and, where the
+truth is known, their ``particle`` (row in the event's particles, -1 for noise), ``volume``,
+``layer``, ``module`` and ``weight``. ``particles.parquet`` has the particles (``event``,
+``collision``, ``pdg``, ``charge``, ``vx``, ``vy``, ``vz``, ``px``, ``py``, ``pz`` in mm and
+GeV, ``primary``). The metadata of ``points.parquet`` lists the numbers of the events, since
+an event may have no points, and may name the ``detector``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trackserve.edm.columns import Array, Columns
+from trackserve.edm.points import (
+    PointsEvent,
+    PointsParticles,
+    PointsTruth,
+    PointTruth,
+    SpacePoints,
+)
+from trackserve.errors import EventError, InputError
+
+POINTS = "points.parquet"
+PARTICLES = "particles.parquet"
+_AXES = {
+    SpacePoints: {"position": ("x", "y", "z")},
+    PointTruth: {},
+    PointsParticles: {"position": ("vx", "vy", "vz"), "momentum": ("px", "py", "pz")},
+}
+
+
+class PointsDirectory:
+    """Reads the events of a directory that :func:`write_points` wrote.
+
+    Raises:
+        InputError: a file cannot be read, lacks a column, or the two do not have as many
+            events.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._points = _open(directory / POINTS)
+        metadata = self._points.metadata.metadata or {}
+        numbers = metadata.get(b"events")
+        if numbers is None:
+            raise InputError("no list of events in the metadata", file=self._points.path)
+        self._numbers: list[int] = json.loads(numbers)
+        self.detector = metadata[b"detector"].decode() if b"detector" in metadata else None
+        self._points.require(SpacePoints, len(self._numbers))
+        self._particles: _File | None = None
+        if (directory / PARTICLES).exists():
+            self._points.require(PointTruth, len(self._numbers))
+            self._particles = _open(directory / PARTICLES)
+            self._particles.require(PointsParticles, len(self._numbers))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def read(self, index: int) -> PointsEvent:
+        """Event ``index``, counted from 0.
+
+        Raises:
+            EventError: the event is damaged.
+        """
+        number = self._numbers[index]
+        if self._particles is None:
+            return PointsEvent(self._points.read(index, number, SpacePoints)[0], number)
+        points, truth = self._points.read(index, number, SpacePoints, PointTruth)
+        (particles,) = self._particles.read(index, number, PointsParticles)
+        if len(truth) and not -1 <= truth.particle.min() <= truth.particle.max() < len(particles):
+            raise EventError(
+                "a point's particle does not exist",
+                event=number,
+                file=self._points.path,
+                column="particle",
+                found=[int(truth.particle.min()), int(truth.particle.max())],
+                bound=f"-1..{len(particles) - 1}",
+            )
+        return PointsEvent(points, number, PointsTruth(truth, particles))
+
+
+def write_points(
+    directory: str | Path, events: Iterable[PointsEvent], detector: str | None = None
+) -> None:
+    """Write events as :func:`open_points` reads them; one is in memory at a time.
+
+    Args:
+        directory: made where needed; events that it holds are replaced.
+        events: all with truth, or all without.
+        detector: that they are from; a model for another one then refuses them.
+
+    Raises:
+        InputError: some have truth and others do not.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in (POINTS, PARTICLES):
+        (directory / name).unlink(missing_ok=True)
+    numbers: list[int] = []
+    with_truth = True
+    with ExitStack() as stack:
+        files: dict[str, pq.ParquetWriter] = {}
+        for event in events:
+            truth = event.truth
+            if not numbers:
+                with_truth = truth is not None
+            if with_truth != (truth is not None):
+                raise InputError("some events have truth, others do not", event=event.event)
+            tables = {POINTS: _table(event.event, event.points, *_points_of(truth))}
+            if truth is not None:
+                tables[PARTICLES] = _table(event.event, truth.particles)
+            for name, table in tables.items():
+                if name not in files:
+                    files[name] = stack.enter_context(_writer(directory / name, table.schema))
+                files[name].write_table(table, row_group_size=max(len(table), 1))
+            numbers.append(event.event)
+        if not numbers:
+            raise InputError("no events to write", directory=str(directory))
+        metadata = {"events": json.dumps(numbers)}
+        if detector is not None:
+            metadata["detector"] = detector
+        files[POINTS].add_key_value_metadata(metadata)
+
+
+class _File:
+    """A Parquet file that is opened anew for every event, so that threads can share it."""
+
+    def __init__(self, path: str, metadata: Any, schema: pa.Schema) -> None:
+        self.path = path
+        self.metadata = metadata
+        self._schema = schema
+
+    def require(self, noun: type[Columns], n_events: int) -> None:
+        if self.metadata.num_row_groups != n_events:
+            raise InputError(
+                "wrong number of row groups",
+                file=self.path,
+                found=self.metadata.num_row_groups,
+                bound=n_events,
+            )
+        for name, dtype in _schema(noun).items():
+            found = self._schema.field(name).type if name in self._schema.names else None
+            if found != dtype:
+                raise InputError(
+                    "column is missing or has another type",
+                    file=self.path,
+                    column=name,
+                    found=str(found),
+                    bound=str(dtype),
+                )
+
+    def read(self, index: int, number: int, *nouns: type[Columns]) -> list[Any]:
+        names = [name for noun in nouns for name in _schema(noun)]
+        try:
+            with pq.ParquetFile(
+                self.path, metadata=self.metadata, page_checksum_verification=True
+            ) as file:
+                table = file.read_row_group(index, names, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise EventError(f"cannot be read: {error}", event=number, file=self.path) from error
+        for name in names:
+            if table[name].null_count:
+                raise EventError("values are missing", event=number, file=self.path, column=name)
+        return [_columns(noun, table) for noun in nouns]
+
+
+def _open(path: Path) -> _File:
+    try:
+        with pq.ParquetFile(path) as file:
+            return _File(str(path), file.metadata, file.schema_arrow)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"cannot be read: {error}", file=str(path)) from error
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    real = [field.name for field in schema if pa.types.is_floating(field.type)]
+    other = [field.name for field in schema if field.name not in real]
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        use_dictionary=other,
+        use_byte_stream_split=real,
+        write_page_checksum=True,
+    )
+
+
+def _schema(noun: type[Columns]) -> dict[str, pa.DataType]:
+    """Name and type of the Parquet columns of ``noun``."""
+    return {
+        name: pa.from_numpy_dtype(column.dtype)
+        for field, column in noun.schema().items()
+        for name in _AXES[noun].get(field, (field,))
+    }
+
+
+def _points_of(truth: PointsTruth | None) -> tuple[PointTruth, ...]:
+    return () if truth is None else (truth.points,)
+
+
+def _table(number: int, *parts: Columns) -> pa.Table:
+    columns: dict[str, Array] = {"event": np.full(len(parts[0]), number, np.int64)}
+    for part in parts:
+        for field, values in part.columns().items():
+            axes = _AXES[type(part)].get(field)
+            if axes is None:
+                columns[field] = values
+            else:
+                columns |= dict(zip(axes, np.ascontiguousarray(values.T), strict=True))
+    return pa.table(columns)
+
+
+def _columns(noun: type[Columns], table: pa.Table) -> Columns:
+    def values(name: str) -> Array:
+        return np.array(table[name])
+
+    return noun(
+        *(
+            np.stack([values(axis) for axis in _AXES[noun][field]], axis=1)
+            if field in _AXES[noun]
+            else values(field)
+            for field in noun.schema()
+        )
+    )

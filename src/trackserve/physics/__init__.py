@@ -1,0 +1,1 @@
+"""How good are results: matching to the truth, efficiencies, resolutions, statistics."""

@@ -1,0 +1,1 @@
+"""Pixel tracks and vertices beside their truth."""

@@ -1,0 +1,1 @@
+"""Candidates of space points beside their truth."""

@@ -1,0 +1,130 @@
+"""How good is a graph of space points, and which particles can still be found in it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from trackserve.edm import Edges, PointsEvent
+from trackserve.edm.columns import Array
+
+from ..statistics import Fraction
+from .truth import (
+    TruePaths,
+    next_points,
+    true_paths,
+    truth_of,
+)
+
+MIN_POINTS = 3
+"""A track has at least this many points."""
+
+
+@dataclass(frozen=True)
+class GraphQuality:
+    """A graph beside the truth; an edge counts the same in both directions.
+
+    Attributes:
+        edges: how many.
+        points: how many space points they join.
+        efficiency: share of the pairs of consecutive points of reconstructable particles
+            that are edges.
+        purity: share of edges that join consecutive points of a particle, of any kind.
+        same_particle: share of edges that join two points of one particle.
+        recoverable: share of reconstructable particles that a perfect later stage could still
+            find: its own points, joined by those edges that run between them, have a component
+            of at least three points and of more than half of all of its points.
+    """
+
+    edges: int
+    points: int
+    efficiency: Fraction
+    purity: Fraction
+    same_particle: Fraction
+    recoverable: Fraction
+
+    @property
+    def edges_per_point(self) -> float:
+        """NaN without points."""
+        return self.edges / self.points if self.points else float("nan")
+
+    @classmethod
+    def pooled(cls, parts: Iterable[GraphQuality]) -> GraphQuality:
+        """Of all graphs together."""
+        parts = list(parts)
+        return cls(
+            sum(part.edges for part in parts),
+            sum(part.points for part in parts),
+            Fraction.pooled(part.efficiency for part in parts),
+            Fraction.pooled(part.purity for part in parts),
+            Fraction.pooled(part.same_particle for part in parts),
+            Fraction.pooled(part.recoverable for part in parts),
+        )
+
+
+def graph_quality(event: PointsEvent, edges: Edges) -> GraphQuality:
+    """Compare one graph of an event with its truth.
+
+    Raises:
+        InputError: the event has no truth.
+    """
+    paths = true_paths(truth_of(event))
+    quality, _ = judge_graph(event, edges, paths, next_points(event))
+    return quality
+
+
+def judge_graph(
+    event: PointsEvent, edges: Edges, paths: TruePaths, following: Array
+) -> tuple[GraphQuality, Array]:
+    """The quality of a graph, and which particles are recoverable in it.
+
+    Args:
+        paths: of the event's particles.
+        following: int64[points], see :func:`.next_points`.
+
+    Returns:
+        the quality, and bool[particles], True also for particles that nobody asks for.
+
+    Raises:
+        InputError: the event has no truth.
+    """
+    particle = truth_of(event).points.particle
+    source, target = edges.source, edges.target
+    same = (particle[source] == particle[target]) & (particle[source] >= 0)
+    source, target = source[same], target[same]
+    onward, backward = following[source] == target, following[target] == source
+    found = np.zeros(len(particle), bool)
+    found[source[onward]] = True
+    found[target[backward]] = True
+
+    wanted = paths.reconstructable()
+    first = (following >= 0) & np.append(wanted, False)[particle]
+    recoverable = _largest_parts(particle, source, target, len(paths))
+    recoverable = (recoverable >= MIN_POINTS) & (2 * recoverable > paths.n_points)
+    quality = GraphQuality(
+        edges=len(edges),
+        points=len(particle),
+        efficiency=Fraction.of(found[first]),
+        purity=Fraction(int((onward | backward).sum()), len(edges)),
+        same_particle=Fraction(len(source), len(edges)),
+        recoverable=Fraction.of(recoverable[wanted]),
+    )
+    return quality, recoverable
+
+
+def _largest_parts(particle: Array, source: Array, target: Array, n_particles: int) -> Array:
+    """Points of the largest component of each particle, int64[particles].
+
+    The edges join points of the same particle only.
+    """
+    from trackserve.trackers.exatrkx.segmentation import connected_components
+
+    labels = connected_components(len(particle), source, target)
+    size = np.bincount(labels, minlength=len(particle))
+    order = np.argsort(size[labels])
+    inside = order[particle[order] >= 0]
+    largest = np.zeros(n_particles, np.int64)
+    largest[particle[inside]] = size[labels[inside]]
+    return largest

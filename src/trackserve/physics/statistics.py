@@ -1,0 +1,87 @@
+"""Shares and widths with their statistical errors, at 68 %."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from trackserve.edm.columns import Array
+
+_HALF_WIDTH_ERROR = 0.96
+"""Error of the half-width of n normally distributed values, in widths / sqrt(n)."""
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """``passed`` of ``total``."""
+
+    passed: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """NaN if ``total`` is 0."""
+        return self.passed / self.total if self.total else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end of the 68 % Wilson score interval, which stays within 0 and 1."""
+        if not self.total:
+            return float("nan"), float("nan")
+        centre = (self.passed + 0.5) / (self.total + 1)
+        variance = self.passed * (self.total - self.passed) / self.total + 0.25
+        half = variance**0.5 / (self.total + 1)
+        return centre - half, centre + half
+
+    @property
+    def error(self) -> float:
+        """Half the length of ``interval``."""
+        low, high = self.interval
+        return (high - low) / 2
+
+    @classmethod
+    def of(cls, passed: Array) -> Fraction:
+        """The share of True in a mask."""
+        return cls(int(passed.sum()), len(passed))
+
+    @classmethod
+    def pooled(cls, parts: Iterable[Fraction]) -> Fraction:
+        """The share in all ``parts`` together."""
+        parts = list(parts)
+        return cls(sum(part.passed for part in parts), sum(part.total for part in parts))
+
+
+@dataclass(frozen=True)
+class Width:
+    """Half the interval between the 16th and the 84th percentile of ``count`` values."""
+
+    value: float
+    count: int
+
+    @property
+    def error(self) -> float:
+        """Statistical error of ``value``, for values that are normally distributed."""
+        return _HALF_WIDTH_ERROR * self.value / self.count**0.5 if self.count else float("nan")
+
+    @classmethod
+    def of(cls, values: Array) -> Width:
+        if len(values) == 0:
+            return cls(float("nan"), 0)
+        low, high = np.percentile(values, [15.865, 84.135])
+        return cls(float(high - low) / 2, len(values))
+
+
+def with_error(value: float, error: float) -> str:
+    """Both as text, to the first digit of ``error``, or the second where the first is 1 or 2.
+
+    A dash where there is no value, and the value alone where it has no error.
+    """
+    if not math.isfinite(value):
+        return "-"
+    if not math.isfinite(error):
+        return f"{value:.3f}"
+    digits = max(0, math.ceil(-math.log10(error / 3))) if error > 0 else 3
+    return f"{value:.{digits}f} ± {error:.{digits}f}"

@@ -1,0 +1,117 @@
+"""What figures are drawn with: a style, shares in bins, axes.
+
+Matplotlib is imported when a figure is made; it comes with ``trackserve[report]``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from trackserve.edm.columns import Array
+from trackserve.errors import MissingExtraError
+from trackserve.physics.statistics import Fraction
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+T = TypeVar("T")
+
+BLUE, RED, GREY = "#1f5a8c", "#c4512d", "#7f7f7f"
+_STYLE: Any = {
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.7,
+    "figure.constrained_layout.use": True,
+}
+_DPI = 130
+MARKER_SIZE = 4.5
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=_DPI)
+    return file.getvalue()
+
+
+def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError(
+            "figures need matplotlib: pip install 'trackserve[report]'"
+        ) from None
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(9.5, 3.6 if rows == 1 else 5.6))
+        return figure, figure.subplots(rows, columns)
+
+
+def fractions(
+    axes: Axes,
+    edges: Array,
+    x: Array,
+    passed: Array,
+    label: str,
+    colour: str,
+    marker: str,
+    log: bool = False,
+) -> None:
+    """The share of ``passed`` in each bin, with 68 % Wilson intervals.
+
+    Points stand in the middle of their bins, with ``log`` in that of a logarithmic axis.
+    """
+    low, high = edges[:-1, None], edges[1:, None]
+    inside = (x >= low) & (x < high)
+    shares = [Fraction.of(passed[chosen]) for chosen in inside]
+    filled = [i for i, share in enumerate(shares) if share.total]
+    value = np.array([shares[i].value for i in filled])
+    bounds = np.array([shares[i].interval for i in filled]).reshape(-1, 2).T
+    middle = np.sqrt(edges[:-1] * edges[1:]) if log else (edges[:-1] + edges[1:]) / 2
+    centre = middle[filled]
+    across = np.abs(np.stack([edges[:-1][filled], edges[1:][filled]]) - centre)
+    along = np.clip(np.stack([value - bounds[0], bounds[1] - value]), 0, None)
+    axes.errorbar(
+        centre,
+        value,
+        along,
+        across,
+        fmt=marker,
+        color=colour,
+        label=label,
+        elinewidth=1,
+        ms=MARKER_SIZE,
+    )
+
+
+def log_axis(axes: Axes, label: str, ticks: Sequence[float], low: float, high: float) -> None:
+    """A logarithmic axis of x from ``low`` to ``high``."""
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set(xlabel=label, xlim=(low, high))
+
+
+def styled(named: Mapping[str, T]) -> list[tuple[str, T, str, str]]:
+    """Each name and value with a colour and a marker."""
+    colours, markers = (RED, BLUE, GREY), "os^Dv"
+    return [
+        (name, value, colours[i % len(colours)], markers[i % len(markers)])
+        for i, (name, value) in enumerate(named.items())
+    ]
+
+
+def legend_in(empty: Axes, drawn: Axes) -> None:
+    """Put the legend of ``drawn`` into the otherwise empty axes."""
+    empty.axis("off")
+    empty.legend(*drawn.get_legend_handles_labels(), loc="center", frameon=False)

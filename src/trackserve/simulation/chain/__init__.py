@@ -1,0 +1,1 @@
+"""How collisions are generated, and how a directory of events is made from them."""

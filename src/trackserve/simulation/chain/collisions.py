@@ -1,0 +1,105 @@
+"""What collides in an event: the setup of a simulation, and its generated events."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from trackserve.edm.pixel import BeamSpot
+from trackserve.errors import InputError
+
+from . import seeds
+from .generate import (
+    DEFAULT_GUN,
+    SPECIES,
+    Acceptance,
+    GeneratedEvent,
+    GeneratedParticles,
+    Gun,
+    draw,
+    overlay,
+    place,
+    shoot,
+)
+from .pool import BLOCK
+
+PROCESSES = ("ttbar", "minbias", *SPECIES)
+"""Hard collisions; those that are not Pythia's are guns."""
+MAX_POOL = 10_000
+"""Inelastic collisions in the pool at most; a longer run uses them again."""
+
+
+class Setup(NamedTuple):
+    """What is simulated.
+
+    Attributes:
+        process: one of :data:`PROCESSES`.
+        pileup: mean number of inelastic collisions beside the hard one.
+        events: how many.
+        seed: everything random follows from it.
+        gun: used where ``process`` is a particle.
+    """
+
+    process: str
+    pileup: float
+    events: int
+    seed: int
+    gun: Gun = DEFAULT_GUN
+
+    @property
+    def is_gun(self) -> bool:
+        return self.process in SPECIES
+
+    @property
+    def needs_pythia(self) -> bool:
+        return not self.is_gun or self.pileup > 0
+
+    @property
+    def pool_blocks(self) -> int:
+        """How many blocks of inelastic collisions it needs."""
+        each = self.pileup + (self.process == "minbias")
+        return -(-min(int(np.ceil(each * self.events)), MAX_POOL) // BLOCK)
+
+
+def check_setup(setup: Setup, acceptance: Acceptance, processes: int) -> None:
+    """Raises InputError if something is out of range."""
+    gun = setup.gun
+    min_pt, max_eta = acceptance.min_pt, acceptance.max_eta
+    for name, found, good, bound in (
+        ("process", setup.process, setup.process in PROCESSES, ", ".join(PROCESSES)),
+        ("pileup", setup.pileup, 0 <= setup.pileup < np.inf, ">= 0"),
+        ("events", setup.events, setup.events >= 1, ">= 1"),
+        ("seed", setup.seed, setup.seed >= 0, ">= 0"),
+        ("processes", processes, processes >= 1, ">= 1"),
+        ("particles", gun.particles, gun.particles >= 1, ">= 1"),
+        ("min_pt", gun.min_pt, gun.min_pt >= min_pt, f">= {min_pt}"),
+        ("max_pt", gun.max_pt, gun.min_pt <= gun.max_pt < np.inf, f">= {gun.min_pt}"),
+        ("max_eta", gun.max_eta, 0 < gun.max_eta <= max_eta, f"0..{max_eta}"),
+    ):
+        if not good:
+            raise InputError(f"{name} is out of range", found=found, bound=bound)
+
+
+def collide(
+    setup: Setup,
+    acceptance: Acceptance,
+    pool: GeneratedParticles,
+    spot: BeamSpot,
+    number: int,
+) -> GeneratedEvent:
+    """Event ``number`` of ``setup``, with pile-up from ``pool``; it depends on nothing else."""
+    rng = seeds.generator(setup.seed, "generation", number)
+    n_pileup = int(rng.poisson(setup.pileup))
+    if setup.process == "minbias":
+        both = draw(pool, 1 + n_pileup, rng)
+    else:
+        if setup.process == "ttbar":
+            from . import pythia
+
+            seed = 1 + seeds.integer(setup.seed, "ttbar", number, pythia.MAX_SEED)
+            hard = pythia.source("ttbar", acceptance).generate(1, seed)
+        else:
+            hard = shoot(SPECIES[setup.process], setup.gun, rng)
+        both = overlay(hard, draw(pool, n_pileup, rng))
+    return place(number, both, 1 + n_pileup, spot, rng)

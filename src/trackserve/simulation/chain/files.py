@@ -1,0 +1,30 @@
+"""Files that are complete or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from trackserve.edm.columns import Array
+
+
+@contextmanager
+def complete(path: Path) -> Iterator[Path]:
+    """A path beside ``path``; the file written there takes its place if all goes well."""
+    partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_npz(path: Path, arrays: Mapping[str, Array], compress: bool = False) -> None:
+    """Write an ``.npz`` file."""
+    save = np.savez_compressed if compress else np.savez
+    with complete(path) as partial, partial.open("wb") as file:
+        save(file, **arrays)

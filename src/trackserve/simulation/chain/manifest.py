@@ -1,0 +1,101 @@
+"""``simulation.json``: all that determines the bytes of a simulated data directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from trackserve.errors import InputError
+
+from .collisions import Setup
+from .files import complete
+from .generate import Acceptance
+
+_FILE = "simulation.json"
+
+
+def make_manifest(
+    setup: Setup, acceptance: Acceptance, constants: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Versions of the packages and all parameters.
+
+    Args:
+        setup: what is simulated.
+        acceptance: what of the collisions is kept.
+        constants: what else determines the bytes.
+
+    Raises:
+        MissingExtraError: Pythia is needed and not installed.
+    """
+    parameters = setup._asdict()
+    gun = parameters.pop("gun")
+    packages = ["trackserve", "pyacts", "numpy"]
+    collisions: dict[str, Any] = acceptance._asdict()
+    if setup.needs_pythia:
+        from . import pythia
+
+        packages.append("pythia8mc")
+        collisions["energy"] = pythia.ENERGY
+    manifest = {
+        "versions": {name: version(name) for name in packages},
+        "parameters": parameters,
+        "gun": gun._asdict() if setup.is_gun else None,
+        "collisions": collisions,
+        "constants": constants,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(manifest))
+    return plain
+
+
+def claim(directory: Path, manifest: dict[str, Any], data: str) -> dict[str, int] | None:
+    """Start, or continue, in ``directory``.
+
+    Args:
+        directory: where.
+        manifest: what :func:`make_manifest` made.
+        data: name of a file that a directory of this kind holds.
+
+    Returns:
+        The counts, if everything was made before.
+
+    Raises:
+        InputError: the directory holds other data.
+    """
+    path = directory / _FILE
+    if not path.exists():
+        if (directory / data).exists():
+            raise InputError("the directory holds data of another origin", directory=str(directory))
+        directory.mkdir(parents=True, exist_ok=True)
+        write_manifest(directory, manifest)
+        return None
+    there = json.loads(path.read_text())
+    counts: dict[str, int] | None = there.pop("counts", None)
+    differences = _differences(manifest, there)
+    if differences:
+        raise InputError(
+            "the directory holds another simulation", directory=str(directory), **differences
+        )
+    return counts
+
+
+def write_manifest(
+    directory: Path, manifest: dict[str, Any], counts: dict[str, int] | None = None
+) -> None:
+    """``counts`` mark a directory that is complete."""
+    content = manifest if counts is None else manifest | {"counts": counts}
+    with complete(directory / _FILE) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _differences(mine: Any, theirs: Any, name: str = "") -> dict[str, str]:
+    """What differs, by its dotted name."""
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        found: dict[str, str] = {}
+        for key in sorted(mine.keys() | theirs.keys()):
+            place = f"{name}.{key}" if name else key
+            found |= _differences(mine.get(key), theirs.get(key), place)
+        return found
+    return {} if mine == theirs else {name: f"{theirs} there, {mine} asked"}

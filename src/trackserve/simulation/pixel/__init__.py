@@ -1,0 +1,1 @@
+"""Raw words of the Phase-1 pixel detector."""

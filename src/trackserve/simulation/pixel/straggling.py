@@ -1,0 +1,111 @@
+"""How a charged particle loses energy in a thin piece of silicon.
+
+Collisions that transfer more than a cut are drawn one by one from the Rutherford
+spectrum; they make the tail of the distribution. All softer ones together have the mean
+of the restricted Bethe formula and a gamma distribution, which can be divided into steps
+at will. The sum has the most probable loss and the width of a thin absorber, and the
+fluctuations along the path that pull a cluster's position. Formulas: Review of Particle
+Physics, "Passage of particles through matter". Energies in keV, lengths in cm.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from trackserve.device.compile import shared
+
+ELECTRON_MASS = 510.999
+"""keV."""
+_EXCITATION = 0.173
+"""Mean excitation energy of silicon, keV."""
+_RUTHERFORD = 178.25
+"""K/2 Z/A density of silicon, keV/cm; over beta^2, it is xi per length."""
+_DENSITY_C, _DENSITY_A, _DENSITY_K = 4.4351, 0.14921, 3.2546
+_DENSITY_X0, _DENSITY_X1 = 0.2014, 2.8715
+"""Density effect in silicon (Sternheimer, Berger, Seltzer, ADNDT 30 (1984) 261)."""
+_SHELL_VARIANCE = 6.1
+"""Variance over xi that the binding of electrons adds, keV: 8/3 sum f_i I_i ln(2 m / I_i) over the
+shells of silicon (Shulek et al., Sov. J. Nucl. Phys. 4 (1967) 400)."""
+HARD = 2.0
+"""Smallest transfer that is drawn as a collision of its own, keV."""
+_MIN_BETA_GAMMA = 0.1
+"""Below it Bethe's formula does not hold; such a particle stops in the sensor anyway."""
+
+
+class EnergyLoss(NamedTuple):
+    """Energy loss of one particle.
+
+    Attributes:
+        soft: mean loss in soft collisions per length, keV/cm.
+        soft_scale: scale of their gamma distribution, keV: variance over mean.
+        hard: collisions with a transfer above :data:`HARD`, per cm, before the thinning
+            that :func:`transfer` does.
+        max_transfer: largest transfer, keV.
+        beta2: squared velocity.
+    """
+
+    soft: float
+    soft_scale: float
+    hard: float
+    max_transfer: float
+    beta2: float
+
+
+@shared
+def energy_loss(momentum: float, mass: float) -> EnergyLoss:
+    """Energy loss of a particle of unit charge; ``momentum`` and ``mass`` in keV."""
+    beta_gamma = max(momentum / mass, _MIN_BETA_GAMMA)
+    gamma = math.sqrt(1 + beta_gamma**2)
+    beta2 = (beta_gamma / gamma) ** 2
+    if mass < 1.5 * ELECTRON_MASS:
+        max_transfer = 0.5 * mass * (gamma - 1)
+    else:
+        ratio = ELECTRON_MASS / mass
+        max_transfer = 2 * ELECTRON_MASS * beta_gamma**2 / (1 + 2 * gamma * ratio + ratio**2)
+    xi = _RUTHERFORD / beta2
+    cut = min(HARD, max_transfer)
+    logarithm = math.log(2 * ELECTRON_MASS * beta_gamma**2 * cut / _EXCITATION**2)
+    number = logarithm - beta2 * (1 + cut / max_transfer) - density_effect(beta_gamma)
+    number = max(number, 1.0)
+    hard = xi * (1 / cut - 1 / max_transfer)
+    return EnergyLoss(xi * number, (cut + _SHELL_VARIANCE) / number, hard, max_transfer, beta2)
+
+
+@shared
+def density_effect(beta_gamma: float) -> float:
+    """Sternheimer's delta."""
+    x = math.log10(beta_gamma)
+    if x < _DENSITY_X0:
+        return 0.0
+    delta = 2 * math.log(10.0) * x - _DENSITY_C
+    if x < _DENSITY_X1:
+        delta += _DENSITY_A * (_DENSITY_X1 - x) ** _DENSITY_K
+    return delta
+
+
+@shared
+def transfer(loss: EnergyLoss, uniform: float, accept: float) -> float:
+    """Energy of one hard collision, keV; 0 for one that the spectrum leaves out.
+
+    Args:
+        loss: of the particle.
+        uniform, accept: random numbers in [0, 1).
+    """
+    energy = 1 / (1 / HARD - uniform * (1 / HARD - 1 / loss.max_transfer))
+    return energy if accept > loss.beta2 * energy / loss.max_transfer else 0.0
+
+
+@shared
+def electron_range(energy: float) -> float:
+    """Practical range of an electron in silicon, cm (Katz, Penfold, RMP 24 (1952) 28)."""
+    mev = energy / 1000
+    return 0.412 / 2.329 * mev ** (1.265 - 0.0954 * math.log(mev))
+
+
+@shared
+def emission_cosine(energy: float, max_transfer: float) -> float:
+    """Cosine between a particle and an electron that it knocks out with ``energy``, keV."""
+    squared = energy * (max_transfer + 2 * ELECTRON_MASS)
+    squared /= max_transfer * (energy + 2 * ELECTRON_MASS)
+    return math.sqrt(min(squared, 1.0))

@@ -1,0 +1,222 @@
+"""Particles through the detector: ACTS Fatras.
+
+Charged particles follow helices in a constant field, scatter (a mixture with the rms of
+Highland's formula), lose energy (Bethe, Landau) and radiate (Bethe-Heitler) in the
+material; photons convert before (see :mod:`.conversion`), those radiated do not. The
+Python interface of ACTS 48 offers neither nuclear interactions nor decays in flight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trackserve.detectors.phase1.geometry import PixelGeometry
+from trackserve.edm.columns import Array
+from trackserve.edm.simulation import (
+    PRIMARY_RADIUS,
+    SimEvent,
+    SimHits,
+    SimParticles,
+)
+
+from ..chain.acts_fatras import FatrasRunner, to_container
+from ..chain.generate import GeneratedEvent, GeneratedParticles
+from .acts_detector import (
+    MM,
+    OUTER_RADIUS,
+    OUTER_Z,
+    make_detector,
+)
+from .conversion import convert, make_slabs
+
+FIELD = 3.8112
+"""Tesla, along z."""
+MAX_HALF_TURNS = 10
+"""Fatras stops a particle after half a turn; we start it again this often."""
+MAX_LOOPER_PT = 0.2
+"""GeV; what has more leaves the pixel detector within half a turn: 0.1 from the beam."""
+MIN_LOOPER_MOMENTUM = 0.01
+"""GeV; electrons with less are not followed beyond half a turn."""
+TRUTH_ETA = 3.0
+"""Generated charged particles are kept in the truth below this, hits or not."""
+
+
+class Fatras:
+    """Fatras in one detector; built once per process.
+
+    Args:
+        geometry: where the modules are.
+        material: multiplies all thicknesses; 0 for ideal helices.
+
+    Attributes:
+        lost: how many particles Fatras gave up so far.
+    """
+
+    def __init__(self, geometry: PixelGeometry, material: float = 1.0) -> None:
+        self.lost = 0
+        self._geometry = geometry
+        self._slabs = make_slabs(geometry, material)
+        self._detector = make_detector(geometry, material)
+        self._fatras = FatrasRunner(self._detector.geometry, FIELD, conversion=False)
+
+    def transport(self, event: GeneratedEvent, seed: int) -> SimEvent:
+        """Where the particles of ``event`` cross sensors.
+
+        Args:
+            event: what was generated.
+            seed: 0..2**62; the hits depend on nothing else.
+        """
+        rng = np.random.default_rng(seed)
+        particles = _Particles(*convert(event.particles, self._slabs, rng))
+        crossings = []
+        algorithm = self._fatras.algorithm(seed)
+        moving = particles.at_start()
+        for half_turn in range(MAX_HALF_TURNS):
+            _, store = self._fatras.run(algorithm, half_turn, particles.to_acts(moving))
+            moving, rows, n_lost = particles.follow(moving, self._fatras.output(store))
+            self.lost += n_lost
+            crossings.append(self._crossings(self._fatras.hits(store), rows))
+            if not moving:
+                break
+        owner, module, position, momentum = (
+            np.concatenate(column) for column in zip(*crossings, strict=True)
+        )
+        order = np.argsort(module, kind="stable")
+        owner, module = owner[order], module[order]
+        truth, row = particles.truth(event, owner)
+        hits = SimHits(
+            particle=row[owner],
+            module=module,
+            position=self._geometry.to_local(module, position[order] / MM),
+            momentum=np.einsum("nij,nj->ni", self._geometry.rotation[module], momentum[order]),
+            mass=np.array(particles.mass)[owner],
+        )
+        return SimEvent(event.number, event.collisions, truth, hits)
+
+    def _crossings(self, hits: Any, rows: dict[Any, int]) -> tuple[Array, Array, Array, Array]:
+        """Particle, module, position (global, mm) and momentum (global, GeV) of each hit."""
+        owner = np.empty(len(hits), np.int64)
+        module = np.empty(len(hits), np.int32)
+        position = np.empty((len(hits), 4))
+        momentum = np.empty((len(hits), 4))
+        modules = self._detector.modules
+        for i, hit in enumerate(hits):
+            owner[i] = rows[hit.particleId]
+            module[i] = modules[hit.geometryId.value]
+            position[i] = hit.fourPosition
+            momentum[i] = hit.momentum4Before
+        return owner, module, position[:, :3], momentum[:, :3]
+
+
+class _State(NamedTuple):
+    """A particle (row in :class:`_Particles`) on its way: mm, unit vector, GeV."""
+
+    row: int
+    position: list[float]
+    direction: list[float]
+    momentum: float
+
+
+class _Particles:
+    """All particles of an event: the generated ones, pairs from photons, those made by Fatras."""
+
+    def __init__(self, generated: GeneratedParticles, pairs: GeneratedParticles) -> None:
+        self._n_generated = len(generated)
+        self._started = started = GeneratedParticles.concatenate([generated, pairs])
+        self._made: list[Any] = []
+        self.collision: list[int] = started.collision.tolist()
+        self.pdg: list[int] = started.pdg.tolist()
+        self.charge: list[int] = started.charge.tolist()
+        self.mass: list[float] = started.mass.tolist()
+
+    def at_start(self) -> list[_State]:
+        """Those that Fatras is to transport: all that start inside."""
+        momentum = np.linalg.norm(self._started.momentum, axis=1)
+        states = zip(
+            (self._started.position * MM).tolist(),
+            (self._started.momentum / momentum[:, None]).tolist(),
+            momentum.tolist(),
+            strict=True,
+        )
+        return [_State(row, *state) for row, state in enumerate(states) if _is_inside(state[0])]
+
+    def to_acts(self, moving: list[_State]) -> Any:
+        """``moving``, numbered from 1."""
+        return to_container(
+            (self.pdg[s.row], self.charge[s.row], self.mass[s.row], *s[1:]) for s in moving
+        )
+
+    def follow(
+        self, moving: list[_State], output: Iterable[Any]
+    ) -> tuple[list[_State], dict[Any, int], int]:
+        """Take in what Fatras made of ``moving``.
+
+        Returns:
+            The charged particles that stopped inside; barcode -> row; how many are missing.
+        """
+        inside = []
+        rows: dict[Any, int] = {}
+        n_lost = len(moving)
+        for particle in output:
+            barcode = particle.particleId
+            row = moving[barcode.particle - 1].row
+            if barcode.generation == 0:
+                n_lost -= 1
+            elif particle.charge:
+                row = self._add(particle, self.collision[row])
+            else:
+                continue
+            rows[barcode] = row
+            if particle.transverseMomentum < MAX_LOOPER_PT and self.charge[row]:
+                final = particle.finalState
+                *position, _ = final.fourPosition
+                momentum = final.absoluteMomentum
+                if _is_inside(position) and momentum > MIN_LOOPER_MOMENTUM:
+                    inside.append(_State(row, position, list(final.direction), momentum))
+        return inside, rows, n_lost
+
+    def _add(self, particle: Any, collision: int) -> int:
+        self._made.append(particle)
+        self.collision.append(collision)
+        self.pdg.append(int(particle.pdg))
+        self.charge.append(round(particle.charge))
+        self.mass.append(particle.mass)
+        return len(self.pdg) - 1
+
+    def truth(self, event: GeneratedEvent, with_hits: Array) -> tuple[SimParticles, Array]:
+        """The particles to keep, given the rows that have hits, and where each row went."""
+        started = self._started
+        row = np.arange(len(self.pdg))
+        position = np.concatenate(
+            [started.position, _vectors([p.position for p in self._made]) / MM]
+        )
+        momentum = np.concatenate([started.momentum, _vectors([p.momentum for p in self._made])])
+        charge = np.array(self.charge, np.int8)
+        collision = np.array(self.collision, np.int32)
+        flight = np.linalg.norm(position - event.collisions.position[collision], axis=1)
+        generated = row < self._n_generated
+        everything = SimParticles(
+            collision,
+            np.array(self.pdg, np.int32),
+            charge,
+            position,
+            momentum,
+            primary=generated & (flight < PRIMARY_RADIUS),
+        )
+        pt = np.hypot(momentum[:, 0], momentum[:, 1])
+        keep = generated & (charge != 0) & (np.abs(momentum[:, 2]) < np.sinh(TRUTH_ETA) * pt)
+        keep[with_hits] = True
+        return everything.take(keep), (np.cumsum(keep) - 1).astype(np.int32)
+
+
+def _is_inside(position: list[float]) -> bool:
+    x, y, z = position
+    return math.hypot(x, y) < OUTER_RADIUS * MM and abs(z) < OUTER_Z * MM
+
+
+def _vectors(vectors: list[Any]) -> Array:
+    return np.array([np.asarray(v) for v in vectors], np.float64).reshape(-1, 3)

@@ -1,0 +1,1 @@
+"""Space points of the GenericDetector."""

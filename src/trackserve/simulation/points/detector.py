@@ -1,0 +1,73 @@
+"""The sensors of ACTS' GenericDetector, which is the detector of the TrackML challenge."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trackserve.edm.columns import Array
+
+from ..pixel.acts_detector import acts
+
+SIGMAS = {
+    **dict.fromkeys((7, 8, 9), (0.0144, 0.0144)),
+    **dict.fromkeys((12, 13, 14), (0.0231, 0.346)),
+    **dict.fromkeys((16, 17, 18), (0.0346, 3.12)),
+}
+"""Resolution along the two local axes (mm), by volume: pixels of 50 um, short strips of
+80 um x 1.2 mm, long strips of 0.12 x 10.8 mm, each divided by sqrt(12)."""
+
+
+class PointsDetector(NamedTuple):
+    """The detector for ACTS, and its 18 728 sensors in the order of their identifiers.
+
+    Attributes:
+        geometry: ACTS' tracking geometry, with material.
+        key: int64[n], ascending, as :func:`sensor_key` makes it.
+        volume, layer, module: int64[n].
+        spread: float64[n, 2, 3]; for each local axis, its direction times the resolution, mm.
+    """
+
+    geometry: Any
+    key: Array
+    volume: Array
+    layer: Array
+    module: Array
+    spread: Array
+
+
+def make_points_detector() -> PointsDetector:
+    """GenericDetector with its built-in material."""
+    config = acts.examples.GenericDetector.Config()
+    for name in ("logLevel", "surfaceLogLevel", "layerLogLevel", "volumeLogLevel"):
+        setattr(config, name, acts.logging.Level.WARNING)
+    geometry = acts.examples.GenericDetector(config).trackingGeometry()
+    context = acts.GeometryContext.dangerouslyDefaultConstruct()
+    sensors = sorted(
+        (identifier.volume, identifier.layer, identifier.sensitive, _axes(surface, context))
+        for identifier, surface in geometry.geoIdSurfaceMap().items()
+        if surface.isSensitive
+    )
+    volume, layer, module = np.array([sensor[:3] for sensor in sensors], np.int64).T
+    sigma = np.array([SIGMAS[v] for v in volume.tolist()])
+    axes = np.array([sensor[3] for sensor in sensors])
+    return PointsDetector(
+        geometry,
+        sensor_key(volume, layer, module),
+        volume,
+        layer,
+        module,
+        sigma[:, :, None] * axes,
+    )
+
+
+def sensor_key(volume: Array, layer: Array, module: Array) -> Array:
+    """One number for each sensor, int64; it sorts as ACTS' identifiers do."""
+    return volume.astype(np.int64) << 48 | layer.astype(np.int64) << 32 | module.astype(np.int64)
+
+
+def _axes(surface: Any, context: Any) -> list[list[float]]:
+    """Directions of the two local axes."""
+    rotation = surface.localToGlobalTransform(context).rotation
+    return [[rotation[i, j] for i in range(3)] for j in range(2)]

@@ -1,0 +1,36 @@
+"""From crossings to space points with truth.
+
+Every crossing makes a point: its position on the sensor, smeared with the resolution of
+the sensor along its two axes. Crossings of different particles are never merged, none is
+missed, and a point may lie outside of its sensor by a few times the resolution.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trackserve.edm.points import PointsParticles, PointTruth, SpacePoints
+
+from .detector import PointsDetector
+from .transport import Crossings
+from .weights import score_weights
+
+
+def digitise(
+    crossings: Crossings,
+    particles: PointsParticles,
+    detector: PointsDetector,
+    rng: np.random.Generator,
+) -> tuple[SpacePoints, PointTruth]:
+    """One point for each crossing, in the same order."""
+    noise = rng.standard_normal((len(crossings), 2))
+    sensor = crossings.sensor
+    shift = np.einsum("ni,nij->nj", noise, detector.spread[sensor])
+    truth = PointTruth(
+        crossings.particle,
+        detector.volume[sensor].astype(np.int16),
+        detector.layer[sensor].astype(np.int16),
+        detector.module[sensor].astype(np.int32),
+        score_weights(crossings.particle, crossings.time, particles),
+    )
+    return SpacePoints((crossings.position + shift).astype(np.float32)), truth

@@ -1,0 +1,55 @@
+"""Weights of simulated points in the TrackML score."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trackserve.edm.columns import Array
+from trackserve.edm.points import PointsParticles
+
+ORDER_WEIGHTS = (10.0, 8.0, 6.0, 5.0, 3.0, 3.0, 3.0, 5.0, 6.0)
+"""Of points from the first to the last of a particle, stretched to their number."""
+MIN_POINTS, MAX_POINTS = 4, 20
+"""A particle with fewer points has no weight; points beyond the last have none."""
+PT_RANGE, PT_WEIGHTS = (0.5, 3.0), (0.2, 1.0)
+"""GeV; the weight of a particle grows linearly in between."""
+
+
+def score_weights(particle: Array, time: Array, particles: PointsParticles) -> Array:
+    """Weights of the points in the TrackML score, float32[n]; their sum is 1, if any has one.
+
+    As in arXiv:1904.06778 and the challenge's library (LAL/trackml-library, ``weights.py``),
+    except that a particle's points are ordered by time and not by their distance in z from
+    its start: points of a primary of at least :data:`MIN_POINTS` weigh together what its pT
+    says, shared out by their order. Others weigh nothing: in the challenge's files, too,
+    those of particles made in the material have weight 0.
+
+    Args:
+        particle: of each point, -1 for noise.
+        time: when the particle passed.
+        particles: of the event.
+    """
+    points = np.flatnonzero(particle >= 0)
+    points = points[np.lexsort((time[points], particle[points]))]
+    owner = particle[points]
+    first = np.searchsorted(owner, owner)
+    count = np.bincount(owner, minlength=len(particles))
+    pt = np.hypot(*particles.momentum[:, :2].T)
+    share = np.interp(pt, PT_RANGE, PT_WEIGHTS) * (particles.primary & (count >= MIN_POINTS))
+    table = _order_table()
+    length = np.minimum(count, MAX_POINTS)[owner]
+    place = np.minimum(np.arange(len(points)) - first, MAX_POINTS)
+    weight = np.zeros(len(particle))
+    weight[points] = share[owner] * table[length, place]
+    total = weight.sum()
+    return (weight / total if total > 0 else weight).astype(np.float32)
+
+
+def _order_table() -> Array:
+    """Share of each point in the weight of a track: [number of points, place]."""
+    table = np.zeros((MAX_POINTS + 1, MAX_POINTS + 1))
+    support = np.linspace(0, 1, len(ORDER_WEIGHTS))
+    for n in range(MIN_POINTS, MAX_POINTS + 1):
+        weights = np.interp(np.linspace(0, 1, n), support, ORDER_WEIGHTS)
+        table[n, :n] = weights / weights.sum()
+    return table

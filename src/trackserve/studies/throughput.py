@@ -1,0 +1,129 @@
+"""How fast: events per second, time per stage, latency and memory.
+
+Machines are noisy, so things that are compared take turns, round by round, and the
+median over the rounds counts.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from trackserve.edm import PointsEvent, RawEvent
+from trackserve.errors import EventError
+
+if TYPE_CHECKING:
+    from trackserve.client import Client
+
+Event = TypeVar("Event", RawEvent, PointsEvent)
+Call = Callable[[], Any]
+Lap = Callable[[str], None]
+Progress = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds per event, one event at a time."""
+
+    median: float
+    p95: float
+
+    @staticmethod
+    def of(seconds: Sequence[float]) -> Latency:
+        return Latency(median(seconds), float(np.percentile(seconds, 95)))
+
+
+def alternate(calls: dict[str, Call], rounds: int, progress: Progress) -> dict[str, list[float]]:
+    """Seconds that each call takes, in ``rounds`` rounds in which the calls take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+        progress()
+    return seconds
+
+
+def stage_times(
+    run_stages: Callable[[Event, Lap], Any],
+    events: Sequence[Event],
+    rounds: int,
+    progress: Progress,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Median seconds per event of each stage.
+
+    Args:
+        run_stages: reconstructs an event and calls its second argument as each stage ends.
+        clock: seconds; :func:`time.thread_time` gives those of the processor.
+    """
+    per_round: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        spent: dict[str, float] = {}
+        for event in events:
+            last = clock()
+
+            def lap(stage: str) -> None:
+                nonlocal last
+                now = clock()
+                spent[stage] = spent.get(stage, 0.0) + now - last  # noqa: B023
+                last = now
+
+            run_stages(event, lap)
+        for stage, seconds in spent.items():
+            per_round.setdefault(stage, []).append(seconds / len(events))
+        progress()
+    return {stage: median(seconds) for stage, seconds in per_round.items()}
+
+
+def latencies(
+    calls: dict[str, Callable[[Event], Any]],
+    events: Sequence[Event],
+    rounds: int,
+    progress: Progress,
+) -> dict[str, Latency]:
+    """Latency of several ways to reconstruct an event, which take turns event by event."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds + 1):
+        for event in events:
+            for name, call in calls.items():
+                start = time.perf_counter()
+                call(event)
+                if number > 0:
+                    seconds[name].append(time.perf_counter() - start)
+        progress()
+    return {name: Latency.of(values) for name, values in seconds.items()}
+
+
+def run_served(
+    client: Client, model: str, events: Iterable[Event], in_flight: int | None = None
+) -> None:
+    """Reconstruct all events, ``in_flight`` at a time; by default the client finds how many."""
+    for result in client.stream(model, events, in_flight=in_flight):
+        if isinstance(result, EventError):
+            raise result
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def cpu_name() -> str:
+    """Name of the processor, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    return f"{len(names)} x {names[0]}" if names else "unknown CPU"

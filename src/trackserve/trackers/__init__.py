@@ -1,0 +1,1 @@
+"""The trackers, and what every tracker is."""

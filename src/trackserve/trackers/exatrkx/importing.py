@@ -1,0 +1,243 @@
+"""Published networks as a model: TorchScript files, state dicts, or their arrays as .npz.
+
+What the networks are made of is read off their weights, which PyTorch names by their place:
+``network.0.weight`` is a linear layer, ``network.1.weight`` its LayerNorm, and so on.
+Activations have no weights: a TorchScript file is run beside each possibility, and only one
+that gives the same answers is taken.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from trackserve.edm.columns import Array
+from trackserve.errors import ModelError
+
+from .architecture import (
+    Activation,
+    AttentionGnn,
+    Cuts,
+    Embedding,
+    Features,
+    Filter,
+)
+from .model import Description, Model
+
+_ACTIVATIONS: tuple[Activation, ...] = ("tanh", "relu", "silu")
+_INPUTS = ("r", "phi", "z")
+_TOLERANCE = 2e-4
+"""Of a network's answers, against those of its TorchScript file."""
+_ATTENTION = {
+    "input_network.": "encoder",
+    "edge_network.network.": "edge",
+    "node_network.network.": "node",
+}
+"""Published names of the perceptrons of the attention network, and ours."""
+
+
+class _Layer(NamedTuple):
+    linear: tuple[Array, Array]
+    norm: tuple[Array, Array] | None
+
+
+class _Source(NamedTuple):
+    """A file: its name, its weights by perceptron, and the network itself if it can be run."""
+
+    path: str
+    perceptrons: dict[str, list[_Layer]]
+    script: Any
+
+
+def import_model(
+    embedding: str | Path,
+    filter: str | Path,
+    gnn: str | Path,
+    *,
+    name: str,
+    detector: str,
+    features: Features,
+    cuts: Cuts,
+    activations: tuple[Activation, Activation] = ("tanh", "relu"),
+    steps: int = 8,
+) -> Model:
+    """A model of three published networks: perceptrons on (r, phi, z), and on those of both
+    points of an edge; and the attention network.
+
+    Args:
+        embedding, filter, gnn: TorchScript (.pt), a state dict (.pt) or its arrays (.npz).
+        name, detector: of the new model.
+        features: how its features are scaled; no file says it.
+        cuts: radius and cuts; no file says them.
+        activations: of embedding and filter, where the files cannot be run.
+        steps: of the graph network.
+
+    Raises:
+        ModelError: a file is missing or is not such a network, or it can be run and gives
+            other answers.
+    """
+    sources = [_read(Path(path)) for path in (embedding, filter, gnn)]
+    weights: dict[str, Array] = {}
+    widths = []
+    for source, prefix in zip(sources[:2], ("embedding", "filter"), strict=True):
+        layers = _only_perceptron(source)
+        weights |= _rename(layers, f"{prefix}.mlp.", True, source.path)
+        widths.append(tuple(len(layer.linear[1]) for layer in layers))
+    attention, attention_weights = _attention(sources[2], steps)
+    weights |= attention_weights
+    norms = [_only_perceptron(source)[0].norm is not None for source in sources[:2]]
+    tried = []
+    for first in _possible(sources[0], activations[0]):
+        for second in _possible(sources[1], activations[1]):
+            description = Description(
+                name,
+                detector,
+                "given",
+                features,
+                Embedding(_INPUTS, widths[0][:-1], widths[0][-1], first, norms[0]),
+                Filter(_INPUTS, widths[1][:-1], (), second, norms[1]),
+                attention,
+                cuts,
+            )
+            model = Model(description, weights, name)
+            differences = _differences(model, [source.script for source in sources])
+            if max(differences) < _TOLERANCE:
+                return model
+            tried.append(differences)
+    least = [min(column) for column in zip(*tried, strict=True)]
+    worst = int(np.argmax(least))
+    raise ModelError(
+        "the network gives other answers than its TorchScript file",
+        file=sources[worst].path,
+        found=least[worst],
+        bound=_TOLERANCE,
+    )
+
+
+def _read(path: Path) -> _Source:
+    if not path.exists():
+        raise ModelError("file is missing", file=str(path))
+    script = None
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                weights = dict(arrays)
+        else:
+            weights, script = _read_torch(path)
+    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError("not a file of weights", file=str(path), found=reason) from None
+    return _Source(str(path), _find_perceptrons(weights, str(path)), script)
+
+
+def _read_torch(path: Path) -> tuple[dict[str, Array], Any]:
+    script = None
+    try:
+        script = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        state = script.state_dict()
+    except RuntimeError:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state)
+    return {name: value.float().numpy() for name, value in state.items()}, script
+
+
+def _find_perceptrons(weights: Mapping[str, Array], path: str) -> dict[str, list[_Layer]]:
+    """Prefix of the names -> layers, in order."""
+    modules: dict[str, dict[int, dict[str, Array]]] = {}
+    for name, value in weights.items():
+        match = re.fullmatch(r"(.*?)(\d+)\.(weight|bias)", name)
+        if match is None:
+            raise ModelError("not a weight of a sequence of layers", file=path, weight=name)
+        prefix, number, part = match.groups()
+        modules.setdefault(prefix, {}).setdefault(int(number), {})[part] = value
+    return {prefix: _layers(found, prefix, path) for prefix, found in modules.items()}
+
+
+def _layers(modules: Mapping[int, dict[str, Array]], prefix: str, path: str) -> list[_Layer]:
+    layers: list[_Layer] = []
+    for number, module in sorted(modules.items()):
+        if set(module) != {"weight", "bias"} or module["weight"].ndim > 2:
+            raise ModelError("not a linear layer or LayerNorm", file=path, at=f"{prefix}{number}")
+        pair = module["weight"], module["bias"]
+        if pair[0].ndim == 2:
+            layers.append(_Layer(pair, None))
+        elif layers and layers[-1].norm is None:
+            layers[-1] = layers[-1]._replace(norm=pair)
+        else:
+            raise ModelError("LayerNorm without a linear layer", file=path, at=f"{prefix}{number}")
+    return layers
+
+
+def _only_perceptron(source: _Source) -> list[_Layer]:
+    if len(source.perceptrons) != 1:
+        found = sorted(source.perceptrons)
+        raise ModelError("not one sequence of layers", file=source.path, found=found)
+    return next(iter(source.perceptrons.values()))
+
+
+def _attention(source: _Source, steps: int) -> tuple[AttentionGnn, dict[str, Array]]:
+    found = source.perceptrons
+    if set(found) != set(_ATTENTION):
+        raise ModelError(
+            "not the attention network", file=source.path, found=sorted(found), bound=[*_ATTENTION]
+        )
+    weights: dict[str, Array] = {}
+    for published, ours in _ATTENTION.items():
+        has_last = ours != "encoder"
+        weights |= _rename(found[published], f"gnn.{ours}.", has_last, source.path)
+    encoder = found["input_network."]
+    hidden = len(encoder[-1].linear[1])
+    return AttentionGnn("attention", _INPUTS, hidden, len(encoder), steps), weights
+
+
+def _rename(layers: Sequence[_Layer], prefix: str, has_last: bool, path: str) -> dict[str, Array]:
+    """Our names of the weights; the last linear layer stands alone where ``has_last``."""
+    hidden = layers[:-1] if has_last else layers
+    if has_last and layers[-1].norm is not None:
+        raise ModelError("the last layer has a LayerNorm", file=path, at=prefix)
+    weights: dict[str, Array] = {}
+    for i, layer in enumerate(hidden):
+        weights |= _pair(f"{prefix}layers.{i}", layer.linear)
+        if layer.norm is not None:
+            weights |= _pair(f"{prefix}norms.{i}", layer.norm)
+    if has_last:
+        weights |= _pair(f"{prefix}last", layers[-1].linear)
+    return {name: value.astype(np.float32) for name, value in weights.items()}
+
+
+def _pair(name: str, pair: tuple[Array, Array]) -> dict[str, Array]:
+    return {f"{name}.weight": pair[0], f"{name}.bias": pair[1]}
+
+
+def _possible(source: _Source, given: Activation) -> Sequence[Activation]:
+    return (given,) if source.script is None else _ACTIVATIONS
+
+
+def _differences(model: Model, scripts: Sequence[Any]) -> list[float]:
+    """Largest difference of each network from its TorchScript file, on random points; 0 where
+    there is none."""
+    random = torch.Generator().manual_seed(0)
+    points = 2 * torch.rand(64, len(_INPUTS), generator=random) - 1
+    edges = torch.randint(len(points), (2, 256), generator=random)
+    none = torch.empty(edges.shape[1], 0)
+    networks = model.networks()
+    with torch.no_grad():
+        ours = (
+            networks.embedding(points),
+            networks.filter(points, *edges, none),
+            networks.gnn(points, *edges, none),
+        )
+        return [
+            0.0
+            if script is None
+            else float((script(*inputs).reshape(answer.shape) - answer).abs().max())
+            for script, answer, inputs in zip(
+                scripts, ours, ((points,), (points, edges), (points, edges)), strict=True
+            )
+        ]

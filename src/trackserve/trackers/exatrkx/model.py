@@ -1,0 +1,332 @@
+"""A model: what it is for, its networks, their weights and the cuts; on disk a folder.
+
+The folder holds ``model.json``, which is :class:`Description` field by field, and
+``weights.safetensors``, float32, named as the modules of :mod:`.networks` name them with
+the prefixes ``embedding.``, ``filter.`` and ``gnn.``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from trackserve.edm.columns import Array
+from trackserve.errors import InputError, MissingExtraError, ModelError
+
+from .architecture import (
+    AttentionGnn,
+    Cuts,
+    Embedding,
+    Features,
+    Filter,
+    Gnn,
+    InteractionGnn,
+    Order,
+    perceptrons,
+)
+from .features import EDGE_INPUTS, NODE_INPUTS
+
+if TYPE_CHECKING:
+    from .networks import Networks
+
+MODELS = Path(__file__).parent / "models"
+"""The models that ship with the package."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """Everything about a model but its weights; ``model.json``.
+
+    Attributes:
+        format: of the file, 1.
+        name: what it is called.
+        detector: what its points must come from.
+        order: in which order an edge goes from the later to the earlier point: ``given``, that
+            of the input, as published; or ``outward``, by distance from the origin (equal ones
+            by x, y, z), so that the order of the input does not matter.
+        cuts: the working point.
+        working_points: further ones, by name.
+        record: how the model was made and what it reached; for the reader.
+    """
+
+    name: str
+    detector: str
+    order: Order
+    features: Features
+    embedding: Embedding
+    filter: Filter
+    gnn: Gnn
+    cuts: Cuts
+    working_points: dict[str, Cuts] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+    format: Literal[1] = 1
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name of each weight -> its shape."""
+        return {
+            f"{network}.{part}.{name}": shape
+            for network in ("embedding", "filter", "gnn")
+            for part, perceptron in perceptrons(getattr(self, network)).items()
+            for name, shape in perceptron.shapes().items()
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A description and the weights that fit it.
+
+    Raises:
+        ModelError: a weight is missing, unknown, or of another shape or type.
+    """
+
+    description: Description
+    weights: Mapping[str, Array]
+    where: str = "model"
+    """What errors call it: its folder."""
+
+    def __post_init__(self) -> None:
+        _check_description(self.description, self.where)
+        _check_weights(self.description.shapes(), self.weights, self.where)
+
+    def networks(self) -> Networks:
+        """The three networks with these weights, as PyTorch modules in float32 on the CPU."""
+        import torch
+
+        from .networks import make_networks
+
+        networks = make_networks(self.description)
+        for name, network in networks._asdict().items():
+            prefix = f"{name}."
+            network.load_state_dict(
+                {
+                    key.removeprefix(prefix): torch.tensor(value)
+                    for key, value in self.weights.items()
+                    if key.startswith(prefix)
+                }
+            )
+        return networks
+
+    def at(self, working_point: str) -> Model:
+        """The same model with the cuts of one of its working points.
+
+        Raises:
+            InputError: it has no such working point.
+        """
+        points = self.description.working_points
+        if working_point not in points:
+            raise InputError("no such working point", found=working_point, bound=sorted(points))
+        description = dataclasses.replace(self.description, cuts=points[working_point])
+        return Model(description, self.weights, self.where)
+
+
+def model_of(description: Description, networks: Networks) -> Model:
+    """A model of trained networks; their weights are copied."""
+    return Model(
+        description,
+        {
+            f"{name}.{key}": value.detach().cpu().float().numpy().copy()
+            for name, network in networks._asdict().items()
+            for key, value in network.state_dict().items()
+        },
+    )
+
+
+def load_model(name_or_path: str | Path) -> Model:
+    """Read a model folder: one that ships with the package by its name, or any by its path.
+
+    ``@POINT`` behind either takes the cuts of one of the model's working points.
+
+    Raises:
+        InputError: there is no such folder or working point.
+        ModelError: a file of it is missing or malformed, or they do not fit each other.
+    """
+    folder, point = _find(str(name_or_path)), ""
+    if folder is None:
+        name, _, point = str(name_or_path).rpartition("@")
+        folder = _find(name) if name else None
+    if folder is None:
+        shipped = sorted(path.name for path in MODELS.glob("*/"))
+        raise InputError("no such model", found=str(name_or_path), bound=[*shipped, "a folder"])
+    description = read_description(folder / "model.json")
+    model = Model(description, _read_weights(folder / "weights.safetensors"), str(folder))
+    return model.at(point) if point else model
+
+
+def _find(name_or_path: str) -> Path | None:
+    """The model's folder."""
+    folders = (MODELS / name_or_path, Path(name_or_path))
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
+def save_model(model: Model, folder: str | Path) -> None:
+    """Write a model folder; it is made where needed."""
+    from safetensors.numpy import save
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: np.ascontiguousarray(value) for name, value in model.weights.items()}
+    # not save_file: a model that only its writer may read is of no use to a container
+    (folder / "weights.safetensors").write_bytes(save(weights))
+    text = json.dumps(to_json(model.description), indent=2)
+    (folder / "model.json").write_text(text + "\n")
+
+
+def read_description(path: str | Path) -> Description:
+    """Read ``model.json``.
+
+    Raises:
+        ModelError: it is missing or malformed.
+    """
+    path = Path(path)
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ModelError("file is missing", file=str(path)) from None
+    except ValueError as error:
+        raise ModelError("not a JSON file", file=str(path), found=str(error)) from None
+    return from_json(values, str(path))
+
+
+def to_json(description: Description) -> dict[str, Any]:
+    """What ``model.json`` holds; the format comes first."""
+    values = dataclasses.asdict(description)
+    return {"format": values.pop("format"), **values}
+
+
+def from_json(values: Any, where: str) -> Description:
+    """The description that :func:`to_json` wrote.
+
+    Raises:
+        ModelError: a field is missing, unknown, or of the wrong type; ``where`` is in it.
+    """
+    description = _parse(Description, values, "", where)
+    assert isinstance(description, Description)
+    return description
+
+
+def _parse(kind: Any, value: Any, at: str, where: str) -> Any:
+    """``value`` as ``kind``: a dataclass, a union, a tuple, a dict, a literal or a plain type."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _parse_fields(kind, value, at, where)
+    if kind == Gnn:
+        kinds = {"attention": AttentionGnn, "interaction": InteractionGnn}
+        found = value.get("kind") if isinstance(value, dict) else value
+        if found not in kinds:
+            raise ModelError("no such kind", file=where, at=at, found=found, bound=sorted(kinds))
+        return _parse_fields(kinds[found], value, at, where)
+    if origin in (typing.Union, types.UnionType):
+        rest = next(argument for argument in arguments if argument is not type(None))
+        return None if value is None else _parse(rest, value, at, where)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is tuple and isinstance(value, list):
+        kinds_of = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(kinds_of) == len(value):
+            pairs = enumerate(zip(kinds_of, value, strict=True))
+            return tuple(_parse(k, v, f"{at}[{i}]", where) for i, (k, v) in pairs)
+    if origin is dict and isinstance(value, dict):
+        return {key: _parse(arguments[1], v, f"{at}.{key}", where) for key, v in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Any or (isinstance(kind, type) and type(value) is kind):
+        return value
+    raise ModelError("wrong value", file=where, at=at, found=value, bound=str(kind))
+
+
+def _parse_fields(kind: Any, value: Any, at: str, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ModelError("not an object", file=where, at=at, found=value)
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = sorted(set(value) - set(fields))
+    if unknown:
+        raise ModelError("unknown key", file=where, at=at, found=unknown, bound=sorted(fields))
+    required = {
+        name
+        for name, f in fields.items()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    missing = sorted((required | ({"format"} & set(fields))) - set(value))
+    if missing:
+        raise ModelError("key is missing", file=where, at=at, found=missing)
+    prefix = f"{at}." if at else ""
+    return kind(**{k: _parse(hints[k], v, prefix + k, where) for k, v in value.items()})
+
+
+def _check_description(description: Description, where: str) -> None:
+    """Refuse what no pipeline could run."""
+    d = description
+
+    def require(good: bool, at: str, found: Any, bound: Any) -> None:
+        if not good:
+            raise ModelError("wrong value", file=where, at=at, found=found, bound=bound)
+
+    for network in ("embedding", "filter", "gnn"):
+        spec = getattr(d, network)
+        names = spec.inputs
+        good = len(names) > 0 and set(names) <= set(NODE_INPUTS)
+        require(good, f"{network}.inputs", list(names), list(NODE_INPUTS))
+        names = getattr(spec, "edge_inputs", ())
+        good = set(names) <= set(EDGE_INPUTS)
+        require(good, f"{network}.edge_inputs", list(names), list(EDGE_INPUTS))
+        sizes = getattr(spec, "widths", None) or (getattr(spec, "hidden", 0),)
+        require(min(sizes) > 0, f"{network}: width", min(sizes), "> 0")
+    require(min(d.features.scales) > 0, "features.scales", d.features.scales, "> 0")
+    require(d.embedding.dimensions > 0, "embedding.dimensions", d.embedding.dimensions, "> 0")
+    require(d.gnn.steps > 0, "gnn.steps", d.gnn.steps, "> 0")
+    least = 2 if isinstance(d.gnn, AttentionGnn) else 1
+    require(d.gnn.depth >= least, "gnn.depth", d.gnn.depth, f">= {least}")
+    for name, cuts in {"": d.cuts, **d.working_points}.items():
+        at = f"working_points.{name}" if name else "cuts"
+        require(0 < cuts.radius < float("inf"), f"{at}.radius", cuts.radius, "> 0")
+        require(0 <= cuts.filter < 1, f"{at}.filter", cuts.filter, "0..1")
+        require(0 <= cuts.edge < 1, f"{at}.edge", cuts.edge, "0..1")
+        require(cuts.min_points > 0, f"{at}.min_points", cuts.min_points, "> 0")
+
+
+def _check_weights(
+    shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Array], where: str
+) -> None:
+    missing, unknown = sorted(set(shapes) - set(weights)), sorted(set(weights) - set(shapes))
+    if missing or unknown:
+        raise ModelError(
+            "weights do not fit the description", file=where, missing=missing, unknown=unknown
+        )
+    for name, shape in shapes.items():
+        found = weights[name]
+        if found.shape != shape or found.dtype != np.float32:
+            raise ModelError(
+                "weight has the wrong shape or type",
+                file=where,
+                weight=name,
+                found=f"{found.dtype}{list(found.shape)}",
+                bound=f"float32{list(shape)}",
+            )
+        if not np.isfinite(found).all():
+            raise ModelError("weight is not finite", file=where, weight=name)
+
+
+def _read_weights(path: Path) -> dict[str, Array]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ImportError:
+        raise MissingExtraError(
+            "to load a model, safetensors is needed: pip install 'trackserve[exatrkx]'"
+        ) from None
+    try:
+        weights: dict[str, Array] = load_file(path)
+    except FileNotFoundError:
+        raise ModelError("file is missing", file=str(path)) from None
+    except SafetensorError as error:
+        raise ModelError("not a safetensors file", file=str(path), found=str(error)) from None
+    return weights

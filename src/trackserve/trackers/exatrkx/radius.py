@@ -1,0 +1,313 @@
+"""Pairs of points that are near each other in the embedding: a fixed-radius search.
+
+Points are sorted into a grid over the three dimensions in which they spread most; in the last
+of them cells are a quarter of the radius wide, in the others one radius. Cells that follow
+each other in the last dimension are contiguous, so the neighbours of a point are in a few
+ranges, which are tested in blocks of vector lanes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from trackserve.device.compile import (
+    LANES,
+    bit,
+    f32,
+    kernel,
+    shared,
+    u32,
+    u64,
+    with_bit,
+)
+from trackserve.edm.columns import Array
+from trackserve.errors import EventError
+
+BINS_PER_RADIUS = 4
+"""In the last dimension of the grid."""
+CELLS_PER_POINT = 4
+"""At most, so that small events do not pay for an empty grid."""
+LEAST_CELLS = 64
+"""Below which a grid is not coarser for having few points."""
+_MOST_BINS = 1e15
+_FIRST_ROOM = 16
+"""Edges per point for which there is room at first."""
+
+
+class _Grid(NamedTuple):
+    """Points sorted by cell, last dimension fastest.
+
+    Attributes:
+        point: int32[n], which point it is.
+        coordinates: float32[dimensions, n + LANES], padded to a multiple of four dimensions.
+        start: int32[cells + 1], first point of each cell.
+        cell: int32[n, 3], in each dimension.
+        bins: int64[3], number of cells in each dimension.
+    """
+
+    point: Array
+    coordinates: Array
+    start: Array
+    cell: Array
+    bins: Array
+
+
+def find_neighbours(
+    coordinates: Array, radius: float, max_edges: int, event: int
+) -> tuple[Array, Array]:
+    """All pairs of points nearer than ``radius``, each once.
+
+    The squared distance is, in float32 without fused operations, the sum over dimensions in
+    their order, and is less than the square of ``radius`` in float32.
+
+    Args:
+        coordinates: float32[n, d].
+        radius: in their units.
+        max_edges: most that the event may have.
+        event: its number, for the error.
+
+    Returns:
+        source, target: int32[m] with source > target, ordered by source, then target.
+
+    Raises:
+        EventError: there are more than ``max_edges``, or a coordinate is not finite.
+    """
+    n_points = len(coordinates)
+    if n_points < 2:
+        return np.empty(0, np.int32), np.empty(0, np.int32)
+    finite = np.isfinite(coordinates).all(axis=1)
+    if not finite.all():
+        raise not_finite(event, int(finite.argmin()))
+    grid = _Grid(*_make_grid(*_choose_grid(coordinates, radius), radius))
+    squared = f32(radius) * f32(radius)
+    room = _FIRST_ROOM * n_points
+    source, target = np.empty(room, np.int32), np.empty(room, np.int32)
+    done, n = _find_pairs(grid, squared, 0, 0, source, target)
+    while done < n_points and n <= max_edges:
+        room = 2 * room
+        source, target = (_longer(array, room, n) for array in (source, target))
+        done, n = _find_pairs(grid, squared, done, n, source, target)
+    if n > max_edges:
+        raise too_many(event, n, max_edges)
+    return _order_pairs(n_points, source[:n], target[:n])
+
+
+def not_finite(event: int, point: int) -> EventError:
+    """What is wrong with an event that has such a ``point``."""
+    return EventError("embedding of a point is not finite", event=event, point=point)
+
+
+def too_many(event: int, found: int, max_edges: int) -> EventError:
+    """What is wrong with an event that has ``found`` pairs or more."""
+    return EventError(
+        "too many pairs of points within the radius", event=event, found=found, bound=max_edges
+    )
+
+
+def orient(place: Array, one: Array, other: Array) -> tuple[Array, Array]:
+    """Source and target int32[m] of the pairs ``one`` and ``other``, int32[m]: of the two
+    points, the source has the larger ``place``, int32[n]."""
+    return _orient(place, one, other)
+
+
+def _longer(array: Array, room: int, n: int) -> Array:
+    longer = np.empty(room, np.int32)
+    longer[:n] = array[:n]
+    return longer
+
+
+@shared
+def cells_per_unit(radius: float) -> tuple[float, float, float]:
+    """Of the three dimensions of the finest grid: cells are a hair wider than the radius, as
+    rounding must not put a neighbour two cells away."""
+    width = radius * (1 + 1e-4)
+    return 1 / width, 1 / width, BINS_PER_RADIUS / width
+
+
+@shared
+def choose_bins(extent: Array, per_unit: Array, bins: Array, most: int) -> None:
+    """Fill ``bins``, and halve ``per_unit`` while cells are more than ``most``.
+
+    Args:
+        extent: float64[3], of an event's points.
+        per_unit: float64[3], :func:`cells_per_unit`.
+        bins: float64[3], cells in each dimension.
+    """
+    for k in range(3):
+        bins[k] = _bins(extent[k], per_unit[k])
+    while bins[0] * bins[1] * bins[2] > most:
+        widest = 0
+        for k in range(1, 3):
+            if bins[k] > bins[widest]:
+                widest = k
+        per_unit[widest] /= 2
+        bins[widest] = _bins(extent[widest], per_unit[widest])
+
+
+@shared
+def _bins(extent: float, per_unit: float) -> int:
+    """Cells along a dimension; no more than an integer holds."""
+    return math.floor(min(extent * per_unit, _MOST_BINS)) + 1
+
+
+@shared
+def bin_of(value: float, low: float, per_unit: float, bins: int) -> int:
+    """Which of the ``bins`` cells along a dimension ``value`` is in."""
+    place = int((np.float64(value) - low) * per_unit)
+    return min(max(place, 0), bins - 1)
+
+
+@shared
+def turned(place: Array, one: int, other: int) -> tuple[int, int]:
+    """Source and target: of two points, the source has the larger ``place``."""
+    if place[one] > place[other]:
+        return one, other
+    return other, one
+
+
+def _choose_grid(coordinates: Array, radius: float) -> tuple[Array, Array, Array, Array, int]:
+    """Padded coordinates, and for three dimensions which it is, its least value and the extent
+    of the points; and the most cells that there may be."""
+    n_points, n_dimensions = coordinates.shape
+    padded = np.zeros((max(4, -(-n_dimensions // 4) * 4), n_points), np.float32)
+    padded[:n_dimensions] = coordinates.T
+    spread = padded.std(axis=1)
+    axes = np.argsort(-spread, kind="stable")[2::-1].astype(np.int64)
+    low = padded[axes].min(axis=1).astype(np.float64)
+    extent = padded[axes].max(axis=1) - low
+    return padded, axes, low, extent, max(LEAST_CELLS, CELLS_PER_POINT * n_points)
+
+
+@kernel
+def _make_grid(
+    padded: Array, axes: Array, low: Array, extent: Array, most: int, radius: float
+) -> tuple[Array, Array, Array, Array, Array]:
+    n_dimensions, n = padded.shape
+    per_unit = np.array(cells_per_unit(radius))
+    chosen = np.empty(3, np.float64)
+    choose_bins(extent, per_unit, chosen, most)
+    bins = chosen.astype(np.int64)
+    number = np.empty(n, np.int32)
+    unsorted = np.empty((n, 3), np.int32)
+    start = np.zeros(bins[0] * bins[1] * bins[2] + 1, np.int32)
+    for i in range(n):
+        key = 0
+        for k in range(3):
+            place = bin_of(padded[axes[k], i], low[k], per_unit[k], bins[k])
+            unsorted[i, k] = place
+            key = key * bins[k] + place
+        number[i] = key
+        start[key + 1] += 1
+    for c in range(len(start) - 1):
+        start[c + 1] += start[c]
+    filled = start[:-1].copy()
+    point = np.empty(n, np.int32)
+    cell = np.empty((n, 3), np.int32)
+    coordinates = np.zeros((n_dimensions, n + LANES), np.float32)
+    for i in range(n):
+        place = filled[number[i]]
+        filled[number[i]] += 1
+        point[place] = i
+        for k in range(3):
+            cell[place, k] = unsorted[i, k]
+        for k in range(n_dimensions):
+            coordinates[k, place] = padded[k, i]
+    return point, coordinates, start, cell, bins
+
+
+@kernel
+def _find_pairs(
+    grid: _Grid, squared: float, first: int, n_found: int, source: Array, target: Array
+) -> tuple[int, int]:
+    """Append the pairs of points from ``first`` on, in the grid's order, with later ones.
+
+    Returns the first point for whose pairs there was no room, and the number of pairs.
+    """
+    c = grid.coordinates
+    n_dimensions = u64(len(c))
+    distance = np.empty(LANES, np.float32)
+    n = u64(n_found)
+    for a in range(first, len(grid.point)):
+        i = u64(a)
+        n_before = n
+        cell_0, cell_1, cell_2 = grid.cell[a, 0], grid.cell[a, 1], grid.cell[a, 2]
+        left = max(cell_2 - BINS_PER_RADIUS, 0)
+        right = min(cell_2 + BINS_PER_RADIUS, grid.bins[2] - 1)
+        x0, x1, x2, x3 = c[0, i], c[1, i], c[2, i], c[3, i]
+        for row in range(5):
+            # the point's own row, the next one, and the three of the next plane: earlier
+            # points have met this one already
+            at_0 = cell_0 + (row >= 2)
+            at_1 = cell_1 + (row if row < 2 else row - 3)
+            if at_0 >= grid.bins[0] or at_1 < 0 or at_1 >= grid.bins[1]:
+                continue
+            base = (at_0 * grid.bins[1] + at_1) * grid.bins[2]
+            begin = u64(grid.start[base + left]) if row else i + u64(1)
+            end = u64(grid.start[base + right + 1])
+            if end <= begin:
+                continue
+            if n + (end - begin) + u64(LANES) > u64(len(source)):
+                return a, int(np.int64(n_before))
+            for block in range(begin, end, u64(LANES)):
+                bits = u32(0)
+                n_left = u32(end - block)
+                for lane in range(u64(LANES)):
+                    j = block + lane
+                    d0, d1, d2, d3 = c[0, j] - x0, c[1, j] - x1, c[2, j] - x2, c[3, j] - x3
+                    sum_ = ((d0 * d0 + d1 * d1) + d2 * d2) + d3 * d3
+                    distance[lane] = sum_
+                    bits = with_bit(bits, lane, (sum_ < squared) & (u32(lane) < n_left))
+                for k in range(u64(4), n_dimensions, u64(4)):
+                    if bits == 0:
+                        break
+                    k1, k2, k3 = k + u64(1), k + u64(2), k + u64(3)
+                    y0, y1, y2, y3 = c[k, i], c[k1, i], c[k2, i], c[k3, i]
+                    bits = u32(0)
+                    for lane in range(u64(LANES)):
+                        j = block + lane
+                        d0, d1, d2, d3 = c[k, j] - y0, c[k1, j] - y1, c[k2, j] - y2, c[k3, j] - y3
+                        sum_ = (((distance[lane] + d0 * d0) + d1 * d1) + d2 * d2) + d3 * d3
+                        distance[lane] = sum_
+                        bits = with_bit(bits, lane, (sum_ < squared) & (u32(lane) < n_left))
+                if bits:
+                    here = grid.point[i]
+                    for lane in range(u64(min(n_left, u32(LANES)))):
+                        there = grid.point[block + lane]
+                        source[n], target[n] = max(here, there), min(here, there)
+                        n += bit(bits, lane)
+    return len(grid.point), int(np.int64(n))
+
+
+def _order_pairs(n_points: int, source: Array, target: Array) -> tuple[Array, Array]:
+    """Sort by source, then target: by counting, target first."""
+    target, source = _order_by(n_points, target, source)
+    return _order_by(n_points, source, target)
+
+
+@kernel
+def _order_by(n_keys: int, key: Array, other: Array) -> tuple[Array, Array]:
+    """Both arrays in the order of ``key``; equal keys keep theirs."""
+    start = np.zeros(n_keys + 1, np.int32)
+    for e in range(len(key)):
+        start[key[e] + 1] += 1
+    for k in range(n_keys):
+        start[k + 1] += start[k]
+    sorted_key = np.empty(len(key), np.int32)
+    sorted_other = np.empty(len(key), np.int32)
+    for e in range(len(key)):
+        place = start[key[e]]
+        start[key[e]] += 1
+        sorted_key[place], sorted_other[place] = key[e], other[e]
+    return sorted_key, sorted_other
+
+
+@kernel
+def _orient(place: Array, one: Array, other: Array) -> tuple[Array, Array]:
+    source = np.empty_like(one)
+    target = np.empty_like(one)
+    for e in range(len(one)):
+        source[e], target[e] = turned(place, one[e], other[e])
+    return source, target

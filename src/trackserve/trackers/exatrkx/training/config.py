@@ -1,0 +1,180 @@
+"""Everything that a training can be told, with the defaults of the shipped model."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trackserve.errors import InputError
+
+from ..architecture import Activation
+
+NODE_INPUTS = ("r", "cos_phi", "sin_phi", "z", "eta", "x", "y")
+"""phi itself is not among them: its seam at +-pi would cost tracks."""
+EDGE_INPUTS = ("dr", "dphi", "dz", "deta", "phi_slope", "z0", "distance")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How one network is fitted.
+
+    Attributes:
+        steps: of the optimiser; one event each.
+        rate: largest learning rate, reached after ``warm_up`` steps; it then falls to 0 as a
+            cosine does.
+        warm_up: steps.
+        decay: of the weights (AdamW).
+        clip: longest gradient.
+        validate_every: steps.
+        patience: validations without a better one before it ends early.
+    """
+
+    steps: int
+    rate: float
+    warm_up: int = 100
+    decay: float = 1e-4
+    clip: float = 1.0
+    validate_every: int = 500
+    patience: int = 6
+
+
+@dataclass(frozen=True)
+class EmbeddingTraining:
+    """Attributes:
+    widths, dimensions, activation: of the network.
+    points: per step, from a region of an event.
+    wrong_pairs: of neighbours that do not belong together, at most this many per step.
+    pull: weight of the pairs that belong together, against those that do not.
+    softness: width of the loss' soft step, in units of the squared radius.
+    efficiency: share of the wanted pairs that the radius has to take in.
+    """
+
+    schedule: Schedule = Schedule(steps=8000, rate=3e-3, validate_every=1000)
+    widths: tuple[int, ...] = (128, 128, 128, 128)
+    dimensions: int = 8
+    activation: Activation = "relu"
+    points: int = 4_000
+    wrong_pairs: int = 20_000
+    pull: float = 10.0
+    softness: float = 0.4
+    efficiency: float = 0.995
+
+
+@dataclass(frozen=True)
+class FilterTraining:
+    """Attributes:
+    widths: of the network's hidden layers.
+    edges: per step, drawn from the graph.
+    pull: weight of the true edges, against the others.
+    efficiency: share of the wanted pairs in the graph that the cut has to keep.
+    """
+
+    schedule: Schedule = Schedule(steps=1500, rate=3e-3, validate_every=250)
+    widths: tuple[int, ...] = (64, 64, 64)
+    edges: int = 50_000
+    pull: float = 20.0
+    efficiency: float = 0.995
+
+
+@dataclass(frozen=True)
+class GnnTraining:
+    """Attributes:
+    hidden, depth, steps: of the network.
+    points: per step, from a region of an event: many small steps teach it more than a few
+        large ones.
+    """
+
+    schedule: Schedule = Schedule(steps=20_000, rate=3e-3, validate_every=4000)
+    hidden: int = 32
+    depth: int = 1
+    steps: int = 6
+    points: int = 2_000
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Attributes:
+    name: of the model.
+    seed: everything random follows from it.
+    validation_events: of each data set, its last ones.
+    cached_events: prepared events kept in memory; the others are read again.
+    max_points: of an event to learn from; of a larger one a wedge in azimuth is used.
+    soft_pt: GeV; pairs of particles with less are neither right nor wrong to the embedding.
+    wanted_pt: GeV; particles with more have the full weight, the others ``soft_weight``.
+    soft_weight: see there.
+    max_fakes: share of candidates without a particle that the working point may have.
+    """
+
+    name: str = "default"
+    seed: int = 1
+    validation_events: int = 4
+    cached_events: int = 600
+    max_points: int = 40_000
+    soft_pt: float = 0.7
+    wanted_pt: float = 0.9
+    soft_weight: float = 0.1
+    max_fakes: float = 0.02
+    embedding: EmbeddingTraining = field(default_factory=EmbeddingTraining)
+    filter: FilterTraining = field(default_factory=FilterTraining)
+    gnn: GnnTraining = field(default_factory=GnnTraining)
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Read a TOML file; what it leaves out has its default.
+
+    Raises:
+        InputError: it is no TOML file, or a key or a value is wrong.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError("not a TOML file", file=str(path), found=str(error)) from None
+    return parse_config(values, str(path))
+
+
+def parse_config(values: dict[str, Any], where: str) -> TrainingConfig:
+    """The same from what the file holds; ``where`` is in the errors.
+
+    Raises:
+        InputError: a key or a value is wrong.
+    """
+    config: TrainingConfig = _parse(TrainingConfig(), values, "", where)
+    return config
+
+
+def _parse(default: Any, values: Any, at: str, where: str) -> Any:
+    """``default`` with some fields replaced."""
+    if not isinstance(values, dict):
+        raise InputError("not a table", file=where, at=at, found=values)
+    hints = typing.get_type_hints(type(default))
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise InputError("unknown key", file=where, at=at, found=unknown, bound=sorted(hints))
+    replaced = {}
+    for key, value in values.items():
+        name = f"{at}.{key}" if at else key
+        old = getattr(default, key)
+        if dataclasses.is_dataclass(old):
+            replaced[key] = _parse(old, value, name, where)
+        else:
+            replaced[key] = _checked(hints[key], value, name, where)
+    return dataclasses.replace(default, **replaced)
+
+
+def _checked(kind: Any, value: Any, at: str, where: str) -> Any:
+    """``value`` if it is of ``kind``; all numbers have to be positive."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple and isinstance(value, list) and value:
+        return tuple(_checked(arguments[0], part, at, where) for part in value)
+    if origin is typing.Literal and value in arguments:
+        return value
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is kind and (kind is str or value > 0):
+        return value
+    bound = list(arguments) if origin is typing.Literal else f"{kind}, positive"
+    raise InputError("wrong value", file=where, at=at, found=value, bound=bound)

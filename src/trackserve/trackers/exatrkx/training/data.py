@@ -1,0 +1,220 @@
+"""Events as the networks learn from them: points from the inside out, with their truth."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trackserve.edm import PointsEvent, PointsTruth
+from trackserve.edm.columns import Array
+from trackserve.errors import InputError
+from trackserve.io import open_points
+from trackserve.physics.points.truth import (
+    CENTRAL_ETA,
+    next_points,
+    true_paths,
+    truth_of,
+)
+
+from ..architecture import Features
+from ..features import node_inputs, outward_order, scale_points
+from .config import NODE_INPUTS, TrainingConfig
+
+SCALES = (1000.0, float(np.pi), 1000.0)
+"""Of r (mm), phi and z (mm)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One event; its points are ordered by their distance from the origin.
+
+    Attributes:
+        event: with the points and their truth in that order.
+        scaled: float32[n, 3], features of the points.
+        nodes: float32[n, k], the networks' inputs :data:`.config.NODE_INPUTS`.
+        particle: int32[n], -1 for noise.
+        following: int64[n], the point that follows on the particle; -1 if there is none.
+        pt: float32[n], GeV, of the particle; 0 for noise.
+        wanted: bool[n], points of particles by which the training is judged.
+    """
+
+    event: PointsEvent
+    scaled: Array
+    nodes: Array
+    particle: Array
+    following: Array
+    pt: Array
+    wanted: Array
+
+    def __len__(self) -> int:
+        return len(self.particle)
+
+    def take(self, rows: Array) -> Sample:
+        """Only the points ``rows``, int64[k], which ascend."""
+        number = np.full(len(self) + 1, -1)
+        number[rows] = np.arange(len(rows))
+        truth = truth_of(self.event)
+        points = PointsTruth(truth.points.take(rows), truth.particles)
+        return Sample(
+            event=PointsEvent(self.event.points.take(rows), self.event.event, points),
+            scaled=self.scaled[rows],
+            nodes=self.nodes[rows],
+            particle=self.particle[rows],
+            following=number[self.following[rows]],
+            pt=self.pt[rows],
+            wanted=self.wanted[rows],
+        )
+
+    @functools.cached_property
+    def by_phi(self) -> Array:
+        """Rows by azimuth, int64[n]."""
+        return np.argsort(self.scaled[:, 1])
+
+    @functools.cached_property
+    def pairs(self) -> Array:
+        """int64[2, m]: points that follow each other on a particle."""
+        first = np.flatnonzero(self.following >= 0)
+        return np.stack([first, self.following[first]])
+
+    def consecutive(self, source: Array, target: Array) -> Array:
+        """Which edges join points that follow each other on a particle."""
+        following = self.following
+        consecutive: Array = (following[target] == source) | (following[source] == target)
+        return consecutive
+
+    def same_particle(self, source: Array, target: Array) -> Array:
+        """Which edges join points of one particle."""
+        particle = self.particle
+        same: Array = (particle[source] == particle[target]) & (particle[source] >= 0)
+        return same
+
+
+def make_sample(event: PointsEvent) -> Sample:
+    """Prepare an event.
+
+    Raises:
+        InputError: it has no truth.
+    """
+    truth = truth_of(event)
+    features = Features(SCALES)
+    scaled = scale_points(event.points.position, features)
+    order = outward_order(scaled, features)
+    scaled = scaled[order]
+    event = PointsEvent(
+        event.points.take(order),
+        event.event,
+        PointsTruth(truth.points.take(order), truth.particles),
+    )
+    paths = true_paths(truth)
+    particle = truth.points.particle[order]
+    wanted = paths.reconstructable() & (np.abs(paths.eta) < CENTRAL_ETA)
+    return Sample(
+        event=event,
+        scaled=scaled,
+        nodes=node_inputs(NODE_INPUTS, scaled, features),
+        particle=particle,
+        following=next_points(event),
+        pt=np.append(paths.pt, 0).astype(np.float32)[particle],
+        wanted=np.append(wanted, False)[particle],
+    )
+
+
+def choose_window(sample: Sample, n_points: int, rng: np.random.Generator) -> Array:
+    """Rows of about ``n_points`` points, from a random range in azimuth and in eta.
+
+    Tracks of 1 GeV bend by 0.3 rad and keep their eta: a range in both, rather than a narrow
+    one in azimuth, has more of them whole.
+
+    Returns:
+        int64[k], ascending; all rows if there are no more than ``n_points``.
+    """
+    n = len(sample)
+    if n <= n_points:
+        return np.arange(n)
+    in_wedge = round((n * n_points) ** 0.5)
+    wedge = sample.by_phi[(rng.integers(n) + np.arange(in_wedge)) % n]
+    eta = sample.nodes[wedge, NODE_INPUTS.index("eta")]
+    wedge = wedge[np.argsort(eta)]
+    start = rng.integers(in_wedge - n_points + 1)
+    return np.sort(wedge[start : start + n_points])
+
+
+def cut_wedge(event: PointsEvent, n_points: int, rng: np.random.Generator) -> PointsEvent:
+    """The ``n_points`` points that follow a random azimuth.
+
+    Raises:
+        InputError: the event has no truth.
+    """
+    truth = truth_of(event)
+    x, y, _ = event.points.position.T
+    start = rng.uniform(-np.pi, np.pi)
+    chosen = np.sort(np.argsort((np.arctan2(y, x) - start) % (2 * np.pi))[:n_points])
+    return PointsEvent(
+        event.points.take(chosen),
+        event.event,
+        PointsTruth(truth.points.take(chosen), truth.particles),
+    )
+
+
+class Data:
+    """The events of some directories; one is read when it is asked for.
+
+    Args:
+        directories: each a place of :func:`trackserve.io.open_points`.
+        config: says how many of each are for validation (the last ones), and the seed.
+
+    Raises:
+        InputError: a directory has no events, or too few; they are of different detectors.
+    """
+
+    def __init__(self, directories: Sequence[Path], config: TrainingConfig) -> None:
+        self._seed = config.seed
+        self._remember = functools.lru_cache(config.cached_events)(self._prepare)
+        self._max_points = config.max_points
+        self.names = [directory.resolve().name for directory in directories]
+        self._opened = [open_points(directory) for directory in directories]
+        detectors = {events.detector for events in self._opened}
+        if len(detectors) > 1:
+            raise InputError("events of different detectors", found=sorted(map(str, detectors)))
+        self.detector = next(iter(detectors)) or "unknown"
+        self._n_training: list[int] = []
+        self.validation: list[tuple[int, int]] = []
+        for number, events in enumerate(self._opened):
+            n_training = len(events) - config.validation_events
+            if n_training < 1:
+                raise InputError(
+                    "too few events to train and to validate",
+                    directory=str(directories[number]),
+                    found=len(events),
+                    bound=f"> {config.validation_events}",
+                )
+            self._n_training.append(n_training)
+            self.validation += [(number, i) for i in range(n_training, len(events))]
+
+    def sample(self, key: tuple[int, int]) -> Sample:
+        """The event of a key; of a large one, unless it is for validation, a wedge."""
+        return self._remember(key)
+
+    def _prepare(self, key: tuple[int, int]) -> Sample:
+        directory, number = key
+        event = self._opened[directory][number]
+        if len(event.points) > self._max_points and number < self._n_training[directory]:
+            rng = np.random.default_rng([self._seed, directory, number])
+            event = cut_wedge(event, self._max_points, rng)
+        return make_sample(event)
+
+    def validation_samples(self, directory: int) -> list[Sample]:
+        """The validation events of one directory."""
+        return [self.sample(key) for key in self.validation if key[0] == directory]
+
+    def at_step(self, step: int) -> tuple[int, int]:
+        """The event of a step: the directories in turns, of each all in random order, then all in
+        another one."""
+        turn, directory = divmod(step, len(self._opened))
+        epoch, place = divmod(turn, self._n_training[directory])
+        rng = np.random.default_rng([self._seed, directory, epoch])
+        return directory, int(rng.permutation(self._n_training[directory])[place])

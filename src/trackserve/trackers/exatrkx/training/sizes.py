@@ -1,0 +1,66 @@
+"""Networks learn fastest from inputs of unit size; the pipeline's are not.
+
+So training divides them, and in the end the first layers of the networks take the divisors in.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from trackserve.edm.columns import Array
+
+from ..networks import (
+    EmbeddingNetwork,
+    FilterNetwork,
+    InteractionNetwork,
+    Networks,
+)
+from .config import EDGE_INPUTS, NODE_INPUTS
+
+_SIZE_OF_NODE_INPUT = {"r": 0.5, "z": 1.0, "eta": 2.0, "x": 0.5, "y": 0.5}
+_SIZE_OF_EDGE_INPUT = {
+    "dr": 0.06,
+    "dphi": 0.006,
+    "dz": 0.25,
+    "deta": 0.05,
+    "phi_slope": 0.4,
+    "z0": 1.0,
+    "distance": 0.2,
+}
+"""About the spread over points, and over the edges that the graph network sees; others have
+size 1."""
+
+
+def _sizes(names: Sequence[str], size: dict[str, float]) -> Array:
+    return np.array([size.get(name, 1.0) for name in names], np.float32)
+
+
+NODE_SIZES = _sizes(NODE_INPUTS, _SIZE_OF_NODE_INPUT)
+EDGE_SIZES = _sizes(EDGE_INPUTS, _SIZE_OF_EDGE_INPUT)
+"""float32[inputs]"""
+
+
+def fold_sizes(
+    embedding: EmbeddingNetwork, filter_: FilterNetwork, gnn: InteractionNetwork
+) -> Networks:
+    """Copies of trained networks that take inputs as the pipeline makes them."""
+    folded = Networks(copy.deepcopy(embedding), copy.deepcopy(filter_), copy.deepcopy(gnn))
+    on_edges = np.concatenate([NODE_SIZES, NODE_SIZES, EDGE_SIZES])
+    _fold(folded.embedding.mlp.layers, NODE_SIZES)
+    _fold(folded.filter.mlp.layers, on_edges)
+    assert isinstance(folded.gnn, InteractionNetwork)
+    _fold(folded.gnn.node_encoder.layers, NODE_SIZES)
+    _fold(folded.gnn.edge_encoder.layers, on_edges)
+    return folded
+
+
+def _fold(layers: nn.ModuleList, sizes: Array) -> None:
+    first = layers[0]
+    assert isinstance(first, nn.Linear)
+    with torch.no_grad():
+        first.weight /= torch.from_numpy(sizes).to(first.weight.device)

@@ -1,0 +1,303 @@
+"""The three networks in training: what a step's loss is, and how good the network is.
+
+Each stage is judged by what it leaves to the next one. Its :meth:`~Stage.validate` returns
+named figures, among them ``merit``, the larger the better, by which the best weights are kept.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trackserve.edm.columns import Array
+from trackserve.errors import EventError
+
+from ..architecture import Embedding, Filter, InteractionGnn
+from ..networks import EmbeddingNetwork, FilterNetwork, InteractionNetwork
+from ..radius import find_neighbours
+from .config import EDGE_INPUTS, NODE_INPUTS, TrainingConfig
+from .data import Data, Sample, choose_window
+from .graphs import (
+    MAX_EDGES_PER_POINT,
+    Graph,
+    embed,
+    filter_graph,
+    find_radius_graph,
+    inputs_of,
+    judge_edges,
+    nodes_of,
+    sigmoid,
+)
+from .losses import RADIUS, edge_loss, pair_loss
+from .physics import Found, find_tracks, measure
+
+EDGE_CUTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Tried at every validation of the graph network."""
+MIN_POINTS = (5, 6, 7)
+"""Of a track at these validations; the scan at the end tries more."""
+_CROWDED = 60
+"""Neighbours per point; an embedding with fresh weights, which puts all points together, has
+more, and then learns from those among ``_FEW_POINTS`` points."""
+_FEW_POINTS = 1000
+
+
+class Stage(Protocol):
+    """A network in training."""
+
+    name: str
+
+    @property
+    def network(self) -> torch.nn.Module: ...
+
+    def loss(self, step: int, rng: np.random.Generator) -> Tensor:
+        """Of one event; it depends on nothing but the weights and the arguments."""
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """How good the network is on the validation events."""
+        ...
+
+
+class EmbeddingStage:
+    """Points that follow each other on a particle come within the radius, others do not."""
+
+    name = "embedding"
+
+    def __init__(self, config: TrainingConfig, data: Data, device: str) -> None:
+        self._config = config
+        self._data = data
+        self.network = EmbeddingNetwork(embedding_spec(config)).to(device)
+
+    def loss(self, step: int, rng: np.random.Generator) -> Tensor:
+        config = self._config
+        sample = self._data.sample(self._data.at_step(step))
+        sample = sample.take(choose_window(sample, config.embedding.points, rng))
+        weight = point_weights(sample, config)
+        place = self.network(nodes_of(self.network, sample))
+
+        first, second = sample.pairs[:, sample.pt[sample.pairs[0]] > config.soft_pt]
+        together = _squared_distances(place, first, second)
+        right = torch.from_numpy(weight[first]).to(place.device)
+
+        asked = (sample.pt > config.soft_pt) & (sample.particle >= 0)
+        at = place.detach().cpu().numpy()
+        first, second = _wrong_neighbours(
+            at, sample, asked, self._reach, config.embedding.wrong_pairs, rng
+        )
+        apart = _squared_distances(place, first, second)
+
+        own = config.embedding
+        pull = own.pull * pair_loss(together, True, own.softness, right)
+        return pull + pair_loss(apart, False, own.softness, None)
+
+    @property
+    def _reach(self) -> float:
+        """Beyond this distance a wrong pair has next to no loss."""
+        return float((RADIUS**2 + 2.5 * self._config.embedding.softness) ** 0.5)
+
+    def validate(self) -> dict[str, float]:
+        radius = self.radius()
+        edges = points = 0
+        for key in self._data.validation:
+            sample = self._data.sample(key)
+            points += len(sample)
+            try:
+                weight = np.ones(len(sample), np.float32)
+                edges += len(find_radius_graph(self.network, sample, radius, weight))
+            except EventError:
+                edges += MAX_EDGES_PER_POINT * len(sample)
+        return {"radius": radius, "edges_per_point": edges / points, "merit": -edges / points}
+
+    def radius(self) -> float:
+        """That takes in the wanted share of the wanted pairs of the validation events."""
+        distances = []
+        for key in self._data.validation:
+            sample = self._data.sample(key)
+            place = embed(self.network, sample)
+            first, second = sample.pairs[:, sample.wanted[sample.pairs[0]]]
+            distances.append(np.linalg.norm(place[first] - place[second], axis=1))
+        return float(np.quantile(np.concatenate(distances), self._config.embedding.efficiency))
+
+
+class FilterStage:
+    """Edges of the radius graph that may be of a track, from any other."""
+
+    name = "filter"
+
+    def __init__(
+        self, config: TrainingConfig, data: Data, device: str, graph: Callable[[Sample], Graph]
+    ) -> None:
+        self._config = config
+        self._data = data
+        self._graph = _remembered(config, data, graph)
+        self.network = FilterNetwork(filter_spec(config)).to(device)
+
+    def loss(self, step: int, rng: np.random.Generator) -> Tensor:
+        key = self._data.at_step(step)
+        sample, graph = self._data.sample(key), self._graph(key)
+        chosen = np.flatnonzero((graph.consecutive & (graph.weight > 0)) | ~graph.same)
+        n_chosen = min(self._config.filter.edges, len(chosen))
+        graph = graph.take(np.sort(rng.choice(chosen, n_chosen, replace=False)))
+        logit = self.network(*inputs_of(self.network, sample, graph))
+        return _edge_loss(logit, graph, self._config.filter.pull)
+
+    def validate(self) -> dict[str, float]:
+        points, logits, graphs, wanted = 0, [], [], []
+        for key in self._data.validation:
+            sample, graph = self._data.sample(key), self._graph(key)
+            points += len(sample)
+            logits.append(judge_edges(self.network, sample, graph))
+            graphs.append(graph)
+            wanted.append(graph.consecutive & sample.wanted[graph.source])
+        logit = np.concatenate(logits)
+        cut = np.quantile(logit[np.concatenate(wanted)], 1 - self._config.filter.efficiency)
+        consecutive = np.concatenate([graph.consecutive for graph in graphs])
+        kept = logit > cut
+        return {
+            "cut": float(sigmoid(np.array(cut))),
+            "edges_per_point": kept.sum() / points,
+            "purity": float(consecutive[kept].mean()),
+            "auc": auc(logit, consecutive),
+            "merit": -kept.sum() / points,
+        }
+
+
+class GnnStage:
+    """Edges between points that follow each other on a particle, from any other.
+
+    An edge that leaves out a point of its particle counts as wrong: tracks are then paths.
+    """
+
+    name = "gnn"
+
+    def __init__(
+        self, config: TrainingConfig, data: Data, device: str, graph: Callable[[Sample], Graph]
+    ) -> None:
+        self._config = config
+        self._data = data
+        self._graph = _remembered(config, data, graph)
+        self.network = InteractionNetwork(gnn_spec(config)).to(device)
+
+    def loss(self, step: int, rng: np.random.Generator) -> Tensor:
+        key = self._data.at_step(step)
+        sample, graph = self._data.sample(key), self._graph(key)
+        rows = choose_window(sample, self._config.gnn.points, rng)
+        sample, graph = sample.take(rows), graph.within(rows, len(sample))
+        logit = self.network(*inputs_of(self.network, sample, graph))
+        return _edge_loss(logit, graph, pull=1)
+
+    def validate(self) -> dict[str, float]:
+        judged = []
+        for key in self._data.validation:
+            sample, graph = self._data.sample(key), self._graph(key)
+            judged.append((sample, graph, sigmoid(judge_edges(self.network, sample, graph))))
+        found = [
+            (cut, measure(counts))
+            for cut in EDGE_CUTS
+            for counts in zip(*(find_tracks(*one, cut, MIN_POINTS) for one in judged), strict=True)
+        ]
+        cut, best = max(found, key=lambda pair: merit(pair[1], self._config.max_fakes))
+        score = np.concatenate([score for _, _, score in judged])
+        consecutive = np.concatenate([graph.consecutive for _, graph, _ in judged])
+        return {
+            "cut": cut,
+            "efficiency": best.efficiency,
+            "fakes": best.fakes,
+            "auc": auc(score, consecutive),
+            "merit": merit(best, self._config.max_fakes),
+        }
+
+
+def embedding_spec(config: TrainingConfig) -> Embedding:
+    own = config.embedding
+    return Embedding(NODE_INPUTS, own.widths, own.dimensions, own.activation)
+
+
+def filter_spec(config: TrainingConfig) -> Filter:
+    return Filter(NODE_INPUTS, config.filter.widths, EDGE_INPUTS)
+
+
+def gnn_spec(config: TrainingConfig) -> InteractionGnn:
+    own = config.gnn
+    return InteractionGnn("interaction", NODE_INPUTS, EDGE_INPUTS, own.hidden, own.depth, own.steps)
+
+
+def merit(found: Found, max_fakes: float) -> float:
+    """Efficiency, less ten times the share of fakes above ``max_fakes``."""
+    return found.efficiency - 10 * max(found.fakes - max_fakes, 0.0)
+
+
+def point_weights(sample: Sample, config: TrainingConfig) -> Array:
+    """Weight of each point's particle in a loss, float32[n]."""
+    weight: Array = np.where(sample.pt > config.wanted_pt, 1, config.soft_weight)
+    weight[sample.pt <= config.soft_pt] = 0
+    return weight.astype(np.float32)
+
+
+def auc(score: Array, true: Array) -> float:
+    """Chance that a true edge has a higher score than another one."""
+    rank = np.empty(len(score))
+    rank[np.argsort(score, kind="stable")] = np.arange(len(score))
+    n_true = int(true.sum())
+    n_pairs = n_true * (len(true) - n_true)
+    return float((rank[true].sum() - n_true * (n_true - 1) / 2) / n_pairs) if n_pairs else np.nan
+
+
+def radius_graph(
+    config: TrainingConfig, embedding: EmbeddingNetwork, radius: float
+) -> Callable[[Sample], Graph]:
+    """What makes the graphs that the filter learns from."""
+    return lambda sample: find_radius_graph(
+        embedding, sample, radius, point_weights(sample, config)
+    )
+
+
+def filtered_graph(
+    radius: Callable[[Sample], Graph], network: FilterNetwork, cut: float
+) -> Callable[[Sample], Graph]:
+    """What makes the graphs that the graph network learns from."""
+    return lambda sample: filter_graph(network, sample, radius(sample), cut)
+
+
+def _remembered(
+    config: TrainingConfig, data: Data, graph: Callable[[Sample], Graph]
+) -> Callable[[tuple[int, int]], Graph]:
+    """The graph of an event by its key, made once if there is room."""
+    return functools.lru_cache(config.cached_events)(lambda key: graph(data.sample(key)))
+
+
+def _edge_loss(logit: Tensor, graph: Graph, pull: float) -> Tensor:
+    true = graph.consecutive.astype(np.float32)
+    weight = np.where(graph.consecutive, np.float32(pull) * graph.weight, graph.weight)
+    return edge_loss(logit, *(torch.from_numpy(array).to(logit.device) for array in (true, weight)))
+
+
+def _squared_distances(place: Tensor, first: Array, second: Array) -> Tensor:
+    one, other = (
+        place.index_select(0, torch.from_numpy(rows.astype(np.int64)).to(place.device))
+        for rows in (first, second)
+    )
+    return (one - other).square().sum(1)
+
+
+def _wrong_neighbours(
+    place: Array, sample: Sample, asked: Array, reach: float, most: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Up to ``most`` pairs of points of different particles nearer than ``reach``, one of them
+    of ``asked``, bool[n]."""
+    try:
+        first, second = find_neighbours(place, reach, _CROWDED * len(sample), sample.event.event)
+    except EventError:
+        some = rng.choice(len(sample), min(_FEW_POINTS, len(sample)), replace=False)
+        first, second = find_neighbours(place[some], reach, _FEW_POINTS**2, sample.event.event)
+        first, second = some[first], some[second]
+    particle = sample.particle
+    wrong = np.flatnonzero((particle[first] != particle[second]) & (asked[first] | asked[second]))
+    if len(wrong) > most:
+        wrong = rng.choice(wrong, most)
+    return first[wrong], second[wrong]

@@ -1,0 +1,214 @@
+"""A whole training: three networks one after the other, the cuts, the model folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trackserve.device.heap import keep_freed_memory
+from trackserve.edm import GRAPH_STAGES
+from trackserve.errors import InputError
+from trackserve.physics.points.metrics import PointsSummary, validate_exatrkx
+
+from ..architecture import Cuts, Features
+from ..model import (
+    Description,
+    Model,
+    model_of,
+    save_model,
+)
+from ..networks import EmbeddingNetwork, FilterNetwork, Networks
+from ..pipeline import ExatrkxPipeline
+from . import stages
+from .config import Schedule, TrainingConfig
+from .curves import Curves
+from .data import SCALES, Data, Sample
+from .graphs import Graph, find_radius_graph
+from .loop import Progress, fit
+from .scan import (
+    WorkingPoint,
+    choose,
+    scan,
+    together,
+    write_scan,
+)
+from .sizes import fold_sizes
+
+Run = Callable[[stages.Stage, Schedule, int], dict[str, float]]
+"""Fits a stage with a seed and returns the figures of its best validation."""
+
+_MARGIN = 0.05
+"""Features may exceed the range of the training events by this share of it."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Attributes:
+    model: as written.
+    working_points: by the name of the directory whose validation events they suit best.
+    summary: of the pipeline on the validation events.
+    """
+
+    model: Model
+    working_points: dict[str, WorkingPoint]
+    summary: PointsSummary
+
+
+def train(
+    directories: Sequence[Path],
+    output: Path,
+    config: TrainingConfig,
+    progress: Progress,
+    *,
+    device: str = "cpu",
+    resume: bool = False,
+) -> Trained:
+    """Train a model from simulated events and write its folder.
+
+    Args:
+        directories: with the events; the last ones of each are for validation. The model's
+            cuts are a compromise for all, its working points suit one each.
+        output: the model folder; checkpoints and curves go into its ``training/``.
+        config: everything else.
+        device: where PyTorch trains.
+        resume: whether to continue what is in ``output``.
+
+    Raises:
+        InputError: there are too few events; ``output`` holds a training and ``resume`` is not
+            given, or one of another configuration.
+    """
+    keep_freed_memory()
+    folder = output / "training"
+    _claim(folder, directories, config, resume)
+    data = Data(directories, config)
+    curves = Curves(folder)
+
+    def run(stage: stages.Stage, schedule: Schedule, seed: int) -> dict[str, float]:
+        return fit(stage, schedule, seed, folder / f"{stage.name}.pt", curves, progress)
+
+    torch.manual_seed(config.seed)
+    embedding, radius = _train_embedding(config, data, device, run)
+    near = stages.radius_graph(config, embedding, radius)
+    filter_, filter_cut = _train_filter(config, data, device, near, run)
+    kept = stages.filtered_graph(near, filter_, filter_cut)
+    gnn = stages.GnnStage(config, data, device, kept)
+    run(gnn, config.gnn.schedule, config.seed + 2)
+    curves.draw()
+
+    scans = {}
+    for number, name in enumerate(data.names):
+        scans[name] = scan(
+            Networks(embedding, filter_, gnn.network),
+            data.validation_samples(number),
+            lambda sample, r: find_radius_graph(
+                embedding, sample, r, np.ones(len(sample), np.float32)
+            ),
+            radius,
+            filter_cut,
+            functools.partial(progress, f"scan {name}"),
+        )
+        write_scan(scans[name], folder / f"scan-{name}.csv")
+    working_points = {name: choose(points, config.max_fakes) for name, points in scans.items()}
+    networks = fold_sizes(embedding, filter_, gnn.network)
+    description = _describe(
+        config,
+        data,
+        choose(together(scans.values()), config.max_fakes).cuts,
+        {name: point.cuts for name, point in working_points.items()},
+    )
+    model = model_of(description, networks)
+    summary = _judge(model, data, progress)
+    record = {"training": dataclasses.asdict(config), "validation": _figures(summary)}
+    model = model_of(dataclasses.replace(description, record=record), networks)
+    save_model(model, output)
+    return Trained(model, working_points, summary)
+
+
+def _train_embedding(
+    config: TrainingConfig, data: Data, device: str, run: Run
+) -> tuple[EmbeddingNetwork, float]:
+    """The network, and the radius; the stage and its memory end here."""
+    stage = stages.EmbeddingStage(config, data, device)
+    return stage.network, run(stage, config.embedding.schedule, config.seed)["radius"]
+
+
+def _train_filter(
+    config: TrainingConfig, data: Data, device: str, near: Callable[[Sample], Graph], run: Run
+) -> tuple[FilterNetwork, float]:
+    """The network, and the cut."""
+    stage = stages.FilterStage(config, data, device, near)
+    return stage.network, run(stage, config.filter.schedule, config.seed + 1)["cut"]
+
+
+def _claim(folder: Path, directories: Sequence[Path], config: TrainingConfig, resume: bool) -> None:
+    """Make ``folder``, or make sure that it holds the same training."""
+    path = folder / "training.json"
+    mine = {
+        "data": [str(directory.resolve()) for directory in directories],
+        "config": dataclasses.asdict(config),
+    }
+    mine = json.loads(json.dumps(mine))
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(mine, indent=2) + "\n")
+        return
+    if not resume:
+        raise InputError("there is a training already; --resume continues it", folder=str(folder))
+    theirs = json.loads(path.read_text())
+    if theirs != mine:
+        differ = sorted(key for key in mine if mine[key] != theirs.get(key))
+        raise InputError("the folder holds another training", folder=str(folder), differ=differ)
+
+
+def _describe(
+    config: TrainingConfig, data: Data, cuts: Cuts, working_points: dict[str, Cuts]
+) -> Description:
+    scaled = [data.sample(key).scaled for key in data.validation]
+    low = np.min([part.min(axis=0) for part in scaled], axis=0).astype(float)
+    high = np.max([part.max(axis=0) for part in scaled], axis=0).astype(float)
+    margin = _MARGIN * (high - low)
+    return Description(
+        name=config.name,
+        detector=data.detector,
+        order="outward",
+        features=Features(SCALES, tuple((low - margin).round(3)), tuple((high + margin).round(3))),
+        embedding=stages.embedding_spec(config),
+        filter=stages.filter_spec(config),
+        gnn=stages.gnn_spec(config),
+        cuts=cuts,
+        working_points=working_points,
+    )
+
+
+def _judge(model: Model, data: Data, progress: Progress) -> PointsSummary:
+    """What the pipeline itself finds in the validation events."""
+    pipeline = ExatrkxPipeline(model)
+    events = [data.sample(key).event for key in data.validation]
+    results = []
+    for done, event in enumerate(events):
+        results += pipeline.run([event], GRAPH_STAGES)
+        progress("validation", done + 1, len(events), {})
+    return validate_exatrkx(events, results)
+
+
+def _figures(summary: PointsSummary) -> dict[str, Any]:
+    """What the model's record says of it."""
+    return {
+        "events": summary.n_events,
+        "points": summary.points,
+        "efficiency": summary.efficiency_eta_3.double.value,
+        "fakes": summary.fake_rate.single.value,
+        "duplicates": summary.duplicate_rate.value,
+        "left": {stage: share.value for stage, share in summary.left.items()},
+        "edges_per_point": {
+            stage: graph.edges_per_point for stage, graph in summary.graphs.items()
+        },
+    }

@@ -1,0 +1,323 @@
+"""Constants of the algorithm, stage by stage.
+
+:data:`REFERENCE` holds those of the public stand-alone program
+(cms-patatrack/pixeltrack-standalone); each class names the source file. Where the
+reference does something that looks like a mistake but changes the answer, it is
+kept and marked "oddity".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from trackserve.detectors.phase1.layout import MAX_WORDS, PT_PER_RADIUS
+from trackserve.device.compile import f32
+from trackserve.edm import MAX_HITS
+from trackserve.edm.columns import Array
+
+
+class ChargeCalibration(NamedTuple):
+    """VCAL units to electrons: first for barrel layer 1, then for the rest (gpuCalibPixel.h)."""
+
+    slope_1: float = f32(50)
+    offset_1: float = f32(-670)
+    slope: float = f32(47)
+    offset: float = f32(-60)
+    minimum: int = 100
+    """Electrons, whatever the pixel's ADC value."""
+
+
+class ClusterCuts(NamedTuple):
+    """Charge that a cluster must exceed, electrons (gpuClusterChargeCut.h)."""
+
+    min_charge_1: int = 2000
+    """Barrel layer 1."""
+    min_charge: int = 4000
+
+
+class PositionErrors(NamedTuple):
+    """Errors of hits: of clusters that touch the module's edge, cm (pixelCPEforGPU.h,
+    errorFromDB); of others from the conditions, or from the cluster's shape."""
+
+    edge_x: float = f32(0.0050)
+    edge_y: float = f32(0.0085)
+    from_shape: bool = False
+    lone_share: float = f32(0.4)
+    """Of a lone pixel, the share in which the particle may have passed, at least."""
+    barrel_width: float = f32(0.3)
+    """Extent of the charge along y in the barrel, where it is not known; per pitch."""
+    floor: float = f32(0.0004)
+    """Of a longer cluster, cm."""
+    share_two: float = f32(0.08)
+    """Per width over which the end pixels share charge, in a cluster of two where the
+    charge's extent is known."""
+    share: float = f32(0.10)
+    """The same of other clusters."""
+    straggling: float = f32(0.035)
+    """Per pitch, for each pixel beyond two, in quadrature."""
+    excess: float = f32(0.75)
+    """Per length that the charge's expected extent does not explain."""
+    excess_margin: float = f32(0.35)
+    """Pitches by which a cluster of three and more exceeds its expected extent at least."""
+
+
+LAYER_PAIR = np.dtype(
+    [
+        ("inner", np.int32),
+        ("outer", np.int32),
+        ("phi", np.int32),
+        ("min_z", np.float32),
+        ("max_z", np.float32),
+        ("max_dr", np.float32),
+        ("starts", np.bool_),
+    ]
+)
+"""Layers, widest difference in phi (pi/32768), z of the inner hit (cm), widest step
+in r (cm), and whether an ntuplet may start with such a doublet."""
+
+_PHI_05, _PHI_06, _PHI_07 = 522, 626, 730
+
+REFERENCE_PAIRS = np.array(
+    [
+        (0, 1, _PHI_05, -20, 20, 20, True),
+        (0, 4, _PHI_07, 0, 30, 9, True),
+        (0, 7, _PHI_07, -30, 0, 9, True),
+        (1, 2, _PHI_05, -22, 22, 20, True),
+        (1, 4, _PHI_06, 10, 30, 7, True),
+        (1, 7, _PHI_06, -30, -10, 7, True),
+        (4, 5, _PHI_05, -70, 70, 5, True),
+        (7, 8, _PHI_05, -70, 70, 5, True),
+        (2, 3, _PHI_06, -22, 22, 20, False),
+        (2, 4, _PHI_06, 15, 30, 6, False),
+        (2, 7, _PHI_06, -30, -15, 6, False),
+        (5, 6, _PHI_05, -70, 70, 5, False),
+        (8, 9, _PHI_05, -70, 70, 5, False),
+        (0, 2, _PHI_05, -20, 20, 20, True),
+        (1, 3, _PHI_05, -22, 22, 20, True),
+        (0, 5, _PHI_05, 0, 30, 9, True),
+        (0, 8, _PHI_05, -30, 0, 9, True),
+        (4, 6, _PHI_05, -70, 70, 9, True),
+        (7, 9, _PHI_05, -70, 70, 9, True),
+    ],
+    LAYER_PAIR,
+)
+"""The 19 layer pairs of the reference (gpuPixelDoublets.h)."""
+
+
+class DoubletCuts(NamedTuple):
+    """Compatibility of two hits (gpuPixelDoubletsAlgos.h)."""
+
+    max_z0: float = f32(12)
+    """|z| at which the pair points to the beam line, cm."""
+    min_radius: float = f32(0.5 * 87.78)
+    """Radius of the softest track, cm: 0.5 GeV, 87.78 cm/GeV."""
+    min_size_1: int = 36
+    """Cluster length in the barrel's layer 1 towards a disk, 1/8 pixel."""
+    min_size_2: int = 28
+    max_size_difference_1: int = 28
+    """Difference of cluster lengths between two barrel layers, the inner one layer 1."""
+    max_size_difference: int = 20
+    size_per_slope: float = f32(8 * 0.0285 / 0.015)
+    """Cluster length per dz/dr: thickness over pitch, in 1/8 pixel."""
+    max_size_residual: int = 20
+    """Between cluster length and the one predicted from dz/dr, barrel to disk."""
+
+
+class ConnectionCuts(NamedTuple):
+    """Compatibility of two doublets that share a hit (CAHitNtupletGeneratorKernelsImpl.h)."""
+
+    min_pt: float = f32(0.9)
+    theta_barrel: float = f32(0.002)
+    """Alignment in r-z where the shared hit is in the barrel."""
+    theta_forward: float = f32(0.003)
+    max_curvature: float = f32(1 / (0.35 * 87.0))
+    """1/cm."""
+    both_charges: bool = False
+    """Oddity of the reference: its curvature is signed, so that it cuts positive charges only."""
+    max_dca_inner: float = f32(0.15)
+    """Distance of closest approach to the beam spot, cm, innermost hit in barrel layer 1."""
+    max_dca_outer: float = f32(0.25)
+    min_cos2: float = f32(0.99999)
+    """Fishbone: doublets to one hit that are closer in angle count as the same."""
+
+
+class NtupletRules(NamedTuple):
+    """Which paths through the graph are fitted (GPUCACell.h, kernel_earlyDuplicateRemover)."""
+
+    only_longest: bool = True
+    """Of those that share a cell, the longest only."""
+
+
+class FitConstants(NamedTuple):
+    """Broken-line fit (BrokenLine.h, CAHitNtupletCUDA.cc)."""
+
+    field: float = PT_PER_RADIUS
+    """pT = field x radius, GeV/cm (3.811 T)."""
+    scattering: float = 0.7 * 0.0136**2
+    """GeV^2; 0.7 lies between 1/3 (uniform material) and 1 (thin scatterer)."""
+    max_pt: float = 20.0
+    """GeV, in the scattering formula."""
+    max_hits: int = 4
+    """Oddity: of five hits, the first four are fitted."""
+    thin_layers: bool = False
+    """Whether tracks scatter in the modules they hit, or all along their path."""
+    x0_per_cm: float = 0.06 / 16
+    """Radiation lengths per cm, if all along the path."""
+    min_cos: float = 0.1
+    """Cosine of the angle of incidence, at least."""
+    mass: float = 0.13957
+    """GeV: the pion's."""
+    triplet_chi2: float = math.inf
+    """Of the fit in r-z: beyond it a triplet is given up."""
+    long_chi2: float = math.inf
+    """The same of four hits and more."""
+
+
+class QualityCuts(NamedTuple):
+    """What makes a fitted ntuplet loose (CAHitNtupletGeneratorOnGPU.cc)."""
+
+    chi2_scale: float = 30.0
+    chi2_0: float = 0.68177776
+    chi2_1: float = 0.74609577
+    chi2_2: float = -0.08035491
+    chi2_3: float = 0.00315399
+    chi2_max_pt: float = 10.0
+    triplet_tip: float = 0.3
+    triplet_pt: float = 0.5
+    quadruplet_tip: float = 0.5
+    quadruplet_pt: float = 0.3
+    zip: float = 12.0
+
+
+class ScoreCuts(NamedTuple):
+    """What makes a fitted ntuplet loose, judged by its errors, and which of those that
+    share hits stays. Tuned on truth: see docs/patatrack.md."""
+
+    triplet_chi2: float = 11.0
+    """Of a triplet, that of the fit and (tip / error)^2 together."""
+    long_chi2: float = 50.0
+    """Of four hits and more."""
+    tip_spread: float = 0.01
+    """cm, added to the error of a triplet's tip for decays near the beam."""
+    tip: float = 0.5
+    zip: float = 12.5
+    min_pt: float = 0.4
+    per_hit: float = 20.0
+    """What a hit is worth, in chi2."""
+    max_shared: int = 1
+    """Hits that a track of four and more may have in common with better ones."""
+
+
+class VertexCuts(NamedTuple):
+    """Vertices along z by density (plugin-PixelVertexFinding)."""
+
+    min_hits: int = 4
+    min_pt: float = 0.5
+    min_neighbours: int = 2
+    """Tracks nearby that make a track a seed."""
+    eps: float = 0.07
+    """Tracks further apart are not neighbours, cm."""
+    max_error: float = 0.01
+    """Only tracks with a smaller error count their neighbours, cm."""
+    chi2_max: float = 9.0
+    """Neighbours are compatible within this chi2."""
+    outlier_chi2: float = 50.0
+    outlier_chi2_final: float = 5000.0
+    split_min_ndof: int = 4
+    split_chi2: float = 9.0
+    """chi2/ndof above which a vertex may be two."""
+    split_max_iterations: int = 20
+    split_significance: float = 4.0
+
+
+class MixtureCuts(NamedTuple):
+    """Vertices along z as a mixture of normal distributions (see :mod:`.mixture`)."""
+
+    min_hits: int = 4
+    max_error: float = 0.1
+    """Tracks with a larger error of zip make no vertex, cm; nor do those beyond the next two."""
+    max_chi2: float = 20.0
+    max_tip_pull: float = 3.0
+    inflation: float = 1.1
+    """Of the errors of zip, for their tails."""
+    noise: float = 1.0
+    """Tracks per cm that belong to no vertex."""
+    penalty: float = 1.2
+    """Tracks that a vertex must explain beyond chance."""
+    reach: float = 5.0
+    """Errors beyond which a track is not a vertex's."""
+    min_tracks: int = 2
+    step: float = 0.005
+    """Distance of the points at which vertices are looked for, cm."""
+    seed_reach: float = 2.5
+    min_seed_error: float = 0.004
+    """cm: tracks with smaller errors do not make more seeds."""
+    max_iterations: int = 60
+    tolerance: float = 0.03
+    """Of the positions, in errors, and of the numbers of tracks."""
+
+
+@dataclass(frozen=True, eq=False)
+class PatatrackConfig:
+    """All constants of one configuration."""
+
+    name: str
+    max_words: int = MAX_WORDS
+    charge: ChargeCalibration = ChargeCalibration()
+    clusters: ClusterCuts = ClusterCuts()
+    positions: PositionErrors = PositionErrors()
+    layer_pairs: Array = field(default_factory=lambda: REFERENCE_PAIRS)
+    doublets: DoubletCuts = DoubletCuts()
+    connections: ConnectionCuts = ConnectionCuts()
+    ntuplets: NtupletRules = NtupletRules()
+    fit: FitConstants = FitConstants()
+    quality: QualityCuts | ScoreCuts = QualityCuts()
+    vertices: VertexCuts | MixtureCuts = VertexCuts()
+
+
+_MIN_PT = 0.45
+"""GeV: of the doublets of the default configuration."""
+_STEPS = {(0, 1): 4.3, (1, 2): 4.5, (2, 3): 5.6, (0, 2): 8.5, (1, 3): 9.8}
+"""Widest step in r between barrel layers, cm."""
+_TO_DISK = {(0, 4): 12, (0, 7): 12, (1, 4): 10, (1, 7): 10, (0, 5): 12, (0, 8): 12}
+
+
+def _wide_pairs() -> Array:
+    """The reference's layer pairs with windows in phi for both charges of ``_MIN_PT``."""
+    pairs = REFERENCE_PAIRS.copy()
+    for pair in pairs:
+        layers = int(pair["inner"]), int(pair["outer"])
+        pair["max_dr"] = _TO_DISK.get(layers, pair["max_dr"])
+        step = _STEPS.get(layers, float(pair["max_dr"]))
+        bend = step / (2 * _MIN_PT / PT_PER_RADIUS)
+        pair["phi"] = int(1.08 * bend * 32768 / np.pi)  # 8 % for scattering
+    return pairs
+
+
+_SCORE = ScoreCuts()
+
+REFERENCE = PatatrackConfig("reference")
+DEFAULT = PatatrackConfig(
+    "default",
+    positions=PositionErrors(from_shape=True),
+    layer_pairs=_wide_pairs(),
+    doublets=DoubletCuts(max_z0=f32(12.5), min_radius=f32(_MIN_PT / PT_PER_RADIUS)),
+    connections=ConnectionCuts(
+        theta_barrel=f32(0.0026), theta_forward=f32(0.0039), both_charges=True
+    ),
+    ntuplets=NtupletRules(only_longest=False),
+    fit=FitConstants(
+        scattering=0.0136**2,
+        max_hits=MAX_HITS,
+        thin_layers=True,
+        triplet_chi2=_SCORE.triplet_chi2,
+        long_chi2=_SCORE.long_chi2,
+    ),
+    quality=_SCORE,
+    vertices=MixtureCuts(),
+)
+CONFIGS = {config.name: config for config in (DEFAULT, REFERENCE)}

@@ -1,0 +1,156 @@
+"""Cells to ntuplets: every longest path through the graph (GPUCACell.h, find_ntuplets)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from trackserve.device.compile import kernel, shared
+from trackserve.edm import MAX_HITS
+from trackserve.edm.columns import Array
+
+from .config import NtupletRules
+from .connect import CellGraph
+
+MAX_CELLS = MAX_HITS - 1
+
+
+class Ntuplets(NamedTuple):
+    """Chains of hits.
+
+    Attributes:
+        n_hits: int8[n], 3 to 5.
+        cells: int32[n, 4], members of the graph, -1 after the last.
+        hits: int32[n, 5], ordered hits, -1 after the last.
+        duplicate: bool[n]: not to be fitted, as it shares a cell with a longer one.
+    """
+
+    n_hits: Array
+    cells: Array
+    hits: Array
+    duplicate: Array
+
+
+def find_ntuplets(graph: CellGraph, pairs: Array, rules: NtupletRules) -> Ntuplets:
+    """Depth-first from every live cell on a starting layer pair; 3 to 5 hits.
+
+    A path is kept where it cannot be continued, or at five hits. With ``only_longest``,
+    paths that start inside a longer one are found too, and are then duplicates, as is
+    whatever shares a cell with a longer path; without it, neither.
+    """
+    return Ntuplets(*_find_ntuplets(graph, pairs["starts"].copy(), rules.only_longest))
+
+
+@kernel
+def _find_ntuplets(
+    graph: CellGraph, starts: Array, only_longest: bool
+) -> tuple[Array, Array, Array, Array]:
+    n_cells = len(graph.cell)
+    begins = _beginnings(graph, starts, only_longest)
+    paths = np.empty((n_cells + 64, MAX_CELLS), np.int32)
+    n = _find_paths(graph, begins, paths)
+    if n > len(paths):
+        paths = np.empty((n, MAX_CELLS), np.int32)
+        _find_paths(graph, begins, paths)
+    cells = paths[:n].copy()
+
+    n_hits = np.empty(n, np.int8)
+    hits = np.full((n, MAX_HITS), -1, np.int32)
+    longest = np.zeros(n_cells, np.int8)
+    for t in range(n):
+        length = 1
+        for k in range(MAX_CELLS):
+            cell = cells[t, k]
+            if cell >= 0:
+                hits[t, k] = graph.inner[cell]
+                hits[t, k + 1] = graph.outer[cell]
+                length += 1
+        n_hits[t] = length
+        for k in range(length - 1):
+            longest[cells[t, k]] = max(longest[cells[t, k]], length)
+    duplicate = np.zeros(n, np.bool_)
+    for t in range(n if only_longest else 0):
+        for k in range(n_hits[t] - 1):
+            duplicate[t] |= longest[cells[t, k]] > n_hits[t]
+    return n_hits, cells, hits, duplicate
+
+
+@kernel
+def _beginnings(graph: CellGraph, starts: Array, anywhere: bool) -> Array:
+    """Cells that paths start with, bool[n]: live ones on a starting layer pair; unless
+    ``anywhere``, only those that no path leads into."""
+    n = len(graph.cell)
+    begins = np.empty(n, np.bool_)
+    for cell in range(n):
+        begins[cell] = graph.alive[cell] and starts[graph.pair[cell]]
+    if anywhere:
+        return begins
+    continues = np.zeros(n, np.bool_)
+    for cell in range(n):
+        if begins[cell]:
+            for k in range(graph.first[cell], graph.first[cell + 1]):
+                continues[graph.neighbour[k]] = True
+    for cell in range(n):
+        begins[cell] &= not continues[cell]
+    return begins
+
+
+class Walk(NamedTuple):
+    """Where a search stands: for each cell of its path the next neighbour, and whether the
+    path went on from it."""
+
+    path: Array
+    next_one: Array
+    extended: Array
+
+
+@shared
+def walk(
+    start: int, first: Array, neighbour: Array, alive: Array, state: Walk, paths: Array, n: int
+) -> int:
+    """Depth-first from one cell; the paths that cannot be continued go to ``paths``.
+
+    Args:
+        first, neighbour, alive: of :class:`.CellGraph`.
+        state: scratch memory for ``MAX_CELLS`` cells.
+        paths: int32[m, MAX_CELLS], -1 after the last cell.
+        n: how many paths there are already.
+
+    Returns:
+        how many there are now; those past the end of ``paths`` are only counted.
+    """
+    path, next_one, extended = state
+    depth = 0
+    path[0], next_one[0], extended[0] = start, first[start], False
+    while depth >= 0:
+        cell = path[depth]
+        if depth + 1 < MAX_CELLS and next_one[depth] < first[cell + 1]:
+            other = neighbour[next_one[depth]]
+            next_one[depth] += 1
+            if alive[other]:
+                extended[depth] = True
+                depth += 1
+                path[depth], next_one[depth] = other, first[other]
+                extended[depth] = False
+            continue
+        if depth > 0 and not extended[depth]:
+            if n < len(paths):
+                for k in range(MAX_CELLS):
+                    paths[n, k] = path[k] if k <= depth else -1
+            n += 1
+        depth -= 1
+    return n
+
+
+@kernel
+def _find_paths(graph: CellGraph, begins: Array, paths: Array) -> int:
+    """Fill ``paths`` with as many as it has room for; return how many there are."""
+    n = 0
+    state = Walk(
+        np.empty(MAX_CELLS, np.int32), np.empty(MAX_CELLS, np.int32), np.empty(MAX_CELLS, np.bool_)
+    )
+    for start in range(len(graph.cell)):
+        if begins[start]:
+            n = walk(start, graph.first, graph.neighbour, graph.alive, state, paths, n)
+    return n

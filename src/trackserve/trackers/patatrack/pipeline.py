@@ -1,0 +1,226 @@
+"""The Patatrack pipeline: raw words to tracks and vertices (paper, figure 2)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from trackserve.detectors.phase1.conditions import PixelConditions
+from trackserve.device.heap import keep_freed_memory
+from trackserve.edm import (
+    Counts,
+    Doublets,
+    PatatrackResult,
+    RawEvent,
+    Tracks,
+    check_keep,
+)
+from trackserve.errors import EventError, InputError
+from trackserve.io import read_conditions
+
+from .calibrate import calibrate, make_gain_tables
+from .clusterize import clusterize
+from .config import (
+    CONFIGS,
+    MixtureCuts,
+    PatatrackConfig,
+    ScoreCuts,
+)
+from .connect import CellGraph, connect_cells, remove_fishbones
+from .doublets import (
+    Cells,
+    OrderedHits,
+    find_doublets,
+    order_by_phi,
+)
+from .fit import fit_broken_lines
+from .hits import make_hits, make_position_tables
+from .mixture import fit_mixture
+from .ntuplets import find_ntuplets
+from .resolve import resolve_tracks
+from .select import select_tracks
+from .tracks import make_tracks
+from .unpack import make_unpack_tables, unpack
+from .vertices import find_vertices
+
+if TYPE_CHECKING:
+    from .cuda import CudaPatatrack
+
+DEVICES = ("cpu", "cuda")
+Lap = Callable[[str], None]
+
+
+class PatatrackPipeline:
+    """Pixel tracking, built once for a detector and called on batches of events.
+
+    Args:
+        conditions: the detector's; read into look-up tables here, once.
+        config: constants of the algorithm, or the name of a configuration.
+        threads: events that run at the same time on a CPU; it does not change any bit.
+        device: "cpu", or "cuda" for the current CUDA device, which takes a batch as a whole.
+
+    Raises:
+        InputError: there is no such configuration or device.
+        MissingExtraError: a package is missing that the device needs.
+    """
+
+    def __init__(
+        self,
+        conditions: PixelConditions,
+        config: PatatrackConfig | str = "default",
+        threads: int = 1,
+        device: str = "cpu",
+    ) -> None:
+        if isinstance(config, str):
+            if config not in CONFIGS:
+                raise InputError("no such configuration", found=config, bound=sorted(CONFIGS))
+            config = CONFIGS[config]
+        if device not in DEVICES:
+            raise InputError("no such device", found=device, bound=list(DEVICES))
+        keep_freed_memory()
+        self.config = config
+        self.threads = threads
+        self.device = device
+        self._cuda: CudaPatatrack | None = None
+        if device == "cuda":
+            from .cuda import CudaPatatrack
+
+            self._cuda = CudaPatatrack(conditions, config)
+        self._cabling = make_unpack_tables(conditions)
+        self._gains = make_gain_tables(conditions)
+        self._positions = make_position_tables(conditions)
+
+    @classmethod
+    def from_directory(
+        cls,
+        directory: str | Path,
+        config: PatatrackConfig | str = "default",
+        threads: int = 1,
+        device: str = "cpu",
+    ) -> Self:
+        """Build from the conditions files of a pixel data directory.
+
+        Raises:
+            ConditionsError: a file is missing, short or inconsistent.
+            InputError, MissingExtraError: as above.
+        """
+        return cls(read_conditions(directory), config, threads, device)
+
+    def run(
+        self, events: Sequence[RawEvent], keep: Collection[str] = ()
+    ) -> list[PatatrackResult | EventError]:
+        """Reconstruct a batch of events.
+
+        Args:
+            events: any number.
+            keep: which of "digis", "clusters", "hits", "doublets" and "ntuplets" to return.
+
+        Returns:
+            for each event its result, or the :class:`EventError` that says why there is none.
+
+        Raises:
+            InputError: ``keep`` has an unknown name.
+        """
+        check_keep(keep)
+        if self._cuda is not None:
+            return self._cuda.run(events, keep)
+        one = functools.partial(self._run_one, keep=keep)
+        if self.threads == 1 or len(events) < 2:
+            return [one(event) for event in events]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(one, events))
+
+    def reconstruct(self, event: RawEvent, keep: Collection[str] = ()) -> PatatrackResult:
+        """Reconstruct one event.
+
+        Raises:
+            EventError: it cannot be reconstructed.
+            InputError: ``keep`` has an unknown name.
+        """
+        (result,) = self.run([event], keep)
+        if isinstance(result, EventError):
+            raise result
+        return result
+
+    def _run_one(self, event: RawEvent, keep: Collection[str]) -> PatatrackResult | EventError:
+        try:
+            return self.run_stages(event, keep, lambda stage: None)
+        except EventError as error:
+            return error
+
+    def run_stages(self, event: RawEvent, keep: Collection[str], lap: Lap) -> PatatrackResult:
+        """Reconstruct one event on a CPU, calling ``lap(stage)`` as each stage ends.
+
+        Raises:
+            EventError: it cannot be reconstructed.
+        """
+        config = self.config
+        beam_spot = event.beam_spot.position()
+        if not np.isfinite(beam_spot).all():
+            raise EventError("beam spot is not finite", event=event.event, found=beam_spot.tolist())
+        digis, readout_errors, n_words = unpack(event, self._cabling, config.max_words)
+        lap("unpack")
+        digis = calibrate(digis, self._gains, config.charge)
+        lap("calibrate")
+        clusters, n_modules = clusterize(digis, config.clusters)
+        lap("clusters")
+        hits = make_hits(clusters, self._positions, config.positions, beam_spot)
+        lap("hits")
+        ordered = order_by_phi(hits)
+        lap("phi order")
+        cells = find_doublets(ordered, config.layer_pairs, config.doublets)
+        lap("doublets")
+        graph = connect_cells(ordered, cells, config.connections)
+        lap("connection")
+        remove_fishbones(ordered, graph, config.connections.min_cos2)
+        lap("fishbone")
+        ntuplets = find_ntuplets(graph, config.layer_pairs, config.ntuplets)
+        lap("ntuplets")
+        fitted = fit_broken_lines(ntuplets, ordered, hits, self._positions, config.fit)
+        lap("fit")
+        if isinstance(config.quality, ScoreCuts):
+            quality = resolve_tracks(ntuplets, fitted, len(hits), config.quality)
+        else:
+            quality = select_tracks(ntuplets, fitted, len(graph.cell), len(hits), config.quality)
+        tracks = make_tracks(ntuplets, ordered, fitted, quality, Tracks.LOOSE)
+        lap("selection")
+        if isinstance(config.vertices, MixtureCuts):
+            vertices, vertex_of_track = fit_mixture(tracks, config.vertices)
+        else:
+            vertices, vertex_of_track = find_vertices(tracks, config.vertices)
+        tracks.vertex[:] = vertex_of_track
+        lap("vertices")
+        counts = Counts(
+            modules=n_modules,
+            digis=n_words,
+            clusters=len(clusters),
+            doublets=len(cells.inner),
+            ntuplets=len(quality),
+            tracks=len(tracks),
+            vertices=len(vertices),
+        )
+        return PatatrackResult(
+            event=event.event,
+            counts=counts,
+            tracks=tracks,
+            vertices=vertices,
+            readout_errors=readout_errors,
+            digis=digis if "digis" in keep else None,
+            clusters=clusters if "clusters" in keep else None,
+            hits=hits if "hits" in keep else None,
+            doublets=_doublets(cells, graph, ordered) if "doublets" in keep else None,
+            ntuplets=make_tracks(ntuplets, ordered, fitted, quality, Tracks.BAD)
+            if "ntuplets" in keep
+            else None,
+        )
+
+
+def _doublets(cells: Cells, graph: CellGraph, ordered: OrderedHits) -> Doublets:
+    killed = np.zeros(len(cells.inner), np.bool_)
+    killed[graph.cell] = ~graph.alive
+    return Doublets(ordered.order[cells.inner], ordered.order[cells.outer], cells.pair, killed)

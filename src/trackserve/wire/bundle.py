@@ -1,0 +1,187 @@
+"""Several events in one request: their tensors one after the other in a tensor ``BUNDLE``.
+
+Each tensor costs time on its way through Triton, each request much more. A bundle begins with the
+length of its head, int64, little-endian, and the head, JSON. The tensors follow in the order of
+the head, each at a multiple of 8 bytes. In the head is, for each event, how long each of its
+tensors is in front, by name::
+
+    {"outputs": ["result"], "events": [{"raw": 13120, "beam_spot": 3}, {"raw": 4}]}
+    {"events": [{"result": 51200}, "trackserve-error {...}"], "at_a_time": 2}
+
+of a request and of its answer, where the text of an error stands for an event that has one, and
+``at_a_time`` tells how many events the server reconstructs at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trackserve.edm.columns import Array
+from trackserve.errors import (
+    InputError,
+    ServerError,
+    TrackserveError,
+    decode,
+    encode,
+)
+
+from .tensors import TensorSpec, checked
+
+BUNDLE = TensorSpec("BUNDLE", np.dtype(np.uint8), (-1,), optional=True)
+"""Input and output of every model."""
+MOST_EVENTS = 4096
+"""Of a bundle."""
+_LENGTH = np.dtype("<i8")
+_ALIGNMENT = 8
+
+Tensors = dict[str, Array]
+Item = Mapping[str, Array] | TrackserveError
+
+
+class Requests(NamedTuple):
+    """The events of a request, and the outputs that each is to have."""
+
+    events: list[Tensors]
+    outputs: list[str]
+
+
+class Answers(NamedTuple):
+    """What a request got: for each event its tensors or error, and how many events the server
+    reconstructs at a time."""
+
+    events: list[Tensors | TrackserveError]
+    at_a_time: int
+
+
+def join_requests(events: Sequence[Mapping[str, Array]], outputs: Sequence[str]) -> Array:
+    """The bundle of ``events``, as a codec has encoded them."""
+    return _join({"outputs": list(outputs)}, events)
+
+
+def split_requests(
+    tensors: Mapping[str, Array], inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]
+) -> Requests:
+    """The inverse; arrays are views of the bundle.
+
+    Args:
+        tensors: has the bundle.
+        inputs, outputs: the model's.
+
+    Raises:
+        InputError: the bundle is malformed, or names what the model has not.
+    """
+    bundle = checked(tensors, BUNDLE)
+    head, end = _head(bundle)
+    names = head.get("outputs")
+    known = {spec.name for spec in outputs}
+    if not isinstance(names, list) or not all(isinstance(n, str) and n in known for n in names):
+        raise _malformed(f"no such outputs as {_short(names)}")
+    events = []
+    for event in _split(bundle, head, end, inputs):
+        if isinstance(event, str):
+            raise _malformed("an event is not a list of tensors")
+        events.append(event)
+    return Requests(events, names)
+
+
+def join_answers(answers: Sequence[Item], at_a_time: int) -> Array:
+    """The bundle of the output tensors, or the error, of each event, of so many at a time."""
+    return _join({"at_a_time": at_a_time}, answers)
+
+
+def split_answers(
+    tensors: Mapping[str, Array], outputs: Iterable[TensorSpec], n_events: int
+) -> Answers:
+    """The inverse; arrays are views of the bundle.
+
+    Raises:
+        InputError: the bundle is malformed, or has not ``n_events`` answers.
+    """
+    bundle = checked(tensors, BUNDLE)
+    head, end = _head(bundle)
+    answers = [
+        item if isinstance(item, dict) else decode(item) or ServerError(item)
+        for item in _split(bundle, head, end, outputs)
+    ]
+    if len(answers) != n_events:
+        raise InputError(
+            "wrong number of answers", tensor=BUNDLE.name, found=len(answers), bound=n_events
+        )
+    at_a_time = head.get("at_a_time")
+    if not isinstance(at_a_time, int) or at_a_time < 1:
+        raise _malformed(f"it is not of {_short(at_a_time)} events at a time")
+    return Answers(answers, at_a_time)
+
+
+def _join(head: dict[str, Any], items: Sequence[Item]) -> Array:
+    head["events"] = [
+        encode(item)
+        if isinstance(item, TrackserveError)
+        else {name: len(array) for name, array in item.items()}
+        for item in items
+    ]
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    pieces: list[Any] = [np.array([len(text)], _LENGTH), text]
+    for item in items:
+        if not isinstance(item, TrackserveError):
+            for array in item.values():
+                pieces += [np.ascontiguousarray(array), bytes(-array.nbytes % _ALIGNMENT)]
+    return np.frombuffer(bytearray().join(pieces), np.uint8)
+
+
+def _head(bundle: Array) -> tuple[dict[str, Any], int]:
+    """The head, and where it ends."""
+    first = _LENGTH.itemsize
+    length = int(bundle[:first].view(_LENGTH)[0]) if len(bundle) >= first else -1
+    if not 0 <= length <= len(bundle) - first or length % _ALIGNMENT:
+        raise _malformed("it is shorter than it says")
+    try:
+        head = json.loads(bundle[first : first + length].tobytes())
+    except (ValueError, RecursionError) as error:
+        raise _malformed(f"its head is no JSON: {_short(error)}") from None
+    events = head.get("events") if isinstance(head, dict) else None
+    if not isinstance(events, list):
+        raise _malformed("its head has no events")
+    if len(events) > MOST_EVENTS:
+        raise InputError(
+            "too many events in a bundle", tensor=BUNDLE.name, found=len(events), bound=MOST_EVENTS
+        )
+    return head, first + length
+
+
+def _split(
+    bundle: Array, head: dict[str, Any], at: int, specs: Iterable[TensorSpec]
+) -> Iterator[Tensors | str]:
+    known = {spec.name: spec for spec in specs}
+    for item in head["events"]:
+        if isinstance(item, str):
+            yield item
+            continue
+        tensors: Tensors = {}
+        for name, length in item.items() if isinstance(item, dict) else [(item, 0)]:
+            spec = known.get(name) if isinstance(name, str) else None
+            if spec is None or not isinstance(length, int) or length < 0:
+                raise _malformed(f"no tensor {_short(name)} has length {_short(length)}")
+            row = spec.shape[1:]
+            size = length * math.prod(row) * spec.dtype.itemsize
+            if size > len(bundle) - at:
+                raise _malformed("it is shorter than it says")
+            tensors[name] = np.ndarray((length, *row), spec.dtype, bundle, at)
+            at += size + -size % _ALIGNMENT
+        yield tensors
+    if at != len(bundle):
+        raise _malformed("it is longer than it says")
+
+
+def _short(value: object) -> str:
+    return repr(value)[:80]
+
+
+def _malformed(reason: str) -> InputError:
+    return InputError("malformed bundle", tensor=BUNDLE.name, reason=reason)

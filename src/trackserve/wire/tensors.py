@@ -1,0 +1,70 @@
+"""Named tensors, of which every codec is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trackserve.edm.columns import Array
+from trackserve.errors import InputError
+
+
+class TensorSpec(NamedTuple):
+    """A tensor's name, dtype and shape; -1, only in front, stands for any length."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    optional: bool = False
+
+    @property
+    def triton_type(self) -> str:
+        """Triton's name of the dtype: ``FP32``, ``UINT8``, ``BOOL``, ..."""
+        if self.dtype.kind == "b":
+            return "BOOL"
+        return {"u": "UINT", "i": "INT", "f": "FP"}[self.dtype.kind] + str(8 * self.dtype.itemsize)
+
+    def describe(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
+
+
+def timing(name: str) -> TensorSpec:
+    """Seconds that an event waited for a worker, and that the worker took for it."""
+    return TensorSpec(name, np.dtype(np.float64), (2,))
+
+
+def encode_timing(queue: float, compute: float) -> Array:
+    """The tensor :func:`timing`, from seconds."""
+    return np.array([queue, compute], np.float64)
+
+
+def decode_timing(tensors: Mapping[str, Array], spec: TensorSpec) -> tuple[float, float]:
+    """Seconds in the server's queue and in its worker.
+
+    Raises:
+        InputError: the tensor is missing or has the wrong dtype or shape.
+    """
+    queue, compute = checked(tensors, spec).tolist()
+    return queue, compute
+
+
+def checked(tensors: Mapping[str, Array], spec: TensorSpec) -> Array:
+    """The tensor ``spec``.
+
+    Raises:
+        InputError: it is missing or has the wrong dtype or shape.
+    """
+    array = tensors.get(spec.name)
+    if array is None:
+        raise InputError("tensor is missing", tensor=spec.name, bound=spec.describe())
+    length = array.shape[:1] if spec.shape[0] == -1 else spec.shape[:1]
+    if array.dtype != spec.dtype or array.shape != (*length, *spec.shape[1:]):
+        raise InputError(
+            "tensor has the wrong dtype or shape",
+            tensor=spec.name,
+            found=f"{array.dtype}{list(array.shape)}",
+            bound=spec.describe(),
+        )
+    return array

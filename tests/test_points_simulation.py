@@ -1,0 +1,309 @@
+"""Simulated events of the whole tracker: physics, files, resumption."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from trackserve.cli import commands
+from trackserve.edm import (
+    PointsEvent,
+    PointsParticles,
+    PointsTruth,
+    PointTruth,
+    SpacePoints,
+)
+from trackserve.edm.columns import Array
+from trackserve.errors import EventError, InputError
+from trackserve.io import open_points, write_points
+
+pytest.importorskip("acts")
+from trackserve.simulation.chain.generate import Gun
+from trackserve.simulation.points.detector import SIGMAS, PointsDetector, make_points_detector
+from trackserve.simulation.points.simulate import simulate_points
+
+MUONS = Gun(particles=20, min_pt=2.0, max_pt=20.0, max_eta=2.5)
+FIELD_CURVATURE = 0.299792458e-3 * 2.0
+"""GeV per mm of radius at 2 T."""
+
+
+@pytest.fixture(scope="module")
+def detector() -> PointsDetector:
+    return make_points_detector()
+
+
+@pytest.fixture(scope="module")
+def muons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six events of 20 muons, simulated in this process."""
+    directory = tmp_path_factory.mktemp("simulation") / "muons"
+    simulate_points(directory, "muons", pileup=0, n_events=6, processes=1, gun=MUONS)
+    return directory
+
+
+def truth_of(event: PointsEvent) -> PointsTruth:
+    assert event.truth is not None
+    return event.truth
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def to_helix(particles: PointsParticles, row: Array, place: Array) -> tuple[Array, Array]:
+    """Distances of points from their particle's helix: across the beam, and along it (mm)."""
+    start = particles.position[row].astype(np.float64)
+    momentum = particles.momentum[row].astype(np.float64)
+    charge = particles.charge[row]
+    pt = np.hypot(momentum[:, 0], momentum[:, 1])
+    radius = pt / FIELD_CURVATURE
+    side = np.stack([momentum[:, 1], -momentum[:, 0]], axis=1) / pt[:, None]
+    centre = start[:, :2] + (charge * radius)[:, None] * side
+    arm = place[:, :2] - centre
+    across = np.hypot(*arm.T) - radius
+    first = start[:, :2] - centre
+    turned = first[:, 0] * arm[:, 1] - first[:, 1] * arm[:, 0]
+    angle = np.arctan2(turned, (first * arm).sum(axis=1)) * -charge
+    along = place[:, 2] - start[:, 2] - momentum[:, 2] / pt * radius * angle
+    return across, along
+
+
+def test_muons_leave_points_along_their_helix(muons: Path) -> None:
+    """In the pixel barrel within resolution and scattering; a wrong particle is mm away."""
+    across, along = [], []
+    for event in open_points(muons):
+        truth = truth_of(event)
+        barrel = truth.points.volume == 8
+        chosen = barrel & truth.particles.primary[truth.points.particle]
+        row = truth.points.particle[chosen]
+        one, other = to_helix(truth.particles, row, event.points.position[chosen])
+        across.append(one)
+        along.append(other)
+    for distances, core, bound in (
+        (np.concatenate(across), 0.04, 0.5),
+        (np.concatenate(along), 0.2, 3),
+    ):
+        assert len(distances) > 200
+        assert abs(np.median(distances)) < core / 4
+        assert 0.01 < np.median(np.abs(distances)) < core
+        assert np.quantile(np.abs(distances), 0.99) < bound
+
+
+def test_muons_cross_the_whole_tracker(muons: Path) -> None:
+    for event in open_points(muons):
+        truth = truth_of(event)
+        assert truth.particles.primary.sum() == MUONS.particles
+        count = np.bincount(truth.points.particle, minlength=len(truth.particles))
+        assert (count[truth.particles.primary] >= 8).all()
+        np.testing.assert_array_equal(np.abs(truth.particles.pdg[truth.particles.primary]), 13)
+        pt = np.hypot(*truth.particles.momentum[: MUONS.particles, :2].T)
+        assert 2 < pt.min() <= pt.max() < 20
+
+
+def test_points_lie_on_the_sensors_they_name(muons: Path, detector: PointsDetector) -> None:
+    event = open_points(muons)[0]
+    points = truth_of(event).points
+    key = np.stack([points.volume, points.layer, points.module], axis=1).tolist()
+    assert key == sorted(key), "in the order of the sensors"
+    surfaces = {
+        (identifier.volume, identifier.layer, identifier.sensitive): surface
+        for identifier, surface in detector.geometry.geoIdSurfaceMap().items()
+    }
+    acts = pytest.importorskip("acts")
+    context = acts.GeometryContext.dangerouslyDefaultConstruct()
+    for place, sensor in zip(event.points.position, key, strict=True):
+        transform = surfaces[tuple(sensor)].localToGlobalTransform(context)
+        offset = place - np.array(transform.translation)
+        normal = np.array([transform.rotation[i, 2] for i in range(3)])
+        assert abs(offset @ normal) < 1e-3
+        assert np.linalg.norm(offset) < 120
+
+
+def test_sensors_measure_the_right_direction_well(detector: PointsDetector) -> None:
+    assert len(detector.key) == 18_728
+    assert (np.diff(detector.key) > 0).all()
+    assert set(detector.volume.tolist()) == set(SIGMAS)
+    size = np.linalg.norm(detector.spread, axis=2)
+    np.testing.assert_allclose(size, [SIGMAS[v] for v in detector.volume.tolist()], rtol=1e-6)
+    barrel = np.isin(detector.volume, [8, 13, 17])
+    assert np.abs(detector.spread[barrel, 0, 2]).max() < 1e-9, "first axis around the beam"
+    assert np.abs(detector.spread[~barrel, :, 2]).max() < 1e-9, "disks measure x and y"
+
+
+def test_any_number_of_processes_gives_the_same_bytes(muons: Path, tmp_path: Path) -> None:
+    simulate_points(tmp_path, "muons", 0, 6, processes=2, gun=MUONS)
+    assert files(tmp_path) == files(muons)
+
+
+def test_an_interrupted_run_continues(muons: Path, tmp_path: Path) -> None:
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate_points(tmp_path, "muons", 0, 6, processes=1, gun=MUONS, progress=interrupt)
+    with pytest.raises(InputError, match="did not end"):
+        open_points(tmp_path)
+    report = simulate_points(tmp_path, "muons", 0, 6, processes=1, gun=MUONS)
+    assert report.new == 2
+    assert files(tmp_path) == files(muons)
+    again = simulate_points(tmp_path, "muons", 0, 6, processes=1, gun=MUONS)
+    assert again.new == 0
+    assert again.counts == report.counts
+
+
+def test_another_simulation_in_the_same_directory_is_refused(muons: Path) -> None:
+    before = files(muons)
+    with pytest.raises(InputError, match=r"parameters\.seed 1 there, 2 asked"):
+        simulate_points(muons, "muons", 0, 6, seed=2, gun=MUONS)
+    with pytest.raises(InputError, match="min_pt is out of range"):
+        simulate_points(muons, "muons", 0, 6, gun=Gun(min_pt=0.1))
+    assert files(muons) == before
+
+
+def test_collisions_with_pileup(tmp_path: Path) -> None:
+    pytest.importorskip("pythia8mc")
+    arguments = "simulate points --pileup 4 --events 3 --seed 2 --processes 1 -o"
+    result = CliRunner().invoke(commands, [*arguments.split(), str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "points" in result.output
+    events = open_points(tmp_path)
+    assert [event.event for event in events] == [0, 1, 2]
+    for event in events:
+        truth = truth_of(event)
+        particles = truth.particles
+        assert len(event.points) == len(truth.points) > 2000
+        assert np.isfinite(event.points.position).all()
+        assert truth.points.weight.sum() == pytest.approx(1, abs=1e-5)
+        primary = particles.take(particles.primary)
+        assert (primary.charge != 0).all(), "photons convert, but leave no points"
+        pt = np.hypot(*primary.momentum[:, :2].T)
+        assert pt.min() > 0.15
+        assert np.abs(primary.momentum[:, 2] / pt).max() < np.sinh(4.0) * 1.001
+        made = np.flatnonzero(~particles.primary)
+        assert len(made) > 5
+        assert np.isin(made, truth.points.particle).all()
+        assert set(np.abs(particles.pdg[made]).tolist()) == {11}
+        assert np.hypot(*particles.position[made, :2].T).min() > 18, "made in the material"
+    collisions = [truth_of(event).particles.collision.max() for event in events]
+    assert len(set(collisions)) > 1, "Poisson"
+    z = np.concatenate([truth_of(event).particles.position[:, 2] for event in events])
+    assert 20 < np.median(np.abs(z)) < 80
+
+
+def event_of(number: int, n: int) -> PointsEvent:
+    rng = np.random.default_rng(number)
+    points = PointTruth(
+        rng.integers(-1, 3, n).astype(np.int32),
+        *(np.full(n, k, dtype) for k, dtype in enumerate((np.int16, np.int16, np.int32))),
+        rng.random(n).astype(np.float32),
+    )
+    particles = PointsParticles(
+        *(np.arange(3).astype(dtype) for dtype in (np.int32, np.int32, np.int8)),
+        rng.normal(size=(3, 3)).astype(np.float32),
+        rng.normal(size=(3, 3)).astype(np.float32),
+        np.array([True, False, True]),
+    )
+    place = SpacePoints(rng.normal(size=(n, 3)).astype(np.float32))
+    return PointsEvent(place, number, PointsTruth(points, particles))
+
+
+def same(one: PointsEvent, other: PointsEvent) -> bool:
+    if one.event != other.event or one.points != other.points:
+        return False
+    if one.truth is None or other.truth is None:
+        return one.truth is other.truth
+    return one.truth.points == other.truth.points and one.truth.particles == other.truth.particles
+
+
+def test_events_are_read_as_they_were_written(tmp_path: Path) -> None:
+    events = [event_of(number, n) for number, n in ((7, 5), (3, 0), (9, 1000), (3, 2))]
+    write_points(tmp_path / "truth", iter(events))
+    there = open_points(tmp_path / "truth")
+    assert len(there) == 4
+    for index in (2, 0, 1, 3, -1):
+        assert same(there[index], events[index])
+    assert [event.event for event in there[::-2]] == [3, 3]
+    with pytest.raises(IndexError):
+        there[4]
+    data = [PointsEvent(event.points, event.event) for event in events]
+    write_points(tmp_path / "data", data)
+    assert all(
+        same(one, other) for one, other in zip(open_points(tmp_path / "data"), data, strict=True)
+    )
+    write_points(tmp_path / "truth", data)
+    assert same(open_points(tmp_path / "truth")[0], data[0]), "replaced"
+    with pytest.raises(InputError, match="some events have truth, others do not"):
+        write_points(tmp_path / "mixed", [events[0], data[1]])
+    with pytest.raises(InputError, match="no events"):
+        write_points(tmp_path / "none", [])
+
+
+def test_threads_can_share_a_directory(tmp_path: Path) -> None:
+    events = [event_of(number, 500 + number) for number in range(8)]
+    write_points(tmp_path, events)
+    there = open_points(tmp_path)
+    good = []
+
+    def read(start: int) -> None:
+        good.extend(same(there[i % 8], events[i % 8]) for i in range(start, start + 40))
+
+    threads = [threading.Thread(target=read, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(good) == 160
+    assert all(good)
+
+
+def test_damaged_directories_are_refused(tmp_path: Path) -> None:
+    write_points(tmp_path / "good", [event_of(number, 1000) for number in range(3)])
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(tmp_path / "good", tmp_path / name))
+
+    short = copy("short") / "points.parquet"
+    short.write_bytes(short.read_bytes()[:-50])
+    with pytest.raises(InputError, match=r"cannot be read.*points\.parquet"):
+        open_points(short.parent)
+
+    column = copy("column") / "particles.parquet"
+    pq.write_table(pq.read_table(column).drop_columns("vx"), column)
+    with pytest.raises(InputError, match=r"wrong number of row groups .*found 1, bound 3"):
+        open_points(column.parent)
+
+    other = copy("other") / "points.parquet"
+    write_points(tmp_path / "data", [PointsEvent(event_of(0, 4).points)] * 3)
+    shutil.copy(tmp_path / "data" / "points.parquet", other)
+    with pytest.raises(InputError, match=r"column particle, found None, bound int32"):
+        open_points(other.parent)
+
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    pq.write_table(pq.read_table(tmp_path / "good" / "points.parquet"), foreign / "points.parquet")
+    with pytest.raises(InputError, match="no list of events"):
+        open_points(foreign)
+
+    broken = copy("broken") / "points.parquet"
+    content = bytearray(broken.read_bytes())
+    content[20_000:20_400] = bytes(400)
+    broken.write_bytes(content)
+    damaged = open_points(broken.parent)
+    assert same(damaged[0], event_of(0, 1000))
+    with pytest.raises(EventError, match=r"event 1, file .*points\.parquet"):
+        damaged[1]
+
+    bad = event_of(5, 10)
+    truth_of(bad).points.particle[3] = 3
+    write_points(tmp_path / "bad", [bad])
+    with pytest.raises(EventError, match=r"column particle, found \[-?\d, 3\], bound -1\.\.2"):
+        open_points(tmp_path / "bad")[0]
+
+    with pytest.raises(InputError, match="no events of a tracker here"):
+        open_points(tmp_path / "nowhere")
