@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client import Client
-    from .trackers.exatrkx import ExatrkxPipeline
-    from .trackers.patatrack import PatatrackPipeline
+    from .trackers.exatrkx.pipeline import ExatrkxPipeline
+    from .trackers.patatrack.pipeline import PatatrackPipeline
 
 __version__ = "0.1.0"
 __all__ = ["Client", "ExatrkxPipeline", "PatatrackPipeline", "__version__"]
 
+_PLACES = {
+    "Client": "client",
+    "ExatrkxPipeline": "trackers.exatrkx.pipeline",
+    "PatatrackPipeline": "trackers.patatrack.pipeline",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Import the entry points when they are asked for: a client needs no compiler."""
-    if name == "Client":
-        from .client import Client
-
-        return Client
-    if name == "PatatrackPipeline":
-        from .trackers.patatrack import PatatrackPipeline
-
-        return PatatrackPipeline
-    if name == "ExatrkxPipeline":
-        from .trackers.exatrkx import ExatrkxPipeline
-
-        return ExatrkxPipeline
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import what is asked for only then: a client needs no compiler."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -37,22 +37,22 @@ Patatrack program (`fedIds.bin`, `cablingMap.bin`, `gain.bin`, `cpefast.bin`, `b
 `raw.bin` and three optional validation files).
 
 - make one: `trackserve simulate pixel --pileup 50 --events 100 -o DIR`
-- reconstruct it here: `trackserve reconstruct patatrack DIR -o tracks.parquet`
-- start a server: `trackserve serve --conditions DIR`; how is it? `trackserve status`
-- reconstruct it there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
 - what is in it? `trackserve inspect DIR -o report/`
+
+**Space points** are events of the learned tracker, simulated here or TrackML's.
+
+- make some: `trackserve simulate points --pileup 20 --events 100 -o EVENTS`
+
+Every tracker has the same commands; `trackserve reconstruct` lists the trackers.
+
+- reconstruct here: `trackserve reconstruct patatrack DIR -o tracks.parquet`, or `exatrkx EVENTS`
+- start a server: `trackserve serve patatrack,conditions=DIR exatrkx`
+- how is it? `trackserve status`
+- reconstruct there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
 - is the physics right? `trackserve validate patatrack DIR -o report/`
 - how fast is it? `trackserve bench patatrack DIR`
+- which learned model? `trackserve model show`; a new one: `trackserve train exatrkx`
 - what works on this machine? `trackserve doctor`
-
-The **learned tracker** takes the space points of a whole tracker, simulated here or TrackML's, and
-a model that ships with the package, that you train, or that you import.
-
-- events: `trackserve simulate points --pileup 20 --events 100 -o EVENTS`
-- reconstruct them: `trackserve reconstruct exatrkx EVENTS -o tracks.parquet`; likewise
-  `validate exatrkx` and `bench exatrkx`
-- serve them: `trackserve serve`; with `--conditions DIR` both trackers
-- which model? `trackserve model show`; a new one: `trackserve train exatrkx`
 """,
 )
 commands.add_typer(simulate.commands, name="simulate")

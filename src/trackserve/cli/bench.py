@@ -3,154 +3,64 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from trackserve.edm import GraphCounts, PointsEvent, RawEvent
-from trackserve.io import open_points, read_events
+from trackserve.errors import InputError
+from trackserve.trackers.base import Tracker
 
-from .common import (
-    Config,
-    DataDirectory,
-    Device,
-    Model,
-    PointsPath,
-    Precision,
-    Url,
-    console,
-)
+from .common import Where, console, counts_table, show_progress
+from .grammar import Device, Served, Url, add_commands
 
 if TYPE_CHECKING:
     from trackserve.client import Timings
     from trackserve.studies.throughput import Latency
 
-Event = TypeVar("Event", RawEvent, PointsEvent)
-
 commands = typer.Typer(no_args_is_help=True, help="Measure throughput, latency and memory.")
 
 
-@commands.callback()
-def _group() -> None:
-    pass
-
-
-Threads = Annotated[str, typer.Option(help="Numbers of threads, as in 1,2.")]
-Windows = Annotated[
-    str, typer.Option(help="With --url: events in flight, as in 1,2,auto; auto finds it.")
-]
-Rounds = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
-
-
-@commands.command("patatrack")
-def bench_patatrack(
-    directory: DataDirectory,
-    config: Config = "default",
+def bench(
+    tracker: Tracker[Any, Any],
+    options: dict[str, str],
+    path: Path,
     device: Device = "cpu",
-    threads: Threads = "1,2",
+    threads: Annotated[str, typer.Option(help="Numbers of threads, as in 1,2.")] = "1,2",
     url: Url = None,
-    in_flight: Windows = "1,auto",
-    rounds: Rounds = 15,
+    served: Served = None,
+    in_flight: Annotated[
+        str, typer.Option(help="With --url: events in flight, as in 1,2,auto; auto finds it.")
+    ] = "1,auto",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 7,
 ) -> None:
     """Events per second, time per stage, peak memory; with --url the cost of the service.
 
     What is compared takes turns round by round, since machines are noisy.
     """
-    from trackserve.trackers.patatrack import PatatrackPipeline
-
-    pipelines = {
-        n: PatatrackPipeline.from_directory(directory, config, n, device)
-        for n in _numbers(threads if device == "cpu" else "1")
-    }
-    one = next(iter(pipelines.values()))
-    subject = Subject(
-        directory.name,
-        "patatrack",
-        list(read_events(directory)),
-        {n: pipeline.run for n, pipeline in pipelines.items()},
-        one.reconstruct,
-        (lambda event, lap: one.run_stages(event, (), lap)) if device == "cpu" else None,
-    )
-    _bench(subject, url, _windows(in_flight), rounds)
-
-
-@commands.command("exatrkx")
-def bench_exatrkx(
-    path: PointsPath,
-    model: Model = "default",
-    device: Device = "cpu",
-    precision: Precision = "fp32",
-    threads: Threads = "1,2",
-    url: Url = None,
-    served: Annotated[str, typer.Option(help="With --url: the server's name of it.")] = "exatrkx",
-    in_flight: Windows = "1,auto",
-    rounds: Rounds = 5,
-) -> None:
-    """Events per second, time per stage and per point, edges; with --url the cost of the service.
-
-    What is compared takes turns round by round, since machines are noisy.
-    """
-    from trackserve.trackers.exatrkx import ExatrkxPipeline
-
-    opened = open_points(path)
-    events = list(opened)
-    pipelines = {
-        n: ExatrkxPipeline.from_model(model, device, n, precision, detector=opened.detector)
-        for n in _numbers(threads if device == "cpu" else "1")
-    }
-    one = next(iter(pipelines.values()))
-    counts = [one.reconstruct(event).counts for event in events]
-    subject = Subject(
-        path.name,
-        served,
-        events,
-        {n: pipeline.run for n, pipeline in pipelines.items()},
-        one.reconstruct,
-        lambda event, lap: one.run_stages([event], (), lap),
-        fmean(len(event.points) for event in events) if events else None,
-    )
-    _bench(subject, url, _windows(in_flight), rounds)
-    console.print(_graph_sizes(counts))
-
-
-@dataclass(frozen=True)
-class Subject(Generic[Event]):
-    """What is measured.
-
-    Attributes:
-        name: of the events.
-        model: name at the server.
-        run: reconstructs a batch, by number of threads.
-        reconstruct: one event, on the first of those numbers of threads.
-        run_stages: the same, and calls its second argument as each stage ends; None where
-            stages are not timed.
-        points: mean space points of an event, where time per point means something.
-    """
-
-    name: str
-    model: str
-    events: list[Event]
-    run: dict[int, Callable[[list[Event]], Any]]
-    reconstruct: Callable[[Event], Any]
-    run_stages: Callable[[Event, Callable[[str], None]], Any] | None
-    points: float | None = None
-
-
-def _bench(
-    subject: Subject[Event], url: str | None, windows: list[int | None], rounds: int
-) -> None:
-    """Measure and print."""
     from trackserve.studies import throughput
 
-    events = subject.events
+    if url is None:
+        Where(url, served).check(tracker, options)
+    numbers = _numbers(threads) if device == "cpu" else [1]
+    windows = _windows(in_flight)
+    events = tracker.open_events(path)
+    pipelines = {
+        n: tracker.build(options, device=device, threads=n, events=events) for n in numbers
+    }
+    one = pipelines[numbers[0]]
+    batch = list(events)
+    if not batch:
+        raise InputError("no events to measure with", path=str(path))
+    counts = [one.reconstruct(e).counts for e in show_progress(batch, len(batch), "warming up")]
+    size = sum(getattr(each, tracker.size) for each in counts) if tracker.size else 0
     timings: list[Timings] = []
-    console.print(f"{throughput.cpu_name()}; {subject.name}, {len(events)} events")
+    console.print(f"{throughput.cpu_name()}; {events.name}, {len(batch)} events")
     with Progress(console=console, transient=True) as bar, ExitStack() as stack:
         steps = 2 * rounds if url is None else 4 * rounds + 1
         task = bar.add_task("measuring", total=steps)
@@ -158,28 +68,26 @@ def _bench(
         def progress() -> None:
             bar.advance(task)
 
-        direct = throughput.alternate(
+        rates = throughput.alternate(
             {
-                f"direct, {n} thread{'s' * (n > 1)}": functools.partial(run, events)
-                for n, run in subject.run.items()
+                f"direct, {n} thread{'s' * (n > 1)}": functools.partial(pipeline.run, batch)
+                for n, pipeline in pipelines.items()
             },
             rounds,
             progress,
         )
-        stages = {}
-        if subject.run_stages is not None:
-            stages = throughput.stage_times(subject.run_stages, events, rounds, progress)
-        served: dict[str, list[float]] = {}
+        stages = throughput.stage_times(one, batch, rounds, progress)
         latency: dict[str, Latency] = {}
         if url is not None:
             from trackserve.client import Client, keep_freed_memory
 
             keep_freed_memory()
+            model = served or tracker.name
             client = stack.enter_context(Client(url))
-            served = throughput.alternate(
+            rates |= throughput.alternate(
                 {
                     f"served, {n or 'auto'} in flight": functools.partial(
-                        throughput.run_served, client, subject.model, events, n
+                        throughput.run_served, client, model, batch, n
                     )
                     for n in windows
                 },
@@ -189,20 +97,23 @@ def _bench(
             timing = stack.enter_context(Client(url, on_timings=timings.append))
             latency = throughput.latencies(
                 {
-                    "direct": subject.reconstruct,
-                    "served": lambda event: timing.reconstruct(subject.model, event),
+                    "direct": one.reconstruct,
+                    "served": lambda event: timing.reconstruct(model, event),
                 },
-                events,
+                batch,
                 rounds,
                 progress,
             )
-    console.print(_rates(direct | served, len(events)))
-    if stages:
-        console.print(_stages(stages, next(iter(subject.run)), subject.points))
+    console.print(_rates(rates, len(batch)))
+    console.print(_stages(stages, numbers[0], tracker.size, size / len(batch)))
     if latency:
         console.print(_latencies(latency))
-        console.print(_split(timings[len(events) :]))
+        console.print(_split(timings[len(batch) :]))
+    console.print(counts_table(counts, tracker.size))
     console.print(f"peak memory of this process: {throughput.peak_memory() / 2**20:.0f} MiB")
+
+
+add_commands(commands, bench)
 
 
 def _numbers(text: str) -> list[int]:
@@ -240,36 +151,22 @@ def _rates(seconds: dict[str, list[float]], n_events: int) -> Table:
     return table
 
 
-def _stages(stages: dict[str, float], threads: int, points: float | None) -> Table:
+def _stages(stages: dict[str, float], threads: int, unit: str, size: float) -> Table:
+    """Times of stages, also per unit of an event's size where it has one."""
     table = Table(title=f"Time per event, {threads} thread{'s' * (threads > 1)}")
     table.add_column("stage")
-    for name in ("ms", "share", "µs / point")[: 2 if points is None else 3]:
+    for name in ("ms", "share", f"ns / {unit.removesuffix('s')}")[: 3 if size else 2]:
         table.add_column(name, justify="right")
 
     def row(name: str, seconds: float, share: str) -> None:
-        per_point = () if points is None else (f"{1e6 * seconds / points:.3f}",)
-        table.add_row(name, f"{1e3 * seconds:.3f}", share, *per_point)
+        per_unit = (f"{1e9 * seconds / size:.1f}",) if size else ()
+        table.add_row(name, f"{1e3 * seconds:.3f}", share, *per_unit)
 
     total = sum(stages.values())
     for name, seconds in stages.items():
         row(name, seconds, f"{seconds / total:.0%}")
     table.add_section()
     row("all", total, "")
-    return table
-
-
-def _graph_sizes(counts: Sequence[GraphCounts]) -> Table:
-    """Means over events of what the learned tracker counts."""
-    table = Table(title=f"Graphs, means over {len(counts)} events")
-    table.add_column("")
-    table.add_column("per event", justify="right")
-    table.add_column("per point", justify="right")
-    points = sum(one.points for one in counts)
-    for name in GraphCounts.__dataclass_fields__:
-        total = sum(getattr(one, name) for one in counts)
-        if points:
-            row = (name.replace("_", " "), f"{total / len(counts):.0f}", f"{total / points:.3f}")
-            table.add_row(*row)
     return table
 
 

@@ -1,177 +1,140 @@
-"""Arguments and small helpers that several commands share."""
+"""What several commands share: how events are reconstructed, here or on a server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
+from rich.table import Table
 
-from trackserve.edm import (
-    ExatrkxResult,
-    PatatrackResult,
-    PointsEvent,
-    RawEvent,
-)
+from trackserve.edm import Result, ResultCounts
 from trackserve.errors import EventError
+from trackserve.trackers.base import Tracker
 
 console = Console()
 
-DataDirectory = Annotated[
-    Path,
-    typer.Argument(
-        exists=True,
-        file_okay=False,
-        metavar="DIR",
-        help="Data directory: conditions and raw events.",
-        show_default=False,
-    ),
-]
-PointsPath = Annotated[
-    Path,
-    typer.Argument(
-        metavar="PATH",
-        help="Events of space points: a directory of `simulate points` or of TrackML, "
-        "or one of its events as in DIR/event000000001.",
-        show_default=False,
-    ),
-]
-Config = Annotated[str, typer.Option(help="Configuration of the algorithm.")]
-Model = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|DIR[@POINT]",
-        help="Model that ships with the package, or a model folder, at its own cuts or those of a "
-        "working point; with --url the server's name of it, of which `exatrkx` is the default.",
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        help="Where to reconstruct: cpu, or cuda; the learned tracker wherever PyTorch can, as in "
-        "cuda:1. What is served has its own."
-    ),
-]
-Precision = Annotated[
-    str,
-    typer.Option(
-        help="Of filter and graph network, on PyTorch's devices: fp32, fp16 or bf16.",
-    ),
-]
-Url = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="Use the server at grpc://HOST:PORT or http://HOST:PORT instead of this machine.",
-        show_default=False,
-    ),
-]
-InFlight = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="With --url: events in flight; by default as many as keep the server busy.",
-        show_default=False,
-    ),
-]
-
-Result = PatatrackResult | EventError
-Reconstruct = Callable[[Iterable[RawEvent]], Iterator[Result]]
-PointsResult = ExatrkxResult | EventError
-ReconstructPoints = Callable[[Iterable[PointsEvent]], Iterator[PointsResult]]
+Outcome = Result | EventError
+Reconstruct = Callable[[Iterable[Any]], Iterator[Outcome]]
 
 _BATCH = 64
-"""Events of Patatrack that a device gets at once."""
+"""Events that a pipeline gets at once, if it works on several."""
 
 
 class Where(NamedTuple):
-    """Where events are reconstructed: at a server, or here on a device.
+    """Where events are reconstructed: on a server, or here.
 
     Attributes:
+        url: address of the server; None for here.
+        served: name of the model on the server; None for the tracker's name.
         in_flight: events that are with the server at a time; None for as many as it can use.
+        device: where to run, here.
+        threads: events that run at the same time on a CPU, here.
     """
 
     url: str | None = None
+    served: str | None = None
     in_flight: int | None = None
     device: str = "cpu"
-    precision: str = "fp32"
+    threads: int = 1
 
+    def check(self, tracker: Tracker[Any, Any], options: Mapping[str, str]) -> None:
+        """Refuse what would have no effect.
 
-Event = TypeVar("Event")
-Answer = TypeVar("Answer")
+        Raises:
+            BadParameter: an option is for a server and there is no url, or the reverse.
+        """
+        if self.url is None:
+            wrong = {"served": self.served is not None, "in-flight": self.in_flight is not None}
+            reason = "is for a server: give --url"
+        else:
+            defaults = tracker.complete({})
+            wrong = {name: value != defaults[name] for name, value in options.items()}
+            wrong |= {"device": self.device != "cpu", "threads": self.threads != 1}
+            reason = "has no effect with --url: the server has its own"
+        for name, is_given in wrong.items():
+            if is_given:
+                raise typer.BadParameter(f"--{name} {reason}")
 
 
 @contextmanager
-def patatrack(
-    directory: Path, config: str, where: Where, keep: Collection[str] = ()
+def reconstruction(
+    tracker: Tracker[Any, Any],
+    options: Mapping[str, str],
+    where: Where,
+    events: Any,
+    keep: Collection[str] = (),
 ) -> Iterator[Reconstruct]:
-    """A function that reconstructs events, here or on a server; its results are in order,
-    and a bad event leaves its error in its place."""
+    """A function that reconstructs events; its outcomes are in order, and a bad event leaves its
+    error in its place.
+
+    Args:
+        tracker: the tracker.
+        options: values by name of option.
+        where: here or on a server.
+        events: what will be reconstructed, as the tracker opens it.
+        keep: intermediates to return as well.
+    """
+    where.check(tracker, options)
     if where.url is not None:
         from trackserve.client import Client, keep_freed_memory
 
         keep_freed_memory()
+        model = where.served or tracker.name
         with Client(where.url) as client:
-            yield lambda events: client.stream("patatrack", events, keep, in_flight=where.in_flight)
+            yield lambda some: client.stream(model, some, keep, in_flight=where.in_flight)
     else:
-        from trackserve.trackers.patatrack import PatatrackPipeline
-
-        pipeline = PatatrackPipeline.from_directory(directory, config, device=where.device)
-        batch = 1 if where.device == "cpu" else _BATCH
-        yield lambda events: _in_batches(lambda some: pipeline.run(some, keep), events, batch)
-
-
-@contextmanager
-def exatrkx(
-    model: str, where: Where, keep: Collection[str] = (), detector: str | None = None
-) -> Iterator[ReconstructPoints]:
-    """The same for events of a whole tracker; ``detector`` is theirs, if known."""
-    if where.url is not None:
-        from trackserve.client import Client, keep_freed_memory
-
-        keep_freed_memory()
-        name = "exatrkx" if model == "default" else model
-        with Client(where.url) as client:
-            yield lambda events: client.stream(name, events, keep, in_flight=where.in_flight)
-    else:
-        from trackserve.trackers.exatrkx import ExatrkxPipeline
-
-        pipeline = ExatrkxPipeline.from_model(
-            model, device=where.device, precision=where.precision, detector=detector
-        )
-        yield lambda events: (pipeline.run([event], keep)[0] for event in events)
+        pipeline = tracker.build(options, device=where.device, threads=where.threads, events=events)
+        is_single = where.device == "cpu" and where.threads == 1
+        size = 1 if is_single else _BATCH
+        yield lambda some: _in_batches(lambda batch: pipeline.run(batch, keep), some, size)
 
 
 def _in_batches(
-    run: Callable[[list[Event]], list[Answer]], events: Iterable[Event], size: int
-) -> Iterator[Answer]:
+    run: Callable[[list[Any]], Sequence[Outcome]], events: Iterable[Any], size: int
+) -> Iterator[Outcome]:
     waiting = iter(events)
     while batch := list(islice(waiting, size)):
         yield from run(batch)
 
 
-def reconstruct_all(
-    events: Sequence[Event],
-    reconstruct: Callable[[Iterable[Event]], Iterator[Answer]],
-    description: str = "Reconstructing",
-) -> list[Answer]:
-    """All results, with a progress bar."""
-    results = reconstruct(events)
-    return list(track(results, description, total=len(events), console=console, transient=True))
+def show_progress(outcomes: Iterable[Any], n: int, description: str) -> Iterable[Any]:
+    """The outcomes, with a progress bar."""
+    return track(outcomes, description, total=n, console=console, transient=True)
 
 
-def report_failures(results: Sequence[object]) -> None:
+def report_failures(outcomes: Iterable[object]) -> None:
     """Print the errors of the events that failed, if any, and then exit with 1."""
-    failed = [result for result in results if isinstance(result, EventError)]
+    failed = [outcome for outcome in outcomes if isinstance(outcome, EventError)]
     for error in failed:
         console.print(
             f"[red]event failed:[/] {escape(str(error))}", highlight=False, soft_wrap=True
         )
     if failed:
         raise typer.Exit(1)
+
+
+def counts_table(counts: Sequence[ResultCounts], size: str = "") -> Table:
+    """Mean counts per event, and per unit of an event's size.
+
+    Args:
+        counts: of all events.
+        size: name of the count that tells how large an event is.
+    """
+    table = Table(title=f"Counts, means over {len(counts)} events")
+    table.add_column("")
+    table.add_column("per event", justify="right")
+    total = sum(getattr(one, size) for one in counts) if size else 0
+    if total:
+        table.add_column(f"per {size.removesuffix('s')}", justify="right")
+    for name in counts[0].names() if counts else ():
+        values = [getattr(one, name) for one in counts]
+        row = [name.replace("_", " "), f"{fmean(values):.1f}"]
+        table.add_row(*row, *([f"{sum(values) / total:.3f}"] if total else []))
+    return table

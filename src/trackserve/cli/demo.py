@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean, median
@@ -14,16 +14,11 @@ import typer
 from rich.table import Table
 
 from trackserve.errors import EventError
-from trackserve.io import open_points, read_events
+from trackserve.trackers.base import Tracker
+from trackserve.trackers.registry import find_tracker
 
-from .common import (
-    DataDirectory,
-    Model,
-    PointsPath,
-    console,
-    reconstruct_all,
-    report_failures,
-)
+from .common import console, report_failures, show_progress
+from .grammar import DataDirectory
 
 if TYPE_CHECKING:
     from trackserve.client import Client
@@ -31,81 +26,79 @@ if TYPE_CHECKING:
 _ROUNDS = 5
 
 
+class _Subject(NamedTuple):
+    """A tracker and the events that it is shown with."""
+
+    tracker: Tracker[Any, Any]
+    path: Path
+    options: Mapping[str, str | Path]
+
+
 class _Comparison(NamedTuple):
-    """A model directly and served: results, events per second and latency, s."""
+    """A model directly and served: outcomes, events per second and latency, s."""
 
     model: str
-    results: dict[str, list[Any]]
+    outcomes: dict[str, list[Any]]
     rates: dict[str, float]
     latencies: dict[str, float]
 
     @property
     def n_different(self) -> int:
-        return sum(a != b for a, b in zip(*self.results.values(), strict=True))
+        return sum(a != b for a, b in zip(*self.outcomes.values(), strict=True))
 
 
 def demo(
     directory: DataDirectory,
-    tracker: PointsPath,
-    model: Model = "default",
+    points: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="Events of space points, for exatrkx.", show_default=False
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write the reports.")
     ] = Path("demo"),
 ) -> None:
     """Reconstruct events here and on a Triton server started for them, and compare.
 
-    DIR is for Patatrack, PATH for the learned tracker; one server runs both. The two answers
+    DIR is for Patatrack, PATH for Exa.TrkX; one server runs both. The two answers
     must agree bit for bit. Prints speed and physics, and writes reports.
     """
-    from trackserve.physics.points.metrics import match_points_events, summarize_points
-    from trackserve.report import pixel as validate
-    from trackserve.report import points as points
+    from trackserve.report.validation import tables, write_validation
     from trackserve.studies import throughput
-    from trackserve.trackers.exatrkx import ExatrkxPipeline
-    from trackserve.trackers.patatrack import PatatrackPipeline
 
-    raw_events, opened = list(read_events(directory)), open_points(tracker)
-    tracker_events = list(opened)
-    with console.status("building the pipelines (the first time, compiling them)"):
-        patatrack = PatatrackPipeline.from_directory(directory)
-        exatrkx = ExatrkxPipeline.from_model(model, detector=opened.detector)
-        patatrack.run(raw_events[:1])
-        exatrkx.warm_up()
-    with _serving(directory, model) as client:
-        classic = _compare("patatrack", patatrack.run, raw_events, client, ("hits",))
-        learned = _compare("exatrkx", exatrkx.run, tracker_events, client)
-    console.print(_table(f"trackserve on {throughput.cpu_name()}", [classic, learned]))
-    reference = validate.compare_with_reference(directory, classic.results["served"])
-    summary = validate.validate_patatrack(directory, classic.results["served"])
-    console.print(validate.summary_table(summary, reference))
-    matches = match_points_events(tracker_events, learned.results["served"])
-    for physics in points.points_tables(summarize_points(matches)):
-        console.print(physics)
-    with console.status("drawing"):
-        pages = (
-            validate.write_validation_report(
-                output / "patatrack", directory, classic.results["served"]
-            ),
-            points.write_points_report(output / "exatrkx", f"{model} model", matches),
-        )
-    for page in pages:
+    subjects = [
+        _Subject(find_tracker("patatrack"), directory, {"conditions": directory}),
+        _Subject(find_tracker("exatrkx"), points, {}),
+    ]
+    with _serving(subjects) as client:
+        comparisons = [_compare(subject, client) for subject in subjects]
+    console.print(_table(f"trackserve on {throughput.cpu_name()}", comparisons))
+    for (tracker, path, _), compared in zip(subjects, comparisons, strict=True):
+        events, validation = tracker.open_events(path), tracker.validation()
+        matches = {tracker.name: validation.match(events, compared.outcomes["served"])}
+        for table in tables(validation, matches):
+            console.print(table)
+        with console.status("drawing"):
+            title = f"{tracker.name} on {events.name}"
+            page = write_validation(output / tracker.name, title, validation, matches)
         console.print(f"wrote {page}")
-    _conclude([classic, learned])
+    _conclude(comparisons)
 
 
 @contextmanager
-def _serving(conditions: Path, model: str) -> Iterator[Client]:
-    """A client of one server with both models."""
+def _serving(subjects: Sequence[_Subject]) -> Iterator[Client]:
+    """A client of one server with the models of all subjects."""
     from trackserve.client import Client
-    from trackserve.serving.repository import write_exatrkx, write_patatrack
+    from trackserve.serving.repository import write_model
     from trackserve.serving.server import Server
 
     with tempfile.TemporaryDirectory(prefix="trackserve-") as repository:
-        write_patatrack(repository, conditions)
-        write_exatrkx(repository, model)
+        for subject in subjects:
+            write_model(repository, subject.tracker.name, subject.options)
         server = Server(repository, grpc_port=0, http_port=0, metrics_port=0)
         start = time.perf_counter()
-        with console.status("starting Triton"):
+        with console.status("starting Triton (the first time, compiling the pipelines)"):
             server.start()
         try:
             seconds = time.perf_counter() - start
@@ -116,27 +109,26 @@ def _serving(conditions: Path, model: str) -> Iterator[Client]:
             server.stop()
 
 
-def _compare(
-    model: str,
-    run: Callable[..., list[Any]],
-    events: Sequence[Any],
-    client: Client,
-    keep: Collection[str] = (),
-) -> _Comparison:
+def _compare(subject: _Subject, client: Client) -> _Comparison:
     from trackserve.studies import throughput
 
-    results = {
-        "direct": reconstruct_all(
-            events, lambda all_: (run([event], keep)[0] for event in all_), f"{model}, direct"
-        ),
-        "served": reconstruct_all(
-            events, lambda all_: client.stream(model, all_, keep), f"{model}, served"
-        ),
+    tracker = subject.tracker
+    model, keep = tracker.name, tracker.validation().keep
+    opened = tracker.open_events(subject.path)
+    pipeline = tracker.build({}, events=opened)
+    with console.status(f"building {model}"):
+        pipeline.warm_up()
+    events = list(opened)
+    direct = (pipeline.run([event], keep)[0] for event in events)
+    served = client.stream(model, events, keep)
+    outcomes = {
+        way: list(show_progress(stream, len(events), f"{model}, {way}"))
+        for way, stream in {"direct": direct, "served": served}.items()
     }
     with console.status(f"measuring {model}"):
         seconds = throughput.alternate(
             {
-                "direct": lambda: run(events),
+                "direct": lambda: pipeline.run(events),
                 "served": lambda: throughput.run_served(client, model, events),
             },
             _ROUNDS,
@@ -144,7 +136,7 @@ def _compare(
         )
         latencies = throughput.latencies(
             {
-                "direct": lambda event: run([event]),
+                "direct": lambda event: pipeline.run([event]),
                 "served": lambda event: client.reconstruct(model, event),
             },
             events,
@@ -153,7 +145,7 @@ def _compare(
         )
     return _Comparison(
         model,
-        results,
+        outcomes,
         {way: len(events) / median(spent) for way, spent in seconds.items()},
         {way: latency.median for way, latency in latencies.items()},
     )
@@ -164,8 +156,8 @@ def _table(title: str, comparisons: Sequence[_Comparison]) -> Table:
     for name in ("", "", "events/s", "latency, ms", "tracks / event"):
         table.add_column(name, justify="left" if not name else "right")
     for compared in comparisons:
-        for way, results in compared.results.items():
-            tracks = [_count(result) for result in results if not isinstance(result, EventError)]
+        for way, outcomes in compared.outcomes.items():
+            tracks = [_count(one) for one in outcomes if not isinstance(one, EventError)]
             table.add_row(
                 compared.model if way == "direct" else "",
                 way,
@@ -184,11 +176,11 @@ def _count(result: Any) -> int:
 def _conclude(comparisons: Sequence[_Comparison]) -> None:
     """Exit with 1 if an event failed or differs."""
     for compared in comparisons:
-        report_failures(compared.results["served"])
+        report_failures(compared.outcomes["served"])
         if n := compared.n_different:
             console.print(f"[bold red]{compared.model}: served and direct differ in {n} events[/]")
             raise typer.Exit(1)
-        n = len(compared.results["served"])
+        n = len(compared.outcomes["served"])
         console.print(
             f"[bold green]{compared.model}: served = direct, bit for bit, in all {n} events[/]"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import platform
@@ -13,7 +14,9 @@ from typing import NamedTuple
 from rich.markup import escape
 from rich.table import Table
 
+from trackserve.errors import TrackserveError
 from trackserve.studies.throughput import cpu_name
+from trackserve.trackers.registry import find_tracker, tracker_names
 
 from .common import console
 
@@ -74,13 +77,20 @@ def _graphics_cards() -> str:
     return answer.stdout.strip()
 
 
-def on_cpu() -> Finding:
-    return _importable("Patatrack on this CPU", "cpu", "trackserve.trackers.patatrack", "numba")
-
-
-def learned_on_cpu() -> Finding:
-    what = "Exa.TrkX on this CPU"
-    return _importable(what, "exatrkx", "trackserve.trackers.exatrkx", "numba", "safetensors")
+def on_cpu(name: str) -> Finding:
+    """Whether a tracker can be built on this machine's CPU."""
+    what = f"{name} on this CPU"
+    try:
+        tracker = find_tracker(name)
+    except TrackserveError as error:
+        return Finding(what, False, str(error), "mend or remove the package that offers it")
+    extra = f"'trackserve[{tracker.extra}]'" if tracker.extra else "what it needs"
+    try:
+        for module in tracker.modules:
+            importlib.import_module(module)
+    except ImportError as error:
+        return Finding(what, False, " ".join(str(error).split()), f"pip install {extra}")
+    return Finding(what, True, tracker.summary)
 
 
 def simulation() -> Finding:
@@ -94,7 +104,7 @@ def training() -> Finding:
 
 def on_gpu() -> Finding:
     """Kernels are compiled for what is there; the oldest that is tried is cc 7.5 (Turing)."""
-    what = "Patatrack on a GPU"
+    what = "patatrack on a GPU"
     try:
         from numba import cuda
 
@@ -116,7 +126,7 @@ def on_gpu() -> Finding:
 def learned_on_gpu() -> Finding:
     """Kernels and PyTorch's networks on one device."""
     kernels = on_gpu()
-    what, cure = "Exa.TrkX on a GPU", "a build of PyTorch with CUDA: https://pytorch.org"
+    what, cure = "exatrkx on a GPU", "a build of PyTorch with CUDA: https://pytorch.org"
     if not kernels.works:
         return kernels._replace(what=what)
     try:
@@ -161,8 +171,7 @@ def _importable(what: str, extra: str, modules: str, *packages: str) -> Finding:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
-    on_cpu,
-    learned_on_cpu,
+    *(functools.partial(on_cpu, name) for name in tracker_names()),
     on_gpu,
     learned_on_gpu,
     simulation,

@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table as RichTable
 
-from .common import DataDirectory, console, report_failures
+from .common import console, report_failures
+from .grammar import DataDirectory
 
 if TYPE_CHECKING:
     from trackserve.report.page import Table

@@ -2,47 +2,39 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import tempfile
 import threading
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.markup import escape
 
 from trackserve.errors import InputError
 from trackserve.serving.limits import Limits, default_limits
+from trackserve.trackers.registry import find_tracker, tracker_names
 
-from .common import (
-    Config,
-    Device,
-    Precision,
-    console,
-)
+from .common import console
+from .grammar import Device
 
 if TYPE_CHECKING:
     from trackserve.serving.server import Server
 
-Conditions = Annotated[
-    Path | None,
-    typer.Option(
-        exists=True,
-        file_okay=False,
-        metavar="DIR",
-        help="Serve Patatrack with the conditions files of this directory.",
-        show_default=False,
-    ),
-]
-Exatrkx = Annotated[
+_MODELS_HELP = (
+    "Models to serve: a tracker, with its options behind commas, and a name in front if it is not "
+    "to be the tracker's, as in `exatrkx` or `patatrack,conditions=DIR` or "
+    "`big=exatrkx,model=large`."
+)
+Models = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="[NAME=]MODEL",
-        help="Serve the learned tracker with this model: a folder, or the name of a shipped one; "
-        "'none' leaves it out. May be repeated, with a NAME for each that is not 'exatrkx'.",
-        show_default="the shipped model, if trackserve[exatrkx] is installed",
+    typer.Argument(
+        metavar="[[NAME=]TRACKER[,OPTION=VALUE]...]...",
+        help=_MODELS_HELP,
+        show_default="every tracker that needs no option",
     ),
 ]
 Instances = Annotated[int, typer.Option(min=1, help="Backend processes; one uses all cores.")]
@@ -56,12 +48,26 @@ _DEFAULTS = Limits()
 _POLL = 0.5
 
 
+class ModelRequest(NamedTuple):
+    """A model that the command line asks for: its name, its tracker, and options of that."""
+
+    name: str
+    tracker: str
+    options: dict[str, str]
+
+
+class Load(NamedTuple):
+    """Where all models run, and how much they take on."""
+
+    device: str
+    workers: int
+    queue: int
+    instances: int
+
+
 def serve(
-    conditions: Conditions = None,
-    exatrkx: Exatrkx = None,
+    models: Models = None,
     device: Device = "cpu",
-    precision: Precision = "fp32",
-    config: Config = "default",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     grpc_port: Annotated[int, typer.Option(help="0 takes a free port, here and below.")] = 8001,
     http_port: int = 8000,
@@ -73,12 +79,10 @@ def serve(
         Path | None, typer.Option(help="File for Triton's log.", show_default=False)
     ] = None,
 ) -> None:
-    """Start a Triton server with the learned tracker and, given conditions, Patatrack.
-
-    It runs until Ctrl-C.
+    """Start a Triton server; it runs until Ctrl-C.
 
     Uses the tritonserver of the nvidia-pytriton wheel (`pip install trackserve[server]`), or
-    one on PATH. Ready means compiled, loaded and run once. Should Triton or the model's
+    one on PATH. Ready means compiled, loaded and run once. Should Triton or the models'
     process die, it is started anew; on Ctrl-C events in flight are answered first.
     """
     from trackserve.serving.server import Server
@@ -86,18 +90,9 @@ def serve(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    wanted = parse_models(models)
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
-        _write_models(
-            Path(directory),
-            conditions,
-            exatrkx,
-            device,
-            precision,
-            config,
-            workers,
-            queue,
-            instances,
-        )
+        _write_models(Path(directory), wanted, Load(device, workers, queue, instances))
         server = Server(
             directory,
             host=host,
@@ -110,7 +105,7 @@ def serve(
         with console.status("starting Triton"):
             server.start()
         try:
-            _print_directions(server, conditions)
+            _print_directions(server, wanted[0])
             while not stop.wait(_POLL):
                 if server.failure:
                     raise server.failure
@@ -119,95 +114,86 @@ def serve(
                 server.stop()
 
 
-def _write_models(
-    directory: Path,
-    conditions: Path | None,
-    exatrkx: list[str] | None,
-    device: str,
-    precision: str,
-    config: str,
-    workers: int,
-    queue: int,
-    instances: int,
-) -> None:
-    """Write all models that the command line asks for."""
-    from trackserve.serving.repository import write_exatrkx, write_patatrack
-
-    if exatrkx is None:
-        exatrkx = ["default"] if find_spec("safetensors") else []
-    models = [_parse_model(text) for text in exatrkx if text != "none"]
-    names = [name for name, _ in models] + ["patatrack"] * (conditions is not None)
-    if not names:
-        raise InputError("nothing to serve: give --conditions or install trackserve[exatrkx]")
-    if len(set(names)) < len(names):
-        raise InputError("two models have the same name: use --exatrkx NAME=MODEL", found=names)
-    limits = default_limits(device)
-    limits = replace(limits, workers=workers or limits.workers, queue=queue)
-    for name, model in models:
-        write_exatrkx(
-            directory,
-            model,
-            name=name,
-            device=device,
-            precision=precision,
-            instances=instances,
-            limits=limits,
-        )
-    if conditions is not None:
-        write_patatrack(
-            directory,
-            conditions,
-            config=config,
-            device=device,
-            instances=instances,
-            limits=limits,
-        )
-
-
-def _parse_model(text: str) -> tuple[str, str]:
-    """Name and model of ``[NAME=]MODEL``."""
-    name, separator, model = text.partition("=")
-    return (name, model) if separator else ("exatrkx", text)
-
-
-def _print_directions(server: Server, conditions: Path | None) -> None:
-    url = server.grpc_url
-    port = f" --metrics-port {server.ports.metrics}"
-    if conditions is None:
-        first = f"exatrkx EVENTS --url {url}"
-    else:
-        events = conditions if (conditions / "raw.bin").exists() else "DIR"
-        first = f"patatrack {events} --url {url}"
-    lines = [
-        f"ready: [bold]{url}[/] {server.http_url} (metrics: {server.metrics_url})",
-        f"models: {', '.join(server.models)}",
-        f"try it: trackserve reconstruct {first} -o tracks.parquet",
-        f"how is it? trackserve status {url}{port}",
-        "Ctrl-C stops it",
-    ]
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
-
-
 def repository(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Where to write.", show_default=False)
     ],
-    conditions: Conditions = None,
-    exatrkx: Exatrkx = None,
+    models: Models = None,
     device: Device = "cpu",
-    precision: Precision = "fp32",
-    config: Config = "default",
     workers: Workers = _DEFAULTS.workers,
     queue: Queue = _DEFAULTS.queue,
     instances: Instances = 1,
 ) -> None:
-    """Write the model repository and backends alone, for a container or another Triton.
+    """Write the model repository and backend alone, for a container or another Triton.
 
     The tree holds conditions and models and can be moved; models that are there already
     stay. docs/serving.md says how to mount it.
     """
-    _write_models(
-        directory, conditions, exatrkx, device, precision, config, workers, queue, instances
-    )
+    _write_models(directory, parse_models(models), Load(device, workers, queue, instances))
     console.print(f"wrote {directory}/models and {directory}/backends")
+
+
+def parse_models(texts: list[str] | None) -> list[ModelRequest]:
+    """The models that the command line asks for, in its form; at least one.
+
+    Raises:
+        InputError: a text has another form, two models have one name, or there is none.
+    """
+    wanted = [_parse(text) for text in texts] if texts else _without_options()
+    names = [model.name for model in wanted]
+    if len(set(names)) < len(names):
+        raise InputError("two models have the same name: use NAME=TRACKER", found=names)
+    if not wanted:
+        raise InputError("nothing to serve: no tracker works here without options")
+    return wanted
+
+
+def _parse(text: str) -> ModelRequest:
+    head, *pairs = re.split(r",(?=\w+=)", text)
+    first, separator, second = head.partition("=")
+    name, tracker = (first, second) if separator else (first, first)
+    options = dict(pair.split("=", 1) for pair in pairs)
+    find_tracker(tracker).complete(options)
+    return ModelRequest(name, tracker, options)
+
+
+def _without_options() -> list[ModelRequest]:
+    """Every tracker that is installed here and whose options all have defaults."""
+    trackers = [find_tracker(name) for name in tracker_names()]
+    return [
+        ModelRequest(tracker.name, tracker.name, {})
+        for tracker in trackers
+        if all(map(find_spec, tracker.modules))
+        and all(option.default for option in tracker.options)
+    ]
+
+
+def _write_models(directory: Path, models: list[ModelRequest], load: Load) -> None:
+    from trackserve.serving.repository import write_model
+
+    limits = default_limits(load.device)
+    limits = replace(limits, workers=load.workers or limits.workers, queue=load.queue)
+    for model in models:
+        write_model(
+            directory,
+            model.tracker,
+            model.options,
+            name=model.name,
+            device=load.device,
+            instances=load.instances,
+            limits=limits,
+        )
+
+
+def _print_directions(server: Server, model: ModelRequest) -> None:
+    url = server.grpc_url
+    served = "" if model.name == model.tracker else f" --served {model.name}"
+    lines = [
+        f"ready: [bold]{url}[/] {server.http_url} (metrics: {server.metrics_url})",
+        f"models: {', '.join(server.models)}",
+        f"try it: trackserve reconstruct {model.tracker} PATH --url {url}{served}",
+        f"how is it? trackserve status {url} --metrics-port {server.ports.metrics}",
+        "Ctrl-C stops it",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)

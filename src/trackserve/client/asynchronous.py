@@ -6,24 +6,20 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self, overload
+from typing import Any, Self
 
-from trackserve.edm import (
-    ExatrkxResult,
-    PatatrackResult,
-    PointsEvent,
-    RawEvent,
-)
-from trackserve.errors import EventError, ServerError
-from trackserve.wire import Event, Result
+from trackserve.errors import ServerError
+from trackserve.wire.codec import Codec
 
 from .exchange import (
     Exchange,
     OnTimings,
+    Patience,
     Settings,
     connect,
+    find_codec,
 )
-from .stream import Answer, Stream
+from .stream import Stream, StreamSettings
 
 
 class AsyncClient:
@@ -55,36 +51,18 @@ class AsyncClient:
         """Whether the server answers and has loaded its models."""
         return await asyncio.to_thread(self._transport.ready, self._settings.timeout)
 
-    @overload
     async def reconstruct(
         self,
         model: str,
-        event: RawEvent,
+        event: Any,
         keep: Collection[str] = (),
         *,
         timeout: float | None = None,
-    ) -> PatatrackResult: ...
-
-    @overload
-    async def reconstruct(
-        self,
-        model: str,
-        event: PointsEvent,
-        keep: Collection[str] = (),
-        *,
-        timeout: float | None = None,
-    ) -> ExatrkxResult: ...
-
-    async def reconstruct(
-        self,
-        model: str,
-        event: Event,
-        keep: Collection[str] = (),
-        *,
-        timeout: float | None = None,
-    ) -> Result:
+    ) -> Any:
         """Reconstruct one event; see :meth:`trackserve.client.Client.reconstruct`."""
-        exchange = Exchange(self._settings, model, event, keep, timeout)
+        patience = Patience(self._settings, timeout)
+        codec = await self._codec(model, patience)
+        exchange = Exchange(self._settings, model, codec, event, keep, patience)
         while True:
             try:
                 call = self._transport.submit(exchange.request, exchange.send())
@@ -95,43 +73,17 @@ class AsyncClient:
                 exchange.handed_out()
                 return result
 
-    @overload
-    def stream(
-        self,
-        model: str,
-        events: Iterable[RawEvent] | AsyncIterable[RawEvent],
-        keep: Collection[str] = (),
-        *,
-        in_flight: int | None = None,
-        per_request: int | None = None,
-        ordered: bool = True,
-        timeout: float | None = None,
-    ) -> AsyncIterator[PatatrackResult | EventError]: ...
-
-    @overload
-    def stream(
-        self,
-        model: str,
-        events: Iterable[PointsEvent] | AsyncIterable[PointsEvent],
-        keep: Collection[str] = (),
-        *,
-        in_flight: int | None = None,
-        per_request: int | None = None,
-        ordered: bool = True,
-        timeout: float | None = None,
-    ) -> AsyncIterator[ExatrkxResult | EventError]: ...
-
     async def stream(
         self,
         model: str,
-        events: Iterable[Event] | AsyncIterable[Event],
+        events: Iterable[Any] | AsyncIterable[Any],
         keep: Collection[str] = (),
         *,
         in_flight: int | None = None,
         per_request: int | None = None,
         ordered: bool = True,
         timeout: float | None = None,
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[Any]:
         """Reconstruct many events; see :meth:`trackserve.client.Client.stream`."""
         loop = asyncio.get_running_loop()
         wake = asyncio.Event()
@@ -140,19 +92,11 @@ class AsyncClient:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(wake.set)
 
-        stream = Stream(
-            self._settings,
-            self._transport,
-            model,
-            keep,
-            in_flight,
-            per_request,
-            ordered,
-            timeout,
-            wake_from_thread,
-        )
+        codec = await self._codec(model, Patience(self._settings, timeout))
+        how = StreamSettings(model, codec, keep, in_flight, per_request, ordered, timeout)
+        stream = Stream(self._settings, self._transport, how, wake_from_thread)
         source = aiter(_asynchronous(events))
-        coming: asyncio.Future[Event | None] | None = None
+        coming: asyncio.Future[Any] | None = None
         try:
             while stream.unfinished:
                 if coming is None and stream.wants_event:
@@ -176,6 +120,13 @@ class AsyncClient:
             if coming is not None:
                 coming.cancel()
 
+    async def _codec(self, model: str, patience: Patience) -> Codec[Any, Any]:
+        """As :func:`.exchange.find_codec`."""
+        known = self._settings.codecs.get(model)
+        if known is not None:
+            return known
+        return await asyncio.to_thread(find_codec, self._settings, self._transport, model, patience)
+
     async def close(self) -> None:
         """End what is in flight and let go of the server; takes 2 s at most."""
         await asyncio.to_thread(self._transport.close)
@@ -193,8 +144,8 @@ class AsyncClient:
 
 
 async def _asynchronous(
-    events: Iterable[Event] | AsyncIterable[Event],
-) -> AsyncIterator[Event]:
+    events: Iterable[Any] | AsyncIterable[Any],
+) -> AsyncIterator[Any]:
     if isinstance(events, AsyncIterable):
         async for event in events:
             yield event

@@ -6,24 +6,19 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator
 from types import TracebackType
-from typing import Self, overload
+from typing import Any, Self
 
-from trackserve.edm import (
-    ExatrkxResult,
-    PatatrackResult,
-    PointsEvent,
-    RawEvent,
-)
-from trackserve.errors import EventError, ServerError
-from trackserve.wire import Event, Result
+from trackserve.errors import ServerError
 
 from .exchange import (
     Exchange,
     OnTimings,
+    Patience,
     Settings,
     connect,
+    find_codec,
 )
-from .stream import Answer, Stream
+from .stream import Stream, StreamSettings
 
 
 class Client:
@@ -66,47 +61,29 @@ class Client:
         """Whether the server answers and has loaded its models."""
         return self._transport.ready(self._settings.timeout)
 
-    @overload
     def reconstruct(
         self,
         model: str,
-        event: RawEvent,
+        event: Any,
         keep: Collection[str] = (),
         *,
         timeout: float | None = None,
-    ) -> PatatrackResult: ...
-
-    @overload
-    def reconstruct(
-        self,
-        model: str,
-        event: PointsEvent,
-        keep: Collection[str] = (),
-        *,
-        timeout: float | None = None,
-    ) -> ExatrkxResult: ...
-
-    def reconstruct(
-        self,
-        model: str,
-        event: Event,
-        keep: Collection[str] = (),
-        *,
-        timeout: float | None = None,
-    ) -> Result:
-        """Reconstruct one event; the arrays of the result are read-only.
+    ) -> Any:
+        """Reconstruct one event.
 
         Args:
-            model: ``"patatrack"`` for a raw event, ``"exatrkx"`` for a tracker's, or another name
-                under which the server has a model of that kind.
-            event: the event; of a raw one's beam spot the position is sent, of a tracker's
-                the points.
-            keep: parts of :data:`trackserve.edm.INTERMEDIATE` to return as well; a server
-                has none for a tracker's event.
+            model: name of a model on the server, as ``"patatrack"``. The server says which tracker
+                it is; the client asks once.
+            event: an event of the kind that the tracker takes.
+            keep: intermediates of the tracker to return as well.
             timeout: seconds for this event instead of the client's.
 
+        Returns:
+            the result of the tracker, as its pipeline gives it; its arrays are read-only.
+
         Raises:
-            InputError: unknown model or part, an event that is malformed or not of its kind.
+            InputError: an unknown model or part, a model whose tracker is not installed here, an
+                event that is malformed or of another kind.
             EventError: the event cannot be reconstructed; as the pipeline itself reports it.
             ServerBusy: the server's queue was full until the timeout.
             ServerUnavailable: nothing answers at the url.
@@ -114,7 +91,9 @@ class Client:
             Cancelled: the client was closed meanwhile.
             ServerError: the base of these four; the server failed (``url``, ``status``).
         """
-        exchange = Exchange(self._settings, model, event, keep, timeout)
+        patience = Patience(self._settings, timeout)
+        codec = find_codec(self._settings, self._transport, model, patience)
+        exchange = Exchange(self._settings, model, codec, event, keep, patience)
         while True:
             try:
                 tensors = self._transport.call(exchange.request, exchange.send())
@@ -125,43 +104,17 @@ class Client:
                 exchange.handed_out()
                 return result
 
-    @overload
     def stream(
         self,
         model: str,
-        events: Iterable[RawEvent],
+        events: Iterable[Any],
         keep: Collection[str] = (),
         *,
         in_flight: int | None = None,
         per_request: int | None = None,
         ordered: bool = True,
         timeout: float | None = None,
-    ) -> Iterator[PatatrackResult | EventError]: ...
-
-    @overload
-    def stream(
-        self,
-        model: str,
-        events: Iterable[PointsEvent],
-        keep: Collection[str] = (),
-        *,
-        in_flight: int | None = None,
-        per_request: int | None = None,
-        ordered: bool = True,
-        timeout: float | None = None,
-    ) -> Iterator[ExatrkxResult | EventError]: ...
-
-    def stream(
-        self,
-        model: str,
-        events: Iterable[Event],
-        keep: Collection[str] = (),
-        *,
-        in_flight: int | None = None,
-        per_request: int | None = None,
-        ordered: bool = True,
-        timeout: float | None = None,
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Any]:
         """Reconstruct many events, several at a time.
 
         ``events`` is read as answers are taken, so it may be endless. Leaving the loop early
@@ -169,7 +122,7 @@ class Client:
 
         Args:
             model, keep: as of :meth:`reconstruct`.
-            events: the events, all of one kind.
+            events: the events, all of the kind that the tracker takes.
             in_flight: bound on the requests in flight; by default it is found (see
                 :class:`trackserve.client.window.Window`).
             per_request: events that travel in one request, which costs less for each; their
@@ -187,17 +140,10 @@ class Client:
             InputError, ServerError: as :meth:`reconstruct`; they end the stream.
         """
         wake = threading.Event()
-        stream = Stream(
-            self._settings,
-            self._transport,
-            model,
-            keep,
-            in_flight,
-            per_request,
-            ordered,
-            timeout,
-            wake.set,
-        )
+        patience = Patience(self._settings, timeout)
+        codec = find_codec(self._settings, self._transport, model, patience)
+        how = StreamSettings(model, codec, keep, in_flight, per_request, ordered, timeout)
+        stream = Stream(self._settings, self._transport, how, wake.set)
         source = iter(events)
         try:
             while stream.unfinished:

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trackserve.errors import (
     DeadlineExceeded,
@@ -15,7 +15,7 @@ from trackserve.errors import (
     ServerError,
     ServerUnavailable,
 )
-from trackserve.wire import Event, Result, codec_of
+from trackserve.trackers.registry import find_tracker
 from trackserve.wire.address import parse_url
 from trackserve.wire.bundle import (
     BUNDLE,
@@ -23,6 +23,8 @@ from trackserve.wire.bundle import (
     join_requests,
     split_answers,
 )
+from trackserve.wire.codec import TIMING, Codec
+from trackserve.wire.identity import TRACKER
 from trackserve.wire.tensors import decode_timing
 
 from .grpc import GrpcTransport
@@ -67,67 +69,41 @@ class Settings:
     """Whether the server has answered this client before."""
     compute: dict[str, float] = field(default_factory=dict)
     """Seconds that the server lately took for an event, by model."""
+    codecs: dict[str, Codec[Any, Any]] = field(default_factory=dict)
+    """How to speak to the server's models, by model, as far as it was asked."""
 
 
-class Exchange:
-    """One event's requests, deadline, retries and times.
+class Patience:
+    """How long one event may take, and when the server is asked again.
 
     Args:
         settings: the client's.
-        model: name of the model on the server.
-        event: what to reconstruct; its type tells the kind of model.
-        keep: parts to return as well.
         timeout: seconds from now; None takes the client's.
-        timed: ask the server for its times, whoever wants them.
-
-    Raises:
-        InputError: no model takes such an event, it is malformed, or unknown part.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        model: str,
-        event: Event,
-        keep: Collection[str],
-        timeout: float | None,
-        timed: bool = False,
-    ) -> None:
-        self._begin = time.perf_counter()
-        self.codec = codec_of(event)
+    def __init__(self, settings: Settings, timeout: float | None) -> None:
+        self.begin = time.perf_counter()
         self._settings = settings
-        self._event = event.event
-        self._keep = keep
-        self._timed = timed or settings.on_timings is not None
         self._timeout = settings.timeout if timeout is None else timeout
-        self._deadline = self._begin + self._timeout
+        self._deadline = self.begin + self._timeout
         self._delay = _FIRST_DELAY
-        self._sent = 0.0
-        self.queue = 0.0
-        self.round_trip = 0.0
-        self.compute = 0.0
-        names = self.codec.output_names(keep)
-        if self._timed:
-            names.append(self.codec.TIMING.name)
-        self.request = Request(model, self.codec.encode_event(event), names)
 
-    def send(self) -> float:
-        """Note that the request goes out now; seconds that it may take.
+    def left(self, **fields: Any) -> float:
+        """Seconds that are left.
 
         Raises:
-            DeadlineExceeded: none are left.
+            DeadlineExceeded: none are; it has ``fields``.
         """
-        self._sent = time.perf_counter()
-        left = self._deadline - self._sent
+        left = self._deadline - time.perf_counter()
         if left <= 0:
-            raise DeadlineExceeded(f"no result after {self._timeout:g} s", event=self._event)
+            raise DeadlineExceeded(f"no result after {self._timeout:g} s", **fields)
         return left
 
     def retry_after(self, error: ServerError) -> float:
         """Seconds to wait before the next try; raises ``error`` if there is to be none.
 
-        A busy server is asked again until the deadline; so is one that has answered before
-        and is gone now, since it may be starting again.
+        A busy server is asked again until the deadline. So is a server that has answered before
+        and is gone now, because it may be starting again.
         """
         come_back = isinstance(error, ServerUnavailable) and self._settings.answered
         if not self._settings.retry or not (isinstance(error, ServerBusy) or come_back):
@@ -138,7 +114,87 @@ class Exchange:
         self._delay = min(2 * self._delay, _LONGEST_DELAY)
         return delay
 
-    def result(self, tensors: Tensors, arrived: float | None = None) -> Result:
+
+def find_codec(
+    settings: Settings, transport: Transport, model: str, patience: Patience
+) -> Codec[Any, Any]:
+    """The codec of the tracker that the server's ``model`` is; the server is asked once.
+
+    Raises:
+        InputError: there is no such model, or its tracker is not installed here.
+        ServerError: the server does not answer.
+    """
+    while model not in settings.codecs:
+        try:
+            parameters = transport.parameters(model, patience.left(model=model))
+        except ServerError as error:
+            time.sleep(patience.retry_after(error))
+            continue
+        if TRACKER not in parameters:
+            raise InputError(
+                "the model does not say which tracker it is: trackserve did not write it",
+                model=model,
+                url=settings.url,
+            )
+        settings.codecs[model] = find_tracker(parameters[TRACKER]).codec
+    return settings.codecs[model]
+
+
+class Exchange:
+    """One event's requests, deadline, retries and times.
+
+    Args:
+        settings: the client's.
+        model: name of the model on the server.
+        codec: of its tracker.
+        event: what to reconstruct.
+        keep: parts to return as well.
+        patience: how long it may take; None: the client's timeout, from now.
+        timed: ask the server for its times, whoever wants them.
+
+    Raises:
+        InputError: the event is of another kind or malformed, or a part is unknown.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: str,
+        codec: Codec[Any, Any],
+        event: Any,
+        keep: Collection[str],
+        patience: Patience | None = None,
+        timed: bool = False,
+    ) -> None:
+        self.codec = codec
+        self._patience = patience or Patience(settings, None)
+        self._settings = settings
+        self._keep = keep
+        self._timed = timed or settings.on_timings is not None
+        self._sent = 0.0
+        self.queue = 0.0
+        self.round_trip = 0.0
+        self.compute = 0.0
+        names = codec.output_names(keep)
+        if self._timed:
+            names.append(TIMING.name)
+        self.request = Request(model, codec.encode_event(event), names)
+        self._event = int(event.event)
+
+    def send(self) -> float:
+        """Note that the request goes out now; seconds that it may take.
+
+        Raises:
+            DeadlineExceeded: none are left.
+        """
+        self._sent = time.perf_counter()
+        return self._patience.left(event=self._event)
+
+    def retry_after(self, error: ServerError) -> float:
+        """Seconds to wait before the next try; raises ``error`` if there is to be none."""
+        return self._patience.retry_after(error)
+
+    def result(self, tensors: Tensors, arrived: float | None = None) -> Any:
         """The result in the reply that came at ``arrived`` (by default now).
 
         Raises:
@@ -147,9 +203,9 @@ class Exchange:
         self.round_trip = (arrived or time.perf_counter()) - self._sent
         self._settings.answered = True
         try:
-            result: Result = self.codec.decode_result(tensors, self._event, self._keep)
+            result = self.codec.decode_result(tensors, self._event, self._keep)
             if self._timed:
-                self.queue, self.compute = decode_timing(tensors, self.codec.TIMING)
+                self.queue, self.compute = decode_timing(tensors, TIMING)
         except InputError as error:
             raise ServerError(error.message, url=self._settings.url, **error.fields) from error
         return result
@@ -158,7 +214,7 @@ class Exchange:
         """Note that the user has the result now: tell the times."""
         if self._settings.on_timings is None:
             return
-        total = time.perf_counter() - self._begin
+        total = time.perf_counter() - self._patience.begin
         network = self.round_trip - self.queue - self.compute
         client = total - self.round_trip
         self._settings.on_timings(
@@ -184,7 +240,7 @@ def unbundled(exchanges: Sequence[Exchange], tensors: Tensors) -> Answers:
     if len(exchanges) == 1:
         return Answers([tensors], 1)
     try:
-        return split_answers(tensors, exchanges[0].codec.OUTPUTS, len(exchanges))
+        return split_answers(tensors, exchanges[0].codec.outputs, len(exchanges))
     except InputError as error:
         raise ServerError(error.message, **error.fields) from error
 

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import numpy as np
 from tritonclient.grpc.service_pb2 import (
+    ModelConfigRequest,
     ModelInferRequest,
     ModelInferResponse,
     ServerReadyRequest,
@@ -89,6 +90,15 @@ class GrpcTransport:
                 call.settle(ServerError(f"malformed reply: {error}", url=self.url))
 
         rpc.add_done_callback(ended)
+
+    def parameters(self, model: str, timeout: float) -> dict[str, str]:
+        try:
+            config = self._stub.ModelConfig(ModelConfigRequest(name=model), timeout=timeout).config
+        except grpc.RpcError as error:
+            raise self._failure(error) from error
+        except ValueError:
+            raise closed(self.url) from None
+        return {name: entry.string_value for name, entry in config.parameters.items()}
 
     def ready(self, timeout: float) -> bool:
         try:

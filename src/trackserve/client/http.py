@@ -86,6 +86,16 @@ class HttpTransport:
             call.settle(closed(self.url))
         return call
 
+    def parameters(self, model: str, timeout: float) -> dict[str, str]:
+        deadline = time.monotonic() + timeout
+        reply = self._exchange("GET", f"/v2/models/{model}/config", b"", {}, deadline)
+        self._check(reply)
+        try:
+            entries = json.loads(reply.body).get("parameters", {})
+            return {name: str(entry["string_value"]) for name, entry in entries.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ServerError(f"malformed reply: {error}", url=self.url) from error
+
     def ready(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         try:
@@ -109,12 +119,16 @@ class HttpTransport:
         }
         path = f"/v2/models/{request.model}/infer"
         reply = self._exchange("POST", path, header + body, headers, deadline, call)
+        self._check(reply)
+        return _decode(reply)
+
+    def _check(self, reply: _Reply) -> None:
+        """Raise what a reply says that is no answer."""
         if reply.status != 200:
             with suppress(ValueError, KeyError, TypeError):
                 text = str(json.loads(reply.body)["error"])
                 raise failure(text, _STATUS.get(reply.status, str(reply.status)), self.url)
             raise failure("the server failed", str(reply.status), self.url)
-        return _decode(reply)
 
     def _exchange(
         self,

@@ -131,6 +131,9 @@ class SharedMemoryTransport:
             self._grpc.start(call, loan.message, timeout, done_in_region)
         return call
 
+    def parameters(self, model: str, timeout: float) -> dict[str, str]:
+        return self._grpc.parameters(model, timeout)
+
     def ready(self, timeout: float) -> bool:
         return self._grpc.ready(timeout)
 

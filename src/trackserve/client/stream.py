@@ -7,22 +7,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
-from trackserve.errors import (
-    EventError,
-    InputError,
-    ServerError,
-    TrackserveError,
-)
-from trackserve.wire import Event, Result
+from trackserve.edm import Result
+from trackserve.errors import EventError, InputError, ServerError, TrackserveError
 from trackserve.wire.bundle import Answers
+from trackserve.wire.codec import Codec
 
-from .exchange import (
-    Exchange,
-    Settings,
-    bundled,
-    unbundled,
-)
+from .exchange import Exchange, Patience, Settings, bundled, unbundled
 from .transport import Call, Tensors, Transport
 from .window import SMOOTHING, Window
 
@@ -37,7 +29,31 @@ _WORTH_A_REQUEST = 0.15
 _MOST_PER_REQUEST = 16
 """Events that it puts there. A request costs client and server 1 to 2 ms, however many it holds."""
 
-Answer = Result | EventError
+
+Outcome = Result | EventError
+"""What an event of a stream comes to."""
+
+
+class StreamSettings(NamedTuple):
+    """How a stream is to run.
+
+    Attributes:
+        model: name of the model on the server.
+        codec: codec of its tracker.
+        keep: parts to return as well.
+        in_flight: bound on the requests in flight; None finds it.
+        per_request: events of a request; None finds it, if the window finds itself, else 1.
+        ordered: answers come out in the order of the events, else as they arrive.
+        timeout: seconds for each event; None takes the client's.
+    """
+
+    model: str
+    codec: Codec[Any, Any]
+    keep: Collection[str] = ()
+    in_flight: int | None = None
+    per_request: int | None = None
+    ordered: bool = True
+    timeout: float | None = None
 
 
 class Stream:
@@ -45,37 +61,30 @@ class Stream:
 
     Args:
         settings, transport: the client's.
-        model, keep, timeout: of each event.
-        in_flight: bound on the requests in flight; None finds it.
-        per_request: events of a request; None finds it, if the window finds itself, else 1.
-        ordered: answers come out in the order of the events, else as they arrive.
+        how: how the stream is to run.
         wake: called, in any thread, when :meth:`advance` has something to do.
+
+    Raises:
+        InputError: a number in ``how`` is not positive.
     """
 
     def __init__(
         self,
         settings: Settings,
         transport: Transport,
-        model: str,
-        keep: Collection[str],
-        in_flight: int | None,
-        per_request: int | None,
-        ordered: bool,
-        timeout: float | None,
+        how: StreamSettings,
         wake: Callable[[], object],
     ) -> None:
+        in_flight, per_request = how.in_flight, how.per_request
         for name, value in (("in_flight", in_flight), ("per_request", per_request)):
             if value is not None and value < 1:
                 raise InputError(f"{name} is not positive", found=value)
         self._settings = settings
         self._transport = transport
-        self._model = model
-        self._keep = keep
-        self._timeout = timeout
+        self._how = how
         self._timed = in_flight is None
         self._finds_per_request = per_request is None and in_flight is None
         self._per_request = per_request or self._worth_a_request()
-        self._ordered = ordered
         self._burst = 1 if in_flight is not None else _BURST
         self._filling = True
         self._wake = wake
@@ -88,7 +97,7 @@ class Stream:
         self._calls: dict[Call, list[int]] = {}
         self._ended: deque[Call] = deque()
         self._delayed: list[tuple[float, int]] = []
-        self._answers: dict[int, tuple[Exchange, Answer]] = {}
+        self._answers: dict[int, tuple[Exchange, Outcome]] = {}
 
     @property
     def unfinished(self) -> bool:
@@ -102,15 +111,17 @@ class Stream:
         is_full = len(self._exchanges) >= most or self._started - self._taken >= _AHEAD * most
         return self._filling and not self._source_ended and not is_full
 
-    def start(self, event: Event | None) -> None:
+    def start(self, event: Any | None) -> None:
         """Send an event, with others if they share a request; None: there are no more."""
         if event is None:
             self._source_ended = True
             self.flush()
             return
         number = self._started
+        how, settings = self._how, self._settings
+        patience = Patience(settings, how.timeout)
         self._exchanges[number] = Exchange(
-            self._settings, self._model, event, self._keep, self._timeout, self._timed
+            settings, how.model, how.codec, event, how.keep, patience, self._timed
         )
         self._started += 1
         self._filling = len(self._exchanges) < self._window.size * self._per_request
@@ -129,9 +140,9 @@ class Stream:
         """Whether the server has nothing to do, where events are not to wait for others then."""
         return self._finds_per_request and len(self._calls) == len(self._ended)
 
-    def take(self) -> Answer | None:
+    def take(self) -> Outcome | None:
         """The next answer to hand out, if it is there."""
-        number = self._taken if self._ordered else next(iter(self._answers), -1)
+        number = self._taken if self._how.ordered else next(iter(self._answers), -1)
         if number not in self._answers:
             return None
         self._taken += 1
@@ -208,7 +219,7 @@ class Stream:
         self, number: int, exchange: Exchange, answer: Tensors | TrackserveError, arrived: float
     ) -> bool:
         """Whether there is a result."""
-        settled: Answer
+        settled: Outcome
         try:
             if isinstance(answer, TrackserveError):
                 raise answer
@@ -234,8 +245,8 @@ class Stream:
         )
         if self._finds_per_request and compute > 0:
             mean, known = compute / len(done), self._settings.compute
-            before = known.get(self._model, mean)
-            known[self._model] = before + SMOOTHING * (mean - before)
+            before = known.get(self._how.model, mean)
+            known[self._how.model] = before + SMOOTHING * (mean - before)
             now = self._worth_a_request()
             if now != self._per_request:
                 self._window.scale(self._per_request / now)
@@ -243,7 +254,7 @@ class Stream:
 
     def _worth_a_request(self) -> int:
         """Events that a stream puts into a request where it finds how many."""
-        compute = self._settings.compute.get(self._model)
+        compute = self._settings.compute.get(self._how.model)
         if not self._finds_per_request or compute is None:
             return 1
         return max(1, min(int(_WORTH_A_REQUEST / compute), _MOST_PER_REQUEST))

@@ -73,6 +73,9 @@ class Transport(Protocol):
     def submit(self, request: Request, timeout: float) -> Call:
         """Start a request; does not block."""
 
+    def parameters(self, model: str, timeout: float) -> dict[str, str]:
+        """The parameters in the configuration of ``model``, within ``timeout`` seconds."""
+
     def ready(self, timeout: float) -> bool:
         """Whether the server answers and has loaded its models."""
 

@@ -1,6 +1,6 @@
 """The nouns: structs of arrays that every stage takes and returns."""
 
-from .columns import Columns
+from .columns import Columns, Ragged
 from .pixel import (
     MAX_HITS,
     BeamSpot,
@@ -14,10 +14,8 @@ from .pixel import (
     Vertices,
 )
 from .points import (
-    GRAPH_STAGES,
     Edges,
-    ExatrkxResult,
-    GraphCounts,
+    PointLabels,
     PointsEvent,
     PointsParticles,
     PointsTruth,
@@ -25,13 +23,7 @@ from .points import (
     SpacePoints,
     TrackCandidates,
 )
-from .result import (
-    ALWAYS,
-    INTERMEDIATE,
-    Counts,
-    PatatrackResult,
-    check_keep,
-)
+from .result import Result, ResultCounts
 from .simulation import (
     SimCollisions,
     SimEvent,
@@ -40,27 +32,24 @@ from .simulation import (
 )
 
 __all__ = [
-    "ALWAYS",
-    "GRAPH_STAGES",
-    "INTERMEDIATE",
     "MAX_HITS",
     "BeamSpot",
     "Clusters",
     "Columns",
-    "Counts",
     "Digis",
     "Doublets",
     "Edges",
-    "ExatrkxResult",
-    "GraphCounts",
     "Hits",
-    "PatatrackResult",
+    "PointLabels",
     "PointTruth",
     "PointsEvent",
     "PointsParticles",
     "PointsTruth",
+    "Ragged",
     "RawEvent",
     "ReadoutErrors",
+    "Result",
+    "ResultCounts",
     "SimCollisions",
     "SimEvent",
     "SimHits",
@@ -69,5 +58,4 @@ __all__ = [
     "TrackCandidates",
     "Tracks",
     "Vertices",
-    "check_keep",
 ]

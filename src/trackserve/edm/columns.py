@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Self
 
@@ -12,17 +12,97 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 
+OFFSET = np.dtype(np.int64)
+"""Type of the offsets of a ragged column."""
+
 
 class Column(NamedTuple):
-    """Type of one column: ``dtype`` and the shape of one row (empty for a scalar)."""
+    """Type of one column.
+
+    Attributes:
+        dtype: type of its values.
+        shape: shape of one row; empty for a scalar.
+        ragged: whether a row is a list of values instead, of any length.
+    """
 
     dtype: np.dtype[Any]
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = ()
+    ragged: bool = False
+
+    def empty(self) -> Array | Ragged:
+        """The column without rows."""
+        values = np.empty((0, *self.shape), self.dtype)
+        return Ragged(np.zeros(1, OFFSET), values) if self.ragged else values
 
 
 def column(dtype: DTypeLike, *shape: int) -> Any:
     """Declare a column of ``dtype`` whose rows have ``shape``."""
     return field(metadata={"column": Column(np.dtype(dtype), shape)})
+
+
+def ragged(dtype: DTypeLike) -> Any:
+    """Declare a column whose rows are lists of ``dtype``; its values are a :class:`Ragged`."""
+    return field(metadata={"column": Column(np.dtype(dtype), ragged=True)})
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """A list for each row: row ``i`` has ``values[offsets[i]:offsets[i + 1]]``.
+
+    Attributes:
+        offsets: int64[rows + 1]; the first is 0, the last is the number of values.
+        values: the values of all rows, one row after the other.
+    """
+
+    offsets: Array
+    values: Array
+
+    @classmethod
+    def of(cls, lists: Sequence[Array], dtype: DTypeLike) -> Self:
+        """A row of ``dtype`` for each of ``lists``."""
+        offsets = np.zeros(len(lists) + 1, OFFSET)
+        offsets[1:] = np.cumsum([len(row) for row in lists])
+        return cls(offsets, np.concatenate([np.empty(0, dtype), *lists]).astype(dtype))
+
+    @property
+    def counts(self) -> Array:
+        """Number of values of each row, int64[rows]."""
+        return np.diff(self.offsets)
+
+    def take(self, index: Array | slice) -> Self:
+        """The rows that ``index`` (integers, a mask or a slice) selects."""
+        rows = np.arange(len(self))[index]
+        counts = self.counts[rows]
+        offsets = np.zeros(len(rows) + 1, OFFSET)
+        offsets[1:] = np.cumsum(counts)
+        shift = np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts)
+        return type(self)(offsets, self.values[np.arange(offsets[-1]) + shift])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """The rows of all ``parts``, of which there is at least one."""
+        offsets = np.zeros(1 + sum(len(part) for part in parts), OFFSET)
+        offsets[1:] = np.cumsum(np.concatenate([part.counts for part in parts]))
+        return cls(offsets, np.concatenate([part.values for part in parts]))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> Array:
+        """The values of one row; an IndexError if there is no such row."""
+        start, end = self.offsets[:-1][row], self.offsets[1:][row]
+        return self.values[start:end]
+
+    def __iter__(self) -> Iterator[Array]:
+        return (self[row] for row in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        """Equal bit for bit."""
+        if not isinstance(other, Ragged):
+            return NotImplemented
+        return _same(self.offsets, other.offsets) and _same(self.values, other.values)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,20 +117,35 @@ class Columns:
 
     @classmethod
     def empty(cls) -> Self:
-        return cls(*(np.empty((0, *c.shape), c.dtype) for c in cls.schema().values()))
+        """The noun without rows."""
+        return cls(*(kind.empty() for kind in cls.schema().values()))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """The rows of all ``parts``."""
         if not parts:
             return cls.empty()
-        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in cls.schema()))
+        columns = ([getattr(part, name) for part in parts] for name in cls.schema())
+        kinds = cls.schema().values()
+        return cls(
+            *(
+                Ragged.concatenate(column) if kind.ragged else np.concatenate(column)
+                for kind, column in zip(kinds, columns, strict=True)
+            )
+        )
 
-    def columns(self) -> dict[str, Array]:
+    def columns(self) -> dict[str, Any]:
+        """Column name -> array, or :class:`Ragged`."""
         return {name: getattr(self, name) for name in self.schema()}
 
     def take(self, index: Array | slice) -> Self:
         """The rows that ``index`` (integers, a mask or a slice) selects."""
-        return type(self)(*(array[index] for array in self.columns().values()))
+        return type(self)(
+            *(
+                values.take(index) if isinstance(values, Ragged) else values[index]
+                for values in self.columns().values()
+            )
+        )
 
     def __len__(self) -> int:
         return len(getattr(self, next(iter(self.schema()))))
@@ -61,10 +156,16 @@ class Columns:
             return NotImplemented
         theirs = other.columns()
         return all(
-            mine.dtype == theirs[name].dtype
-            and mine.shape == theirs[name].shape
-            and mine.tobytes() == theirs[name].tobytes()
+            mine == theirs[name] if isinstance(mine, Ragged) else _same(mine, theirs[name])
             for name, mine in self.columns().items()
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _same(mine: Array, theirs: Array) -> bool:
+    return (
+        mine.dtype == theirs.dtype
+        and mine.shape == theirs.shape
+        and mine.tobytes() == theirs.tobytes()
+    )

@@ -7,7 +7,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from .columns import Columns
+from .columns import Columns, Ragged
 from .pixel import Tracks
 
 _STATE = ("phi", "tip", "q_over_pt", "cot_theta", "zip")
@@ -16,10 +16,13 @@ _STATE = ("phi", "tip", "q_over_pt", "cot_theta", "zip")
 def to_records(part: Columns) -> ak.Array:
     """One record per row, a field per column.
 
-    Tracks have ``pt``, ``eta``, ``charge`` and the five parameters by name beside
-    ``covariance`` (15 values); their ``hits`` are ragged.
+    A ragged column becomes lists. Tracks have ``pt``, ``eta``, ``charge`` and the five
+    parameters by name beside ``covariance`` (15 values); their ``hits`` are lists too.
     """
-    columns: dict[str, Any] = part.columns()
+    columns: dict[str, Any] = {
+        name: ak.unflatten(values.values, values.counts) if isinstance(values, Ragged) else values
+        for name, values in part.columns().items()
+    }
     if isinstance(part, Tracks):
         state = np.ascontiguousarray(columns.pop("state").T)
         derived = {"pt": part.pt, "eta": part.eta, "charge": part.charge}

@@ -1,82 +1,82 @@
-"""What a pipeline returns for one event."""
+"""What every tracker returns for one event."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
 from trackserve.errors import InputError
 
 from .columns import Array, Columns
-from .pixel import (
-    Clusters,
-    Digis,
-    Doublets,
-    Hits,
-    ReadoutErrors,
-    Tracks,
-    Vertices,
-)
 
 
 @dataclass(frozen=True)
-class Counts:
-    """How many of each; ``digis`` counts the pixel words, padding included, as CMS does."""
+class ResultCounts:
+    """How many of each a tracker found; a tracker adds its own fields, all int."""
 
-    modules: int = 0
-    digis: int = 0
-    clusters: int = 0
-    doublets: int = 0
-    ntuplets: int = 0
-    tracks: int = 0
-    vertices: int = 0
+    @classmethod
+    def names(cls) -> list[str]:
+        """Names of the fields, in order."""
+        return [f.name for f in fields(cls)]
 
     def as_array(self) -> Array:
-        """int32[7], in the order of the fields."""
-        return np.array(list(vars(self).values()), np.int32)
+        """int64[fields], in the order of the fields."""
+        return np.array(list(vars(self).values()), np.int64)
 
 
-INTERMEDIATE: dict[str, type[Columns]] = {
-    "digis": Digis,
-    "clusters": Clusters,
-    "hits": Hits,
-    "doublets": Doublets,
-    "ntuplets": Tracks,
-}
-"""What is returned only when asked for. ``ntuplets`` are all candidates, bad and
-duplicate ones too; the unfitted ones (duplicates) have a state of NaN."""
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a tracker found in one event; equality is bit for bit.
 
-ALWAYS: dict[str, type[Columns]] = {
-    "tracks": Tracks,
-    "vertices": Vertices,
-    "readout_errors": ReadoutErrors,
-}
-
-
-def check_keep(keep: Collection[str]) -> None:
-    """Raise an :class:`InputError` if ``keep`` has a name that :data:`INTERMEDIATE` lacks."""
-    unknown = [name for name in keep if name not in INTERMEDIATE]
-    if unknown:
-        raise InputError("unknown part to keep", found=unknown, bound=list(INTERMEDIATE))
-
-
-@dataclass(frozen=True)
-class PatatrackResult:
-    """Tracks and vertices of one event; equality is bit for bit."""
+    A tracker's result has two kinds of parts as fields. Every result has a part that is declared
+    as a noun (``tracks: Tracks``). A part that is declared as a noun or None
+    (``hits: Hits | None = None``) is an intermediate: a result has it if the caller asks for it.
+    """
 
     event: int
-    counts: Counts
-    tracks: Tracks
-    vertices: Vertices
-    readout_errors: ReadoutErrors
-    digis: Digis | None = None
-    clusters: Clusters | None = None
-    hits: Hits | None = None
-    doublets: Doublets | None = None
-    ntuplets: Tracks | None = None
+    """Number of the event."""
+    counts: ResultCounts
+
+    @classmethod
+    @functools.cache
+    def counts_type(cls) -> type[ResultCounts]:
+        """Class of ``counts``."""
+        kind: type[ResultCounts] = get_type_hints(cls)["counts"]
+        return kind
+
+    @classmethod
+    @functools.cache
+    def always(cls) -> dict[str, type[Columns]]:
+        """Parts of every result: name -> noun."""
+        hints = get_type_hints(cls)
+        return {
+            f.name: hints[f.name]
+            for f in fields(cls)
+            if isinstance(hints[f.name], type) and issubclass(hints[f.name], Columns)
+        }
+
+    @classmethod
+    @functools.cache
+    def intermediates(cls) -> dict[str, type[Columns]]:
+        """Parts that a result has if the caller asks for them: name -> noun."""
+        hints = get_type_hints(cls)
+        return {
+            f.name: get_args(hints[f.name])[0]
+            for f in fields(cls)
+            if type(None) in get_args(hints[f.name])
+        }
+
+    @classmethod
+    def check_keep(cls, keep: Collection[str]) -> None:
+        """Raise an :class:`InputError` if ``keep`` names what is no intermediate."""
+        known = cls.intermediates()
+        unknown = [name for name in keep if name not in known]
+        if unknown:
+            raise InputError("unknown part to keep", found=unknown, bound=list(known))
 
     def parts(self) -> dict[str, Columns]:
         """The nouns that are there, by name."""
@@ -91,3 +91,10 @@ class PatatrackResult:
 
         nouns = {name: to_records(part) for name, part in self.parts().items()}
         return ak.Record({"event": self.event, "counts": asdict(self.counts), **nouns})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Result) or type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(self))
+
+    __hash__ = None  # type: ignore[assignment]

@@ -3,103 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
 
-from trackserve.edm import (
-    ALWAYS,
-    Counts,
-    ExatrkxResult,
-    GraphCounts,
-    PatatrackResult,
-    TrackCandidates,
-)
-from trackserve.edm.columns import Array
 from trackserve.edm.records import to_records
+from trackserve.edm.result import Result
 from trackserve.errors import EventError
 
 
-def to_awkward(results: Sequence[PatatrackResult | EventError]) -> ak.Array:
+def to_awkward(results: Sequence[Result | EventError], kind: type[Result]) -> ak.Array:
     """One record per event: ``event``, ``error``, ``counts``, and each noun as a list of records.
 
-    The nouns' records are those of :func:`trackserve.edm.records.to_records`. An event
-    that could not be reconstructed says why in ``error`` (None for the others), and has
-    empty lists.
+    The records are those of :func:`trackserve.edm.records.to_records`. An event that could not be
+    reconstructed says why in ``error``, which is None for the others, and has empty lists.
+
+    Args:
+        results: of one tracker; all have the same intermediates.
+        kind: class of the tracker's results.
     """
-    good = [result for result in results if isinstance(result, PatatrackResult)]
-    nouns = {name: type(part) for name, part in good[0].parts().items()} if good else ALWAYS
+    good = [result if isinstance(result, Result) else None for result in results]
+    first = next((result for result in good if result is not None), None)
+    nouns = {name: type(part) for name, part in first.parts().items()} if first else kind.always()
+    none = kind.counts_type()()
+    counts = np.array([(none if r is None else r.counts).as_array() for r in good], np.int64)
+    names = kind.counts_type().names()
     table: dict[str, Any] = {
-        "event": np.array([_event(result) for result in results], np.int64),
+        "event": np.array([_number(result) for result in results], np.int64),
         "error": [str(r) if isinstance(r, EventError) else None for r in results],
-        "counts": ak.zip(_counts(results)),
+        "counts": ak.zip(dict(zip(names, counts.reshape(-1, len(names)).T, strict=True))),
     }
     for name, noun in nouns.items():
-        parts = [
-            getattr(r, name) if isinstance(r, PatatrackResult) else noun.empty() for r in results
-        ]
+        parts = [noun.empty() if r is None else getattr(r, name) for r in good]
         lengths = np.array([len(part) for part in parts], np.int64)
         table[name] = ak.unflatten(to_records(noun.concatenate(parts)), lengths)
     return ak.Array(table)
 
 
-def write_parquet(path: str | Path, results: Sequence[PatatrackResult | EventError]) -> None:
+def write_parquet(
+    path: str | Path, results: Sequence[Result | EventError], kind: type[Result]
+) -> None:
     """Write :func:`to_awkward` of ``results`` as a Parquet file."""
-    ak.to_parquet(to_awkward(results), str(path))
+    ak.to_parquet(to_awkward(results, kind), str(path))
 
 
-def exatrkx_to_awkward(results: Sequence[ExatrkxResult | EventError]) -> ak.Array:
-    """One record per event: ``event``, ``error``, ``counts``, ``labels``, and ``candidates``, a
-    list of records of ``points`` and ``score``.
-
-    An event that could not be reconstructed says why in ``error`` (None for the others), and
-    has empty lists.
-    """
-    good = [r if isinstance(r, ExatrkxResult) else None for r in results]
-    labels = [np.empty(0, np.int64) if r is None else r.labels for r in good]
-    candidates = [TrackCandidates.empty() if r is None else r.candidates for r in good]
-    points = _ragged([c.points for c in candidates], np.int32)
-    sizes = _ragged([np.diff(c.offsets) for c in candidates], np.int64)
-    scores = _ragged([c.scores for c in candidates], np.float32)
-    flat = ak.unflatten(ak.flatten(points), ak.flatten(sizes))
-    return ak.Array(
-        {
-            "event": np.array([_event(result) for result in results], np.int64),
-            "error": [str(r) if isinstance(r, EventError) else None for r in results],
-            "counts": ak.zip(
-                {
-                    f.name: np.array(
-                        [getattr(GraphCounts() if r is None else r.counts, f.name) for r in good],
-                        np.int64,
-                    )
-                    for f in fields(GraphCounts)
-                }
-            ),
-            "labels": _ragged(labels, np.int64),
-            "candidates": ak.zip(
-                {"points": ak.unflatten(flat, ak.num(scores)), "score": scores}, depth_limit=2
-            ),
-        }
-    )
-
-
-def write_exatrkx(path: str | Path, results: Sequence[ExatrkxResult | EventError]) -> None:
-    """Write :func:`exatrkx_to_awkward` of ``results`` as a Parquet file."""
-    ak.to_parquet(exatrkx_to_awkward(results), str(path))
-
-
-def _ragged(parts: Sequence[Array], dtype: type) -> ak.Array:
-    flat = np.concatenate([np.empty(0, dtype), *parts])
-    return ak.unflatten(flat, np.array([len(part) for part in parts], np.int64))
-
-
-def _event(result: PatatrackResult | ExatrkxResult | EventError) -> int:
+def _number(result: Result | EventError) -> int:
     return result.fields["event"] if isinstance(result, EventError) else result.event
-
-
-def _counts(results: Sequence[PatatrackResult | EventError]) -> dict[str, Array]:
-    rows = [r.counts if isinstance(r, PatatrackResult) else Counts() for r in results]
-    return {f.name: np.array([getattr(r, f.name) for r in rows], np.int32) for f in fields(Counts)}

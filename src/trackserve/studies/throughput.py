@@ -12,20 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trackserve.edm import PointsEvent, RawEvent
 from trackserve.errors import EventError
 
 if TYPE_CHECKING:
     from trackserve.client import Client
+    from trackserve.trackers.base import Pipeline
 
-Event = TypeVar("Event", RawEvent, PointsEvent)
 Call = Callable[[], Any]
-Lap = Callable[[str], None]
-Progress = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,9 @@ class Latency:
         return Latency(median(seconds), float(np.percentile(seconds, 95)))
 
 
-def alternate(calls: dict[str, Call], rounds: int, progress: Progress) -> dict[str, list[float]]:
+def alternate(
+    calls: dict[str, Call], rounds: int, progress: Callable[[], None]
+) -> dict[str, list[float]]:
     """Seconds that each call takes, in ``rounds`` rounds in which the calls take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
@@ -55,16 +54,19 @@ def alternate(calls: dict[str, Call], rounds: int, progress: Progress) -> dict[s
 
 
 def stage_times(
-    run_stages: Callable[[Event, Lap], Any],
-    events: Sequence[Event],
+    pipeline: Pipeline[Any, Any],
+    events: Sequence[Any],
     rounds: int,
-    progress: Progress,
+    progress: Callable[[], None],
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Median seconds per event of each stage.
+    """Median seconds per event of each stage, one event at a time.
 
     Args:
-        run_stages: reconstructs an event and calls its second argument as each stage ends.
+        pipeline: reconstructs the events.
+        events: the events.
+        rounds: how often.
+        progress: called after each round.
         clock: seconds; :func:`time.thread_time` gives those of the processor.
     """
     per_round: dict[str, list[float]] = {}
@@ -79,7 +81,7 @@ def stage_times(
                 spent[stage] = spent.get(stage, 0.0) + now - last  # noqa: B023
                 last = now
 
-            run_stages(event, lap)
+            pipeline.run([event], lap=lap)
         for stage, seconds in spent.items():
             per_round.setdefault(stage, []).append(seconds / len(events))
         progress()
@@ -87,10 +89,10 @@ def stage_times(
 
 
 def latencies(
-    calls: dict[str, Callable[[Event], Any]],
-    events: Sequence[Event],
+    calls: dict[str, Callable[[Any], Any]],
+    events: Sequence[Any],
     rounds: int,
-    progress: Progress,
+    progress: Callable[[], None],
 ) -> dict[str, Latency]:
     """Latency of several ways to reconstruct an event, which take turns event by event."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -106,7 +108,7 @@ def latencies(
 
 
 def run_served(
-    client: Client, model: str, events: Iterable[Event], in_flight: int | None = None
+    client: Client, model: str, events: Iterable[Any], in_flight: int | None = None
 ) -> None:
     """Reconstruct all events, ``in_flight`` at a time; by default the client finds how many."""
     for result in client.stream(model, events, in_flight=in_flight):

@@ -49,7 +49,7 @@ def trackml_score(tracks: Array | TrackCandidates, truth: PointTruth) -> float:
 
 def _labels(candidates: TrackCandidates, n_points: int) -> Array:
     """The candidate of each point, -1 for none."""
-    points = candidates.points
+    points = candidates.points.values
     if len(np.unique(points)) < len(points):
         raise InputError("a point is on two candidates, which the score does not allow")
     if len(points) and not 0 <= points.min() <= points.max() < n_points:
@@ -57,5 +57,5 @@ def _labels(candidates: TrackCandidates, n_points: int) -> Array:
             "a candidate's point does not exist", found=int(points.max()), bound=n_points - 1
         )
     labels = np.full(n_points, -1, np.int64)
-    labels[points] = np.repeat(np.arange(len(candidates)), np.diff(candidates.offsets))
+    labels[points] = np.repeat(np.arange(len(candidates)), candidates.points.counts)
     return labels

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from trackserve.errors import ServerError
 from trackserve.wire.bundle import BUNDLE, Item, join_answers
+from trackserve.wire.codec import TIMING
 
 from .runtime import Answer, Reply
 
@@ -18,17 +19,14 @@ class Gather:
     Args:
         n: events.
         at_a_time: how many events the server reconstructs at a time.
-        timing: name of the output that tells how long an event waited, to which its waiting for
-            the others is added.
         send: gets the bundle of their answers once all are there.
     """
 
-    def __init__(self, n: int, at_a_time: int, timing: str, send: Callable[[Answer], None]) -> None:
+    def __init__(self, n: int, at_a_time: int, send: Callable[[Answer], None]) -> None:
         self._answers: list[Item] = [ServerError("no answer")] * n
         self._done = [0.0] * n
         self._missing = n
         self._at_a_time = at_a_time
-        self._timing = timing
         self._send = send
         self._lock = threading.Lock()
 
@@ -42,6 +40,6 @@ class Gather:
                 return
         now = time.perf_counter()
         for tensors, done in zip(self._answers, self._done, strict=True):
-            if not isinstance(tensors, Exception) and self._timing in tensors:
-                tensors[self._timing][0] += now - done
+            if not isinstance(tensors, Exception) and TIMING.name in tensors:
+                tensors[TIMING.name][0] += now - done
         self._send(Reply({BUNDLE.name: join_answers(self._answers, self._at_a_time)}, {}, {}))

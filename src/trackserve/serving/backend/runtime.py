@@ -1,7 +1,7 @@
-"""How every backend runs its model: a queue, workers that take batches from it, replies.
+"""How a backend answers requests: a queue, workers that take batches from it, replies.
 
-A model is three functions (:class:`Backend`); a request is answered by its own callback.
-Nothing here knows of Triton: :mod:`.triton` connects the two.
+A request is answered by its own callback. Nothing here knows of Triton, which is the business of
+:mod:`.triton`, nor of trackers, which is that of :mod:`.tracker`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 from trackserve.edm.columns import Array
 from trackserve.errors import (
@@ -25,7 +24,8 @@ from trackserve.errors import (
     ServerError,
     TrackserveError,
 )
-from trackserve.wire.tensors import TensorSpec, encode_timing
+from trackserve.wire.codec import TIMING
+from trackserve.wire.tensors import encode_timing
 
 from ..limits import Limits
 from .metrics import Counters, Series
@@ -54,58 +54,12 @@ class Reply(NamedTuple):
 
 
 Answer = Reply | TrackserveError
-Run = Callable[[Iterable[Request]], Iterator[Answer]]
-"""Runs a batch: one answer per request, in order.
+RunBatch = Callable[[Iterable[Request]], Iterator[Answer]]
+"""Answers a batch: one answer per request, in order.
 
-A model that runs event by event takes a request only when it comes to it, and yields its
-answer before it takes the next; one whose events run together takes them all first.
+A model that works event by event takes a request only when it comes to it, and yields its
+answer before it takes the next. A model that works on all together takes them all first.
 """
-
-
-Pipeline = TypeVar("Pipeline")
-
-
-def runs_of(
-    run: Callable[[Pipeline, Iterable[Request]], Iterator[Answer]],
-    build: Callable[[], Pipeline],
-    device: str,
-) -> Callable[[], Run]:
-    """What makes the ``Run`` of one worker from ``run`` and a pipeline on ``device``.
-
-    On a CPU all workers share a pipeline. Elsewhere each builds its own, which has a stream and
-    memory of its own, so that one's copies overlap another's kernels.
-    """
-    if device != "cpu":
-        return lambda: partial(run, build())
-    pipeline = build()
-    return lambda: partial(run, pipeline)
-
-
-class Description(NamedTuple):
-    """A model's tensors, and a tiny request that it can answer.
-
-    ``timing``, one of the outputs, is not the model's but the runtime's to fill in.
-    """
-
-    inputs: Sequence[TensorSpec]
-    outputs: Sequence[TensorSpec]
-    timing: TensorSpec
-    example: Mapping[str, Array]
-
-
-class Backend(Protocol):
-    """The three functions of a model; a module will do."""
-
-    def describe(self) -> Description:
-        """The model, without loading it."""
-
-    def load(self, directory: Path, parameters: Mapping[str, str]) -> Callable[[], Run]:
-        """Load the model; what it returns makes the ``Run`` of one worker, with its workspace.
-
-        Args:
-            directory: the model's in the repository.
-            parameters: those of its ``config.pbtxt``.
-        """
 
 
 @dataclass(slots=True)
@@ -135,15 +89,11 @@ class Runtime:
         new_run: makes what one worker runs; called in this thread, once per worker.
         limits: how much to take on.
         counters: where to count.
-        timing: name of the output that tells how long a job waited and took.
     """
 
-    def __init__(
-        self, new_run: Callable[[], Run], limits: Limits, counters: Counters, timing: str
-    ) -> None:
+    def __init__(self, new_run: Callable[[], RunBatch], limits: Limits, counters: Counters) -> None:
         self._limits = limits
         self._counters = counters
-        self._timing = timing
         self._places = threading.Semaphore(limits.queue)
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
@@ -205,7 +155,7 @@ class Runtime:
         for thread in self._threads:
             thread.join()
 
-    def _work(self, run: Run) -> None:
+    def _work(self, run: RunBatch) -> None:
         while batch := self._take():
             self._counters.add(
                 (Series("trackserve_batches_total"), 1),
@@ -231,7 +181,7 @@ class Runtime:
                 batch.append(self._waiting.popleft())
             return batch
 
-    def _run(self, run: Run, batch: list[Job]) -> list[Job]:
+    def _run(self, run: RunBatch, batch: list[Job]) -> list[Job]:
         """Answer the jobs of a batch; what is left over when one of them broke the run."""
         rest = iter(batch)
         taken: deque[tuple[Job, float]] = deque()
@@ -270,8 +220,8 @@ class Runtime:
             (Series("trackserve_held"), -1.0),
         ]
         if isinstance(answer, Reply):
-            if self._timing in job.request.outputs:
-                answer.tensors[self._timing] = encode_timing(queue, compute)
+            if TIMING.name in job.request.outputs:
+                answer.tensors[TIMING.name] = encode_timing(queue, compute)
             counted += [
                 (Series("trackserve_found_total", kind), n) for kind, n in answer.found.items()
             ]

@@ -1,6 +1,7 @@
-"""A backend behind Triton's Python backend: requests -> jobs, answers -> responses.
+"""The backend of every model, behind Triton's Python backend.
 
-Triton loads ``TritonPythonModel`` in a process of its own, one for each instance;
+It turns requests into jobs, and answers into responses. Triton loads :class:`TritonPythonModel`
+in a process of its own, one for each instance.
 ``triton_python_backend_utils`` exists only there.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,19 +35,9 @@ from .. import drain
 from ..limits import Limits
 from .dlpack import to_capsule
 from .gather import Gather
-from .metrics import (
-    METRICS,
-    Counters,
-    Reporter,
-    Series,
-)
-from .runtime import (
-    Answer,
-    Backend,
-    Job,
-    Request,
-    Runtime,
-)
+from .metrics import METRICS, Counters, Reporter, Series
+from .runtime import Answer, Job, Request, Runtime
+from .tracker import load, tracker_of
 
 _REPORT_PERIOD = 1.0
 _DRAIN_POLL = 0.05
@@ -58,25 +50,19 @@ _CODES = {
 """By name, since Triton fills its module in only after this one is imported."""
 
 
-def served(backend: Backend) -> type:
-    """The class ``TritonPythonModel`` for ``backend``."""
+class TritonPythonModel:
+    """A served model; the name is Triton's."""
 
-    class TritonPythonModel(_Model):
-        _backend = backend
-
-    return TritonPythonModel
-
-
-class _Model:
-    _backend: Backend
+    load = staticmethod(load)
+    """Makes what one worker runs."""
 
     @classmethod
     def auto_complete_config(cls, config: Any) -> Any:
         """Fill in the tensors, so that ``config.pbtxt`` need not list them."""
-        description = cls._backend.describe()
-        for spec in (*description.inputs, BUNDLE):
+        codec = tracker_of(_parameters(config.as_dict())).codec
+        for spec in (*codec.inputs, BUNDLE):
             config.add_input(_declare(spec) | {"optional": spec.optional})
-        for spec in (*description.outputs, BUNDLE):
+        for spec in (*codec.outputs, BUNDLE):
             config.add_output(_declare(spec))
         config.set_max_batch_size(0)
         return config
@@ -89,12 +75,15 @@ class _Model:
         keep_freed_memory()
         if args["model_instance_kind"] == "GPU":
             _see_only(args["model_instance_device_id"])
-        entries = json.loads(args["model_config"])["parameters"]
-        parameters = {name: entry["string_value"] for name, entry in entries.items()}
+        parameters = _parameters(json.loads(args["model_config"]))
         limits = Limits.from_parameters(parameters)
-        new_run = self._backend.load(Path(args["model_repository"]), parameters)
-        description = self._backend.describe()
-        example = Request(description.example, [spec.name for spec in description.outputs])
+        tracker = tracker_of(parameters)
+        self._codec = codec = tracker.codec
+        folder = Path(args["model_repository"]) / args["model_version"]
+        new_run = self.load(folder, parameters)
+        example = Request(
+            codec.encode_event(tracker.example()), [spec.name for spec in codec.outputs]
+        )
 
         def warm_run() -> Any:
             run = new_run()
@@ -107,8 +96,7 @@ class _Model:
         self._families = _families()
         self._metrics: dict[Series, Any] = {}
         self._name = args["model_name"]
-        self._description = description
-        self._runtime = Runtime(warm_run, limits, counters, description.timing.name)
+        self._runtime = Runtime(warm_run, limits, counters)
         self._reporter = Reporter(counters, self._report, _REPORT_PERIOD)
         self._finished = threading.Event()
         threading.Thread(target=self._drain, name="drain", daemon=True).start()
@@ -137,20 +125,14 @@ class _Model:
 
     def _take_bundle(self, request: Any, tensors: dict[str, Array]) -> Any:
         """Each event is a job of its own; those that find no place are refused alone."""
-        inputs, outputs = self._description.inputs, self._description.outputs
         try:
-            events, wanted = split_requests(tensors, inputs, outputs)
+            events, wanted = split_requests(tensors, self._codec.inputs, self._codec.outputs)
         except InputError as error:
             return _response(error)
         if not events:
             return _response(InputError("a bundle has no events", tensor=BUNDLE.name))
         sender = request.get_response_sender()
-        gather = Gather(
-            len(events),
-            self._runtime.at_a_time,
-            self._description.timing.name,
-            partial(_send, sender),
-        )
+        gather = Gather(len(events), self._runtime.at_a_time, partial(_send, sender))
         for place, event in enumerate(events):
             answer = partial(gather.put, place)
             refusal = self._runtime.reserve()
@@ -189,6 +171,12 @@ def _see_only(device: str) -> None:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else []
     os.environ["CUDA_VISIBLE_DEVICES"] = names[int(device)] if names else device
+
+
+def _parameters(config: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of a model's configuration."""
+    entries = config.get("parameters", {})
+    return {name: entry["string_value"] for name, entry in entries.items()}
 
 
 def _declare(spec: TensorSpec) -> dict[str, Any]:

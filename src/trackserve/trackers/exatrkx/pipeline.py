@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 import numpy as np
 
 from trackserve.device.heap import keep_freed_memory
-from trackserve.edm import (
-    GRAPH_STAGES,
-    Edges,
-    ExatrkxResult,
-    GraphCounts,
-    PointsEvent,
-)
+from trackserve.edm import Edges, PointLabels, PointsEvent
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, InputError, ModelError
 
@@ -38,6 +32,7 @@ from .features import (
 )
 from .model import Model, load_model
 from .radius import find_neighbours, orient
+from .result import GRAPH_STAGES, ExatrkxCounts, ExatrkxResult
 from .segmentation import connected_components, keep_best_edges, make_candidates
 
 if TYPE_CHECKING:
@@ -330,14 +325,14 @@ class ExatrkxPipeline:
         labels = connected_components(len(rank), edges.source, edges.target)
         candidates = make_candidates(labels, rank, edges.source, edges.score, cuts.min_points)
         slot = event.slot
-        counts = GraphCounts(
+        counts = ExatrkxCounts(
             points=len(rank),
             **{name: int(g.starts[slot + 1] - g.starts[slot]) for name, g in graphs.items()},
             components=int(labels.max(initial=-1)) + 1,
             candidates=len(candidates),
         )
         kept = {name: stages[name] for name in keep}
-        return ExatrkxResult(event.number, counts, labels, candidates, **kept)
+        return ExatrkxResult(event.number, counts, PointLabels(labels), candidates, **kept)
 
 
 class _Input(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trackserve.device.compile import kernel
-from trackserve.edm import TrackCandidates
+from trackserve.edm import Ragged, TrackCandidates
 from trackserve.edm.columns import Array
 
 
@@ -55,7 +55,8 @@ def make_candidates(
         score: float32[m], of each edge.
         min_points: least size.
     """
-    return TrackCandidates(*_candidates(labels, rank, source, score, min_points))
+    offsets, points, scores = _candidates(labels, rank, source, score, min_points)
+    return TrackCandidates(Ragged(offsets, points), scores)
 
 
 @kernel

@@ -1,11 +1,1 @@
-"""Patatrack: rule-based pixel tracking, from raw words to vertices."""
-
-from .config import (
-    CONFIGS,
-    DEFAULT,
-    REFERENCE,
-    PatatrackConfig,
-)
-from .pipeline import PatatrackPipeline
-
-__all__ = ["CONFIGS", "DEFAULT", "REFERENCE", "PatatrackConfig", "PatatrackPipeline"]
+"""Patatrack: a rule-based tracker of pixels, from raw words to vertices."""

@@ -13,12 +13,9 @@ import numpy as np
 from trackserve.detectors.phase1.conditions import PixelConditions
 from trackserve.device.heap import keep_freed_memory
 from trackserve.edm import (
-    Counts,
     Doublets,
-    PatatrackResult,
     RawEvent,
     Tracks,
-    check_keep,
 )
 from trackserve.errors import EventError, InputError
 from trackserve.io import read_conditions
@@ -43,6 +40,7 @@ from .hits import make_hits, make_position_tables
 from .mixture import fit_mixture
 from .ntuplets import find_ntuplets
 from .resolve import resolve_tracks
+from .result import PatatrackCounts, PatatrackResult
 from .select import select_tracks
 from .tracks import make_tracks
 from .unpack import make_unpack_tables, unpack
@@ -126,7 +124,7 @@ class PatatrackPipeline:
         Raises:
             InputError: ``keep`` has an unknown name.
         """
-        check_keep(keep)
+        PatatrackResult.check_keep(keep)
         if self._cuda is not None:
             return self._cuda.run(events, keep)
         one = functools.partial(self._run_one, keep=keep)
@@ -195,7 +193,7 @@ class PatatrackPipeline:
             vertices, vertex_of_track = find_vertices(tracks, config.vertices)
         tracks.vertex[:] = vertex_of_track
         lap("vertices")
-        counts = Counts(
+        counts = PatatrackCounts(
             modules=n_modules,
             digis=n_words,
             clusters=len(clusters),

@@ -10,18 +10,13 @@ import numpy as np
 import torch
 
 from trackserve.device.cuda import LARGEST, Device
-from trackserve.edm import (
-    GRAPH_STAGES,
-    Edges,
-    ExatrkxResult,
-    GraphCounts,
-    TrackCandidates,
-)
+from trackserve.edm import Edges, PointLabels, Ragged, TrackCandidates
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError
 
 from ..model import Model
 from ..radius import not_finite, too_many
+from ..result import GRAPH_STAGES, ExatrkxCounts, ExatrkxResult
 from .edges import BatchEdges, count_kept, fill_kept
 from .engine import CudaNetworks
 from .features import BatchPoints, order_points
@@ -245,8 +240,10 @@ def _result(
     rows = {name: slice(*counts[:, k].tolist()) for k, name in enumerate(COLUMNS)}
     in_batch = np.append(columns["offset"][rows["candidates"]], counts[1, 5])
     candidates = TrackCandidates(
-        in_batch.astype(np.int64) - int(counts[0, 5]),
-        columns["point"][rows["points"]].copy(),
+        Ragged(
+            in_batch.astype(np.int64) - int(counts[0, 5]),
+            columns["point"][rows["points"]].copy(),
+        ),
         columns["score"][rows["candidates"]].copy(),
     )
     sizes = dict(zip(COLUMNS, np.diff(counts, axis=0)[0].tolist(), strict=True))
@@ -256,7 +253,11 @@ def _result(
     }
     if "radius_edges" in stages:
         stages["radius_edges"].score[:] = 1  # no network has judged them
-    labels = columns["label"][first_point : first_point + n].astype(np.int64)
+    component = columns["label"][first_point : first_point + n].astype(np.int64)
     return ExatrkxResult(
-        event.number, GraphCounts(**(sizes | {"points": n})), labels, candidates, **stages
+        event.number,
+        ExatrkxCounts(**(sizes | {"points": n})),
+        PointLabels(component),
+        candidates,
+        **stages,
     )

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from trackserve.device.heap import keep_freed_memory
-from trackserve.edm import GRAPH_STAGES
 from trackserve.errors import InputError
 from trackserve.physics.points.metrics import PointsSummary, validate_exatrkx
 
@@ -27,6 +26,7 @@ from ..model import (
 )
 from ..networks import EmbeddingNetwork, FilterNetwork, Networks
 from ..pipeline import ExatrkxPipeline
+from ..result import GRAPH_STAGES
 from . import stages
 from .config import Schedule, TrainingConfig
 from .curves import Curves

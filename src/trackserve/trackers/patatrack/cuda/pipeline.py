@@ -14,11 +14,9 @@ from trackserve.device.cuda import Device
 from trackserve.edm import (
     Clusters,
     Columns,
-    Counts,
     Digis,
     Doublets,
     Hits,
-    PatatrackResult,
     RawEvent,
     ReadoutErrors,
     Tracks,
@@ -30,6 +28,7 @@ from trackserve.errors import EventError
 from ..calibrate import make_gain_tables
 from ..config import MixtureCuts, PatatrackConfig, ScoreCuts
 from ..hits import make_position_tables
+from ..result import PatatrackCounts, PatatrackResult
 from ..unpack import (
     OK,
     check_status,
@@ -315,7 +314,7 @@ def _result(
         start = numbers[name]
         return int(start[(e + 1) * step] - start[e * step])
 
-    counts = Counts(
+    counts = PatatrackCounts(
         modules=int(numbers["modules"][e]),
         digis=n_words,
         clusters=number("clusters", N_LAYERS),

@@ -1,0 +1,96 @@
+"""Exa.TrkX as a tracker among others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trackserve.edm import PointsEvent, SpacePoints
+from trackserve.trackers.base import Option, Tracker
+
+from .codec import CODEC, FEATURES, LABELS
+from .event import FeaturesEvent
+from .result import ExatrkxResult
+
+if TYPE_CHECKING:
+    from trackserve.io import PointsEvents
+    from trackserve.report.points import PointsValidation
+
+    from .pipeline import ExatrkxPipeline
+
+
+class Exatrkx(Tracker[PointsEvent | FeaturesEvent, ExatrkxResult]):
+    """Learned tracking: space points to track candidates."""
+
+    name = "exatrkx"
+    summary = "Track candidates from space points, by a learned tracker."
+    path_help = (
+        "Events of space points: a directory of `simulate points` or of TrackML, or one of its "
+        "events as in DIR/event000000001."
+    )
+    codec = CODEC
+    options = (
+        Option(
+            "model",
+            "Model that ships with the package, or a model folder, at its own cuts or at those of "
+            "a working point.",
+            "default",
+            "NAME|DIR[@POINT]",
+            stored=True,
+        ),
+        Option(
+            "precision",
+            "Precision of filter and graph network on PyTorch's devices: fp32, fp16 or bf16.",
+            "fp32",
+        ),
+    )
+    variant = "model"
+    size = "points"
+    stages = ("features", "embedding", "radius", "filter", "gnn", "components")
+    modules = ("trackserve.trackers.exatrkx.pipeline", "safetensors")
+    extra = "exatrkx"
+    published = (FEATURES.name, LABELS.name)
+
+    def open_events(self, path: Path) -> PointsEvents:
+        from trackserve.io import open_points
+
+        return open_points(path)
+
+    def build(
+        self,
+        options: Mapping[str, str],
+        *,
+        device: str = "cpu",
+        threads: int = 1,
+        events: PointsEvents | None = None,
+    ) -> ExatrkxPipeline:
+        from .pipeline import ExatrkxPipeline
+
+        values = self.complete(options)
+        return ExatrkxPipeline.from_model(
+            values["model"],
+            detector=events.detector if events is not None else None,
+            device=device,
+            threads=threads,
+            precision=values["precision"],
+        )
+
+    def store(self, folder: Path, options: Mapping[str, str]) -> dict[str, str]:
+        from .model import load_model, save_model
+
+        values = self.complete(options)
+        save_model(load_model(values["model"]), folder / "model")
+        return values | {"model": "model"}
+
+    def example(self) -> PointsEvent:
+        """An event without points."""
+        return PointsEvent(SpacePoints.empty())
+
+    def validation(self) -> PointsValidation:
+        from trackserve.report.points import PointsValidation
+
+        return PointsValidation()
+
+
+TRACKER = Exatrkx()

@@ -1,0 +1,40 @@
+"""What Patatrack finds in one event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trackserve.edm import Clusters, Digis, Doublets, Hits, ReadoutErrors, Tracks, Vertices
+from trackserve.edm.result import Result, ResultCounts
+
+
+@dataclass(frozen=True)
+class PatatrackCounts(ResultCounts):
+    """How many of each; ``digis`` counts the pixel words, padding included, as CMS does."""
+
+    modules: int = 0
+    digis: int = 0
+    clusters: int = 0
+    doublets: int = 0
+    ntuplets: int = 0
+    tracks: int = 0
+    vertices: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class PatatrackResult(Result):
+    """Tracks and vertices of one event.
+
+    ``ntuplets`` are all candidates, bad ones and duplicates too. Duplicates are not fitted: their
+    state is NaN.
+    """
+
+    counts: PatatrackCounts
+    tracks: Tracks
+    vertices: Vertices
+    readout_errors: ReadoutErrors
+    digis: Digis | None = None
+    clusters: Clusters | None = None
+    hits: Hits | None = None
+    doublets: Doublets | None = None
+    ntuplets: Tracks | None = None

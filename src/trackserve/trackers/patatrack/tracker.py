@@ -1,0 +1,87 @@
+"""Patatrack as a tracker among others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trackserve.edm import RawEvent
+from trackserve.errors import InputError
+from trackserve.trackers.base import Option, Tracker
+
+from .codec import CODEC
+from .result import PatatrackResult
+
+if TYPE_CHECKING:
+    from trackserve.io import PixelEvents
+    from trackserve.report.pixel import PixelValidation
+
+    from .pipeline import PatatrackPipeline
+
+
+class Patatrack(Tracker[RawEvent, PatatrackResult]):
+    """Rule-based pixel tracking: raw FED words to tracks and vertices."""
+
+    name = "patatrack"
+    summary = "Pixel tracks and vertices from raw data."
+    path_help = "Data directory: conditions and raw events."
+    codec = CODEC
+    options = (
+        Option("config", "Configuration: default, or reference for the C++ program's.", "default"),
+        Option("conditions", "Conditions; by default those of PATH.", "", "DIR", stored=True),
+    )
+    variant = "config"
+    size = "digis"
+    stages = (
+        *("unpack", "calibrate", "clusters", "hits", "phi order", "doublets", "connection"),
+        *("fishbone", "ntuplets", "fit", "selection", "vertices"),
+    )
+    modules = ("trackserve.trackers.patatrack.pipeline",)
+    extra = "cpu"
+
+    def open_events(self, path: Path) -> PixelEvents:
+        from trackserve.io import open_pixel
+
+        return open_pixel(path)
+
+    def build(
+        self,
+        options: Mapping[str, str],
+        *,
+        device: str = "cpu",
+        threads: int = 1,
+        events: PixelEvents | None = None,
+    ) -> PatatrackPipeline:
+        from .pipeline import PatatrackPipeline
+
+        values = self.complete(options)
+        conditions = values["conditions"] or (events.directory if events else None)
+        if conditions is None:
+            raise InputError("conditions are missing", tracker=self.name, option="conditions")
+        return PatatrackPipeline.from_directory(
+            conditions, values["config"], device=device, threads=threads
+        )
+
+    def store(self, folder: Path, options: Mapping[str, str]) -> dict[str, str]:
+        from trackserve.io import read_conditions, write_conditions
+
+        values = self.complete(options)
+        if not values["conditions"]:
+            raise InputError("conditions are missing", tracker=self.name, option="conditions")
+        write_conditions(folder / "conditions", read_conditions(values["conditions"]))
+        return values | {"conditions": "conditions"}
+
+    def example(self) -> RawEvent:
+        """An event without FEDs; read-only as a request's is, which Numba tells apart."""
+        return RawEvent(np.frombuffer(bytes(4), np.uint8))
+
+    def validation(self) -> PixelValidation:
+        from trackserve.report.pixel import PixelValidation
+
+        return PixelValidation()
+
+
+TRACKER = Patatrack()

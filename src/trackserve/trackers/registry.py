@@ -1,0 +1,53 @@
+"""Finds trackers by name.
+
+A package offers a tracker as an entry point of the group ``trackserve.trackers``: its name is the
+tracker's, its value the place of an instance of :class:`.base.Tracker`. It is imported when it is
+asked for.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from trackserve.errors import InputError, TrackserveError
+
+from .base import Tracker
+
+GROUP = "trackserve.trackers"
+
+
+def tracker_names() -> list[str]:
+    """Names of the trackers that are installed, sorted."""
+    return sorted(_found())
+
+
+@cache
+def find_tracker(name: str) -> Tracker[Any, Any]:
+    """The tracker called ``name``.
+
+    Raises:
+        InputError: no such tracker is installed, or its package does not hold a tracker.
+        TrackserveError: its package cannot be imported.
+    """
+    entry = _found().get(name)
+    if entry is None:
+        raise InputError("no such tracker is installed", found=name, bound=tracker_names())
+    try:
+        tracker = entry.load()
+    except TrackserveError:
+        raise
+    except Exception as error:
+        raise TrackserveError(
+            f"the tracker cannot be imported: {type(error).__name__}: {error}",
+            tracker=name,
+            place=entry.value,
+        ) from error
+    if not isinstance(tracker, Tracker) or tracker.name != name:
+        raise InputError("this is not a tracker of that name", found=name, place=entry.value)
+    return tracker
+
+
+def _found() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}

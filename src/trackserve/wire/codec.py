@@ -1,0 +1,275 @@
+"""Events and results of one tracker as named tensors: what crosses between client and server.
+
+The names, dtypes and shapes of the outputs follow from the tracker's result (see
+:class:`trackserve.edm.Result`): the column ``state`` of the part ``tracks`` is the tensor
+``tracks_state``, FP32 [-1, 5]. A ragged column is two tensors, ``candidates_points`` with the
+values and ``candidates_points_offsets``. The tensor ``tracks``, UINT8, is the whole part as one
+block, and the tensor ``result``, UINT8, is all that a result always has: the counts, then the
+block of each part. Each tensor costs time on its way through Triton, so our clients ask for
+``result`` and for the blocks of intermediates.
+
+A block begins with its head: the number of rows, then the number of values of each ragged column,
+int64. The columns follow: those with larger items first, else in the order of the schema; a ragged
+column is its offsets, then, in their place, its values. A block ends at a multiple of 8 bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from trackserve.edm.columns import OFFSET, Array, Columns, Ragged
+from trackserve.edm.result import Result
+from trackserve.errors import InputError
+
+from .events import EventCodec
+from .tensors import TensorSpec, checked, timing
+
+E = TypeVar("E")
+R = TypeVar("R", bound=Result)
+
+TIMING = timing("timing")
+"""Output of every model: how long the event waited, and how long it took."""
+_RESULT = TensorSpec("result", np.dtype(np.uint8), (-1,))
+_HEAD = np.dtype(np.int64)
+
+
+class Codec(Generic[E, R]):
+    """How the events and results of one tracker cross the wire.
+
+    Args:
+        events: the codec of the tracker's events.
+        result: class of the tracker's results.
+        aliases: more outputs, each another name of a column: name -> (part, column).
+
+    Attributes:
+        inputs, outputs: the tensors of the model.
+        result: class of the results.
+    """
+
+    def __init__(
+        self,
+        events: EventCodec[E],
+        result: type[R],
+        aliases: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
+        self._events = events
+        self.result = result
+        counts = TensorSpec("counts", _HEAD, (len(result.counts_type().names()),))
+        self._counts = counts
+        self._blocks = {
+            part: _Block(part, noun)
+            for part, noun in (result.always() | result.intermediates()).items()
+        }
+        self._columns: dict[str, tuple[str, _Piece]] = {
+            f"{part}_{piece.name}": (part, piece)
+            for part, block in self._blocks.items()
+            for piece in block.schema
+        }
+        for name, (part, column) in (aliases or {}).items():
+            self._columns[name] = self._columns[f"{part}_{column}"]
+        self.inputs = tuple(events.inputs)
+        self.outputs = (
+            _RESULT,
+            counts,
+            *(block.spec for block in self._blocks.values()),
+            *(TensorSpec(name, p.dtype, (-1, *p.shape)) for name, (_, p) in self._columns.items()),
+            TIMING,
+        )
+
+    def encode_event(self, event: E) -> dict[str, Array]:
+        """The input tensors of one event.
+
+        Raises:
+            InputError: the event is of another kind, or malformed.
+        """
+        return self._events.encode(event)
+
+    def decode_event(self, tensors: Mapping[str, Array]) -> E:
+        """The event that the input tensors hold.
+
+        Raises:
+            InputError: a tensor is missing, or has the wrong dtype or shape.
+        """
+        event: E = self._events.decode(tensors)
+        return event
+
+    def output_names(self, keep: Collection[str] = ()) -> list[str]:
+        """The outputs to ask for: ``result``, and the blocks of the parts in ``keep``.
+
+        Raises:
+            InputError: ``keep`` names a part that does not exist.
+        """
+        self.result.check_keep(keep)
+        return [_RESULT.name, *(part for part in self.result.intermediates() if part in keep)]
+
+    def kept_parts(self, names: Iterable[str]) -> set[str]:
+        """The intermediates that a tracker must keep for the outputs ``names``."""
+        parts = {self._columns[name][0] if name in self._columns else name for name in names}
+        return parts & self.result.intermediates().keys()
+
+    def encode_result(self, result: R, names: Iterable[str]) -> dict[str, Array]:
+        """The output tensors ``names`` of one result, C-contiguous; the timing is not among them.
+
+        Raises:
+            InputError: a name is unknown, the result lacks that part, or an array in it has
+                the wrong dtype or shape.
+        """
+        parts = result.parts()
+        encoded: dict[str, Array] = {}
+        for name in names:
+            if name == TIMING.name:
+                continue
+            if name == _RESULT.name:
+                pieces = [result.counts.as_array()]
+                for part in self.result.always():
+                    pieces += self._blocks[part].pack(parts[part])
+                encoded[name] = _join(pieces)
+                continue
+            if name == self._counts.name:
+                encoded[name] = result.counts.as_array()
+                continue
+            part, piece = self._columns.get(name, (name, None))
+            if part not in parts:
+                raise InputError("the result has no such tensor", tensor=name)
+            if piece is None:
+                encoded[name] = _join(self._blocks[part].pack(parts[part]))
+            else:
+                encoded[name] = np.ascontiguousarray(piece.of(parts[part], name))
+        return encoded
+
+    def decode_result(
+        self, tensors: Mapping[str, Array], event: int, keep: Collection[str] = ()
+    ) -> R:
+        """The result of event number ``event`` that the output tensors hold.
+
+        The arrays of the result are views of the tensors.
+
+        Raises:
+            InputError: a tensor is missing or has the wrong dtype, shape or length, or ``keep``
+                names a part that does not exist.
+        """
+        packed = checked(tensors, _RESULT)
+        n_counts = self._counts.shape[0]
+        end = n_counts * _HEAD.itemsize
+        if len(packed) < end:
+            raise _wrong_length(_RESULT.name, len(packed), end)
+        counts = self.result.counts_type()(*packed[:end].view(_HEAD).tolist())
+        parts: dict[str, Columns] = {}
+        for part in self.result.always():
+            parts[part], end = self._blocks[part].unpack(packed, end, _RESULT.name)
+        if end != len(packed):
+            raise _wrong_length(_RESULT.name, len(packed), end)
+        for part in self.output_names(keep)[1:]:
+            packed = checked(tensors, self._blocks[part].spec)
+            parts[part], end = self._blocks[part].unpack(packed, 0, part)
+            if end != len(packed):
+                raise _wrong_length(part, len(packed), end)
+        return self.result(event, counts, **parts)
+
+
+class _Piece(NamedTuple):
+    """One array of a noun.
+
+    Attributes:
+        column: name of the column.
+        name: name of the piece: that of the column, with ``_offsets`` for its offsets.
+        dtype: type of its items.
+        shape: shape of a row.
+        kind: "rows" for a column, "offsets" or "values" for a part of a ragged one.
+        width: bytes of a row.
+    """
+
+    column: str
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    kind: str
+    width: int
+
+    def of(self, noun: Columns, tensor: str) -> Array:
+        """The array in ``noun``.
+
+        Raises:
+            InputError: it has the wrong dtype or shape.
+        """
+        column: Any = getattr(noun, self.column)
+        array: Array = column if self.kind == "rows" else getattr(column, self.kind)
+        length = {"rows": len(noun), "offsets": len(noun) + 1}.get(self.kind, len(array))
+        if array.dtype != self.dtype or array.shape != (length, *self.shape):
+            checked({tensor: array}, TensorSpec(tensor, self.dtype, (length, *self.shape)))
+        return array
+
+
+class _Block:
+    """How one noun lies in memory; see the text of this module."""
+
+    def __init__(self, part: str, noun: type[Columns]) -> None:
+        self.spec = TensorSpec(part, np.dtype(np.uint8), (-1,))
+        self._part = part
+        self._noun = noun
+        self.schema = list(_pieces(noun))
+        self._layout = sorted(self.schema, key=lambda piece: -piece.dtype.itemsize)
+        self._ragged = [piece.column for piece in self.schema if piece.kind == "values"]
+        self._head = (1 + len(self._ragged)) * _HEAD.itemsize
+
+    def pack(self, noun: Columns) -> list[Array]:
+        """The pieces of the block, to be joined."""
+        sizes = [len(noun), *(len(getattr(noun, name).values) for name in self._ragged)]
+        pieces = [np.array(sizes, _HEAD)]
+        size = 0
+        for piece in self._layout:
+            array = piece.of(noun, f"{self._part}_{piece.name}")
+            pieces.append(np.ascontiguousarray(array))
+            size += array.nbytes
+        pieces.append(np.zeros(-size % _HEAD.itemsize, np.uint8))
+        return pieces
+
+    def unpack(self, packed: Array, start: int, tensor: str) -> tuple[Columns, int]:
+        """The noun whose block begins at byte ``start``, as views, and where the block ends.
+
+        Raises:
+            InputError: ``packed`` is shorter than the block says, or offsets are wrong.
+        """
+        at = start + self._head
+        if len(packed) < at:
+            raise _wrong_length(tensor, len(packed), at)
+        rows, *n_values = packed[start:at].view(_HEAD).tolist()
+        sizes = dict(zip(self._ragged, n_values, strict=True))
+        arrays: dict[str, Array] = {}
+        for piece in self._layout:
+            length = sizes[piece.column] if piece.kind == "values" else rows
+            length += piece.kind == "offsets"
+            end = at + length * piece.width
+            if rows < 0 or length < 0 or end > len(packed):
+                raise _wrong_length(tensor, len(packed), end)
+            arrays[piece.name] = np.ndarray((length, *piece.shape), piece.dtype, packed, at)
+            at = end
+        for name in self._ragged:
+            offsets = arrays.pop(f"{name}_offsets")
+            if offsets[0] != 0 or offsets[-1] != sizes[name] or (np.diff(offsets) < 0).any():
+                raise InputError("offsets of a column are wrong", tensor=tensor, column=name)
+            arrays[name] = Ragged(offsets, arrays[name])  # type: ignore[assignment]
+        return self._noun(**arrays), at + -(at - start) % _HEAD.itemsize
+
+
+def _pieces(noun: type[Columns]) -> Iterator[_Piece]:
+    """The arrays of a noun, in the order of its schema."""
+    for name, column in noun.schema().items():
+        kind = "rows"
+        if column.ragged:
+            kind = "values"
+            yield _Piece(name, f"{name}_offsets", OFFSET, (), "offsets", OFFSET.itemsize)
+        width = column.dtype.itemsize * math.prod(column.shape)
+        yield _Piece(name, name, column.dtype, column.shape, kind, width)
+
+
+def _join(pieces: list[Array]) -> Array:
+    return np.frombuffer(bytearray().join(pieces), np.uint8)  # type: ignore[arg-type]
+
+
+def _wrong_length(tensor: str, found: int, bound: int) -> InputError:
+    return InputError("tensor has the wrong length", tensor=tensor, found=found, bound=bound)
