@@ -30,11 +30,11 @@ def to_awkward(results: Sequence[Result | EventError], kind: type[Result]) -> ak
     names = kind.counts_type().names()
     none = np.zeros(len(names), np.int64)
     rows = [none if r is None else r.counts.as_array() for r in good]
-    counts = np.array(rows, np.int64).reshape(-1, len(names))
+    counts = np.array(rows, np.int64).reshape(-1, len(names)).T.copy()
     table: dict[str, Any] = {
         "event": np.array([_number(result) for result in results], np.int64),
         "error": [str(r) if isinstance(r, EventError) else None for r in results],
-        "counts": ak.zip(dict(zip(names, counts.T, strict=True))),
+        "counts": ak.zip(dict(zip(names, counts, strict=True))),
     }
     for name, noun in nouns.items():
         parts = [noun.empty() if r is None else getattr(r, name) for r in good]
