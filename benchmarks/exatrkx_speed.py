@@ -23,12 +23,13 @@ import torch
 from exatrkx_plain import PlainPipeline, PlainResult
 
 from trackserve import ExatrkxPipeline
-from trackserve.edm import ExatrkxResult, GraphCounts, PointsEvent
+from trackserve.edm import PointsEvent
 from trackserve.errors import EventError
 from trackserve.io import open_points
 from trackserve.trackers.exatrkx.architecture import AttentionGnn, Embedding, Filter
 from trackserve.trackers.exatrkx.model import Model, load_model, model_of
 from trackserve.trackers.exatrkx.networks import make_networks
+from trackserve.trackers.exatrkx.result import ExatrkxCounts, ExatrkxResult
 
 NEAR = 1e-5
 """Scores that differ by rounding lie this near to a cut."""
@@ -64,7 +65,7 @@ def measure(model: Model, events: list[PointsEvent], rounds: int, threads: int) 
     )
 
 
-def per_point(counts: list[GraphCounts], name: str) -> float:
+def per_point(counts: list[ExatrkxCounts], name: str) -> float:
     return sum(getattr(c, name) for c in counts) / sum(c.points for c in counts)
 
 
@@ -106,7 +107,7 @@ def with_published_widths(model: Model, event: PointsEvent) -> Model:
     return _with_cuts(model_of(d, networks), event, counts)
 
 
-def _with_cuts(model: Model, event: PointsEvent, wanted: GraphCounts) -> Model:
+def _with_cuts(model: Model, event: PointsEvent, wanted: ExatrkxCounts) -> Model:
     """Find a radius by halving, and the cuts by the scores' order."""
 
     def replace(**changes: float) -> Model:

@@ -26,13 +26,12 @@ from points import RANDOM, describe, read_points
 
 from trackserve import ExatrkxPipeline
 from trackserve.edm import (
-    GRAPH_STAGES,
     Edges,
-    ExatrkxResult,
     PointsEvent,
 )
 from trackserve.trackers.exatrkx.cuda import CudaExatrkx
 from trackserve.trackers.exatrkx.model import Model, load_model
+from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
 
 
 def pairs_of(edges: Edges) -> dict[tuple[int, int], float]:

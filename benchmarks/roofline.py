@@ -28,9 +28,6 @@ from points import read_points
 
 from trackserve import ExatrkxPipeline, PatatrackPipeline
 from trackserve.edm import (
-    INTERMEDIATE,
-    ExatrkxResult,
-    PatatrackResult,
     RawEvent,
 )
 from trackserve.edm.columns import Columns
@@ -38,6 +35,8 @@ from trackserve.io import read_conditions, read_events
 from trackserve.studies.throughput import cpu_name, stage_times
 from trackserve.trackers.exatrkx.architecture import InteractionGnn, Perceptron, perceptrons
 from trackserve.trackers.exatrkx.model import Description
+from trackserve.trackers.exatrkx.result import ExatrkxResult
+from trackserve.trackers.patatrack.result import PatatrackResult
 
 FLOAT = 4
 BATCH = 64
@@ -188,7 +187,9 @@ def print_row(name: str, moved: float, done: float, floor: float, spent: float) 
 
 def run_patatrack(path: str, device: str, rounds: int) -> None:
     pipeline, events = PatatrackPipeline.from_directory(path), list(read_events(path))
-    results = [pipeline.reconstruct(event, list(INTERMEDIATE)) for event in events]
+    results = [
+        pipeline.reconstruct(event, list(PatatrackResult.intermediates())) for event in events
+    ]
     pairs = zip(events, results, strict=True)
     works = [patatrack_work(event.data.nbytes, result) for event, result in pairs]
     if device != "cpu":
@@ -218,7 +219,7 @@ def kernel_seconds(
     """Of an event in a batch, on a CUDA device: by stages, and from beginning to end."""
     from gpu import Stopwatch, cycle
 
-    from trackserve.trackers.patatrack import DEFAULT
+    from trackserve.trackers.patatrack.config import DEFAULT
     from trackserve.trackers.patatrack.cuda import CudaPatatrack
 
     conditions, batch = read_conditions(path), cycle(events, BATCH)
