@@ -101,7 +101,9 @@ def bench_exatrkx(
     opened = open_points(path)
     events = list(opened)
     pipelines = {
-        n: ExatrkxPipeline.from_model(model, device, n, precision, detector=opened.detector)
+        n: ExatrkxPipeline.from_model(
+            model, detector=opened.detector, device=device, threads=n, precision=precision
+        )
         for n in _numbers(threads if device == "cpu" else "1")
     }
     one = next(iter(pipelines.values()))
@@ -112,7 +114,7 @@ def bench_exatrkx(
         events,
         {n: pipeline.run for n, pipeline in pipelines.items()},
         one.reconstruct,
-        lambda event, lap: one.run_stages([event], (), lap),
+        lambda event, lap: one.run([event], lap=lap),
         fmean(len(event.points) for event in events) if events else None,
     )
     _bench(subject, url, _windows(in_flight), rounds)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from trackserve.edm import PointsEvent, SpacePoints
-from trackserve.edm.columns import Array
 from trackserve.errors import InputError, TrackserveError
 from trackserve.trackers.exatrkx import codec as wire
+from trackserve.trackers.exatrkx.event import FeaturesEvent
 
 from .laps import Laps
 from .runtime import (
@@ -23,13 +24,6 @@ from .runtime import (
 
 if TYPE_CHECKING:
     from trackserve.trackers.exatrkx import ExatrkxPipeline
-
-
-class _Input(NamedTuple):
-    """Scaled features float32[n, 3] of an event, and its number."""
-
-    features: Array
-    event: int
 
 
 def describe() -> Description:
@@ -74,12 +68,11 @@ def _run_graph(pipeline: ExatrkxPipeline, requests: Sequence[Request]) -> Iterat
     """Each event has the same share of the time that the stages took."""
     lap = Laps()
     inputs = [_decode(pipeline, request) for request in requests]
-    good = [given for given in inputs if isinstance(given, _Input)]
+    good = [given for given in inputs if isinstance(given, FeaturesEvent)]
     lap("decode")
-    features, events = [given.features for given in good], [given.event for given in good]
-    results = iter(pipeline.run_features(features, events, lap=lap))
+    results = iter(pipeline.run(good, lap=lap))
     for request, given in zip(requests, inputs, strict=True):
-        answer = next(results) if isinstance(given, _Input) else given
+        answer = next(results) if isinstance(given, FeaturesEvent) else given
         if isinstance(answer, TrackserveError):
             yield answer
         else:
@@ -88,8 +81,11 @@ def _run_graph(pipeline: ExatrkxPipeline, requests: Sequence[Request]) -> Iterat
             yield Reply(tensors, vars(answer.counts), seconds)
 
 
-def _decode(pipeline: ExatrkxPipeline, request: Request) -> _Input | InputError:
+def _decode(pipeline: ExatrkxPipeline, request: Request) -> FeaturesEvent | InputError:
+    from trackserve.trackers.exatrkx.features import scale_points
+
+    scale = functools.partial(scale_points, features=pipeline.model.description.features)
     try:
-        return _Input(*wire.decode_event(request.tensors, pipeline.scale))
+        return FeaturesEvent(*wire.decode_event(request.tensors, scale))
     except InputError as error:
         return error
