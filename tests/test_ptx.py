@@ -30,6 +30,7 @@ from trackserve.device.cuda import Device
 from trackserve.edm import GRAPH_STAGES, INTERMEDIATE
 from trackserve.edm.columns import Array
 from trackserve.io import read_conditions
+from trackserve.trackers.exatrkx import FeaturesEvent
 from trackserve.trackers.exatrkx.architecture import Cuts
 from trackserve.trackers.exatrkx.cuda import CudaExatrkx, radius
 from trackserve.trackers.patatrack.config import (
@@ -123,8 +124,9 @@ def test_every_kernel_and_formula(sample_directory: Path, monkeypatch: pytest.Mo
     for segmentation in ("components", "paths"):
         before = recorder.synchronisations
         model = small_model(cuts=Cuts(0.1, 0.5, 0.5, 3, segmentation))
-        learned = CudaExatrkx(model, torch.device("cpu"), "fp32", 100, recorder)
-        learned.run([(0, np.empty((0, 3), np.float32))], GRAPH_STAGES)
+        where = torch.device("cpu")
+        learned = CudaExatrkx(model, where, precision="fp32", max_edges=100, device=recorder)
+        learned.run([FeaturesEvent(np.empty((0, 3), np.float32))], GRAPH_STAGES)
         assert recorder.synchronisations == before + 4
     for kernel, types in recorder.launched:
         ptx = compile_to_ptx(kernel.py_func, types, is_formula=False)

@@ -42,6 +42,7 @@ from trackserve.serving.status import read_status
 from trackserve.trackers.exatrkx import ExatrkxPipeline, save_model
 from trackserve.trackers.exatrkx import codec as wire
 from trackserve.trackers.exatrkx.architecture import Cuts
+from trackserve.trackers.exatrkx.features import scale_points
 from trackserve.trackers.patatrack import PatatrackPipeline
 from trackserve.wire.address import parse_url
 from trackserve.wire.bundle import BUNDLE
@@ -157,7 +158,7 @@ def test_published_clients_work_unchanged(
 ) -> None:
     """They send ``FEATURES`` and read ``LABELS``, asked for by name or not."""
     for event in events:
-        features = pipeline.scale(event.points.position)
+        features = scale_points(event.points.position, pipeline.model.description.features)
         labels = pipeline.reconstruct(event).labels
         with library.InferenceServerClient(url_of(server, library)) as triton:
             tensor = library.InferInput("FEATURES", features.shape, "FP32")
@@ -174,7 +175,8 @@ def test_wrongly_scaled_features_are_refused(
 ) -> None:
     """A published service was once measured with the scales of another model."""
     position = events[3].points.position
-    features = pipeline.scale(position) * np.float32([1, 1, 4])
+    features = scale_points(position, pipeline.model.description.features)
+    features *= np.float32([1, 1, 4])
     with pytest.raises(InferenceServerException) as caught:
         infer(server, {"FEATURES": features, "EVENT": np.array([8])})
     error = error_of(caught)
@@ -198,7 +200,8 @@ def test_points_or_features(
     server: Server, pipeline: ExatrkxPipeline, events: list[PointsEvent], library: Any
 ) -> None:
     points = events[3].points.position
-    both = {"POINTS": points, "FEATURES": pipeline.scale(points)}
+    features = scale_points(points, pipeline.model.description.features)
+    both = {"POINTS": points, "FEATURES": features}
     for tensors in (both, {}):
         with pytest.raises(InferenceServerException) as caught:
             infer(server, tensors, library)
