@@ -109,6 +109,37 @@ class EdgesByNode(NamedTuple):
     leaving: Group
 
 
+class _Work(NamedTuple):
+    """The memory of a block for one tile.
+
+    Attributes:
+        x: float32[TILE], shared; column ``j`` of the tile begins at ``j * PITCH``.
+        staged: float32[WEIGHTS], shared; weights of some inputs, or sums of rows.
+        sums: float32[SHARES, SIDE, SIDE], the shares of this thread.
+        n_rows: rows of the tile.
+    """
+
+    x: Any
+    staged: Any
+    sums: Any
+    n_rows: int
+
+
+class _Matrix(NamedTuple):
+    """Weights of a linear layer, [n_out, n_in].
+
+    Attributes:
+        values: float32, the array that holds them.
+        first: where they begin in it.
+        n_in, n_out: padded numbers of inputs and outputs.
+    """
+
+    values: Any
+    first: int
+    n_in: int
+    n_out: int
+
+
 def fits(shape: Perceptron, n_node: int = 0) -> bool:
     """Return whether a perceptron is narrow enough for these kernels.
 
@@ -200,31 +231,29 @@ def _share(s: int, n_rows: int) -> tuple[int, int]:
 
 
 @inlined_function
-def _multiply(
-    weight: Any, first: int, n_in: int, n_out: int, n_rows: int, x: Any, staged: Any, sums: Any
-) -> None:
-    """Do ``sums += x @ weight.T``; the weights, [n_out, n_in], begin at ``first``."""
+def _multiply(weights: _Matrix, work: _Work) -> None:
+    """Do ``sums += x @ weights.T``."""
+    n_in, n_out, staged = weights.n_in, weights.n_out, work.staged
     for begin in range(0, n_in, STAGED):
         n = min(STAGED, n_in - begin)
         i = cuda.threadIdx.x
         while i < STAGED * n_out:
             k, j = i % STAGED, i // STAGED
             if k < n:
-                staged[k * WIDEST + j] = weight[first + j * n_in + begin + k]
+                staged[k * WIDEST + j] = weights.values[weights.first + j * n_in + begin + k]
             i += cuda.blockDim.x
         cuda.syncthreads()
         for s in range(SHARES):
-            row, column = _share(s, n_rows)
+            row, column = _share(s, work.n_rows)
             if column < n_out:
                 at = index(begin * PITCH + row)
-                _multiply_share(at, index(column), index(n), x, staged, sums, s)
+                _multiply_share(at, index(column), index(n), s, work)
         cuda.syncthreads()
 
 
 @inlined_function
-def _multiply_share(
-    row: int, column: int, n_in: int, x: Any, staged: Any, sums: Any, s: int
-) -> None:
+def _multiply_share(row: int, column: int, n_in: int, s: int, work: _Work) -> None:
+    x, staged, sums = work.x, work.staged, work.sums
     for first in range(index(0), n_in, index(SIDE)):
         for k in range(first, first + index(SIDE)):
             for a in range(index(SIDE)):
@@ -234,24 +263,23 @@ def _multiply_share(
 
 
 @inlined_function
-def _store(sums: Any, n_out: int, n_rows: int, x: Any) -> None:
+def _store(n_out: int, work: _Work) -> None:
+    """Copy the sums into the tile."""
     for s in range(SHARES):
-        row, column = _share(s, n_rows)
+        row, column = _share(s, work.n_rows)
         if column < n_out:
             for b in range(SIDE):
                 for a in range(SIDE):
-                    x[(column + b) * PITCH + row + a] = sums[s, a, b]
+                    work.x[(column + b) * PITCH + row + a] = work.sums[s, a, b]
     cuda.syncthreads()
 
 
 @inlined_function
-def _normalise(
-    x: Any, n: int, values: Any, gain: int, shift: int, activation: int, parts: Any
-) -> None:
-    """Apply LayerNorm and activation to the first ``n`` columns.
-
-    Gains begin at ``gain`` in ``values``, shifts at ``shift``.
-    """
+def _normalise(p: Packed, layer: int, work: _Work) -> None:
+    """Apply LayerNorm and the activation of a layer to the tile."""
+    x, parts, values = work.x, work.staged, p.values
+    n, activation = p.layers[layer, 2], p.layers[layer, 3]
+    gain, shift = p.starts[layer, 2], p.starts[layer, 3]
     size = f32(n)
     i = cuda.threadIdx.x
     while i < ROWS * PARTS:
@@ -291,29 +319,28 @@ def _total(parts: Any, at: int) -> float:
 
 
 @inlined_function
-def _run_layers(p: Packed, n_rows: int, x: Any, staged: Any, sums: Any) -> None:
-    """Run all layers of ``p`` on the tile ``x``, in place."""
+def _run_layers(p: Packed, work: _Work) -> None:
+    """Run all layers of ``p`` on the tile, in place."""
     for i in range(len(p.layers)):
         n_in, n_out, n = p.layers[i, 0], p.layers[i, 1], p.layers[i, 2]
         activation, norm = p.layers[i, 3], p.layers[i, 4]
         if n_in > 0:
             for s in range(SHARES):
-                _, column = _share(s, n_rows)
+                _, column = _share(s, work.n_rows)
                 if column < n_out:
                     for b in range(SIDE):
                         bias = p.values[p.starts[i, 1] + column + b]
                         for a in range(SIDE):
-                            sums[s, a, b] = bias
-            _multiply(p.values, p.starts[i, 0], n_in, n_out, n_rows, x, staged, sums)
-            _store(sums, n_out, n_rows, x)
+                            work.sums[s, a, b] = bias
+            _multiply(_Matrix(p.values, p.starts[i, 0], n_in, n_out), work)
+            _store(n_out, work)
         if norm:
-            gain, shift = p.starts[i, 2], p.starts[i, 3]
-            _normalise(x, n, p.values, gain, shift, activation, staged)
+            _normalise(p, i, work)
         elif activation:
             item = cuda.threadIdx.x
             while item < ROWS * n:
                 at = item // ROWS * PITCH + item % ROWS
-                x[at] = activated(x[at], activation)
+                work.x[at] = activated(work.x[at], activation)
                 item += cuda.blockDim.x
             cuda.syncthreads()
 
@@ -333,24 +360,25 @@ def _next(row: int, j: int, step: tuple[int, int], width: int) -> tuple[int, int
 
 
 @inlined_function
-def _load_rows(rows: Any, first: int, n: int, n_rows: int, x: Any, padded: int) -> None:
+def _load_rows(rows: Any, first: int, n: int, padded: int, work: _Work) -> None:
     """Copy rows from ``first`` on into ``padded`` columns; after ``n`` rows the last one again."""
     width = rows.shape[1]
     row, j = _divide(cuda.threadIdx.x, padded)
     step = _divide(cuda.blockDim.x, padded)
-    while row < n_rows:
+    while row < work.n_rows:
         value = rows[min(first + row, n - 1), j] if j < width else f32(0)
-        x[j * PITCH + row] = value
+        work.x[j * PITCH + row] = value
         row, j = _next(row, j, step, padded)
 
 
 @inlined_function
-def _write_rows(x: Any, n_out: int, first: int, n: int, n_rows: int, rows: Any, add: bool) -> None:
+def _write_rows(work: _Work, n_out: int, first: int, n: int, rows: Any, add: bool) -> None:
+    """Copy ``n_out`` columns of the tile into ``rows`` from ``first`` on, or add them."""
     width = rows.shape[1]
     row, j = _divide(cuda.threadIdx.x, width)
     step = _divide(cuda.blockDim.x, width)
-    while row < min(n_rows, n - first):
-        value = x[j * PITCH + row] if j < n_out else f32(0)
+    while row < min(work.n_rows, n - first):
+        value = work.x[j * PITCH + row] if j < n_out else f32(0)
         rows[first + row, j] = rows[first + row, j] + value if add else value
         row, j = _next(row, j, step, width)
     cuda.syncthreads()
@@ -366,27 +394,34 @@ def _sum(of_nodes: Group, node: int, edges: Any, j: int) -> float:
 
 @tile_kernel
 def _run_rows(p: Packed, rows: Any, out: Any, n: int) -> None:
-    x = cuda.shared.array(TILE, np.float32, ALIGNMENT)
-    staged = cuda.shared.array(WEIGHTS, np.float32, ALIGNMENT)
-    sums = cuda.local.array((SHARES, SIDE, SIDE), np.float32)
-    n_out, n_rows = p.layers[len(p.layers) - 1, 2], _rows_of(p)
+    """Run a perceptron on rows."""
+    work = _Work(
+        cuda.shared.array(TILE, np.float32, ALIGNMENT),
+        cuda.shared.array(WEIGHTS, np.float32, ALIGNMENT),
+        cuda.local.array((SHARES, SIDE, SIDE), np.float32),
+        _rows_of(p),
+    )
+    n_out, n_rows = p.layers[len(p.layers) - 1, 2], work.n_rows
     for first in range(cuda.blockIdx.x * n_rows, n, cuda.gridDim.x * n_rows):
-        _load_rows(rows, first, n, n_rows, x, p.layers[0, 0])
-        _run_layers(p, n_rows, x, staged, sums)
-        _write_rows(x, n_out, first, n, n_rows, out, False)
+        _load_rows(rows, first, n, p.layers[0, 0], work)
+        _run_layers(p, work)
+        _write_rows(work, n_out, first, n, out, False)
 
 
 @tile_kernel
 def _run_edges(p: OnEdges, graph: BatchGraph, out: Any, add: bool) -> None:
     """Run a perceptron on edges; the nodes of ``graph`` are projected."""
-    x = cuda.shared.array(TILE, np.float32, ALIGNMENT)
-    staged = cuda.shared.array(WEIGHTS, np.float32, ALIGNMENT)
-    sums = cuda.local.array((SHARES, SIDE, SIDE), np.float32)
+    work = _Work(
+        cuda.shared.array(TILE, np.float32, ALIGNMENT),
+        cuda.shared.array(WEIGHTS, np.float32, ALIGNMENT),
+        cuda.local.array((SHARES, SIDE, SIDE), np.float32),
+        _rows_of(p.rest),
+    )
     projected, source, target, m = graph.nodes, graph.source, graph.target, graph.m
-    n_out, n_rows = p.rest.layers[len(p.rest.layers) - 1, 2], _rows_of(p.rest)
+    n_out, n_rows = p.rest.layers[len(p.rest.layers) - 1, 2], work.n_rows
     for first in range(cuda.blockIdx.x * n_rows, m, cuda.gridDim.x * n_rows):
         if p.n_own > 0:
-            _load_rows(graph.edges, first, m, n_rows, x, p.n_own)
+            _load_rows(graph.edges, first, m, p.n_own, work)
         for s in range(SHARES):
             row, column = _share(s, n_rows)
             if column < p.width:
@@ -395,23 +430,27 @@ def _run_edges(p: OnEdges, graph: BatchGraph, out: Any, add: bool) -> None:
                     outgoing, incoming = source[edge], target[edge]
                     for b in range(SIDE):
                         as_source = projected[outgoing, column + b]
-                        sums[s, a, b] = as_source + projected[incoming, p.width + column + b]
-        _multiply(p.own, 0, p.n_own, p.width, n_rows, x, staged, sums)
-        _store(sums, p.width, n_rows, x)
-        _run_layers(p.rest, n_rows, x, staged, sums)
-        _write_rows(x, n_out, first, m, n_rows, out, add)
+                        work.sums[s, a, b] = as_source + projected[incoming, p.width + column + b]
+        _multiply(_Matrix(p.own, 0, p.n_own, p.width), work)
+        _store(p.width, work)
+        _run_layers(p.rest, work)
+        _write_rows(work, n_out, first, m, out, add)
 
 
 @tile_kernel
 def _update_nodes(p: Packed, graph: BatchGraph, by_node: EdgesByNode) -> None:
-    x = cuda.shared.array(TILE, np.float32, ALIGNMENT)
-    staged = cuda.shared.array(WEIGHTS, np.float32, ALIGNMENT)
-    sums = cuda.local.array((SHARES, SIDE, SIDE), np.float32)
-    nodes, edges, n = graph.nodes, graph.edges, graph.n
+    """Add the perceptron of state, sum of arriving and sum of leaving to each node's state."""
+    work = _Work(
+        cuda.shared.array(TILE, np.float32, ALIGNMENT),
+        cuda.shared.array(WEIGHTS, np.float32, ALIGNMENT),
+        cuda.local.array((SHARES, SIDE, SIDE), np.float32),
+        ROWS,
+    )
+    x, nodes, edges, n = work.x, graph.nodes, graph.edges, graph.n
     hidden = nodes.shape[1]
     step = _divide(cuda.blockDim.x, hidden)
     for first in range(cuda.blockIdx.x * ROWS, n, cuda.gridDim.x * ROWS):
-        _load_rows(nodes, first, n, ROWS, x, hidden)
+        _load_rows(nodes, first, n, hidden, work)
         row, j = _divide(cuda.threadIdx.x, hidden)
         while row < ROWS:
             node = min(first + row, n - 1)
@@ -422,5 +461,5 @@ def _update_nodes(p: Packed, graph: BatchGraph, by_node: EdgesByNode) -> None:
         while i < ROWS * (p.layers[0, 0] - 3 * hidden):
             x[(3 * hidden + i // ROWS) * PITCH + i % ROWS] = f32(0)
             i += cuda.blockDim.x
-        _run_layers(p, ROWS, x, staged, sums)
-        _write_rows(x, hidden, first, n, ROWS, nodes, True)
+        _run_layers(p, work)
+        _write_rows(work, hidden, first, n, nodes, True)

@@ -21,7 +21,7 @@ EDGE_INPUTS = ("dr", "dphi", "dz", "deta", "phi_slope", "z0", "distance")
 
 @dataclass(frozen=True)
 class Schedule:
-    """How one network is fitted.
+    """The settings of the optimiser for one network.
 
     Attributes:
         steps: steps of the optimiser; each step takes one event.

@@ -19,7 +19,7 @@ from .graphs import Graph
 
 
 class Found(NamedTuple):
-    """How good the tracks of some events are.
+    """The figures of the tracks of some events.
 
     Attributes:
         efficiency: share of the wanted particles that are found, by double majority.
@@ -33,7 +33,7 @@ class Found(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """How good the tracks of one event are.
+    """The figures of the tracks of one event, as shares that can be pooled.
 
     Attributes:
         found: wanted particles that are found, of all wanted particles.
