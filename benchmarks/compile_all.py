@@ -28,7 +28,7 @@ def compile_one(tracker: str, device: str, path: str) -> None:
             [event], list(PatatrackResult.intermediates())
         )
     else:
-        ExatrkxPipeline.from_model("default", device).warm_up()
+        ExatrkxPipeline.from_model("default", device=device).warm_up()
     print(f"{tracker} on {device}: {time.perf_counter() - start:.0f} s")
 
 

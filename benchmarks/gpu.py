@@ -217,8 +217,7 @@ def main() -> None:
         before = device.synchronisations
         pipelines[0].run(events)
         print(f"times the host waits in a batch: {device.synchronisations - before}")
-        past_numba = getattr(device._start, "past_numba", "none")
-        print(f"kernels that are launched past Numba: {past_numba}")
+        print(f"kernels that are launched past Numba: {device.past_numba}")
         kernel_times(conditions, cycle(events, 64))
         print(header)
         for n in options.streams:

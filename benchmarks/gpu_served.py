@@ -168,7 +168,7 @@ def make_tracker(options: argparse.Namespace) -> Tracker:
     return Tracker(
         *(options.tracker, options.path, events),
         lambda: ExatrkxPipeline.from_model(
-            options.model, options.device, precision=options.precision
+            options.model, device=options.device, precision=options.precision
         ),
         lambda directory, **more: write_model(
             directory,
