@@ -14,8 +14,8 @@ import sys
 import time
 
 from trackserve import ExatrkxPipeline, PatatrackPipeline
-from trackserve.edm import INTERMEDIATE
 from trackserve.io import read_events
+from trackserve.trackers.patatrack.result import PatatrackResult
 
 ONE = "--one"
 
@@ -24,9 +24,11 @@ def compile_one(tracker: str, device: str, path: str) -> None:
     start = time.perf_counter()
     if tracker == "patatrack":
         event = next(read_events(path))
-        PatatrackPipeline.from_directory(path, device=device).run([event], list(INTERMEDIATE))
+        PatatrackPipeline.from_directory(path, device=device).run(
+            [event], list(PatatrackResult.intermediates())
+        )
     else:
-        ExatrkxPipeline.from_model("default", device).warm_up()
+        ExatrkxPipeline.from_model("default", device=device).warm_up()
     print(f"{tracker} on {device}: {time.perf_counter() - start:.0f} s")
 
 

@@ -18,7 +18,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from trackserve.edm import PointsEvent
+from trackserve.edm import Edges, PointsEvent
 from trackserve.trackers.exatrkx.features import (
     edge_inputs,
     node_inputs,
@@ -26,7 +26,7 @@ from trackserve.trackers.exatrkx.features import (
     scale_points,
 )
 from trackserve.trackers.exatrkx.model import Model
-from trackserve.trackers.exatrkx.networks import AttentionNetwork, Mlp
+from trackserve.trackers.exatrkx.modules import AttentionNetwork, Mlp, modules_of
 from trackserve.trackers.exatrkx.segmentation import keep_best_edges
 
 
@@ -43,7 +43,7 @@ class PlainPipeline:
 
     def __init__(self, model: Model) -> None:
         self._description = model.description
-        self._networks = model.networks()
+        self._modules = modules_of(model)
 
     @torch.inference_mode()
     def run(self, event: PointsEvent) -> PlainResult:
@@ -54,7 +54,7 @@ class PlainPipeline:
         features = features[order]
 
         nodes = torch.from_numpy(node_inputs(d.embedding.inputs, features, d.features))
-        coordinates = self._networks.embedding(nodes).numpy()
+        coordinates = self._modules.embedding(nodes).numpy()
 
         index = faiss.IndexFlatL2(coordinates.shape[1])
         index.add(coordinates)
@@ -66,7 +66,7 @@ class PlainPipeline:
         spec = d.filter
         x = torch.from_numpy(node_inputs(spec.inputs, features, d.features))
         pairs = edge_inputs(spec.edge_inputs, features, d.features, *edges)
-        logits = _on_edges(self._networks.filter.mlp, x, torch.from_numpy(edges), pairs)[:, 0]
+        logits = _on_edges(self._modules.filter.mlp, x, torch.from_numpy(edges), pairs)[:, 0]
         filter_scores = torch.sigmoid(logits).numpy()
         edges = edges[:, filter_scores > d.cuts.filter]
 
@@ -77,7 +77,7 @@ class PlainPipeline:
         source, target = order[edges[:, kept]].astype(np.int32)
         if d.cuts.segmentation == "paths":
             rank = np.argsort(outward).astype(np.int32)
-            best = keep_best_edges(rank, source, target, edge_scores[kept])
+            best = keep_best_edges(rank, Edges(source, target, edge_scores[kept]))
             source, target = source[best], target[best]
         n = len(features)
         graph = coo_matrix((np.ones(len(source)), (source, target)), shape=(n, n))
@@ -85,7 +85,7 @@ class PlainPipeline:
         return PlainResult(labels, filter_scores, edge_scores)
 
     def _gnn(self, x: Tensor, edges: Tensor, pairs: NDArray[np.float32]) -> Tensor:
-        gnn = self._networks.gnn
+        gnn = self._modules.gnn
         if isinstance(gnn, AttentionNetwork):
             state = torch.cat([gnn.encoder(x), x], 1)
             for _ in range(gnn.steps):

@@ -23,12 +23,13 @@ import torch
 from exatrkx_plain import PlainPipeline, PlainResult
 
 from trackserve import ExatrkxPipeline
-from trackserve.edm import ExatrkxResult, GraphCounts, PointsEvent
+from trackserve.edm import PointsEvent
 from trackserve.errors import EventError
 from trackserve.io import open_points
 from trackserve.trackers.exatrkx.architecture import AttentionGnn, Embedding, Filter
-from trackserve.trackers.exatrkx.model import Model, load_model, model_of
-from trackserve.trackers.exatrkx.networks import make_networks
+from trackserve.trackers.exatrkx.model import Model, load_model
+from trackserve.trackers.exatrkx.modules import make_modules, model_of
+from trackserve.trackers.exatrkx.result import ExatrkxCounts, ExatrkxResult
 
 NEAR = 1e-5
 """Scores that differ by rounding lie this near to a cut."""
@@ -64,7 +65,7 @@ def measure(model: Model, events: list[PointsEvent], rounds: int, threads: int) 
     )
 
 
-def per_point(counts: list[GraphCounts], name: str) -> float:
+def per_point(counts: list[ExatrkxCounts], name: str) -> float:
     return sum(getattr(c, name) for c in counts) / sum(c.points for c in counts)
 
 
@@ -102,11 +103,10 @@ def with_published_widths(model: Model, event: PointsEvent) -> Model:
         cuts=cuts,
     )
     torch.manual_seed(0)
-    networks = make_networks(d)
-    return _with_cuts(model_of(d, networks), event, counts)
+    return _with_cuts(model_of(d, make_modules(d)), event, counts)
 
 
-def _with_cuts(model: Model, event: PointsEvent, wanted: GraphCounts) -> Model:
+def _with_cuts(model: Model, event: PointsEvent, wanted: ExatrkxCounts) -> Model:
     """Find a radius by halving, and the cuts by the scores' order."""
 
     def replace(**changes: float) -> Model:
@@ -115,22 +115,21 @@ def _with_cuts(model: Model, event: PointsEvent, wanted: GraphCounts) -> Model:
         return Model(dataclasses.replace(d, cuts=cuts), model.weights)
 
     # the graph alone depends on the radius: no need for the other networks
-    from trackserve.trackers.exatrkx.engine import make_engine
     from trackserve.trackers.exatrkx.features import node_inputs, outward_order, scale_points
-    from trackserve.trackers.exatrkx.radius import find_neighbours
+    from trackserve.trackers.exatrkx.networks import CpuNetworks
+    from trackserve.trackers.exatrkx.radius import find_pairs
 
     d = model.description
     features = scale_points(event.points.position, d.features)
     features = features[outward_order(features, d.features)]
     nodes = node_inputs(d.embedding.inputs, features, d.features)
-    coordinates = make_engine(model, "cpu", "fp32").embed(nodes)
+    coordinates = CpuNetworks(model).embed(nodes)
     low, high = 0.0, float(coordinates.std())
     for _ in range(20):
         radius = (low + high) / 2
-        try:
-            n = len(find_neighbours(coordinates, radius, 2 * wanted.radius_edges, 0)[0])
-        except EventError:
-            n = 2 * wanted.radius_edges
+        most = 2 * wanted.radius_edges
+        pairs = find_pairs(coordinates, radius, most, 0)
+        n = most if isinstance(pairs, EventError) else len(pairs.source)
         low, high = (low, radius) if n > wanted.radius_edges else (radius, high)
     for name, stage, kept in (
         ("filter", "filter_edges", wanted.filter_edges),

@@ -29,11 +29,12 @@ from numba import cuda
 
 from trackserve import PatatrackPipeline
 from trackserve.device.cuda import Device
-from trackserve.edm import INTERMEDIATE, PatatrackResult, RawEvent
+from trackserve.edm import RawEvent
 from trackserve.io import read_conditions, read_events
 from trackserve.studies.throughput import cpu_name
-from trackserve.trackers.patatrack import DEFAULT
+from trackserve.trackers.patatrack.config import DEFAULT
 from trackserve.trackers.patatrack.cuda import CudaPatatrack
+from trackserve.trackers.patatrack.result import PatatrackResult
 
 
 class Speed(NamedTuple):
@@ -99,7 +100,7 @@ def compare(found: PatatrackResult, expected: PatatrackResult) -> dict[str, Any]
 
 
 def check(gpu: PatatrackPipeline, cpu: PatatrackPipeline, events: list[RawEvent]) -> None:
-    keep = list(INTERMEDIATE)
+    keep = list(PatatrackResult.intermediates())
     pairs = zip(gpu.run(events, keep), cpu.run(events, keep), strict=True)
     rows = [compare(found, expected) for found, expected in pairs]  # type: ignore[arg-type]
     n = sum(row["ntuplets"] for row in rows)
@@ -208,7 +209,7 @@ def main() -> None:
             PatatrackPipeline(conditions, DEFAULT, device="cuda")
             for _ in range(max(options.streams))
         ]
-        pipelines[0].run(events, list(INTERMEDIATE))
+        pipelines[0].run(events, list(PatatrackResult.intermediates()))
         print(f"kernels compiled or loaded in {time.perf_counter() - start:.0f} s")
         check(pipelines[0], cpu, events)
         assert pipelines[0]._cuda is not None
@@ -216,8 +217,7 @@ def main() -> None:
         before = device.synchronisations
         pipelines[0].run(events)
         print(f"times the host waits in a batch: {device.synchronisations - before}")
-        past_numba = getattr(device._start, "past_numba", "none")
-        print(f"kernels that are launched past Numba: {past_numba}")
+        print(f"kernels that are launched past Numba: {device.past_numba}")
         kernel_times(conditions, cycle(events, 64))
         print(header)
         for n in options.streams:

@@ -18,21 +18,21 @@ import itertools
 import math
 import time
 from collections import defaultdict
-from typing import Any
 
 import torch
 from gpu import Stopwatch, cycle, describe_device, on_all_cores, print_speed, throughput
 from points import RANDOM, describe, read_points
 
 from trackserve import ExatrkxPipeline
+from trackserve.device.cuda import Device
 from trackserve.edm import (
-    GRAPH_STAGES,
     Edges,
-    ExatrkxResult,
     PointsEvent,
 )
 from trackserve.trackers.exatrkx.cuda import CudaExatrkx
 from trackserve.trackers.exatrkx.model import Model, load_model
+from trackserve.trackers.exatrkx.pipeline import MAX_EDGES
+from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
 
 
 def pairs_of(edges: Edges) -> dict[tuple[int, int], float]:
@@ -89,18 +89,21 @@ def stage_times(gpu: ExatrkxPipeline, batch: list[PointsEvent], rounds: int = 5)
             best[stage] = min(best.get(stage, math.inf), 1e3 * (now - before))
             before = now
 
-        gpu.run_stages(batch, (), lap)
+        gpu.run(batch, lap=lap)
     print(f"\nstages of a batch of {len(batch)}: ms")
     for stage, milliseconds in best.items():
         print(f"{stage:32s} {milliseconds:9.3f}")
 
 
+def cuda_stages(model: Model, device: Device | None = None) -> CudaExatrkx:
+    where = torch.device("cuda", torch.cuda.current_device())
+    return CudaExatrkx(model, where, precision="fp32", max_edges=MAX_EDGES, device=device)
+
+
 def kernel_times(model: Model, batch: list[PointsEvent], rounds: int = 5) -> None:
     """Print the least time of each of our kernels; PyTorch's are not among them."""
     device = Stopwatch()
-    gpu = ExatrkxPipeline(model, "cuda")
-    where = torch.device("cuda", torch.cuda.current_device())
-    gpu._cuda = CudaExatrkx(model, where, "fp32", gpu.max_edges, device)
+    gpu = cuda_stages(model, device)
     gpu.run(batch)
     device.times()
     best: dict[str, float] = {}
@@ -135,22 +138,20 @@ def main() -> None:
 
     if options.device == "cuda":
         start = time.perf_counter()
-        gpu = ExatrkxPipeline(model, "cuda")
+        gpu = ExatrkxPipeline(model, device="cuda")
         gpu.warm_up()
         print(f"kernels compiled or loaded in {time.perf_counter() - start:.0f} s")
         check(gpu, cpu, events[:2])
-        assert gpu._cuda is not None
-        device: Any = gpu._cuda.device
-        before = device.synchronisations
-        gpu.run(events[:1])
-        print(f"times the host waits in a batch: {device.synchronisations - before}")
+        watched = cuda_stages(model)
+        watched.run(events[:1])
+        print(f"times the host waits in a batch: {watched.device.synchronisations}")
         stage_times(gpu, events[:1])
         kernel_times(model, events[:1])
         print(header)
         for name, precision in itertools.product(options.models, options.precisions):
             model = load_model(name)
             pipelines = [
-                ExatrkxPipeline(model, "cuda", precision=precision)
+                ExatrkxPipeline(model, device="cuda", precision=precision)
                 for _ in range(max(options.streams))
             ]
             for n, size in itertools.product(options.streams, options.batches):

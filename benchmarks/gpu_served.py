@@ -38,11 +38,11 @@ from trackserve.serving.backend import exatrkx as exatrkx_backend
 from trackserve.serving.backend import patatrack as patatrack_backend
 from trackserve.serving.backend.runtime import cores
 from trackserve.serving.limits import Limits, default_limits
-from trackserve.serving.repository import write_exatrkx, write_patatrack
+from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
 from trackserve.studies.throughput import latencies
-from trackserve.trackers.exatrkx import codec as exatrkx_wire
-from trackserve.trackers.patatrack import codec as patatrack_wire
+from trackserve.trackers.exatrkx.codec import CODEC as EXATRKX
+from trackserve.trackers.patatrack.codec import CODEC as PATATRACK
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from processes import processor_time
@@ -159,25 +159,26 @@ def make_tracker(options: argparse.Namespace) -> Tracker:
         return Tracker(
             *(options.tracker, options.path, events),
             lambda: PatatrackPipeline.from_directory(options.path, device=options.device),
-            lambda directory, **more: write_patatrack(
-                directory, options.path, device=options.device, **more
+            lambda directory, **more: write_model(
+                directory, "patatrack", {"conditions": options.path}, device=options.device, **more
             ),
-            *(patatrack_backend, patatrack_wire),
+            *(patatrack_backend, PATATRACK),
             *((len(events), 4 * cores(), 4) if on_cpu else (64, 192, 8)),
         )
     return Tracker(
         *(options.tracker, options.path, events),
         lambda: ExatrkxPipeline.from_model(
-            options.model, options.device, precision=options.precision
+            options.model, device=options.device, precision=options.precision
         ),
-        lambda directory, **more: write_exatrkx(
+        lambda directory, **more: write_model(
             directory,
-            options.model,
+            "exatrkx",
+            {"model": options.model},
             device=options.device,
             precision=options.precision,
             **more,
         ),
-        *(exatrkx_backend, exatrkx_wire),
+        *(exatrkx_backend, EXATRKX),
         *((len(events), 4 * cores(), 1) if on_cpu else (3, 24, 1)),
     )
 

@@ -28,16 +28,15 @@ from points import read_points
 
 from trackserve import ExatrkxPipeline, PatatrackPipeline
 from trackserve.edm import (
-    INTERMEDIATE,
-    ExatrkxResult,
-    PatatrackResult,
     RawEvent,
 )
 from trackserve.edm.columns import Columns
 from trackserve.io import read_conditions, read_events
 from trackserve.studies.throughput import cpu_name, stage_times
-from trackserve.trackers.exatrkx.architecture import InteractionGnn, Perceptron, perceptrons
+from trackserve.trackers.exatrkx.architecture import InteractionGnn, Perceptron, perceptrons_of
 from trackserve.trackers.exatrkx.model import Description
+from trackserve.trackers.exatrkx.result import ExatrkxResult
+from trackserve.trackers.patatrack.result import PatatrackResult
 
 FLOAT = 4
 BATCH = 64
@@ -143,7 +142,7 @@ def exatrkx_work(description: Description, result: ExatrkxResult) -> dict[str, W
     gnn, own = description.gnn, len(description.filter.edge_inputs)
     if not isinstance(gnn, InteractionGnn):
         raise SystemExit("counted are the operations of interaction networks only")
-    parts = perceptrons(gnn)
+    parts = perceptrons_of(gnn)
     h, coordinates = gnn.hidden, description.embedding.dimensions
     steps = range(gnn.steps)
     graph = n * products(parts["node_encoder"]) + on_edges(
@@ -153,8 +152,8 @@ def exatrkx_work(description: Description, result: ExatrkxResult) -> dict[str, W
         graph += on_edges(parts[f"edge.{step}"], h, n, kept) + n * products(parts[f"node.{step}"])
     graph += on_edges(parts["head"], h, n, kept)
     edge, features = 2 * FLOAT, 3 * FLOAT
-    embed = products(perceptrons(description.embedding)["mlp"])
-    judge = on_edges(perceptrons(description.filter)["mlp"], own, n, near)
+    embed = products(perceptrons_of(description.embedding)["mlp"])
+    judge = on_edges(perceptrons_of(description.filter)["mlp"], own, n, near)
     states = len(steps) * (2 * kept + 4 * n) * h * FLOAT
     return {
         "features": Work(2 * n * features),
@@ -188,7 +187,9 @@ def print_row(name: str, moved: float, done: float, floor: float, spent: float) 
 
 def run_patatrack(path: str, device: str, rounds: int) -> None:
     pipeline, events = PatatrackPipeline.from_directory(path), list(read_events(path))
-    results = [pipeline.reconstruct(event, list(INTERMEDIATE)) for event in events]
+    results = [
+        pipeline.reconstruct(event, list(PatatrackResult.intermediates())) for event in events
+    ]
     pairs = zip(events, results, strict=True)
     works = [patatrack_work(event.data.nbytes, result) for event, result in pairs]
     if device != "cpu":
@@ -218,7 +219,7 @@ def kernel_seconds(
     """Of an event in a batch, on a CUDA device: by stages, and from beginning to end."""
     from gpu import Stopwatch, cycle
 
-    from trackserve.trackers.patatrack import DEFAULT
+    from trackserve.trackers.patatrack.config import DEFAULT
     from trackserve.trackers.patatrack.cuda import CudaPatatrack
 
     conditions, batch = read_conditions(path), cycle(events, BATCH)
@@ -238,13 +239,13 @@ def kernel_seconds(
 
 
 def run_exatrkx(path: str, model: str, device: str, n_events: int, rounds: int) -> None:
-    pipeline = ExatrkxPipeline.from_model(model, device)
+    pipeline = ExatrkxPipeline.from_model(model, device=device)
     events = read_points(path, n_events)
     works = [
         exatrkx_work(pipeline.model.description, pipeline.reconstruct(event)) for event in events
     ]
     seconds = stage_times(
-        lambda event, lap: pipeline.run_stages([event], (), lap), events, rounds, lambda: None
+        lambda event, lap: pipeline.run([event], lap=lap), events, rounds, lambda: None
     )
     report(measured_rates(device), works, seconds)
 

@@ -34,10 +34,10 @@ from trackserve.edm import RawEvent
 from trackserve.errors import EventError
 from trackserve.io import read_events
 from trackserve.serving import local
-from trackserve.serving.repository import write_patatrack
+from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
 from trackserve.studies.throughput import alternate, cpu_name
-from trackserve.trackers.patatrack import codec as wire
+from trackserve.trackers.patatrack.codec import CODEC
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from processes import processor_time as processor_time_of
@@ -302,7 +302,7 @@ def stream(setting: Setting, count: int = 400, rounds: int = 5) -> bool:
 
 def by_hand(url: str, events: Sequence[RawEvent], in_flight: int) -> None:
     """What a user of tritonclient would write."""
-    names = wire.output_names()
+    names = CODEC.output_names()
     room = Semaphore(in_flight)
     errors: list[Exception] = []
 
@@ -453,7 +453,7 @@ def main() -> None:
         f"{max(e.data.nbytes for e in events)} bytes; dense: {len(dense)}"
     )
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
-        write_patatrack(directory, conditions)
+        write_model(directory, "patatrack", {"conditions": conditions})
         with Server(directory, grpc_port=0, http_port=0, metrics_port=0) as server:
             direct = pipeline.run(events)
             setting = Setting(conditions, server, pipeline, events, direct, dense)

@@ -24,10 +24,10 @@ from trackserve import Client
 from trackserve.client import keep_freed_memory
 from trackserve.edm import PointsEvent
 from trackserve.io import open_points
-from trackserve.serving.repository import write_exatrkx
+from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
 from trackserve.studies.throughput import alternate, cpu_name
-from trackserve.trackers.exatrkx import ExatrkxPipeline
+from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from processes import backend_of, resident, resident_of
@@ -131,7 +131,7 @@ def main() -> int:
     points = [len(event.points) for event in events]
     print(f"{cpu_name()}; {len(events)} events of {min(points)} to {max(points)} points")
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
-        write_exatrkx(directory, arguments.model)
+        write_model(directory, "exatrkx", {"model": arguments.model})
         with Server(directory, grpc_port=0, http_port=0, metrics_port=0) as server:
             passed = speed(server, arguments.model, events, arguments.rounds)
             if arguments.memory:

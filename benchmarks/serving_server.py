@@ -33,10 +33,10 @@ from trackserve.io import read_events
 from trackserve.serving import prometheus
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
-from trackserve.serving.repository import write_patatrack
+from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
 from trackserve.studies.throughput import cpu_name
-from trackserve.trackers.patatrack import codec as wire
+from trackserve.trackers.patatrack.codec import CODEC
 from trackserve.wire.address import parse_url
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -47,7 +47,7 @@ from triton_requests import inputs_of
 MODEL = "patatrack"
 QUEUE = 64
 MIB = 1 << 20
-OUTPUTS = [triton_grpc.InferRequestedOutput(n) for n in (*wire.output_names(), "tracks_state")]
+OUTPUTS = [triton_grpc.InferRequestedOutput(n) for n in (*CODEC.output_names(), "tracks_state")]
 
 
 def check(row: str, passed: bool, figures: str) -> bool:
@@ -58,7 +58,7 @@ def check(row: str, passed: bool, figures: str) -> bool:
 @contextmanager
 def serve(directory: Path, **limits: Any) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as repository:
-        write_patatrack(repository, directory, limits=Limits(**limits))
+        write_model(repository, "patatrack", {"conditions": directory}, limits=Limits(**limits))
         with Server(repository, grpc_port=0, http_port=0, metrics_port=0, notice=print) as server:
             yield server
 

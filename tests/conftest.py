@@ -9,8 +9,9 @@ import pytest
 from hypothesis import settings
 
 from trackserve import PatatrackPipeline
-from trackserve.edm import PatatrackResult, RawEvent
+from trackserve.edm import RawEvent
 from trackserve.io import read_events
+from trackserve.trackers.patatrack.result import PatatrackResult
 
 DATA = Path(__file__).parent / "data"
 

@@ -19,8 +19,8 @@ from trackserve.trackers.exatrkx.architecture import (
     InteractionGnn,
 )
 from trackserve.trackers.exatrkx.features import EDGE_INPUTS, NODE_INPUTS
-from trackserve.trackers.exatrkx.model import Description, Model, model_of
-from trackserve.trackers.exatrkx.networks import make_networks
+from trackserve.trackers.exatrkx.model import Description, Model
+from trackserve.trackers.exatrkx.modules import make_modules, model_of
 
 LRT = Path(__file__).parent / "data" / "exatrkx-lrt"
 PUBLISHED_SCALES = (3000.0, math.pi, 400.0)
@@ -29,11 +29,11 @@ POLAR = ("r", "phi", "z")
 
 def random_model(description: Description) -> Model:
     torch.manual_seed(1)
-    return model_of(description, make_networks(description))
+    return model_of(description, make_modules(description))
 
 
 def small_model(**changes: object) -> Model:
-    """Of our own kind; its random cuts keep some edges of :func:`random_event` at each stage."""
+    """One of our own kind; its cuts keep some edges of :func:`random_event` at each stage."""
     values: dict[str, object] = {
         "name": "small",
         "detector": "generic",
@@ -48,7 +48,7 @@ def small_model(**changes: object) -> Model:
 
 
 def wide_model() -> Model:
-    """With a layer that takes a GPU's tiles of few rows."""
+    """One with a layer that is so wide that a GPU's tiles have fewer rows."""
     embedding = Embedding(NODE_INPUTS, (72, 12), 5, "relu", True)
     return small_model(embedding=embedding, cuts=Cuts(0.1, 0.5, 0.4, 3, "paths"))
 
@@ -70,7 +70,7 @@ def published_model() -> Model:
 
 
 def published_gnn_weights() -> dict[str, Array]:
-    """By our names."""
+    """The weights of the published graph network, by our names."""
     weights = {}
     with np.load(LRT / "weights_lrt_gnn.npz") as arrays:
         for published, ours, n in (

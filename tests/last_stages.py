@@ -10,12 +10,7 @@ import numpy as np
 from trackserve.device.cuda import Device
 from trackserve.edm import MAX_HITS, Tracks, Vertices
 from trackserve.edm.columns import Array
-from trackserve.trackers.patatrack import (
-    mixture,
-    resolve,
-    select,
-    vertices,
-)
+from trackserve.trackers.patatrack import mixture, resolve, select, vertices
 from trackserve.trackers.patatrack.config import (
     MixtureCuts,
     QualityCuts,

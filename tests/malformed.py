@@ -17,7 +17,7 @@ from raw_words import payload, stream
 from tritonclient.utils import InferenceServerException
 
 from trackserve.edm import RawEvent
-from trackserve.trackers.patatrack import codec as wire
+from trackserve.trackers.patatrack.codec import CODEC
 from trackserve.wire.address import Address
 from trackserve.wire.bundle import BUNDLE, join_requests
 
@@ -99,7 +99,7 @@ def mutations(good: RawEvent) -> st.SearchStrategy[RawEvent]:
 
 
 def _as_tensors(event: RawEvent) -> Tensors:
-    return Tensors(wire.encode_event(event), ["counts", "tracks_state"])
+    return Tensors(CODEC.encode_event(event), ["counts", "tracks_state"])
 
 
 def _as_bundle(
@@ -121,14 +121,14 @@ def requests(good: RawEvent) -> st.SearchStrategy[Tensors | Body]:
     events = st.one_of(_feds(), noise, mutations(good)).map(_as_tensors)
     beam_spots = st.lists(_floats, min_size=3, max_size=3).map(
         lambda xyz: Tensors(
-            wire.encode_event(good) | {"beam_spot": np.array(xyz, np.float32)}, ["counts"]
+            CODEC.encode_event(good) | {"beam_spot": np.array(xyz, np.float32)}, ["counts"]
         )
     )
     shapes = st.lists(st.sampled_from([0, 1, 2, 3, 4, 64]), max_size=4)
     arrays = st.builds(np.zeros, shapes, _dtypes)
     wrong = st.builds(
         lambda extra, outputs, model: Tensors(
-            wire.encode_event(good) | extra, outputs, model=model
+            CODEC.encode_event(good) | extra, outputs, model=model
         ),
         st.dictionaries(_names, arrays, max_size=3),
         st.lists(st.sampled_from(["counts", "tracks_state", "hits_x", "no_such"]), max_size=3),
@@ -136,19 +136,19 @@ def requests(good: RawEvent) -> st.SearchStrategy[Tensors | Body]:
     )
     missing = st.sets(st.sampled_from(["raw", "beam_spot", "event"])).map(
         lambda names: Tensors(
-            {n: a for n, a in wire.encode_event(good).items() if n not in names}, ["counts"]
+            {n: a for n, a in CODEC.encode_event(good).items() if n not in names}, ["counts"]
         )
     )
     bundles = st.builds(
         lambda events, changes, length: _as_bundle(
-            [wire.encode_event(event) for event in events], changes, length
+            [CODEC.encode_event(event) for event in events], changes, length
         ),
         st.lists(st.one_of(_feds(), mutations(good)), max_size=3),
         st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=3),
         st.one_of(st.none(), st.integers(0, 500)),
     )
     huge = st.sampled_from([-1, 0, 2**31, 2**40, 2**62, 2**63 - 1]).map(
-        lambda n: Tensors(wire.encode_event(good), ["counts"], {"raw": [n]})
+        lambda n: Tensors(CODEC.encode_event(good), ["counts"], {"raw": [n]})
     )
     bodies = st.builds(
         Body,

@@ -10,24 +10,24 @@ import pickle
 import sys
 from pathlib import Path
 
-from trackserve.edm import INTERMEDIATE
-from trackserve.serving.backend.patatrack import load
 from trackserve.serving.backend.runtime import Reply, Request
-from trackserve.trackers.patatrack import codec as wire
+from trackserve.serving.backend.tracker import run
+from trackserve.trackers.patatrack.codec import CODEC
+from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
+from trackserve.trackers.patatrack.result import PatatrackResult
 
 
 def main(directory: str, events: str, results: str) -> None:
     sys.setswitchinterval(1e-5)  # a barrier takes this long
-    parameters = {"conditions": ".", "config": "default", "device": "cuda"}
-    run = load(Path(directory), parameters)()
+    pipeline = PatatrackPipeline.from_directory(directory, device="cuda")
     given = pickle.loads(Path(events).read_bytes())
-    keep = list(INTERMEDIATE)
-    requests = [Request(wire.encode_event(event), wire.output_names(keep)) for event in given]
+    keep = list(PatatrackResult.intermediates())
+    requests = [Request(CODEC.encode_event(event), CODEC.output_names(keep)) for event in given]
     found = [
-        wire.decode_result(answer.tensors, event.event, keep)
+        CODEC.decode_result(answer.tensors, event.event, keep)
         if isinstance(answer, Reply)
         else answer
-        for event, answer in zip(given, run(requests), strict=True)
+        for event, answer in zip(given, run(pipeline, CODEC, requests), strict=True)
     ]
     Path(results).write_bytes(pickle.dumps(found))
 

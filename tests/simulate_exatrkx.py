@@ -13,19 +13,17 @@ from pathlib import Path
 import torch
 from exatrkx_models import wide_model
 
-from trackserve import ExatrkxPipeline
 from trackserve.device.cuda import SIMULATED
-from trackserve.edm import GRAPH_STAGES
 from trackserve.trackers.exatrkx.cuda import CudaExatrkx
+from trackserve.trackers.exatrkx.result import GRAPH_STAGES
 
 
 def main(events: str, results: str) -> None:
     assert SIMULATED
     sys.setswitchinterval(1e-5)  # a barrier takes this long
     model = wide_model()
-    pipeline = ExatrkxPipeline(model, "cpu:0")
-    pipeline._cuda = CudaExatrkx(model, torch.device("cpu"), "fp32", 10_000)
-    found = pipeline.run(pickle.loads(Path(events).read_bytes()), GRAPH_STAGES)
+    kernels = CudaExatrkx(model, torch.device("cpu"), precision="fp32", max_edges=10_000)
+    found = kernels.run(pickle.loads(Path(events).read_bytes()), GRAPH_STAGES)
     Path(results).write_bytes(pickle.dumps(found))
 
 

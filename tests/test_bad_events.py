@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from raw_words import FED, payload, pixel_word, split, stream
 
 from trackserve import PatatrackPipeline
-from trackserve.edm import PatatrackResult, RawEvent
+from trackserve.edm import RawEvent
 from trackserve.errors import EventError, InputError
 from trackserve.trackers.patatrack import unpack as codes
+from trackserve.trackers.patatrack.result import PatatrackResult
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from trackserve.cli import commands
-from trackserve.edm import PatatrackResult
+from trackserve.trackers.patatrack.result import PatatrackResult
 
 runner = CliRunner()
 
@@ -100,13 +100,26 @@ def test_bench_prints_rates_and_stages(sample_directory: Path) -> None:
 
 
 def test_repository_can_be_written_alone(sample_directory: Path, tmp_path: Path) -> None:
-    run("repository", tmp_path / "repo", "--conditions", sample_directory, "--instances", "2")
+    run(
+        "repository",
+        tmp_path / "repo",
+        f"patatrack,conditions={sample_directory}",
+        "--instances",
+        2,
+    )
     assert "count: 2" in (tmp_path / "repo/models/patatrack/config.pbtxt").read_text()
 
 
 def test_wrong_arguments_are_told(sample_directory: Path) -> None:
     run("bench", "patatrack", sample_directory, "--threads", "two", code=2)
-    run("reconstruct", "patatrack", sample_directory / "nowhere", code=2)
+    for pointless in (("--served", "x"), ("--in-flight", "3")):
+        text = run("reconstruct", "patatrack", sample_directory, *pointless, code=2)
+        assert "give --url" in text
+    url = ("--url", "grpc://localhost:1")
+    for pointless in (("--config", "reference"), ("--device", "cuda"), ("--threads", "2")):
+        text = run("reconstruct", "patatrack", sample_directory, *url, *pointless, code=2)
+        assert "has no effect with --url" in text
+    run("reconstruct", "patatrack", sample_directory / "nowhere", code=1)
 
 
 def test_errors_are_one_line(tmp_path: Path) -> None:
@@ -122,14 +135,14 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
 def test_serve_answers_until_it_is_interrupted(sample_directory: Path, tmp_path: Path) -> None:
     program = [sys.executable, "-u", "-c", "from trackserve.cli import app; app()"]
     ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
-    arguments = ["serve", "--conditions", str(sample_directory), "--exatrkx", "none", *ports]
+    arguments = ["serve", f"patatrack,conditions={sample_directory}", *ports]
     with subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         ready = next(line for line in server.stdout if "ready" in line)
         url = ready.split()[1]
         directions = [next(server.stdout) for _ in range(4)]
         assert "models: patatrack" in directions[0]
-        assert f"reconstruct patatrack {sample_directory} --url {url}" in directions[1]
+        assert f"reconstruct patatrack PATH --url {url}" in directions[1]
         status = directions[2].partition("trackserve ")[2].split()
         served, direct = tmp_path / "served.parquet", tmp_path / "direct.parquet"
         run("reconstruct", "patatrack", sample_directory, "--url", url, "-o", served)

@@ -28,10 +28,10 @@ from trackserve.client import AsyncClient, Client, Timings
 from trackserve.client import regions as regions_module
 from trackserve.client.exchange import Settings
 from trackserve.client.shared_memory import OutputSizes
-from trackserve.client.stream import Stream
+from trackserve.client.stream import Stream, StreamSettings
 from trackserve.client.transport import Call, Request, failure
 from trackserve.client.window import Window
-from trackserve.edm import PatatrackResult, RawEvent
+from trackserve.edm import RawEvent
 from trackserve.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -44,12 +44,14 @@ from trackserve.errors import (
 )
 from trackserve.serving import local
 from trackserve.serving.limits import Limits
-from trackserve.serving.repository import write_patatrack
+from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
-from trackserve.trackers.patatrack import PatatrackPipeline
-from trackserve.trackers.patatrack import codec as wire
+from trackserve.trackers.patatrack.codec import CODEC
+from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
+from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.wire.address import parse_url
 from trackserve.wire.bundle import BUNDLE, join_answers, split_requests
+from trackserve.wire.codec import TIMING
 from trackserve.wire.tensors import encode_timing
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
@@ -61,7 +63,7 @@ SLEEP = 0.02
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory, sample_directory: Path) -> Path:
     written = tmp_path_factory.mktemp("repository")
-    write_patatrack(written, sample_directory)
+    write_model(written, "patatrack", {"conditions": sample_directory})
     return written
 
 
@@ -77,7 +79,9 @@ def small_server(
 ) -> Iterator[Server]:
     """One that holds two events and refuses more."""
     written = tmp_path_factory.mktemp("small")
-    write_patatrack(written, sample_directory, limits=Limits(workers=1, queue=2))
+    write_model(
+        written, "patatrack", {"conditions": sample_directory}, limits=Limits(workers=1, queue=2)
+    )
     with Server(written, **FREE, stop_timeout=0.5) as running:
         yield running
 
@@ -627,9 +631,11 @@ def test_a_stream_sends_in_bursts_within_its_window(
 ) -> None:
     settings, transport = nowhere()
     calls = transport.calls
-    stream = Stream(settings, transport, "patatrack", (), None, 1, True, None, lambda: None)
-    timing = {wire.TIMING.name: encode_timing(0.0, 1.0)}
-    answer = wire.encode_result(sample_results[0], wire.output_names()) | timing
+    stream = Stream(
+        settings, transport, StreamSettings("patatrack", CODEC, per_request=1), lambda: None
+    )
+    timing = {TIMING.name: encode_timing(0.0, 1.0)}
+    answer = CODEC.encode_result(sample_results[0], CODEC.output_names()) | timing
     bursts = []
     for _ in range(100):
         before = len(calls)
@@ -653,9 +659,9 @@ def test_a_stream_finds_how_many_events_share_a_request(
 ) -> None:
     settings, transport = nowhere()
     calls = transport.calls
-    stream = Stream(settings, transport, "patatrack", (), None, None, True, None, lambda: None)
-    timing = {wire.TIMING.name: encode_timing(0.0, compute)}
-    answer = wire.encode_result(sample_results[0], wire.output_names()) | timing
+    stream = Stream(settings, transport, StreamSettings("patatrack", CODEC), lambda: None)
+    timing = {TIMING.name: encode_timing(0.0, compute)}
+    answer = CODEC.encode_result(sample_results[0], CODEC.output_names()) | timing
     sizes, n_started = [], 0
     while n_started < 200:
         while stream.wants_event:
@@ -664,8 +670,8 @@ def test_a_stream_finds_how_many_events_share_a_request(
         stream.flush()
         call, request = calls.popleft()
         if BUNDLE.name in request.inputs:
-            events, outputs = split_requests(request.inputs, wire.INPUTS, wire.OUTPUTS)
-            assert outputs == [*wire.output_names(), wire.TIMING.name]
+            events, outputs = split_requests(request.inputs, CODEC.inputs, CODEC.outputs)
+            assert outputs == [*CODEC.output_names(), TIMING.name]
             call.settle({BUNDLE.name: join_answers([answer] * len(events), 2)})
             sizes.append(len(events))
         else:
@@ -676,7 +682,7 @@ def test_a_stream_finds_how_many_events_share_a_request(
             assert isinstance(stream.take(), PatatrackResult)
     assert sizes[0] == 1
     assert max(sizes) == expected
-    again = Stream(settings, transport, "patatrack", (), None, None, True, None, lambda: None)
+    again = Stream(settings, transport, StreamSettings("patatrack", CODEC), lambda: None)
     assert again._per_request == expected
     assert np.mean(sizes[10:]) > 0.7 * expected
 
@@ -686,9 +692,9 @@ def test_a_slow_source_does_not_fill_requests(
 ) -> None:
     settings, transport = nowhere()
     calls = transport.calls
-    stream = Stream(settings, transport, "patatrack", (), None, None, True, None, lambda: None)
-    timing = {wire.TIMING.name: encode_timing(0.0, 0.001)}
-    answer = wire.encode_result(sample_results[0], wire.output_names()) | timing
+    stream = Stream(settings, transport, StreamSettings("patatrack", CODEC), lambda: None)
+    timing = {TIMING.name: encode_timing(0.0, 0.001)}
+    answer = CODEC.encode_result(sample_results[0], CODEC.output_names()) | timing
     for _ in range(20):
         assert stream.wants_event
         stream.start(sample_events[0])

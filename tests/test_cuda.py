@@ -27,15 +27,14 @@ from raw_words import FED, payload, split, stream
 from trackserve import PatatrackPipeline
 from trackserve.device.cuda import LARGEST
 from trackserve.edm import (
-    INTERMEDIATE,
-    PatatrackResult,
     RawEvent,
     Tracks,
 )
 from trackserve.errors import EventError, InputError, encode
 from trackserve.io import read_conditions
-from trackserve.trackers.patatrack import DEFAULT, REFERENCE
+from trackserve.trackers.patatrack.config import DEFAULT, REFERENCE
 from trackserve.trackers.patatrack.cuda import CudaPatatrack
+from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.trackers.patatrack.unpack import (
     BAD_LENGTH,
     BAD_LINK,
@@ -56,9 +55,9 @@ def test_whole_events(
     sample_results: list[PatatrackResult],
 ) -> None:
     before = kernels.device.synchronisations
-    assert kernels.run(sample_events, list(INTERMEDIATE)) == sample_results
+    assert kernels.run(sample_events, list(PatatrackResult.intermediates())) == sample_results
     assert kernels.device.synchronisations == before + 6
-    assert kernels.run([], list(INTERMEDIATE)) == []
+    assert kernels.run([], list(PatatrackResult.intermediates())) == []
     some = kernels.run(sample_events[3:5])
     assert [result.tracks for result in some] == [r.tracks for r in sample_results[3:5]]  # type: ignore[union-attr]
     assert some[0].hits is None  # type: ignore[union-attr]
@@ -69,8 +68,10 @@ def test_whole_events_in_the_reference_configuration(
 ) -> None:
     conditions = read_conditions(sample_directory)
     kernels = CudaPatatrack(conditions, REFERENCE, OneThread())
-    expected = PatatrackPipeline(conditions, REFERENCE).run(sample_events, list(INTERMEDIATE))
-    assert kernels.run(sample_events, list(INTERMEDIATE)) == expected
+    expected = PatatrackPipeline(conditions, REFERENCE).run(
+        sample_events, list(PatatrackResult.intermediates())
+    )
+    assert kernels.run(sample_events, list(PatatrackResult.intermediates())) == expected
 
 
 def test_a_long_list_is_cut_and_too_much_is_halved(
@@ -81,12 +82,14 @@ def test_a_long_list_is_cut_and_too_much_is_halved(
 ) -> None:
     too_much = sum(result.counts.doublets for result in sample_results[:2])
     monkeypatch.setattr("trackserve.device.cuda.LARGEST", too_much)
-    assert kernels.run(sample_events[:2], list(INTERMEDIATE)) == sample_results[:2]
+    assert (
+        kernels.run(sample_events[:2], list(PatatrackResult.intermediates())) == sample_results[:2]
+    )
     monkeypatch.setattr("trackserve.device.cuda.LARGEST", sample_results[0].counts.doublets)
     assert isinstance(kernels.run(sample_events[:1])[0], EventError)
     monkeypatch.setattr("trackserve.device.cuda.LARGEST", LARGEST)
     monkeypatch.setattr("trackserve.trackers.patatrack.cuda.pipeline.MAX_WORDS", 60_000)
-    assert kernels.run(sample_events, list(INTERMEDIATE)) == sample_results
+    assert kernels.run(sample_events, list(PatatrackResult.intermediates())) == sample_results
 
 
 def same(
@@ -121,7 +124,7 @@ def test_damaged_events(
         for _ in range(data.draw(st.integers(0, 20))):
             words[data.draw(st.integers(0, len(words) - 1))] = data.draw(st.integers(0, 2**32 - 1))
         events.append(RawEvent(words.view(np.uint8), event.beam_spot, number))
-    keep = list(INTERMEDIATE)
+    keep = list(PatatrackResult.intermediates())
     assert same(kernels.run(events, keep), pipeline.run(events, keep))
 
 
@@ -226,7 +229,7 @@ def test_a_batch_gives_what_a_cpu_gives(
         RawEvent(np.zeros(7, np.uint8), event=9),
         small[1],
     ]
-    expected = pipeline.run(events, list(INTERMEDIATE))
+    expected = pipeline.run(events, list(PatatrackResult.intermediates()))
     found = simulate("simulate_cuda.py", events, tmp_path, sample_directory)
     assert same(found, expected)
     codes = {UNKNOWN_FED, SPLIT_MODULE, BAD_LENGTH, BAD_LINK, 29}
@@ -253,4 +256,4 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
             return super()._allocate(shape, dtype)
 
     kernels = CudaPatatrack(read_conditions(sample_directory), DEFAULT, Small())
-    assert kernels.run(sample_events, list(INTERMEDIATE)) == sample_results
+    assert kernels.run(sample_events, list(PatatrackResult.intermediates())) == sample_results

@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from test_patatrack import helix_points, tracks_at
 
 from trackserve import PatatrackPipeline
-from trackserve.edm import PatatrackResult, Tracks
+from trackserve.edm import Tracks
 from trackserve.edm.columns import Array
 from trackserve.physics.pixel.metrics import PhysicsSummary, match_events, summarize
 from trackserve.physics.pixel.truth import read_truth
-from trackserve.trackers.patatrack import DEFAULT
+from trackserve.trackers.patatrack.config import DEFAULT
 from trackserve.trackers.patatrack.fit import Fitted, fit_broken_line, make_workspace
 from trackserve.trackers.patatrack.mixture import fit_mixture
 from trackserve.trackers.patatrack.ntuplets import Ntuplets
 from trackserve.trackers.patatrack.resolve import resolve_tracks
+from trackserve.trackers.patatrack.result import PatatrackResult
 
 
 @pytest.fixture(scope="module")

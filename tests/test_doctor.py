@@ -13,7 +13,6 @@ from trackserve.cli import commands
 from trackserve.cli.doctor import (
     CHECKS,
     client,
-    learned_on_cpu,
     learned_on_gpu,
     on_cpu,
     on_gpu,
@@ -32,7 +31,9 @@ def test_it_prints_every_check() -> None:
 
 
 def test_it_says_what_works() -> None:
-    for check in (on_cpu, learned_on_cpu, simulation, training, client):
+    for name in ("patatrack", "exatrkx"):
+        assert on_cpu(name).works
+    for check in (simulation, training, client):
         assert check().works
     for check in (on_gpu, learned_on_gpu):
         found = check()

@@ -21,15 +21,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trackserve import ExatrkxPipeline
+from trackserve.device.components import connected_components
 from trackserve.edm import (
-    GRAPH_STAGES,
-    ExatrkxResult,
+    Edges,
     PointsEvent,
     SpacePoints,
 )
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, InputError, ModelError
-from trackserve.trackers.exatrkx import load_model, save_model
+from trackserve.trackers.exatrkx import STAGES, FeaturesEvent
 from trackserve.trackers.exatrkx.architecture import (
     AttentionGnn,
     Cuts,
@@ -38,7 +38,6 @@ from trackserve.trackers.exatrkx.architecture import (
     Filter,
     InteractionGnn,
 )
-from trackserve.trackers.exatrkx.engine import CpuEngine, scores_of
 from trackserve.trackers.exatrkx.features import (
     EDGE_INPUTS,
     edge_inputs,
@@ -46,15 +45,13 @@ from trackserve.trackers.exatrkx.features import (
     outward_order,
     scale_points,
 )
-from trackserve.trackers.exatrkx.radius import find_neighbours
-from trackserve.trackers.exatrkx.segmentation import (
-    connected_components,
-    keep_best_edges,
-    make_candidates,
-)
-from trackserve.trackers.exatrkx.torch_engine import TorchEngine
-
-Pair = tuple[Array, Array]
+from trackserve.trackers.exatrkx.model import load_model, save_model
+from trackserve.trackers.exatrkx.networks import CpuNetworks, scores_of
+from trackserve.trackers.exatrkx.perceptrons import NetworkGraph
+from trackserve.trackers.exatrkx.radius import Pairs, find_pairs
+from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
+from trackserve.trackers.exatrkx.segmentation import keep_best_edges, make_candidates
+from trackserve.trackers.exatrkx.torch_networks import TorchNetworks
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +65,13 @@ def pipeline() -> ExatrkxPipeline:
     return ExatrkxPipeline(small_model())
 
 
+def pairs_of(coordinates: Array, radius: float, max_edges: int) -> Pairs:
+    """All pairs within the radius, of coordinates where the search has to succeed."""
+    pairs = find_pairs(coordinates, radius, max_edges, 0)
+    assert isinstance(pairs, Pairs)
+    return pairs
+
+
 def groups(labels: Array) -> set[frozenset[int]]:
     """The sets of points with one label."""
     return {frozenset(np.flatnonzero(labels == label)) for label in np.unique(labels)}
@@ -77,7 +81,7 @@ class TestPublishedEvent:
     """What a running Triton with the published model returned for a published event."""
 
     def test_same_edges_from_the_embedding(self, lrt: dict[str, Array]) -> None:
-        source, target = find_neighbours(lrt["embedding"], 1.6, 10_000, 0)
+        source, target = pairs_of(lrt["embedding"], 1.6, 10_000)
         published = set(zip(*lrt["frnn_edges"].tolist(), strict=True))
         assert len(source) == 2334
         assert set(zip(source.tolist(), target.tolist(), strict=True)) == published
@@ -86,11 +90,12 @@ class TestPublishedEvent:
         kept = scores_of(lrt["filter_logits"]) > np.float32(0.21)
         assert (lrt["frnn_edges"][:, kept] == lrt["filtered_edges"]).all()
 
-    @pytest.mark.parametrize("engine", [CpuEngine, lambda model: TorchEngine(model, "cpu")])
-    def test_same_logits_of_the_graph_network(self, lrt: dict[str, Array], engine: object) -> None:
+    @pytest.mark.parametrize("make", [CpuNetworks, lambda model: TorchNetworks(model, "cpu")])
+    def test_same_logits_of_the_graph_network(self, lrt: dict[str, Array], make: object) -> None:
         source, target = lrt["filtered_edges"].astype(np.int32)
         none = np.empty((len(source), 0), np.float32)
-        logits = engine(published_model()).gnn(lrt["features"], source, target, none)  # type: ignore[operator]
+        graph = NetworkGraph(lrt["features"], source, target, none)
+        logits = make(published_model()).gnn(graph)  # type: ignore[operator]
         assert np.abs(logits - lrt["gnn_logits"]).max() < 2e-4
 
     def test_same_components(self, lrt: dict[str, Array]) -> None:
@@ -106,7 +111,7 @@ class TestPublishedEvent:
     def test_whole_pipeline(self, lrt: dict[str, Array]) -> None:
         """Every stage takes what the one before it leaves, one edge per pair of points."""
         pipeline = ExatrkxPipeline(published_model())
-        (result,) = pipeline.run_features([lrt["features"]], [7], GRAPH_STAGES)
+        (result,) = pipeline.run([FeaturesEvent(lrt["features"], 7)], GRAPH_STAGES)
         assert not isinstance(result, EventError)
         stages = [result.radius_edges, result.filter_edges, result.track_edges]
         pairs = []
@@ -119,13 +124,13 @@ class TestPublishedEvent:
         assert len(result.labels) == 314
 
 
-def brute_force(coordinates: Array, radius: float) -> Pair:
+def brute_force(coordinates: Array, radius: float) -> Pairs:
     squared = np.zeros((len(coordinates),) * 2, np.float32)
     for x in coordinates.T:
         difference = x[:, None] - x[None]
         squared += difference * difference
     source, target = np.nonzero(np.tril(squared < np.float32(radius) * np.float32(radius), -1))
-    return source, target
+    return Pairs(source, target)
 
 
 class TestRadius:
@@ -146,48 +151,51 @@ class TestRadius:
         if on_grid:  # many equal points, and many at exactly the radius
             points = np.round(points) * radius
         points = points.astype(np.float32)
-        source, target = find_neighbours(points, radius, n * n, 0)
+        source, target = pairs_of(points, radius, n * n)
         expected = brute_force(points, radius)
         assert (source == expected[0]).all()
         assert (target == expected[1]).all()
 
     def test_a_pair_at_the_radius_is_none(self) -> None:
         points = np.array([[0, 0], [0.5, 0], [0.25, 0]], np.float32)
-        source, target = find_neighbours(points, 0.5, 10, 0)
+        source, target = pairs_of(points, 0.5, 10)
         assert (source.tolist(), target.tolist()) == ([2, 2], [0, 1])
 
     def test_no_cap_on_neighbours(self) -> None:
         points = np.zeros((2000, 8), np.float32)
-        assert len(find_neighbours(points, 0.1, 10**7, 0)[0]) == 2000 * 1999 // 2
+        assert len(pairs_of(points, 0.1, 10**7).source) == 2000 * 1999 // 2
 
     def test_too_many_pairs_is_an_error(self) -> None:
-        with pytest.raises(EventError, match="too many pairs") as error:
-            find_neighbours(np.zeros((100, 8), np.float32), 0.1, 4949, 3)
-        assert (error.value.event, error.value.bound) == (3, 4949)
-        assert len(find_neighbours(np.zeros((100, 8), np.float32), 0.1, 4950, 3)[0]) == 4950
+        points = np.zeros((100, 8), np.float32)
+        error = find_pairs(points, 0.1, 4949, 3)
+        assert isinstance(error, EventError)
+        assert error.message == "too many pairs of points within the radius"
+        assert (error.event, error.bound) == (3, 4949)
+        assert len(pairs_of(points, 0.1, 4950).source) == 4950
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf])
     def test_embedding_that_is_not_finite(self, bad: float) -> None:
         points = np.zeros((4, 2), np.float32)
         points[2, 1] = bad
-        with pytest.raises(EventError, match="not finite") as error:
-            find_neighbours(points, 0.1, 100, 0)
-        assert error.value.point == 2
+        error = find_pairs(points, 0.1, 100, 0)
+        assert isinstance(error, EventError)
+        assert (error.message, error.point) == ("embedding of a point is not finite", 2)
 
 
-def random_graph(n: int, n_edges: int, seed: int) -> tuple[Array, Array, Array]:
+def random_graph(n: int, n_edges: int, seed: int) -> Edges:
     random = np.random.default_rng(seed)
     source = random.integers(1, n, n_edges).astype(np.int32)
     target = (source * random.random(n_edges)).astype(np.int32)
     pairs = np.unique(np.stack([source, target]), axis=1)
     score = random.choice(np.linspace(0.1, 1, 5), pairs.shape[1]).astype(np.float32)
-    return pairs[0], pairs[1], score
+    return Edges(pairs[0], pairs[1], score)
 
 
 class TestSegmentation:
     @given(st.integers(2, 80), st.integers(0, 120), st.integers(0, 2**32 - 1))
     def test_components(self, n: int, n_edges: int, seed: int) -> None:
-        source, target, _ = random_graph(n, n_edges, seed)
+        edges = random_graph(n, n_edges, seed)
+        source, target = edges.source, edges.target
         labels = connected_components(n, source, target)
         assert len(labels) == n
         expected = np.arange(n)  # the smallest point that each one can reach
@@ -201,9 +209,10 @@ class TestSegmentation:
     def test_paths(self, n: int, n_edges: int, seed: int) -> None:
         """Each point has one edge inwards and one outwards at most, and none is left that both
         of its points would rather have than what they got."""
-        source, target, score = random_graph(n, n_edges, seed)
+        edges = random_graph(n, n_edges, seed)
+        source, target, score = edges.source, edges.target, edges.score
         rank = np.random.default_rng(seed).permutation(n).astype(np.int32)
-        kept = keep_best_edges(rank, source, target, score)
+        kept = keep_best_edges(rank, edges)
         outer = np.where(rank[source] > rank[target], source, target)
         inner = source + target - outer
         for ends in (outer, inner):
@@ -218,11 +227,15 @@ class TestSegmentation:
     def test_candidates_run_from_the_inside_out(self) -> None:
         labels = np.array([0, 1, 0, 0, 2, 2])
         rank = np.array([3, 5, 1, 2, 4, 0], np.int32)
-        source = np.array([2, 3, 5], np.int32)
-        found = make_candidates(labels, rank, source, np.array([0.5, 1, 0.25], np.float32), 2)
+        edges = Edges(
+            source=np.array([2, 3, 5], np.int32),
+            target=np.array([0, 0, 4], np.int32),
+            score=np.array([0.5, 1, 0.25], np.float32),
+        )
+        found = make_candidates(labels, rank, edges, 2)
         assert [found[i].tolist() for i in range(len(found))] == [[2, 3, 0], [5, 4]]
         assert found.scores.tolist() == [0.75, 0.25]
-        assert len(make_candidates(labels, rank, source, source.astype(np.float32), 4)) == 0
+        assert len(make_candidates(labels, rank, edges, 4)) == 0
 
 
 class TestFeatures:
@@ -296,18 +309,25 @@ def test_compiled_networks_equal_the_modules(
 
     source = np.sort(random.integers(1, n, m)).astype(np.int32)
     target = (source * random.random(m)).astype(np.int32)
-    cpu, plain = CpuEngine(model), TorchEngine(model, "cpu")
+    cpu, plain = CpuNetworks(model), TorchNetworks(model, "cpu")
     nodes = normal(n, embedding.inputs)
     assert np.abs(cpu.embed(nodes) - plain.embed(nodes)).max() < 2e-6
     assert (cpu.embed(nodes[57:90]) == cpu.embed(nodes)[57:90]).all()
     for spec, name in ((filter_, "filter"), (gnn, "gnn")):
         inputs = normal(n, spec.inputs), source, target, normal(m, spec.edge_inputs)
-        mine, theirs = (getattr(engine, name)(*inputs) for engine in (cpu, plain))
+        mine, theirs = (getattr(one, name)(NetworkGraph(*inputs)) for one in (cpu, plain))
         assert np.abs(mine - theirs).max() < 5e-6
     nodes, edges = normal(n, filter_.inputs), normal(m, filter_.edge_inputs)
+    whole = cpu.filter(NetworkGraph(nodes, source, target, edges))
     part = slice(91, 300)
-    whole = cpu.filter(nodes, source, target, edges)
-    assert (cpu.filter(nodes, source[part], target[part], edges[part]) == whole[part]).all()
+    some = cpu.filter(NetworkGraph(nodes, source[part], target[part], edges[part]))
+    assert (some == whole[part]).all()
+
+
+def scaled(event: PointsEvent, pipeline: ExatrkxPipeline) -> FeaturesEvent:
+    """The same event, as a client of the published service has it."""
+    features = scale_points(event.points.position, pipeline.model.description.features)
+    return FeaturesEvent(features, event.event)
 
 
 class TestBatches:
@@ -326,9 +346,9 @@ class TestBatches:
         assert [len(result.labels) for result in single] == list(self.SIZES)
         assert one.run(events, GRAPH_STAGES) == single
         assert ExatrkxPipeline(model, threads=3).run(events, GRAPH_STAGES) == single
-        features = [one.scale(event.points.position) for event in events]
-        numbers = [event.event for event in events]
-        assert one.run_features(features, numbers, GRAPH_STAGES) == single
+        assert one.run([scaled(event, one) for event in events], GRAPH_STAGES) == single
+        mixed = [*events[:4], *(scaled(event, one) for event in events[4:])]
+        assert one.run(mixed, GRAPH_STAGES) == single
 
     def test_one_graph_of_a_batch_has_no_edges_between_events(self) -> None:
         """The plain modules, on one graph: the same as event by event, within rounding."""
@@ -340,7 +360,7 @@ class TestBatches:
             assert mine.event == theirs.event
             assert mine.counts == theirs.counts
             assert (mine.labels == theirs.labels).all()
-            assert np.abs(mine.candidates.scores - theirs.candidates.scores).max(initial=0) < 1e-5
+            assert np.abs(mine.candidates.score - theirs.candidates.score).max(initial=0) < 1e-5
 
     @pytest.mark.parametrize("precision", ["fp16", "bf16"])
     def test_a_reduced_precision_moves_scores_a_little(self, precision: str) -> None:
@@ -372,8 +392,8 @@ class TestBatches:
 
     def test_stages_are_timed(self, pipeline: ExatrkxPipeline) -> None:
         laps: list[str] = []
-        pipeline.run_stages([random_event(50)], (), laps.append)
-        assert laps == ["features", "embedding", "radius", "filter", "gnn", "components"]
+        pipeline.run([random_event(50)], lap=laps.append)
+        assert laps == list(STAGES)
 
     def test_order_of_the_points_does_not_matter(self, pipeline: ExatrkxPipeline) -> None:
         event = random_event(500)
@@ -429,15 +449,14 @@ class TestBadInput:
 
     def test_point_beyond_what_the_model_knows(self, pipeline: ExatrkxPipeline) -> None:
         """As where features were scaled for another model."""
-        event = random_event(50, event=4)
-        scaled = pipeline.scale(event.points.position)
-        scaled[7, 2] = np.float32(3.5)
-        (error,) = pipeline.run_features([scaled], [4])
+        event = scaled(random_event(50, event=4), pipeline)
+        event.features[7, 2] = np.float32(3.5)
+        (error,) = pipeline.run([event])
         assert isinstance(error, EventError)
         assert (error.event, error.point, error.feature) == (4, 7, "z")
         assert (error.found, error.bound) == (3.5, [-3.0, 3.0])
         unknown = dataclasses.replace(small_model().description.features, low=None, high=None)
-        (result,) = ExatrkxPipeline(small_model(features=unknown)).run_features([scaled], [4])
+        (result,) = ExatrkxPipeline(small_model(features=unknown)).run([event])
         assert not isinstance(result, EventError)
 
     @pytest.mark.parametrize(
@@ -452,6 +471,8 @@ class TestBadInput:
     def test_wrong_type_or_shape(self, pipeline: ExatrkxPipeline, points: Array) -> None:
         with pytest.raises(InputError, match="wrong type or shape"):
             pipeline.run([PointsEvent(SpacePoints(points))])
+        with pytest.raises(InputError, match="wrong type or shape"):
+            pipeline.reconstruct(FeaturesEvent(points))
 
     def test_more_edges_than_allowed(self) -> None:
         pipeline = ExatrkxPipeline(small_model(), max_edges=100)

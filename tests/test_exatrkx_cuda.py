@@ -26,15 +26,16 @@ from hypothesis import strategies as st
 from one_thread import OneThread
 
 from trackserve import ExatrkxPipeline
+from trackserve.device.components import connected_components
 from trackserve.edm import (
-    GRAPH_STAGES,
-    ExatrkxResult,
+    Edges,
     PointsEvent,
     SpacePoints,
 )
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, encode
-from trackserve.trackers.exatrkx import tiles
+from trackserve.trackers.exatrkx import STAGES, FeaturesEvent
+from trackserve.trackers.exatrkx import perceptrons as on_cpu
 from trackserve.trackers.exatrkx.architecture import Cuts, Features, Perceptron
 from trackserve.trackers.exatrkx.cuda import (
     CudaExatrkx,
@@ -44,15 +45,12 @@ from trackserve.trackers.exatrkx.cuda import (
     segmentation,
 )
 from trackserve.trackers.exatrkx.cuda.edges import BatchEdges
-from trackserve.trackers.exatrkx.features import outward_order, sector_order
+from trackserve.trackers.exatrkx.features import outward_order, scale_points, sector_order
 from trackserve.trackers.exatrkx.model import Model
 from trackserve.trackers.exatrkx.pipeline import MAX_EDGES
-from trackserve.trackers.exatrkx.radius import find_neighbours
-from trackserve.trackers.exatrkx.segmentation import (
-    connected_components,
-    keep_best_edges,
-    make_candidates,
-)
+from trackserve.trackers.exatrkx.radius import Pairs, find_pairs
+from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
+from trackserve.trackers.exatrkx.segmentation import keep_best_edges, make_candidates
 
 CPU = torch.device("cpu")
 
@@ -68,12 +66,10 @@ def _one_thread_of_pytorch() -> Iterator[None]:
 
 def on_one_thread(
     model: Model, precision: str = "fp32", max_edges: int = MAX_EDGES, device: Any = None
-) -> ExatrkxPipeline:
-    """The pipeline as it is on a GPU."""
-    pipeline = ExatrkxPipeline(model, "cpu:0", precision=precision, max_edges=max_edges)
+) -> CudaExatrkx:
+    """The stages as they are on a GPU."""
     device = device or OneThread()
-    pipeline._cuda = CudaExatrkx(model, CPU, precision, max_edges, device)
-    return pipeline
+    return CudaExatrkx(model, CPU, precision=precision, max_edges=max_edges, device=device)
 
 
 def assert_same(found: Any, expected: Any, closely: float = 1e-6) -> None:
@@ -115,27 +111,33 @@ def test_a_batch(make: Any, order: Any, segmentation: Any) -> None:
     kernels = on_one_thread(model)
     found = kernels.run(events(), GRAPH_STAGES)
     assert sum(len(result.candidates) for result in found) > 3  # type: ignore[union-attr]
-    assert_same(found, ExatrkxPipeline(model, "cpu:0").run(events(), GRAPH_STAGES))
+    assert_same(found, ExatrkxPipeline(model, device="cpu:0").run(events(), GRAPH_STAGES))
     assert_same(found, ExatrkxPipeline(model).run(events(), GRAPH_STAGES), 5e-5)
-    alone = [kernels.reconstruct(event, GRAPH_STAGES) for event in events()]
+    alone = [result for event in events() for result in kernels.run([event], GRAPH_STAGES)]
     assert_same(alone, found, 5e-5 if make is published_model else 0)
 
 
 def test_features_and_stages() -> None:
-    """As the server asks."""
-    kernels, plain = on_one_thread(small_model()), ExatrkxPipeline(small_model())
-    features = [plain.scale(event.points.position) for event in events()]
+    """In one batch with positions, as a server may have them."""
+    model = small_model()
+    kernels, plain = on_one_thread(model), ExatrkxPipeline(model)
+    spec = model.description.features
+    batch = [
+        event if e == 1 else FeaturesEvent(scale_points(event.points.position, spec), event.event)
+        for e, event in enumerate(events())
+    ]
     laps: list[str] = []
-    found = kernels.run_features(features, range(5), ["track_edges"], laps.append)
-    assert_same(found, plain.run_features(features, range(5), ["track_edges"]), 5e-5)
-    assert laps == ["features", "embedding", "radius", "filter", "gnn", "components"]
+    found = kernels.run(batch, ["track_edges"], laps.append)
+    assert_same(found, plain.run(batch, ["track_edges"]), 5e-5)
+    assert_same(found, kernels.run(events(), ["track_edges"]), 0)
+    assert laps == list(STAGES)
     assert kernels.run([], GRAPH_STAGES) == []
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_a_reduced_precision(precision: str) -> None:
     model = small_model()
-    plain = ExatrkxPipeline(model, "cpu:0", precision=precision)
+    plain = ExatrkxPipeline(model, device="cpu:0", precision=precision)
     expected = plain.run(events(), GRAPH_STAGES)
     assert_same(on_one_thread(model, precision).run(events(), GRAPH_STAGES), expected)
 
@@ -161,14 +163,14 @@ def test_an_event_at_fault_fails_alone() -> None:
 def test_an_embedding_that_is_not_finite() -> None:
     unknown = dataclasses.replace(small_model().description.features, low=None, high=None)
     model = small_model(features=unknown)
-    plain = ExatrkxPipeline(model)
-    good, bad = (plain.scale(random_event(n).points.position) for n in (300, 50))
+    good, bad = (scale_points(random_event(n).points.position, unknown) for n in (300, 50))
     bad[13] = 1e38
-    batch = [good, bad, np.full((1, 3), 1e38, np.float32), good]
-    expected = plain.run_features(batch, range(4), GRAPH_STAGES)
+    lone = np.full((1, 3), 1e38, np.float32)
+    batch = [FeaturesEvent(part, e) for e, part in enumerate((good, bad, lone, good))]
+    expected = ExatrkxPipeline(model).run(batch, GRAPH_STAGES)
     assert isinstance(expected[1], EventError)
     assert isinstance(expected[2], ExatrkxResult)
-    assert_same(on_one_thread(model).run_features(batch, range(4), GRAPH_STAGES), expected, 5e-5)
+    assert_same(on_one_thread(model).run(batch, GRAPH_STAGES), expected, 5e-5)
 
 
 def test_no_edge_is_left() -> None:
@@ -181,8 +183,7 @@ def test_no_edge_is_left() -> None:
 def test_how_often_the_host_waits_and_how_batches_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model()
     kernels = on_one_thread(model)
-    assert kernels._cuda is not None
-    device = kernels._cuda.device
+    device = kernels.device
     expected = ExatrkxPipeline(model).run(events(), GRAPH_STAGES)
 
     def waits(n: int) -> None:
@@ -191,11 +192,11 @@ def test_how_often_the_host_waits_and_how_batches_are_cut(monkeypatch: pytest.Mo
         assert device.synchronisations == before + n
 
     waits(4)
-    monkeypatch.setattr("trackserve.trackers.exatrkx.cuda.pipeline.MAX_POINTS", 306)
+    monkeypatch.setattr("trackserve.trackers.exatrkx.cuda.pipeline.MAX_BATCH_POINTS", 306)
     waits(8)
-    monkeypatch.setattr("trackserve.trackers.exatrkx.cuda.pipeline.MAX_POINTS", 10_000)
+    monkeypatch.setattr("trackserve.trackers.exatrkx.cuda.pipeline.MAX_BATCH_POINTS", 10_000)
     n_edges = sum(result.counts.radius_edges for result in expected)  # type: ignore[union-attr]
-    monkeypatch.setattr("trackserve.trackers.exatrkx.cuda.pipeline.MAX_EDGES", n_edges - 1)
+    monkeypatch.setattr("trackserve.trackers.exatrkx.cuda.pipeline.MAX_BATCH_EDGES", n_edges - 1)
     waits(2 + 4 + 4)
 
 
@@ -259,10 +260,10 @@ def test_perceptrons_on_rows(
     """As on a CPU; a row has the same bits alone."""
     shape, weights = random_perceptron(inputs, widths, output, activation, norm, seed)
     assert perceptrons.fits(shape)
-    packed, device = tiles.pack(shape, weights, ""), OneThread()
+    packed, device = on_cpu.pack(shape, weights, ""), OneThread()
     rows = np.random.default_rng(seed).normal(0, 1, (n, inputs)).astype(np.float32)
     expected = np.empty((n, output or widths[-1]), np.float32)
-    tiles.run_rows(packed, rows, expected)
+    on_cpu.run_rows(packed, rows, expected)
     wider = np.full((n + 1, expected.shape[1] + 2), np.nan, np.float32)
     perceptrons.run_rows(device, packed, rows, n, wider)
     found = wider[:n, : expected.shape[1]]
@@ -290,18 +291,17 @@ def test_perceptrons_on_edges(
     """As on a CPU, from an edge on, and added to what is there."""
     shape, weights = random_perceptron(2 * n_node + n_own, widths, 3, "silu", norm, seed)
     assert perceptrons.fits(shape, n_node)
-    packed, device = tiles.pack_edge(shape, weights, "", n_node), OneThread()
+    packed, device = on_cpu.pack_edge(shape, weights, "", n_node), OneThread()
     random, n = np.random.default_rng(seed), 30
     nodes = random.normal(0, 1, (n, n_node)).astype(np.float32)
     own = random.normal(0, 1, (m, n_own)).astype(np.float32)
     source, target = random.integers(0, n, (2, m)).astype(np.int32)
     expected = np.empty((m, 3), np.float32)
-    tiles.run_edges(packed, nodes, source, target, own, expected)
-    edges = BatchEdges(np.array([0, m], np.int32), source, target, np.empty(m, np.float32))
+    on_cpu.run_edges(packed, on_cpu.NetworkGraph(nodes, source, target, own), expected)
     uploaded, first = perceptrons.upload_on_edges(device, packed), m // 3
     out = np.ones((m, 3), np.float32)
-    part = first, m - first
-    perceptrons.run_edges(device, uploaded, nodes, n, edges, own[first:], part, out, add=True)
+    graph = perceptrons.BatchGraph(nodes, n, source[first:], target[first:], own[first:], m - first)
+    perceptrons.run_edges(device, uploaded, graph, out, add=True)
     assert np.abs(out[: m - first] - 1 - expected[first:]).max(initial=0) < 2e-5
     assert (out[m - first :] == 1).all()
 
@@ -310,10 +310,7 @@ def test_what_is_too_wide_is_left_to_pytorch() -> None:
     spec = dataclasses.replace(small_model().description.filter, widths=(perceptrons.NARROW + 1,))
     model = small_model(filter=spec)
     kernels = on_one_thread(model)
-    assert kernels._cuda is not None
-    networks = kernels._cuda._networks
-    assert networks._embedding is not None
-    assert networks._filter is None
+    assert kernels.networks.in_kernels == ("embedding", "gnn")
     assert_same(kernels.run(events()), ExatrkxPipeline(model).run(events()), 5e-5)
 
 
@@ -366,16 +363,17 @@ def test_pairs_of_a_batch(
     points = on_device(device, [np.zeros((size, 3), np.float32) for size in sizes], False)
     array = device.array("coordinates", n, np.float32, n_dimensions)
     array[:n] = coordinates
-    grid, by_cell = radius.sort_by_cell(device, points, array, n_events, n, near)
-    pairs = radius.count_pairs(device, points, grid, by_cell, n_events, n, near, 10**9)
+    search = radius.sort_by_cell(device, points, array, near)
+    pairs = radius.count_pairs(device, points, search, 10**9)
     starts = np.cumsum([0, *sizes])
     expected = [
-        find_neighbours(coordinates[first:last], near, 10**9, 0)
+        find_pairs(coordinates[first:last], near, 10**9, 0)
         for first, last in itertools.pairwise(starts)
     ]
-    assert pairs.found[:n_events].tolist() == [len(source) for source, _ in expected]
+    counts = [len(part.source) for part in expected if isinstance(part, Pairs)]
+    assert pairs.found[:n_events].tolist() == counts
     m = int(pairs.found[:n_events].sum())
-    edges = radius.fill_pairs(device, points, grid, by_cell, pairs, n_events, n, m, near)
+    edges = radius.fill_pairs(device, points, search, pairs, m)
     for e, (source, target) in enumerate(expected):
         rows = slice(*edges.start[e : e + 2])
         assert (edges.source[rows] - starts[e] == source).all()
@@ -397,7 +395,7 @@ def test_candidates_of_a_batch(
     """With edges of one score, isolated points and events without edges."""
     random, device = np.random.default_rng(seed), OneThread()
     some = [random.uniform(-1, 1, (size, 3)).astype(np.float32) for size in sizes]
-    n, n_events, starts = sum(sizes), len(sizes), np.cumsum([0, *sizes])
+    n_events, starts = len(sizes), np.cumsum([0, *sizes])
     points = on_device(device, some)
     parts, n_before = [], [0]
     for e, size in enumerate(sizes):
@@ -410,21 +408,22 @@ def test_candidates_of_a_batch(
     m = len(source)
     score = (random.integers(1, n_scores + 1, m) / n_scores).astype(np.float32)
     rows = [np.append(a, 0).astype(a.dtype) for a in (source, target, score)]
-    edges = BatchEdges(np.array(n_before, np.int32), *rows)
-    found = segmentation.find_components(device, points, edges, n_events, n, m, paths, min_points)
-    made = segmentation.make_candidates(device, points, edges, found, n_events, n, m)
-    counts = segmentation.find_counts(device, points, (edges,) * 3, found, n_events)
+    edges = BatchEdges(np.array(n_before, np.int32), *rows, n_events=n_events, n=m)
+    cuts = Cuts(1, 0, 0, min_points, "paths" if paths else "components")
+    found = segmentation.find_components(device, points, edges, cuts)
+    made = segmentation.make_candidates(device, points, edges, found)
+    counts = segmentation.find_counts(device, points, (edges,) * 3, found)
     for e in range(n_events):
         first, mine = starts[e], slice(n_before[e], n_before[e + 1])
         row = points.row[first : starts[e + 1]] - first
-        one, other = row[source[mine] - first], row[target[mine] - first]
-        rank, scores = points.rank[first : starts[e + 1]], score[mine]
+        own = Edges(row[source[mine] - first], row[target[mine] - first], score[mine])
+        rank = points.rank[first : starts[e + 1]]
         if paths:
-            kept = keep_best_edges(rank, one, other, scores)
+            kept = keep_best_edges(rank, own)
             assert (found.used[mine] == kept).all()
-            one, other, scores = one[kept], other[kept], scores[kept]
-        labels = connected_components(sizes[e], one, other)
-        expected = make_candidates(labels, rank, one, scores, min_points)
+            own = own.take(kept)
+        labels = connected_components(sizes[e], own.source, own.target)
+        expected = make_candidates(labels, rank, own, min_points)
         assert (made.label[first : starts[e + 1]] == labels).all()
         c, p = slice(*counts[e : e + 2, 4]), slice(*counts[e : e + 2, 5])
         assert (made.offset[c] - counts[e, 5] == expected.offsets[:-1]).all()

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from trackserve import ExatrkxPipeline
 from trackserve.cli import commands
 from trackserve.errors import EventError, ModelError
-from trackserve.io.parquet import write_exatrkx
-from trackserve.trackers.exatrkx import load_model, save_model
+from trackserve.trackers.exatrkx import FeaturesEvent
 from trackserve.trackers.exatrkx.architecture import Cuts, Features
-from trackserve.trackers.exatrkx.importing import import_model
+from trackserve.trackers.exatrkx.importing import Published, import_model
+from trackserve.trackers.exatrkx.model import load_model, save_model
 
 # how published networks are stored
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
@@ -68,7 +68,8 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 def test_torchscript_and_arrays(files: dict[str, Path], tmp_path: Path) -> None:
     """The activations are found by running the files; the folder gives their answers."""
-    model = import_model(**files, name="lrt", detector="itk", features=FEATURES, cuts=CUTS)
+    published = Published(**files)
+    model = import_model(published, name="lrt", detector="itk", features=FEATURES, cuts=CUTS)
     save_model(model, tmp_path / "lrt")
     model = load_model(tmp_path / "lrt")
     assert model.description.embedding.activation == "tanh"
@@ -79,7 +80,7 @@ def test_torchscript_and_arrays(files: dict[str, Path], tmp_path: Path) -> None:
     pipeline = ExatrkxPipeline(model)
     with np.load(LRT / "lrt_in_e1000_reference.npz") as arrays:
         features = arrays["features"]
-    (result,) = pipeline.run_features([features], [0], ["radius_edges", "filter_edges"])
+    (result,) = pipeline.run([FeaturesEvent(features)], ["radius_edges", "filter_edges"])
     assert not isinstance(result, EventError)
     points = torch.tensor(features)
     coordinates = torch.jit.load(str(files["embedding"]))(points)
@@ -97,14 +98,8 @@ def test_torchscript_and_arrays(files: dict[str, Path], tmp_path: Path) -> None:
 def test_state_dicts(files: dict[str, Path], tmp_path: Path) -> None:
     torch.save(PublishedEmbedding(nn.ReLU).state_dict(), tmp_path / "state.pt")
     files["embedding"] = tmp_path / "state.pt"
-    model = import_model(
-        **files,
-        name="lrt",
-        detector="itk",
-        features=FEATURES,
-        cuts=CUTS,
-        activations=("relu", "relu"),
-    )
+    published = Published(**files, activations=("relu", "relu"))
+    model = import_model(published, name="lrt", detector="itk", features=FEATURES, cuts=CUTS)
     assert model.description.embedding.activation == "relu"
     assert model.description.filter.activation == "silu"
 
@@ -118,8 +113,9 @@ class AlmostPublished(PublishedEmbedding):
 
 def test_what_cannot_be_imported(files: dict[str, Path], tmp_path: Path) -> None:
     def attempt(message: str, **changed: Path) -> None:
+        published = Published(**{**files, **changed})
         with pytest.raises(ModelError, match=message):
-            import_model(**{**files, **changed}, name="", detector="", features=FEATURES, cuts=CUTS)
+            import_model(published, name="", detector="", features=FEATURES, cuts=CUTS)
 
     attempt("file is missing", gnn=tmp_path / "none.pt")
     attempt("not the attention network", gnn=files["embedding"])
@@ -155,7 +151,7 @@ def test_results_as_parquet(tmp_path: Path) -> None:
     bad = random_event(20, event=3)
     bad.points.position[4, 0] = np.nan
     results = pipeline.run([random_event(200, event=1), random_event(0, event=2), bad])
-    write_exatrkx(tmp_path / "tracks.parquet", results)
+    write_model(tmp_path / "tracks.parquet", "exatrkx", {"model": results})
     rows = pq.read_table(tmp_path / "tracks.parquet").to_pylist()
     assert [row["event"] for row in rows] == [1, 2, 3]
     assert rows[0]["error"] is None
@@ -167,7 +163,7 @@ def test_results_as_parquet(tmp_path: Path) -> None:
     assert [c["points"] for c in rows[0]["candidates"]] == [
         first.candidates[i].tolist() for i in range(len(first.candidates))
     ]
-    assert [c["score"] for c in rows[0]["candidates"]] == first.candidates.scores.tolist()
+    assert [c["score"] for c in rows[0]["candidates"]] == first.candidates.score.tolist()
     assert rows[1]["candidates"] == rows[2]["candidates"] == []
 
 

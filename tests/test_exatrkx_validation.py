@@ -14,8 +14,6 @@ from typer.testing import CliRunner
 
 from trackserve.edm import (
     Edges,
-    ExatrkxResult,
-    GraphCounts,
     PointsEvent,
     PointsParticles,
     PointsTruth,
@@ -42,6 +40,7 @@ from trackserve.report.points import (
     write_compared_report,
     write_points_report,
 )
+from trackserve.trackers.exatrkx.result import ExatrkxCounts, ExatrkxResult
 
 N_LAYERS = 6
 NOISE = 4
@@ -105,7 +104,7 @@ def result_of(event: PointsEvent, groups: list[list[int]], **edges: Edges) -> Ex
         group_of[group] = number
     _, first, labels = np.unique(group_of, return_index=True, return_inverse=True)
     labels = np.argsort(np.argsort(first))[labels]
-    counts = GraphCounts(points=len(event.points), candidates=len(groups))
+    counts = ExatrkxCounts(points=len(event.points), candidates=len(groups))
     return ExatrkxResult(event.event, counts, labels, candidates_of(groups), **edges)
 
 

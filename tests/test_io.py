@@ -13,9 +13,10 @@ import pytest
 from trackserve import io
 from trackserve.detectors.phase1.conditions import TYPICAL_MATERIAL
 from trackserve.device.heap import keep_freed_memory
-from trackserve.edm import PatatrackResult, RawEvent, Tracks
+from trackserve.edm import RawEvent, Tracks
 from trackserve.errors import ConditionsError, EventError
 from trackserve.io.parquet import to_awkward, write_parquet
+from trackserve.trackers.patatrack.result import PatatrackResult
 
 
 def test_directory_is_written_back_byte_for_byte(sample_directory: Path, tmp_path: Path) -> None:

@@ -23,14 +23,15 @@ from malformed import REFUSALS, Body, Tensors, requests, send
 from processes import backend_of, of_group, resident, shared_memory_of
 from triton_requests import inputs_of
 
-from trackserve.edm import PatatrackResult, RawEvent
+from trackserve.edm import RawEvent
 from trackserve.errors import ServerUnavailable, decode
 from trackserve.serving import local, prometheus
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
-from trackserve.serving.repository import write_patatrack
+from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
 from trackserve.serving.status import read_status
+from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.wire.address import parse_url
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
@@ -40,7 +41,12 @@ QUEUE = 12
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory, sample_directory: Path) -> Path:
     written = tmp_path_factory.mktemp("repository")
-    write_patatrack(written, sample_directory, limits=Limits(workers=1, queue=QUEUE))
+    write_model(
+        written,
+        "patatrack",
+        {"conditions": sample_directory},
+        limits=Limits(workers=1, queue=QUEUE),
+    )
     return written
 
 
@@ -319,7 +325,7 @@ def test_waiting_in_triton_keeps_its_statistics_true(
     tmp_path: Path, sample_directory: Path, sample_events: list[RawEvent], answers: Answers
 ) -> None:
     limits = Limits(workers=1, queue=1, when_full="wait")
-    write_patatrack(tmp_path, sample_directory, limits=limits)
+    write_model(tmp_path, "patatrack", {"conditions": sample_directory}, limits=limits)
     with Server(tmp_path, **FREE) as own:
         client = triton_grpc.InferenceServerClient(own.grpc_url.removeprefix("grpc://"))
         start = time.perf_counter()

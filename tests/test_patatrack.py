@@ -19,19 +19,19 @@ from trackserve import PatatrackPipeline
 from trackserve.edm import (
     Digis,
     Hits,
-    PatatrackResult,
     RawEvent,
     Tracks,
 )
 from trackserve.edm.columns import Array
 from trackserve.io import read_conditions, read_events, read_reference_counts
-from trackserve.trackers.patatrack import DEFAULT, REFERENCE, PatatrackConfig
 from trackserve.trackers.patatrack.clusterize import clusterize
+from trackserve.trackers.patatrack.config import DEFAULT, REFERENCE, PatatrackConfig
 from trackserve.trackers.patatrack.connect import connect_cells
 from trackserve.trackers.patatrack.doublets import find_doublets, order_by_phi
 from trackserve.trackers.patatrack.fit import fit_broken_line, make_workspace
 from trackserve.trackers.patatrack.hits import phi_in_units
 from trackserve.trackers.patatrack.ntuplets import find_ntuplets
+from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.trackers.patatrack.vertices import find_vertices
 
 MORE_DATA = os.environ.get("TRACKSERVE_TEST_DATA", "")

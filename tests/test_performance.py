@@ -9,9 +9,7 @@ import pytest
 
 from trackserve.detectors.phase1.layout import PT_PER_RADIUS
 from trackserve.edm import (
-    Counts,
     Hits,
-    PatatrackResult,
     ReadoutErrors,
     Tracks,
     Vertices,
@@ -35,6 +33,7 @@ from trackserve.physics.pixel.truth import (
 )
 from trackserve.physics.statistics import Fraction
 from trackserve.report.pixel import summary_table, validate_patatrack, write_validation_report
+from trackserve.trackers.patatrack.result import PatatrackCounts, PatatrackResult
 
 SIGMA = np.array([2e-3, 5e-3, 0.01, 2e-3, 0.01])
 DIAGONAL = [0, 5, 9, 12, 14]
@@ -82,7 +81,9 @@ def make_vertices(z: np.ndarray) -> Vertices:
 
 
 def make_result(event: int, tracks: Tracks, vertices: Vertices, hits: Hits) -> PatatrackResult:
-    return PatatrackResult(event, Counts(), tracks, vertices, ReadoutErrors.empty(), hits=hits)
+    return PatatrackResult(
+        event, PatatrackCounts(), tracks, vertices, ReadoutErrors.empty(), hits=hits
+    )
 
 
 def perfect_result(number: int, event: TruthEvent, rng: np.random.Generator) -> PatatrackResult:
@@ -302,7 +303,9 @@ def test_event_without_anything_counts_as_inefficiency() -> None:
 
 def test_results_without_hits_or_truth_are_refused() -> None:
     event, result = two_particles()
-    bare = PatatrackResult(0, Counts(), Tracks.empty(), Vertices.empty(), ReadoutErrors.empty())
+    bare = PatatrackResult(
+        0, PatatrackCounts(), Tracks.empty(), Vertices.empty(), ReadoutErrors.empty()
+    )
     with pytest.raises(InputError, match="keep"):
         match_events([bare], [event])
     with pytest.raises(InputError, match="no truth"):
@@ -318,7 +321,7 @@ def test_fraction_error_is_not_zero_at_one() -> None:
 
 def test_counts_are_compared_event_by_event() -> None:
     _, result = two_particles()
-    counts = Counts(modules=3, digis=10, clusters=5, ntuplets=4, vertices=1)
+    counts = PatatrackCounts(modules=3, digis=10, clusters=5, ntuplets=4, vertices=1)
     ours = [
         PatatrackResult(i, counts, result.tracks, result.vertices, result.readout_errors)
         for i in (0, 1)

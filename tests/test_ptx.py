@@ -27,11 +27,12 @@ import trackserve.device
 import trackserve.trackers.exatrkx
 import trackserve.trackers.patatrack
 from trackserve.device.cuda import Device
-from trackserve.edm import GRAPH_STAGES, INTERMEDIATE
 from trackserve.edm.columns import Array
 from trackserve.io import read_conditions
+from trackserve.trackers.exatrkx import FeaturesEvent
 from trackserve.trackers.exatrkx.architecture import Cuts
 from trackserve.trackers.exatrkx.cuda import CudaExatrkx, radius
+from trackserve.trackers.exatrkx.result import GRAPH_STAGES
 from trackserve.trackers.patatrack.config import (
     CONFIGS,
     REFERENCE_PAIRS,
@@ -40,6 +41,7 @@ from trackserve.trackers.patatrack.config import (
 )
 from trackserve.trackers.patatrack.cuda import CudaPatatrack
 from trackserve.trackers.patatrack.doublets import Candidates
+from trackserve.trackers.patatrack.result import PatatrackResult
 
 COMPUTE_CAPABILITIES = ((7, 5), (8, 0), (9, 0))
 candidates = Candidates(*(np.empty(0, t) for t in "iiiff"), np.empty((0, 0), np.int32))
@@ -118,13 +120,14 @@ def test_every_kernel_and_formula(sample_directory: Path, monkeypatch: pytest.Mo
     for config in CONFIGS.values():
         before = recorder.synchronisations
         pipeline = CudaPatatrack(read_conditions(sample_directory), config, recorder)
-        pipeline.run([stream([])], list(INTERMEDIATE))
+        pipeline.run([stream([])], list(PatatrackResult.intermediates()))
         assert recorder.synchronisations == before + 6
     for segmentation in ("components", "paths"):
         before = recorder.synchronisations
         model = small_model(cuts=Cuts(0.1, 0.5, 0.5, 3, segmentation))
-        learned = CudaExatrkx(model, torch.device("cpu"), "fp32", 100, recorder)
-        learned.run([(0, np.empty((0, 3), np.float32))], GRAPH_STAGES)
+        where = torch.device("cpu")
+        learned = CudaExatrkx(model, where, precision="fp32", max_edges=100, device=recorder)
+        learned.run([FeaturesEvent(np.empty((0, 3), np.float32))], GRAPH_STAGES)
         assert recorder.synchronisations == before + 4
     for kernel, types in recorder.launched:
         ptx = compile_to_ptx(kernel.py_func, types, is_formula=False)

@@ -53,8 +53,8 @@ from trackserve.simulation.pixel.sensor import (
     make_grid,
 )
 from trackserve.studies.inspect.survey import most_probable
-from trackserve.trackers.patatrack import REFERENCE
 from trackserve.trackers.patatrack.calibrate import calibrate, make_gain_tables
+from trackserve.trackers.patatrack.config import REFERENCE
 from trackserve.trackers.patatrack.unpack import make_unpack_tables, unpack
 
 PION = 0.13957

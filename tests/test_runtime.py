@@ -38,18 +38,18 @@ from trackserve.serving.backend.runtime import (
     Job,
     Reply,
     Request,
-    Run,
+    RunBatch,
     Runtime,
     cores,
-    runs_of,
 )
+from trackserve.serving.backend.tracker import load
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
 from trackserve.serving.watch import Watch
+from trackserve.trackers.patatrack.tracker import Patatrack
 from trackserve.wire.bundle import split_answers
-from trackserve.wire.tensors import decode_timing, encode_timing, timing
-
-TIMING = "timing"
+from trackserve.wire.codec import TIMING
+from trackserve.wire.tensors import decode_timing, encode_timing
 
 
 class Model:
@@ -61,7 +61,7 @@ class Model:
         self.gate.set()
         self.started = threading.Semaphore(0)
 
-    def new_run(self) -> Run:
+    def new_run(self) -> RunBatch:
         return self.run
 
     def run(self, batch: Iterable[Request]) -> Iterator[Answer]:
@@ -130,7 +130,7 @@ def start(model: Model, counters: Counters) -> Iterator[Callable[..., Runtime]]:
     started: list[Runtime] = []
 
     def run(**limits: Any) -> Runtime:
-        started.append(Runtime(model.new_run, Limits(**limits), counters, TIMING))
+        started.append(Runtime(model.new_run, Limits(**limits), counters))
         return started[-1]
 
     yield run
@@ -246,7 +246,7 @@ def test_a_model_that_runs_events_together_fails_them_together(counters: Counter
         yield from (Reply({}, {}, {}) for number in numbers if number != 7)
 
     gate, started, answers = threading.Event(), threading.Event(), Answers()
-    runtime = Runtime(lambda: run, Limits(workers=1, batch_events=3), counters, TIMING)
+    runtime = Runtime(lambda: run, Limits(workers=1, batch_events=3), counters)
     submit(runtime, answers.job(0))
     assert started.wait(10)
     for number in (1, 8, 9, 2, 3, 7):
@@ -262,24 +262,23 @@ def test_a_model_that_runs_events_together_fails_them_together(counters: Counter
 def test_answers_are_gathered_from_any_threads() -> None:
     """In their places; waiting for the others is waiting."""
     sent: list[Answer] = []
-    gather = Gather(3, 2, TIMING, sent.append)
+    gather = Gather(3, 2, sent.append)
     full = ServerBusy("full", bound=2)
     for place in (2, 0):
-        reply = Reply({TIMING: encode_timing(place, 1)}, {}, {})
+        reply = Reply({TIMING.name: encode_timing(place, 1)}, {}, {})
         threading.Thread(target=gather.put, args=(place, reply)).start()
     time.sleep(0.05)
     assert not sent
     gather.put(1, full)
     (answer,) = sent
     assert isinstance(answer, Reply)
-    specs = [timing(TIMING)]
-    found, at_a_time = split_answers(answer.tensors, specs, 3)
+    found, at_a_time = split_answers(answer.tensors, [TIMING], 3)
     assert at_a_time == 2
     assert isinstance(found[1], ServerBusy)
     for place in (0, 2):
         tensors = found[place]
         assert isinstance(tensors, dict)
-        waited, took = decode_timing(tensors, specs[0])
+        waited, took = decode_timing(tensors, TIMING)
         assert place + 0.04 < waited < place + 5
         assert took == 1
 
@@ -343,12 +342,12 @@ def test_timing_is_added_where_asked_for(model: Model, start: Callable[..., Runt
     model.gate.clear()
     for number in (0, 1):
         job = answers.job(number)
-        job.request = job.request._replace(outputs=["number", TIMING])
+        job.request = job.request._replace(outputs=["number", TIMING.name])
         submit(runtime, job)
     time.sleep(0.05)
     model.gate.set()
     found = answers.wait(2)
-    queue, _ = decode_timing(found[1].tensors, timing(TIMING))
+    queue, _ = decode_timing(found[1].tensors, TIMING)
     assert 0.05 <= queue < 5
 
 
@@ -533,15 +532,23 @@ def test_a_server_that_is_gone_is_dead(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("device", "pipelines"), [("cpu", 1), ("cuda", 3)])
-def test_workers_share_a_pipeline_only_on_a_cpu(device: str, pipelines: int) -> None:
+def test_workers_share_a_pipeline_only_on_a_cpu(
+    device: str, pipelines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Elsewhere it holds a stream, on which one batch runs after the other."""
-    seen = []
+    built = []
 
-    def run(pipeline: object, batch: Iterable[Request]) -> Iterator[Answer]:
-        seen.append(pipeline)
-        yield from ()
+    class Built:
+        def __init__(self) -> None:
+            self.device = device
 
-    new_run = runs_of(run, object, device)
+    class Countable(Patatrack):
+        def restore(self, folder: Path, options: Any, device: str) -> Any:
+            built.append(Built())
+            return built[-1]
+
+    monkeypatch.setattr("trackserve.serving.backend.tracker.find_tracker", lambda name: Countable())
+    new_run = load(Path(), {"tracker": "patatrack", "device": device})
     for one in [new_run() for _ in range(3)]:
         assert list(one([])) == []
-    assert len(set(map(id, seen))) == pipelines
+    assert len(built) == pipelines

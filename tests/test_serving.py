@@ -20,7 +20,7 @@ from processes import of_group, shared_memory_of
 from tritonclient.utils import InferenceServerException
 
 from trackserve.client import Client
-from trackserve.edm import ALWAYS, INTERMEDIATE, RawEvent
+from trackserve.edm import RawEvent
 from trackserve.errors import (
     ConditionsError,
     EventError,
@@ -28,14 +28,15 @@ from trackserve.errors import (
     ServerError,
 )
 from trackserve.serving import triton as triton_module
-from trackserve.serving.backend import patatrack
 from trackserve.serving.backend.dlpack import to_capsule
 from trackserve.serving.backend.runtime import Reply, Request
+from trackserve.serving.backend.tracker import run
 from trackserve.serving.limits import Limits
-from trackserve.serving.repository import write_patatrack
+from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
-from trackserve.trackers.patatrack import PatatrackPipeline
-from trackserve.trackers.patatrack import codec as wire
+from trackserve.trackers.patatrack.codec import CODEC
+from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
+from trackserve.trackers.patatrack.result import PatatrackResult
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 
@@ -43,7 +44,7 @@ FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory, sample_directory: Path) -> Path:
     written = tmp_path_factory.mktemp("written") / "repository"
-    write_patatrack(written, sample_directory)
+    write_model(written, "patatrack", {"conditions": sample_directory})
     return written.rename(tmp_path_factory.mktemp("moved") / "repository")
 
 
@@ -81,20 +82,22 @@ def as_inputs(tensors: dict[str, Any], library: Any = triton_grpc) -> list[Any]:
     return inputs
 
 
-@pytest.mark.parametrize("keep", [(), ("doublets",), tuple(INTERMEDIATE)], ids=len)
+@pytest.mark.parametrize(
+    "keep", [(), ("doublets",), tuple(PatatrackResult.intermediates())], ids=len
+)
 def test_served_equals_direct(
     client: Client, pipeline: PatatrackPipeline, sample_events: list[RawEvent], keep: tuple[str]
 ) -> None:
     for event in sample_events[:4]:
         served = client.reconstruct("patatrack", event, keep)
         assert served == pipeline.run([event], keep)[0]
-        assert set(served.parts()) == {*ALWAYS, *keep}
+        assert set(served.parts()) == {*PatatrackResult.always(), *keep}
 
 
 def test_event_without_feds(client: Client, pipeline: PatatrackPipeline) -> None:
     event = RawEvent(np.zeros(4, np.uint8), event=3)
-    served = client.reconstruct("patatrack", event, INTERMEDIATE)
-    assert served == pipeline.run([event], INTERMEDIATE)[0]
+    served = client.reconstruct("patatrack", event, PatatrackResult.intermediates())
+    assert served == pipeline.run([event], PatatrackResult.intermediates())[0]
     assert len(served.tracks) == len(served.digis) == 0
 
 
@@ -114,7 +117,7 @@ def test_bad_event_fails_as_it_does_directly(
 def test_only_the_outputs_asked_for_are_sent(
     server: Server, pipeline: PatatrackPipeline, sample_events: list[RawEvent]
 ) -> None:
-    tensors = wire.encode_event(sample_events[0])
+    tensors = CODEC.encode_event(sample_events[0])
     del tensors["event"]
     with triton_grpc.InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as triton:
         output = triton_grpc.InferRequestedOutput("hits_phi")
@@ -123,7 +126,7 @@ def test_only_the_outputs_asked_for_are_sent(
     assert [o.name for o in reply.get_response().outputs] == ["hits_phi"]
     direct = pipeline.run([sample_events[0]], ["hits"])[0]
     assert reply.as_numpy("hits_phi").tobytes() == direct.hits.phi.tobytes()
-    assert {o.name for o in everything.outputs} == {spec.name for spec in wire.OUTPUTS}
+    assert {o.name for o in everything.outputs} == {spec.name for spec in CODEC.outputs}
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def test_only_the_outputs_asked_for_are_sent(
     ],
 )
 def test_malformed_tensor_is_refused(server: Server, name: str, array: Any) -> None:
-    tensors = wire.encode_event(RawEvent(np.zeros(4, np.uint8))) | {name: array}
+    tensors = CODEC.encode_event(RawEvent(np.zeros(4, np.uint8))) | {name: array}
     with (
         triton_grpc.InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as triton,
         pytest.raises(InferenceServerException, match=f"'{name}'") as caught,
@@ -179,7 +182,7 @@ def test_repository_tree(repository: Path, sample_directory: Path) -> None:
     assert {file for file in files if "__pycache__" not in file} == {
         "models/patatrack/config.pbtxt",
         "models/patatrack/probe.json",
-        "backends/trackserve_patatrack/model.py",
+        "backends/trackserve/model.py",
         "models/patatrack/1/conditions/material.bin",
         *(f"models/patatrack/1/conditions/{name}.bin" for name in conditions),
     }
@@ -187,12 +190,13 @@ def test_repository_tree(repository: Path, sample_directory: Path) -> None:
         copy = repository / f"models/patatrack/1/conditions/{name}.bin"
         assert copy.read_bytes() == (sample_directory / f"{name}.bin").read_bytes()
     text = (repository / "models/patatrack/config.pbtxt").read_text()
-    assert 'backend: "trackserve_patatrack"' in text
+    assert 'backend: "trackserve"' in text
+    assert 'key: "tracker" value { string_value: "patatrack" }' in text
     assert str(sample_directory) not in text
 
 
 def test_broken_model_is_reported(tmp_path: Path, sample_directory: Path) -> None:
-    write_patatrack(tmp_path, sample_directory, config="no-such")
+    write_model(tmp_path, "patatrack", {"conditions": sample_directory, "config": "no-such"})
     server = Server(tmp_path, **FREE)
     with pytest.raises(ServerError, match="no such configuration"):
         server.start()
@@ -234,17 +238,17 @@ def test_one_bad_request_spoils_no_other(
     good, bad = sample_events[:2], bad_events(sample_events[0])["truncated"]
     keeps: list[list[str]] = [["digis"], [], [], ["hits"]]
     batch = [
-        Request(wire.encode_event(event), wire.output_names(keep))
+        Request(CODEC.encode_event(event), CODEC.output_names(keep))
         for event, keep in zip((good[0], bad, bad, good[1]), keeps, strict=True)
     ]
     batch[1] = batch[1]._replace(tensors={**batch[1].tensors, "beam_spot": np.zeros(2, np.float32)})
-    answers = list(patatrack.run(pipeline, batch))
+    answers = list(run(pipeline, CODEC, batch))
     assert isinstance(answers[1], InputError)
     assert isinstance(answers[2], EventError)
     for event, keep, answer in ((good[0], keeps[0], answers[0]), (good[1], keeps[3], answers[3])):
         direct = pipeline.reconstruct(event, keep)
         assert isinstance(answer, Reply)
-        assert wire.decode_result(answer.tensors, event.event, keep) == direct
+        assert CODEC.decode_result(answer.tensors, event.event, keep) == direct
         assert answer.found["tracks"] == len(direct.tracks)
         assert {"decode", "doublets", "vertices", "encode"} <= answer.seconds.keys()
 
@@ -267,12 +271,14 @@ def test_capsules_keep_their_array_until_they_are_freed() -> None:
 
 def test_conditions_are_checked_when_written(tmp_path: Path) -> None:
     with pytest.raises(ConditionsError, match="missing"):
-        write_patatrack(tmp_path / "repository", tmp_path)
+        write_model(tmp_path / "repository", "patatrack", {"conditions": tmp_path})
     assert not (tmp_path / "repository").exists()
 
 
 def test_parameters_are_written(tmp_path: Path, sample_directory: Path) -> None:
-    write_patatrack(tmp_path, sample_directory, instances=3, limits=Limits(queue=7))
+    write_model(
+        tmp_path, "patatrack", {"conditions": sample_directory}, instances=3, limits=Limits(queue=7)
+    )
     text = (tmp_path / "models/patatrack/config.pbtxt").read_text()
     assert "count: 3" in text
     assert 'key: "queue" value { string_value: "7" }' in text

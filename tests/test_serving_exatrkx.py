@@ -21,7 +21,6 @@ from typer.testing import CliRunner
 from trackserve.cli import commands
 from trackserve.client import Client
 from trackserve.edm import (
-    ExatrkxResult,
     PointsEvent,
     RawEvent,
     SpacePoints,
@@ -33,16 +32,19 @@ from trackserve.errors import (
     ServerError,
     decode,
 )
-from trackserve.serving.backend import exatrkx
 from trackserve.serving.backend.runtime import Reply, Request
+from trackserve.serving.backend.tracker import run
 from trackserve.serving.http import Http
-from trackserve.serving.repository import write_exatrkx, write_patatrack
+from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
 from trackserve.serving.status import read_status
-from trackserve.trackers.exatrkx import ExatrkxPipeline, save_model
-from trackserve.trackers.exatrkx import codec as wire
 from trackserve.trackers.exatrkx.architecture import Cuts
-from trackserve.trackers.patatrack import PatatrackPipeline
+from trackserve.trackers.exatrkx.codec import CODEC
+from trackserve.trackers.exatrkx.features import scale_points
+from trackserve.trackers.exatrkx.model import save_model
+from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
+from trackserve.trackers.exatrkx.result import ExatrkxResult
+from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
 from trackserve.wire.address import parse_url
 from trackserve.wire.bundle import BUNDLE
 
@@ -71,8 +73,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory, sample_directory: Path)
     for name, model in (("exatrkx", small_model()), ("exatrkx-large", LARGE)):
         folder = tmp_path_factory.mktemp("model")
         save_model(model, folder)
-        write_exatrkx(written, folder, name=name)
-    write_patatrack(written, sample_directory)
+        write_model(written, "exatrkx", {"model": folder}, name=name)
+    write_model(written, "patatrack", {"conditions": sample_directory})
     return written.rename(tmp_path_factory.mktemp("moved") / "repository")
 
 
@@ -86,6 +88,11 @@ def server(repository: Path) -> Iterator[Server]:
 def client(server: Server) -> Iterator[Client]:
     with Client(server.grpc_url) as connected:
         yield connected
+
+
+def scaled(pipeline: ExatrkxPipeline, event: PointsEvent) -> Any:
+    """The features of an event, as its model scales them."""
+    return scale_points(event.points.position, pipeline.model.description.features)
 
 
 def url_of(server: Server, library: Any) -> str:
@@ -107,6 +114,15 @@ def infer(
 
 def error_of(caught: pytest.ExceptionInfo[InferenceServerException]) -> Any:
     return decode(caught.value.message())
+
+
+@pytest.mark.parametrize("keep", [("track_edges",), tuple(ExatrkxResult.intermediates())], ids=len)
+def test_edges_are_served_when_asked_for(
+    client: Client, pipeline: ExatrkxPipeline, events: list[PointsEvent], keep: tuple[str, ...]
+) -> None:
+    direct = pipeline.run(events, keep)
+    assert [client.reconstruct("exatrkx", event, keep) for event in events] == direct
+    assert list(client.stream("exatrkx", events, keep)) == direct
 
 
 @pytest.mark.parametrize("transport", ["grpc", "http", "shm"])
@@ -157,8 +173,8 @@ def test_published_clients_work_unchanged(
 ) -> None:
     """They send ``FEATURES`` and read ``LABELS``, asked for by name or not."""
     for event in events:
-        features = pipeline.scale(event.points.position)
-        labels = pipeline.reconstruct(event).labels
+        features = scaled(pipeline, event)
+        labels = pipeline.reconstruct(event).labels.component
         with library.InferenceServerClient(url_of(server, library)) as triton:
             tensor = library.InferInput("FEATURES", features.shape, "FP32")
             tensor.set_data_from_numpy(features)
@@ -173,10 +189,9 @@ def test_wrongly_scaled_features_are_refused(
     server: Server, pipeline: ExatrkxPipeline, events: list[PointsEvent]
 ) -> None:
     """A published service was once measured with the scales of another model."""
-    position = events[3].points.position
-    features = pipeline.scale(position) * np.float32([1, 1, 4])
+    features = scaled(pipeline, events[3]) * np.float32([1, 1, 4])
     with pytest.raises(InferenceServerException) as caught:
-        infer(server, {"FEATURES": features, "EVENT": np.array([8])})
+        infer(server, {"FEATURES": features, "event": np.array([8])})
     error = error_of(caught)
     assert isinstance(error, EventError)
     assert (error.event, error.feature) == (8, "z")
@@ -184,11 +199,11 @@ def test_wrongly_scaled_features_are_refused(
 
 
 def test_every_output_can_be_asked_for(server: Server, events: list[PointsEvent]) -> None:
-    reply = infer(server, {"POINTS": events[3].points.position}).get_response()
-    assert [o.name for o in reply.outputs] == [spec.name for spec in wire.OUTPUTS]
+    reply = infer(server, {"points": events[3].points.position}).get_response()
+    assert [o.name for o in reply.outputs] == [spec.name for spec in CODEC.outputs]
     with triton_grpc.InferenceServerClient(url_of(server, triton_grpc)) as triton:
         metadata = triton.get_model_metadata("exatrkx")
-    for tensors, specs in ((metadata.inputs, wire.INPUTS), (metadata.outputs, wire.OUTPUTS)):
+    for tensors, specs in ((metadata.inputs, CODEC.inputs), (metadata.outputs, CODEC.outputs)):
         declared = [(t.name, t.datatype, tuple(t.shape)) for t in tensors]
         assert declared == [(s.name, s.triton_type, s.shape) for s in (*specs, BUNDLE)]
 
@@ -198,13 +213,13 @@ def test_points_or_features(
     server: Server, pipeline: ExatrkxPipeline, events: list[PointsEvent], library: Any
 ) -> None:
     points = events[3].points.position
-    both = {"POINTS": points, "FEATURES": pipeline.scale(points)}
+    both = {"points": points, "FEATURES": scaled(pipeline, events[3])}
     for tensors in (both, {}):
         with pytest.raises(InferenceServerException) as caught:
             infer(server, tensors, library)
         error = error_of(caught)
         assert isinstance(error, InputError)
-        assert error.found == (["FEATURES", "POINTS"] if tensors else [])
+        assert error.found == (["FEATURES", "points"] if tensors else [])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -231,8 +246,8 @@ def test_a_bad_event_fails_as_it_does_directly(
         {"FEATURES": np.zeros((4, 2), np.float32)},
         {"FEATURES": np.zeros(12, np.float32)},
         {"FEATURES": np.zeros((4, 3), np.float64)},
-        {"POINTS": np.zeros((1, 4, 3), np.float32)},
-        {"POINTS": np.zeros((4, 3), np.float32), "EVENT": np.zeros(2, np.int64)},
+        {"points": np.zeros((1, 4, 3), np.float32)},
+        {"points": np.zeros((4, 3), np.float32), "event": np.zeros(2, np.int64)},
         {"features": np.zeros((4, 3), np.float32)},
     ],
 )
@@ -256,7 +271,7 @@ def test_malformed_requests_hurt_nobody(
         hnp.arrays(np.int64, shapes),
         hnp.arrays(np.float64, shapes),
     )
-    names = st.sampled_from(["FEATURES", "POINTS", "EVENT", "LABELS", ""])
+    names = st.sampled_from(["FEATURES", "points", "event", "LABELS", ""])
 
     @settings(max_examples=100, derandomize=True)
     @given(st.dictionaries(names, arrays, max_size=3), st.sampled_from(LIBRARIES))
@@ -269,7 +284,7 @@ def test_malformed_requests_hurt_nobody(
         if status is not None:
             assert status in ("StatusCode.INVALID_ARGUMENT", "400")
             return
-        points = next(array for name, array in tensors.items() if name != "EVENT")
+        points = next(array for name, array in tensors.items() if name != "event")
         assert labels.shape == points.shape[:1]
         assert client.reconstruct("exatrkx", events[4]) == direct
 
@@ -283,7 +298,7 @@ def test_wrong_arguments(
     wrong = replace(events[0], points=SpacePoints(np.zeros((4, 3))))
     for model, event, keep in (
         ("exatrkx", wrong, ()),
-        ("exatrkx", events[0], ("radius_edges",)),
+        ("exatrkx", events[0], ("hits",)),
         ("exatrkx", sample_events[0], ()),
         ("patatrack", events[0], ()),
         ("no-such", events[0], ()),
@@ -308,19 +323,19 @@ class Together(ExatrkxPipeline):
 @pytest.mark.parametrize("kind", [ExatrkxPipeline, Together])
 def test_one_bad_request_spoils_no_other(events: list[PointsEvent], kind: Any) -> None:
     pipeline = kind(small_model())
-    tensors = [wire.encode_event(event) for event in events[3:]]
-    tensors.insert(1, tensors[0] | {"POINTS": np.full((3, 3), np.nan, np.float32)})
+    tensors = [CODEC.encode_event(event) for event in events[3:]]
+    tensors.insert(1, tensors[0] | {"points": np.full((3, 3), np.nan, np.float32)})
     tensors.insert(3, tensors[0] | {"FEATURES": np.zeros((3, 3), np.float32)})
-    answers = list(exatrkx.run(pipeline, [Request(t, wire.output_names()) for t in tensors]))
+    answers = list(run(pipeline, CODEC, [Request(t, CODEC.output_names()) for t in tensors]))
     assert isinstance(answers.pop(3), InputError)
     assert isinstance(answers.pop(1), EventError)
     for event, answer in zip(events[3:], answers, strict=True):
         direct = pipeline.reconstruct(event)
         assert isinstance(answer, Reply)
-        assert wire.decode_result(answer.tensors, event.event) == direct
+        assert CODEC.decode_result(answer.tensors, event.event) == direct
         assert answer.found["candidates"] == direct.counts.candidates
         assert {"decode", "radius", "gnn", "components"} <= answer.seconds.keys()
-    assert list(exatrkx.run(pipeline, [])) == []
+    assert list(run(pipeline, CODEC, [])) == []
 
 
 def test_repository_tree(repository: Path) -> None:
@@ -340,17 +355,17 @@ def test_repository_tree(repository: Path) -> None:
 
 def test_a_model_is_checked_when_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such model"):
-        write_exatrkx(tmp_path / "repository", tmp_path / "nowhere")
+        write_model(tmp_path / "repository", "exatrkx", {"model": tmp_path / "nowhere"})
     save_model(small_model(), tmp_path / "model")
     (tmp_path / "model" / "weights.safetensors").unlink()
     with pytest.raises(ModelError, match="missing"):
-        write_exatrkx(tmp_path / "repository", tmp_path / "model")
+        write_model(tmp_path / "repository", "exatrkx", {"model": tmp_path / "model"})
     assert not (tmp_path / "repository").exists()
 
 
 def test_a_device_that_is_not_there_is_reported(tmp_path: Path) -> None:
     save_model(small_model(), tmp_path / "model")
-    write_exatrkx(tmp_path / "repository", tmp_path / "model", device="no-such")
+    write_model(tmp_path / "repository", "exatrkx", {"model": tmp_path / "model"}, device="no-such")
     with pytest.raises(ServerError, match="no-such"):
         Server(tmp_path / "repository", **FREE).start()
     assert (tmp_path / "repository/models/exatrkxgpu/config.pbtxt").exists()
@@ -359,22 +374,22 @@ def test_a_device_that_is_not_there_is_reported(tmp_path: Path) -> None:
 def test_results_survive_the_wire(events: list[PointsEvent], pipeline: ExatrkxPipeline) -> None:
     for event in events:
         direct = pipeline.reconstruct(event)
-        tensors = wire.encode_result(direct, wire.output_names())
-        assert wire.decode_result(tensors, event.event) == direct
-        assert set(wire.encode_result(direct, ["LABELS"])) == {"LABELS"}
+        tensors = CODEC.encode_result(direct, CODEC.output_names())
+        assert CODEC.decode_result(tensors, event.event) == direct
+        assert set(CODEC.encode_result(direct, ["LABELS"])) == {"LABELS"}
 
 
-@pytest.mark.parametrize("name", wire.output_names())
+@pytest.mark.parametrize("name", CODEC.output_names())
 def test_a_reply_that_contradicts_itself_is_refused(
     events: list[PointsEvent], pipeline: ExatrkxPipeline, name: str
 ) -> None:
-    tensors = wire.encode_result(pipeline.reconstruct(events[3]), wire.output_names())
+    tensors = CODEC.encode_result(pipeline.reconstruct(events[3]), CODEC.output_names())
     for wrong in (tensors[name][:-1], tensors[name].astype(np.float64)):
         with pytest.raises(InputError) as caught:
-            wire.decode_result(tensors | {name: wrong}, 0)
-        assert caught.value.tensor in wire.output_names()
+            CODEC.decode_result(tensors | {name: wrong}, 0)
+        assert caught.value.tensor in CODEC.output_names()
     with pytest.raises(InputError, match="missing"):
-        wire.decode_result({n: a for n, a in tensors.items() if n != name}, 0)
+        CODEC.decode_result({n: a for n, a in tensors.items() if n != name}, 0)
 
 
 def test_status_shows_models_and_aliases(server: Server, events: list[PointsEvent]) -> None:
@@ -392,20 +407,21 @@ def test_the_command_line_names_models(tmp_path: Path) -> None:
         return CliRunner().invoke(commands, ["repository", str(tmp_path / "tree"), *arguments])
 
     save_model(small_model(), tmp_path / "model")
-    assert isinstance(run("--exatrkx", "none").exception, InputError)
-    assert run("--exatrkx", f"other={tmp_path / 'model'}").exit_code == 0
+    assert run(f"other=exatrkx,model={tmp_path / 'model'}").exit_code == 0
     assert [path.name for path in (tmp_path / "tree" / "models").iterdir()] == ["other"]
-    assert run("--exatrkx", str(tmp_path / "model")).exit_code == 0
+    assert run(f"exatrkx,model={tmp_path / 'model'}").exit_code == 0
     names = {path.name for path in (tmp_path / "tree" / "models").iterdir()}
     assert names == {"other", "exatrkx", "exatrkxcpu"}
-    same_name = run("--exatrkx", "default", "--exatrkx", "exatrkx=default").exception
-    no_name = run("--exatrkx", f"../x={tmp_path / 'model'}").exception
+    same_name = run("exatrkx", "exatrkx=exatrkx").exception
+    no_name = run("../x=exatrkx").exception
     for error in (same_name, no_name):
         assert isinstance(error, InputError)
         assert "name" in error.message
+    for wrong in ("no-such", "exatrkx,modle=default", "exatrkx,model=nowhere", "patatrack"):
+        assert isinstance(run(wrong).exception, InputError)
 
 
 def test_types_of_results(client: Client, events: list[PointsEvent]) -> None:
     result = client.reconstruct("exatrkx", events[4])
     assert isinstance(result, ExatrkxResult)
-    assert not result.labels.flags.writeable
+    assert not result.labels.component.flags.writeable

@@ -26,8 +26,8 @@ from trackserve.errors import InputError
 from trackserve.io import open_points
 from trackserve.io.points_directory import write_points
 from trackserve.physics.points.metrics import validate_exatrkx
-from trackserve.trackers.exatrkx import load_model
 from trackserve.trackers.exatrkx.architecture import Cuts
+from trackserve.trackers.exatrkx.model import load_model
 from trackserve.trackers.exatrkx.training import stages
 from trackserve.trackers.exatrkx.training.config import (
     Schedule,

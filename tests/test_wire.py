@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from trackserve.edm import (
-    ALWAYS,
-    INTERMEDIATE,
     BeamSpot,
     Columns,
-    Counts,
-    PatatrackResult,
+    Ragged,
     RawEvent,
     Tracks,
 )
+from trackserve.edm.columns import Array, Column, column, ragged
+from trackserve.edm.result import Result, ResultCounts
 from trackserve.errors import (
     EventError,
     InputError,
@@ -30,15 +29,20 @@ from trackserve.errors import (
     TrackserveError,
     encode,
 )
-from trackserve.trackers.exatrkx import codec as exatrkx
-from trackserve.trackers.patatrack import codec as wire
+from trackserve.trackers.exatrkx.codec import CODEC as EXATRKX
+from trackserve.trackers.patatrack.codec import CODEC
+from trackserve.trackers.patatrack.result import PatatrackCounts, PatatrackResult
 from trackserve.wire import bundle
 from trackserve.wire.bundle import BUNDLE
+from trackserve.wire.codec import TIMING, Codec
+from trackserve.wire.events import PointsEventCodec
 from trackserve.wire.tensors import decode_timing, encode_timing
 
-PARTS = ALWAYS | INTERMEDIATE
-keeps = st.sets(st.sampled_from(list(INTERMEDIATE)))
-counts = st.lists(st.integers(0, 2**31 - 1), min_size=7, max_size=7).map(lambda n: Counts(*n))
+PARTS = PatatrackResult.always() | PatatrackResult.intermediates()
+keeps = st.sets(st.sampled_from(list(PatatrackResult.intermediates())))
+counts = st.lists(st.integers(0, 2**31 - 1), min_size=7, max_size=7).map(
+    lambda n: PatatrackCounts(*n)
+)
 events = st.builds(
     RawEvent,
     hnp.arrays(np.uint8, st.integers(0, 40)),
@@ -50,79 +54,87 @@ events = st.builds(
 @st.composite
 def columns(draw: st.DrawFn, noun: type[Columns]) -> Columns:
     length = draw(st.integers(0, 4))
-    specs = noun.schema().values()
-    return noun(*(draw(hnp.arrays(spec.dtype, (length, *spec.shape))) for spec in specs))
+
+    def values(spec: Column) -> Any:
+        if not spec.ragged:
+            return draw(hnp.arrays(spec.dtype, (length, *spec.shape)))
+        arrays = hnp.arrays(spec.dtype, st.integers(0, 3))
+        return Ragged.of([draw(arrays) for _ in range(length)], spec.dtype)
+
+    return noun(*map(values, noun.schema().values()))
 
 
 @st.composite
 def results(draw: st.DrawFn) -> tuple[PatatrackResult, set[str]]:
     keep = draw(keeps)
-    parts: dict[str, Any] = {name: draw(columns(PARTS[name])) for name in (*ALWAYS, *keep)}
+    parts: dict[str, Any] = {
+        name: draw(columns(PARTS[name])) for name in (*PatatrackResult.always(), *keep)
+    }
     return PatatrackResult(draw(st.integers(0, 2**40)), draw(counts), **parts), keep
 
 
 @pytest.fixture
 def tensors() -> dict[str, Any]:
     """The tensors of an empty result."""
-    parts: dict[str, Any] = {name: noun.empty() for name, noun in ALWAYS.items()}
-    return wire.encode_result(PatatrackResult(0, Counts(), **parts), wire.output_names())
+    parts: dict[str, Any] = {name: noun.empty() for name, noun in PatatrackResult.always().items()}
+    return CODEC.encode_result(PatatrackResult(0, PatatrackCounts(), **parts), CODEC.output_names())
 
 
 @given(events)
 def test_event_round_trip(event: RawEvent) -> None:
-    tensors = wire.encode_event(event)
-    for spec in wire.INPUTS:
+    tensors = CODEC.encode_event(event)
+    for spec in CODEC.inputs:
         assert tensors[spec.name].dtype == spec.dtype
-    back = wire.decode_event(tensors)
+    back = CODEC.decode_event(tensors)
     assert back.event == event.event
     assert back.data.tobytes() == event.data.tobytes()
     assert back.beam_spot.position().tobytes() == event.beam_spot.position().tobytes()
 
 
 def test_event_number_is_optional() -> None:
-    tensors = wire.encode_event(RawEvent(np.zeros(4, np.uint8), event=7))
+    tensors = CODEC.encode_event(RawEvent(np.zeros(4, np.uint8), event=7))
     del tensors["event"]
-    assert wire.decode_event(tensors).event == 0
+    assert CODEC.decode_event(tensors).event == 0
 
 
 @given(results())
 def test_result_round_trip(result_and_keep: tuple[PatatrackResult, set[str]]) -> None:
     result, keep = result_and_keep
-    tensors = wire.encode_result(result, wire.output_names(keep))
+    tensors = CODEC.encode_result(result, CODEC.output_names(keep))
     assert all(array.flags.c_contiguous for array in tensors.values())
-    assert wire.decode_result(tensors, result.event, keep) == result
+    assert CODEC.decode_result(tensors, result.event, keep) == result
 
 
 @given(keeps)
 def test_keep_follows_from_the_outputs_asked_for(keep: set[str]) -> None:
-    assert wire.kept_parts(wire.output_names(keep)) == keep
+    assert CODEC.kept_parts(CODEC.output_names(keep)) == keep
 
 
 def test_all_outputs_are_those_of_all_parts() -> None:
-    names = [spec.name for spec in wire.OUTPUTS]
+    names = [spec.name for spec in CODEC.outputs]
     assert len(set(names)) == len(names)
     columns = [f"{part}_{name}" for part, noun in PARTS.items() for name in noun.schema()]
-    assert names == ["result", "counts", *PARTS, *columns, wire.TIMING.name]
-    assert set(wire.output_names(INTERMEDIATE)) < set(names)
+    assert names == ["result", "counts", *PARTS, *columns, TIMING.name]
+    assert set(CODEC.output_names(PatatrackResult.intermediates())) < set(names)
 
 
 def test_timing_survives() -> None:
-    tensors = {wire.TIMING.name: encode_timing(1e-6, 0.25)}
-    assert decode_timing(tensors, wire.TIMING) == (1e-6, 0.25)
+    tensors = {TIMING.name: encode_timing(1e-6, 0.25)}
+    assert decode_timing(tensors, TIMING) == (1e-6, 0.25)
     with pytest.raises(InputError):
-        decode_timing({}, wire.TIMING)
+        decode_timing({}, TIMING)
 
 
 def test_tensors_follow_the_schemas() -> None:
-    specs = {spec.name: spec for spec in wire.OUTPUTS}
-    assert specs["counts"].shape == (len(fields(Counts)),)
+    specs = {spec.name: spec for spec in CODEC.outputs}
+    assert specs["counts"].shape == (len(fields(PatatrackCounts)),)
     assert (specs["tracks_state"].triton_type, specs["tracks_state"].shape) == ("FP32", (-1, 5))
     assert (specs["doublets_killed"].triton_type, specs["doublets_killed"].shape) == ("BOOL", (-1,))
 
 
 def test_tensors_are_documented() -> None:
     text = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
-    for spec in (*wire.INPUTS, *wire.OUTPUTS, *exatrkx.INPUTS, *exatrkx.OUTPUTS, BUNDLE):
+    for spec in (*CODEC.inputs, *CODEC.outputs, *EXATRKX.inputs, *EXATRKX.outputs, BUNDLE):
         assert f"| `{spec.name}` | {spec.triton_type} | {list(spec.shape)} |" in text
 
 
@@ -130,32 +142,32 @@ def test_tensors_are_documented() -> None:
 def test_columns_can_be_asked_for(drawn: tuple[PatatrackResult, set[str]]) -> None:
     result, _ = drawn
     wanted = {
-        f"{part}_{name}": column
+        f"{part}_{name}": array
         for part, noun in result.parts().items()
-        for name, column in noun.columns().items()
+        for name, array in noun.columns().items()
     }
-    encoded = wire.encode_result(result, wanted)
-    for name, column in wanted.items():
-        assert encoded[name].dtype == column.dtype
-        assert encoded[name].tobytes() == column.tobytes()
+    encoded = CODEC.encode_result(result, wanted)
+    for name, array in wanted.items():
+        assert encoded[name].dtype == array.dtype
+        assert encoded[name].tobytes() == array.tobytes()
 
 
 def test_columns_of_unequal_length_are_not_sent() -> None:
-    parts: dict[str, Any] = {name: noun.empty() for name, noun in ALWAYS.items()}
+    parts: dict[str, Any] = {name: noun.empty() for name, noun in PatatrackResult.always().items()}
     columns = Tracks.empty().columns() | {"chi2": np.zeros(1, np.float32)}
-    result = PatatrackResult(0, Counts(), **parts | {"tracks": Tracks(**columns)})
+    result = PatatrackResult(0, PatatrackCounts(), **parts | {"tracks": Tracks(**columns)})
     for name in ("tracks", "tracks_chi2"):
         with pytest.raises(InputError) as caught:
-            wire.encode_result(result, [name])
+            CODEC.encode_result(result, [name])
         assert caught.value.fields["tensor"] == "tracks_chi2"
 
 
 def test_strided_columns_are_made_contiguous() -> None:
     wide = np.arange(40, dtype=np.float32).reshape(4, 10)
     tracks = Tracks.empty().columns() | {"state": wide[:, ::2]}
-    parts: dict[str, Any] = {name: noun.empty() for name, noun in ALWAYS.items()}
-    result = PatatrackResult(0, Counts(), **parts | {"tracks": Tracks(**tracks)})
-    encoded = wire.encode_result(result, ["tracks_state"])["tracks_state"]
+    parts: dict[str, Any] = {name: noun.empty() for name, noun in PatatrackResult.always().items()}
+    result = PatatrackResult(0, PatatrackCounts(), **parts | {"tracks": Tracks(**tracks)})
+    encoded = CODEC.encode_result(result, ["tracks_state"])["tracks_state"]
     assert encoded.flags.c_contiguous
     assert encoded.tolist() == wide[:, ::2].tolist()
 
@@ -171,67 +183,126 @@ def test_strided_columns_are_made_contiguous() -> None:
     ],
 )
 def test_malformed_input(name: str, array: Any, found: str) -> None:
-    tensors = wire.encode_event(RawEvent(np.zeros(4, np.uint8))) | {name: array}
+    tensors = CODEC.encode_event(RawEvent(np.zeros(4, np.uint8))) | {name: array}
     with pytest.raises(InputError) as caught:
-        wire.decode_event(tensors)
+        CODEC.decode_event(tensors)
     bound = {"raw": "uint8[-1]", "beam_spot": "float32[3]", "event": "int64[1]"}[name]
     assert caught.value.fields == {"tensor": name, "found": found, "bound": bound}
 
 
 @pytest.mark.parametrize("name", ["raw", "beam_spot"])
 def test_missing_input(name: str) -> None:
-    tensors = wire.encode_event(RawEvent(np.zeros(4, np.uint8)))
+    tensors = CODEC.encode_event(RawEvent(np.zeros(4, np.uint8)))
     del tensors[name]
     with pytest.raises(InputError, match="missing") as caught:
-        wire.decode_event(tensors)
+        CODEC.decode_event(tensors)
     assert caught.value.tensor == name
 
 
 def test_malformed_event_is_not_sent() -> None:
     with pytest.raises(InputError) as caught:
-        wire.encode_event(RawEvent(np.zeros(4, np.uint32)))
+        CODEC.encode_event(RawEvent(np.zeros(4, np.uint32)))
     assert caught.value.fields == {"tensor": "raw", "found": "uint32[4]", "bound": "uint8[-1]"}
 
 
 @pytest.mark.parametrize(
     ("name", "array", "bound"),
     [
-        ("result", np.zeros(40, np.float32), "uint8[-1]"),
-        ("result", np.zeros(39, np.uint8), 40),
-        ("result", np.zeros(44, np.uint8), 40),
-        ("result", np.array([0] * 7 + [2, 1, 3], np.int32).view(np.uint8), 40 + 220 + 20 + 40),
-        ("result", np.array([0] * 7 + [-1, 0, 0], np.int32).view(np.uint8), 40 - 108),
-        ("digis", np.zeros(13, np.uint8), "a multiple of 12"),
+        ("result", np.zeros(80, np.float32), "uint8[-1]"),
+        ("result", np.zeros(55, np.uint8), 56),
+        ("result", np.zeros(79, np.uint8), 80),
+        ("result", np.zeros(88, np.uint8), 80),
+        ("result", np.array([0] * 7 + [2, 0, 0]).view(np.uint8), 64 + 2 * 20),
+        ("result", np.array([0] * 7 + [-1, 0, 0]).view(np.uint8), 64 - 20),
+        ("result", np.array([0] * 7 + [2**62, 0, 0]).view(np.uint8), 64 + 2**62 * 20),
+        ("digis", np.zeros(7, np.uint8), 8),
+        ("digis", np.array([1], np.int64).view(np.uint8), 12),
+        ("digis", np.array([1, 0, 0], np.int64).view(np.uint8), None),
     ],
 )
 def test_malformed_output(tensors: dict[str, Any], name: str, array: Any, bound: object) -> None:
+    changed, keep = tensors | {name: array}, ["digis"] if name == "digis" else []
+    if bound is None:
+        assert len(CODEC.decode_result(changed, 0, keep).digis or ()) == 1
+        return
     with pytest.raises(InputError) as caught:
-        wire.decode_result(tensors | {name: array}, 0, keep=["digis"] if name == "digis" else [])
+        CODEC.decode_result(changed, 0, keep)
     assert (caught.value.tensor, caught.value.bound) == (name, bound)
+
+
+@dataclass(frozen=True, eq=False)
+class Lists(Columns):
+    """A noun with two ragged columns and items of many sizes."""
+
+    flag: Array = column(np.int8)
+    points: Ragged = ragged(np.int32)
+    value: Array = column(np.float32, 3)
+    charges: Ragged = ragged(np.int8)
+
+
+@dataclass(frozen=True, eq=False)
+class ListsResult(Result):
+    first: Lists
+    second: Lists
+    more: Lists | None = None
+
+
+LISTS = Codec(PointsEventCodec(), ListsResult)
+lists = columns(Lists)
+
+
+@given(lists, lists, st.none() | lists)
+def test_ragged_columns_survive(first: Any, second: Any, more: Any) -> None:
+    result = ListsResult(3, ResultCounts(), first, second, more)
+    keep = [] if more is None else ["more"]
+    tensors = LISTS.encode_result(result, LISTS.output_names(keep))
+    assert LISTS.decode_result(tensors, 3, keep) == result
+    names = [f"first_{name}" for name in ("points_offsets", "points", "charges_offsets", "value")]
+    single = LISTS.encode_result(result, names)
+    again = Ragged(single["first_points_offsets"], single["first_points"])
+    assert again == first.points
+    record = result.to_awkward()
+    assert record["first"]["points"].tolist() == [row.tolist() for row in first.points]
+    both = Lists.concatenate([first, second])
+    assert both.take(slice(0, len(first))) == first
+    assert both.take(np.arange(len(first), len(both))) == second
+
+
+@pytest.mark.parametrize("offsets", [[0, 5, 3], [1, 2, 3], [0, 1, 2], [0, -1, 3]])
+def test_wrong_offsets_are_refused(offsets: list[int]) -> None:
+    good = Ragged(np.array([0, 2, 3]), np.arange(3, dtype=np.int32))
+    none = Ragged(np.zeros(3, np.int64), np.zeros(0, np.int8))
+    noun = Lists(np.zeros(2, np.int8), good, np.zeros((2, 3), np.float32), none)
+    tensors = LISTS.encode_result(ListsResult(0, ResultCounts(), noun, noun), ["result"])
+    packed = tensors["result"].copy()
+    packed[24:48] = np.array(offsets).view(np.uint8)
+    with pytest.raises(InputError, match="offsets") as caught:
+        LISTS.decode_result({"result": packed}, 0)
+    assert caught.value.column == "points"
 
 
 def test_missing_output(tensors: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="missing") as caught:
-        wire.decode_result(tensors, 0, keep=["doublets"])
+        CODEC.decode_result(tensors, 0, keep=["doublets"])
     assert caught.value.tensor == "doublets"
 
 
 def test_unknown_names(tensors: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="unknown part to keep"):
-        wire.output_names(["cells"])
+        CODEC.output_names(["cells"])
     with pytest.raises(InputError, match="unknown part to keep"):
-        wire.decode_result(tensors, 0, keep=["cells"])
-    result = wire.decode_result(tensors, 0)
+        CODEC.decode_result(tensors, 0, keep=["cells"])
+    result = CODEC.decode_result(tensors, 0)
     for name in ("nonsense", "doublets", "doublets_inner"):
         with pytest.raises(InputError, match="no such tensor"):
-            wire.encode_result(result, [name])
+            CODEC.encode_result(result, [name])
 
 
 @given(st.lists(events, max_size=5), keeps)
 def test_events_share_a_bundle(some: list[RawEvent], keep: set[str]) -> None:
-    encoded, outputs = [wire.encode_event(event) for event in some], wire.output_names(keep)
+    encoded, outputs = [CODEC.encode_event(event) for event in some], CODEC.output_names(keep)
     joined = bundle.join_requests(encoded, outputs)
-    split = bundle.split_requests({BUNDLE.name: joined}, wire.INPUTS, wire.OUTPUTS)
+    split = bundle.split_requests({BUNDLE.name: joined}, CODEC.inputs, CODEC.outputs)
     assert split.outputs == outputs
     assert len(split.events) == len(some)
     for tensors, expected in zip(split.events, encoded, strict=True):
@@ -253,11 +324,11 @@ def test_answers_share_a_bundle(some: list[Any], data: st.DataObject) -> None:
     answers = [
         answer
         if isinstance(answer, TrackserveError)
-        else wire.encode_result(answer[0], wire.output_names(keep & answer[1]))
+        else CODEC.encode_result(answer[0], CODEC.output_names(keep & answer[1]))
         for answer in some
     ]
     joined = {BUNDLE.name: bundle.join_answers(answers, 3)}
-    split = bundle.split_answers(joined, wire.OUTPUTS, len(some))
+    split = bundle.split_answers(joined, CODEC.outputs, len(some))
     assert split.at_a_time == 3
     for found, expected, answer in zip(split.events, answers, some, strict=True):
         if isinstance(expected, TrackserveError):
@@ -265,13 +336,13 @@ def test_answers_share_a_bundle(some: list[Any], data: st.DataObject) -> None:
             assert encode(found) == encode(expected)
         else:
             assert not isinstance(found, TrackserveError)
-            again = wire.decode_result(found, answer[0].event, keep & answer[1])
-            same = wire.encode_result(again, expected)
+            again = CODEC.decode_result(found, answer[0].event, keep & answer[1])
+            same = CODEC.encode_result(again, expected)
             assert {n: a.tobytes() for n, a in same.items()} == {
                 n: a.tobytes() for n, a in expected.items()
             }
     with pytest.raises(InputError, match="wrong number"):
-        bundle.split_answers(joined, wire.OUTPUTS, len(some) + 1)
+        bundle.split_answers(joined, CODEC.outputs, len(some) + 1)
 
 
 def with_head(head: Any, content: int = 0) -> Any:
@@ -303,7 +374,7 @@ def with_head(head: Any, content: int = 0) -> Any:
 )
 def test_malformed_bundle(array: Any, reason: str) -> None:
     with pytest.raises(InputError, match="malformed bundle") as caught:
-        bundle.split_requests({BUNDLE.name: array}, wire.INPUTS, wire.OUTPUTS)
+        bundle.split_requests({BUNDLE.name: array}, CODEC.inputs, CODEC.outputs)
     assert reason in caught.value.reason
     assert caught.value.tensor == BUNDLE.name
 
@@ -311,4 +382,4 @@ def test_malformed_bundle(array: Any, reason: str) -> None:
 def test_a_bundle_has_a_bound() -> None:
     head = {"events": [{}] * (bundle.MOST_EVENTS + 1), "outputs": []}
     with pytest.raises(InputError, match="too many events"):
-        bundle.split_requests({BUNDLE.name: with_head(head)}, wire.INPUTS, wire.OUTPUTS)
+        bundle.split_requests({BUNDLE.name: with_head(head)}, CODEC.inputs, CODEC.outputs)

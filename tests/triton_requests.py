@@ -7,14 +7,14 @@ from typing import Any
 from tritonclient.grpc import InferInput
 
 from trackserve.edm import RawEvent
-from trackserve.trackers.patatrack import codec as wire
+from trackserve.trackers.patatrack.codec import CODEC
 
 
 def inputs_of(event: RawEvent) -> list[Any]:
     """The input tensors of one event."""
-    arrays = wire.encode_event(event)
+    arrays = CODEC.encode_event(event)
     inputs = []
-    for spec in wire.INPUTS:
+    for spec in CODEC.inputs:
         tensor = InferInput(spec.name, list(arrays[spec.name].shape), spec.triton_type)
         tensor.set_data_from_numpy(arrays[spec.name])
         inputs.append(tensor)

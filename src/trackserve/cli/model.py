@@ -59,13 +59,15 @@ def import_(
     are run beside the imported networks, which must give the same answers.
     """
     from trackserve.trackers.exatrkx.architecture import Cuts, Features
-    from trackserve.trackers.exatrkx.importing import import_model
+    from trackserve.trackers.exatrkx.importing import Published, import_model
     from trackserve.trackers.exatrkx.model import save_model
 
+    activations = (
+        cast("Activation", embedding_activation),
+        cast("Activation", filter_activation),
+    )
     model = import_model(
-        embedding,
-        filter,
-        gnn,
+        Published(embedding, filter, gnn, activations, steps),
         name=output.name,
         detector=detector,
         features=Features(
@@ -74,11 +76,6 @@ def import_(
             None if high is None else _three(high, "--high"),
         ),
         cuts=Cuts(radius, filter_cut, edge_cut, min_points),
-        activations=(
-            cast("Activation", embedding_activation),
-            cast("Activation", filter_activation),
-        ),
-        steps=steps,
     )
     save_model(model, output)
     _print(model.description)

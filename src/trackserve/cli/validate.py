@@ -45,8 +45,6 @@ def validate(
 
     docs/validation.md has the definitions.
     """
-    from trackserve.report.validation import tables, write_validation
-
     validation = tracker.validation()
     events = tracker.open_events(path)
     where = Where(url, served, in_flight, device, threads)
@@ -56,12 +54,12 @@ def validate(
         with reconstruction(tracker, values, where, events, validation.keep) as run:
             outcomes = show_progress(run(events), len(events), name)
             matches[name] = validation.match(events, _noting(outcomes, failed))
-    for table in tables(validation, matches):
+    for table in validation.tables(matches):
         console.print(table)
     if output is not None:
         title = f"{' and '.join(matches)} on {events.name}"
         with console.status("drawing"):
-            report = write_validation(output, title, validation, matches)
+            report = validation.write(output, title, matches)
         console.print(f"wrote {report}")
     report_failures(failed)
 

@@ -1,1 +1,1 @@
-"""Where code runs: how formulas and loops are compiled, and the memory that they use."""
+"""Devices: compilation and cache of formulas and loops; memory, copies, scans and sorts."""

@@ -1,7 +1,7 @@
-"""Compiled code on disk is of today's sources.
+"""The cache of compiled code on disk, which ends when a source changes.
 
-Numba keeps what it compiled until the file of the function itself changes. What that calls is in
-other files: their formulas would stay the old ones.
+Numba keeps a compiled function until the file of that function changes. But the function calls
+formulas in other files; a change there must end the cache, too.
 """
 
 from __future__ import annotations
@@ -16,16 +16,25 @@ from typing import Any, TypeVar
 
 _ROOT = Path(__file__).parents[1]
 _BELOW = ("device", "detectors", "edm")
-"""Rooms whose formulas the loops of every room use, beside its own."""
+"""Folders whose formulas the loops of every folder use, besides its own formulas."""
 _MORE_BELOW = {"simulation": ("trackers/patatrack",)}
 T = TypeVar("T")
 
 
 def of_these_sources(compiled: T) -> T:
-    """The function that Numba is to compile, whose cache then lasts as long as all sources of its
-    room and of those below; a tracker's room is its folder, another package is one room."""
+    """Tie the cache of a function of Numba to all sources that its code may come from.
+
+    These are the sources of its own room (for a tracker its folder, for another package all of it)
+    and those of the rooms below.
+
+    Args:
+        compiled: a function that Numba compiles.
+
+    Returns:
+        the same function.
+    """
     dispatcher: Any = compiled
-    with contextlib.suppress(AttributeError):  # nowhere to write, or the simulator
+    with contextlib.suppress(AttributeError):  # there is no place to write, or it is the simulator
         file = dispatcher._cache._cache_file
         file._source_stamp = file._source_stamp, _stamp(dispatcher.py_func.__module__)
     return compiled
@@ -41,7 +50,7 @@ def _stamp(module: str) -> str:
 
 
 def _folders(module: str) -> Iterator[Path]:
-    """The folders whose sources the loops of ``module`` are made of."""
+    """Yield the folders whose sources the loops of ``module`` use."""
     yield from (_ROOT / room for room in _BELOW)
     package, *inside = module.split(".")
     if package == __name__.partition(".")[0]:

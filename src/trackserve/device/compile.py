@@ -1,9 +1,9 @@
-"""The two ways in which a function is compiled.
+"""The ways in which functions are compiled for a CPU.
 
-A formula is written once, as a :func:`shared` function of scalars (or of a
-workspace that its caller passes): the CPU loops inline it and CUDA kernels
-compile the same source as a device function. A :func:`kernel` is a loop over one
-event on a CPU: cached on disk, and free of the interpreter lock.
+A formula is written once, as a :func:`shared` function of scalars, or of work arrays of its
+caller. CPU loops inline it; CUDA kernels compile the same source as a device function. A
+:func:`kernel` is a loop over one event on a CPU. It is cached on disk, and runs without the lock of
+the interpreter.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ i16: Any = np.int16
 i32: Any = np.int32
 u32: Any = np.uint32
 u64: Any = np.uint64
-"""Scalar types of compiled code. Unsigned indices need no test for being negative, which
-lets the innermost loops vectorise."""
+"""Scalar types of compiled code. An unsigned index is not tested for being negative: so the
+compiler can vectorise the innermost loops."""
 
 F = TypeVar("F", bound=Callable[..., object])
 _NO_REFERENCES: Any = {"_nrt": False}
-"""An option of numba that its types do not name."""
+"""An option of Numba: the function counts no references to arrays."""
 
 
 def shared(function: F) -> F:
     """Compile a formula for every device; division by zero gives inf, as on a GPU.
 
-    It counts no references, which for a workspace of many arrays would take longer than the
-    formula: so it makes no array and returns none.
+    The formula must not make or return arrays: it counts no references to them. To count them for
+    many work arrays would take longer than the formula.
     """
     return cast(F, njit(error_model="numpy", forceinline=True, **_NO_REFERENCES)(function))
 
 
 def kernel(function: F) -> F:
-    """Compile a CPU loop; it must be a module-level function to be found in the cache.
+    """Compile a loop for a CPU; it must be a function of a module, for the cache.
 
-    A loop that replaces an array by a longer one counts a reference to it, atomically, each
-    time round. So loops fill arrays that they are given, and say if these are too short.
+    A loop should not replace an array by a longer one: it would count a reference, atomically, in
+    every iteration. So loops fill arrays of their caller, and tell if these are too short.
     """
     return cast(F, of_these_sources(njit(cache=True, nogil=True, error_model="numpy")(function)))
 
 
 def fused_kernel(function: F) -> F:
-    """A :func:`kernel` whose products and sums become fused multiply-adds: for matrix work.
+    """Compile a :func:`kernel` with fused multiply-adds, for matrix products.
 
     Each value still comes from one fixed sequence of operations.
     """
@@ -68,7 +68,7 @@ def fused_kernel(function: F) -> F:
 def _wide_vectors(typing_context: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        # past llvmlite's list of attributes, which knows none of a processor's
+        # llvmlite's list of attributes does not have this one
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 
@@ -76,23 +76,23 @@ def _wide_vectors(typing_context: Any) -> Any:
 
 
 wide_vectors = cast(Callable[[], None], intrinsic(_wide_vectors))
-"""To be called in a kernel whose loops are to take the processor's widest vectors: on Intel's
-LLVM otherwise keeps to 256 of their 512 bits, at half the speed of matrix products."""
+"""Function that a kernel calls so that its loops use the widest vectors of the processor. Otherwise
+LLVM uses 256 of 512 bits on Intel's processors, and matrix products have half the speed."""
 
 
 LANES = 16
-"""Candidates that a loop tests at once. A loop of constant length, with no branch and with
-its answers in the bits of a word, becomes vector instructions. It must be longer than 8,
-or it is unrolled first; and not much longer, as most windows hold few candidates."""
+"""Candidates that a loop tests at once. A loop becomes vector instructions if its length is
+constant, it has no branch, and its results are the bits of a word. A loop of 8 or less is unrolled
+instead. A much longer loop is slow, because most windows hold few candidates."""
 
 
 @shared
 def with_bit(word: int, lane: int, value: bool) -> int:
-    """``word``, uint32, with bit ``lane`` set if ``value``."""
+    """Return ``word``, uint32, with bit ``lane`` set if ``value`` is true."""
     return u32(word | (u32(value) << u32(lane)))
 
 
 @shared
 def bit(word: int, lane: int) -> int:
-    """Bit ``lane`` of ``word``: what a list grows by that takes lane after lane."""
+    """Return bit ``lane`` of ``word``: 1 if that lane was accepted, else 0."""
     return u64((word >> u32(lane)) & u32(1))

@@ -1,11 +1,11 @@
-"""One CUDA stream: its memory, copies and launches, and scan and grouping on it.
+"""One CUDA stream: its memory, copies, launches, scans and sorts.
 
-Kernels take their arrays in named tuples. An array may be longer than what counts of it:
-memory is kept from batch to batch under a name, so kernels are told how many rows there are,
-or read it from the device. Threads take items a grid apart, so that any grid does.
+Kernels take their arrays in named tuples. Memory stays from batch to batch under a name, so an
+array may have more rows than are in use. A kernel gets the number of rows, or reads it on the
+device. A thread takes items that are one grid apart, so every size of the grid works.
 
-At each launch Python prepares each array anew, which takes microseconds: a kernel that needs
-one array of a tuple is given that array.
+Each array in the arguments of a launch takes time. So a kernel that needs one array of a tuple gets
+only that array.
 """
 
 from __future__ import annotations
@@ -31,51 +31,54 @@ except ImportError:
         "to reconstruct on a GPU, numba-cuda is needed: pip install 'trackserve[gpu]'"
     ) from None
 
-# numba-cuda (0.30.4) asks for it when it first compiles; numpy 2.5 has dropped it
+# numba-cuda 0.30.4 needs it when it first compiles, but numpy 2.5 does not have it
 vars(np).setdefault("row_stack", np.vstack)
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
-"""Whether Numba's simulator stands for a GPU: each of its threads is one of Python's."""
+"""Whether kernels run in Numba's simulator, where each thread is one of Python."""
 THREADS = 4 if SIMULATED else 256
-"""In a block."""
+"""Threads of a block."""
 ITEMS = 8
-"""That a thread adds up in a scan: a sector of memory."""
+"""Items that a thread adds up in a scan: a sector of memory."""
 TILE = ITEMS * THREADS
+"""Items that a block adds up at a time in a scan."""
 LARGEST = 0x7FFFFFFF
-"""What :meth:`Device.scan` gives as the sum if it is this or more."""
+"""Largest sum of :meth:`Device.scan`; a sum that is larger becomes this."""
 _MAX_BLOCKS = 2 if SIMULATED else 4096
 _ALIGNMENT = 256
 
-config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small batch is small
+config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small batches are no mistake
 Array = NDArray[Any]
 F = TypeVar("F", bound=Callable[..., object])
 
 
 def cuda_kernel(function: F) -> F:
-    """Compile a kernel for the device, at its first launch; cached on disk."""
+    """Compile a kernel for the device, at its first launch; the code is cached on disk."""
     return cast(F, of_these_sources(cuda.jit(cache=True)(function)))
 
 
 def tile_kernel(function: F) -> F:
-    """A kernel whose blocks keep a tile in registers and shared memory, so that a multiprocessor
-    has room for few: its registers are for three."""
+    """Compile a kernel whose blocks keep a tile in registers and in shared memory.
+
+    A multiprocessor has room for few such blocks: the registers are limited so that three fit.
+    """
     options = {} if SIMULATED else {"launch_bounds": (THREADS, 3)}
     return cast(F, of_these_sources(cuda.jit(cache=True, **options)(function)))
 
 
 def device_function(function: F) -> F:
-    """Compile a function of the threads of a block; formulas are ``shared`` instead."""
+    """Compile a function that kernels call; formulas for every device are ``shared`` instead."""
     return cast(F, cuda.jit(device=True)(function))
 
 
 def inlined_function(function: F) -> F:
-    """The same, copied into each caller: a thread's own arrays then live in its registers."""
+    """Compile a function that is copied into each caller: its arrays then stay in registers."""
     options = {} if SIMULATED else {"forceinline": True}
     return cast(F, cuda.jit(device=True, **options)(function))
 
 
 class Group(NamedTuple):
-    """Items by key, in a canonical order.
+    """Items by key.
 
     Attributes:
         start: int32[keys + 1], where each key's items begin in ``item``.
@@ -87,15 +90,16 @@ class Group(NamedTuple):
 
 
 class Device:
-    """A stream of a CUDA device, with memory of its own.
+    """A stream of a CUDA device, with its own memory.
 
-    Not to be used by two threads at a time, and only inside :meth:`current`, if it has a number.
+    Only one thread at a time may use it. If it has a number, all uses must be inside
+    :meth:`current`.
 
     Args:
-        number: of the device; None: that which is current.
+        number: number of the device; None: the current device.
 
     Raises:
-        InputError: there is no CUDA device, or none of that number.
+        InputError: there is no CUDA device, or no device with that number.
     """
 
     def __init__(self, number: int | None = None) -> None:
@@ -110,22 +114,27 @@ class Device:
         self._arrays: dict[str, Any] = {}
         self._pinned: dict[str, Array] = {}
         self.synchronisations = 0
-        """How often the host has waited for the device."""
+        """How many times the host has waited for the device."""
 
     @property
     def n_blocks(self) -> int:
-        """Blocks that fill the device a few times over."""
+        """Number of blocks that fill the device some times."""
         if SIMULATED:
             return _MAX_BLOCKS
         return 4 * int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
 
     @property
     def stream(self) -> int | None:
-        """What other libraries know the stream by; None: there is none, arrays are numpy's."""
+        """The stream as other libraries take it; None if arrays are numpy's."""
         return None if SIMULATED else int(self._stream)
 
+    @property
+    def past_numba(self) -> str:
+        """How many of the kernels go past Numba, as text: see :mod:`.launch`."""
+        return getattr(self._start, "past_numba", "none")
+
     def current(self) -> AbstractContextManager[Any]:
-        """Inside it the device is this thread's current one."""
+        """Return a context in which the device is the current one of this thread."""
         if SIMULATED or self._number is None:
             return contextlib.nullcontext()
         return cast(AbstractContextManager[Any], cuda.gpus[self._number])
@@ -136,20 +145,26 @@ class Device:
         self.synchronisations += 1
 
     def release(self) -> None:
-        """Wait for the device and give its memory back."""
+        """Wait for the device, then free its memory; resident arrays stay."""
         self.wait()
         self._arrays.clear()
 
     def array(self, name: str, n: int, dtype: DTypeLike, *row: int) -> Any:
-        """A device array of at least ``n`` rows; what it holds is undefined.
+        """Return a device array with at least ``n`` rows; its content is undefined.
 
-        The same name gives the same memory: it is for one purpose in a batch.
+        The same name gives the same memory. So a name is for one purpose in a batch.
+
+        Args:
+            name: name of the memory.
+            n: number of rows.
+            dtype: type of the values.
+            row: shape of a row.
 
         Raises:
-            OverflowError: the device's memory is full.
+            OverflowError: the memory of the device is full.
         """
         if name not in self._arrays or self._arrays[name].shape[0] < n:
-            self._arrays.pop(name, None)  # before there is another
+            self._arrays.pop(name, None)  # first free the shorter array
             shape = (max(1, n + n // 4), *row)
             try:
                 self._arrays[name] = self._allocate(shape, np.dtype(dtype))
@@ -161,11 +176,11 @@ class Device:
         return self._arrays[name]
 
     def table(self, table: Any) -> Any:
-        """A named tuple of arrays and scalars with its arrays on the device, to stay there."""
+        """Copy the arrays of a named tuple to the device, to stay there; keep its scalars."""
         return type(table)(*(self.resident(v) if isinstance(v, np.ndarray) else v for v in table))
 
     def resident(self, values: Array) -> Any:
-        """A copy of ``values`` on the device, to stay there."""
+        """Copy ``values`` to the device, to stay there."""
         array = self._allocate(values.shape, values.dtype)
         if values.size:
             _copy(array, np.ascontiguousarray(values), self._stream)
@@ -173,7 +188,7 @@ class Device:
         return array
 
     def upload(self, name: str, values: Array) -> Any:
-        """Copy ``values`` to the device through pinned memory; it does not wait."""
+        """Copy ``values`` to the device array ``name``, through pinned memory; do not wait."""
         target = self.array(name, len(values), values.dtype, *values.shape[1:])
         staged = self.pinned(f"up.{name}", values.nbytes).view(values.dtype)
         staged = staged[: values.size].reshape(values.shape)
@@ -182,14 +197,18 @@ class Device:
         return target
 
     def send(self, target: Any, staged: Array) -> None:
-        """Copy from pinned memory to the beginning of a device array; it does not wait."""
+        """Copy pinned memory to the beginning of a device array; do not wait."""
         if len(staged):
             _copy(target[: len(staged)], staged, self._stream)
 
     def download(self, parts: Mapping[str, tuple[Any, int]]) -> dict[str, Array]:
-        """Wait for the device, then return the first rows of arrays, ``(array, rows)`` by name.
+        """Wait for the device, then return the first rows of arrays.
 
-        They are in pinned memory that the next download overwrites.
+        Args:
+            parts: an array and a number of rows, by name.
+
+        Returns:
+            the rows by name, in pinned memory that the next download overwrites.
         """
         sizes = {key: n * _row_bytes(array) for key, (array, n) in parts.items()}
         room = sum(-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes.values())
@@ -208,7 +227,7 @@ class Device:
         """Wait for the device, then return one value of a one-dimensional array.
 
         Raises:
-            OverflowError: it is the end of a scan whose sum does not fit.
+            OverflowError: the value is the sum of a scan, and the sum does not fit.
         """
         value = int(self.download({"": (array[index:], 1)})[""][0])
         if value == LARGEST:
@@ -216,7 +235,7 @@ class Device:
         return value
 
     def pinned(self, name: str, n_bytes: int) -> Array:
-        """uint8[at least n_bytes, a multiple of 256], pinned; its content lasts until it grows."""
+        """Return pinned memory, uint8[n_bytes or more]; its content is lost when it grows."""
         found = self._pinned.get(name)
         if found is None or len(found) < n_bytes:
             room = -(-max(1, n_bytes + n_bytes // 4) // _ALIGNMENT) * _ALIGNMENT
@@ -224,7 +243,7 @@ class Device:
         return found
 
     def launch(self, kernel: Any, n: int, *arguments: Any) -> None:
-        """Start ``kernel`` with a thread for each of ``n`` items, or for as many as fit."""
+        """Start ``kernel`` with a thread for each of ``n`` items, up to the largest grid."""
         if n > 0:
             self.launch_blocks(kernel, min(-(-n // THREADS), _MAX_BLOCKS), *arguments)
 
@@ -234,13 +253,18 @@ class Device:
             self._start(kernel, n, arguments)
 
     def fill(self, array: Any, n: int, value: int) -> None:
-        """Set the first ``n`` rows of a one-dimensional array."""
+        """Set the first ``n`` values of a one-dimensional array to ``value``."""
         self.launch(_fill, n, Values(array, array), n, value)
 
     def scan(self, values: Any, n: int, out: Any) -> None:
-        """Exclusive prefix sum: ``out[i] = sum(values[:i])`` for i from 0 to ``n``; int32.
+        """Fill ``out[i]`` with the sum of ``values[:i]``, for i from 0 to ``n``.
 
-        ``out`` may be ``values``. Integers, so that the order of adding is of no account.
+        The values are int32, so the sums do not depend on the order. A sum of :data:`LARGEST` or
+        more becomes that.
+
+        Args:
+            values: int32[n].
+            out: int32[n + 1]; it may be ``values``.
         """
         n_tiles = -(-n // TILE)
         sums = self.array("scan.sums", n_tiles + 1, np.int32)
@@ -250,14 +274,20 @@ class Device:
         self.launch_blocks(_scan_tiles, min(n_tiles, _MAX_BLOCKS), arrays, n, sums)
 
     def group(self, name: str, key: Any, n: int, n_keys: int, within: Any) -> Group:
-        """Sort ``n`` items by (key, within, item), all int32, as a counting sort does."""
+        """Sort ``n`` items by (``key``, ``within``, item).
+
+        Args:
+            name: name of the memory.
+            key: int32[n], from 0 to ``n_keys`` - 1.
+            within: int32[n].
+        """
         loose = self.scatter(name, key, n, n_keys)
         found = Group(loose.start, self.array(f"{name}.sorted", n, np.int32))
         self.launch(_rank, n, Values(key, within), loose, found, n)
         return found
 
     def scatter(self, name: str, key: Any, n: int, n_keys: int) -> Group:
-        """``n`` items by key, int32; those of one key in any order."""
+        """Group ``n`` items by ``key``, int32[n]; items of one key are in any order."""
         start = self.array(f"{name}.start", n_keys + 1, np.int32)
         cursor = self.array(f"{name}.cursor", n_keys + 1, np.int32)
         found = Group(start, self.array(f"{name}.item", n, np.int32))
@@ -269,7 +299,7 @@ class Device:
         return found
 
     def _allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-        # the simulator hands kernels arrays of its own, which compiled formulas do not take
+        # compiled formulas do not take the arrays that the simulator gives to kernels
         return np.empty(shape, dtype) if SIMULATED else cuda.device_array(shape, dtype)
 
     def _allocate_pinned(self, n: int) -> Array:
@@ -278,7 +308,7 @@ class Device:
 
 
 class Values(NamedTuple):
-    """What goes in and what comes out."""
+    """An input array and an output array."""
 
     source: Any
     target: Any
@@ -294,12 +324,12 @@ else:
 
     @device_function
     def product(a: float, b: float) -> float:
-        """``a * b`` of float32, rounded before anything is added to it, as on a CPU."""
+        """Return ``a * b`` in float32, rounded before an addition, as on a CPU."""
         return libdevice.fmul_rn(a, b)
 
 
 def _launcher(stream: Any) -> Callable[[Any, int, tuple[Any, ...]], None]:
-    """What starts a kernel with a number of blocks; Numba, if its insides are not those known."""
+    """Return the function that starts a kernel; Numba does it if its internals are unknown."""
     if not SIMULATED:
         try:
             from .launch import Launcher
@@ -337,10 +367,10 @@ def _copy_values(arrays: Values, n: int) -> None:
 
 @device_function
 def scan_block(buffer: Any, value: int) -> int:
-    """Sum of ``value`` over the threads of the block up to this one.
+    """Return the sum of ``value`` over the threads of the block, up to and with this thread.
 
     Args:
-        buffer: shared, int32[THREADS]; the block may use it again after a barrier.
+        buffer: shared memory, int32[THREADS]; the block may use it again after a barrier.
     """
     t = cuda.threadIdx.x
     buffer[t] = value
@@ -357,14 +387,15 @@ def scan_block(buffer: Any, value: int) -> int:
 
 @device_function
 def place_in_block(buffer: Any, n: int, before: int) -> tuple[int, int]:
-    """Where the ``n`` items of each thread of the block go, one thread's after the other's.
+    """Find places for the ``n`` items of each thread of the block, thread after thread.
 
     Args:
-        buffer: as that of :func:`scan_block`, free again on return.
-        before: items that are there already.
+        buffer: as for :func:`scan_block`; the block may use it again on return.
+        before: number of items that have a place already.
 
     Returns:
-        the place of this thread's first item, and how many items there are with all threads'.
+        the place of the first item of this thread, and the number of items with those of all
+        threads.
     """
     after = before + scan_block(buffer, n)
     total = before + buffer[THREADS - 1]
@@ -374,7 +405,7 @@ def place_in_block(buffer: Any, n: int, before: int) -> tuple[int, int]:
 
 @device_function
 def rank_of(key: Any, n: int, i: int) -> int:
-    """The place of item ``i`` of ``n`` by rising key; equal keys keep their order."""
+    """Return the place of item ``i`` of ``n`` by rising key; equal keys keep their order."""
     rank = 0
     for j in range(n):
         if key[j] < key[i] or (key[j] == key[i] and j < i):
@@ -397,7 +428,7 @@ def _sum_tiles(arrays: Values, n: int, sums: Any) -> None:
 
 @cuda_kernel
 def _scan_sums(arrays: Values, n_tiles: int, n: int) -> None:
-    """By one block; the total goes to the end of the scan's output."""
+    """Scan the sums of the tiles in one block; write the total to the end of the output."""
     buffer = cuda.shared.array(THREADS, np.int32)
     sums = arrays.source
     before = 0

@@ -1,4 +1,4 @@
-"""The memory allocator of a process that works on one event after the other."""
+"""Settings of the memory allocator, for a process that works on one event after the other."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextlib import suppress
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _MOST_MMAP_THRESHOLD = 32 << 20
-"""The largest that glibc takes on 64-bit machines."""
+"""Largest threshold that glibc takes on 64-bit machines, in bytes."""
 _TRIM_THRESHOLD = 64 << 20
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees, up to 64 MiB, instead of asking for it again.
+    """Let this process keep up to 64 MiB of freed memory.
 
-    By default glibc returns blocks of more than 128 KiB to the system, and the top of the
-    heap after a large event, so that the next event takes a page fault for every 4 KiB. It
-    is a setting for the whole process: building a pipeline makes it, a client leaves it to
-    the process's owner. Without glibc nothing happens. (mallopt(3))
+    By default glibc gives blocks of more than 128 KiB back to the system, and the top of the heap
+    after a large event. The next event then takes a page fault for every 4 KiB. The setting
+    (mallopt(3)) is for the whole process. A pipeline makes it when it is built. A client does not:
+    the owner of its process decides. Without glibc nothing happens.
     """
     with suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt

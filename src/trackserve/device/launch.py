@@ -1,8 +1,9 @@
-"""Launching a kernel once more without asking again what its arguments are.
+"""Fast launches of kernels that were launched before.
 
-At each launch Numba looks at the type of each array of each argument and makes a description of
-it; the pipelines pass a thousand arrays in a batch. Arrays stay from batch to batch, so here each
-remembers its description, and what was compiled is found by the descriptions' types.
+At each launch Numba finds the type of each array in the arguments, and makes a description of it.
+A pipeline passes about a thousand arrays per batch. The arrays stay from batch to batch. So here
+each array keeps its description, and the types in the descriptions tell which compiled kernel to
+launch.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ _SCALARS: dict[type, Callable[[Any], Any]] = {
 
 
 class Launcher:
-    """Launches kernels on one stream.
+    """Function that launches kernels on one stream.
 
-    The first launch of a kernel with arguments of some types is Numba's. If the parameters that
-    Numba makes of them are those made here, later launches go past it; else never.
+    Numba does the first launch of a kernel with arguments of some types. If Numba makes the same
+    parameters of them as this class, later launches go past Numba. Otherwise Numba does all.
 
     Args:
-        stream: as Numba knows it.
-        n_threads: in a block.
+        stream: a stream of Numba.
+        n_threads: threads of a block.
     """
 
     def __init__(self, stream: Any, n_threads: int) -> None:
@@ -45,12 +46,12 @@ class Launcher:
 
     @property
     def past_numba(self) -> str:
-        """Of how many kernels, by types of their arguments, launches go past Numba."""
+        """How many of the kernels go past Numba, as text; a kernel counts once per types."""
         n = sum(compiled is not None for compiled in self._compiled.values())
         return f"{n} of {len(self._compiled)}"
 
     def __call__(self, kernel: Any, n_blocks: int, arguments: tuple[Any, ...]) -> None:
-        """Start ``kernel`` with ``n_blocks`` blocks."""
+        """Start ``kernel`` with ``n_blocks`` blocks; do not wait for it."""
         types, parameters = flatten(arguments)
         key = (kernel, *types)
         compiled = self._compiled.get(key)
@@ -64,7 +65,7 @@ class Launcher:
 
 
 def flatten(arguments: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
-    """What tells the types of arguments, and the parameters that a kernel gets for them."""
+    """Return what identifies the types of arguments, and the parameters of the kernel for them."""
     types: list[Any] = []
     parameters: list[Any] = []
     _add(arguments, types, parameters)
@@ -89,7 +90,11 @@ def _add(values: tuple[Any, ...], types: list[Any], parameters: list[Any]) -> No
 
 
 def _describe(array: Any) -> tuple[Any, list[int]]:
-    """Type, and no reference count, no owner, size, bytes of an item, address, shape, strides."""
+    """Return the type of an array, and its parameters.
+
+    These are 0 for the reference count, 0 for the owner, then the size, the bytes of an item, the
+    address, the shape and the strides.
+    """
     kind = array.dtype, array.ndim, array.is_c_contiguous()
     address = array.device_ctypes_pointer.value or 0
     parameters = [0, 0, array.size, array.dtype.itemsize, address, *array.shape, *array.strides]
@@ -97,7 +102,7 @@ def _describe(array: Any) -> tuple[Any, list[int]]:
 
 
 def _compiled(kernel: Any, arguments: tuple[Any, ...], parameters: list[Any]) -> Any:
-    """What Numba has launched, if its parameters are ours; None: it is to go on doing so."""
+    """Return the kernel that Numba has launched; None if Numba makes other parameters than ours."""
     try:
         types = tuple(typeof(value, Purpose.argument) for value in arguments)
         overload = kernel.overloads[types]
@@ -106,11 +111,11 @@ def _compiled(kernel: Any, arguments: tuple[Any, ...], parameters: list[Any]) ->
             overload._prepare_args(kind, value, 0, [], theirs)
         same = [_plain(p) for p in theirs] == [_plain(p) for p in parameters]
         return overload._codelibrary.get_cufunc().kernel if same else None
-    except (AttributeError, KeyError, TypeError):  # another version of Numba
+    except (AttributeError, KeyError, TypeError):  # this version of Numba has other internals
         return None
 
 
 def _plain(parameter: Any) -> tuple[Any, Any]:
-    """Its type if it has a width of its own, and its value."""
+    """Return the ctypes type of a parameter, or None, and its value."""
     value = getattr(parameter, "value", parameter)
     return (type(parameter) if value is not parameter else None), value

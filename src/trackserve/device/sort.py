@@ -1,4 +1,4 @@
-"""Sorting and searching in compiled code: arrays are longer than what counts of them."""
+"""Sorting and searching in compiled code, on the first ``n`` items of longer arrays."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from .compile import kernel, shared
 
 @kernel
 def sort_by(key: NDArray[Any], rows: NDArray[Any], other: NDArray[Any], n: int) -> None:
-    """Sort the first ``n`` of ``rows`` by rising ``key[row]``; stable (merge sort).
+    """Sort the first ``n`` of ``rows`` by rising ``key[row]``; equal keys keep their order.
 
     Args:
-        other: scratch memory like ``rows``.
+        key: any type, the key of each row.
+        rows: integers, rows of ``key``; they are sorted in place.
+        other: work memory like ``rows``.
+        n: how many rows to sort.
     """
     width = 1
     while width < n:
@@ -35,7 +38,7 @@ def sort_by(key: NDArray[Any], rows: NDArray[Any], other: NDArray[Any], n: int) 
 
 @shared
 def lower_bound(values: NDArray[Any], n: int, value: float) -> int:
-    """How many of the first ``n`` of ``values``, which rise, are less than ``value``."""
+    """Return how many of the first ``n`` ``values``, in rising order, are less than ``value``."""
     low, high = 0, n
     while low < high:
         middle = (low + high) // 2

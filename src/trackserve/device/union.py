@@ -1,6 +1,7 @@
-"""Sets of items that kernels unite, however many threads do it at a time.
+"""Sets of items that the threads of a kernel unite, on a CUDA device.
 
-``parent``, int32[n], is at first ``parent[i] = i``; the root of a set is its first item.
+``parent`` is int32[n]. At first ``parent[i]`` is ``i``: each item is a set. The root of a set is
+its first item.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from .cuda import device_function
 
 @device_function
 def find_root(parent: Any, i: int) -> int:
-    """The first item of a set. (Halving paths, as on a CPU, would race with uniting.)"""
+    """Return the first item of the set of item ``i``.
+
+    It does not shorten the path, as a CPU may: other threads unite sets at the same time.
+    """
     while parent[i] != i:
         i = parent[i]
     return i
@@ -22,7 +26,7 @@ def find_root(parent: Any, i: int) -> int:
 
 @device_function
 def unite(parent: Any, i: int, j: int) -> None:
-    """Hang the later root below the earlier one."""
+    """Unite the sets of items ``i`` and ``j``: the later root gets the earlier one as parent."""
     while True:
         i, j = find_root(parent, i), find_root(parent, j)
         if i == j:
@@ -32,4 +36,4 @@ def unite(parent: Any, i: int, j: int) -> None:
         old = cuda.atomic.min(parent, i, j)
         if old == i:
             return
-        i = old  # another thread was faster: what it hung i below belongs here as well
+        i = old  # another thread was faster: the parent that it gave to i belongs to this set, too

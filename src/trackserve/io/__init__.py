@@ -1,5 +1,6 @@
 """Readers and writers."""
 
+from .pixel import PixelEvents, open_pixel
 from .pixel_directory import (
     ReferenceCounts,
     read_conditions,
@@ -13,8 +14,10 @@ from .points import PointsEvents, open_points
 from .points_directory import write_points
 
 __all__ = [
+    "PixelEvents",
     "PointsEvents",
     "ReferenceCounts",
+    "open_pixel",
     "open_points",
     "read_conditions",
     "read_events",

@@ -19,14 +19,20 @@ class PointsEvents(Sequence[PointsEvent]):
         read: reads the event of a key.
         keys: of the events.
         detector: name of the one that they are from, None if that is not known.
+        name: short name, for titles.
     """
 
     def __init__(
-        self, read: Callable[[Any], PointsEvent], keys: Sequence[Any], detector: str | None
+        self,
+        read: Callable[[Any], PointsEvent],
+        keys: Sequence[Any],
+        detector: str | None,
+        name: str = "events",
     ) -> None:
         self._read = read
         self._keys = keys
         self.detector = detector
+        self.name = name
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -44,7 +50,7 @@ class PointsEvents(Sequence[PointsEvent]):
             EventError: a file of the event is missing or damaged.
         """
         if isinstance(index, slice):
-            return PointsEvents(self._read, self._keys[index], self.detector)
+            return PointsEvents(self._read, self._keys[index], self.detector, self.name)
         return self._read(self._keys[index])
 
 
@@ -59,12 +65,13 @@ def open_points(path: str | Path) -> PointsEvents:
         InputError: there are no events, or the directory's files do not fit together.
     """
     path = Path(path)
+    name = path.resolve().name
     if (path / points_directory.POINTS).exists():
         directory = points_directory.PointsDirectory(path)
-        return PointsEvents(directory.read, range(len(directory)), directory.detector)
+        return PointsEvents(directory.read, range(len(directory)), directory.detector, name)
     prefixes = trackml.find_events(path)
     if prefixes:
-        return PointsEvents(trackml.read_event, prefixes, GENERIC_DETECTOR)
+        return PointsEvents(trackml.read_event, prefixes, GENERIC_DETECTOR, name)
     if (path / "simulation.json").exists():
         raise InputError(
             "the simulation did not end; the same command continues it", directory=str(path)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rich.table import Table as RichTable
 
-from trackserve.edm import PatatrackResult
 from trackserve.errors import EventError
 from trackserve.io import read_reference_counts
 from trackserve.physics.pixel.metrics import (
     Matches,
     PhysicsSummary,
+    PixelResult,
     ReferenceComparison,
     compare_counts,
     match_events,
@@ -37,7 +37,7 @@ from .tables import (
     width_row,
 )
 
-Results = Iterable[PatatrackResult | EventError]
+Results = Iterable[PixelResult | EventError]
 
 _UNITS = {
     "pT": (100.0, "%"),
@@ -114,8 +114,15 @@ def write_validation_report(output: str | Path, directory: str | Path, results: 
     """
     results = list(results)
     matches = match_directory(directory, results)
-    blocks = summary_blocks(summarize(matches), compare_with_reference(directory, results))
     title = f"Patatrack pixel tracking on {Path(directory).resolve().name}"
+    return write_report_of(output, title, matches, compare_with_reference(directory, results))
+
+
+def write_report_of(
+    output: str | Path, title: str, matches: Matches, reference: ReferenceComparison | None
+) -> Path:
+    """The same, from what is matched already."""
+    blocks = summary_blocks(summarize(matches), reference)
     return write_report(output, title, list(_sections(matches, blocks)))
 
 
@@ -302,5 +309,5 @@ def _against(name: str, ours: int, theirs: int) -> list[str]:
     return [f"{name}, against the C++ program's", f"{ours}{change}", str(theirs)]
 
 
-def _reconstructed(results: Results) -> list[PatatrackResult]:
+def _reconstructed(results: Results) -> list[PixelResult]:
     return [result for result in results if not isinstance(result, EventError)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from rich.table import Table as RichTable
@@ -24,11 +24,20 @@ from .page import (
     Table,
     write_report,
 )
-from .pixel import summary_blocks
+from .pixel import (
+    compare_with_reference,
+    match_directory,
+    summary_blocks,
+    summary_table,
+    write_report_of,
+)
 from .tables import Blocks, beside, blocks_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from trackserve.io import PixelEvents
+    from trackserve.physics.pixel.metrics import ReferenceComparison
 
 _ISOLATION_EDGES = np.array([0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.3, 2, 4])
 """mm."""
@@ -149,3 +158,39 @@ def vertex_figure(matches: Mapping[str, Matches]) -> Figure:
 
 def _blocks(matches: Mapping[str, Matches]) -> Blocks:
     return beside({name: summary_blocks(summarize(one)) for name, one in matches.items()})
+
+
+class PixelRun(NamedTuple):
+    """One run beside the truth, and beside the C++ program's counts where these are known."""
+
+    directory: Path
+    matches: Matches
+    reference: ReferenceComparison | None
+
+
+class PixelValidation:
+    """For trackers whose results have ``tracks`` of pixels, ``vertices`` and ``hits``."""
+
+    keep = ("hits",)
+
+    def match(self, events: PixelEvents, results: Iterable[Any]) -> PixelRun:
+        """See :class:`.validation.Validation`."""
+        results = list(results)
+        reference = compare_with_reference(events.directory, results)
+        return PixelRun(events.directory, match_directory(events.directory, results), reference)
+
+    def tables(self, matches: Mapping[str, PixelRun]) -> list[RichTable]:
+        """The numbers for a terminal."""
+        if len(matches) == 1:
+            (run,) = matches.values()
+            return [summary_table(summarize(run.matches), run.reference)]
+        return [comparison_table({name: run.matches for name, run in matches.items()})]
+
+    def write(self, output: Path, title: str, matches: Mapping[str, PixelRun]) -> Path:
+        """Write the report and its figures."""
+        if len(matches) == 1:
+            (run,) = matches.values()
+            return write_report_of(output, title, run.matches, run.reference)
+        runs = {name: run.matches for name, run in matches.items()}
+        (directory, *_) = (run.directory for run in matches.values())
+        return write_comparison_report(output, directory, runs)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table as RichTable
 
+from trackserve.edm import PointsEvent
 from trackserve.physics.points.graph import GraphQuality
 from trackserve.physics.points.metrics import (
     Majority,
     PointsMatches,
     PointsSummary,
+    match_points_events,
     summarize_points,
 )
 from trackserve.physics.statistics import with_error
@@ -36,6 +39,29 @@ from .tables import (
 )
 
 _GRAPH_COLUMNS = ("after", "edges / point", "efficiency", "purity", "same particle")
+
+
+class PointsValidation:
+    """For trackers whose results have ``candidates`` of space points."""
+
+    def __init__(self, keep: tuple[str, ...] = ()) -> None:
+        self.keep = keep
+
+    def match(self, events: Iterable[PointsEvent], results: Iterable[Any]) -> PointsMatches:
+        """See :class:`.validation.Validation`."""
+        return match_points_events(events, results)
+
+    def tables(self, matches: Mapping[str, PointsMatches]) -> list[RichTable]:
+        """The numbers for a terminal."""
+        if len(matches) == 1:
+            return points_tables(summarize_points(*matches.values()))
+        return [compared_table(matches)]
+
+    def write(self, output: Path, title: str, matches: Mapping[str, PointsMatches]) -> Path:
+        """Write the report, its figures and ``summary.json``."""
+        if len(matches) == 1:
+            return write_points_report(output, title, *matches.values())
+        return write_compared_report(output, title, matches)
 
 
 def points_tables(summary: PointsSummary) -> list[RichTable]:

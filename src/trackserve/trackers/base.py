@@ -18,6 +18,7 @@ from trackserve.wire.codec import Codec
 
 E = TypeVar("E")
 R = TypeVar("R", bound=Result)
+E_co = TypeVar("E_co", covariant=True)
 E_contra = TypeVar("E_contra", contravariant=True)
 R_co = TypeVar("R_co", bound=Result, covariant=True)
 
@@ -64,7 +65,7 @@ class Pipeline(Protocol[E_contra, R_co]):
         """Compile or load all code, so that no event waits for it."""
 
 
-class Events(Protocol[E]):
+class Events(Protocol[E_co]):
     """Events that are read when they are asked for, and what is known of them.
 
     Attributes:
@@ -76,7 +77,7 @@ class Events(Protocol[E]):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> E:
+    def __getitem__(self, index: int) -> E_co:
         """Event ``index``, counted from 0; an EventError if it is damaged."""
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from trackserve.detectors.phase1.layout import FIRST_ENDCAP
-from trackserve.edm import PatatrackResult, Tracks
+from trackserve.edm import Hits, Tracks, Vertices
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.errors import InputError
 from trackserve.io import ReferenceCounts
@@ -46,6 +47,25 @@ PT_BINS = (0.5, 0.7, 1.0, 2.0, 5.0)
 """GeV."""
 PARAMETERS = ("phi", "tip", "q/pT", "cot(theta)", "zip")
 _VARIANCES = [0, 5, 9, 12, 14]
+
+
+class PixelResult(Protocol):
+    """What of a result is compared with the truth."""
+
+    @property
+    def event(self) -> int: ...
+
+    @property
+    def counts(self) -> Any: ...
+
+    @property
+    def tracks(self) -> Tracks: ...
+
+    @property
+    def vertices(self) -> Vertices: ...
+
+    @property
+    def hits(self) -> Hits | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +205,7 @@ class ReferenceComparison:
     vertices: tuple[int, int]
 
 
-def match_events(results: Iterable[PatatrackResult], truth: Sequence[TruthEvent]) -> Matches:
+def match_events(results: Iterable[PixelResult], truth: Sequence[TruthEvent]) -> Matches:
     """Compare results with their truth.
 
     Args:
@@ -257,7 +277,7 @@ def summarize(matches: Matches) -> PhysicsSummary:
 
 
 def compare_counts(
-    results: Iterable[PatatrackResult], reference: ReferenceCounts
+    results: Iterable[PixelResult], reference: ReferenceCounts
 ) -> ReferenceComparison:
     """Compare counts with the C++ program's, event by event; ``event`` is the index.
 
@@ -289,7 +309,7 @@ def compare_counts(
 
 
 def _match_event(
-    result: PatatrackResult, truths: Sequence[TruthEvent]
+    result: PixelResult, truths: Sequence[TruthEvent]
 ) -> tuple[ParticleTable, TrackTable, CollisionTable, VertexTable, HitTable]:
     if result.hits is None:
         raise InputError("hits are needed: reconstruct with keep=('hits',)", event=result.event)

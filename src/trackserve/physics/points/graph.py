@@ -119,7 +119,7 @@ def _largest_parts(particle: Array, source: Array, target: Array, n_particles: i
 
     The edges join points of the same particle only.
     """
-    from trackserve.trackers.exatrkx.segmentation import connected_components
+    from trackserve.device.components import connected_components
 
     labels = connected_components(len(particle), source, target)
     size = np.bincount(labels, minlength=len(particle))

@@ -11,17 +11,11 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from trackserve.edm import (
-    GRAPH_STAGES,
-    Edges,
-    ExatrkxResult,
-    PointsEvent,
-    TrackCandidates,
-)
+from trackserve.edm import Edges, PointLabels, PointsEvent, TrackCandidates
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.errors import EventError, InputError
 
@@ -37,12 +31,24 @@ from .truth import (
     truth_of,
 )
 
+GRAPHS = ("radius_edges", "filter_edges", "track_edges")
+"""Parts of a result that are graphs, in order."""
 STAGES = ("radius", "filter", "gnn", "components", "candidates")
 """What follows each other in the pipeline; the first three leave graphs."""
 PT_BINS = (1.0, 2.0, 5.0, 10.0, math.inf)
 """GeV."""
 _PT_PER_RADIUS = 0.299792458e-3 * 2.0
 """GeV/mm of a particle of charge 1 at 2 T, the field of TrackML and of the GenericDetector."""
+
+
+class PointsResult(Protocol):
+    """What of a result is compared with the truth; ``labels`` and graphs may be missing."""
+
+    @property
+    def event(self) -> int: ...
+
+    @property
+    def candidates(self) -> TrackCandidates: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,14 +167,14 @@ class PointsSummary:
 
 
 def validate_exatrkx(
-    events: Iterable[PointsEvent], results: Iterable[ExatrkxResult | EventError]
+    events: Iterable[PointsEvent], results: Iterable[PointsResult | EventError]
 ) -> PointsSummary:
     """Compare results with the truth of their events; events that failed are left out.
 
     Args:
         events: with truth; may be read as they are needed.
         results: one per event, in the same order; may be made as they are needed.
-            With ``keep=GRAPH_STAGES`` the summary also says where particles are lost.
+            With ``keep=GRAPHS`` the summary also says where particles are lost.
 
     Raises:
         InputError: an event has no truth, or does not fit its result.
@@ -177,7 +183,7 @@ def validate_exatrkx(
 
 
 def match_points_events(
-    events: Iterable[PointsEvent], results: Iterable[ExatrkxResult | EventError]
+    events: Iterable[PointsEvent], results: Iterable[PointsResult | EventError]
 ) -> PointsMatches:
     """The tables of all events; arguments and errors as of :func:`validate_exatrkx`."""
     matches = [
@@ -188,7 +194,7 @@ def match_points_events(
     return _pool(matches)
 
 
-def match_points_event(event: PointsEvent, result: ExatrkxResult) -> PointsMatches:
+def match_points_event(event: PointsEvent, result: PointsResult) -> PointsMatches:
     """The tables of one event.
 
     Raises:
@@ -196,25 +202,29 @@ def match_points_event(event: PointsEvent, result: ExatrkxResult) -> PointsMatch
     """
     truth = truth_of(event)
     n_points, candidates = len(event.points), result.candidates
-    if result.event != event.event or len(result.labels) != n_points:
+    labels: PointLabels | None = getattr(result, "labels", None)
+    n_labels = n_points if labels is None else len(labels)
+    if result.event != event.event or n_labels != n_points:
         raise InputError(
             "this result is not of this event",
             event=event.event,
-            found=f"event {result.event} of {len(result.labels)} points",
+            found=f"event {result.event} of {n_labels} points",
             bound=f"{n_points} points",
         )
     particle = truth.points.particle
     paths = true_paths(truth)
     wanted = paths.reconstructable()
-    long = np.diff(candidates.offsets) >= MIN_POINTS
-    matches = match_candidates(candidates.offsets, candidates.points, particle).take(long)
-    components = match_components(result.labels, particle)
+    long = candidates.points.counts >= MIN_POINTS
+    matches = match_candidates(candidates.points.offsets, candidates.points.values, particle).take(
+        long
+    )
+    components = None if labels is None else match_components(labels.component, particle)
 
     graphs: dict[str, list[GraphQuality]] = {}
     left = np.zeros((len(paths), len(STAGES)), bool)
     following = next_points(event)
-    for number, (stage, name) in enumerate(zip(STAGES, GRAPH_STAGES, strict=False)):
-        edges: Edges | None = getattr(result, name)
+    for number, (stage, name) in enumerate(zip(STAGES, GRAPHS, strict=False)):
+        edges: Edges | None = getattr(result, name, None)
         if edges is not None:
             quality, left[:, number] = judge_graph(event, edges, paths, following)
             graphs[stage] = [quality]
@@ -222,7 +232,8 @@ def match_points_event(event: PointsEvent, result: ExatrkxResult) -> PointsMatch
     single, double, whole = np.zeros((3, len(paths)), bool)
     single[matches.particle[matched]] = True
     double[matches.particle[matches.double]] = True
-    whole[components.particle[components.double]] = True
+    if components is not None:
+        whole[components.particle[components.double]] = True
     left[:, 3], left[:, 4] = whole, double
 
     shown = paths.charged_primary & (paths.n_layers >= MIN_LAYERS)
@@ -301,9 +312,11 @@ def _kinematics(event: PointsEvent, candidates: TrackCandidates) -> tuple[Array,
     The radius of the circle through three points is the product of their distances over
     four times the area between them.
     """
-    first, end = candidates.offsets[:-1], candidates.offsets[1:]
+    first, end = candidates.points.offsets[:-1], candidates.points.offsets[1:]
     position = event.points.position.astype(np.float64)
-    a, b, c = (position[candidates.points[row]] for row in (first, (first + end) // 2, end - 1))
+    a, b, c = (
+        position[candidates.points.values[row]] for row in (first, (first + end) // 2, end - 1)
+    )
     ab, ac, bc = b - a, c - a, c - b
     chord = np.hypot(ac[:, 0], ac[:, 1])
     product = np.hypot(ab[:, 0], ab[:, 1]) * np.hypot(bc[:, 0], bc[:, 1]) * chord

@@ -1,4 +1,4 @@
-"""What the networks of a model look like: plain descriptions, as ``model.json`` holds them."""
+"""Plain descriptions of the networks of a model, as ``model.json`` holds them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ Segmentation = Literal["components", "paths"]
 
 @dataclass(frozen=True)
 class Features:
-    """What a point is to a model: (r, phi, z) in mm and rad, divided by ``scales``."""
+    """The features of a point: (r, phi, z) in mm and rad, divided by ``scales``."""
 
     scales: tuple[float, float, float]
     low: tuple[float, float, float] | None = None
-    """Least scaled features that the model was trained on; None: not known, not checked."""
+    """Least scaled features in the training; None if they are unknown: then no point is refused."""
     high: tuple[float, float, float] | None = None
+    """Largest scaled features in the training; None as for ``low``."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Embedding:
     inputs: tuple[str, ...]
     """Names of :data:`.features.NODE_INPUTS`."""
     widths: tuple[int, ...]
-    """Of the hidden layers."""
+    """Widths of the hidden layers."""
     dimensions: int
     activation: Activation = "tanh"
     norm: bool = False
@@ -36,7 +37,7 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Filter:
-    """A perceptron from the ``inputs`` of both points of an edge, and of the edge, to a logit."""
+    """A perceptron from ``inputs`` of both points of an edge and ``edge_inputs`` to a logit."""
 
     inputs: tuple[str, ...]
     widths: tuple[int, ...]
@@ -48,20 +49,20 @@ class Filter:
 
 @dataclass(frozen=True)
 class AttentionGnn:
-    """The graph network as published: nodes pass themselves on, weighted by the edge's score."""
+    """The published graph network: nodes pass on their state, times the score of the edge."""
 
     kind: Literal["attention"]
     inputs: tuple[str, ...]
     hidden: int = 64
     depth: int = 3
-    """Linear layers with norm and activation of the encoder and of the edge network."""
+    """Layers with norm and activation in the encoder and in the edge network."""
     steps: int = 8
     edge_inputs: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True)
 class InteractionGnn:
-    """Ours: nodes and edges have a state, and every step adds to both."""
+    """Our graph network: nodes and edges have a state, and every step adds to both."""
 
     kind: Literal["interaction"]
     inputs: tuple[str, ...]
@@ -83,20 +84,24 @@ class Cuts:
     """A working point."""
 
     radius: float
-    """Largest distance of two points in the embedding that an edge may have."""
+    """Two points nearer than this in the embedding have an edge."""
     filter: float
-    """An edge is kept if the filter's score (0..1) exceeds this."""
+    """An edge is kept if its score from the filter (0..1) is larger."""
     edge: float
-    """The same of the graph network's score."""
+    """An edge is kept if its score from the graph network (0..1) is larger."""
     min_points: int = 3
-    """Of a track candidate."""
+    """Least points of a track candidate."""
     segmentation: Segmentation = "components"
-    """``paths``: at junctions a point keeps only its best edge inwards and outwards."""
+    """How edges become candidates. ``components``: all points that edges join. ``paths``: the
+    same, but first every point keeps only its best edge inwards and its best edge outwards."""
 
 
 class Perceptron(NamedTuple):
-    """Linear, LayerNorm if ``norm``, activation for each of ``widths``; then, unless ``output``
-    is None, a linear layer to ``output`` values."""
+    """The layers of a perceptron.
+
+    For each of ``widths`` there is a linear layer, a LayerNorm if ``norm`` is true, and the
+    activation. Then follows a linear layer to ``output`` values; with None there is none.
+    """
 
     inputs: int
     widths: tuple[int, ...]
@@ -105,7 +110,7 @@ class Perceptron(NamedTuple):
     norm: bool
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name of each weight -> its shape."""
+        """Return the shape of each weight, by name."""
         shapes: dict[str, tuple[int, ...]] = {}
         inputs = self.inputs
         for i, width in enumerate(self.widths):
@@ -118,8 +123,8 @@ class Perceptron(NamedTuple):
         return shapes
 
 
-def perceptrons(spec: Embedding | Filter | Gnn) -> dict[str, Perceptron]:
-    """Name -> perceptron: what a network is made of."""
+def perceptrons_of(spec: Embedding | Filter | Gnn) -> dict[str, Perceptron]:
+    """Return the perceptrons that a network is made of, by name."""
     inputs = len(spec.inputs)
     if isinstance(spec, Embedding):
         return {"mlp": Perceptron(inputs, spec.widths, spec.dimensions, spec.activation, spec.norm)}

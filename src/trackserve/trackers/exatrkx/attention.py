@@ -1,4 +1,4 @@
-"""The published attention network on a CPU, one pass over the edges per step."""
+"""The published attention network on a CPU: each step passes over the edges once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import numpy as np
 from trackserve.device.compile import fused_kernel, u64
 from trackserve.edm.columns import Array
 
-from .architecture import AttentionGnn, perceptrons
-from .tiles import (
-    PITCH,
+from .architecture import AttentionGnn, perceptrons_of
+from .perceptrons import (
     TILE,
     EdgePerceptron,
+    NetworkGraph,
     Packed,
     load_edges,
     load_rows,
+    make_tiles,
     pack,
     pack_edge,
+    project_nodes,
     run_edges,
     run_rows,
     run_tile,
@@ -28,7 +30,7 @@ from .tiles import (
 
 
 class PackedAttention(NamedTuple):
-    """The three perceptrons, which all steps share."""
+    """The three perceptrons of the network; all steps share them."""
 
     encoder: Packed
     edge: EdgePerceptron
@@ -41,49 +43,47 @@ def pack_attention(
     spec: AttentionGnn, weights: Mapping[str, Array], prefix: str
 ) -> PackedAttention:
     """Pack the network whose weights have names that begin with ``prefix``."""
-    shapes = perceptrons(spec)
+    shapes = perceptrons_of(spec)
     width = spec.hidden + len(spec.inputs)
     return PackedAttention(
-        pack(shapes["encoder"], weights, f"{prefix}encoder."),
-        pack_edge(shapes["edge"], weights, f"{prefix}edge.", width),
-        pack(shapes["node"], weights, f"{prefix}node."),
-        spec.steps,
-        spec.hidden,
+        encoder=pack(shapes["encoder"], weights, f"{prefix}encoder."),
+        edge=pack_edge(shapes["edge"], weights, f"{prefix}edge.", width),
+        node=pack(shapes["node"], weights, f"{prefix}node."),
+        steps=spec.steps,
+        hidden=spec.hidden,
     )
 
 
-def run_attention(network: PackedAttention, nodes: Array, source: Array, target: Array) -> Array:
-    """Logits float32[m] of the edges ``source`` to ``target``, int32[m], rows of ``nodes``,
-    float32[n, inputs]."""
+def run_attention(network: PackedAttention, graph: NetworkGraph) -> Array:
+    """Return the logits of the edges of ``graph``, float32[m]; edges have no inputs here."""
+    nodes, n_edges = graph.nodes, len(graph.source)
     states = np.empty((len(nodes), network.hidden + nodes.shape[1]), np.float32)
     run_rows(network.encoder, nodes, states[:, : network.hidden])
     states[:, network.hidden :] = nodes
+    graph = graph._replace(nodes=states, edges=np.empty((n_edges, 0), np.float32))
     messages = np.empty_like(states)
-    no_inputs = np.empty((len(source), 0), np.float32)
-    logits = np.empty((len(source), 1), np.float32)
     for _ in range(network.steps):
         messages[:] = 0
-        _pass_messages(network.edge, states, source, target, messages)
+        _pass_messages(network.edge, graph, messages)
         _update_nodes(network.node, states, messages, nodes)
-    run_edges(network.edge, states, source, target, no_inputs, logits)
+    logits = np.empty((n_edges, 1), np.float32)
+    run_edges(network.edge, graph, logits)
     return logits[:, 0]
 
 
 @fused_kernel
-def _pass_messages(
-    p: EdgePerceptron, states: Array, source: Array, target: Array, messages: Array
-) -> None:
-    """Add to each node its neighbours' states times the edges' scores, in the edges' order."""
-    projected = np.empty((len(states), p.project.layers[0, 1]), np.float32)
-    run_rows(p.project, states, projected)
-    width = projected.shape[1] // 2
-    x = np.zeros((p.rest.width, PITCH), np.float32)
-    spare = np.zeros((p.rest.width, PITCH), np.float32)
-    sums = np.empty((2, PITCH), np.float32)
+def _pass_messages(p: EdgePerceptron, graph: NetworkGraph, messages: Array) -> None:
+    """Add to each node the states of its neighbours times the scores of the edges.
+
+    The products are added in the order of the edges.
+    """
+    states, source, target = graph.nodes, graph.source, graph.target
+    projected = project_nodes(p, states)
+    tiles = make_tiles(p.rest.width)
     n_values = u64(states.shape[1])
     for first in range(0, len(source), TILE):
-        load_edges(projected, source, target, first, width, x)
-        y = run_tile(p.rest, x, spare, sums)
+        load_edges(projected, graph, first, tiles.x)
+        y = run_tile(p.rest, tiles)
         for lane in range(u64(TILE)):
             y[0, lane] = sigmoid(y[0, lane])
         for lane in range(u64(min(TILE, len(source) - first))):
@@ -97,17 +97,15 @@ def _pass_messages(
 
 @fused_kernel
 def _update_nodes(p: Packed, states: Array, messages: Array, nodes: Array) -> None:
-    """``states += [node(messages, states), nodes]``."""
-    x = np.zeros((p.width, PITCH), np.float32)
-    spare = np.zeros((p.width, PITCH), np.float32)
-    sums = np.empty((2, PITCH), np.float32)
+    """Do ``states += [node(messages, states), nodes]``."""
+    tiles = make_tiles(p.width)
     width, inputs = states.shape[1], nodes.shape[1]
     hidden = width - inputs
     for first in range(0, len(states), TILE):
-        x[2 * width : p.layers[0, 0]] = np.float32(0)
-        load_rows(messages, first, x, 0)
-        load_rows(states, first, x, width)
-        y = run_tile(p, x, spare, sums)
+        tiles.x[2 * width : p.layers[0, 0]] = np.float32(0)
+        load_rows(messages, first, tiles.x, 0)
+        load_rows(states, first, tiles.x, width)
+        y = run_tile(p, tiles)
         for lane in range(u64(min(TILE, len(states) - first))):
             row = u64(first) + lane
             for j in range(u64(hidden)):

@@ -30,6 +30,16 @@ class _EventCodec(PointsEventCodec):
 
     inputs = (FEATURES, POINTS, NUMBER)
 
+    def encode(self, event: PointsEvent | FeaturesEvent) -> dict[str, Array]:
+        """The tensors of ``event``; its truth stays at home."""
+        if not isinstance(event, FeaturesEvent):
+            return super().encode(event)
+        features = checked({FEATURES.name: event.features}, FEATURES)
+        return {
+            FEATURES.name: np.ascontiguousarray(features),
+            NUMBER.name: np.array([event.event], np.int64),
+        }
+
     def decode(self, tensors: Mapping[str, Array]) -> PointsEvent | FeaturesEvent:
         """The event that the tensors hold."""
         given = [spec.name for spec in (FEATURES, POINTS) if spec.name in tensors]
@@ -43,4 +53,6 @@ class _EventCodec(PointsEventCodec):
         return event
 
 
-CODEC = Codec(_EventCodec(), ExatrkxResult, aliases={LABELS.name: ("labels", "component")})
+CODEC: Codec[PointsEvent | FeaturesEvent, ExatrkxResult] = Codec(
+    _EventCodec(), ExatrkxResult, aliases={LABELS.name: ("labels", "component")}
+)

@@ -1,4 +1,4 @@
-"""What the networks see of points and of pairs of points: the one place that computes it."""
+"""Inputs of the networks: features of points, and of pairs of points."""
 
 from __future__ import annotations
 
@@ -18,27 +18,36 @@ from trackserve.edm.columns import Array
 from trackserve.errors import EventError, InputError
 
 from .architecture import Features
+from .event import ExatrkxEvent, FeaturesEvent, values_of
 
 NODE_INPUTS = ("r", "phi", "z", "x", "y", "cos_phi", "sin_phi", "eta")
-"""Inputs of a point. ``r``, ``phi``, ``z`` are the scaled features, ``x`` and ``y`` are in
-units of the scale of r. ``phi`` has a seam at +-pi, the others have none."""
+"""Names of the inputs of a point. ``r``, ``phi`` and ``z`` are the scaled features. ``x`` and
+``y`` are in units of the scale of r. ``eta`` is the pseudorapidity. ``phi`` has a seam at +-pi;
+the others have none."""
 
 EDGE_INPUTS = ("dr", "dphi", "dz", "deta", "phi_slope", "z0", "distance")
-"""Inputs of an edge, source minus target. ``dr`` and ``dz`` in units of the scales, ``dphi``
-in (-1, 1] of pi across the seam; ``phi_slope`` = dphi (rad) / ``dr``, within +-4; ``z0``:
-where the line through both points meets the beam axis, in units of 100 mm, within +-8;
-``distance`` of the points in space, in units of the scale of r."""
+"""Names of the inputs of an edge; differences are source minus target. ``dr`` and ``dz`` are in
+units of the scales. ``dphi`` is in (-1, 1] in units of pi, also across the seam. ``deta`` is the
+difference of the pseudorapidities. ``phi_slope`` is dphi in rad divided by ``dr``, limited to
++-4. ``z0`` is where the line through both points meets the beam axis, in units of 100 mm, limited
+to +-8. ``distance`` is that of the points in space, in units of the scale of r."""
 
 POINTS_PER_SECTOR = 1024
+"""About the number of points of a sector in phi."""
 _LEAST_R = 1.0
-"""mm; eta of a point nearer to the axis is that at this distance."""
+"""mm; a point nearer to the beam axis has the eta that it had at this distance."""
 _MOST_SLOPE = f32(4)
 _Z0_UNIT = f32(100)
 _MOST_Z0 = f32(8)
 
 
 class Directions(NamedTuple):
-    """Where points are, seen from the origin: float32[n] each, ``cos`` and ``sin`` of phi."""
+    """Directions of points, seen from the origin.
+
+    Attributes:
+        eta: float32[n], pseudorapidity.
+        cos, sin: float32[n], cosine and sine of phi.
+    """
 
     eta: Any
     cos: Any
@@ -46,46 +55,61 @@ class Directions(NamedTuple):
 
 
 def scale_points(position: Array, features: Features) -> Array:
-    """The scaled features float32[n, 3] of points at ``position``, float32[n, 3] in mm."""
+    """Return the scaled features of points, float32[n, 3].
+
+    Args:
+        position: float32[n, 3], x, y, z in mm.
+        features: the scales.
+    """
     scales = np.array(features.scales, np.float32)
     return _scale_points(np.array(position, np.float32, order="C"), scales)
 
 
-def check_features(scaled: Array, features: Features, event: int) -> None:
-    """Refuse points that are not finite, or that the model has never seen the like of.
+def features_of(event: ExatrkxEvent, features: Features) -> Array | EventError:
+    """Return the scaled features float32[n, 3] of an event, or the error that refuses it.
 
-    Raises:
-        EventError: with ``event``, ``point``, ``feature``, ``found`` and ``bound``.
+    A point is refused if it is not finite, or outside the range of the training. The error has
+    ``event``, ``point``, ``feature``, ``found`` and, for the second reason, ``bound``.
     """
+    values = values_of(event)
+    scaled = values if isinstance(event, FeaturesEvent) else scale_points(values, features)
     finite = np.isfinite(scaled)
     if not finite.all():
         point, k = (int(i) for i in np.argwhere(~finite)[0])
-        raise EventError(
+        return EventError(
             "feature is not finite",
-            event=event,
+            event=event.event,
             point=point,
             feature=NODE_INPUTS[k],
             found=str(scaled[point, k]),
         )
     if features.low is None or features.high is None:
-        return
+        return scaled
     low, high = np.array(features.low, np.float32), np.array(features.high, np.float32)
     outside = (scaled < low) | (scaled > high)
     if outside.any():
         point, k = (int(i) for i in np.argwhere(outside)[0])
-        raise EventError(
+        return EventError(
             "scaled feature is outside the range that the model was trained on",
-            event=event,
+            event=event.event,
             point=point,
             feature=NODE_INPUTS[k],
             found=float(scaled[point, k]),
             bound=[float(low[k]), float(high[k])],
         )
+    return scaled
 
 
 def outward_order(scaled: Array, features: Features) -> Array:
-    """Rows from the inside out, int32[n]: by distance from the origin, equal ones by their
-    features, and only where these are equal too by row."""
+    """Return the rows of points from the inside out, int32[n].
+
+    The order is by distance from the origin. Points at the same distance are in the order of
+    their features r, z and phi. Equal points keep the order of their rows.
+
+    Args:
+        scaled: float32[n, 3], features.
+        features: the scales.
+    """
     r, phi, z = scaled.astype(np.float64).T
     squared = (r * features.scales[0]) ** 2 + (z * features.scales[2]) ** 2
     order = np.argsort(squared)
@@ -97,8 +121,15 @@ def outward_order(scaled: Array, features: Features) -> Array:
 
 
 def sector_order(scaled: Array, features: Features, place: Array) -> Array:
-    """Rows by sector in phi, and by ``place`` within it, int32[n]: so that points with an edge
-    between them are near each other in memory."""
+    """Return the rows of points sector by sector in phi, int32[n].
+
+    Points that an edge joins are then near each other in memory.
+
+    Args:
+        scaled: float32[n, 3], features.
+        features: the scales.
+        place: int32[n], the order of the points of one sector.
+    """
     n_sectors = max(1, len(scaled) // POINTS_PER_SECTOR)
     turns = scaled[:, 1].astype(np.float64) * (features.scales[1] / (2 * math.pi))
     sector = np.floor((turns - np.floor(turns)) * n_sectors).astype(np.int64)
@@ -106,10 +137,15 @@ def sector_order(scaled: Array, features: Features, place: Array) -> Array:
 
 
 def node_inputs(names: Sequence[str], scaled: Array, features: Features) -> Array:
-    """The inputs ``names`` of points with the features ``scaled``: float32[n, len(names)].
+    """Return inputs of points, float32[n, len(names)].
+
+    Args:
+        names: names of :data:`NODE_INPUTS`.
+        scaled: float32[n, 3], features.
+        features: the scales.
 
     Raises:
-        InputError: a name is not one of :data:`NODE_INPUTS`.
+        InputError: a name is not in :data:`NODE_INPUTS`.
     """
     scales = np.array(features.scales, np.float32)
     return _node_inputs(numbers_of(names, NODE_INPUTS), np.ascontiguousarray(scaled), scales)
@@ -118,18 +154,16 @@ def node_inputs(names: Sequence[str], scaled: Array, features: Features) -> Arra
 def edge_inputs(
     names: Sequence[str], scaled: Array, features: Features, source: Array, target: Array
 ) -> Array:
-    """The inputs ``names`` of edges between points with the features ``scaled``.
+    """Return inputs of edges, float32[m, len(names)].
 
     Args:
-        names: of :data:`EDGE_INPUTS`.
-        scaled: float32[n, 3].
-        source, target: int32[m], rows of ``scaled``.
-
-    Returns:
-        float32[m, len(names)].
+        names: names of :data:`EDGE_INPUTS`.
+        scaled: float32[n, 3], features of the points.
+        features: the scales.
+        source, target: int32[m], the rows of ``scaled`` that each edge joins.
 
     Raises:
-        InputError: a name is not one of :data:`EDGE_INPUTS`.
+        InputError: a name is not in :data:`EDGE_INPUTS`.
     """
     numbers = numbers_of(names, EDGE_INPUTS)
     if not len(numbers):
@@ -145,7 +179,7 @@ def edge_inputs(
 
 
 def numbers_of(names: Sequence[str], known: tuple[str, ...]) -> Array:
-    """int32[len(names)], the places of ``names`` in ``known``.
+    """Return the places of ``names`` in ``known``, int32[len(names)].
 
     Raises:
         InputError: a name is not in ``known``.
@@ -158,34 +192,34 @@ def numbers_of(names: Sequence[str], known: tuple[str, ...]) -> Array:
 
 @shared
 def eta(r: float, z: float) -> float:
-    """Pseudorapidity of a point, seen from the origin; r and z in mm."""
+    """Return the pseudorapidity of a point at r and z, in mm, seen from the origin."""
     return f32(math.asinh(z / max(r, f32(_LEAST_R))))
 
 
 @shared
 def within(value: float, most: float) -> float:
-    """``value`` limited to +-``most``; 0 for NaN."""
+    """Return ``value`` limited to +-``most``; 0 for NaN."""
     limited = min(max(value, -most), most)
     return limited if value == value else f32(0)
 
 
 @shared
 def direction(r: float, phi: float, z: float, scales: Array) -> tuple[float, float, float]:
-    """Of a point with these scaled features, a row of :class:`Directions`."""
+    """Return eta, cos phi and sin phi of a point with these scaled features."""
     angle = phi * scales[1]
     return eta(r * scales[0], z * scales[2]), f32(math.cos(angle)), f32(math.sin(angle))
 
 
 @shared
 def node_values(r: float, phi: float, z: float, scales: Array) -> tuple[float, ...]:
-    """:data:`NODE_INPUTS` of a point with these scaled features."""
+    """Return :data:`NODE_INPUTS` of a point with these scaled features."""
     eta_, cos, sin = direction(r, phi, z, scales)
     return r, phi, z, r * cos, r * sin, cos, sin, eta_
 
 
 @shared
 def edge_units(scales: Array) -> tuple[float, float, float]:
-    """Half a turn in units of the scale of phi; z in units of the scale of r and of z0."""
+    """Return half a turn in the unit of phi, and the unit of z in those of r and of z0."""
     return f32(math.pi) / scales[1], scales[2] / scales[0], scales[2] / _Z0_UNIT
 
 
@@ -198,12 +232,13 @@ def edge_values(
     scales: Array,
     units: tuple[float, float, float],
 ) -> tuple[float, ...]:
-    """:data:`EDGE_INPUTS` of the edge from point ``s`` to point ``t``.
+    """Return :data:`EDGE_INPUTS` of the edge from point ``s`` to point ``t``.
 
     Args:
-        scaled: float32[n, 3], features.
-        seen: of the same points.
-        units: :func:`edge_units`.
+        scaled: float32[n, 3], features of all points.
+        seen: directions of all points.
+        scales: float32[3].
+        units: as :func:`edge_units` returns them.
     """
     half_turn, z_to_r, z0_unit = units
     rs, rt, zs, zt = scaled[s, 0], scaled[t, 0], scaled[s, 2], scaled[t, 2]
@@ -249,7 +284,9 @@ def _edge_inputs(
     numbers: Array, scaled: Array, scales: Array, source: Array, target: Array
 ) -> Array:
     n = len(scaled)
-    seen = Directions(np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32))
+    seen = Directions(
+        eta=np.empty(n, np.float32), cos=np.empty(n, np.float32), sin=np.empty(n, np.float32)
+    )
     for i in range(n):
         eta_, cos, sin = direction(scaled[i, 0], scaled[i, 1], scaled[i, 2], scales)
         seen.eta[i], seen.cos[i], seen.sin[i] = eta_, cos, sin

@@ -1,9 +1,8 @@
-"""Published networks as a model: TorchScript files, state dicts, or their arrays as .npz.
+"""Import of published networks as a model, from TorchScript files, state dicts or .npz files.
 
-What the networks are made of is read off their weights, which PyTorch names by their place:
-``network.0.weight`` is a linear layer, ``network.1.weight`` its LayerNorm, and so on.
-Activations have no weights: a TorchScript file is run beside each possibility, and only one
-that gives the same answers is taken.
+The names of the weights say what the networks are made of: ``network.0.weight`` is a linear layer,
+``network.1.weight`` is its LayerNorm, and so on. Activations have no weights. So a TorchScript file
+is run beside each possible activation; the one that gives the same outputs is taken.
 """
 
 from __future__ import annotations
@@ -29,11 +28,12 @@ from .architecture import (
     Filter,
 )
 from .model import Description, Model
+from .modules import modules_of
 
 _ACTIVATIONS: tuple[Activation, ...] = ("tanh", "relu", "silu")
 _INPUTS = ("r", "phi", "z")
 _TOLERANCE = 2e-4
-"""Of a network's answers, against those of its TorchScript file."""
+"""Largest difference of an output of a network from that of its TorchScript file."""
 _ATTENTION = {
     "input_network.": "encoder",
     "edge_network.network.": "edge",
@@ -47,8 +47,26 @@ class _Layer(NamedTuple):
     norm: tuple[Array, Array] | None
 
 
+class Published(NamedTuple):
+    """The files of three published networks, and what no file says about them.
+
+    Attributes:
+        embedding, filter, gnn: paths of TorchScript files (.pt), of state dicts (.pt), or of the
+            arrays of state dicts (.npz).
+        activations: activations of embedding and filter; they count only for files that cannot
+            be run.
+        steps: number of steps of the graph network.
+    """
+
+    embedding: str | Path
+    filter: str | Path
+    gnn: str | Path
+    activations: tuple[Activation, Activation] = ("tanh", "relu")
+    steps: int = 8
+
+
 class _Source(NamedTuple):
-    """A file: its name, its weights by perceptron, and the network itself if it can be run."""
+    """A file: its path, its layers by perceptron, and the network if it can be run."""
 
     path: str
     perceptrons: dict[str, list[_Layer]]
@@ -56,54 +74,47 @@ class _Source(NamedTuple):
 
 
 def import_model(
-    embedding: str | Path,
-    filter: str | Path,
-    gnn: str | Path,
-    *,
-    name: str,
-    detector: str,
-    features: Features,
-    cuts: Cuts,
-    activations: tuple[Activation, Activation] = ("tanh", "relu"),
-    steps: int = 8,
+    published: Published, *, name: str, detector: str, features: Features, cuts: Cuts
 ) -> Model:
-    """A model of three published networks: perceptrons on (r, phi, z), and on those of both
-    points of an edge; and the attention network.
+    """Return a model of three published modules.
+
+    Embedding and filter are perceptrons on (r, phi, z) of one point, and of both points of an
+    edge. The graph network is the attention network.
 
     Args:
-        embedding, filter, gnn: TorchScript (.pt), a state dict (.pt) or its arrays (.npz).
-        name, detector: of the new model.
+        published: the files.
+        name: name of the model.
+        detector: name of its detector.
         features: how its features are scaled; no file says it.
         cuts: radius and cuts; no file says them.
-        activations: of embedding and filter, where the files cannot be run.
-        steps: of the graph network.
 
     Raises:
-        ModelError: a file is missing or is not such a network, or it can be run and gives
-            other answers.
+        ModelError: a file is missing or is not such a network; or a file can be run and gives
+            other outputs.
     """
-    sources = [_read(Path(path)) for path in (embedding, filter, gnn)]
+    paths = (published.embedding, published.filter, published.gnn)
+    sources = [_read(Path(path)) for path in paths]
     weights: dict[str, Array] = {}
     widths = []
     for source, prefix in zip(sources[:2], ("embedding", "filter"), strict=True):
         layers = _only_perceptron(source)
         weights |= _rename(layers, f"{prefix}.mlp.", True, source.path)
         widths.append(tuple(len(layer.linear[1]) for layer in layers))
-    attention, attention_weights = _attention(sources[2], steps)
+    attention, attention_weights = _attention(sources[2], published.steps)
     weights |= attention_weights
     norms = [_only_perceptron(source)[0].norm is not None for source in sources[:2]]
     tried = []
-    for first in _possible(sources[0], activations[0]):
-        for second in _possible(sources[1], activations[1]):
+    for first in _possible(sources[0], published.activations[0]):
+        for second in _possible(sources[1], published.activations[1]):
             description = Description(
-                name,
-                detector,
-                "given",
-                features,
-                Embedding(_INPUTS, widths[0][:-1], widths[0][-1], first, norms[0]),
-                Filter(_INPUTS, widths[1][:-1], (), second, norms[1]),
-                attention,
-                cuts,
+                name=name,
+                detector=detector,
+                order="given",
+                features=features,
+                embedding=Embedding(_INPUTS, widths[0][:-1], widths[0][-1], first, norms[0]),
+                filter=Filter(_INPUTS, widths[1][:-1], (), second, norms[1]),
+                gnn=attention,
+                cuts=cuts,
             )
             model = Model(description, weights, name)
             differences = _differences(model, [source.script for source in sources])
@@ -148,7 +159,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Array], Any]:
 
 
 def _find_perceptrons(weights: Mapping[str, Array], path: str) -> dict[str, list[_Layer]]:
-    """Prefix of the names -> layers, in order."""
+    """Return the layers of each perceptron, in order, by the prefix of their names."""
     modules: dict[str, dict[int, dict[str, Array]]] = {}
     for name, value in weights.items():
         match = re.fullmatch(r"(.*?)(\d+)\.(weight|bias)", name)
@@ -197,7 +208,7 @@ def _attention(source: _Source, steps: int) -> tuple[AttentionGnn, dict[str, Arr
 
 
 def _rename(layers: Sequence[_Layer], prefix: str, has_last: bool, path: str) -> dict[str, Array]:
-    """Our names of the weights; the last linear layer stands alone where ``has_last``."""
+    """Return the weights by our names; with ``has_last`` the last layer is only linear."""
     hidden = layers[:-1] if has_last else layers
     if has_last and layers[-1].norm is not None:
         raise ModelError("the last layer has a LayerNorm", file=path, at=prefix)
@@ -220,18 +231,20 @@ def _possible(source: _Source, given: Activation) -> Sequence[Activation]:
 
 
 def _differences(model: Model, scripts: Sequence[Any]) -> list[float]:
-    """Largest difference of each network from its TorchScript file, on random points; 0 where
-    there is none."""
+    """Return the largest difference of each network from its TorchScript file, on random points.
+
+    It is 0 for a network that cannot be run.
+    """
     random = torch.Generator().manual_seed(0)
     points = 2 * torch.rand(64, len(_INPUTS), generator=random) - 1
     edges = torch.randint(len(points), (2, 256), generator=random)
     none = torch.empty(edges.shape[1], 0)
-    networks = model.networks()
+    modules = modules_of(model)
     with torch.no_grad():
         ours = (
-            networks.embedding(points),
-            networks.filter(points, *edges, none),
-            networks.gnn(points, *edges, none),
+            modules.embedding(points),
+            modules.filter(points, *edges, none),
+            modules.gnn(points, *edges, none),
         )
         return [
             0.0

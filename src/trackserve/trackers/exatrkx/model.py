@@ -1,8 +1,8 @@
 """A model: what it is for, its networks, their weights and the cuts; on disk a folder.
 
-The folder holds ``model.json``, which is :class:`Description` field by field, and
-``weights.safetensors``, float32, named as the modules of :mod:`.networks` name them with
-the prefixes ``embedding.``, ``filter.`` and ``gnn.``.
+The folder has two files. ``model.json`` holds :class:`Description`, field by field.
+``weights.safetensors`` holds float32 arrays. Their names are those of the modules of PyTorch in
+:mod:`.modules`, after one of the prefixes ``embedding.``, ``filter.`` and ``gnn.``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,31 +30,28 @@ from .architecture import (
     Gnn,
     InteractionGnn,
     Order,
-    perceptrons,
+    perceptrons_of,
 )
 from .features import EDGE_INPUTS, NODE_INPUTS
 
-if TYPE_CHECKING:
-    from .networks import Networks
-
 MODELS = Path(__file__).parent / "models"
-"""The models that ship with the package."""
+"""Folder of the models that ship with the package."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """Everything about a model but its weights; ``model.json``.
+    """All facts about a model but its weights: the content of ``model.json``.
 
     Attributes:
-        format: of the file, 1.
-        name: what it is called.
-        detector: what its points must come from.
-        order: in which order an edge goes from the later to the earlier point: ``given``, that
-            of the input, as published; or ``outward``, by distance from the origin (equal ones
-            by x, y, z), so that the order of the input does not matter.
+        name: name of the model.
+        detector: name of the detector that the points must come from.
+        order: the order of points; an edge goes from the later to the earlier point. ``given`` is
+            the order of the input, as published. ``outward`` is by distance from the origin
+            (for equal distances by r, z, phi): the order of the input then has no effect.
         cuts: the working point.
-        working_points: further ones, by name.
-        record: how the model was made and what it reached; for the reader.
+        working_points: more working points, by name.
+        record: how the model was made and what it reached; for the reader only.
+        format: number of the format of the file, 1.
     """
 
     name: str
@@ -70,11 +67,11 @@ class Description:
     format: Literal[1] = 1
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name of each weight -> its shape."""
+        """Return the shape of each weight, by name."""
         return {
             f"{network}.{part}.{name}": shape
             for network in ("embedding", "filter", "gnn")
-            for part, perceptron in perceptrons(getattr(self, network)).items()
+            for part, perceptron in perceptrons_of(getattr(self, network)).items()
             for name, shape in perceptron.shapes().items()
         }
 
@@ -83,42 +80,29 @@ class Description:
 class Model:
     """A description and the weights that fit it.
 
+    Attributes:
+        description: all facts but the weights.
+        weights: float32 arrays by name, with the shapes of :meth:`Description.shapes`.
+        where: name of the model in errors: its folder.
+
     Raises:
-        ModelError: a weight is missing, unknown, or of another shape or type.
+        ModelError: a weight is missing, unknown, or of another shape or type; or a value of the
+            description is out of range.
     """
 
     description: Description
     weights: Mapping[str, Array]
     where: str = "model"
-    """What errors call it: its folder."""
 
     def __post_init__(self) -> None:
         _check_description(self.description, self.where)
         _check_weights(self.description.shapes(), self.weights, self.where)
 
-    def networks(self) -> Networks:
-        """The three networks with these weights, as PyTorch modules in float32 on the CPU."""
-        import torch
-
-        from .networks import make_networks
-
-        networks = make_networks(self.description)
-        for name, network in networks._asdict().items():
-            prefix = f"{name}."
-            network.load_state_dict(
-                {
-                    key.removeprefix(prefix): torch.tensor(value)
-                    for key, value in self.weights.items()
-                    if key.startswith(prefix)
-                }
-            )
-        return networks
-
     def at(self, working_point: str) -> Model:
-        """The same model with the cuts of one of its working points.
+        """Return the same model with the cuts of one of its working points.
 
         Raises:
-            InputError: it has no such working point.
+            InputError: the model has no such working point.
         """
         points = self.description.working_points
         if working_point not in points:
@@ -127,26 +111,16 @@ class Model:
         return Model(description, self.weights, self.where)
 
 
-def model_of(description: Description, networks: Networks) -> Model:
-    """A model of trained networks; their weights are copied."""
-    return Model(
-        description,
-        {
-            f"{name}.{key}": value.detach().cpu().float().numpy().copy()
-            for name, network in networks._asdict().items()
-            for key, value in network.state_dict().items()
-        },
-    )
-
-
 def load_model(name_or_path: str | Path) -> Model:
-    """Read a model folder: one that ships with the package by its name, or any by its path.
+    """Read a model folder.
 
-    ``@POINT`` behind either takes the cuts of one of the model's working points.
+    Args:
+        name_or_path: the name of a model that ships with the package, or the path of a folder.
+            ``@POINT`` after it takes the cuts of that working point of the model.
 
     Raises:
         InputError: there is no such folder or working point.
-        ModelError: a file of it is missing or malformed, or they do not fit each other.
+        ModelError: a file is missing or malformed, or the files do not fit each other.
     """
     folder, point = _find(str(name_or_path)), ""
     if folder is None:
@@ -161,19 +135,19 @@ def load_model(name_or_path: str | Path) -> Model:
 
 
 def _find(name_or_path: str) -> Path | None:
-    """The model's folder."""
+    """Return the folder of a model, or None."""
     folders = (MODELS / name_or_path, Path(name_or_path))
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
 def save_model(model: Model, folder: str | Path) -> None:
-    """Write a model folder; it is made where needed."""
+    """Write a model folder; make the folder if it does not exist."""
     from safetensors.numpy import save
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: np.ascontiguousarray(value) for name, value in model.weights.items()}
-    # not save_file: a model that only its writer may read is of no use to a container
+    # not save_file: its file can be read by its writer only, which is no use to a container
     (folder / "weights.safetensors").write_bytes(save(weights))
     text = json.dumps(to_json(model.description), indent=2)
     (folder / "model.json").write_text(text + "\n")
@@ -183,7 +157,7 @@ def read_description(path: str | Path) -> Description:
     """Read ``model.json``.
 
     Raises:
-        ModelError: it is missing or malformed.
+        ModelError: the file is missing or malformed.
     """
     path = Path(path)
     try:
@@ -196,16 +170,20 @@ def read_description(path: str | Path) -> Description:
 
 
 def to_json(description: Description) -> dict[str, Any]:
-    """What ``model.json`` holds; the format comes first."""
+    """Return the content of ``model.json``; the format comes first."""
     values = dataclasses.asdict(description)
     return {"format": values.pop("format"), **values}
 
 
 def from_json(values: Any, where: str) -> Description:
-    """The description that :func:`to_json` wrote.
+    """Return the description that ``values``, the content of ``model.json``, gives.
+
+    Args:
+        values: as :func:`to_json` returns them.
+        where: name of the file, for the error.
 
     Raises:
-        ModelError: a field is missing, unknown, or of the wrong type; ``where`` is in it.
+        ModelError: a field is missing, unknown, or of the wrong type.
     """
     description = _parse(Description, values, "", where)
     assert isinstance(description, Description)
@@ -213,7 +191,7 @@ def from_json(values: Any, where: str) -> Description:
 
 
 def _parse(kind: Any, value: Any, at: str, where: str) -> Any:
-    """``value`` as ``kind``: a dataclass, a union, a tuple, a dict, a literal or a plain type."""
+    """Return ``value`` as ``kind``: a dataclass, union, tuple, dict, literal or plain type."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _parse_fields(kind, value, at, where)
@@ -263,7 +241,7 @@ def _parse_fields(kind: Any, value: Any, at: str, where: str) -> Any:
 
 
 def _check_description(description: Description, where: str) -> None:
-    """Refuse what no pipeline could run."""
+    """Refuse a description that no pipeline can run."""
     d = description
 
     def require(good: bool, at: str, found: Any, bound: Any) -> None:

@@ -1,73 +1,83 @@
-"""The Exa.TrkX pipeline: space points to track candidates (paper, figure 3)."""
+"""The Exa.TrkX pipeline: space points to track candidates (figure 3 of the paper)."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
+from trackserve.device.components import connected_components
 from trackserve.device.heap import keep_freed_memory
-from trackserve.edm import Edges, PointLabels, PointsEvent
+from trackserve.edm import (
+    Edges,
+    PointLabels,
+    PointsEvent,
+    SpacePoints,
+)
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, InputError, ModelError
 
 from .architecture import Filter, Gnn
-from .engine import (
-    make_cuda,
-    make_engine,
-    on_cuda,
-    scores_of,
-)
+from .event import ExatrkxEvent, FeaturesEvent, values_of
 from .features import (
-    check_features,
     edge_inputs,
+    features_of,
     node_inputs,
     outward_order,
-    scale_points,
     sector_order,
 )
 from .model import Model, load_model
-from .radius import find_neighbours, orient
+from .networks import (
+    Networks,
+    make_cuda,
+    make_networks,
+    on_cuda,
+    scores_of,
+)
+from .perceptrons import NetworkGraph
+from .radius import Pairs, find_pairs, orient
 from .result import GRAPH_STAGES, ExatrkxCounts, ExatrkxResult
-from .segmentation import connected_components, keep_best_edges, make_candidates
+from .segmentation import keep_best_edges, make_candidates
+from .stages import Lap
 
 if TYPE_CHECKING:
     from .cuda import CudaExatrkx
 
-Lap = Callable[[str], None]
-Answer = ExatrkxResult | EventError
-
 MAX_EDGES = 20_000_000
 """Pairs within the radius that one event may have: about 2 GB of memory."""
-_BATCH_POINTS = 200_000
-"""Of the events that are one graph where only the networks are on another device."""
+MAX_GRAPH_POINTS = 200_000
+"""Points of the events that are one graph, where the networks run on another device."""
 
 
 class ExatrkxPipeline:
-    """Learned tracking, built once from a model and called on batches of events.
+    """The learned tracker: it is built once from a model, and called on batches of events.
+
+    On the device ``"cpu"`` the bits of a result depend on its event only. On other devices a
+    batch is one graph without edges between events; scores may then differ in their last bits.
 
     Args:
         model: networks and cuts.
-        device: ``"cpu"``; ``"cuda"`` or ``"cuda:N"``, where all stages are kernels over a
-            batch; or another one of PyTorch's, where only the networks run. On a CPU no result
-            depends on anything but the event, bit for bit; elsewhere a batch is one graph
-            without edges between events, and scores may differ in their last bits.
+        device: ``"cpu"``; ``"cuda"`` or ``"cuda:N"``, where all stages run on the device; or any
+            other device of PyTorch, where only the networks run.
         threads: events that run at the same time on a CPU; it does not change any bit.
-        precision: ``"fp32"``.
+        precision: ``"fp32"``; on devices of PyTorch also ``"fp16"`` or ``"bf16"``, for the
+            matrix products of filter and graph network.
         max_edges: pairs within the radius that one event may have.
 
     Raises:
-        InputError: there is no such device or precision.
-        MissingExtraError: something that the device needs is not installed.
+        InputError: the device or the precision does not exist.
+        MissingExtraError: the device needs a package that is not installed.
     """
 
     def __init__(
         self,
         model: Model,
+        *,
         device: str = "cpu",
         threads: int = 1,
         precision: str = "fp32",
@@ -79,31 +89,43 @@ class ExatrkxPipeline:
         self.threads = threads
         self.precision = precision
         self.max_edges = max_edges
-        self._cuda: CudaExatrkx | None = None
+        self._stages: CudaExatrkx | HostExatrkx
         if on_cuda(device):
-            self._cuda = make_cuda(model, device, precision, max_edges)
+            self._stages = make_cuda(model, device, precision, max_edges)
         else:
-            self._engine = make_engine(model, device, precision)
+            networks = make_networks(model, device, precision)
+            one_by_one = device == "cpu"  # so that each event stays in the cache
+            self._stages = HostExatrkx(
+                model,
+                networks,
+                max_edges=max_edges,
+                threads=threads if one_by_one else 1,
+                graph_points=0 if one_by_one else MAX_GRAPH_POINTS,
+            )
 
     @classmethod
     def from_model(
         cls,
         name_or_path: str | Path = "default",
+        *,
+        detector: str | None = None,
         device: str = "cpu",
         threads: int = 1,
         precision: str = "fp32",
-        *,
-        detector: str | None = None,
         max_edges: int = MAX_EDGES,
     ) -> Self:
         """Build from a model that ships with the package, or from a model folder.
 
         Args:
-            detector: where the events come from, if known; the model must be for it.
+            name_or_path: as :func:`.model.load_model` takes it.
+            detector: the detector that the events come from, if it is known.
+            device, threads, precision, max_edges: as above.
 
         Raises:
-            InputError: there is no such model, device or precision.
-            ModelError: the folder is incomplete or inconsistent, or for another detector.
+            InputError: the model, device or precision does not exist.
+            ModelError: the folder is incomplete or inconsistent, or the model is for another
+                detector.
+            MissingExtraError: the device needs a package that is not installed.
         """
         model = load_model(name_or_path)
         found = model.description.detector
@@ -111,28 +133,38 @@ class ExatrkxPipeline:
             raise ModelError(
                 "the model is for another detector", file=model.where, found=found, bound=detector
             )
-        return cls(model, device, threads, precision, max_edges)
+        return cls(model, device=device, threads=threads, precision=precision, max_edges=max_edges)
 
-    def run(self, events: Sequence[PointsEvent], keep: Collection[str] = ()) -> list[Answer]:
+    def run(
+        self, events: Sequence[ExatrkxEvent], keep: Collection[str] = (), lap: Lap | None = None
+    ) -> list[ExatrkxResult | EventError]:
         """Reconstruct a batch of events.
 
         Args:
-            events: any number.
-            keep: which of :data:`trackserve.edm.GRAPH_STAGES` to return.
+            events: any number, of space points or of scaled features.
+            keep: names of :data:`GRAPH_STAGES`, whose edges the results have.
+            lap: is called with a name of :data:`.stages.STAGES` when that stage ends; all is then
+                on one thread. The stages of a batch repeat for each graph: on the device
+                ``"cpu"`` for each event.
 
         Returns:
             for each event its result, or the :class:`EventError` that says why there is none.
 
         Raises:
-            InputError: ``keep`` has an unknown name, or positions are not float32[n, 3].
+            InputError: ``keep`` has an unknown name, or the array of an event is not
+                float32[n, 3].
         """
-        return self._run([_input(event) for event in events], keep, None)
+        _check(events, keep)
+        return self._stages.run(events, keep, lap)
 
-    def reconstruct(self, event: PointsEvent, keep: Collection[str] = ()) -> ExatrkxResult:
+    def reconstruct(self, event: ExatrkxEvent, keep: Collection[str] = ()) -> ExatrkxResult:
         """Reconstruct one event.
 
+        Args:
+            event, keep: as for :meth:`run`.
+
         Raises:
-            EventError: it cannot be reconstructed.
+            EventError: the event has no result.
             InputError: as for :meth:`run`.
         """
         (result,) = self.run([event], keep)
@@ -140,310 +172,240 @@ class ExatrkxPipeline:
             raise result
         return result
 
-    def run_stages(
-        self, events: Sequence[PointsEvent], keep: Collection[str], lap: Lap
-    ) -> list[Answer]:
-        """:meth:`run` on one thread, calling ``lap(stage)`` as each stage of a graph ends."""
-        return self._run([_input(event) for event in events], keep, lap)
-
-    def run_features(
-        self,
-        features: Sequence[Array],
-        events: Sequence[int],
-        keep: Collection[str] = (),
-        lap: Lap | None = None,
-    ) -> list[Answer]:
-        """:meth:`run` from scaled features.
-
-        Args:
-            features: float32[n, 3] of each event, as :meth:`scale` makes them.
-            events: their numbers.
-            keep: as for :meth:`run`.
-            lap: called with the name of each stage as it ends; then all is on one thread.
-        """
-        inputs = [_Input(*pair, True) for pair in zip(events, features, strict=True)]
-        return self._run(inputs, keep, lap)
-
-    def scale(self, points: Array) -> Array:
-        """The model's features float32[n, 3] of points at float32[n, 3], in mm."""
-        return scale_points(points, self.model.description.features)
-
     def warm_up(self) -> None:
-        """Compile or load all code, with an event that the model has seen the like of."""
+        """Compile or load all code, with an event in the range of the model."""
         spec = self.model.description.features
         low = np.array(spec.low or (0, -1, -1), np.float32)
         high = np.array(spec.high or (1, 1, 1), np.float32)
         steps = np.linspace(0, 1, 64, dtype=np.float32)[:, None]
-        self.run_features([low + (high - low) * steps * np.float32(0.999)], [0])
-        self.scale(np.empty((0, 3), np.float32))
+        event = FeaturesEvent(low + (high - low) * steps * np.float32(0.999))
+        self.run([event, PointsEvent(SpacePoints.empty())])
 
-    def _run(
-        self, inputs: Sequence[_Input], keep: Collection[str], lap: Lap | None
-    ) -> list[Answer]:
-        _check(inputs, keep)
-        if self._cuda is not None:
-            return self._run_on_cuda(self._cuda, inputs, keep, lap)
-        one = functools.partial(self._run_graph, keep=keep, lap=lap or (lambda stage: None))
-        graphs = list(self._graphs(inputs))
-        if self.device == "cpu" and self.threads > 1 and len(graphs) > 1 and lap is None:
-            with ThreadPoolExecutor(self.threads) as pool:
-                parts = list(pool.map(one, graphs))
+
+class HostExatrkx:
+    """The stages of :class:`ExatrkxPipeline` on the host; the networks may run elsewhere.
+
+    Args:
+        model: networks and cuts.
+        networks: the networks of the model.
+        max_edges: pairs within the radius that one event may have.
+        threads: graphs that run at the same time.
+        graph_points: most points of a graph of several events; 0: each event is a graph.
+    """
+
+    def __init__(
+        self, model: Model, networks: Networks, *, max_edges: int, threads: int, graph_points: int
+    ) -> None:
+        self._description = model.description
+        self._networks = networks
+        self._max_edges = max_edges
+        self._threads = threads
+        self._graph_points = graph_points
+
+    def run(
+        self, events: Sequence[ExatrkxEvent], keep: Collection[str], lap: Lap | None = None
+    ) -> list[ExatrkxResult | EventError]:
+        """Reconstruct events; the arguments are checked ones of :meth:`ExatrkxPipeline.run`."""
+        one = functools.partial(self._reconstruct, keep=keep, lap=lap or (lambda stage: None))
+        batches = list(self._batches(events))
+        if self._threads > 1 and len(batches) > 1 and lap is None:
+            with ThreadPoolExecutor(self._threads) as pool:
+                parts = list(pool.map(one, batches))
         else:
-            parts = [one(graph) for graph in graphs]
-        return [answer for part in parts for answer in part]
+            parts = [one(batch) for batch in batches]
+        return list(itertools.chain.from_iterable(parts))
 
-    def _run_on_cuda(
-        self,
-        cuda: CudaExatrkx,
-        inputs: Sequence[_Input],
-        keep: Collection[str],
-        lap: Lap | None,
-    ) -> list[Answer]:
+    def _batches(self, events: Sequence[ExatrkxEvent]) -> Iterator[list[ExatrkxEvent]]:
+        """Yield the events of each graph."""
+        batch: list[ExatrkxEvent] = []
+        n = 0
+        for event in events:
+            size = len(values_of(event))
+            if batch and n + size > self._graph_points:
+                yield batch
+                batch, n = [], 0
+            batch.append(event)
+            n += size
+        if batch:
+            yield batch
+
+    def _reconstruct(
+        self, events: Sequence[ExatrkxEvent], keep: Collection[str], lap: Lap
+    ) -> list[ExatrkxResult | EventError]:
+        """Reconstruct events as one graph; an event that fails goes on without points."""
+        description, cuts = self._description, self._description.cuts
         failed: dict[int, EventError] = {}
-        scaled = [
-            _attempt(functools.partial(self._features, event), _NO_FEATURES, i, failed)
-            for i, event in enumerate(inputs)
-        ]
-        good = [i for i in range(len(inputs)) if i not in failed]
-        found = iter(cuda.run([(inputs[i].event, scaled[i]) for i in good], keep, lap))
-        return [failed[i] if i in failed else next(found) for i in range(len(inputs))]
-
-    def _graphs(self, inputs: Sequence[_Input]) -> Iterator[list[_Input]]:
-        """What is computed together: on a CPU each event alone, so that it stays in the cache."""
-        most = 0 if self.device == "cpu" else _BATCH_POINTS
-        graph: list[_Input] = []
-        for event in inputs:
-            if graph and sum(len(e.points) for e in graph) + len(event.points) > most:
-                yield graph
-                graph = []
-            graph.append(event)
-        if graph:
-            yield graph
-
-    def _run_graph(self, inputs: list[_Input], keep: Collection[str], lap: Lap) -> list[Answer]:
-        """Reconstruct events as one graph; one that fails goes on as one without points."""
-        cuts = self.model.description.cuts
-        failed: dict[int, EventError] = {}
-        points = [
-            _attempt(functools.partial(self._order_points, event), _NO_POINTS, i, failed)
-            for i, event in enumerate(inputs)
-        ]
-        scaled = np.concatenate([p.scaled for p in points])
-        offsets = np.cumsum([0, *(len(p.scaled) for p in points)])
+        points: list[EventPoints] = []
+        first = 0
+        for e, event in enumerate(events):
+            found = self._order_points(event, first)
+            if isinstance(found, EventError):
+                failed[e] = found
+                found = EventPoints.empty(first)
+            points.append(found)
+            first += len(found.scaled)
+        scaled = np.concatenate([part.scaled for part in points])
         lap("features")
-        coordinates = self._embed(scaled)
+        spec = description.embedding
+        nodes = node_inputs(spec.inputs, scaled, description.features)
+        coordinates = self._networks.embed(nodes)
         lap("embedding")
-        pairs = [
-            _attempt(
-                functools.partial(
-                    find_neighbours,
-                    coordinates[offsets[i] : offsets[i + 1]],
-                    cuts.radius,
-                    self.max_edges,
-                    event.event,
-                ),
-                _NO_PAIRS,
-                i,
-                failed,
-            )
-            for i, event in enumerate(inputs)
-        ]
-        radius = _one_graph(pairs, offsets, np.concatenate([p.place for p in points]))
+        near: list[Pairs] = []
+        for e, (event, part) in enumerate(zip(events, points, strict=True)):
+            rows = coordinates[part.first : part.first + len(part.scaled)]
+            pairs = find_pairs(rows, cuts.radius, self._max_edges, event.event)
+            if isinstance(pairs, EventError):
+                failed[e] = pairs
+                pairs = Pairs.empty()
+            near.append(pairs)
+        radius = _join(near, points)
         lap("radius")
-        filtered = self._filter(scaled, radius)
+        graph = self._network_graph(description.filter, scaled, radius.edges)
+        filtered = _keep_edges(radius, self._networks.filter(graph), cuts.filter)
         lap("filter")
-        tracks = self._gnn(scaled, filtered)
+        graph = self._network_graph(description.gnn, scaled, filtered.edges)
+        tracks = _keep_edges(filtered, self._networks.gnn(graph), cuts.edge)
         lap("gnn")
         graphs = dict(zip(GRAPH_STAGES, (radius, filtered, tracks), strict=True))
-        answers = [
-            failed[i]
-            if i in failed
-            else self._segment(_Event(event.event, i, points[i], offsets[i]), graphs, keep)
-            for i, event in enumerate(inputs)
+        results = [
+            failed[e] if e in failed else self._find_candidates(event.event, e, part, graphs, keep)
+            for e, (event, part) in enumerate(zip(events, points, strict=True))
         ]
         lap("components")
-        return answers
+        return results
 
-    def _features(self, event: _Input) -> Array:
-        """The scaled features of an event's points.
-
-        Raises:
-            EventError: a point is not finite, or outside the range of the model.
-        """
-        scaled = event.points if event.scaled else self.scale(event.points)
-        check_features(scaled, self.model.description.features, event.event)
-        return scaled
-
-    def _order_points(self, event: _Input) -> _Points:
-        """The features of an event's points, sector by sector.
-
-        Raises:
-            EventError: a point is not finite, or outside the range of the model.
-        """
-        description = self.model.description
-        scaled = self._features(event)
+    def _order_points(self, event: ExatrkxEvent, first: int) -> EventPoints | EventError:
+        """Return the points of an event sector by sector; the batch has ``first`` points before."""
+        description = self._description
+        scaled = features_of(event, description.features)
+        if isinstance(scaled, EventError):
+            return scaled
         numbers = np.arange(len(scaled), dtype=np.int32)
         rank = np.empty_like(numbers)
         rank[outward_order(scaled, description.features)] = numbers
         place = rank if description.order == "outward" else numbers
-        order = sector_order(scaled, description.features, place)
-        return _Points(scaled[order], order, place[order], rank)
+        row = sector_order(scaled, description.features, place)
+        return EventPoints(first, scaled[row], row, place[row], rank)
 
-    def _embed(self, scaled: Array) -> Array:
-        description = self.model.description
-        nodes = node_inputs(description.embedding.inputs, scaled, description.features)
-        return self._engine.embed(nodes)
-
-    def _filter(self, scaled: Array, graph: _Graph) -> _Graph:
-        description, edges = self.model.description, graph.edges
-        inputs = self._inputs(description.filter, scaled, edges)
-        logits = self._engine.filter(inputs.nodes, edges.source, edges.target, inputs.edges)
-        return _keep_edges(graph, logits, description.cuts.filter)
-
-    def _gnn(self, scaled: Array, graph: _Graph) -> _Graph:
-        description, edges = self.model.description, graph.edges
-        inputs = self._inputs(description.gnn, scaled, edges)
-        logits = self._engine.gnn(inputs.nodes, edges.source, edges.target, inputs.edges)
-        return _keep_edges(graph, logits, description.cuts.edge)
-
-    def _inputs(self, spec: Filter | Gnn, scaled: Array, edges: Edges) -> _NetworkInputs:
-        features = self.model.description.features
-        return _NetworkInputs(
-            node_inputs(spec.inputs, scaled, features),
-            edge_inputs(spec.edge_inputs, scaled, features, edges.source, edges.target),
+    def _network_graph(self, spec: Filter | Gnn, scaled: Array, edges: Edges) -> NetworkGraph:
+        """Return what the network ``spec`` takes."""
+        features = self._description.features
+        return NetworkGraph(
+            nodes=node_inputs(spec.inputs, scaled, features),
+            source=edges.source,
+            target=edges.target,
+            edges=edge_inputs(spec.edge_inputs, scaled, features, edges.source, edges.target),
         )
 
-    def _segment(
-        self, event: _Event, graphs: Mapping[str, _Graph], keep: Collection[str]
+    def _find_candidates(
+        self,
+        number: int,
+        e: int,
+        points: EventPoints,
+        graphs: Mapping[str, BatchEdges],
+        keep: Collection[str],
     ) -> ExatrkxResult:
-        """From the edges that each stage has kept to the result of one event."""
-        cuts, rank = self.model.description.cuts, event.points.rank
-        stages = {name: _edges_of(graphs[name], event) for name in {*keep, "track_edges"}}
+        """Return the result of an event.
+
+        Args:
+            number: number of the event.
+            e: place of the event in the batch.
+            points: the points of the event.
+            graphs: the edges of the batch after each of :data:`GRAPH_STAGES`.
+            keep: stages whose edges the result has.
+        """
+        cuts, rank = self._description.cuts, points.rank
+        stages = {name: graphs[name].of_event(e, points) for name in {*keep, "track_edges"}}
         edges = stages["track_edges"]
         if cuts.segmentation == "paths":
-            edges = edges.take(keep_best_edges(rank, edges.source, edges.target, edges.score))
+            edges = edges.take(keep_best_edges(rank, edges))
         labels = connected_components(len(rank), edges.source, edges.target)
-        candidates = make_candidates(labels, rank, edges.source, edges.score, cuts.min_points)
-        slot = event.slot
+        candidates = make_candidates(labels, rank, edges, cuts.min_points)
         counts = ExatrkxCounts(
             points=len(rank),
-            **{name: int(g.starts[slot + 1] - g.starts[slot]) for name, g in graphs.items()},
+            **{name: graph.count(e) for name, graph in graphs.items()},
             components=int(labels.max(initial=-1)) + 1,
             candidates=len(candidates),
         )
         kept = {name: stages[name] for name in keep}
-        return ExatrkxResult(event.number, counts, PointLabels(labels), candidates, **kept)
+        return ExatrkxResult(number, counts, PointLabels(labels), candidates, **kept)
 
 
-class _Input(NamedTuple):
-    """An event: its number, float32[n, 3], and whether they are features or positions in mm."""
-
-    event: int
-    points: Array
-    scaled: bool
-
-
-class _Points(NamedTuple):
-    """The points of one event.
+class EventPoints(NamedTuple):
+    """The points of one event, sector by sector.
 
     Attributes:
-        scaled: float32[n, 3], features sector by sector.
-        order: int32[n], the rows that they had.
-        place: int32[n], in the model's order, in which edges go from later to earlier points.
-        rank: int32[n], for each row its place from the inside out.
+        first: number of points in the events before, in the batch.
+        scaled: float32[n, 3], features.
+        row: int32[n], the row of each point as it came.
+        place: int32[n], place in the order of the model; edges go from later to earlier points.
+        rank: int32[n], for each row as it came its place from the inside out.
     """
 
+    first: int
     scaled: Array
-    order: Array
+    row: Array
     place: Array
     rank: Array
 
-
-class _Event(NamedTuple):
-    """An event: its number, which of the batch it is, its points and where these begin."""
-
-    number: int
-    slot: int
-    points: _Points
-    offset: int
+    @classmethod
+    def empty(cls, first: int) -> EventPoints:
+        rows = np.empty(0, np.int32)
+        return cls(first, np.empty((0, 3), np.float32), rows, rows, rows)
 
 
-class _Graph(NamedTuple):
-    """Edges between the concatenated points of a batch, event by event.
+class BatchEdges(NamedTuple):
+    """Edges between the points of a batch, event by event.
 
     Attributes:
-        edges: the edges.
-        starts: int64[events + 1], where those of each event begin.
+        edges: the edges; points have their numbers in the batch.
+        start: int64[events + 1], first edge of each event; at the end the number of edges.
     """
 
     edges: Edges
-    starts: Array
+    start: Array
+
+    def count(self, e: int) -> int:
+        """Return the number of edges of event ``e``."""
+        return int(self.start[e + 1] - self.start[e])
+
+    def of_event(self, e: int, points: EventPoints) -> Edges:
+        """Return the edges of event ``e``, between its rows as they came."""
+        edges = self.edges.take(slice(*self.start[e : e + 2]))
+        row, first = points.row, np.int32(points.first)
+        return Edges(row[edges.source - first], row[edges.target - first], edges.score)
 
 
-class _NetworkInputs(NamedTuple):
-    nodes: Array
-    edges: Array
-
-
-_NO_ROWS = np.empty(0, np.int32)
-_NO_FEATURES = np.empty((0, 3), np.float32)
-_NO_POINTS = _Points(_NO_FEATURES, _NO_ROWS, _NO_ROWS, _NO_ROWS)
-_NO_PAIRS = (_NO_ROWS, _NO_ROWS)
-
-T = TypeVar("T")
-
-
-def _attempt(step: Callable[[], T], nothing: T, i: int, failed: dict[int, EventError]) -> T:
-    """What ``step`` returns; if event ``i`` fails in it, ``nothing``, and the error is noted."""
-    if i in failed:
-        return nothing
-    try:
-        return step()
-    except EventError as error:
-        failed[i] = error
-        return nothing
-
-
-def _input(event: PointsEvent) -> _Input:
-    return _Input(event.event, event.points.position, False)
-
-
-def _check(inputs: Sequence[_Input], keep: Collection[str]) -> None:
+def _check(events: Sequence[ExatrkxEvent], keep: Collection[str]) -> None:
     unknown = [name for name in keep if name not in GRAPH_STAGES]
     if unknown:
         raise InputError("unknown part to keep", found=unknown, bound=list(GRAPH_STAGES))
-    for event, points, _ in inputs:
-        if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != 3:
+    for event in events:
+        values = values_of(event)
+        if values.dtype != np.float32 or values.ndim != 2 or values.shape[1] != 3:
             raise InputError(
                 "points have the wrong type or shape",
-                event=event,
-                found=f"{points.dtype}{list(points.shape)}",
+                event=event.event,
+                found=f"{values.dtype}{list(values.shape)}",
                 bound="float32[n, 3]",
             )
 
 
-def _one_graph(pairs: Sequence[tuple[Array, Array]], offsets: Array, place: Array) -> _Graph:
-    """The pairs of all events, as edges to the point of the smaller ``place``."""
-    one, other = (
-        np.concatenate(
-            [pair[k] + np.int32(offset) for pair, offset in zip(pairs, offsets[:-1], strict=True)]
-        )
-        for k in range(2)
+def _join(near: Sequence[Pairs], points: Sequence[EventPoints]) -> BatchEdges:
+    """Return the pairs of all events as edges, with the score 1."""
+    shifted = (
+        (pairs.source + np.int32(part.first), pairs.target + np.int32(part.first))
+        for pairs, part in zip(near, points, strict=True)
     )
-    edges = Edges(*orient(place, one, other), np.ones(len(one), np.float32))
-    return _Graph(edges, np.cumsum([0, *(len(pair[0]) for pair in pairs)]))
+    pairs = Pairs(*(np.concatenate(column) for column in zip(*shifted, strict=True)))
+    place = np.concatenate([part.place for part in points])
+    edges = Edges(*orient(place, pairs), np.ones(len(pairs.source), np.float32))
+    return BatchEdges(edges, np.cumsum([0, *(len(pairs.source) for pairs in near)]))
 
 
-def _keep_edges(graph: _Graph, logits: Array, cut: float) -> _Graph:
-    """Those with a score above ``cut``."""
+def _keep_edges(graph: BatchEdges, logits: Array, cut: float) -> BatchEdges:
+    """Return the edges with a score above ``cut``."""
     scores = scores_of(logits)
     kept = np.flatnonzero(scores > np.float32(cut))
     edges = Edges(graph.edges.source[kept], graph.edges.target[kept], scores[kept])
-    return _Graph(edges, np.searchsorted(kept, graph.starts))
-
-
-def _edges_of(graph: _Graph, event: _Event) -> Edges:
-    """The edges of one event, between its rows as it came."""
-    edges = graph.edges.take(slice(*graph.starts[event.slot : event.slot + 2]))
-    order, first = event.points.order, np.int32(event.offset)
-    return Edges(order[edges.source - first], order[edges.target - first], edges.score)
+    return BatchEdges(edges, np.searchsorted(kept, graph.start))

@@ -1,9 +1,9 @@
-"""Pairs of points that are near each other in the embedding: a fixed-radius search.
+"""Pairs of points that are near each other in the embedding: a search with a fixed radius.
 
-Points are sorted into a grid over the three dimensions in which they spread most; in the last
-of them cells are a quarter of the radius wide, in the others one radius. Cells that follow
-each other in the last dimension are contiguous, so the neighbours of a point are in a few
-ranges, which are tested in blocks of vector lanes.
+Points are sorted into a grid over the three dimensions in which they spread most. Cells are a
+quarter of the radius wide in the last of these dimensions, and one radius in the others. Points
+of cells that follow each other in the last dimension are contiguous. So the neighbours of a point
+are in a few ranges. A range is tested in blocks of vector lanes.
 """
 
 from __future__ import annotations
@@ -27,25 +27,56 @@ from trackserve.edm.columns import Array
 from trackserve.errors import EventError
 
 BINS_PER_RADIUS = 4
-"""In the last dimension of the grid."""
+"""Cells per radius in the last dimension of the grid."""
 CELLS_PER_POINT = 4
-"""At most, so that small events do not pay for an empty grid."""
+"""Most cells per point: so a small event has no large, empty grid."""
 LEAST_CELLS = 64
-"""Below which a grid is not coarser for having few points."""
+"""Cells that every grid may have, however few its points are."""
 _MOST_BINS = 1e15
 _FIRST_ROOM = 16
-"""Edges per point for which there is room at first."""
+"""Pairs per point for which the first arrays have room."""
+
+
+class Pairs(NamedTuple):
+    """Pairs of points, by source, then target.
+
+    Attributes:
+        source: int32[m], the later point of each pair.
+        target: int32[m], the earlier one.
+    """
+
+    source: Array
+    target: Array
+
+    @classmethod
+    def empty(cls) -> Pairs:
+        return cls(np.empty(0, np.int32), np.empty(0, np.int32))
+
+
+class _Axes(NamedTuple):
+    """The three dimensions of a grid, the widest last.
+
+    Attributes:
+        number: int64[3], which dimension of the coordinates it is.
+        low: float64[3], least coordinate.
+        extent: float64[3], range of the coordinates.
+    """
+
+    number: Array
+    low: Array
+    extent: Array
 
 
 class _Grid(NamedTuple):
-    """Points sorted by cell, last dimension fastest.
+    """Points sorted by cell; the last dimension is the fastest.
 
     Attributes:
-        point: int32[n], which point it is.
-        coordinates: float32[dimensions, n + LANES], padded to a multiple of four dimensions.
+        point: int32[n], row of each point.
+        coordinates: float32[dimensions, n + LANES]; the dimensions are padded with zeros to a
+            multiple of four.
         start: int32[cells + 1], first point of each cell.
-        cell: int32[n, 3], in each dimension.
-        bins: int64[3], number of cells in each dimension.
+        cell: int32[n, 3], cell of each point along each dimension.
+        bins: int64[3], number of cells along each dimension.
     """
 
     point: Array
@@ -55,62 +86,64 @@ class _Grid(NamedTuple):
     bins: Array
 
 
-def find_neighbours(
-    coordinates: Array, radius: float, max_edges: int, event: int
-) -> tuple[Array, Array]:
-    """All pairs of points nearer than ``radius``, each once.
+def find_pairs(coordinates: Array, radius: float, max_edges: int, event: int) -> Pairs | EventError:
+    """Return all pairs of points nearer than ``radius``, each once, or the error of the event.
 
-    The squared distance is, in float32 without fused operations, the sum over dimensions in
-    their order, and is less than the square of ``radius`` in float32.
+    The squared distance is the sum over the dimensions, in their order, in float32 without fused
+    operations. It must be less than the square of ``radius`` in float32.
 
     Args:
         coordinates: float32[n, d].
-        radius: in their units.
-        max_edges: most that the event may have.
-        event: its number, for the error.
+        radius: largest distance, in the units of the coordinates.
+        max_edges: most pairs that the event may have.
+        event: number of the event, for the error.
 
     Returns:
-        source, target: int32[m] with source > target, ordered by source, then target.
-
-    Raises:
-        EventError: there are more than ``max_edges``, or a coordinate is not finite.
+        the pairs; an :class:`EventError` if there are more than ``max_edges``, or if a coordinate
+        is not finite.
     """
     n_points = len(coordinates)
     if n_points < 2:
-        return np.empty(0, np.int32), np.empty(0, np.int32)
+        return Pairs.empty()
     finite = np.isfinite(coordinates).all(axis=1)
     if not finite.all():
-        raise not_finite(event, int(finite.argmin()))
-    grid = _Grid(*_make_grid(*_choose_grid(coordinates, radius), radius))
+        return not_finite(event, int(finite.argmin()))
+    padded, axes = _choose_axes(coordinates)
+    most = max(LEAST_CELLS, CELLS_PER_POINT * n_points)
+    grid = _Grid(*_make_grid(padded, axes, most, radius))
     squared = f32(radius) * f32(radius)
     room = _FIRST_ROOM * n_points
-    source, target = np.empty(room, np.int32), np.empty(room, np.int32)
-    done, n = _find_pairs(grid, squared, 0, 0, source, target)
+    pairs = Pairs(np.empty(room, np.int32), np.empty(room, np.int32))
+    done, n = _append_pairs(grid, squared, 0, 0, pairs)
     while done < n_points and n <= max_edges:
         room = 2 * room
-        source, target = (_longer(array, room, n) for array in (source, target))
-        done, n = _find_pairs(grid, squared, done, n, source, target)
+        pairs = Pairs(*(_longer(array, room, n) for array in pairs))
+        done, n = _append_pairs(grid, squared, done, n, pairs)
     if n > max_edges:
-        raise too_many(event, n, max_edges)
-    return _order_pairs(n_points, source[:n], target[:n])
+        return too_many(event, n, max_edges)
+    return _order_pairs(n_points, pairs.source[:n], pairs.target[:n])
 
 
 def not_finite(event: int, point: int) -> EventError:
-    """What is wrong with an event that has such a ``point``."""
+    """Return the error of an event whose ``point`` has no finite coordinates."""
     return EventError("embedding of a point is not finite", event=event, point=point)
 
 
 def too_many(event: int, found: int, max_edges: int) -> EventError:
-    """What is wrong with an event that has ``found`` pairs or more."""
+    """Return the error of an event that has ``found`` pairs or more."""
     return EventError(
         "too many pairs of points within the radius", event=event, found=found, bound=max_edges
     )
 
 
-def orient(place: Array, one: Array, other: Array) -> tuple[Array, Array]:
-    """Source and target int32[m] of the pairs ``one`` and ``other``, int32[m]: of the two
-    points, the source has the larger ``place``, int32[n]."""
-    return _orient(place, one, other)
+def orient(place: Array, pairs: Pairs) -> tuple[Array, Array]:
+    """Return sources and targets of edges, int32[m]: the source has the larger ``place``.
+
+    Args:
+        place: int32[n], place of each point.
+        pairs: the points of each edge, in any order.
+    """
+    return _orient(place, pairs)
 
 
 def _longer(array: Array, room: int, n: int) -> Array:
@@ -121,20 +154,23 @@ def _longer(array: Array, room: int, n: int) -> Array:
 
 @shared
 def cells_per_unit(radius: float) -> tuple[float, float, float]:
-    """Of the three dimensions of the finest grid: cells are a hair wider than the radius, as
-    rounding must not put a neighbour two cells away."""
+    """Return cells per unit of length along the three dimensions of the finest grid.
+
+    Cells are a hair wider than the radius: rounding must not put a neighbour two cells away.
+    """
     width = radius * (1 + 1e-4)
     return 1 / width, 1 / width, BINS_PER_RADIUS / width
 
 
 @shared
 def choose_bins(extent: Array, per_unit: Array, bins: Array, most: int) -> None:
-    """Fill ``bins``, and halve ``per_unit`` while cells are more than ``most``.
+    """Fill ``bins``; halve ``per_unit`` as long as there are more than ``most`` cells.
 
     Args:
-        extent: float64[3], of an event's points.
-        per_unit: float64[3], :func:`cells_per_unit`.
-        bins: float64[3], cells in each dimension.
+        extent: float64[3], extent of the points of an event.
+        per_unit: float64[3], as :func:`cells_per_unit` returns it.
+        bins: float64[3], number of cells along each dimension.
+        most: most cells of the grid.
     """
     for k in range(3):
         bins[k] = _bins(extent[k], per_unit[k])
@@ -149,46 +185,45 @@ def choose_bins(extent: Array, per_unit: Array, bins: Array, most: int) -> None:
 
 @shared
 def _bins(extent: float, per_unit: float) -> int:
-    """Cells along a dimension; no more than an integer holds."""
+    """Return the number of cells along a dimension; it is limited to what an integer holds."""
     return math.floor(min(extent * per_unit, _MOST_BINS)) + 1
 
 
 @shared
 def bin_of(value: float, low: float, per_unit: float, bins: int) -> int:
-    """Which of the ``bins`` cells along a dimension ``value`` is in."""
+    """Return which of the ``bins`` cells along a dimension holds ``value``."""
     place = int((np.float64(value) - low) * per_unit)
     return min(max(place, 0), bins - 1)
 
 
 @shared
 def turned(place: Array, one: int, other: int) -> tuple[int, int]:
-    """Source and target: of two points, the source has the larger ``place``."""
+    """Return source and target of an edge: the source has the larger ``place``."""
     if place[one] > place[other]:
         return one, other
     return other, one
 
 
-def _choose_grid(coordinates: Array, radius: float) -> tuple[Array, Array, Array, Array, int]:
-    """Padded coordinates, and for three dimensions which it is, its least value and the extent
-    of the points; and the most cells that there may be."""
+def _choose_axes(coordinates: Array) -> tuple[Array, _Axes]:
+    """Return the coordinates, float32[padded dimensions, n], and the dimensions of the grid."""
     n_points, n_dimensions = coordinates.shape
     padded = np.zeros((max(4, -(-n_dimensions // 4) * 4), n_points), np.float32)
     padded[:n_dimensions] = coordinates.T
     spread = padded.std(axis=1)
-    axes = np.argsort(-spread, kind="stable")[2::-1].astype(np.int64)
-    low = padded[axes].min(axis=1).astype(np.float64)
-    extent = padded[axes].max(axis=1) - low
-    return padded, axes, low, extent, max(LEAST_CELLS, CELLS_PER_POINT * n_points)
+    number = np.argsort(-spread, kind="stable")[2::-1].astype(np.int64)
+    low = padded[number].min(axis=1).astype(np.float64)
+    return padded, _Axes(number, low, extent=padded[number].max(axis=1) - low)
 
 
 @kernel
 def _make_grid(
-    padded: Array, axes: Array, low: Array, extent: Array, most: int, radius: float
+    padded: Array, axes: _Axes, most: int, radius: float
 ) -> tuple[Array, Array, Array, Array, Array]:
+    """Return the columns of :class:`_Grid`, with at most ``most`` cells."""
     n_dimensions, n = padded.shape
     per_unit = np.array(cells_per_unit(radius))
     chosen = np.empty(3, np.float64)
-    choose_bins(extent, per_unit, chosen, most)
+    choose_bins(axes.extent, per_unit, chosen, most)
     bins = chosen.astype(np.int64)
     number = np.empty(n, np.int32)
     unsorted = np.empty((n, 3), np.int32)
@@ -196,7 +231,7 @@ def _make_grid(
     for i in range(n):
         key = 0
         for k in range(3):
-            place = bin_of(padded[axes[k], i], low[k], per_unit[k], bins[k])
+            place = bin_of(padded[axes.number[k], i], axes.low[k], per_unit[k], bins[k])
             unsorted[i, k] = place
             key = key * bins[k] + place
         number[i] = key
@@ -219,13 +254,14 @@ def _make_grid(
 
 
 @kernel
-def _find_pairs(
-    grid: _Grid, squared: float, first: int, n_found: int, source: Array, target: Array
+def _append_pairs(
+    grid: _Grid, squared: float, first: int, n_found: int, pairs: Pairs
 ) -> tuple[int, int]:
-    """Append the pairs of points from ``first`` on, in the grid's order, with later ones.
+    """Append the pairs of points from ``first`` on with later ones, in the order of the grid.
 
-    Returns the first point for whose pairs there was no room, and the number of pairs.
+    Returns the first point whose pairs had no room, and the number of pairs.
     """
+    source, target = pairs
     c = grid.coordinates
     n_dimensions = u64(len(c))
     distance = np.empty(LANES, np.float32)
@@ -238,8 +274,8 @@ def _find_pairs(
         right = min(cell_2 + BINS_PER_RADIUS, grid.bins[2] - 1)
         x0, x1, x2, x3 = c[0, i], c[1, i], c[2, i], c[3, i]
         for row in range(5):
-            # the point's own row, the next one, and the three of the next plane: earlier
-            # points have met this one already
+            # the row of the point itself, the next row, and three rows of the next plane:
+            # points of other rows have met this point already
             at_0 = cell_0 + (row >= 2)
             at_1 = cell_1 + (row if row < 2 else row - 3)
             if at_0 >= grid.bins[0] or at_1 < 0 or at_1 >= grid.bins[1]:
@@ -281,15 +317,15 @@ def _find_pairs(
     return len(grid.point), int(np.int64(n))
 
 
-def _order_pairs(n_points: int, source: Array, target: Array) -> tuple[Array, Array]:
-    """Sort by source, then target: by counting, target first."""
+def _order_pairs(n_points: int, source: Array, target: Array) -> Pairs:
+    """Return the pairs by source, then target: two counting sorts, by target first."""
     target, source = _order_by(n_points, target, source)
-    return _order_by(n_points, source, target)
+    return Pairs(*_order_by(n_points, source, target))
 
 
 @kernel
 def _order_by(n_keys: int, key: Array, other: Array) -> tuple[Array, Array]:
-    """Both arrays in the order of ``key``; equal keys keep theirs."""
+    """Return both arrays in the order of ``key``; items with the same key keep their order."""
     start = np.zeros(n_keys + 1, np.int32)
     for e in range(len(key)):
         start[key[e] + 1] += 1
@@ -305,7 +341,8 @@ def _order_by(n_keys: int, key: Array, other: Array) -> tuple[Array, Array]:
 
 
 @kernel
-def _orient(place: Array, one: Array, other: Array) -> tuple[Array, Array]:
+def _orient(place: Array, pairs: Pairs) -> tuple[Array, Array]:
+    one, other = pairs
     source = np.empty_like(one)
     target = np.empty_like(one)
     for e in range(len(one)):

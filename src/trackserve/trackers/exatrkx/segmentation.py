@@ -1,89 +1,40 @@
-"""Edges to track candidates: connected components, their labels, and the points in order."""
+"""Edges to track candidates: the edges of paths, and the points of candidates in order."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from trackserve.device.compile import kernel
-from trackserve.edm import Ragged, TrackCandidates
+from trackserve.edm import Edges, Ragged, TrackCandidates
 from trackserve.edm.columns import Array
 
 
-def connected_components(n_points: int, source: Array, target: Array) -> Array:
-    """The component of every point, isolated ones too.
+def keep_best_edges(rank: Array, edges: Edges) -> Array:
+    """Return which edges remain if each point keeps its best edge inwards and outwards, bool[m].
 
-    Args:
-        n_points: number of points.
-        source, target: int32[m], the points of each edge.
-
-    Returns:
-        int64[n_points]; components are numbered from 0 by their smallest point.
-    """
-    return _components(
-        n_points,
-        np.ascontiguousarray(source, np.int32),
-        np.ascontiguousarray(target, np.int32),
-    )
-
-
-def keep_best_edges(rank: Array, source: Array, target: Array, score: Array) -> Array:
-    """Which edges remain where each point keeps its best one inwards and its best outwards.
-
-    An edge remains if both of its points keep it, so that what is left are paths. Of edges
-    with one score that to the nearer point in ``rank`` is the better.
+    An edge remains if both of its points keep it: the edges that remain are paths. The best edge
+    has the highest score. Of edges with the same score, the best one spans the fewest ranks.
 
     Args:
         rank: int32[n], place of each point from the inside out.
-        source, target: int32[m], the points of each edge.
-        score: float32[m].
-
-    Returns:
-        bool[m].
+        edges: m edges between these points.
     """
-    return _keep_best_edges(rank, source, target, score)
+    return _keep_best_edges(rank, edges.source, edges.target, edges.score)
 
 
-def make_candidates(
-    labels: Array, rank: Array, source: Array, score: Array, min_points: int
-) -> TrackCandidates:
-    """The components of ``min_points`` or more, with the mean score of their edges.
+def make_candidates(labels: Array, rank: Array, edges: Edges, min_points: int) -> TrackCandidates:
+    """Return the components with ``min_points`` points or more.
+
+    The score of a candidate is the mean score of its edges.
 
     Args:
-        labels: int64[n], as :func:`connected_components` returns them.
+        labels: int64[n], the component of each point.
         rank: int32[n], place of each point from the inside out.
-        source: int32[m], a point of each edge.
-        score: float32[m], of each edge.
-        min_points: least size.
+        edges: the edges that made the components.
+        min_points: least number of points of a candidate.
     """
-    offsets, points, scores = _candidates(labels, rank, source, score, min_points)
+    offsets, points, scores = _candidates(labels, rank, edges.source, edges.score, min_points)
     return TrackCandidates(Ragged(offsets, points), scores)
-
-
-@kernel
-def _components(n_points: int, source: Array, target: Array) -> Array:
-    parent = np.arange(n_points).astype(np.int32)
-    for e in range(len(source)):
-        a, b = source[e], target[e]
-        while parent[a] != a:
-            parent[a] = parent[parent[a]]
-            a = parent[a]
-        while parent[b] != b:
-            parent[b] = parent[parent[b]]
-            b = parent[b]
-        # the smaller one is the root: then a root is the first point of its component
-        if a < b:
-            parent[b] = a
-        else:
-            parent[a] = b
-    labels = np.empty(n_points, np.int64)
-    n = 0
-    for i in range(n_points):
-        if parent[i] == i:
-            labels[i] = n
-            n += 1
-        else:
-            labels[i] = labels[parent[i]]
-    return labels
 
 
 @kernel

@@ -90,7 +90,7 @@ class Exatrkx(Tracker[PointsEvent | FeaturesEvent, ExatrkxResult]):
     def validation(self) -> PointsValidation:
         from trackserve.report.points import PointsValidation
 
-        return PointsValidation()
+        return PointsValidation(tuple(ExatrkxResult.intermediates()))
 
 
 TRACKER = Exatrkx()

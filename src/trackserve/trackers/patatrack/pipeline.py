@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -20,6 +20,7 @@ from trackserve.edm import (
 from trackserve.errors import EventError, InputError
 from trackserve.io import read_conditions
 
+from ..base import Lap
 from .calibrate import calibrate, make_gain_tables
 from .clusterize import clusterize
 from .config import (
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from .cuda import CudaPatatrack
 
 DEVICES = ("cpu", "cuda")
-Lap = Callable[[str], None]
 
 
 class PatatrackPipeline:
@@ -71,8 +71,9 @@ class PatatrackPipeline:
         self,
         conditions: PixelConditions,
         config: PatatrackConfig | str = "default",
-        threads: int = 1,
+        *,
         device: str = "cpu",
+        threads: int = 1,
     ) -> None:
         if isinstance(config, str):
             if config not in CONFIGS:
@@ -98,8 +99,9 @@ class PatatrackPipeline:
         cls,
         directory: str | Path,
         config: PatatrackConfig | str = "default",
-        threads: int = 1,
+        *,
         device: str = "cpu",
+        threads: int = 1,
     ) -> Self:
         """Build from the conditions files of a pixel data directory.
 
@@ -107,16 +109,18 @@ class PatatrackPipeline:
             ConditionsError: a file is missing, short or inconsistent.
             InputError, MissingExtraError: as above.
         """
-        return cls(read_conditions(directory), config, threads, device)
+        return cls(read_conditions(directory), config, device=device, threads=threads)
 
     def run(
-        self, events: Sequence[RawEvent], keep: Collection[str] = ()
+        self, events: Sequence[RawEvent], keep: Collection[str] = (), lap: Lap | None = None
     ) -> list[PatatrackResult | EventError]:
         """Reconstruct a batch of events.
 
         Args:
             events: any number.
             keep: which of "digis", "clusters", "hits", "doublets" and "ntuplets" to return.
+            lap: called with the name of each stage as it ends; then all is on one thread. A GPU
+                ends one stage, "batch".
 
         Returns:
             for each event its result, or the :class:`EventError` that says why there is none.
@@ -126,9 +130,12 @@ class PatatrackPipeline:
         """
         PatatrackResult.check_keep(keep)
         if self._cuda is not None:
-            return self._cuda.run(events, keep)
-        one = functools.partial(self._run_one, keep=keep)
-        if self.threads == 1 or len(events) < 2:
+            results = self._cuda.run(events, keep)
+            if lap is not None:
+                lap("batch")
+            return results
+        one = functools.partial(self._run_one, keep=keep, lap=lap or (lambda stage: None))
+        if self.threads == 1 or len(events) < 2 or lap is not None:
             return [one(event) for event in events]
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(one, events))
@@ -145,13 +152,19 @@ class PatatrackPipeline:
             raise result
         return result
 
-    def _run_one(self, event: RawEvent, keep: Collection[str]) -> PatatrackResult | EventError:
+    def warm_up(self) -> None:
+        """Compile or load all code, with an event without FEDs, read-only as a request's is."""
+        self.run([RawEvent(np.frombuffer(bytes(4), np.uint8))])
+
+    def _run_one(
+        self, event: RawEvent, keep: Collection[str], lap: Lap
+    ) -> PatatrackResult | EventError:
         try:
-            return self.run_stages(event, keep, lambda stage: None)
+            return self._run_stages(event, keep, lap)
         except EventError as error:
             return error
 
-    def run_stages(self, event: RawEvent, keep: Collection[str], lap: Lap) -> PatatrackResult:
+    def _run_stages(self, event: RawEvent, keep: Collection[str], lap: Lap) -> PatatrackResult:
         """Reconstruct one event on a CPU, calling ``lap(stage)`` as each stage ends.
 
         Raises:

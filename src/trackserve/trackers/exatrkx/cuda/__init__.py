@@ -1,7 +1,8 @@
-"""Exa.TrkX on a CUDA device: a module per stage, named as on a CPU.
+"""Exa.TrkX on a CUDA device: one module per stage, with the same name as on a CPU.
 
-Each stage works on a whole batch of events. Its kernels have the formulas of the CPU's module
-of the same name; the networks, and sorting, are PyTorch's, on the same memory and stream.
+Each stage works on a whole batch of events. Its kernels have the formulas of the CPU's module of
+the same name. PyTorch sorts, and runs networks that are too wide for the kernels, on the same
+memory and the same stream.
 """
 
 from .pipeline import CudaExatrkx

@@ -1,4 +1,4 @@
-"""Edges of a batch, and those of them whose score exceeds a cut."""
+"""Edges of a batch, and the selection of edges by their score."""
 
 from __future__ import annotations
 
@@ -10,60 +10,82 @@ from numba import cuda
 from trackserve.device.compile import f32
 from trackserve.device.cuda import Device, cuda_kernel
 
-from ..tiles import sigmoid
+from ..perceptrons import sigmoid
 
 
 class BatchEdges(NamedTuple):
-    """Edges between points of a batch, event by event.
+    """Edges between the points of a batch, event by event.
 
     Attributes:
-        start: int32[events + 1], first of each event; the last row is their number.
-        source, target: int32[m].
-        score: float32[m], a logit until :func:`count_kept` has seen it.
+        start: int32[events + 1], first edge of each event; at the end the number of edges.
+        source, target: int32[n], the points of each edge.
+        score: float32[n]; a logit until :func:`count_kept` makes a score of it.
+        n_events: number of events.
+        n: number of edges; where only the device knows it, the most that there may be.
     """
 
     start: Any
     source: Any
     target: Any
     score: Any
+    n_events: int
+    n: int
+
+    def part(self, first: int, n: int) -> BatchEdges:
+        """Return ``n`` edges from ``first`` on, on the same memory; ``start`` is meaningless."""
+        if first == 0:
+            return self._replace(n=n)
+        columns = {name: getattr(self, name)[first:] for name in ("source", "target", "score")}
+        return self._replace(n=n, **columns)
 
 
-def make_edges(device: Device, name: str, start: Any, n: int) -> BatchEdges:
-    """Room for ``n`` edges."""
+def make_edges(device: Device, name: str, start: Any, n_events: int, n: int) -> BatchEdges:
+    """Return memory for ``n`` edges; ``start`` is that of the result."""
     return BatchEdges(
         start=start,
         source=device.array(f"{name}.source", n, np.int32),
         target=device.array(f"{name}.target", n, np.int32),
         score=device.array(f"{name}.score", n, np.float32),
+        n_events=n_events,
+        n=n,
     )
 
 
 def find_starts(device: Device, name: str, before: Any, first: Any, n_events: int) -> Any:
-    """int32[events + 1]: ``before[first[e]]`` of each event.
+    """Return ``before[first[e]]`` of each event ``e``, int32[events + 1].
 
     Args:
-        before: int32, number of items that come before each of another kind.
-        first: int32[events + 1], first of that kind of each event.
+        name: name of the memory.
+        before: int32, how many edges come before each item of another kind.
+        first: int32[events + 1], first item of that kind in each event.
+        n_events: number of events.
     """
     start = device.array(f"{name}.start", n_events + 1, np.int32)
     device.launch(_find_starts, n_events + 1, before, first, start, n_events)
     return start
 
 
-def count_kept(device: Device, name: str, edges: BatchEdges, n: int, cut: float) -> Any:
-    """Logits to scores; int32[n + 1], how many before each edge have one above ``cut``."""
-    place = device.array(f"{name}.place", n + 1, np.int32)
-    device.launch(_score, n, edges, place, f32(cut), n)
-    device.scan(place, n, place)
+def count_kept(device: Device, name: str, edges: BatchEdges, cut: float) -> Any:
+    """Make scores of the logits; count the edges with a score above ``cut``.
+
+    Returns:
+        int32[n + 1], the number of such edges before each edge.
+    """
+    place = device.array(f"{name}.place", edges.n + 1, np.int32)
+    device.launch(_score, edges.n, edges, place, f32(cut))
+    device.scan(place, edges.n, place)
     return place
 
 
-def fill_kept(
-    device: Device, name: str, edges: BatchEdges, n: int, place: Any, n_events: int, room: int
-) -> BatchEdges:
-    """Those edges, in their order; there are not more than ``room``."""
-    kept = make_edges(device, name, find_starts(device, name, place, edges.start, n_events), room)
-    device.launch(_fill, n, edges, place, kept, n)
+def fill_kept(device: Device, name: str, edges: BatchEdges, place: Any, room: int) -> BatchEdges:
+    """Return the edges that :func:`count_kept` counted in ``place``, in their order.
+
+    Args:
+        room: the number of these edges, or more.
+    """
+    start = find_starts(device, name, place, edges.start, edges.n_events)
+    kept = make_edges(device, name, start, edges.n_events, room)
+    device.launch(_fill, edges.n, edges, place, kept)
     return kept
 
 
@@ -74,16 +96,16 @@ def _find_starts(before: Any, first: Any, start: Any, n_events: int) -> None:
 
 
 @cuda_kernel
-def _score(edges: BatchEdges, place: Any, cut: float, n: int) -> None:
-    for e in range(cuda.grid(1), n, cuda.gridsize(1)):
+def _score(edges: BatchEdges, place: Any, cut: float) -> None:
+    for e in range(cuda.grid(1), edges.n, cuda.gridsize(1)):
         score = sigmoid(edges.score[e])
         edges.score[e] = score
         place[e] = 1 if score > cut else 0
 
 
 @cuda_kernel
-def _fill(edges: BatchEdges, place: Any, kept: BatchEdges, n: int) -> None:
-    for e in range(cuda.grid(1), n, cuda.gridsize(1)):
+def _fill(edges: BatchEdges, place: Any, kept: BatchEdges) -> None:
+    for e in range(cuda.grid(1), edges.n, cuda.gridsize(1)):
         k = place[e]
         if place[e + 1] > k:
             kept.source[k], kept.target[k] = edges.source[e], edges.target[e]

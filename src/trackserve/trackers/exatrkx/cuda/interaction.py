@@ -1,6 +1,6 @@
-"""The interaction network: a kernel for all edges and one for all nodes at each step.
+"""The interaction network: at each step one kernel for all edges and one for all nodes.
 
-Nodes add up the states of their edges in the order of the edges, as on a CPU.
+A node adds up the states of its edges in the order of the edges, as on a CPU.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import numpy as np
 
 from trackserve.device.cuda import Device
 
-from ..architecture import InteractionGnn, perceptrons
+from ..architecture import InteractionGnn, perceptrons_of
 from ..interaction import PackedInteraction
-from ..tiles import Packed
-from .edges import BatchEdges
+from ..perceptrons import Packed
 from .perceptrons import (
+    BatchGraph,
     OnEdges,
-    find_neighbours,
     fits,
+    group_edges,
     run_edges,
     run_rows,
     update_nodes,
@@ -27,7 +27,7 @@ from .perceptrons import (
 
 
 class Interaction(NamedTuple):
-    """:class:`..interaction.PackedInteraction` on the device."""
+    """The network of :class:`..interaction.PackedInteraction` on the device."""
 
     node_encoder: Packed
     edge_encoder: OnEdges
@@ -38,52 +38,35 @@ class Interaction(NamedTuple):
 
 
 def interaction_fits(spec: InteractionGnn) -> bool:
-    """Whether all its perceptrons are narrow enough."""
+    """Return whether all perceptrons of the network are narrow enough for the kernels."""
     n_node = {"edge_encoder": len(spec.inputs), "edge": spec.hidden, "head": spec.hidden}
     return all(
         fits(shape, n_node.get(name.partition(".")[0], 0))
-        for name, shape in perceptrons(spec).items()
+        for name, shape in perceptrons_of(spec).items()
     )
 
 
 def upload_interaction(device: Device, network: PackedInteraction) -> Interaction:
-    """The network on the device, to stay there."""
+    """Copy the network to the device, to stay there."""
     return Interaction(
-        device.table(network.node_encoder),
-        upload_on_edges(device, network.edge_encoder),
-        [upload_on_edges(device, edge) for edge in network.edge],
-        [device.table(node) for node in network.node],
-        upload_on_edges(device, network.head),
-        network.hidden,
+        node_encoder=device.table(network.node_encoder),
+        edge_encoder=upload_on_edges(device, network.edge_encoder),
+        edge=[upload_on_edges(device, edge) for edge in network.edge],
+        node=[device.table(node) for node in network.node],
+        head=upload_on_edges(device, network.head),
+        hidden=network.hidden,
     )
 
 
-def run_interaction(
-    device: Device,
-    network: Interaction,
-    nodes: Any,
-    n: int,
-    edges: BatchEdges,
-    own: Any,
-    m: int,
-) -> None:
-    """Fill the score of ``m`` edges between ``n`` nodes with logits.
-
-    Args:
-        nodes: float32[., inputs].
-        own: float32[., edge inputs].
-    """
-    states = device.array("gnn.node_states", n, np.float32, network.hidden)
-    edge_states = device.array("gnn.edge_states", m, np.float32, network.hidden)
-    neighbours = find_neighbours(device, edges, m, n)
-    run_rows(device, network.node_encoder, nodes, n, states)
-    run_edges(device, network.edge_encoder, nodes, n, edges, own, (0, m), edge_states)
+def run_interaction(device: Device, network: Interaction, graph: BatchGraph, logits: Any) -> None:
+    """Fill the logits of the edges of ``graph``, float32[m, 1]."""
+    states = device.array("gnn.node_states", graph.n, np.float32, network.hidden)
+    edge_states = device.array("gnn.edge_states", graph.m, np.float32, network.hidden)
+    by_node = group_edges(device, graph)
+    run_rows(device, network.node_encoder, graph.nodes, graph.n, states)
+    run_edges(device, network.edge_encoder, graph, edge_states)
+    graph = graph._replace(nodes=states, edges=edge_states)
     for edge, node in zip(network.edge, network.node, strict=True):
-        run_edges(device, edge, states, n, edges, edge_states, (0, m), edge_states, add=True)
-        update_nodes(device, node, states, n, neighbours, edge_states)
-    run_edges(device, network.head, states, n, edges, edge_states, (0, m), logits_of(edges))
-
-
-def logits_of(edges: BatchEdges) -> Any:
-    """The score of edges as rows of one value."""
-    return edges.score.reshape(edges.score.shape[0], 1)
+        run_edges(device, edge, graph, edge_states, add=True)
+        update_nodes(device, node, graph, by_node)
+    run_edges(device, network.head, graph, logits)

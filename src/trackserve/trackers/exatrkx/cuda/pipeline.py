@@ -1,25 +1,33 @@
-"""The Exa.TrkX pipeline on a CUDA device, a batch of events at a time."""
+"""The Exa.TrkX pipeline on a CUDA device: a batch of events at a time."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from trackserve.device.cuda import LARGEST, Device
-from trackserve.edm import Edges, PointLabels, Ragged, TrackCandidates
+from trackserve.edm import (
+    Edges,
+    PointLabels,
+    Ragged,
+    TrackCandidates,
+)
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError
 
+from ..event import ExatrkxEvent, FeaturesEvent
+from ..features import features_of
 from ..model import Model
 from ..radius import not_finite, too_many
 from ..result import GRAPH_STAGES, ExatrkxCounts, ExatrkxResult
+from ..stages import Lap, Stage
 from .edges import BatchEdges, count_kept, fill_kept
-from .engine import CudaNetworks
 from .features import BatchPoints, order_points
+from .networks import CudaNetworks
 from .radius import count_pairs, fill_pairs, sort_by_cell
 from .segmentation import (
     COLUMNS,
@@ -30,43 +38,41 @@ from .segmentation import (
 )
 from .tensors import on_stream
 
-Answer = ExatrkxResult | EventError
-Lap = Callable[[str], None]
-
-MAX_POINTS = 1 << 19
-"""Points of a batch: longer lists of events are cut. Where there is less memory than their edges
-take, batches are halved."""
-MAX_EDGES = 1 << 28
-"""Pairs within the radius of a batch of several events, which is halved otherwise."""
-
-
-class Event(NamedTuple):
-    """An event: its number, and the features float32[n, 3] of its points."""
-
-    number: int
-    scaled: Array
+MAX_BATCH_POINTS = 1 << 19
+"""Most points of a batch; a longer list of events becomes several batches. A batch whose edges do
+not fit the memory is halved."""
+MAX_BATCH_EDGES = 1 << 28
+"""Most pairs within the radius of a batch of several events; a batch with more is halved."""
 
 
 class CudaExatrkx:
     """The stages of :class:`..pipeline.ExatrkxPipeline` on a CUDA device.
 
-    Features are uploaded once for a batch, and what is asked for is downloaded once. The host
-    waits for the numbers of edges within the radius and after the filter, so that arrays are as
-    long as they must be and nothing overflows; for the counts of each event; and for the results.
+    The features of a batch are uploaded at once, and the results are downloaded at once. The host
+    waits four times per batch: for the number of edges within the radius, for the number of edges
+    after the filter, for the counts of each event, and for the results. So arrays are long enough
+    for all edges.
 
     Args:
+        model: networks and cuts.
         where: the device, with its number.
+        precision: one of :data:`..networks.PRECISIONS`.
         max_edges: pairs within the radius that one event may have.
-        device: what stands for it where there is none.
+        device: a device to use instead of ``where``: for tests and measurements.
+
+    Attributes:
+        device: the device.
+        networks: the networks on the device.
 
     Raises:
-        InputError: there is no such device.
+        InputError: the device does not exist.
     """
 
     def __init__(
         self,
         model: Model,
         where: torch.device,
+        *,
         precision: str,
         max_edges: int,
         device: Device | None = None,
@@ -78,38 +84,49 @@ class CudaExatrkx:
         self._max_edges = max_edges
         with on_stream(device, where):
             self._scales = device.resident(np.array(description.features.scales, np.float32))
-            self._networks = CudaNetworks(device, model, where, precision)
+            self.networks = CudaNetworks(device, model, where, precision)
 
     def run(
-        self,
-        events: Sequence[tuple[int, Array]],
-        keep: Collection[str],
-        lap: Lap | None = None,
-    ) -> list[Answer]:
-        """Results of events; one caller at a time, others wait.
+        self, events: Sequence[ExatrkxEvent], keep: Collection[str] = (), lap: Lap | None = None
+    ) -> list[ExatrkxResult | EventError]:
+        """Reconstruct events, for one caller at a time; other callers wait.
 
-        Args:
-            events: of each its number and its scaled features float32[n, 3], checked.
-            keep: which of :data:`trackserve.edm.GRAPH_STAGES` to return.
-            lap: called with the name of each stage as it ends, for which the host then waits.
+        The arguments are checked ones of :meth:`..pipeline.ExatrkxPipeline.run`. With ``lap`` the
+        host waits at the end of each stage.
         """
+        failed: dict[int, EventError] = {}
+        good: list[FeaturesEvent] = []
+        for e, event in enumerate(events):
+            scaled = features_of(event, self._description.features)
+            if isinstance(scaled, EventError):
+                failed[e] = scaled
+            else:
+                good.append(FeaturesEvent(scaled, event.event))
         with self._lock, on_stream(self.device, self._where), torch.inference_mode():
-            return [
-                answer
-                for batch in _batches([Event(*event) for event in events])
-                for answer in self._run_batch(batch, keep, self._stopwatch(lap))
+            found = [
+                result
+                for batch in _batches(good)
+                for result in self._run_batch(batch, keep, self._stopwatch(lap))
             ]
+        rest = iter(found)
+        return [failed[e] if e in failed else next(rest) for e in range(len(events))]
 
     def _stopwatch(self, lap: Lap | None) -> Lap:
-        def wait(stage: str) -> None:
-            if lap is not None:
-                self.device.wait()
-                lap(stage)
+        """Return ``lap``, but with a wait for the device before it."""
+        if lap is None:
+            return lambda stage: None
+        call = lap
+
+        def wait(stage: Stage) -> None:
+            self.device.wait()
+            call(stage)
 
         return wait
 
-    def _run_batch(self, events: Sequence[Event], keep: Collection[str], lap: Lap) -> list[Answer]:
-        """In halves, if they are too much for the device."""
+    def _run_batch(
+        self, events: Sequence[FeaturesEvent], keep: Collection[str], lap: Lap
+    ) -> list[ExatrkxResult | EventError]:
+        """Reconstruct a batch; in halves, if it is too large for the device."""
         try:
             return self._reconstruct(events, keep, lap)
         except (OverflowError, torch.OutOfMemoryError) as error:
@@ -119,57 +136,57 @@ class CudaExatrkx:
         torch.cuda.empty_cache()
         half = len(events) // 2
         if half == 0:
-            return [EventError(reason, event=events[0].number)]
+            return [EventError(reason, event=events[0].event)]
         return [
-            answer
+            result
             for part in (events[:half], events[half:])
-            for answer in self._run_batch(part, keep, lap)
+            for result in self._run_batch(part, keep, lap)
         ]
 
     def _reconstruct(
-        self, events: Sequence[Event], keep: Collection[str], lap: Lap
-    ) -> list[Answer]:
+        self, events: Sequence[FeaturesEvent], keep: Collection[str], lap: Lap
+    ) -> list[ExatrkxResult | EventError]:
+        """Reconstruct a batch.
+
+        Raises:
+            OverflowError, torch.OutOfMemoryError: the batch is too large for the device.
+        """
         device, description, cuts = self.device, self._description, self._description.cuts
-        n_events, n = len(events), sum(len(event.scaled) for event in events)
         points = order_points(
             device,
-            [event.scaled for event in events],
+            [event.features for event in events],
             description.features,
             self._scales,
             outward=description.order == "outward",
         )
+        n_events, n = points.n_events, points.n
         lap("features")
-        coordinates = self._networks.embed(points, n)
+        coordinates = self.networks.embed(points)
         lap("embedding")
-        grid, by_cell = sort_by_cell(device, points, coordinates, n_events, n, cuts.radius)
-        pairs = count_pairs(
-            device, points, grid, by_cell, n_events, n, cuts.radius, self._max_edges
-        )
-        parts = {"found": (pairs.found, n_events), "bad": (grid.bad, n_events)}
+        search = sort_by_cell(device, points, coordinates, cuts.radius)
+        pairs = count_pairs(device, points, search, self._max_edges)
+        parts = {"found": (pairs.found, n_events), "bad": (search.grid.bad, n_events)}
         numbers = {key: a.copy() for key, a in device.download(parts).items()}
         failed = self._failures(events, numbers["found"], numbers["bad"])
         m = sum(int(found) for e, found in enumerate(numbers["found"]) if e not in failed)
-        if m > (MAX_EDGES if n_events > 1 else LARGEST):
+        if m > (MAX_BATCH_EDGES if n_events > 1 else LARGEST):
             raise OverflowError("too many pairs of points within the radius")
-        radius = fill_pairs(device, points, grid, by_cell, pairs, n_events, n, m, cuts.radius)
+        radius = fill_pairs(device, points, search, pairs, m)
         lap("radius")
-        self._networks.filter(points, n, radius, m)
-        place = count_kept(device, "filter_edges", radius, m, cuts.filter)
-        m_filter = device.read(place, m)
-        filtered = fill_kept(device, "filter_edges", radius, m, place, n_events, m_filter)
+        self.networks.filter(points, radius)
+        place = count_kept(device, "filter_edges", radius, cuts.filter)
+        m = device.read(place, radius.n)
+        filtered = fill_kept(device, "filter_edges", radius, place, m)
         lap("filter")
-        judged = filtered._replace(score=device.array("gnn.score", m_filter, np.float32))
-        self._networks.gnn(points, n, judged, m_filter)
-        place = count_kept(device, "track_edges", judged, m_filter, cuts.edge)
-        tracks = fill_kept(device, "track_edges", judged, m_filter, place, n_events, m_filter)
+        judged = filtered._replace(score=device.array("gnn.score", m, np.float32))
+        self.networks.gnn(points, judged)
+        place = count_kept(device, "track_edges", judged, cuts.edge)
+        tracks = fill_kept(device, "track_edges", judged, place, m)
         lap("gnn")
-        components = find_components(
-            *(device, points, tracks, n_events, n, m_filter),
-            *(cuts.segmentation == "paths", cuts.min_points),
-        )
-        found = make_candidates(device, points, tracks, components, n_events, n, m_filter)
+        components = find_components(device, points, tracks, cuts)
+        found = make_candidates(device, points, tracks, components)
         graphs = (radius, filtered, tracks)
-        table = find_counts(device, points, graphs, components, n_events)
+        table = find_counts(device, points, graphs, components)
         counts = device.download({"": (table, n_events + 1)})[""].copy()
         n_candidates, n_in_candidates = int(counts[-1, 4]), int(counts[-1, 5])
         wanted = {
@@ -180,69 +197,82 @@ class CudaExatrkx:
         }
         for k, (name, graph) in enumerate(zip(GRAPH_STAGES, graphs, strict=True)):
             if name in keep:
-                m = int(counts[-1, k])
-                wanted |= self._edges_to_download(name, points, graph, n_events, m)
+                counted = graph._replace(n=int(counts[-1, k]))
+                wanted |= self._edges_to_download(name, points, counted)
         columns = device.download(wanted)
-        first = np.cumsum([0, *(len(event.scaled) for event in events)])
-        answers = [
+        first = np.cumsum([0, *(len(event.features) for event in events)])
+        results = [
             failed[e]
             if e in failed
             else _result(event, int(first[e]), counts[e : e + 2], columns, keep)
             for e, event in enumerate(events)
         ]
         lap("components")
-        return answers
+        return results
 
-    def _failures(self, events: Sequence[Event], found: Array, bad: Array) -> dict[int, EventError]:
-        """Which events the search refuses, and why."""
+    def _failures(
+        self, events: Sequence[FeaturesEvent], found: Array, bad: Array
+    ) -> dict[int, EventError]:
+        """Return the errors of the events that the search refuses, by their place.
+
+        Args:
+            found: int64[events], number of pairs.
+            bad: int32[events], as :class:`.radius.Grid` has it.
+        """
         failed = {}
         for e, event in enumerate(events):
-            if len(event.scaled) > 1 and bad[e] < len(event.scaled):
-                failed[e] = not_finite(event.number, int(bad[e]))
+            n = len(event.features)
+            if n > 1 and bad[e] < n:
+                failed[e] = not_finite(event.event, int(bad[e]))
             elif found[e] > self._max_edges:
-                failed[e] = too_many(event.number, int(found[e]), self._max_edges)
+                failed[e] = too_many(event.event, int(found[e]), self._max_edges)
         return failed
 
     def _edges_to_download(
-        self, name: str, points: BatchPoints, edges: BatchEdges, n_events: int, n: int
+        self, name: str, points: BatchPoints, edges: BatchEdges
     ) -> dict[str, tuple[Any, int]]:
-        edges = edges_as_given(self.device, name, points, edges, n_events, n)
-        return {f"{name}.{key}": (getattr(edges, key), n) for key in Edges.schema()}
+        """Return the columns of the edges after stage ``name``, and their lengths."""
+        edges = edges_as_given(self.device, name, points, edges)
+        return {f"{name}.{key}": (getattr(edges, key), edges.n) for key in Edges.schema()}
 
 
-def _batches(events: Sequence[Event]) -> Iterator[list[Event]]:
-    batch: list[Event] = []
-    room = MAX_POINTS
+def _batches(events: Sequence[FeaturesEvent]) -> Iterator[list[FeaturesEvent]]:
+    """Yield batches of at most MAX_BATCH_POINTS points; a larger event is a batch of its own."""
+    batch: list[FeaturesEvent] = []
+    room = MAX_BATCH_POINTS
     for event in events:
-        room -= len(event.scaled)
+        room -= len(event.features)
         if room < 0 and batch:
             yield batch
-            batch, room = [], MAX_POINTS - len(event.scaled)
+            batch, room = [], MAX_BATCH_POINTS - len(event.features)
         batch.append(event)
     if batch:
         yield batch
 
 
 def _result(
-    event: Event,
+    event: FeaturesEvent,
     first_point: int,
     counts: Array,
     columns: Mapping[str, Array],
     keep: Collection[str],
 ) -> ExatrkxResult:
-    """What the device found in one event.
+    """Return the result of one event.
 
     Args:
-        first_point: of the event, in the batch.
-        counts: int32[2, 6], what comes before this event and before the next one.
+        event: the event.
+        first_point: number of points before the event, in the batch.
+        counts: int32[2, 6], how many of each of COLUMNS come before this event and before the
+            next one.
+        columns: what was downloaded, for the batch.
+        keep: stages whose edges the result has.
     """
-    n = len(event.scaled)
+    n = len(event.features)
     rows = {name: slice(*counts[:, k].tolist()) for k, name in enumerate(COLUMNS)}
     in_batch = np.append(columns["offset"][rows["candidates"]], counts[1, 5])
     candidates = TrackCandidates(
         Ragged(
-            in_batch.astype(np.int64) - int(counts[0, 5]),
-            columns["point"][rows["points"]].copy(),
+            in_batch.astype(np.int64) - int(counts[0, 5]), columns["point"][rows["points"]].copy()
         ),
         columns["score"][rows["candidates"]].copy(),
     )
@@ -255,7 +285,7 @@ def _result(
         stages["radius_edges"].score[:] = 1  # no network has judged them
     component = columns["label"][first_point : first_point + n].astype(np.int64)
     return ExatrkxResult(
-        event.number,
+        event.event,
         ExatrkxCounts(**(sizes | {"points": n})),
         PointLabels(component),
         candidates,

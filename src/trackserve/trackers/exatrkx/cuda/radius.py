@@ -1,7 +1,7 @@
-"""Pairs of points that are near each other in the embedding, a thread for each point.
+"""Pairs of points that are near each other in the embedding: a thread for each point.
 
-As on a CPU points are sorted into a grid over three dimensions, here with the event as part of
-the cell's number. A thread counts the earlier points near its own, then writes them down.
+Points are sorted into a grid over three dimensions, as on a CPU. Each event has its own cells. A
+thread counts the earlier points near its own point; later it writes them down.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ _NOBODY = 0x7FFFFFFF
 
 
 class Grid(NamedTuple):
-    """Cells of the events of a batch, each event's own, last dimension fastest.
+    """The cells of each event of a batch; the last dimension is the fastest.
 
     Attributes:
-        low, high: float32[events * dimensions], of an event's points.
-        bad: int32[events], the first point of an event whose coordinates are not finite.
-        axis: int32[events, 3], dimensions of the grid.
-        extent, per_unit, chosen: float64[events, 3], of these; cells in each.
-        bins: int32[events, 3], cells in each.
+        low, high: float32[events * dimensions], least and largest coordinates of each event.
+        bad: int32[events], the first point of each event whose coordinates are not finite.
+        axis: int32[events, 3], the three dimensions of the grid.
+        extent: float64[events, 3], range of the coordinates along these dimensions.
+        per_unit: float64[events, 3], cells per unit of length.
+        chosen: float64[events, 3], number of cells.
+        bins: int32[events, 3], number of cells.
     """
 
     low: Any
@@ -62,7 +64,7 @@ class Sorted(NamedTuple):
 
     Attributes:
         start: int32[cells + 1], first point of each cell.
-        point: int32[n], which point of the batch it is.
+        point: int32[n], number of each point in the batch.
         coordinates: float32[n, dimensions].
     """
 
@@ -71,13 +73,28 @@ class Sorted(NamedTuple):
     coordinates: Any
 
 
-class Pairs(NamedTuple):
-    """Pairs of near points by the later one.
+class Search(NamedTuple):
+    """All that the search for near points needs.
+
+    Attributes:
+        grid: the cells.
+        by_cell: the points by cell.
+        squared: float32, square of the radius.
+    """
+
+    grid: Grid
+    by_cell: Sorted
+    squared: Any
+
+
+class BatchPairs(NamedTuple):
+    """Pairs of near points, by the later point.
 
     Attributes:
         start: int32[n + 1], first pair of each point.
-        found: int64[events], number of pairs; those of an event with too many are not there.
-        later, earlier: int32[m], a point's earlier ones in any order.
+        found: int64[events], number of pairs; an event with too many has none of them here.
+        later: int32[m], the later point of each pair.
+        earlier: int32[m], the earlier point; those of one later point are in any order.
     """
 
     start: Any
@@ -86,10 +103,14 @@ class Pairs(NamedTuple):
     earlier: Any
 
 
-def sort_by_cell(
-    device: Device, points: BatchPoints, coordinates: Any, n_events: int, n: int, radius: float
-) -> tuple[Grid, Sorted]:
-    """Points with ``coordinates``, float32[n, 3 or more], in a grid for ``radius``."""
+def sort_by_cell(device: Device, points: BatchPoints, coordinates: Any, radius: float) -> Search:
+    """Sort points into a grid for the search within ``radius``.
+
+    Args:
+        coordinates: float32[n, 3 or more].
+        radius: in the units of the coordinates.
+    """
+    n, n_events = points.n, points.n_events
     n_dimensions = coordinates.shape[1]
 
     def array(name: str, dtype: Any, *row: int) -> Any:
@@ -108,63 +129,50 @@ def sort_by_cell(
     )
     device.launch(_reset, n_events, grid, n_dimensions, n_events)
     device.launch_blocks(_measure, flat, points, coordinates, grid, flat)
-    device.launch(_choose, n_events, points, grid, n_dimensions, radius, n_events)
+    device.launch(_choose, n_events, points, grid, n_dimensions, radius)
     key = device.array("grid.key", n, np.int32)
-    device.launch(_find_cells, n, points, coordinates, grid, key, n)
+    device.launch(_find_cells, n, points, coordinates, grid, key)
     n_cells = CELLS_PER_POINT * n + LEAST_CELLS * n_events
     cells = device.scatter("grid.cells", key, n, n_cells)
     moved = device.array("grid.coordinates", n, np.float32, n_dimensions)
-    found = Sorted(cells.start, cells.item, moved)
-    device.launch(_gather, n, coordinates, found, n)
-    return grid, found
+    by_cell = Sorted(start=cells.start, point=cells.item, coordinates=moved)
+    device.launch(_gather, n, coordinates, by_cell, n)
+    return Search(grid, by_cell, f32(radius) * f32(radius))
 
 
-def count_pairs(
-    device: Device,
-    points: BatchPoints,
-    grid: Grid,
-    by_cell: Sorted,
-    n_events: int,
-    n: int,
-    radius: float,
-    max_edges: int,
-) -> Pairs:
-    """Pairs before each point, without room for them; none of an event of over ``max_edges``."""
-    nothing = device.array("pairs.later", 0, np.int32)
-    pairs = Pairs(
-        start=device.array("pairs.start", n + 1, np.int32),
-        found=device.array("pairs.found", n_events, np.int64),
-        later=nothing,
+def count_pairs(device: Device, points: BatchPoints, search: Search, max_edges: int) -> BatchPairs:
+    """Count the pairs before each point; the result has no memory for the pairs.
+
+    Args:
+        max_edges: an event with more pairs counts as one without pairs.
+    """
+    pairs = BatchPairs(
+        start=device.array("pairs.start", points.n + 1, np.int32),
+        found=device.array("pairs.found", points.n_events, np.int64),
+        later=device.array("pairs.later", 0, np.int32),
         earlier=device.array("pairs.earlier", 0, np.int32),
     )
-    squared = f32(radius) * f32(radius)
-    device.launch(_count, n, points, grid, by_cell, pairs, squared, n)
-    device.launch_blocks(_judge, n_events, points, pairs, max_edges, n_events)
-    device.scan(pairs.start, n, pairs.start)
+    device.launch(_count, points.n, points, search, pairs)
+    device.launch_blocks(_judge, points.n_events, points, pairs, max_edges)
+    device.scan(pairs.start, points.n, pairs.start)
     return pairs
 
 
 def fill_pairs(
-    device: Device,
-    points: BatchPoints,
-    grid: Grid,
-    by_cell: Sorted,
-    pairs: Pairs,
-    n_events: int,
-    n_points: int,
-    n: int,
-    radius: float,
+    device: Device, points: BatchPoints, search: Search, pairs: BatchPairs, m: int
 ) -> BatchEdges:
-    """The ``n`` pairs as edges in the model's order, by the later point, then the earlier one."""
+    """Return the ``m`` pairs as edges in the order of the model.
+
+    Edges are sorted by the later point, then by the earlier point.
+    """
     pairs = pairs._replace(
-        later=device.array("pairs.later", n, np.int32),
-        earlier=device.array("pairs.earlier", n, np.int32),
+        later=device.array("pairs.later", m, np.int32),
+        earlier=device.array("pairs.earlier", m, np.int32),
     )
-    squared = f32(radius) * f32(radius)
-    device.launch(_fill, n_points, points, grid, by_cell, pairs, squared, n_points)
-    start = find_starts(device, "radius_edges", pairs.start, points.start, n_events)
-    edges = make_edges(device, "radius_edges", start, n)
-    device.launch(_orient, n, points, pairs, edges, n)
+    device.launch(_fill, points.n, points, search, pairs)
+    start = find_starts(device, "radius_edges", pairs.start, points.start, points.n_events)
+    edges = make_edges(device, "radius_edges", start, points.n_events, m)
+    device.launch(_orient, m, points, pairs, edges)
     return edges
 
 
@@ -178,7 +186,7 @@ def _reset(grid: Grid, n_dimensions: int, n_events: int) -> None:
 
 @cuda_kernel
 def _measure(points: BatchPoints, coordinates: Any, grid: Grid, n: int) -> None:
-    """Extent of an event in a dimension, by a block for each."""
+    """Find the extent of an event in a dimension; a block for each of these pairs."""
     n_dimensions = coordinates.shape[1]
     for item in range(cuda.blockIdx.x, n, cuda.gridDim.x):
         e, k = item // n_dimensions, item % n_dimensions
@@ -194,11 +202,9 @@ def _measure(points: BatchPoints, coordinates: Any, grid: Grid, n: int) -> None:
 
 
 @cuda_kernel
-def _choose(
-    points: BatchPoints, grid: Grid, n_dimensions: int, radius: float, n_events: int
-) -> None:
-    """The three widest dimensions of each event, the widest last."""
-    for e in range(cuda.grid(1), n_events, cuda.gridsize(1)):
+def _choose(points: BatchPoints, grid: Grid, n_dimensions: int, radius: float) -> None:
+    """Choose the three widest dimensions of each event, the widest last."""
+    for e in range(cuda.grid(1), points.n_events, cuda.gridsize(1)):
         if grid.bad[e] != _NOBODY or points.start[e] == points.start[e + 1]:
             continue
         units = cells_per_unit(radius)
@@ -224,7 +230,7 @@ def _choose(
 
 @device_function
 def _bin(grid: Grid, e: int, place: int, coordinates: Any, i: int, n_dimensions: int) -> int:
-    """In which of the cells along dimension ``place`` of the grid row ``i`` is."""
+    """Return the cell of row ``i`` along dimension ``place`` of the grid."""
     axis = grid.axis[e, place]
     low: Any = np.float64(grid.low[e * n_dimensions + axis])
     return bin_of(coordinates[i, axis], low, grid.per_unit[e, place], grid.bins[e, place])
@@ -236,9 +242,9 @@ def _first_cell(points: BatchPoints, e: int) -> int:
 
 
 @cuda_kernel
-def _find_cells(points: BatchPoints, coordinates: Any, grid: Grid, key: Any, n: int) -> None:
+def _find_cells(points: BatchPoints, coordinates: Any, grid: Grid, key: Any) -> None:
     n_dimensions = coordinates.shape[1]
-    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+    for i in range(cuda.grid(1), points.n, cuda.gridsize(1)):
         e = points.event[i]
         cell = 0
         if grid.bad[e] == _NOBODY:
@@ -258,8 +264,10 @@ def _gather(coordinates: Any, by_cell: Sorted, n: int) -> None:
 
 @device_function
 def _is_near(coordinates: Any, p: int, q: int, squared: float) -> bool:
-    """Whether the squared distance, added up as on a CPU, is less than ``squared``; it never
-    falls as more is added."""
+    """Return whether the squared distance of two points is less than ``squared``.
+
+    It is added up as on a CPU. The sum never falls, so it may end early.
+    """
     total = f32(0)
     for k in range(coordinates.shape[1]):
         step = coordinates[q, k] - coordinates[p, k]
@@ -270,14 +278,14 @@ def _is_near(coordinates: Any, p: int, q: int, squared: float) -> bool:
 
 
 @device_function
-def _find_earlier(
-    points: BatchPoints, grid: Grid, by_cell: Sorted, p: int, squared: float, out: Any, first: int
-) -> int:
-    """Number of earlier points near the one in place ``p``.
+def _find_earlier(points: BatchPoints, search: Search, p: int, out: Any, first: int) -> int:
+    """Return the number of earlier points near the one in place ``p``.
 
     Args:
-        out: int32, they are written there from ``first`` on, unless that is negative.
+        out: int32, takes these points.
+        first: where they begin in ``out``; if it is negative, nothing is written.
     """
+    grid, by_cell, squared = search.grid, search.by_cell, search.squared
     c, i = by_cell.coordinates, by_cell.point[p]
     e = points.event[i]
     n = 0
@@ -302,19 +310,17 @@ def _find_earlier(
 
 
 @cuda_kernel
-def _count(
-    points: BatchPoints, grid: Grid, by_cell: Sorted, pairs: Pairs, squared: float, n: int
-) -> None:
-    for p in range(cuda.grid(1), n, cuda.gridsize(1)):
-        i = by_cell.point[p]
-        pairs.start[i] = _find_earlier(points, grid, by_cell, p, squared, pairs.earlier, -1)
+def _count(points: BatchPoints, search: Search, pairs: BatchPairs) -> None:
+    for p in range(cuda.grid(1), points.n, cuda.gridsize(1)):
+        i = search.by_cell.point[p]
+        pairs.start[i] = _find_earlier(points, search, p, pairs.earlier, -1)
 
 
 @cuda_kernel
-def _judge(points: BatchPoints, pairs: Pairs, max_edges: int, n_events: int) -> None:
-    """Add up the pairs of an event, by a block for each; forget those of one with too many."""
+def _judge(points: BatchPoints, pairs: BatchPairs, max_edges: int) -> None:
+    """Add up the pairs of each event, a block for each; drop those of an event with too many."""
     buffer = cuda.shared.array(THREADS, np.int64)
-    for e in range(cuda.blockIdx.x, n_events, cuda.gridDim.x):
+    for e in range(cuda.blockIdx.x, points.n_events, cuda.gridDim.x):
         first, last = points.start[e] + cuda.threadIdx.x, points.start[e + 1]
         total = 0
         for i in range(first, last, cuda.blockDim.x):
@@ -330,23 +336,21 @@ def _judge(points: BatchPoints, pairs: Pairs, max_edges: int, n_events: int) -> 
 
 
 @cuda_kernel
-def _fill(
-    points: BatchPoints, grid: Grid, by_cell: Sorted, pairs: Pairs, squared: float, n: int
-) -> None:
-    for p in range(cuda.grid(1), n, cuda.gridsize(1)):
-        i = by_cell.point[p]
+def _fill(points: BatchPoints, search: Search, pairs: BatchPairs) -> None:
+    for p in range(cuda.grid(1), points.n, cuda.gridsize(1)):
+        i = search.by_cell.point[p]
         first, last = pairs.start[i], pairs.start[i + 1]
         if first == last:
             continue
-        _find_earlier(points, grid, by_cell, p, squared, pairs.earlier, first)
+        _find_earlier(points, search, p, pairs.earlier, first)
         for k in range(first, last):
             pairs.later[k] = i
 
 
 @cuda_kernel
-def _orient(points: BatchPoints, pairs: Pairs, edges: BatchEdges, n: int) -> None:
-    """Each pair's place among those of its later point: the number of earlier ones."""
-    for k in range(cuda.grid(1), n, cuda.gridsize(1)):
+def _orient(points: BatchPoints, pairs: BatchPairs, edges: BatchEdges) -> None:
+    """Give each pair its place among those of its later point: the number of earlier points."""
+    for k in range(cuda.grid(1), edges.n, cuda.gridsize(1)):
         i, j = pairs.later[k], pairs.earlier[k]
         first = pairs.start[i]
         place = first

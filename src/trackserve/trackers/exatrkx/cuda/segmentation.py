@@ -1,11 +1,13 @@
-"""Edges to track candidates: a thread for each edge, then for each point.
+"""Edges to track candidates: a thread for each edge, then a thread for each point.
 
-Components are sets that threads unite; the root of a set is its first point, so a component's
-number is the number of roots before its own, whatever the order in which sets were united.
+Components are sets of points that threads unite. The root of a set is its first point. The number
+of a component is the number of roots before its root: it does not depend on the order in which
+threads unite sets.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,29 +18,31 @@ from trackserve.device.compile import f32
 from trackserve.device.cuda import Device, cuda_kernel, device_function
 from trackserve.device.union import find_root, unite
 
+from ..architecture import Cuts
 from ..radius import turned
 from .edges import BatchEdges
 from .features import BatchPoints
 from .tensors import tensor
 
 SCORE_UNIT = float(1 << 36)
-"""Scores are added up as integers in 1 / this. A float32 above 2^-13 is a whole number of them,
-so sums are those of a CPU in float64, in any order."""
+"""Scores are added up as integers, in units of one over this. A float32 above 2^-13 is a whole
+number of units, so the sums are those of a CPU in float64, whatever the order."""
 COLUMNS = ("radius_edges", "filter_edges", "track_edges", "components", "candidates", "points")
-"""Of :func:`find_counts`."""
+"""Columns of :func:`find_counts`; ``points`` are those of candidates."""
 
 
 class Components(NamedTuple):
-    """Connected components of a batch, by its points as they came.
+    """Connected components of a batch; points are in the order in which they came.
 
     Attributes:
-        used: bool[m], whether an edge is in one.
-        parent, root: int32[n], first point of each point's component, at last.
-        size: int32[n + 1], of a root its component's points; then the sum before.
-        number: int32[n + 1], components before those that begin here.
-        candidate: int32[n + 1], candidates before.
-        first: int32[n + 1], points of candidates before.
-        key: int64[n], root and rank.
+        used: bool[m], whether each edge joins points of a component.
+        parent: int32[n], an earlier point of the same component, or the point itself.
+        root: int32[n], first point of the component of each point.
+        size: int32[n + 1], points of components with an earlier root.
+        number: int32[n + 1], components with an earlier root.
+        candidate: int32[n + 1], candidates with an earlier root.
+        first: int32[n + 1], points of candidates with an earlier root.
+        key: int64[n], root and rank, in one number.
     """
 
     used: Any
@@ -52,22 +56,27 @@ class Components(NamedTuple):
 
 
 class BestEdges(NamedTuple):
-    """Of each point, int64[n]: key of its best edge inwards and outwards; 0: it has none."""
+    """The best edges of each point.
+
+    Attributes:
+        inwards: int64[n], key of the best edge inwards; 0 if there is none.
+        outwards: int64[n], key of the best edge outwards; 0 if there is none.
+    """
 
     inwards: Any
     outwards: Any
 
 
 class BatchCandidates(NamedTuple):
-    """Candidates of a batch; their room is what it might be at most.
+    """Candidates of a batch; each array has memory for the most that there may be.
 
     Attributes:
-        label: int32[n], component of each point in its event.
-        offset: int32, first of each candidate in ``point``.
-        point: int32, rows of their event.
-        sum: int64, of the scores of a candidate's edges.
-        n_edges: int32.
-        score: float32.
+        label: int32[n], number of the component of each point, in its event.
+        offset: int32[candidates], first point of each candidate in ``point``.
+        point: int32[.], rows of points in their event, candidate by candidate.
+        sum: int64[candidates], sum of the scores of the edges, in units of 1 / SCORE_UNIT.
+        n_edges: int32[candidates], number of edges.
+        score: float32[candidates], mean score of the edges.
     """
 
     label: Any
@@ -79,58 +88,47 @@ class BatchCandidates(NamedTuple):
 
 
 def find_components(
-    device: Device,
-    points: BatchPoints,
-    edges: BatchEdges,
-    n_events: int,
-    n: int,
-    room: int,
-    paths: bool,
-    min_points: int,
+    device: Device, points: BatchPoints, edges: BatchEdges, cuts: Cuts
 ) -> Components:
-    """Components of ``n`` points and of up to ``room`` edges.
+    """Return the components that edges make of points.
 
     Args:
-        paths: whether each point keeps only its best edges.
-        min_points: of a candidate.
+        edges: the edges that the graph network has kept.
+        cuts: ``segmentation`` says which edges count, ``min_points`` what is a candidate.
     """
+    n = points.n
     numbers = {
         name: device.array(f"components.{name}", n + 1, np.int32)
         for name in ("parent", "root", "size", "number", "candidate", "first")
     }
     components = Components(
-        used=device.array("components.used", room, np.bool_),
+        used=device.array("components.used", edges.n, np.bool_),
         key=device.array("components.key", n, np.int64),
         **numbers,
     )
     device.launch(_reset, n, components, n)
-    if paths:
+    if cuts.segmentation == "paths":
         best = BestEdges(*(device.array(f"best.{k}", n, np.int64) for k in BestEdges._fields))
         for keys in best:
             device.fill(keys, n, 0)
         bits = edges.score.view(np.int32)
-        device.launch(_find_best, room, points, edges, bits, best, n_events)
-        device.launch(_keep_best, room, points, edges, bits, best, components, n_events)
+        device.launch(_find_best, edges.n, points, edges, bits, best)
+        device.launch(_keep_best, edges.n, points, edges, bits, best, components)
     else:
-        device.fill(components.used, room, True)
-    device.launch(_unite, room, points, edges, components, n_events)
-    device.launch(_count, n, points, components, n)
-    device.launch(_choose, n, components, min_points, n)
+        device.fill(components.used, edges.n, True)
+    device.launch(_unite, edges.n, points, edges, components)
+    device.launch(_count, n, points, components)
+    device.launch(_choose, n, components, cuts.min_points, n)
     for counts in (components.size, components.number, components.candidate, components.first):
         device.scan(counts, n, counts)
     return components
 
 
 def make_candidates(
-    device: Device,
-    points: BatchPoints,
-    edges: BatchEdges,
-    components: Components,
-    n_events: int,
-    n: int,
-    room: int,
+    device: Device, points: BatchPoints, edges: BatchEdges, components: Components
 ) -> BatchCandidates:
-    """Labels of all points, and the candidates with their points from the inside out."""
+    """Return labels of all points, and candidates with their points from the inside out."""
+    n = points.n
     columns = {
         "label": np.int32,
         "offset": np.int32,
@@ -146,35 +144,34 @@ def make_candidates(
     tensor(device, order, n).copy_(torch.sort(tensor(device, components.key, n)).indices)
     device.fill(found.sum, n, 0)
     device.fill(found.n_edges, n, 0)
-    device.launch(_fill_points, n, points, components, order, found, n)
-    device.launch(_add_scores, room, points, edges, components, found, n_events)
+    device.launch(_fill_points, n, points, components, order, found)
+    device.launch(_add_scores, edges.n, points, edges, components, found)
     device.launch(_fill_candidates, n, components, found, n)
     return found
 
 
 def find_counts(
-    device: Device,
-    points: BatchPoints,
-    graphs: tuple[BatchEdges, BatchEdges, BatchEdges],
-    components: Components,
-    n_events: int,
+    device: Device, points: BatchPoints, graphs: Sequence[BatchEdges], components: Components
 ) -> Any:
-    """int32[events + 1, 6]: how many of :data:`COLUMNS` come before each event."""
-    counts = device.array("counts", n_events + 1, np.int32, len(COLUMNS))
+    """Return how many of each of :data:`COLUMNS` come before each event, int32[events + 1, 6].
+
+    Args:
+        graphs: the edges after each of :data:`trackserve.edm.GRAPH_STAGES`.
+    """
+    n_rows = points.n_events + 1
+    counts = device.array("counts", n_rows, np.int32, len(COLUMNS))
     starts = tuple(graph.start for graph in graphs)
-    device.launch(_find_counts, n_events + 1, points, starts, components, counts, n_events)
+    device.launch(_find_counts, n_rows, points, starts, components, counts)
     return counts
 
 
-def edges_as_given(
-    device: Device, name: str, points: BatchPoints, edges: BatchEdges, n_events: int, n: int
-) -> BatchEdges:
-    """Edges between the rows of their event, as it came."""
+def edges_as_given(device: Device, name: str, points: BatchPoints, edges: BatchEdges) -> BatchEdges:
+    """Return edges between the rows of their event, as the points came."""
     found = edges._replace(
-        source=device.array(f"kept.{name}.source", n, np.int32),
-        target=device.array(f"kept.{name}.target", n, np.int32),
+        source=device.array(f"kept.{name}.source", edges.n, np.int32),
+        target=device.array(f"kept.{name}.target", edges.n, np.int32),
     )
-    device.launch(_find_rows, n, points, edges, found, n_events)
+    device.launch(_find_rows, edges.n, points, edges, found)
     return found
 
 
@@ -187,15 +184,16 @@ def _reset(components: Components, n: int) -> None:
 
 @device_function
 def _key(bits: int, step: int) -> Any:
-    """What is larger for a better edge: by score, whose bits rise with it, then by nearness."""
+    """Return a number that is larger for a better edge: by score, then by fewer ranks.
+
+    The bits of a score, as an integer, rise with the score.
+    """
     return np.int64(bits) << 32 | (0x7FFFFFFF - step)
 
 
 @cuda_kernel
-def _find_best(
-    points: BatchPoints, edges: BatchEdges, bits: Any, best: BestEdges, n_events: int
-) -> None:
-    for e in range(cuda.grid(1), edges.start[n_events], cuda.gridsize(1)):
+def _find_best(points: BatchPoints, edges: BatchEdges, bits: Any, best: BestEdges) -> None:
+    for e in range(cuda.grid(1), edges.start[edges.n_events], cuda.gridsize(1)):
         one, other = points.row[edges.source[e]], points.row[edges.target[e]]
         outer, inner = turned(points.rank, one, other)
         key = _key(bits[e], points.rank[outer] - points.rank[inner])
@@ -210,9 +208,8 @@ def _keep_best(
     bits: Any,
     best: BestEdges,
     components: Components,
-    n_events: int,
 ) -> None:
-    for e in range(cuda.grid(1), edges.start[n_events], cuda.gridsize(1)):
+    for e in range(cuda.grid(1), edges.start[edges.n_events], cuda.gridsize(1)):
         one, other = points.row[edges.source[e]], points.row[edges.target[e]]
         outer, inner = turned(points.rank, one, other)
         key = _key(bits[e], points.rank[outer] - points.rank[inner])
@@ -220,15 +217,15 @@ def _keep_best(
 
 
 @cuda_kernel
-def _unite(points: BatchPoints, edges: BatchEdges, components: Components, n_events: int) -> None:
-    for e in range(cuda.grid(1), edges.start[n_events], cuda.gridsize(1)):
+def _unite(points: BatchPoints, edges: BatchEdges, components: Components) -> None:
+    for e in range(cuda.grid(1), edges.start[edges.n_events], cuda.gridsize(1)):
         if components.used[e]:
             unite(components.parent, points.row[edges.source[e]], points.row[edges.target[e]])
 
 
 @cuda_kernel
-def _count(points: BatchPoints, components: Components, n: int) -> None:
-    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+def _count(points: BatchPoints, components: Components) -> None:
+    for i in range(cuda.grid(1), points.n, cuda.gridsize(1)):
         root = find_root(components.parent, i)
         components.root[i] = root
         components.key[i] = np.int64(root) << 32 | points.rank[i]
@@ -247,9 +244,9 @@ def _choose(components: Components, min_points: int, n: int) -> None:
 
 @cuda_kernel
 def _fill_points(
-    points: BatchPoints, components: Components, order: Any, found: BatchCandidates, n: int
+    points: BatchPoints, components: Components, order: Any, found: BatchCandidates
 ) -> None:
-    for p in range(cuda.grid(1), n, cuda.gridsize(1)):
+    for p in range(cuda.grid(1), points.n, cuda.gridsize(1)):
         i = order[p]
         root, first_point = components.root[i], points.start[points.event[i]]
         found.label[i] = components.number[root] - components.number[first_point]
@@ -259,13 +256,9 @@ def _fill_points(
 
 @cuda_kernel
 def _add_scores(
-    points: BatchPoints,
-    edges: BatchEdges,
-    components: Components,
-    found: BatchCandidates,
-    n_events: int,
+    points: BatchPoints, edges: BatchEdges, components: Components, found: BatchCandidates
 ) -> None:
-    for e in range(cuda.grid(1), edges.start[n_events], cuda.gridsize(1)):
+    for e in range(cuda.grid(1), edges.start[edges.n_events], cuda.gridsize(1)):
         root = components.root[points.row[edges.source[e]]]
         c = components.candidate[root]
         if components.used[e] and components.candidate[root + 1] > c:
@@ -283,10 +276,8 @@ def _fill_candidates(components: Components, found: BatchCandidates, n: int) -> 
 
 
 @cuda_kernel
-def _find_counts(
-    points: BatchPoints, starts: Any, components: Components, counts: Any, n_events: int
-) -> None:
-    for e in range(cuda.grid(1), n_events + 1, cuda.gridsize(1)):
+def _find_counts(points: BatchPoints, starts: Any, components: Components, counts: Any) -> None:
+    for e in range(cuda.grid(1), points.n_events + 1, cuda.gridsize(1)):
         for k in range(3):
             counts[e, k] = starts[k][e]
         i = points.start[e]
@@ -296,8 +287,8 @@ def _find_counts(
 
 
 @cuda_kernel
-def _find_rows(points: BatchPoints, edges: BatchEdges, found: BatchEdges, n_events: int) -> None:
-    for e in range(cuda.grid(1), edges.start[n_events], cuda.gridsize(1)):
+def _find_rows(points: BatchPoints, edges: BatchEdges, found: BatchEdges) -> None:
+    for e in range(cuda.grid(1), edges.start[edges.n_events], cuda.gridsize(1)):
         s, t = edges.source[e], edges.target[e]
         first_point = points.start[points.event[s]]
         found.source[e], found.target[e] = points.row[s] - first_point, points.row[t] - first_point

@@ -1,4 +1,4 @@
-"""Numba's arrays as PyTorch's tensors: the same memory, and the same stream."""
+"""Arrays of Numba as tensors of PyTorch, on the same memory and the same stream."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from trackserve.device.cuda import Device
 
 
 def tensor(device: Device, array: Any, n: int) -> Tensor:
-    """The first ``n`` rows of a device array, as a tensor on the same memory."""
+    """Return the first ``n`` rows of a device array as a tensor on the same memory."""
     where = "cpu" if device.stream is None else torch.device("cuda", torch.cuda.current_device())
     return torch.as_tensor(array, device=where)[:n]
 
 
 @contextlib.contextmanager
 def on_stream(device: Device, where: torch.device) -> Iterator[None]:
-    """Inside it, PyTorch works on the stream of ``device``, which is the CUDA device ``where``."""
+    """Let PyTorch work on the stream of ``device`` inside a ``with`` block.
+
+    Args:
+        device: the device.
+        where: the same device, to PyTorch.
+    """
     if device.stream is None:
         yield
         return
     external: Any = torch.cuda.ExternalStream
-    # PyTorch's device first: leaving that, it sets what is current, where Numba pushes and pops
+    # PyTorch's device first: at its end PyTorch sets the current device, but Numba pushes and pops
     with (
         torch.cuda.device(where),
         device.current(),

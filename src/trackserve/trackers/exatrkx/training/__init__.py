@@ -1,1 +1,1 @@
-"""Training of the learned tracker; nothing that serves imports it."""
+"""Training of the learned tracker; the serving code imports nothing from here."""

@@ -1,4 +1,4 @@
-"""Everything that a training can be told, with the defaults of the shipped model."""
+"""The settings of a training; the defaults are those of the shipped model."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from trackserve.errors import InputError
 from ..architecture import Activation
 
 NODE_INPUTS = ("r", "cos_phi", "sin_phi", "z", "eta", "x", "y")
-"""phi itself is not among them: its seam at +-pi would cost tracks."""
+"""Inputs of points. phi is not among them: its seam at +-pi would cost tracks."""
 EDGE_INPUTS = ("dr", "dphi", "dz", "deta", "phi_slope", "z0", "distance")
+"""Inputs of edges."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How one network is fitted.
+    """The settings of the optimiser for one network.
 
     Attributes:
-        steps: of the optimiser; one event each.
-        rate: largest learning rate, reached after ``warm_up`` steps; it then falls to 0 as a
-            cosine does.
-        warm_up: steps.
-        decay: of the weights (AdamW).
-        clip: longest gradient.
-        validate_every: steps.
-        patience: validations without a better one before it ends early.
+        steps: steps of the optimiser; each step takes one event.
+        rate: largest learning rate, after ``warm_up`` steps; then it falls to 0 as a cosine.
+        warm_up: steps until the learning rate is largest.
+        decay: weight decay of AdamW.
+        clip: largest norm of a gradient.
+        validate_every: steps from one validation to the next.
+        patience: the training ends after this many validations without a better one.
     """
 
     steps: int
@@ -44,13 +44,16 @@ class Schedule:
 
 @dataclass(frozen=True)
 class EmbeddingTraining:
-    """Attributes:
-    widths, dimensions, activation: of the network.
-    points: per step, from a region of an event.
-    wrong_pairs: of neighbours that do not belong together, at most this many per step.
-    pull: weight of the pairs that belong together, against those that do not.
-    softness: width of the loss' soft step, in units of the squared radius.
-    efficiency: share of the wanted pairs that the radius has to take in.
+    """The training of the embedding.
+
+    Attributes:
+        schedule: how it is fitted.
+        widths, dimensions, activation: as in :class:`..architecture.Embedding`.
+        points: points per step, from a region of an event.
+        wrong_pairs: most pairs per step that are near but do not belong together.
+        pull: weight of the pairs that belong together, if the others have 1.
+        softness: width of the step of the loss, in units of the squared radius.
+        efficiency: share of the wanted pairs that are within the radius.
     """
 
     schedule: Schedule = Schedule(steps=8000, rate=3e-3, validate_every=1000)
@@ -66,11 +69,14 @@ class EmbeddingTraining:
 
 @dataclass(frozen=True)
 class FilterTraining:
-    """Attributes:
-    widths: of the network's hidden layers.
-    edges: per step, drawn from the graph.
-    pull: weight of the true edges, against the others.
-    efficiency: share of the wanted pairs in the graph that the cut has to keep.
+    """The training of the filter.
+
+    Attributes:
+        schedule: how it is fitted.
+        widths: widths of the hidden layers.
+        edges: edges per step, drawn from the graph.
+        pull: weight of the true edges, if the others have 1.
+        efficiency: share of the wanted pairs in the graph that the cut keeps.
     """
 
     schedule: Schedule = Schedule(steps=1500, rate=3e-3, validate_every=250)
@@ -82,10 +88,13 @@ class FilterTraining:
 
 @dataclass(frozen=True)
 class GnnTraining:
-    """Attributes:
-    hidden, depth, steps: of the network.
-    points: per step, from a region of an event: many small steps teach it more than a few
-        large ones.
+    """The training of the graph network.
+
+    Attributes:
+        schedule: how it is fitted.
+        hidden, depth, steps: as in :class:`..architecture.InteractionGnn`.
+        points: points per step, from a region of an event; many small steps teach the network
+            more than a few large ones.
     """
 
     schedule: Schedule = Schedule(steps=20_000, rate=3e-3, validate_every=4000)
@@ -97,16 +106,19 @@ class GnnTraining:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Attributes:
-    name: of the model.
-    seed: everything random follows from it.
-    validation_events: of each data set, its last ones.
-    cached_events: prepared events kept in memory; the others are read again.
-    max_points: of an event to learn from; of a larger one a wedge in azimuth is used.
-    soft_pt: GeV; pairs of particles with less are neither right nor wrong to the embedding.
-    wanted_pt: GeV; particles with more have the full weight, the others ``soft_weight``.
-    soft_weight: see there.
-    max_fakes: share of candidates without a particle that the working point may have.
+    """The settings of a training.
+
+    Attributes:
+        name: name of the model.
+        seed: seed of all random choices.
+        validation_events: number of events for validation, the last ones of each directory.
+        cached_events: prepared events that stay in memory; others are read again.
+        max_points: most points of a training event; a larger event is cut to a wedge in azimuth.
+        soft_pt: GeV; pairs of particles below are neither right nor wrong to the embedding.
+        wanted_pt: GeV; particles above have the weight 1, others ``soft_weight``.
+        soft_weight: weight of particles between ``soft_pt`` and ``wanted_pt``.
+        max_fakes: largest share of candidates without a particle at the working point.
+        embedding, filter, gnn: the training of each network.
     """
 
     name: str = "default"
@@ -124,10 +136,10 @@ class TrainingConfig:
 
 
 def read_config(path: Path) -> TrainingConfig:
-    """Read a TOML file; what it leaves out has its default.
+    """Read a TOML file; settings that it does not have keep their defaults.
 
     Raises:
-        InputError: it is no TOML file, or a key or a value is wrong.
+        InputError: it is not a TOML file, or a key or a value is wrong.
     """
     try:
         values = tomllib.loads(path.read_text())
@@ -137,7 +149,7 @@ def read_config(path: Path) -> TrainingConfig:
 
 
 def parse_config(values: dict[str, Any], where: str) -> TrainingConfig:
-    """The same from what the file holds; ``where`` is in the errors.
+    """Return the configuration that ``values``, the content of the file ``where``, gives.
 
     Raises:
         InputError: a key or a value is wrong.
@@ -147,7 +159,7 @@ def parse_config(values: dict[str, Any], where: str) -> TrainingConfig:
 
 
 def _parse(default: Any, values: Any, at: str, where: str) -> Any:
-    """``default`` with some fields replaced."""
+    """Return ``default`` with the fields of ``values`` replaced."""
     if not isinstance(values, dict):
         raise InputError("not a table", file=where, at=at, found=values)
     hints = typing.get_type_hints(type(default))
@@ -166,7 +178,7 @@ def _parse(default: Any, values: Any, at: str, where: str) -> Any:
 
 
 def _checked(kind: Any, value: Any, at: str, where: str) -> Any:
-    """``value`` if it is of ``kind``; all numbers have to be positive."""
+    """Return ``value`` if it is of ``kind``; all numbers must be positive."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple and isinstance(value, list) and value:
         return tuple(_checked(arguments[0], part, at, where) for part in value)

@@ -15,13 +15,13 @@ from trackserve.report.drawing import (
 )
 
 _HIDDEN = ("merit", "cut", "radius")
-"""Figures that are in the CSV file but not worth a panel."""
+"""Figures that the CSV file has, but the image has not."""
 
 Rows = list[tuple[int, dict[str, float]]]
 
 
 class Curves:
-    """Collects the figures of all stages; TensorBoard gets them at once, where installed."""
+    """The figures of all stages; TensorBoard gets them at once, if it is installed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -29,11 +29,11 @@ class Curves:
         self._writer = _tensorboard(folder / "tensorboard")
 
     def restore(self, stage: str, rows: Rows) -> None:
-        """Take the rows of a stage from its checkpoint."""
+        """Take the rows of a stage, from its checkpoint."""
         self._rows[stage] = list(rows)
 
     def add(self, stage: str, step: int, figures: dict[str, float]) -> None:
-        """The figures of one validation."""
+        """Add the figures of one validation."""
         self._rows.setdefault(stage, []).append((step, figures))
         self.write_csv()
         if self._writer is not None:
@@ -42,7 +42,7 @@ class Curves:
             self._writer.flush()
 
     def write_csv(self) -> None:
-        """``curves.csv``: one line for each stage, step and figure."""
+        """Write ``curves.csv``: one line for each stage, step and figure."""
         with (self._folder / "curves.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["stage", "step", "figure", "value"])
@@ -52,7 +52,7 @@ class Curves:
                         writer.writerow([stage, step, name, f"{value:.6g}"])
 
     def draw(self) -> bool:
-        """``curves.png``, a row of panels for each stage; False without matplotlib."""
+        """Write ``curves.png``, a row of panels for each stage; return False without matplotlib."""
         rows = {stage: rows for stage, rows in self._rows.items() if rows}
         names = {
             stage: [name for name in rows[stage][0][1] if name not in _HIDDEN] for stage in rows
@@ -79,7 +79,7 @@ class Curves:
 
 
 def _tensorboard(folder: Path) -> Any:
-    """A writer of TensorBoard files; None where it is not installed."""
+    """Return a writer of TensorBoard files, or None if TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

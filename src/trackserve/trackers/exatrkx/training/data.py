@@ -1,4 +1,4 @@
-"""Events as the networks learn from them: points from the inside out, with their truth."""
+"""Events for training: points from the inside out, with their truth."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..features import node_inputs, outward_order, scale_points
 from .config import NODE_INPUTS, TrainingConfig
 
 SCALES = (1000.0, float(np.pi), 1000.0)
-"""Of r (mm), phi and z (mm)."""
+"""Scales of r (mm), phi (rad) and z (mm)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +33,13 @@ class Sample:
     """One event; its points are ordered by their distance from the origin.
 
     Attributes:
-        event: with the points and their truth in that order.
+        event: the event, with points and truth in that order.
         scaled: float32[n, 3], features of the points.
-        nodes: float32[n, k], the networks' inputs :data:`.config.NODE_INPUTS`.
-        particle: int32[n], -1 for noise.
-        following: int64[n], the point that follows on the particle; -1 if there is none.
-        pt: float32[n], GeV, of the particle; 0 for noise.
-        wanted: bool[n], points of particles by which the training is judged.
+        nodes: float32[n, k], the inputs :data:`.config.NODE_INPUTS` of the points.
+        particle: int32[n], particle of each point; -1 for noise.
+        following: int64[n], the next point on the particle; -1 if there is none.
+        pt: float32[n], transverse momentum of the particle in GeV; 0 for noise.
+        wanted: bool[n], whether the particle counts when the training is judged.
     """
 
     event: PointsEvent
@@ -54,7 +54,7 @@ class Sample:
         return len(self.particle)
 
     def take(self, rows: Array) -> Sample:
-        """Only the points ``rows``, int64[k], which ascend."""
+        """Return the sample with only the points ``rows``, int64[k], which must ascend."""
         number = np.full(len(self) + 1, -1)
         number[rows] = np.arange(len(rows))
         truth = truth_of(self.event)
@@ -71,33 +71,33 @@ class Sample:
 
     @functools.cached_property
     def by_phi(self) -> Array:
-        """Rows by azimuth, int64[n]."""
+        """Rows sorted by azimuth, int64[n]."""
         return np.argsort(self.scaled[:, 1])
 
     @functools.cached_property
     def pairs(self) -> Array:
-        """int64[2, m]: points that follow each other on a particle."""
+        """Pairs of points that follow each other on a particle, int64[2, m]."""
         first = np.flatnonzero(self.following >= 0)
         return np.stack([first, self.following[first]])
 
     def consecutive(self, source: Array, target: Array) -> Array:
-        """Which edges join points that follow each other on a particle."""
+        """Return which edges join points that follow each other on a particle, bool[m]."""
         following = self.following
         consecutive: Array = (following[target] == source) | (following[source] == target)
         return consecutive
 
     def same_particle(self, source: Array, target: Array) -> Array:
-        """Which edges join points of one particle."""
+        """Return which edges join points of the same particle, bool[m]."""
         particle = self.particle
         same: Array = (particle[source] == particle[target]) & (particle[source] >= 0)
         return same
 
 
 def make_sample(event: PointsEvent) -> Sample:
-    """Prepare an event.
+    """Return an event as a sample.
 
     Raises:
-        InputError: it has no truth.
+        InputError: the event has no truth.
     """
     truth = truth_of(event)
     features = Features(SCALES)
@@ -124,10 +124,10 @@ def make_sample(event: PointsEvent) -> Sample:
 
 
 def choose_window(sample: Sample, n_points: int, rng: np.random.Generator) -> Array:
-    """Rows of about ``n_points`` points, from a random range in azimuth and in eta.
+    """Return rows of about ``n_points`` points, from a random range in azimuth and in eta.
 
-    Tracks of 1 GeV bend by 0.3 rad and keep their eta: a range in both, rather than a narrow
-    one in azimuth, has more of them whole.
+    A track of 1 GeV bends by 0.3 rad and keeps its eta. So a range in both has more whole tracks
+    than a narrow range in azimuth.
 
     Returns:
         int64[k], ascending; all rows if there are no more than ``n_points``.
@@ -144,7 +144,7 @@ def choose_window(sample: Sample, n_points: int, rng: np.random.Generator) -> Ar
 
 
 def cut_wedge(event: PointsEvent, n_points: int, rng: np.random.Generator) -> PointsEvent:
-    """The ``n_points`` points that follow a random azimuth.
+    """Return the event with only ``n_points`` points, from a random azimuth on.
 
     Raises:
         InputError: the event has no truth.
@@ -161,14 +161,14 @@ def cut_wedge(event: PointsEvent, n_points: int, rng: np.random.Generator) -> Po
 
 
 class Data:
-    """The events of some directories; one is read when it is asked for.
+    """The events of some directories; an event is read when it is needed.
 
     Args:
-        directories: each a place of :func:`trackserve.io.open_points`.
-        config: says how many of each are for validation (the last ones), and the seed.
+        directories: places that :func:`trackserve.io.open_points` takes.
+        config: settings; among them how many events of each directory are for validation.
 
     Raises:
-        InputError: a directory has no events, or too few; they are of different detectors.
+        InputError: a directory has too few events, or the events are of different detectors.
     """
 
     def __init__(self, directories: Sequence[Path], config: TrainingConfig) -> None:
@@ -196,7 +196,7 @@ class Data:
             self.validation += [(number, i) for i in range(n_training, len(events))]
 
     def sample(self, key: tuple[int, int]) -> Sample:
-        """The event of a key; of a large one, unless it is for validation, a wedge."""
+        """Return the event of a key; a large event for training is cut to a wedge."""
         return self._remember(key)
 
     def _prepare(self, key: tuple[int, int]) -> Sample:
@@ -208,12 +208,15 @@ class Data:
         return make_sample(event)
 
     def validation_samples(self, directory: int) -> list[Sample]:
-        """The validation events of one directory."""
+        """Return the validation events of one directory."""
         return [self.sample(key) for key in self.validation if key[0] == directory]
 
     def at_step(self, step: int) -> tuple[int, int]:
-        """The event of a step: the directories in turns, of each all in random order, then all in
-        another one."""
+        """Return the key of the event of a step.
+
+        Directories take turns. Each gives all its events in random order, then all again in
+        another order.
+        """
         turn, directory = divmod(step, len(self._opened))
         epoch, place = divmod(turn, self._n_training[directory])
         rng = np.random.default_rng([self._seed, directory, epoch])

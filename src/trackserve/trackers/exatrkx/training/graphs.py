@@ -1,4 +1,4 @@
-"""The graphs that a stage learns from: made by the networks before it."""
+"""The graphs that a network learns from: the networks before it make them."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ import torch
 from torch import Tensor
 
 from trackserve.edm.columns import Array
+from trackserve.errors import EventError
 
-from ..architecture import Features, perceptrons
+from ..architecture import Features, perceptrons_of
 from ..features import edge_inputs
 from ..interaction import pack_interaction, run_interaction
-from ..networks import EmbeddingNetwork, FilterNetwork, InteractionNetwork
-from ..radius import find_neighbours
-from ..tiles import (
+from ..modules import EmbeddingNetwork, FilterNetwork, InteractionNetwork
+from ..perceptrons import (
+    NetworkGraph,
     pack,
     pack_edge,
     run_edges,
     run_rows,
 )
+from ..radius import find_pairs
 from .config import EDGE_INPUTS
 from .data import SCALES, Sample
 from .sizes import EDGE_SIZES, NODE_SIZES
 
 MAX_EDGES_PER_POINT = 200
-"""A graph with more is an error, as it is of a badly trained embedding."""
+"""Most edges per point of a graph; only a badly trained embedding makes more."""
 
 
 class Graph(NamedTuple):
-    """Edges of an event.
+    """Edges of an event, with their truth.
 
     Attributes:
-        source, target: int32[m], rows of the sample's points; the source is the outer one.
-        consecutive: bool[m], whether the points follow each other on a particle.
-        same: bool[m], whether they are of the same particle.
-        weight: float32[m], of each edge in a loss.
+        source, target: int32[m], rows of points in the sample; the source is the outer point.
+        consecutive: bool[m], whether both points follow each other on a particle.
+        same: bool[m], whether both points are of the same particle.
+        weight: float32[m], weight of each edge in a loss.
     """
 
     source: Array
@@ -49,11 +51,11 @@ class Graph(NamedTuple):
         return len(self.source)
 
     def take(self, index: Array) -> Graph:
-        """The edges that ``index`` (integers or a mask) selects."""
+        """Return the edges that ``index`` (integers or a mask) selects."""
         return Graph(*(array[index] for array in self))
 
     def within(self, rows: Array, n_points: int) -> Graph:
-        """The edges between the points ``rows`` of ``n_points``, which they then number."""
+        """Return the edges between the points ``rows`` of ``n_points``, as places in ``rows``."""
         number = np.full(n_points, -1, np.int32)
         number[rows] = np.arange(len(rows), dtype=np.int32)
         source, target = number[self.source], number[self.target]
@@ -65,18 +67,21 @@ class Graph(NamedTuple):
 def find_radius_graph(
     network: EmbeddingNetwork, sample: Sample, radius: float, weight: Array
 ) -> Graph:
-    """Pairs of points that the embedding puts closer than ``radius``.
+    """Return the pairs of points that the embedding puts closer than ``radius``.
 
     Args:
-        weight: float32[n], of the points; an edge within a particle has that of its points,
-            any other has 1.
+        weight: float32[n], weights of the points; an edge within a particle has the weight of
+            its points, any other edge has 1.
 
     Raises:
         EventError: there are more than :data:`MAX_EDGES_PER_POINT`.
     """
-    source, target = find_neighbours(
+    pairs = find_pairs(
         embed(network, sample), radius, MAX_EDGES_PER_POINT * len(sample), sample.event.event
     )
+    if isinstance(pairs, EventError):
+        raise pairs
+    source, target = pairs
     same = sample.same_particle(source, target)
     one = np.float32(1)
     return Graph(
@@ -89,42 +94,47 @@ def find_radius_graph(
 
 
 def filter_graph(network: FilterNetwork, sample: Sample, graph: Graph, cut: float) -> Graph:
-    """The edges whose score exceeds ``cut``."""
+    """Return the edges with a score above ``cut``."""
     return graph.take(sigmoid(judge_edges(network, sample, graph)) > cut)
 
 
 def embed(network: EmbeddingNetwork, sample: Sample) -> Array:
-    """Coordinates float32[n, dimensions] of the points, from the pipeline's compiled loops."""
+    """Return coordinates of the points, float32[n, dimensions], by the compiled loops."""
     spec = network.spec
     coordinates = np.empty((len(sample), spec.dimensions), np.float32)
-    packed = pack(perceptrons(spec)["mlp"], _weights(network), "mlp.")
+    packed = pack(perceptrons_of(spec)["mlp"], _weights(network), "mlp.")
     run_rows(packed, sample.nodes / NODE_SIZES, coordinates)
     return coordinates
 
 
 def judge_edges(network: FilterNetwork | InteractionNetwork, sample: Sample, graph: Graph) -> Array:
-    """Logits float32[m] of a filter or a graph network, from the pipeline's compiled loops.
+    """Return logits of the edges, float32[m], from a filter or a graph network.
 
-    On whole events these are several times faster than PyTorch's.
+    The compiled loops of the pipeline do it: on whole events they are several times faster than
+    PyTorch.
     """
     spec, weights = network.spec, _weights(network)
-    nodes, edges = sample.nodes / NODE_SIZES, edges_of(sample, graph)
+    inputs = NetworkGraph(
+        nodes=sample.nodes / NODE_SIZES,
+        source=graph.source,
+        target=graph.target,
+        edges=edges_of(sample, graph),
+    )
     if isinstance(network, InteractionNetwork):
-        interaction = pack_interaction(network.spec, weights, "")
-        return run_interaction(interaction, nodes, graph.source, graph.target, edges)
+        return run_interaction(pack_interaction(network.spec, weights, ""), inputs)
     logits = np.empty((len(graph), 1), np.float32)
-    packed = pack_edge(perceptrons(spec)["mlp"], weights, "mlp.", len(spec.inputs))
-    run_edges(packed, nodes, graph.source, graph.target, edges, logits)
+    packed = pack_edge(perceptrons_of(spec)["mlp"], weights, "mlp.", len(spec.inputs))
+    run_edges(packed, inputs, logits)
     return logits[:, 0]
 
 
 def nodes_of(network: torch.nn.Module, sample: Sample) -> Tensor:
-    """The node inputs in units of their sizes, where the network is."""
+    """Return the node inputs in units of their sizes, on the device of the network."""
     return torch.from_numpy(sample.nodes / NODE_SIZES).to(_device(network))
 
 
 def edges_of(sample: Sample, graph: Graph) -> Array:
-    """The inputs float32[m, k] of the edges in units of their sizes."""
+    """Return the edge inputs in units of their sizes, float32[m, k]."""
     inputs = edge_inputs(EDGE_INPUTS, sample.scaled, Features(SCALES), graph.source, graph.target)
     return inputs / EDGE_SIZES
 
@@ -132,7 +142,7 @@ def edges_of(sample: Sample, graph: Graph) -> Array:
 def inputs_of(
     network: torch.nn.Module, sample: Sample, graph: Graph
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What a network on edges takes, in units of its size, where the network is."""
+    """Return nodes, sources, targets and edges for a network on edges, on its device."""
     device = _device(network)
     source, target = (torch.from_numpy(a.astype(np.int64)) for a in (graph.source, graph.target))
     return (
@@ -144,7 +154,7 @@ def inputs_of(
 
 
 def sigmoid(logit: Array) -> Array:
-    """1 / (1 + e^-logit)."""
+    """Return 1 / (1 + e^-logit)."""
     with np.errstate(over="ignore"):
         score: Array = 1 / (1 + np.exp(-logit))
     return score

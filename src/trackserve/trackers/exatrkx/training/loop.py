@@ -1,4 +1,4 @@
-"""The loop around a stage: optimiser, schedule, validation, checkpoints."""
+"""The loop that trains a network: optimiser, schedule, validation, checkpoints."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from .curves import Curves
 from .stages import Stage
 
 CHECKPOINT_SECONDS = 120.0
-"""Between two checkpoints."""
+"""Seconds between two checkpoints."""
 
-Progress = Callable[[str, int, int, dict[str, float]], None]
-"""Called with the name of the stage, steps done, steps in all and the last figures."""
+OnStep = Callable[[str, int, int, dict[str, float]], None]
+"""Function that is called after each step, with what is done, the number of steps done, the number
+of all steps, and the last figures by name."""
 
 
 def fit(
@@ -28,16 +29,20 @@ def fit(
     seed: int,
     checkpoint: Path,
     curves: Curves,
-    progress: Progress,
+    on_step: OnStep,
 ) -> dict[str, float]:
-    """Train the network of ``stage``; it then has the best weights of all validations.
+    """Train the network of ``stage``; at the end it has the best weights of all validations.
 
-    What a step does follows from the seed, its number and the weights, so that a run that was
-    interrupted continues bit for bit from its checkpoint.
+    A step depends on the seed, its number and the weights only. So an interrupted training
+    continues from its checkpoint with the same bits.
 
     Args:
-        checkpoint: file to write; if it is there already, training continues from it.
+        stage: the network and its loss.
+        schedule: how to fit it.
+        seed: seed of all random choices.
+        checkpoint: file to write; if the file exists, training continues from it.
         curves: takes the loss and the figures of every validation.
+        on_step: called after each step.
 
     Returns:
         the figures of the best validation.
@@ -62,7 +67,7 @@ def fit(
         if due:
             last = _validate(stage, state)
             curves.add(stage.name, step + 1, last)
-        progress(stage.name, step + 1, schedule.steps, last)
+        on_step(stage.name, step + 1, schedule.steps, last)
         if due or time.monotonic() - saved > CHECKPOINT_SECONDS:
             state |= {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
             save(state, checkpoint)
@@ -74,14 +79,14 @@ def fit(
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint; the file is the old one or the new one, whenever this is cut off."""
+    """Write a checkpoint; if that is interrupted, the old file stays whole."""
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     partial.replace(path)
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
-    """Rises linearly to ``schedule.rate``, then falls as a cosine does."""
+    """Return the learning rate of a step: it rises linearly, and then falls as a cosine."""
     warm_up = min(1.0, (step + 1) / schedule.warm_up)
     return schedule.rate * warm_up * 0.5 * (1 + math.cos(math.pi * step / schedule.steps))
 
@@ -100,7 +105,7 @@ def _step(
 
 
 def _validate(stage: Stage, state: dict[str, Any]) -> dict[str, float]:
-    """Judge the network, and keep its weights if it is the best so far."""
+    """Judge the network; keep its weights if they are the best until now."""
     figures = {"loss": float(np.mean(state["losses"])), **stage.validate()}
     state["losses"] = []
     state["rows"].append((state["step"], figures))

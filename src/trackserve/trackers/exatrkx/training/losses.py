@@ -1,4 +1,4 @@
-"""What the networks are fitted to."""
+"""The losses of the networks."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from torch import Tensor
 from torch.nn import functional
 
 RADIUS = 1.0
-"""Of the soft step in the embedding; the graph's own radius is chosen afterwards."""
+"""Place of the soft step in the embedding; the radius of the graph is chosen later."""
 
 
 def pair_loss(squared: Tensor, together: bool, softness: float, weight: Tensor | None) -> Tensor:
-    """Mean loss of pairs of points that belong together, or that do not.
+    """Return the mean loss of pairs of points that belong together, or that do not.
 
-    The logistic loss of the statement that the pair is nearer than :data:`RADIUS`, with the
-    squared distance for the logit. What counts in the end is who is within the radius, and
-    unlike the hinge loss of arXiv 2103.06995 this does not pull a pair that is safely inside
-    any further.
+    It is the logistic loss of the statement that a pair is nearer than :data:`RADIUS`; the logit
+    is the squared distance. The hinge loss of arXiv 2103.06995 also pulls pairs that are well
+    within the radius; this loss does not.
 
     Args:
         squared: float[m], squared distances.
         together: whether these pairs should be near.
         softness: width of the step, in units of the squared radius.
-        weight: float[m], of each pair; None for all the same.
+        weight: float[m], weight of each pair; None: all have the same weight.
     """
     if not len(squared):
         return squared.sum()
@@ -33,12 +32,12 @@ def pair_loss(squared: Tensor, together: bool, softness: float, weight: Tensor |
 
 
 def edge_loss(logit: Tensor, true: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean of the binary cross entropy.
+    """Return the weighted mean of the binary cross entropy.
 
     Args:
-        logit: float[m].
-        true: float[m], 1 for an edge of a track, 0 for another.
-        weight: float[m]; edges with 0 do not count.
+        logit: float[m], logit of each edge.
+        true: float[m], 1 for an edge of a track, 0 for another edge.
+        weight: float[m], weight of each edge.
     """
     each = functional.binary_cross_entropy_with_logits(logit, true, reduction="none")
     return (weight * each).sum() / weight.sum().clamp(min=1e-6)

@@ -1,4 +1,4 @@
-"""Track finding on judged edges, and the figures that training is steered by."""
+"""Track finding on judged edges, and the figures that steer a training."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trackserve.device.components import connected_components
+from trackserve.edm import Edges
 from trackserve.edm.columns import Array
 from trackserve.physics.points.matching import match_components
 from trackserve.physics.statistics import Fraction
 
-from ..segmentation import connected_components, keep_best_edges
+from ..segmentation import keep_best_edges
 from .data import Sample
 from .graphs import Graph
 
 
 class Found(NamedTuple):
-    """Attributes:
-    efficiency: share of the wanted particles that are found, by double majority.
-    fakes: share of the tracks that are of no particle, by single majority.
-    fakes_error: its statistical error.
+    """The figures of the tracks of some events.
+
+    Attributes:
+        efficiency: share of the wanted particles that are found, by double majority.
+        fakes: share of the tracks that match no particle, by single majority.
+        fakes_error: statistical error of ``fakes``.
     """
 
     efficiency: float
@@ -28,8 +32,13 @@ class Found(NamedTuple):
     fakes_error: float
 
 
-class Counts(NamedTuple):
-    """Of one event: wanted particles, and tracks that are of no particle."""
+class Shares(NamedTuple):
+    """The figures of the tracks of one event, as shares that can be pooled.
+
+    Attributes:
+        found: wanted particles that are found, of all wanted particles.
+        fakes: tracks that match no particle, of all tracks.
+    """
 
     found: Fraction
     fakes: Fraction
@@ -37,28 +46,36 @@ class Counts(NamedTuple):
 
 def find_tracks(
     sample: Sample, graph: Graph, score: Array, cut: float, min_points: Sequence[int]
-) -> list[Counts]:
-    """Tracks made of the edges whose score exceeds ``cut``, as the pipeline makes them.
+) -> list[Shares]:
+    """Find tracks as the pipeline does, and judge them.
+
+    Args:
+        sample: the points of an event.
+        graph: edges between them.
+        score: float32[m], scores of the edges.
+        cut: edges with a larger score are kept.
+        min_points: least numbers of points of a track.
 
     Returns:
-        for each of ``min_points``, the least points of a track.
+        the figures for each of ``min_points``.
     """
-    over = graph.take(score > cut)
+    over = score > cut
+    edges = Edges(graph.source[over], graph.target[over], score[over])
     rank = np.arange(len(sample), dtype=np.int32)
-    paths = keep_best_edges(rank, over.source, over.target, score[score > cut])
-    labels = connected_components(len(sample), over.source[paths], over.target[paths])
+    edges = edges.take(keep_best_edges(rank, edges))
+    labels = connected_components(len(sample), edges.source, edges.target)
     matches = match_components(labels, sample.particle)
     wanted = np.unique(sample.particle[sample.wanted])
-    counts = []
+    shares = []
     for least in min_points:
         track = matches.n_points >= least
         found = np.isin(wanted, matches.particle[track & matches.double])
-        counts.append(Counts(Fraction.of(found), Fraction.of(matches.particle[track] < 0)))
-    return counts
+        shares.append(Shares(Fraction.of(found), Fraction.of(matches.particle[track] < 0)))
+    return shares
 
 
-def measure(counts: Iterable[Counts]) -> Found:
-    """Of all events together."""
-    counts = list(counts)
-    fakes = Fraction.pooled(one.fakes for one in counts)
-    return Found(Fraction.pooled(one.found for one in counts).value, fakes.value, fakes.error)
+def measure(shares: Iterable[Shares]) -> Found:
+    """Return the figures of all events together."""
+    shares = list(shares)
+    fakes = Fraction.pooled(one.fakes for one in shares)
+    return Found(Fraction.pooled(one.found for one in shares).value, fakes.value, fakes.error)

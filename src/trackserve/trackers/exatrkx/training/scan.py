@@ -1,4 +1,4 @@
-"""Which cuts? All combinations of some, tried on the validation events."""
+"""The scan for the best cuts: combinations of cuts, tried on the validation events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ..architecture import Cuts
-from ..networks import InteractionNetwork, Networks
+from ..modules import InteractionNetwork, Modules
 from .data import Sample
 from .graphs import (
     Graph,
@@ -22,19 +22,23 @@ from .physics import find_tracks, measure
 
 RADIUS_FACTORS = (0.8, 0.9, 1.0)
 FILTER_FACTORS = (1.0, 2.0, 4.0)
-"""Of the radius and the filter cut with which the graph network was trained."""
+"""Factors of the radius, and of the filter cut, with which the graph network was trained."""
 EDGE_CUTS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
 MIN_POINTS = (3, 4, 5, 6, 7)
 _WORTH = 0.01
-"""Efficiency for which one would take 100 edges per point more, those of the filter four times."""
+"""Gain of efficiency that is worth 100 more edges per point; edges after the filter count four
+times."""
 
 
 @dataclass(frozen=True)
 class WorkingPoint:
-    """Attributes:
-    cuts: what was tried.
-    efficiency, fakes, fakes_error: over all validation events.
-    radius_edges, filter_edges: per point; the time of an event follows them.
+    """Cuts, and what they give on the validation events.
+
+    Attributes:
+        cuts: the cuts.
+        efficiency, fakes, fakes_error: as in :class:`.physics.Found`.
+        radius_edges: edges per point within the radius; the time of an event grows with them.
+        filter_edges: edges per point after the filter; the time grows with them, too.
     """
 
     cuts: Cuts
@@ -46,21 +50,23 @@ class WorkingPoint:
 
 
 def scan(
-    networks: Networks,
+    modules: Modules,
     samples: Iterable[Sample],
     radius_graph: Callable[[Sample, float], Graph],
     radius: float,
     filter_cut: float,
-    progress: Callable[[int, int, dict[str, float]], None],
+    on_step: Callable[[int, int, dict[str, float]], None],
 ) -> list[WorkingPoint]:
-    """Figures of every combination of cuts.
+    """Return the figures of every combination of cuts.
 
     Args:
+        modules: trained networks.
         samples: validation events.
-        radius_graph: makes the graph of a sample with a radius.
-        radius, filter_cut: with which the graph network was trained.
+        radius_graph: makes the graph of a sample within a radius.
+        radius, filter_cut: the cuts with which the graph network was trained.
+        on_step: called with the number of steps done, of all steps, and no figures.
     """
-    assert isinstance(networks.gnn, InteractionNetwork)
+    assert isinstance(modules.gnn, InteractionNetwork)
     samples = list(samples)
     n_points = sum(len(sample) for sample in samples)
     points = []
@@ -72,27 +78,28 @@ def scan(
         for sample in samples:
             graph = radius_graph(sample, tried_radius)
             radius_edges += len(graph)
-            graph = filter_graph(networks.filter, sample, graph, tried_filter)
-            judged.append((sample, graph, sigmoid(judge_edges(networks.gnn, sample, graph))))
+            graph = filter_graph(modules.filter, sample, graph, tried_filter)
+            judged.append((sample, graph, sigmoid(judge_edges(modules.gnn, sample, graph))))
         filter_edges = sum(len(graph) for _, graph, _ in judged)
         for edge_cut in EDGE_CUTS:
             events = [find_tracks(*one, edge_cut, MIN_POINTS) for one in judged]
-            for min_points, counts in zip(MIN_POINTS, zip(*events, strict=True), strict=True):
+            for min_points, shares in zip(MIN_POINTS, zip(*events, strict=True), strict=True):
                 cuts = Cuts(tried_radius, tried_filter, edge_cut, min_points, "paths")
                 points.append(
                     WorkingPoint(
-                        cuts, *measure(counts), radius_edges / n_points, filter_edges / n_points
+                        cuts, *measure(shares), radius_edges / n_points, filter_edges / n_points
                     )
                 )
-        progress(done + 1, len(steps), {})
+        on_step(done + 1, len(steps), {})
     return points
 
 
 def choose(points: Iterable[WorkingPoint], max_fakes: float) -> WorkingPoint:
-    """The most efficient one with few enough fakes, less what its edges cost.
+    """Return the best working point: high efficiency, few edges, and few enough fakes.
 
-    Few enough even with one error more: of thousands of combinations on a few events the best
-    one has been lucky. If all have more fakes, the one with the fewest of them.
+    The fakes plus their error must not exceed ``max_fakes``: the best of thousands of
+    combinations on a few events was also lucky. If all have more fakes, the one with the fewest
+    fakes is best.
     """
 
     def quality(point: WorkingPoint) -> tuple[bool, float]:
@@ -104,10 +111,10 @@ def choose(points: Iterable[WorkingPoint], max_fakes: float) -> WorkingPoint:
 
 
 def together(scans: Iterable[Sequence[WorkingPoint]]) -> list[WorkingPoint]:
-    """The same cuts for all directories: means of efficiency and edges, fakes of the worst.
+    """Return figures of each cut for all directories: mean efficiency and edges, worst fakes.
 
     Args:
-        scans: of the directories, with the same cuts in the same order.
+        scans: a scan for each directory, with the same cuts in the same order.
     """
     return [_together(points) for points in zip(*scans, strict=True)]
 
@@ -125,7 +132,7 @@ def _together(points: Sequence[WorkingPoint]) -> WorkingPoint:
 
 
 def write_scan(points: Iterable[WorkingPoint], path: Path) -> None:
-    """One line per working point, as CSV."""
+    """Write a CSV file with one line per working point."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         names = ["radius", "filter", "edge", "min_points"]

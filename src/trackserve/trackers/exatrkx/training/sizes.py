@@ -1,6 +1,7 @@
-"""Networks learn fastest from inputs of unit size; the pipeline's are not.
+"""Sizes of the inputs of the networks.
 
-So training divides them, and in the end the first layers of the networks take the divisors in.
+Networks learn fastest from inputs of unit size. So training divides the inputs of the pipeline by
+their sizes. At the end, the weights of the first layers are divided instead.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from torch import nn
 
 from trackserve.edm.columns import Array
 
-from ..networks import (
+from ..modules import (
     EmbeddingNetwork,
     FilterNetwork,
     InteractionNetwork,
-    Networks,
+    Modules,
 )
 from .config import EDGE_INPUTS, NODE_INPUTS
 
@@ -32,8 +33,8 @@ _SIZE_OF_EDGE_INPUT = {
     "z0": 1.0,
     "distance": 0.2,
 }
-"""About the spread over points, and over the edges that the graph network sees; others have
-size 1."""
+"""Sizes: about the spread over points, and over the edges that the graph network takes. Other
+inputs have the size 1."""
 
 
 def _sizes(names: Sequence[str], size: dict[str, float]) -> Array:
@@ -42,14 +43,14 @@ def _sizes(names: Sequence[str], size: dict[str, float]) -> Array:
 
 NODE_SIZES = _sizes(NODE_INPUTS, _SIZE_OF_NODE_INPUT)
 EDGE_SIZES = _sizes(EDGE_INPUTS, _SIZE_OF_EDGE_INPUT)
-"""float32[inputs]"""
+"""Size of each input, float32[inputs]."""
 
 
 def fold_sizes(
     embedding: EmbeddingNetwork, filter_: FilterNetwork, gnn: InteractionNetwork
-) -> Networks:
-    """Copies of trained networks that take inputs as the pipeline makes them."""
-    folded = Networks(copy.deepcopy(embedding), copy.deepcopy(filter_), copy.deepcopy(gnn))
+) -> Modules:
+    """Return copies of trained networks that take the inputs of the pipeline."""
+    folded = Modules(copy.deepcopy(embedding), copy.deepcopy(filter_), copy.deepcopy(gnn))
     on_edges = np.concatenate([NODE_SIZES, NODE_SIZES, EDGE_SIZES])
     _fold(folded.embedding.mlp.layers, NODE_SIZES)
     _fold(folded.filter.mlp.layers, on_edges)

@@ -1,7 +1,8 @@
-"""The three networks in training: what a step's loss is, and how good the network is.
+"""The three networks in training: the loss of a step, and how good the network is.
 
-Each stage is judged by what it leaves to the next one. Its :meth:`~Stage.validate` returns
-named figures, among them ``merit``, the larger the better, by which the best weights are kept.
+A stage of the training is one network. It is judged by what it leaves for the next network. Its
+:meth:`~Stage.validate` returns figures by name. One of them is ``merit``: the weights with the
+largest merit are kept.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from trackserve.edm.columns import Array
 from trackserve.errors import EventError
 
 from ..architecture import Embedding, Filter, InteractionGnn
-from ..networks import EmbeddingNetwork, FilterNetwork, InteractionNetwork
-from ..radius import find_neighbours
+from ..modules import EmbeddingNetwork, FilterNetwork, InteractionNetwork
+from ..radius import Pairs, find_pairs
 from .config import EDGE_INPUTS, NODE_INPUTS, TrainingConfig
 from .data import Data, Sample, choose_window
 from .graphs import (
@@ -37,12 +38,12 @@ from .losses import RADIUS, edge_loss, pair_loss
 from .physics import Found, find_tracks, measure
 
 EDGE_CUTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Tried at every validation of the graph network."""
+"""Cuts that every validation of the graph network tries."""
 MIN_POINTS = (5, 6, 7)
-"""Of a track at these validations; the scan at the end tries more."""
+"""Least points of a track that these validations try; the scan at the end tries more."""
 _CROWDED = 60
-"""Neighbours per point; an embedding with fresh weights, which puts all points together, has
-more, and then learns from those among ``_FEW_POINTS`` points."""
+"""Most neighbours per point. An embedding with random weights puts all points together and has
+more: then it learns from the pairs of ``_FEW_POINTS`` points."""
 _FEW_POINTS = 1000
 
 
@@ -55,16 +56,16 @@ class Stage(Protocol):
     def network(self) -> torch.nn.Module: ...
 
     def loss(self, step: int, rng: np.random.Generator) -> Tensor:
-        """Of one event; it depends on nothing but the weights and the arguments."""
+        """Return the loss of one event; it depends on the weights and the arguments only."""
         ...
 
     def validate(self) -> dict[str, float]:
-        """How good the network is on the validation events."""
+        """Return how good the network is on the validation events."""
         ...
 
 
 class EmbeddingStage:
-    """Points that follow each other on a particle come within the radius, others do not."""
+    """The embedding learns to put points that follow each other on a particle within the radius."""
 
     name = "embedding"
 
@@ -97,7 +98,7 @@ class EmbeddingStage:
 
     @property
     def _reach(self) -> float:
-        """Beyond this distance a wrong pair has next to no loss."""
+        """Distance beyond which a wrong pair has almost no loss."""
         return float((RADIUS**2 + 2.5 * self._config.embedding.softness) ** 0.5)
 
     def validate(self) -> dict[str, float]:
@@ -114,7 +115,10 @@ class EmbeddingStage:
         return {"radius": radius, "edges_per_point": edges / points, "merit": -edges / points}
 
     def radius(self) -> float:
-        """That takes in the wanted share of the wanted pairs of the validation events."""
+        """Return the radius within which the wanted share of the wanted pairs lies.
+
+        The pairs are those of the validation events.
+        """
         distances = []
         for key in self._data.validation:
             sample = self._data.sample(key)
@@ -125,7 +129,7 @@ class EmbeddingStage:
 
 
 class FilterStage:
-    """Edges of the radius graph that may be of a track, from any other."""
+    """The filter learns which edges of the radius graph may be part of a track."""
 
     name = "filter"
 
@@ -168,9 +172,9 @@ class FilterStage:
 
 
 class GnnStage:
-    """Edges between points that follow each other on a particle, from any other.
+    """The graph network learns which edges join points that follow each other on a particle.
 
-    An edge that leaves out a point of its particle counts as wrong: tracks are then paths.
+    An edge that leaves out a point of its particle counts as wrong: so tracks are paths.
     """
 
     name = "gnn"
@@ -197,9 +201,9 @@ class GnnStage:
             sample, graph = self._data.sample(key), self._graph(key)
             judged.append((sample, graph, sigmoid(judge_edges(self.network, sample, graph))))
         found = [
-            (cut, measure(counts))
+            (cut, measure(shares))
             for cut in EDGE_CUTS
-            for counts in zip(*(find_tracks(*one, cut, MIN_POINTS) for one in judged), strict=True)
+            for shares in zip(*(find_tracks(*one, cut, MIN_POINTS) for one in judged), strict=True)
         ]
         cut, best = max(found, key=lambda pair: merit(pair[1], self._config.max_fakes))
         score = np.concatenate([score for _, _, score in judged])
@@ -228,19 +232,19 @@ def gnn_spec(config: TrainingConfig) -> InteractionGnn:
 
 
 def merit(found: Found, max_fakes: float) -> float:
-    """Efficiency, less ten times the share of fakes above ``max_fakes``."""
+    """Return the efficiency minus ten times the share of fakes above ``max_fakes``."""
     return found.efficiency - 10 * max(found.fakes - max_fakes, 0.0)
 
 
 def point_weights(sample: Sample, config: TrainingConfig) -> Array:
-    """Weight of each point's particle in a loss, float32[n]."""
+    """Return the weight of the particle of each point in a loss, float32[n]."""
     weight: Array = np.where(sample.pt > config.wanted_pt, 1, config.soft_weight)
     weight[sample.pt <= config.soft_pt] = 0
     return weight.astype(np.float32)
 
 
 def auc(score: Array, true: Array) -> float:
-    """Chance that a true edge has a higher score than another one."""
+    """Return the chance that a true edge has a higher score than another edge."""
     rank = np.empty(len(score))
     rank[np.argsort(score, kind="stable")] = np.arange(len(score))
     n_true = int(true.sum())
@@ -251,7 +255,7 @@ def auc(score: Array, true: Array) -> float:
 def radius_graph(
     config: TrainingConfig, embedding: EmbeddingNetwork, radius: float
 ) -> Callable[[Sample], Graph]:
-    """What makes the graphs that the filter learns from."""
+    """Return the function that makes the graphs from which the filter learns."""
     return lambda sample: find_radius_graph(
         embedding, sample, radius, point_weights(sample, config)
     )
@@ -260,14 +264,14 @@ def radius_graph(
 def filtered_graph(
     radius: Callable[[Sample], Graph], network: FilterNetwork, cut: float
 ) -> Callable[[Sample], Graph]:
-    """What makes the graphs that the graph network learns from."""
+    """Return the function that makes the graphs from which the graph network learns."""
     return lambda sample: filter_graph(network, sample, radius(sample), cut)
 
 
 def _remembered(
     config: TrainingConfig, data: Data, graph: Callable[[Sample], Graph]
 ) -> Callable[[tuple[int, int]], Graph]:
-    """The graph of an event by its key, made once if there is room."""
+    """Return the function from the key of an event to its graph; it remembers the last graphs."""
     return functools.lru_cache(config.cached_events)(lambda key: graph(data.sample(key)))
 
 
@@ -287,17 +291,24 @@ def _squared_distances(place: Tensor, first: Array, second: Array) -> Tensor:
 
 def _wrong_neighbours(
     place: Array, sample: Sample, asked: Array, reach: float, most: int, rng: np.random.Generator
-) -> tuple[Array, Array]:
-    """Up to ``most`` pairs of points of different particles nearer than ``reach``, one of them
-    of ``asked``, bool[n]."""
-    try:
-        first, second = find_neighbours(place, reach, _CROWDED * len(sample), sample.event.event)
-    except EventError:
+) -> Pairs:
+    """Return up to ``most`` pairs of points of different particles that are near each other.
+
+    Args:
+        place: float32[n, d], coordinates of the points.
+        asked: bool[n]; one point of each pair must be among these.
+        reach: largest distance of a pair.
+    """
+    pairs = find_pairs(place, reach, _CROWDED * len(sample), sample.event.event)
+    if isinstance(pairs, EventError):
         some = rng.choice(len(sample), min(_FEW_POINTS, len(sample)), replace=False)
-        first, second = find_neighbours(place[some], reach, _FEW_POINTS**2, sample.event.event)
-        first, second = some[first], some[second]
+        pairs = find_pairs(place[some], reach, _FEW_POINTS**2, sample.event.event)
+        if isinstance(pairs, EventError):
+            raise pairs
+        pairs = Pairs(some[pairs.source], some[pairs.target])
+    first, second = pairs
     particle = sample.particle
     wrong = np.flatnonzero((particle[first] != particle[second]) & (asked[first] | asked[second]))
     if len(wrong) > most:
         wrong = rng.choice(wrong, most)
-    return first[wrong], second[wrong]
+    return Pairs(first[wrong], second[wrong])

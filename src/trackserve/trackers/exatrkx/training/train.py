@@ -1,4 +1,4 @@
-"""A whole training: three networks one after the other, the cuts, the model folder."""
+"""A whole training: three networks one after the other, then the cuts, then the model folder."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from trackserve.errors import InputError
 from trackserve.physics.points.metrics import PointsSummary, validate_exatrkx
 
 from ..architecture import Cuts, Features
-from ..model import (
-    Description,
-    Model,
+from ..model import Description, Model, save_model
+from ..modules import (
+    EmbeddingNetwork,
+    FilterNetwork,
+    Modules,
     model_of,
-    save_model,
 )
-from ..networks import EmbeddingNetwork, FilterNetwork, Networks
 from ..pipeline import ExatrkxPipeline
 from ..result import GRAPH_STAGES
 from . import stages
@@ -32,7 +32,7 @@ from .config import Schedule, TrainingConfig
 from .curves import Curves
 from .data import SCALES, Data, Sample
 from .graphs import Graph, find_radius_graph
-from .loop import Progress, fit
+from .loop import OnStep, fit
 from .scan import (
     WorkingPoint,
     choose,
@@ -42,19 +42,21 @@ from .scan import (
 )
 from .sizes import fold_sizes
 
-Run = Callable[[stages.Stage, Schedule, int], dict[str, float]]
-"""Fits a stage with a seed and returns the figures of its best validation."""
+Fit = Callable[[stages.Stage, Schedule, int], dict[str, float]]
+"""Function that fits a stage with a seed, and returns the figures of its best validation."""
 
 _MARGIN = 0.05
-"""Features may exceed the range of the training events by this share of it."""
+"""Share of the range of features in training by which features may be outside of it."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Attributes:
-    model: as written.
-    working_points: by the name of the directory whose validation events they suit best.
-    summary: of the pipeline on the validation events.
+    """The result of a training.
+
+    Attributes:
+        model: the model that was written.
+        working_points: the best working point for each directory, by its name.
+        summary: what the pipeline finds in the validation events.
     """
 
     model: Model
@@ -66,7 +68,7 @@ def train(
     directories: Sequence[Path],
     output: Path,
     config: TrainingConfig,
-    progress: Progress,
+    on_step: OnStep,
     *,
     device: str = "cpu",
     resume: bool = False,
@@ -74,16 +76,17 @@ def train(
     """Train a model from simulated events and write its folder.
 
     Args:
-        directories: with the events; the last ones of each are for validation. The model's
-            cuts are a compromise for all, its working points suit one each.
-        output: the model folder; checkpoints and curves go into its ``training/``.
-        config: everything else.
-        device: where PyTorch trains.
-        resume: whether to continue what is in ``output``.
+        directories: directories of events; the last events of each are for validation. The cuts
+            of the model are a compromise for all; it has a working point for each.
+        output: the model folder; its folder ``training`` takes checkpoints and curves.
+        config: all other settings.
+        on_step: called after each step.
+        device: device of PyTorch.
+        resume: whether to continue the training in ``output``.
 
     Raises:
-        InputError: there are too few events; ``output`` holds a training and ``resume`` is not
-            given, or one of another configuration.
+        InputError: there are too few events; or ``output`` holds a training already, and
+            ``resume`` is false or the configuration is another one.
     """
     keep_freed_memory()
     folder = output / "training"
@@ -91,65 +94,69 @@ def train(
     data = Data(directories, config)
     curves = Curves(folder)
 
-    def run(stage: stages.Stage, schedule: Schedule, seed: int) -> dict[str, float]:
-        return fit(stage, schedule, seed, folder / f"{stage.name}.pt", curves, progress)
+    def fit_stage(stage: stages.Stage, schedule: Schedule, seed: int) -> dict[str, float]:
+        return fit(stage, schedule, seed, folder / f"{stage.name}.pt", curves, on_step)
 
     torch.manual_seed(config.seed)
-    embedding, radius = _train_embedding(config, data, device, run)
+    embedding, radius = _train_embedding(config, data, device, fit_stage)
     near = stages.radius_graph(config, embedding, radius)
-    filter_, filter_cut = _train_filter(config, data, device, near, run)
+    filter_, filter_cut = _train_filter(config, data, device, near, fit_stage)
     kept = stages.filtered_graph(near, filter_, filter_cut)
     gnn = stages.GnnStage(config, data, device, kept)
-    run(gnn, config.gnn.schedule, config.seed + 2)
+    fit_stage(gnn, config.gnn.schedule, config.seed + 2)
     curves.draw()
 
     scans = {}
     for number, name in enumerate(data.names):
         scans[name] = scan(
-            Networks(embedding, filter_, gnn.network),
+            Modules(embedding, filter_, gnn.network),
             data.validation_samples(number),
             lambda sample, r: find_radius_graph(
                 embedding, sample, r, np.ones(len(sample), np.float32)
             ),
             radius,
             filter_cut,
-            functools.partial(progress, f"scan {name}"),
+            functools.partial(on_step, f"scan {name}"),
         )
         write_scan(scans[name], folder / f"scan-{name}.csv")
     working_points = {name: choose(points, config.max_fakes) for name, points in scans.items()}
-    networks = fold_sizes(embedding, filter_, gnn.network)
+    modules = fold_sizes(embedding, filter_, gnn.network)
     description = _describe(
         config,
         data,
         choose(together(scans.values()), config.max_fakes).cuts,
         {name: point.cuts for name, point in working_points.items()},
     )
-    model = model_of(description, networks)
-    summary = _judge(model, data, progress)
+    model = model_of(description, modules)
+    summary = _judge(model, data, on_step)
     record = {"training": dataclasses.asdict(config), "validation": _figures(summary)}
-    model = model_of(dataclasses.replace(description, record=record), networks)
+    model = model_of(dataclasses.replace(description, record=record), modules)
     save_model(model, output)
     return Trained(model, working_points, summary)
 
 
 def _train_embedding(
-    config: TrainingConfig, data: Data, device: str, run: Run
+    config: TrainingConfig, data: Data, device: str, fit_stage: Fit
 ) -> tuple[EmbeddingNetwork, float]:
-    """The network, and the radius; the stage and its memory end here."""
+    """Return the trained embedding and its radius; the memory of the stage is free then."""
     stage = stages.EmbeddingStage(config, data, device)
-    return stage.network, run(stage, config.embedding.schedule, config.seed)["radius"]
+    return stage.network, fit_stage(stage, config.embedding.schedule, config.seed)["radius"]
 
 
 def _train_filter(
-    config: TrainingConfig, data: Data, device: str, near: Callable[[Sample], Graph], run: Run
+    config: TrainingConfig,
+    data: Data,
+    device: str,
+    near: Callable[[Sample], Graph],
+    fit_stage: Fit,
 ) -> tuple[FilterNetwork, float]:
-    """The network, and the cut."""
+    """Return the trained filter and its cut."""
     stage = stages.FilterStage(config, data, device, near)
-    return stage.network, run(stage, config.filter.schedule, config.seed + 1)["cut"]
+    return stage.network, fit_stage(stage, config.filter.schedule, config.seed + 1)["cut"]
 
 
 def _claim(folder: Path, directories: Sequence[Path], config: TrainingConfig, resume: bool) -> None:
-    """Make ``folder``, or make sure that it holds the same training."""
+    """Make ``folder``; or check that it holds the same training, which is to continue."""
     path = folder / "training.json"
     mine = {
         "data": [str(directory.resolve()) for directory in directories],
@@ -188,19 +195,19 @@ def _describe(
     )
 
 
-def _judge(model: Model, data: Data, progress: Progress) -> PointsSummary:
-    """What the pipeline itself finds in the validation events."""
+def _judge(model: Model, data: Data, on_step: OnStep) -> PointsSummary:
+    """Return what the pipeline finds in the validation events."""
     pipeline = ExatrkxPipeline(model)
     events = [data.sample(key).event for key in data.validation]
     results = []
     for done, event in enumerate(events):
         results += pipeline.run([event], GRAPH_STAGES)
-        progress("validation", done + 1, len(events), {})
+        on_step("validation", done + 1, len(events), {})
     return validate_exatrkx(events, results)
 
 
 def _figures(summary: PointsSummary) -> dict[str, Any]:
-    """What the model's record says of it."""
+    """Return the figures for the record of the model."""
     return {
         "events": summary.n_events,
         "points": summary.points,

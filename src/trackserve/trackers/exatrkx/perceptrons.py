@@ -1,10 +1,10 @@
-"""Perceptrons on a CPU: tiles of a fixed number of rows, one instruction lane per row.
+"""Perceptrons on a CPU: tiles of a fixed number of rows, one vector lane per row.
 
-A tile is float32[width, TILE]: row ``l`` of the data is column ``l`` of the tile, so that every
-operation is a vector instruction over rows, and a row's result comes from the same sequence
-of operations whatever shares the tile. Nothing is stored per layer but two tiles, which stay
-in the cache. Widths are padded with zeros to a multiple of four: the matrix product works on
-blocks of four by four weights.
+A tile is float32[width, TILE]. Row ``l`` of the data is column ``l`` of the tile, so every
+operation is a vector instruction over rows. The result of a row comes from the same sequence of
+operations, whatever other rows share its tile. All layers work on the same two tiles, which stay
+in the cache. Widths are padded with zeros to a multiple of four, because the matrix product works
+on blocks of four by four weights.
 """
 
 from __future__ import annotations
@@ -28,27 +28,29 @@ from trackserve.edm.columns import Array
 from .architecture import Perceptron
 
 TILE = 128
-"""Rows. Longer tiles spread the loading of weights over more rows, until two tiles no longer
-fit the cache."""
+"""Rows of a tile. A longer tile loads the weights for more rows at once, but two tiles must fit
+the cache."""
 
 PITCH = TILE + 16
-"""Columns of the array that holds a tile: were it a power of two, a row of the data would fall
-into few sets of the cache."""
+"""Columns of the array that holds a tile. It is no power of two: the values of one row would then
+share few sets of the cache."""
 
 _ACTIVATIONS = {None: 0, "relu": 1, "tanh": 2, "silu": 3}
 NORM_EPSILON = f32(1e-5)
-"""Of PyTorch's LayerNorm."""
+"""Number that LayerNorm adds to a variance, as in PyTorch."""
 
 
 class Packed(NamedTuple):
-    """A perceptron as the loops want it.
+    """A perceptron as the compiled loops take it.
 
     Attributes:
-        values: float32[n], all weights, widths padded.
-        layers: int64[n_layers, 5]: padded inputs (0: no product, the layer only normalises and
-            activates), padded outputs, outputs, activation, whether it normalises.
-        starts: int64[n_layers, 4], where weights, biases, gains and shifts begin in ``values``.
-        width: widest layer, padded.
+        values: float32[n], all weights, with padded widths.
+        layers: int64[n_layers, 5], for each layer its padded inputs, padded outputs, outputs,
+            activation (see :func:`activated`) and whether it normalises. A layer with 0 inputs
+            has no product: it only normalises and activates.
+        starts: int64[n_layers, 4], where the weights, biases, gains and shifts of each layer
+            begin in ``values``.
+        width: padded width of the widest layer.
     """
 
     values: Array
@@ -58,12 +60,13 @@ class Packed(NamedTuple):
 
 
 class EdgePerceptron(NamedTuple):
-    """A perceptron on rows [source, target, edge], its first product split in three.
+    """A perceptron on rows [source, target, edge]; its first product is split in three.
 
     Attributes:
-        project: from a node's inputs to its parts of the first layer: as source, as target.
-        edge: float32[first width, edge inputs], padded; the edge's part.
-        rest: what follows the first product.
+        project: makes two parts of the first product from the inputs of a node: the part of the
+            node as a source, then its part as a target.
+        edge: float32[first width, edge inputs], padded; weights of the part of the edge itself.
+        rest: the layers after the first product.
     """
 
     project: Packed
@@ -73,18 +76,14 @@ class EdgePerceptron(NamedTuple):
 
 def pack(shape: Perceptron, weights: Mapping[str, Array], prefix: str) -> Packed:
     """Pack the perceptron whose weights have names that begin with ``prefix``."""
-    layers = []
-    for i in range(len(shape.widths)):
-        norm = _norm(shape, weights, prefix, i)
-        weight, bias = (weights[f"{prefix}layers.{i}.{part}"] for part in ("weight", "bias"))
-        layers.append(_Layer(weight, bias, *norm, shape.activation))
+    layers = [_layer(shape, weights, prefix, i) for i in range(len(shape.widths))]
     return _pack([*layers, *_last(shape, weights, prefix)])
 
 
 def pack_edge(
     shape: Perceptron, weights: Mapping[str, Array], prefix: str, n_node: int
 ) -> EdgePerceptron:
-    """Pack a perceptron on edges between nodes of ``n_node`` inputs."""
+    """Pack a perceptron on edges between nodes with ``n_node`` inputs each."""
     first, bias = (weights[f"{prefix}layers.0.{part}"] for part in ("weight", "bias"))
     width = _padded(len(bias))
     project = np.zeros((2 * width, n_node), np.float32)
@@ -92,38 +91,67 @@ def pack_edge(
     project[: len(bias)] = first[:, :n_node]
     project[width : width + len(bias)] = first[:, n_node : 2 * n_node]
     project_bias[: len(bias)] = bias
-    layers = [_Layer(None, bias, *_norm(shape, weights, prefix, 0), shape.activation)]
-    for i in range(1, len(shape.widths)):
-        weight, bias = (weights[f"{prefix}layers.{i}.{part}"] for part in ("weight", "bias"))
-        layers.append(_Layer(weight, bias, *_norm(shape, weights, prefix, i), shape.activation))
+    layers = [_layer(shape, weights, prefix, i) for i in range(len(shape.widths))]
+    layers[0] = layers[0]._replace(weight=None)
     return EdgePerceptron(
-        _pack([_Layer(project, project_bias, None, None, None)]),
-        _pad(first[:, 2 * n_node :]),
-        _pack([*layers, *_last(shape, weights, prefix)]),
+        project=_pack([_Layer(project, project_bias)]),
+        edge=_pad(first[:, 2 * n_node :]),
+        rest=_pack([*layers, *_last(shape, weights, prefix)]),
     )
+
+
+class NetworkGraph(NamedTuple):
+    """The nodes and edges that a network takes.
+
+    Attributes:
+        nodes: float32[n, node inputs].
+        source, target: int32[m], the rows of ``nodes`` that each edge joins.
+        edges: float32[m, edge inputs].
+    """
+
+    nodes: Array
+    source: Array
+    target: Array
+    edges: Array
+
+
+class Tiles(NamedTuple):
+    """Work arrays of one perceptron.
+
+    Attributes:
+        x: float32[width, PITCH], the tile that :func:`run_tile` takes.
+        spare: float32[width, PITCH], a second tile.
+        sums: float32[2, PITCH], means and variances of the rows.
+    """
+
+    x: Array
+    spare: Array
+    sums: Array
 
 
 class _Layer(NamedTuple):
     weight: Array | None
     bias: Array
-    gain: Array | None
-    shift: Array | None
-    activation: str | None
+    gain: Array | None = None
+    shift: Array | None = None
+    activation: str | None = None
 
 
-def _norm(
-    shape: Perceptron, weights: Mapping[str, Array], prefix: str, i: int
-) -> tuple[Array | None, Array | None]:
-    if not shape.norm:
-        return None, None
-    return weights[f"{prefix}norms.{i}.weight"], weights[f"{prefix}norms.{i}.bias"]
+def _layer(shape: Perceptron, weights: Mapping[str, Array], prefix: str, i: int) -> _Layer:
+    linear, norm = f"{prefix}layers.{i}", f"{prefix}norms.{i}"
+    return _Layer(
+        weight=weights[f"{linear}.weight"],
+        bias=weights[f"{linear}.bias"],
+        gain=weights[f"{norm}.weight"] if shape.norm else None,
+        shift=weights[f"{norm}.bias"] if shape.norm else None,
+        activation=shape.activation,
+    )
 
 
 def _last(shape: Perceptron, weights: Mapping[str, Array], prefix: str) -> list[_Layer]:
     if shape.output is None:
         return []
-    weight, bias = (weights[f"{prefix}last.{part}"] for part in ("weight", "bias"))
-    return [_Layer(weight, bias, None, None, None)]
+    return [_Layer(weights[f"{prefix}last.weight"], weights[f"{prefix}last.bias"])]
 
 
 def _padded(width: int) -> int:
@@ -153,13 +181,16 @@ def _pack(layers: list[_Layer]) -> Packed:
         shapes.append((n_in, _padded(n_out), n_out, activation, layer.gain is not None))
     widths = np.array(shapes, np.int64)
     return Packed(
-        np.concatenate(values), widths, np.array(starts, np.int64), int(widths[:, :2].max())
+        values=np.concatenate(values),
+        layers=widths,
+        starts=np.array(starts, np.int64),
+        width=int(widths[:, :2].max()),
     )
 
 
 @shared
 def exp(x: float) -> float:
-    """e^x in float32 within 2e-7, from 2^n 2^f with f in +-1/2 by its series."""
+    """Return e^x in float32, to within 2e-7: 2^n times the series of 2^f, with f in +-1/2."""
     y = min(max(x, f32(-87)), f32(87)) * f32(1.4426950408889634)
     n = f32(math.floor(y + f32(0.5)))
     f = (y - n) * f32(0.6931471805599453)
@@ -175,13 +206,13 @@ def exp(x: float) -> float:
 
 @shared
 def sigmoid(x: float) -> float:
-    """1 / (1 + e^-x)."""
+    """Return 1 / (1 + e^-x)."""
     return f32(1) / (f32(1) + exp(-x))
 
 
 @shared
 def activated(x: float, activation: int) -> float:
-    """relu (1), tanh (2), silu (3) or nothing (0)."""
+    """Return relu (1), tanh (2) or silu (3) of ``x``, or ``x`` itself (0)."""
     if activation == 1:
         return max(x, f32(0))
     if activation == 2:
@@ -191,7 +222,7 @@ def activated(x: float, activation: int) -> float:
 
 @fused_kernel
 def accumulate(weight: Array, x: Array, out: Array) -> None:
-    """``out += weight @ x`` for tiles; both sides of ``weight`` are multiples of four."""
+    """Add ``weight @ x`` to the tile ``out``; both sides of ``weight`` are multiples of four."""
     wide_vectors()
     n_out, n_in = u64(weight.shape[0]), u64(weight.shape[1])
     one, two, three, four = u64(1), u64(2), u64(3), u64(4)
@@ -228,7 +259,11 @@ def accumulate(weight: Array, x: Array, out: Array) -> None:
 
 @fused_kernel
 def normalise(x: Array, n: int, gain: Array, shift: Array, sums: Array) -> None:
-    """LayerNorm of the first ``n`` values of each row of a tile; ``sums`` is float32[2, TILE]."""
+    """Apply LayerNorm to the first ``n`` values of each row of the tile ``x``.
+
+    Args:
+        sums: float32[2, PITCH], work memory.
+    """
     size = f32(n)
     for lane in range(u64(TILE)):
         sums[0, lane] = f32(0)
@@ -252,8 +287,10 @@ def normalise(x: Array, n: int, gain: Array, shift: Array, sums: Array) -> None:
 
 @fused_kernel
 def activate(x: Array, n: int, activation: int) -> None:
-    """:func:`activated` of the first ``n`` values of each row of a tile: a loop for each that has
-    no branch."""
+    """Apply :func:`activated` to the first ``n`` values of each row of a tile.
+
+    Each activation has its own loop, without a branch inside.
+    """
     if activation == 1:
         for j in range(u64(n)):
             for lane in range(u64(TILE)):
@@ -269,8 +306,20 @@ def activate(x: Array, n: int, activation: int) -> None:
 
 
 @fused_kernel
-def run_tile(p: Packed, x: Array, spare: Array, sums: Array) -> Array:
-    """The perceptron on a tile; the answer is in ``x`` or in ``spare``, whichever is returned."""
+def make_tiles(width: int) -> Tiles:
+    """Return work arrays for a perceptron whose padded width is ``width``."""
+    x = np.zeros((width, PITCH), np.float32)
+    spare = np.zeros((width, PITCH), np.float32)
+    return Tiles(x, spare, np.empty((2, PITCH), np.float32))
+
+
+@fused_kernel
+def run_tile(p: Packed, tiles: Tiles) -> Array:
+    """Run the perceptron on the tile ``tiles.x``; return the tile that holds the result.
+
+    That is ``tiles.x`` or ``tiles.spare``.
+    """
+    x, spare, sums = tiles
     for i in range(len(p.layers)):
         n_in, n_out, n = p.layers[i, 0], p.layers[i, 1], p.layers[i, 2]
         if n_in:
@@ -291,8 +340,10 @@ def run_tile(p: Packed, x: Array, spare: Array, sums: Array) -> Array:
 
 @fused_kernel
 def load_rows(rows: Array, first: int, x: Array, at: int) -> None:
-    """Rows from ``first`` on into a tile, beginning at its row ``at``; beyond the end the last
-    one again, so that no lane meets anything that the data do not hold."""
+    """Copy TILE rows, from row ``first`` on, into the tile ``x``, from its row ``at`` on.
+
+    Beyond the end of ``rows`` the last row is copied again: every lane has values of the data.
+    """
     last = len(rows) - 1
     for lane in range(u64(TILE)):
         row = u64(min(first + np.int64(lane), last))
@@ -302,7 +353,7 @@ def load_rows(rows: Array, first: int, x: Array, at: int) -> None:
 
 @fused_kernel
 def store_rows(x: Array, rows: Array, first: int) -> None:
-    """The opposite of :func:`load_rows`."""
+    """Copy the tile ``x`` into ``rows``, from row ``first`` on, as far as there are rows."""
     n = min(TILE, len(rows) - first)
     for lane in range(u64(n)):
         for j in range(u64(rows.shape[1])):
@@ -310,49 +361,50 @@ def store_rows(x: Array, rows: Array, first: int) -> None:
 
 
 @fused_kernel
-def load_edges(
-    nodes: Array, source: Array, target: Array, first: int, width: int, x: Array
-) -> None:
-    """The parts of both nodes of each edge, added: projections as :class:`EdgePerceptron`
-    makes them, float32[n, 2 width], into a tile."""
+def load_edges(projected: Array, graph: NetworkGraph, first: int, x: Array) -> None:
+    """Write the sum of the parts of both nodes, for TILE edges from ``first`` on, into ``x``.
+
+    Args:
+        projected: float32[n, 2 width], as :func:`project_nodes` returns it.
+    """
+    source, target = graph.source, graph.target
+    width = projected.shape[1] // 2
     last = len(source) - 1
     for lane in range(u64(TILE)):
         edge = u64(min(first + np.int64(lane), last))
         s, t = u64(source[edge]), u64(target[edge])
         for j in range(u64(width)):
-            x[j, lane] = nodes[s, j] + nodes[t, u64(width) + j]
+            x[j, lane] = projected[s, j] + projected[t, u64(width) + j]
 
 
 @fused_kernel
 def run_rows(p: Packed, rows: Array, out: Array) -> None:
-    """The perceptron on ``rows``, float32[n, inputs], into ``out``, float32[n, outputs]."""
-    x = np.zeros((p.width, PITCH), np.float32)
-    spare = np.zeros((p.width, PITCH), np.float32)
-    sums = np.empty((2, PITCH), np.float32)
+    """Run the perceptron on ``rows``, float32[n, inputs]; fill ``out``, float32[n, outputs]."""
+    tiles = make_tiles(p.width)
     inputs = rows.shape[1]
     for first in range(0, len(rows), TILE):
-        x[inputs : p.layers[0, 0]] = f32(0)
-        load_rows(rows, first, x, 0)
-        store_rows(run_tile(p, x, spare, sums), out, first)
+        tiles.x[inputs : p.layers[0, 0]] = f32(0)
+        load_rows(rows, first, tiles.x, 0)
+        store_rows(run_tile(p, tiles), out, first)
 
 
 @fused_kernel
-def run_edges(
-    p: EdgePerceptron, nodes: Array, source: Array, target: Array, edges: Array, out: Array
-) -> None:
-    """The perceptron on edges between ``nodes``, float32[n, inputs], with inputs of their own
-    ``edges``, float32[m, k], into ``out``, float32[m, outputs]."""
-    width = p.project.layers[0, 1] // 2
-    projected = np.empty((len(nodes), 2 * width), np.float32)
+def project_nodes(p: EdgePerceptron, nodes: Array) -> Array:
+    """Return the parts of the nodes in the first product of ``p``, float32[n, 2 width]."""
+    projected = np.empty((len(nodes), p.project.layers[0, 1]), np.float32)
     run_rows(p.project, nodes, projected)
-    n_tiles_wide = max(p.rest.width, width)
-    x = np.zeros((n_tiles_wide, PITCH), np.float32)
-    spare = np.zeros((n_tiles_wide, PITCH), np.float32)
+    return projected
+
+
+@fused_kernel
+def run_edges(p: EdgePerceptron, graph: NetworkGraph, out: Array) -> None:
+    """Run the perceptron on the edges of ``graph``; fill ``out``, float32[m, outputs]."""
+    projected = project_nodes(p, graph.nodes)
+    tiles = make_tiles(p.rest.width)
     own = np.zeros((p.edge.shape[1], PITCH), np.float32)
-    sums = np.empty((2, PITCH), np.float32)
-    for first in range(0, len(source), TILE):
-        load_edges(projected, source, target, first, width, x)
+    for first in range(0, len(graph.source), TILE):
+        load_edges(projected, graph, first, tiles.x)
         if len(own):
-            load_rows(edges, first, own, 0)
-            accumulate(p.edge, own, x)
-        store_rows(run_tile(p.rest, x, spare, sums), out, first)
+            load_rows(graph.edges, first, own, 0)
+            accumulate(p.edge, own, tiles.x)
+        store_rows(run_tile(p.rest, tiles), out, first)
