@@ -234,8 +234,8 @@ class TestSegmentation:
             score=np.array([0.5, 1, 0.25], np.float32),
         )
         found = make_candidates(labels, rank, edges, 2)
-        assert [found[i].tolist() for i in range(len(found))] == [[2, 3, 0], [5, 4]]
-        assert found.scores.tolist() == [0.75, 0.25]
+        assert [found.points[i].tolist() for i in range(len(found))] == [[2, 3, 0], [5, 4]]
+        assert found.score.tolist() == [0.75, 0.25]
         assert len(make_candidates(labels, rank, edges, 4)) == 0
 
 

@@ -30,10 +30,11 @@ def to_awkward(results: Sequence[Result | EventError], kind: type[Result]) -> ak
     none = kind.counts_type()()
     counts = np.array([(none if r is None else r.counts).as_array() for r in good], np.int64)
     names = kind.counts_type().names()
+    columns = np.ascontiguousarray(counts.reshape(-1, len(names)).T)
     table: dict[str, Any] = {
         "event": np.array([_number(result) for result in results], np.int64),
         "error": [str(r) if isinstance(r, EventError) else None for r in results],
-        "counts": ak.zip(dict(zip(names, counts.reshape(-1, len(names)).T, strict=True))),
+        "counts": ak.zip(dict(zip(names, columns, strict=True))),
     }
     for name, noun in nouns.items():
         parts = [noun.empty() if r is None else getattr(r, name) for r in good]
