@@ -431,7 +431,7 @@ def test_candidates_of_a_batch(
         c, p = slice(*counts[e : e + 2, 4]), slice(*counts[e : e + 2, 5])
         assert (made.offset[c] - counts[e, 5] == expected.points.offsets[:-1]).all()
         assert (made.point[p] == expected.points).all()
-        assert (made.score[c] == expected.scores).all()
+        assert (made.score[c] == expected.score).all()
 
 
 def test_several_threads(tmp_path: Path) -> None:

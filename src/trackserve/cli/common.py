@@ -60,7 +60,7 @@ class Where(NamedTuple):
             reason = "has no effect with --url: the server has its own"
         for name, is_given in wrong.items():
             if is_given:
-                raise typer.BadParameter(f"--{name} {reason}")
+                raise typer.BadParameter(f"--{name.replace('_', '-')} {reason}")
 
 
 @contextmanager

@@ -27,14 +27,14 @@ def to_awkward(results: Sequence[Result | EventError], kind: type[Result]) -> ak
     good = [result if isinstance(result, Result) else None for result in results]
     first = next((result for result in good if result is not None), None)
     nouns = {name: type(part) for name, part in first.parts().items()} if first else kind.always()
-    none = kind.counts_type()()
-    counts = np.array([(none if r is None else r.counts).as_array() for r in good], np.int64)
     names = kind.counts_type().names()
-    columns = np.ascontiguousarray(counts.reshape(-1, len(names)).T)
+    none = np.zeros(len(names), np.int64)
+    rows = [none if r is None else r.counts.as_array() for r in good]
+    counts = np.array(rows, np.int64).reshape(-1, len(names)).T.copy()
     table: dict[str, Any] = {
         "event": np.array([_number(result) for result in results], np.int64),
         "error": [str(r) if isinstance(r, EventError) else None for r in results],
-        "counts": ak.zip(dict(zip(names, columns, strict=True))),
+        "counts": ak.zip(dict(zip(names, counts, strict=True))),
     }
     for name, noun in nouns.items():
         parts = [noun.empty() if r is None else getattr(r, name) for r in good]

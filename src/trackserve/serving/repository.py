@@ -31,7 +31,15 @@ _VERSION = "1"
 """Folder of a model's version, which Triton wants; copies may drop it when empty."""
 
 _BACKEND = "trackserve"
-_LOADER = "from trackserve.serving.backend.triton import TritonPythonModel as TritonPythonModel"
+_LOADER = """
+import os
+import sys
+
+# the Python that Triton embeds does not read it
+sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+
+from trackserve.serving.backend.triton import TritonPythonModel as TritonPythonModel
+"""
 
 
 def write_model(
@@ -134,4 +142,4 @@ def _probe(tracker: Tracker[Any, Any]) -> str:
 
 def _write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text.rstrip() + "\n")
+    file.write_text(text.strip() + "\n")

@@ -1,0 +1,78 @@
+"""A pipeline that takes one event at a time, for trackers that run on a CPU."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from trackserve.edm.result import Result
+from trackserve.errors import EventError
+
+from .base import Lap
+
+E = TypeVar("E")
+R = TypeVar("R", bound=Result)
+
+
+class SingleEventPipeline(ABC, Generic[E, R]):
+    """All of a :class:`.base.Pipeline` but how one event is reconstructed.
+
+    Args:
+        result: class of the results.
+        threads: events that are reconstructed at the same time.
+    """
+
+    device = "cpu"
+
+    def __init__(self, result: type[R], threads: int = 1) -> None:
+        self._result = result
+        self._threads = threads
+
+    @abstractmethod
+    def reconstruct_stages(self, event: E, keep: Collection[str], lap: Lap) -> R:
+        """Reconstruct one event; several threads may do so at the same time.
+
+        Args:
+            event: the event.
+            keep: intermediates to return as well; they are known ones.
+            lap: to be called as each stage ends.
+
+        Raises:
+            EventError: it cannot be reconstructed.
+            InputError: the event is of another kind.
+        """
+
+    @abstractmethod
+    def warm_up(self) -> None:
+        """Compile or load all code, so that no event waits for it."""
+
+    def run(
+        self, events: Sequence[E], keep: Collection[str] = (), lap: Lap | None = None
+    ) -> list[R | EventError]:
+        """Reconstruct a batch of events; see :meth:`.base.Pipeline.run`."""
+        self._result.check_keep(keep)
+        stage_ends = lap or _ignore
+
+        def one(event: E) -> R | EventError:
+            try:
+                return self.reconstruct_stages(event, keep, stage_ends)
+            except EventError as error:
+                return error
+
+        if self._threads == 1 or len(events) < 2 or lap is not None:
+            return [one(event) for event in events]
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(one, events))
+
+    def reconstruct(self, event: E, keep: Collection[str] = ()) -> R:
+        """Reconstruct one event; see :meth:`.base.Pipeline.reconstruct`."""
+        (result,) = self.run([event], keep)
+        if isinstance(result, EventError):
+            raise result
+        return result
+
+
+def _ignore(stage: str) -> None:
+    """A lap that nobody measures."""

@@ -1,0 +1,1 @@
+"""A tracker in C behind trackserve's interface."""

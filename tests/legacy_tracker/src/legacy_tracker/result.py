@@ -1,0 +1,48 @@
+"""What the tracker finds in one event, and how it crosses the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trackserve.edm import PointsEvent, TrackCandidates
+from trackserve.edm.columns import Array, Columns, column
+from trackserve.edm.result import Result, ResultCounts
+from trackserve.wire.codec import Codec
+from trackserve.wire.events import PointsEventCodec
+
+
+@dataclass(frozen=True)
+class LegacyCounts(ResultCounts):
+    """How many of each."""
+
+    points: int
+    seeds: int
+    candidates: int
+
+
+@dataclass(frozen=True, eq=False)
+class Seeds(Columns):
+    """Pairs of inner points that a particle from the beam may connect."""
+
+    inner: Array = column(np.int32)
+    outer: Array = column(np.int32)
+    """Rows of the event's space points."""
+    curvature: Array = column(np.float32)
+    """1/mm; positive where the particle turns counter-clockwise."""
+    z0: Array = column(np.float32)
+    """Where the particle leaves the beam, mm."""
+    cot_theta: Array = column(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class LegacyResult(Result):
+    """Track candidates of one event; the seeds are an intermediate."""
+
+    counts: LegacyCounts
+    candidates: TrackCandidates
+    seeds: Seeds | None = None
+
+
+CODEC: Codec[PointsEvent, LegacyResult] = Codec(PointsEventCodec(), LegacyResult)
