@@ -430,7 +430,7 @@ def test_candidates_of_a_batch(
         assert (made.label[first : starts[e + 1]] == labels).all()
         c, p = slice(*counts[e : e + 2, 4]), slice(*counts[e : e + 2, 5])
         assert (made.offset[c] - counts[e, 5] == expected.points.offsets[:-1]).all()
-        assert (made.point[p] == expected.points).all()
+        assert (made.point[p] == expected.points.values).all()
         assert (made.score[c] == expected.score).all()
 
 

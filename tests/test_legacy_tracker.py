@@ -163,7 +163,7 @@ def test_candidates_keep_their_promises(
         distance = np.linalg.norm(event.points.position.astype(np.float64), axis=1)
         assert all((np.diff(distance[row]) >= 0).all() for row in points)
         assert points.counts.min() >= 6
-        assert (0 < result.candidates.score).all()
+        assert (result.candidates.score > 0).all()
         assert (result.candidates.score <= 1).all()
         counts = result.counts
         assert counts.as_array().tolist() == [
@@ -223,7 +223,7 @@ def test_what_cannot_be_built_is_told(
     pipeline = tracker.build({})
     with pytest.raises(InputError, match="another kind"):
         pipeline.run([RawEvent(np.zeros(4, np.uint8))])
-    with pytest.raises(InputError, match="'points'|points"):
+    with pytest.raises(InputError, match="points"):
         pipeline.run([PointsEvent(SpacePoints(np.zeros((2, 3))))])
     with pytest.raises(InputError, match="unknown part to keep"):
         pipeline.run([], ["edges"])
