@@ -75,7 +75,7 @@ def count_differences(model: Model, mine: ExatrkxResult, theirs: PlainResult) ->
     order = np.argsort(theirs.labels, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(theirs.labels[order])) + 1)
     there = {frozenset(group.tolist()) for group in groups if len(group) >= least}
-    here = {frozenset(mine.candidates[i].tolist()) for i in range(len(mine.candidates))}
+    here = {frozenset(mine.candidates.points[i].tolist()) for i in range(len(mine.candidates))}
     return len(here ^ there)
 
 

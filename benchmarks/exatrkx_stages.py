@@ -21,7 +21,7 @@ from trackserve.studies.throughput import cpu_name, stage_times
 def measure(pipeline: ExatrkxPipeline, events: list[PointsEvent]) -> dict[str, float]:
     """Seconds of each stage, mean of an event, in one round."""
     return stage_times(
-        lambda event, lap: pipeline.run([event], lap=lap),
+        pipeline,
         events,
         1,
         lambda: None,

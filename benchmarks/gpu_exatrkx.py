@@ -58,7 +58,7 @@ def check(gpu: ExatrkxPipeline, cpu: ExatrkxPipeline, events: list[PointsEvent])
             scores = (either[pair] for pair in differ)
             totals[f"{name} far"] += sum(abs(score - cut) > 1e-5 for score in scores)
         ours, cpus = (
-            {tuple(result.candidates[i].tolist()) for i in range(len(result.candidates))}
+            {tuple(result.candidates.points[i].tolist()) for i in range(len(result.candidates))}
             for result in (mine, theirs)
         )
         totals["candidates"] += len(cpus)

@@ -223,7 +223,7 @@ def check(server: Server, tracker: Tracker, direct: dict[int, Any]) -> None:
         same = sum(answer == direct[answer.event] for answer in answers)
         print(f"{name}: {same} of {len(answers)} answers equal the direct ones bit for bit")
         if tracker.name == "exatrkx":
-            alike = sum((answer.labels == direct[answer.event].labels).all() for answer in answers)
+            alike = sum(answer.labels == direct[answer.event].labels for answer in answers)
             print(f"{name}: {alike} of {len(answers)} have the same labels")
 
 

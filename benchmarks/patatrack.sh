@@ -4,7 +4,7 @@
 set -euo pipefail
 for directory in "$@"; do
   log=$(mktemp)
-  trackserve serve --conditions "$directory" --grpc-port 0 --http-port 0 --metrics-port 0 > "$log" &
+  trackserve serve "patatrack,conditions=$directory" --grpc-port 0 --http-port 0 --metrics-port 0 > "$log" &
   server=$!
   trap 'kill $server 2> /dev/null || true; wait $server 2> /dev/null || true; rm -f "$log"' EXIT
   for _ in $(seq 600); do

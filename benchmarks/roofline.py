@@ -198,9 +198,7 @@ def run_patatrack(path: str, device: str, rounds: int) -> None:
         print(f"a batch of {BATCH}, copies and the host's part included: {1e3 * whole:.3f} ms "
               f"per event")  # fmt: skip
         return
-    seconds = stage_times(
-        lambda event, lap: pipeline.run_stages(event, (), lap), events, rounds, lambda: None
-    )
+    seconds = stage_times(pipeline, events, rounds, lambda: None)
     report(measured_rates("cpu"), works, seconds)
 
 
@@ -244,9 +242,7 @@ def run_exatrkx(path: str, model: str, device: str, n_events: int, rounds: int) 
     works = [
         exatrkx_work(pipeline.model.description, pipeline.reconstruct(event)) for event in events
     ]
-    seconds = stage_times(
-        lambda event, lap: pipeline.run([event], lap=lap), events, rounds, lambda: None
-    )
+    seconds = stage_times(pipeline, events, rounds, lambda: None)
     report(measured_rates(device), works, seconds)
 
 

@@ -42,7 +42,7 @@ def measure(directory: str, config: str) -> None:
                 spent[stage] = spent.get(stage, 0.0) + now - last  # noqa: B023
                 last = now
 
-            pipeline.run_stages(event, (), lap)
+            pipeline.run([event], (), lap)
         stages = {stage: seconds / len(events) for stage, seconds in spent.items()}
         print(json.dumps(stages), flush=True)
 

@@ -43,6 +43,8 @@ from trackserve.trackers.patatrack.unpack import (
     find_roc,
 )
 
+KEEP = list(PatatrackResult.intermediates())
+
 
 @pytest.fixture(scope="module")
 def kernels(sample_directory: Path) -> CudaPatatrack:
@@ -55,9 +57,9 @@ def test_whole_events(
     sample_results: list[PatatrackResult],
 ) -> None:
     before = kernels.device.synchronisations
-    assert kernels.run(sample_events, list(PatatrackResult.intermediates())) == sample_results
+    assert kernels.run(sample_events, KEEP) == sample_results
     assert kernels.device.synchronisations == before + 6
-    assert kernels.run([], list(PatatrackResult.intermediates())) == []
+    assert kernels.run([], KEEP) == []
     some = kernels.run(sample_events[3:5])
     assert [result.tracks for result in some] == [r.tracks for r in sample_results[3:5]]  # type: ignore[union-attr]
     assert some[0].hits is None  # type: ignore[union-attr]
@@ -68,10 +70,8 @@ def test_whole_events_in_the_reference_configuration(
 ) -> None:
     conditions = read_conditions(sample_directory)
     kernels = CudaPatatrack(conditions, REFERENCE, OneThread())
-    expected = PatatrackPipeline(conditions, REFERENCE).run(
-        sample_events, list(PatatrackResult.intermediates())
-    )
-    assert kernels.run(sample_events, list(PatatrackResult.intermediates())) == expected
+    expected = PatatrackPipeline(conditions, REFERENCE).run(sample_events, KEEP)
+    assert kernels.run(sample_events, KEEP) == expected
 
 
 def test_a_long_list_is_cut_and_too_much_is_halved(
@@ -82,14 +82,12 @@ def test_a_long_list_is_cut_and_too_much_is_halved(
 ) -> None:
     too_much = sum(result.counts.doublets for result in sample_results[:2])
     monkeypatch.setattr("trackserve.device.cuda.LARGEST", too_much)
-    assert (
-        kernels.run(sample_events[:2], list(PatatrackResult.intermediates())) == sample_results[:2]
-    )
+    assert kernels.run(sample_events[:2], KEEP) == sample_results[:2]
     monkeypatch.setattr("trackserve.device.cuda.LARGEST", sample_results[0].counts.doublets)
     assert isinstance(kernels.run(sample_events[:1])[0], EventError)
     monkeypatch.setattr("trackserve.device.cuda.LARGEST", LARGEST)
     monkeypatch.setattr("trackserve.trackers.patatrack.cuda.pipeline.MAX_WORDS", 60_000)
-    assert kernels.run(sample_events, list(PatatrackResult.intermediates())) == sample_results
+    assert kernels.run(sample_events, KEEP) == sample_results
 
 
 def same(
@@ -124,7 +122,7 @@ def test_damaged_events(
         for _ in range(data.draw(st.integers(0, 20))):
             words[data.draw(st.integers(0, len(words) - 1))] = data.draw(st.integers(0, 2**32 - 1))
         events.append(RawEvent(words.view(np.uint8), event.beam_spot, number))
-    keep = list(PatatrackResult.intermediates())
+    keep = KEEP
     assert same(kernels.run(events, keep), pipeline.run(events, keep))
 
 
@@ -229,7 +227,7 @@ def test_a_batch_gives_what_a_cpu_gives(
         RawEvent(np.zeros(7, np.uint8), event=9),
         small[1],
     ]
-    expected = pipeline.run(events, list(PatatrackResult.intermediates()))
+    expected = pipeline.run(events, KEEP)
     found = simulate("simulate_cuda.py", events, tmp_path, sample_directory)
     assert same(found, expected)
     codes = {UNKNOWN_FED, SPLIT_MODULE, BAD_LENGTH, BAD_LINK, 29}
@@ -256,4 +254,4 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
             return super()._allocate(shape, dtype)
 
     kernels = CudaPatatrack(read_conditions(sample_directory), DEFAULT, Small())
-    assert kernels.run(sample_events, list(PatatrackResult.intermediates())) == sample_results
+    assert kernels.run(sample_events, KEEP) == sample_results

@@ -29,7 +29,6 @@ from trackserve.edm import (
 )
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, InputError, ModelError
-from trackserve.trackers.exatrkx import STAGES, FeaturesEvent
 from trackserve.trackers.exatrkx.architecture import (
     AttentionGnn,
     Cuts,
@@ -38,6 +37,7 @@ from trackserve.trackers.exatrkx.architecture import (
     Filter,
     InteractionGnn,
 )
+from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.features import (
     EDGE_INPUTS,
     edge_inputs,
@@ -51,6 +51,7 @@ from trackserve.trackers.exatrkx.perceptrons import NetworkGraph
 from trackserve.trackers.exatrkx.radius import Pairs, find_pairs
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
 from trackserve.trackers.exatrkx.segmentation import keep_best_edges, make_candidates
+from trackserve.trackers.exatrkx.stages import STAGES
 from trackserve.trackers.exatrkx.torch_networks import TorchNetworks
 
 
@@ -233,8 +234,8 @@ class TestSegmentation:
             score=np.array([0.5, 1, 0.25], np.float32),
         )
         found = make_candidates(labels, rank, edges, 2)
-        assert [found[i].tolist() for i in range(len(found))] == [[2, 3, 0], [5, 4]]
-        assert found.scores.tolist() == [0.75, 0.25]
+        assert [found.points[i].tolist() for i in range(len(found))] == [[2, 3, 0], [5, 4]]
+        assert found.score.tolist() == [0.75, 0.25]
         assert len(make_candidates(labels, rank, edges, 4)) == 0
 
 
@@ -359,7 +360,7 @@ class TestBatches:
             assert not isinstance(theirs, EventError)
             assert mine.event == theirs.event
             assert mine.counts == theirs.counts
-            assert (mine.labels == theirs.labels).all()
+            assert mine.labels == theirs.labels
             assert np.abs(mine.candidates.score - theirs.candidates.score).max(initial=0) < 1e-5
 
     @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -405,7 +406,7 @@ class TestBatches:
 
         def found(candidates: object, rows: Array) -> set[tuple[tuple[int, ...], float]]:
             return {
-                (tuple(rows[candidates[i]].tolist()), float(candidates.scores[i]))  # type: ignore[index,attr-defined]
+                (tuple(rows[candidates.points[i]].tolist()), float(candidates.score[i]))  # type: ignore[index,attr-defined]
                 for i in range(len(candidates))  # type: ignore[arg-type]
             }
 
@@ -430,7 +431,7 @@ class TestBadInput:
     def test_no_edge_left(self, cuts: Cuts, counts: str) -> None:
         result = ExatrkxPipeline(small_model(cuts=cuts)).reconstruct(random_event(300))
         assert getattr(result.counts, counts) == 0
-        assert (result.labels == np.arange(300)).all()
+        assert (result.labels.component == np.arange(300)).all()
         assert result.counts.components == 300
 
     def test_duplicate_points(self, pipeline: ExatrkxPipeline) -> None:

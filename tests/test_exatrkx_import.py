@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 from trackserve import ExatrkxPipeline
 from trackserve.cli import commands
 from trackserve.errors import EventError, ModelError
-from trackserve.trackers.exatrkx import FeaturesEvent
+from trackserve.io.parquet import write_parquet
 from trackserve.trackers.exatrkx.architecture import Cuts, Features
+from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.importing import Published, import_model
 from trackserve.trackers.exatrkx.model import load_model, save_model
+from trackserve.trackers.exatrkx.result import ExatrkxResult
 
 # how published networks are stored
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
@@ -151,17 +153,17 @@ def test_results_as_parquet(tmp_path: Path) -> None:
     bad = random_event(20, event=3)
     bad.points.position[4, 0] = np.nan
     results = pipeline.run([random_event(200, event=1), random_event(0, event=2), bad])
-    write_model(tmp_path / "tracks.parquet", "exatrkx", {"model": results})
+    write_parquet(tmp_path / "tracks.parquet", results, ExatrkxResult)
     rows = pq.read_table(tmp_path / "tracks.parquet").to_pylist()
     assert [row["event"] for row in rows] == [1, 2, 3]
     assert rows[0]["error"] is None
     assert "point 4" in rows[2]["error"]
     first = results[0]
     assert not isinstance(first, EventError)
-    assert rows[0]["labels"] == first.labels.tolist()
+    assert [one["component"] for one in rows[0]["labels"]] == first.labels.component.tolist()
     assert rows[0]["counts"]["candidates"] == len(first.candidates) > 0
     assert [c["points"] for c in rows[0]["candidates"]] == [
-        first.candidates[i].tolist() for i in range(len(first.candidates))
+        points.tolist() for points in first.candidates.points
     ]
     assert [c["score"] for c in rows[0]["candidates"]] == first.candidates.score.tolist()
     assert rows[1]["candidates"] == rows[2]["candidates"] == []

@@ -90,7 +90,7 @@ def test_parquet_has_a_row_for_every_event(
 ) -> None:
     good = sample_results[1]
     failed = EventError("the stream ends inside a FED", event=7, fed=1201)
-    write_parquet(tmp_path / "x.parquet", [good, failed])
+    write_parquet(tmp_path / "x.parquet", [good, failed], PatatrackResult)
     table = ak.from_parquet(tmp_path / "x.parquet")
     assert table.event.tolist() == [1, 7]
     assert table.error[0] is None
@@ -129,8 +129,8 @@ def test_eta_does_not_depend_on_where_memory_is() -> None:
 
 
 def test_no_results_is_an_empty_table(tmp_path: Path) -> None:
-    assert len(to_awkward([])) == 0
-    write_parquet(tmp_path / "x.parquet", [])
+    assert len(to_awkward([], PatatrackResult)) == 0
+    write_parquet(tmp_path / "x.parquet", [], PatatrackResult)
     assert len(ak.from_parquet(tmp_path / "x.parquet")) == 0
 
 

@@ -410,8 +410,9 @@ def test_a_second_start_compiles_nothing(
     code = f"""
 import importlib, pkgutil
 import trackserve.trackers.patatrack as patatrack
+from trackserve import PatatrackPipeline
 from trackserve.io import read_events
-pipeline = patatrack.PatatrackPipeline.from_directory({str(sample_directory)!r})
+pipeline = PatatrackPipeline.from_directory({str(sample_directory)!r})
 pipeline.reconstruct(next(read_events({str(sample_directory)!r})))
 modules = [importlib.import_module(f"trackserve.trackers.patatrack.{{m.name}}")
            for m in pkgutil.iter_modules(patatrack.__path__)]

@@ -29,9 +29,9 @@ import trackserve.trackers.patatrack
 from trackserve.device.cuda import Device
 from trackserve.edm.columns import Array
 from trackserve.io import read_conditions
-from trackserve.trackers.exatrkx import FeaturesEvent
 from trackserve.trackers.exatrkx.architecture import Cuts
 from trackserve.trackers.exatrkx.cuda import CudaExatrkx, radius
+from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES
 from trackserve.trackers.patatrack.config import (
     CONFIGS,

@@ -21,6 +21,7 @@ from trackserve.edm import (
     PointTruth,
     TrackCandidates,
 )
+from trackserve.edm.columns import Ragged
 from trackserve.errors import EventError, InputError
 from trackserve.io import open_points
 from trackserve.io.trackml import TrackmlModules, read_cells, read_detectors
@@ -228,12 +229,12 @@ def test_candidates_score_as_their_labels(truth: PointsTruth) -> None:
     lengths = np.bincount(labels[order])
     lengths = lengths[lengths > 0]
     candidates = TrackCandidates(
-        np.concatenate([[0], np.cumsum(lengths)]),
-        order.astype(np.int32),
+        Ragged(np.concatenate([[0], np.cumsum(lengths)]), order.astype(np.int32)),
         np.ones(len(lengths), np.float32),
     )
     assert trackml_score(candidates, truth.points) == pytest.approx(1)
-    again = TrackCandidates(np.array([0, 1, 2]), np.array([3, 3], np.int32), candidates.scores[:2])
+    twice = Ragged(np.array([0, 1, 2]), np.array([3, 3], np.int32))
+    again = TrackCandidates(twice, candidates.score[:2])
     with pytest.raises(InputError, match="on two candidates"):
         trackml_score(again, truth.points)
     with pytest.raises(InputError, match="not one label for each point"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +37,20 @@ def of_these_sources(compiled: T) -> T:
     with contextlib.suppress(AttributeError):  # there is no place to write, or it is the simulator
         file = dispatcher._cache._cache_file
         file._source_stamp = file._source_stamp, _stamp(dispatcher.py_func.__module__)
+        file._load_index = _tolerant(file._load_index)
     return compiled
+
+
+def _tolerant(load_index: Callable[[], dict[Any, Any]]) -> Callable[[], dict[Any, Any]]:
+    """What reads a cache's index; an index of types that are gone is outdated, and so is empty."""
+
+    def load() -> dict[Any, Any]:
+        try:
+            return load_index()
+        except (ImportError, AttributeError):
+            return {}
+
+    return load
 
 
 @cache

@@ -312,11 +312,10 @@ def _kinematics(event: PointsEvent, candidates: TrackCandidates) -> tuple[Array,
     The radius of the circle through three points is the product of their distances over
     four times the area between them.
     """
-    first, end = candidates.points.offsets[:-1], candidates.points.offsets[1:]
+    points = candidates.points
+    first, end = points.offsets[:-1], points.offsets[1:]
     position = event.points.position.astype(np.float64)
-    a, b, c = (
-        position[candidates.points.values[row]] for row in (first, (first + end) // 2, end - 1)
-    )
+    a, b, c = (position[points.values[row]] for row in (first, (first + end) // 2, end - 1))
     ab, ac, bc = b - a, c - a, c - b
     chord = np.hypot(ac[:, 0], ac[:, 1])
     product = np.hypot(ab[:, 0], ab[:, 1]) * np.hypot(bc[:, 0], bc[:, 1]) * chord

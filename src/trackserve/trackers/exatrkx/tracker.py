@@ -12,6 +12,7 @@ from trackserve.trackers.base import Option, Tracker
 from .codec import CODEC, FEATURES, LABELS
 from .event import FeaturesEvent
 from .result import ExatrkxResult
+from .stages import STAGES
 
 if TYPE_CHECKING:
     from trackserve.io import PointsEvents
@@ -47,7 +48,7 @@ class Exatrkx(Tracker[PointsEvent | FeaturesEvent, ExatrkxResult]):
     )
     variant = "model"
     size = "points"
-    stages = ("features", "embedding", "radius", "filter", "gnn", "components")
+    stages = STAGES
     modules = ("trackserve.trackers.exatrkx.pipeline", "safetensors")
     extra = "exatrkx"
     published = (FEATURES.name, LABELS.name)
