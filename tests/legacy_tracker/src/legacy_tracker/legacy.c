@@ -28,7 +28,7 @@ static const double SCATTERING = 3e-3 / 0.6e-3; /* angle (3 mrad at 1 GeV) over 
 static double square(double x) { return x * x; }
 
 static struct point point_at(const float *p) {
-    return (struct point){p[0], p[1], p[2], hypot(p[0], p[1])};
+    return (struct point){p[0], p[1], p[2], sqrt(square(p[0]) + square(p[1]))};
 }
 
 /* Resolutions of pixels, short and long strips; on a disk that along r counts, seen along z. */
