@@ -95,7 +95,7 @@ class TrackCandidates(Columns):
     points: Ragged = ragged(np.int32)
     """Rows of the event's space points, from the inside out: by distance from the origin."""
     score: Array = column(np.float32)
-    """Mean score of the edges between its points."""
+    """How sure the tracker is, 0..1; of a learned one, the mean score of its edges."""
 
 
 @dataclass(frozen=True, eq=False)
