@@ -31,10 +31,10 @@ from trackserve.detectors.phase1.layout import (
 )
 from trackserve.edm import Digis, RawEvent
 from trackserve.edm.columns import Array
-from trackserve.edm.simulation import SimHits
 from trackserve.errors import EventError
 from trackserve.simulation.pixel.calibration import Residuals, crossings, measure_residuals
 from trackserve.simulation.pixel.conditions import N_ERROR_REGIONS, error_region, make_conditions
+from trackserve.simulation.pixel.crossings import Crossings
 from trackserve.simulation.pixel.readout import make_raw, make_readout_tables
 from trackserve.simulation.pixel.response import (
     CMS_LIKE,
@@ -85,8 +85,10 @@ def residuals(
     return measure_residuals(conditions, geometry, response, rounds=30, seed=5)
 
 
-def one_hit(module: int, position: list[float], momentum: list[float], copies: int = 1) -> SimHits:
-    return SimHits(
+def one_hit(
+    module: int, position: list[float], momentum: list[float], copies: int = 1
+) -> Crossings:
+    return Crossings(
         np.zeros(copies, np.int32),
         np.full(copies, module, np.int32),
         np.tile(position, (copies, 1)).astype(float),
@@ -298,7 +300,7 @@ def test_digis_are_ordered_and_reproducible(
     assert digis != respond(hits, response, np.random.default_rng(10))
     place = (digis.module.astype(np.int64) * COLS + digis.col) * ROWS + digis.row
     assert (np.diff(place) > 0).all()
-    assert len(respond(SimHits.empty(), response, np.random.default_rng(9))) == 0
+    assert len(respond(Crossings.empty(), response, np.random.default_rng(9))) == 0
 
 
 @settings(deadline=None)
@@ -336,7 +338,7 @@ def test_bad_columns_are_flagged_and_behave(geometry: PixelGeometry) -> None:
     flag = conditions.gain["values"][:, 1].reshape(N_MODULES, COLS, 2)
     assert (flag == 255).mean() == pytest.approx(0.3, abs=0.01)
     assert len(response.noisy) == (flag == 254).sum()
-    nothing = respond(SimHits.empty(), response, np.random.default_rng(1))
+    nothing = respond(Crossings.empty(), response, np.random.default_rng(1))
     assert 1.5 * len(response.noisy) < len(nothing) < 2.1 * len(response.noisy)
     assert len(electrons_of(nothing, conditions)) == 0
     hits = crossings(geometry, conditions.beam_spot, np.random.default_rng(2))
@@ -348,7 +350,7 @@ def test_pixels_that_fire_by_themselves(
     conditions: PixelConditions, geometry: PixelGeometry
 ) -> None:
     noisy = make_response(conditions, geometry, QUIET._replace(random_hits=1e-5))
-    fired = respond(SimHits.empty(), noisy, np.random.default_rng(1))
+    fired = respond(Crossings.empty(), noisy, np.random.default_rng(1))
     assert len(fired) == pytest.approx(1e-5 * N_MODULES * ROWS * COLS, rel=0.2)
     assert len(np.unique(fired.module)) > 800
 

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from trackserve.errors import EventError
-from trackserve.io import open_points, read_events
+from trackserve.io import open_pixel, open_points
 
 from .common import (
     DataDirectory,
@@ -57,15 +57,15 @@ def demo(
     DIR is for Patatrack, PATH for the learned tracker; one server runs both. The two answers
     must agree bit for bit. Prints speed and physics, and writes reports.
     """
-    from trackserve.physics.points.metrics import match_points_events, summarize_points
-    from trackserve.report import pixel as validate
-    from trackserve.report import points as points
+    from trackserve.report.pixel import PixelValidation
+    from trackserve.report.points import PointsValidation
+    from trackserve.report.validation import tables, write_validation
     from trackserve.studies import throughput
     from trackserve.trackers.exatrkx import ExatrkxPipeline
     from trackserve.trackers.patatrack import PatatrackPipeline
 
-    raw_events, opened = list(read_events(directory)), open_points(tracker)
-    tracker_events = list(opened)
+    raw, opened = open_pixel(directory), open_points(tracker)
+    raw_events, tracker_events = list(raw), list(opened)
     with console.status("building the pipelines (the first time, compiling them)"):
         patatrack = PatatrackPipeline.from_directory(directory)
         exatrkx = ExatrkxPipeline.from_model(model, detector=opened.detector)
@@ -75,18 +75,16 @@ def demo(
         classic = _compare("patatrack", patatrack.run, raw_events, client, ("hits",))
         learned = _compare("exatrkx", exatrkx.run, tracker_events, client)
     console.print(_table(f"trackserve on {throughput.cpu_name()}", [classic, learned]))
-    reference = validate.compare_with_reference(directory, classic.results["served"])
-    summary = validate.validate_patatrack(directory, classic.results["served"])
-    console.print(validate.summary_table(summary, reference))
-    matches = match_points_events(tracker_events, learned.results["served"])
-    for physics in points.points_tables(summarize_points(matches)):
+    pixel, points = PixelValidation(), PointsValidation()
+    tracks = {"patatrack": pixel.match(raw, classic.results["served"])}
+    candidates = {model: points.match(tracker_events, learned.results["served"])}
+    for physics in (*tables(pixel, tracks), *tables(points, candidates)):
         console.print(physics)
     with console.status("drawing"):
+        title = f"Patatrack pixel tracking on {raw.name}"
         pages = (
-            validate.write_validation_report(
-                output / "patatrack", directory, classic.results["served"]
-            ),
-            points.write_points_report(output / "exatrkx", f"{model} model", matches),
+            write_validation(output / "patatrack", title, pixel, tracks),
+            write_validation(output / "exatrkx", f"{model} model", points, candidates),
         )
     for page in pages:
         console.print(f"wrote {page}")

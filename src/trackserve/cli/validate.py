@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.progress import track
 
-from trackserve.edm import GRAPH_STAGES, RawEvent
 from trackserve.errors import EventError
-from trackserve.io import PointsEvents, open_points, read_events
+from trackserve.io import open_pixel, open_points
 
 from .common import (
     Config,
@@ -21,20 +19,19 @@ from .common import (
     InFlight,
     Model,
     PointsPath,
-    PointsResult,
     Precision,
-    Result,
     Url,
     Where,
     console,
     exatrkx,
     patatrack,
-    reconstruct_all,
     report_failures,
 )
 
 if TYPE_CHECKING:
-    from trackserve.physics.points.metrics import PointsMatches
+    from trackserve.report.validation import Validation
+
+M = TypeVar("M")
 
 commands = typer.Typer(no_args_is_help=True, help="Compare with the truth: numbers and plots.")
 
@@ -72,52 +69,43 @@ def validate_patatrack(
     Where the three validation files are there, counts are compared with the C++ program's.
     docs/validation.md has the definitions.
     """
-    from trackserve.report import pixel as validate
+    from trackserve.report.pixel import PixelValidation
 
     _check_against(against, url)
-    events = list(read_events(directory))
-    if against is not None:
-        _compare(directory, output, events, [against, config], device)
-        return
-    with patatrack(directory, config, Where(url, in_flight, device), ("hits",)) as reconstruct:
-        results = reconstruct_all(events, reconstruct)
-    summary = validate.validate_patatrack(directory, results)
-    reference = validate.compare_with_reference(directory, results)
-    console.print(validate.summary_table(summary, reference))
+    events, validation = open_pixel(directory), PixelValidation()
+    errors: list[EventError] = []
+    matches = {}
+    for name in (config,) if against is None else (against, config):
+        where = Where(url, in_flight, device)
+        with patatrack(directory, name, where, validation.keep) as reconstruct:
+            results = _reconstruct(events, reconstruct, name)
+            matches[name] = validation.match(events, _noting(results, errors))
+    title = "Patatrack pixel tracking" if against is None else " and ".join(matches)
+    _show(validation, matches, f"{title} on {events.name}", output)
+    report_failures(errors)
+
+
+def _reconstruct(events: Any, reconstruct: Any, name: str) -> Any:
+    return track(reconstruct(events), name, total=len(events), console=console, transient=True)
+
+
+def _show(
+    validation: Validation[M], matches: Mapping[str, M], title: str, output: Path | None
+) -> None:
+    """Print the numbers, and write a report if there is an ``output``."""
+    from trackserve.report.validation import tables, write_validation
+
+    for table in tables(validation, matches):
+        console.print(table)
     if output is not None:
         with console.status("drawing"):
-            report = validate.write_validation_report(output, directory, results)
+            report = write_validation(output, title, validation, matches)
         console.print(f"wrote {report}")
-    report_failures(results)
 
 
 def _check_against(against: str | None, url: str | None) -> None:
     if against is not None and url is not None:
         raise typer.BadParameter("--against compares on this machine: leave out --url")
-
-
-def _compare(
-    directory: Path,
-    output: Path | None,
-    events: list[RawEvent],
-    configs: list[str],
-    device: str,
-) -> None:
-    from trackserve.report.pixel import match_directory
-    from trackserve.report.pixel_comparison import comparison_table, write_comparison_report
-
-    matches = {}
-    results: list[Result] = []
-    for config in configs:
-        with patatrack(directory, config, Where(device=device), ("hits",)) as reconstruct:
-            results = reconstruct_all(events, reconstruct, config)
-        matches[config] = match_directory(directory, results)
-    console.print(comparison_table(matches))
-    if output is not None:
-        with console.status("drawing"):
-            report = write_comparison_report(output, directory, matches)
-        console.print(f"wrote {report}")
-    report_failures(results)
 
 
 @commands.command("exatrkx")
@@ -142,52 +130,24 @@ def validate_exatrkx(
     What a graph loses is known only on this machine: without --url. docs/validation.md has the
     definitions.
     """
-    from trackserve.physics.points.metrics import summarize_points
-    from trackserve.report import points as points
+    from trackserve.report.points import PointsValidation
 
     _check_against(against, url)
-    events, name = open_points(path), path.resolve().name
+    events, validation = open_points(path), PointsValidation()
     where = Where(url, in_flight, device, precision)
     errors: list[EventError] = []
-    if against is None:
-        matches = _match_points(events, model, where, errors)
-        for table in points.points_tables(summarize_points(matches)):
-            console.print(table)
-        title = f"{model} on {name}" if url is None else f"{model} at {url} on {name}"
-        draw = functools.partial(points.write_points_report, title=title, matches=matches)
-    else:
-        both = {one: _match_points(events, one, where, errors) for one in (against, model)}
-        console.print(points.compared_table(both))
-        draw = functools.partial(
-            points.write_compared_report,
-            title=f"{against} and {model} on {name}",
-            matches=both,
-        )
-    if output is not None:
-        with console.status("drawing"):
-            report = draw(output)
-        console.print(f"wrote {report}")
+    matches = {}
+    for name in (model,) if against is None else (against, model):
+        keep = () if url else validation.keep
+        with exatrkx(name, where, keep, events.detector) as reconstruct:
+            results = _reconstruct(events, reconstruct, name)
+            matches[name] = validation.match(events, _noting(results, errors))
+    title = " and ".join(matches) + (f" at {url}" if url else "")
+    _show(validation, matches, f"{title} on {events.name}", output)
     report_failures(errors)
 
 
-def _match_points(
-    events: PointsEvents,
-    model: str,
-    where: Where,
-    errors: list[EventError],
-) -> PointsMatches:
-    """Reconstruct and match event by event; those that fail leave their error in ``errors``."""
-    from trackserve.physics.points.metrics import match_points_events
-
-    keep = () if where.url else GRAPH_STAGES
-    with exatrkx(model, where, keep, events.detector) as reconstruct:
-        results = track(
-            reconstruct(events), model, total=len(events), console=console, transient=True
-        )
-        return match_points_events(events, _noting(results, errors))
-
-
-def _noting(results: Iterable[PointsResult], errors: list[EventError]) -> Iterator[PointsResult]:
+def _noting(results: Iterable[Any], errors: list[EventError]) -> Iterator[Any]:
     for result in results:
         if isinstance(result, EventError):
             errors.append(result)

@@ -18,13 +18,8 @@ import pyarrow as pa
 import pyarrow.csv
 
 from trackserve.edm.columns import Array, Columns, column
-from trackserve.edm.points import (
-    PointsEvent,
-    PointsParticles,
-    PointsTruth,
-    PointTruth,
-    SpacePoints,
-)
+from trackserve.edm.points import PointsEvent, SpacePoints
+from trackserve.edm.truth import MM_PER_CM, Particles, PointsTruth, TruePoints
 from trackserve.errors import EventError, InputError
 
 HITS = "-hits.csv"
@@ -93,7 +88,7 @@ def read_event(prefix: str | Path) -> PointsEvent:
     if _File(prefix, "truth").exists():
         particles, particle_id = _read_particles(prefix)
         particle, weight = _read_truth(prefix, _Rows(hits, table["hit_id"]), particle_id)
-        truth = PointsTruth(PointTruth(particle, **_place(table), weight=weight), particles)
+        truth = PointsTruth(TruePoints(particle, **_place(table), weight=weight), particles)
     return PointsEvent(points, _number(prefix), truth)
 
 
@@ -209,7 +204,7 @@ def _read_truth(prefix: Path, hits: _Rows, particle_id: _Rows) -> tuple[Array, A
     return particle, weight
 
 
-def _read_particles(prefix: Path) -> tuple[PointsParticles, _Rows]:
+def _read_particles(prefix: Path) -> tuple[Particles, _Rows]:
     file = _File(prefix, "particles")
     real = dict.fromkeys((*_VERTEX, *_MOMENTUM), np.float32)
     table = file.read(
@@ -217,12 +212,12 @@ def _read_particles(prefix: Path) -> tuple[PointsParticles, _Rows]:
     )
     number = table["particle_id"]
     generation = number >> 24 & 0xFFF
-    particles = PointsParticles(
+    particles = Particles(
         collision=((number >> 52) - 1).astype(np.int32),
         pdg=table.get("particle_type", np.zeros(len(number), np.int32)),
         charge=table["q"],
-        position=_stack(table, _VERTEX),
-        momentum=_stack(table, _MOMENTUM),
+        position=_stack(table, _VERTEX).astype(np.float64) / MM_PER_CM,
+        momentum=_stack(table, _MOMENTUM).astype(np.float64),
         primary=generation == 0,
     )
     return particles, _Rows(file, number)

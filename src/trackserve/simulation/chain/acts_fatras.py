@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..pixel.acts_detector import acts
+from trackserve.errors import MissingExtraError
+
+try:
+    import acts as acts  # so that it can be imported from here, with this error
+    import acts.examples
+    import acts.examples.arrow
+    import acts.fatras
+    import acts.json
+except ImportError:
+    raise MissingExtraError("simulation needs pyacts: pip install 'trackserve[sim]'") from None
 
 _SHOW = acts.logging.Level.FATAL
 """Fatras reports every particle that it gives up as an error; its users count them instead."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.edm.pixel import BeamSpot
-from trackserve.edm.simulation import SimCollisions
+from trackserve.edm.truth import Collisions
 
 
 class Acceptance(NamedTuple):
@@ -52,7 +52,7 @@ class GeneratedEvent:
     """Input of the transport; positions are absolute."""
 
     number: int
-    collisions: SimCollisions
+    collisions: Collisions
     particles: GeneratedParticles
 
 
@@ -175,4 +175,4 @@ def place(
     vertices = centre + width * rng.standard_normal((n_collisions, 3))
     columns = particles.columns()
     columns["position"] = particles.position + vertices[particles.collision]
-    return GeneratedEvent(number, SimCollisions(vertices), GeneratedParticles(**columns))
+    return GeneratedEvent(number, Collisions(vertices), GeneratedParticles(**columns))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from trackserve.errors import InputError
+from trackserve.io.files import complete
 
 from .collisions import Setup
-from .files import complete
 from .generate import Acceptance
 
 _FILE = "simulation.json"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from trackserve.edm.columns import Array
+from trackserve.edm.truth import MM_PER_CM
 from trackserve.errors import MissingExtraError
 
 from .generate import Acceptance, GeneratedParticles
@@ -74,7 +75,7 @@ class Source:
             pdg=table[:, 0].astype(np.int32),
             charge=np.rint(table[:, 1]).astype(np.int8),
             mass=table[:, 2],
-            position=table[:, 3:6] / 10,  # mm
+            position=table[:, 3:6] / MM_PER_CM,
             momentum=table[:, 6:9],
         )
 

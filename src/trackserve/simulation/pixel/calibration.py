@@ -26,7 +26,6 @@ from trackserve.detectors.phase1.layout import (
 )
 from trackserve.edm import BeamSpot, Digis
 from trackserve.edm.columns import Array, Columns, column
-from trackserve.edm.simulation import SimHits
 from trackserve.trackers.patatrack.calibrate import calibrate, make_gain_tables
 from trackserve.trackers.patatrack.clusterize import clusterize
 from trackserve.trackers.patatrack.config import REFERENCE
@@ -38,6 +37,7 @@ from trackserve.trackers.patatrack.hits import (
 )
 
 from .conditions import N_ERROR_REGIONS, error_region, make_conditions
+from .crossings import Crossings
 from .response import Response, make_response, respond
 
 _PION_MASS = 0.13957
@@ -60,7 +60,7 @@ class Residuals(Columns):
     y: Array = column(np.float64)
 
 
-def crossings(geometry: PixelGeometry, beam_spot: BeamSpot, rng: np.random.Generator) -> SimHits:
+def crossings(geometry: PixelGeometry, beam_spot: BeamSpot, rng: np.random.Generator) -> Crossings:
     """One charged pion through a random point of each module.
 
     They come from the luminous region on circles, and have the pT that particles in
@@ -82,7 +82,7 @@ def crossings(geometry: PixelGeometry, beam_spot: BeamSpot, rng: np.random.Gener
     cot_theta = way[:, 2] / (r * half_turn / np.sin(half_turn))
     momentum = pt[:, None] * np.stack([np.cos(phi), np.sin(phi), cot_theta], axis=1)
     in_module = np.einsum("nij,nj->ni", geometry.rotation, momentum)
-    return SimHits(module, module, local, in_module, np.full(N_MODULES, _PION_MASS))
+    return Crossings(module, module, local, in_module, np.full(N_MODULES, _PION_MASS))
 
 
 def measure_residuals(

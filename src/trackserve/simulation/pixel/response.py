@@ -26,10 +26,10 @@ from trackserve.detectors.phase1.layout import (
 )
 from trackserve.device.compile import kernel, shared
 from trackserve.edm.columns import Array, Columns, column
-from trackserve.edm.simulation import SimHits
 from trackserve.trackers.patatrack.calibrate import GainTables, make_gain_tables
 from trackserve.trackers.patatrack.config import ChargeCalibration
 
+from .crossings import Crossings
 from .sensor import (
     PixelGrid,
     Sensor,
@@ -154,7 +154,7 @@ def make_response(
     )
 
 
-def respond(hits: SimHits, response: Response, rng: np.random.Generator) -> PixelDigis:
+def respond(hits: Crossings, response: Response, rng: np.random.Generator) -> PixelDigis:
     """The digis that ``hits`` and noise make; deposits in one pixel are summed.
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 
 from trackserve.edm.columns import Array
 
-from ..pixel.acts_detector import acts
+from ..chain.acts_fatras import acts
 
 SIGMAS = {
     **dict.fromkeys((7, 8, 9), (0.0144, 0.0144)),

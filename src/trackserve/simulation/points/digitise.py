@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from trackserve.edm.points import PointsParticles, PointTruth, SpacePoints
+from trackserve.edm.points import SpacePoints
+from trackserve.edm.truth import Particles, TruePoints
 
+from .crossings import Crossings
 from .detector import PointsDetector
-from .transport import Crossings
 from .weights import score_weights
 
 
 def digitise(
     crossings: Crossings,
-    particles: PointsParticles,
+    particles: Particles,
     detector: PointsDetector,
     rng: np.random.Generator,
-) -> tuple[SpacePoints, PointTruth]:
+) -> tuple[SpacePoints, TruePoints]:
     """One point for each crossing, in the same order."""
     noise = rng.standard_normal((len(crossings), 2))
     sensor = crossings.sensor
     shift = np.einsum("ni,nij->nj", noise, detector.spread[sensor])
-    truth = PointTruth(
+    truth = TruePoints(
         crossings.particle,
         detector.volume[sensor].astype(np.int16),
         detector.layer[sensor].astype(np.int16),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.edm.points import PointsParticles
+from trackserve.edm.truth import Particles
 
 ORDER_WEIGHTS = (10.0, 8.0, 6.0, 5.0, 3.0, 3.0, 3.0, 5.0, 6.0)
 """Of points from the first to the last of a particle, stretched to their number."""
@@ -15,7 +15,7 @@ PT_RANGE, PT_WEIGHTS = (0.5, 3.0), (0.2, 1.0)
 """GeV; the weight of a particle grows linearly in between."""
 
 
-def score_weights(particle: Array, time: Array, particles: PointsParticles) -> Array:
+def score_weights(particle: Array, time: Array, particles: Particles) -> Array:
     """Weights of the points in the TrackML score, float32[n]; their sum is 1, if any has one.
 
     As in arXiv:1904.06778 and the challenge's library (LAL/trackml-library, ``weights.py``),
@@ -34,7 +34,7 @@ def score_weights(particle: Array, time: Array, particles: PointsParticles) -> A
     owner = particle[points]
     first = np.searchsorted(owner, owner)
     count = np.bincount(owner, minlength=len(particles))
-    pt = np.hypot(*particles.momentum[:, :2].T)
+    pt = np.hypot(*particles.momentum[:, :2].astype(np.float32).T)  # as files keep it
     share = np.interp(pt, PT_RANGE, PT_WEIGHTS) * (particles.primary & (count >= MIN_POINTS))
     table = _order_table()
     length = np.minimum(count, MAX_POINTS)[owner]

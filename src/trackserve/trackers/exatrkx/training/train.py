@@ -16,7 +16,7 @@ import torch
 from trackserve.device.heap import keep_freed_memory
 from trackserve.edm import GRAPH_STAGES
 from trackserve.errors import InputError
-from trackserve.physics.points.metrics import PointsSummary, validate_exatrkx
+from trackserve.physics.points.metrics import PointsSummary, match_points_events, summarize_points
 
 from ..architecture import Cuts, Features
 from ..model import (
@@ -196,7 +196,7 @@ def _judge(model: Model, data: Data, progress: Progress) -> PointsSummary:
     for done, event in enumerate(events):
         results += pipeline.run([event], GRAPH_STAGES)
         progress("validation", done + 1, len(events), {})
-    return validate_exatrkx(events, results)
+    return summarize_points(match_points_events(events, results))
 
 
 def _figures(summary: PointsSummary) -> dict[str, Any]:
