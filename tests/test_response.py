@@ -47,6 +47,7 @@ from trackserve.simulation.pixel.response import (
 )
 from trackserve.simulation.pixel.sensor import (
     Sensor,
+    Vector,
     collect,
     empty_charge,
     ionize,
@@ -164,7 +165,7 @@ def test_charge_grows_with_path_and_falls_with_velocity() -> None:
 )
 def test_no_charge_is_lost_and_it_lands_where_it_drifts(x: float, y: float, z: float) -> None:
     charge = empty_charge()
-    collect(charge, x, y, z, 36.1, SENSOR, GRID)
+    collect(charge, Vector(x, y, z), 36.1, SENSOR, GRID)
     touched = charge.touched[: charge.n_touched[0]]
     assert charge.grid.sum() == pytest.approx(10_000)
     assert charge.grid[touched].sum() == pytest.approx(10_000)
@@ -179,7 +180,7 @@ def test_no_charge_is_lost_and_it_lands_where_it_drifts(x: float, y: float, z: f
 def test_charge_beside_the_sensor_is_lost() -> None:
     charge = empty_charge()
     for x, y in ((0.82, 0.0), (-0.85, 0.0), (0.0, 3.3), (0.0, -3.3)):
-        collect(charge, x, y, -SENSOR.thickness / 2, 36.1, SENSOR, GRID)
+        collect(charge, Vector(x, y, -SENSOR.thickness / 2), 36.1, SENSOR, GRID)
     assert charge.grid.sum() == 0
 
 

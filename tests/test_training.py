@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trackserve import ExatrkxPipeline
-from trackserve.edm import PointsEvent
-from trackserve.edm.columns import Array
 from trackserve.edm import (
     Particles,
+    PointsEvent,
     PointsTruth,
     SpacePoints,
     TruePoints,
 )
+from trackserve.edm.columns import Array
 from trackserve.errors import InputError
 from trackserve.io import open_points
 from trackserve.io.points_directory import write_points
