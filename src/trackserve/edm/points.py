@@ -18,7 +18,7 @@ class SpacePoints(Columns):
     """Where sensors were hit."""
 
     position: Array = column(np.float32, 3)
-    """x, y, z."""
+    """x, y, z, mm."""
 
 
 GENERIC_DETECTOR = "generic"

@@ -106,7 +106,7 @@ class PixelTruth:
 
     Attributes:
         particles: charged particles. Our simulation keeps the generated ones of
-            \\|eta\\| < 3, and every particle that leaves a hit.
+            |eta| < 3, and every particle that leaves a hit.
         hits: where they cross modules, and background.
         collisions: where they come from.
         beam_spot: float64[3]; reconstructed positions are relative to it.

@@ -53,7 +53,7 @@ class _StoredParticles(Columns):
         )
 
     def particles(self) -> Particles:
-        """They are written back bit for bit: float64 keeps more than float32 loses."""
+        """The particles in cm; :meth:`of` gives the same bits back."""
         return Particles(
             self.collision,
             self.pdg,
@@ -75,8 +75,8 @@ class PointsDirectory:
     """Reads the events of a directory that :func:`write_points` wrote.
 
     Raises:
-        InputError: a file cannot be read, lacks a column, or the two do not have as many
-            events.
+        InputError: a file cannot be read or lacks a column, or the two files differ in their
+            number of events.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -127,9 +127,9 @@ def write_points(
     """Write events as :func:`open_points` reads them; one is in memory at a time.
 
     Args:
-        directory: made where needed; events that it holds are replaced.
-        events: all with truth, or all without.
-        detector: that they are from; a model for another one then refuses them.
+        directory: is made if needed; events that it holds are replaced.
+        events: all have truth, or none has it.
+        detector: where they are from; a model for another detector refuses them.
 
     Raises:
         InputError: some have truth and others do not.

@@ -100,7 +100,7 @@ class TrackTable(Columns):
     true_pt: Array = column(np.float64)
     charge_correct: Array = column(np.bool_)
     pt_residual: Array = column(np.float64)
-    """Reconstructed / true - 1."""
+    """Reconstructed / true pT - 1."""
     eta_residual: Array = column(np.float64)
     residual: Array = column(np.float64, 5)
     """Reconstructed - true of (phi, tip, q/pT, cot(theta), zip)."""
@@ -113,7 +113,7 @@ class CollisionTable(Columns):
     """One row per simulated collision."""
 
     n_found: Array = column(np.int64)
-    """Its particles that are found."""
+    """Number of its particles that are found."""
     found: Array = column(np.bool_)
     residual: Array = column(np.float64)
     """Vertex z - true z, cm; NaN if not found."""
@@ -127,7 +127,7 @@ class VertexTable(Columns):
     """One row per reconstructed vertex."""
 
     false: Array = column(np.bool_)
-    """Far from every collision."""
+    """The vertex is far from every collision."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ MAX_ETA = 2.5
 MAX_Z = 12.0
 MAX_R = 2.0
 """A charged particle is reconstructable if it leaves hits on ``MIN_LAYERS`` layers, has a
-\\|eta\\| below ``MAX_ETA``, and starts within ``MAX_Z`` (cm) of the beam spot along the beam and
+|eta| below ``MAX_ETA``, and starts within ``MAX_Z`` (cm) of the beam spot along the beam and
 within ``MAX_R`` (cm, inside the beam pipe) across it."""
 
 

@@ -138,7 +138,7 @@ class PointsSummary:
         points: number of space points in all events.
         tracks: number of candidates of at least :data:`.graph.MIN_POINTS` points in all events.
         efficiency: share of reconstructable particles that are found.
-        efficiency_eta_3: the same share of those of \\|eta\\| below :data:`.truth.CENTRAL_ETA`.
+        efficiency_eta_3: the same share of those of |eta| below :data:`.truth.CENTRAL_ETA`.
         efficiency_by_pt: ``efficiency`` by bin of true pT, such as ``"1-2"``.
         fake_rate: share of tracks that match no particle, reconstructable or not.
         duplicate_rate: share of tracks whose particle has a better track, by single majority.

@@ -14,11 +14,11 @@ MIN_PT = 1.0
 MAX_ETA = 4.0
 MAX_RADIUS = 2.0
 MIN_LAYERS = 5
-r"""A charged primary is reconstructable if it has a pT above ``MIN_PT`` (GeV) and a \|eta\| below
+"""A charged primary is reconstructable if it has a pT above ``MIN_PT`` (GeV) and a |eta| below
 ``MAX_ETA``, starts within ``MAX_RADIUS`` (mm) of the beam and leaves points on ``MIN_LAYERS``
 layers."""
 CENTRAL_ETA = 3.0
-r"""The efficiency is also given for particles of a smaller \|eta\| than this."""
+"""The efficiency is also given for particles of a smaller |eta| than this."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from .generate import (
 )
 
 PROCESSES = ("ttbar", "minbias", *SPECIES)
-"""Hard collisions; those that are not Pythia's are guns."""
+"""Hard collisions: two kinds that Pythia makes, and particles of a gun."""
 BLOCK = 200
 """Inelastic collisions of the pool that are generated together."""
 MAX_POOL = 10_000
@@ -50,12 +50,12 @@ class Setup(NamedTuple):
 
     @property
     def is_gun(self) -> bool:
-        """Whether particles are shot, and no hard protons collide."""
+        """Whether the hard collision is replaced by particles of a gun."""
         return self.process in SPECIES
 
     @property
     def needs_pythia(self) -> bool:
-        """Whether protons collide."""
+        """Whether a collision of protons is needed, hard or inelastic."""
         return not self.is_gun or self.pileup > 0
 
     @property

@@ -29,7 +29,7 @@ from .material import (
 
 OUTER_RADIUS = 17.0
 OUTER_Z = 56.0
-"""Of the simulated cylinder, cm. What leaves it does not come back."""
+"""Size of the simulated cylinder, cm. A particle that leaves it does not come back."""
 _RADIATION_LENGTH = 93.7
 _SILICON = {
     "kind": "material",
@@ -41,16 +41,16 @@ _SILICON = {
     "molar_electron_density": 1.1611e-03,
     "mean_excitation_energy": 1.73e-07,
 }
-"""All material is silicon of the thickness that makes its radiation lengths. Lengths in
-mm, densities in mol/mm^3, energy in GeV (Particle Data Group)."""
+"""All material is silicon, as thick as its radiation lengths need. Lengths are in mm, densities
+in mol/mm^3, energies in GeV (Particle Data Group)."""
 
 
 class TrackingDetector(NamedTuple):
     """What ACTS builds.
 
     Attributes:
-        geometry: its tracking geometry.
-        modules: its identifier of a sensor -> module.
+        geometry: tracking geometry of ACTS.
+        modules: the module of each of ACTS' identifiers of sensors.
     """
 
     geometry: Any
@@ -58,7 +58,7 @@ class TrackingDetector(NamedTuple):
 
 
 def make_detector(geometry: PixelGeometry, material: float = 1.0) -> TrackingDetector:
-    """The detector for ACTS; ``material`` multiplies all thicknesses."""
+    """Build the detector for ACTS; ``material`` multiplies all thicknesses."""
     context = acts.GeometryContext.dangerouslyDefaultConstruct()
     tracking = _build(geometry).construct(_options(), context, acts.logging.Level.WARNING)
     surfaces = tracking.geoIdSurfaceMap()
@@ -85,7 +85,7 @@ def _build(geometry: PixelGeometry) -> Any:
         layer.envelope = acts.ExtentEnvelope(r=[0.2, 0.2], z=[0.2, 0.2])
 
     def add_modules(parent: Any, layer: int, kind: Any) -> None:
-        """A volume for each run of modules along z, since ACTS tries all surfaces of one."""
+        """Add a volume for each place of modules along z: ACTS tries all surfaces of a volume."""
         parent = parent.addCylinderContainer(f"layer {layer}", along)
         chosen = np.flatnonzero(geometry.layer == layer)
         place = geometry.position[chosen, 2]
@@ -138,7 +138,7 @@ def _sensor(position: Array, rotation: Array) -> Any:
 
 
 def _modules(surfaces: dict[Any, Any], context: Any, geometry: PixelGeometry) -> dict[int, int]:
-    """Identifier of ACTS -> module, found by position."""
+    """The module of each of ACTS' identifiers, found by position."""
     modules = {}
     for identifier, surface in surfaces.items():
         if surface.isSensitive:
@@ -151,7 +151,7 @@ def _modules(surfaces: dict[Any, Any], context: Any, geometry: PixelGeometry) ->
 def _material(
     surfaces: dict[Any, Any], modules: dict[int, int], thickness: Array, factor: float
 ) -> Any:
-    """Slabs for the modules and the passive surfaces; ACTS reads them from a file only."""
+    """Slabs for the modules and the passive surfaces; ACTS takes them from a file only."""
     entries = []
     for identifier, surface in surfaces.items():
         if identifier.sensitive == 0:

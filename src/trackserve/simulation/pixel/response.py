@@ -59,7 +59,7 @@ class ResponseParameters(NamedTuple):
     step: float = 20e-4
     """Longest piece of a path that counts as one point, cm: a fifth of a pixel."""
     max_path: float = 0.5
-    r"""Longest path in a sensor that is followed, cm: that of \|cot\| = 17."""
+    """Longest path in a sensor that is followed, cm: that of |cot| = 17."""
     noise: float = 175.0
     """rms of a pixel's charge, electrons (CMS)."""
     threshold: tuple[float, ...] = (2000.0,) + 9 * (1600.0,)

@@ -29,8 +29,8 @@ ACCEPTANCE = Acceptance(
     decay_radius=170,
     decay_z=700,
 )
-r"""A charged particle with less pT turns back before the first layer, 2.75 cm away. The last
-disk ends at \|eta\| = 2.6 seen from the origin, and at 3.0 seen from 15 cm behind it."""
+"""A charged particle with less pT turns back before the first layer, 2.75 cm away. The last
+disk ends at |eta| = 2.6 seen from the origin, and at 3.0 seen from 15 cm behind it."""
 MAX_MODULE_PIXELS = 4000
 """The public C++ program drops further pixels of a module in an event (``gpuClustering.h``)."""
 

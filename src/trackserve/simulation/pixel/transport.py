@@ -34,7 +34,7 @@ needs 0.1 GeV for it."""
 MIN_LOOPER_MOMENTUM = 0.01
 """GeV. A particle with less is not followed beyond half a turn."""
 TRUTH_ETA = 3.0
-r"""The truth has every generated charged particle of a smaller \|eta\|, with hits or without."""
+"""The truth has every generated charged particle of a smaller |eta|, with hits or without."""
 PRIMARY_RADIUS = 1.0
 """cm, in three dimensions. A primary particle starts closer to its collision than this."""
 

@@ -1,8 +1,8 @@
 """From crossings to space points with truth.
 
-Every crossing makes a point: its position on the sensor, smeared with the resolution of
-the sensor along its two axes. Crossings of different particles are never merged, none is
-missed, and a point may lie outside of its sensor by a few times the resolution.
+Every crossing makes a point. The point is the place of the crossing, smeared with the
+resolution of the sensor along its two axes. Crossings of different particles are not merged. A
+point may lie outside of its sensor by a few times the resolution.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def digitise(
     detector: PointsDetector,
     rng: np.random.Generator,
 ) -> tuple[SpacePoints, TruePoints]:
-    """One point for each crossing, in the same order."""
+    """Make one point, and its truth, for each crossing, in the same order."""
     noise = rng.standard_normal((len(crossings), 2))
     sensor = crossings.sensor
     shift = np.einsum("ni,nij->nj", noise, detector.spread[sensor])

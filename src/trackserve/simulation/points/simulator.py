@@ -32,7 +32,7 @@ ACCEPTANCE = Acceptance(
     decay_radius=1020,
     decay_z=3000,
 )
-"""The detector ends at a radius of 1.02 m and |z| of 3 m."""
+"""The detector ends at a radius of 1.02 m and at |z| = 3 m."""
 SPOT = BeamSpot(sigma_z=5.0, width_x=0.001, width_y=0.001)
 """cm; about as wide as it is expected to be at the High-Luminosity LHC."""
 CONSTANTS = {
