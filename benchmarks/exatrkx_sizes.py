@@ -19,7 +19,7 @@ from typing import NamedTuple
 from trackserve import ExatrkxPipeline
 from trackserve.edm import PointsEvent
 from trackserve.io import open_points
-from trackserve.physics.points.metrics import validate_exatrkx
+from trackserve.physics.points.metrics import match_points_events, summarize_points
 from trackserve.physics.statistics import Fraction
 from trackserve.report.drawing import (
     MARKER_SIZE,
@@ -54,13 +54,13 @@ def measure(models: list[str], point: str, path: str, rounds: int) -> list[Measu
 
 
 def judge(pipeline: ExatrkxPipeline, events: list[PointsEvent], seconds: float) -> Measured:
-    summary = validate_exatrkx(events, pipeline.run(events))
+    summary = summarize_points(match_points_events(events, pipeline.run(events)))
     return Measured(seconds, summary.efficiency_eta_3.double, summary.fake_rate.single)
 
 
 def draw(found: dict[str, list[Measured]], models: list[str]) -> bytes:
     figure, (left, right) = new_figure(1, 2)
-    for point, measured, colour, marker in styled(found):
+    for style, measured in styled(found):
         milliseconds = [1e3 * m.seconds for m in measured]
         for axes, name in ((left, "efficiency"), (right, "fakes")):
             shares = [getattr(m, name) for m in measured]
@@ -69,9 +69,9 @@ def draw(found: dict[str, list[Measured]], models: list[str]) -> bytes:
                 milliseconds,
                 values,
                 [share.error for share in shares],
-                fmt=f"{marker}-",
-                color=colour,
-                label=point,
+                fmt=f"{style.marker}-",
+                color=style.colour,
+                label=style.label,
                 lw=1,
                 ms=MARKER_SIZE,
             )

@@ -13,8 +13,8 @@ from test_patatrack import helix_points, tracks_at
 from trackserve import PatatrackPipeline
 from trackserve.edm import Tracks
 from trackserve.edm.columns import Array
-from trackserve.physics.pixel.metrics import PhysicsSummary, match_events, summarize
-from trackserve.physics.pixel.truth import read_truth
+from trackserve.io import read_truth
+from trackserve.physics.pixel.metrics import PixelSummary, match_pixel_events, summarize_pixel
 from trackserve.trackers.patatrack.config import DEFAULT
 from trackserve.trackers.patatrack.fit import Fitted, fit_broken_line, make_workspace
 from trackserve.trackers.patatrack.mixture import fit_mixture
@@ -24,28 +24,28 @@ from trackserve.trackers.patatrack.result import PatatrackResult
 
 
 @pytest.fixture(scope="module")
-def summary(sample_results: list[PatatrackResult], sample_directory: Path) -> PhysicsSummary:
-    return summarize(match_events(sample_results, read_truth(sample_directory)))
+def summary(sample_results: list[PatatrackResult], sample_directory: Path) -> PixelSummary:
+    return summarize_pixel(match_pixel_events(read_truth(sample_directory), sample_results))
 
 
 def test_it_is_the_default(pipeline: PatatrackPipeline) -> None:
     assert pipeline.config is DEFAULT
 
 
-def test_efficiency_and_fakes(summary: PhysicsSummary) -> None:
+def test_efficiency_and_fakes(summary: PixelSummary) -> None:
     bounds = {"0.5-0.7": 0.95, "0.7-1": 0.985, "1-2": 0.99, "2-5": 0.99}
     low = {name: share for name, share in summary.efficiency.items() if share.value < bounds[name]}
     assert not low
     assert summary.fake_rate.value < 0.045
-    assert summary.fake_rate_4_hits.value < 0.002
+    assert summary.fake_rate_long.value < 0.002
     assert summary.duplicate_rate.value < 0.001
 
 
-def test_errors_are_honest(summary: PhysicsSummary) -> None:
+def test_errors_are_honest(summary: PixelSummary) -> None:
     assert not {name: pull for name, pull in summary.pull.items() if not 0.9 < pull.value < 1.1}
 
 
-def test_vertices(summary: PhysicsSummary) -> None:
+def test_vertices(summary: PixelSummary) -> None:
     assert summary.vertex_efficiency.value > 0.9
     assert summary.vertex_efficiency_isolated.value > 0.95
     assert summary.false_vertices.value < 0.005

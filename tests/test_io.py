@@ -80,6 +80,45 @@ def test_file_that_ends_inside_an_event(copy: Path) -> None:
     assert error.value.fields["event"] == 9
 
 
+def test_events_are_read_in_any_order(copy: Path) -> None:
+    events = io.open_pixel(copy)
+    assert (len(events), events.name, events.directory) == (10, "copy", copy)
+    in_order = list(io.read_events(copy))
+    for index in (7, 0, -1):
+        assert events[index].data.tobytes() == in_order[index].data.tobytes()
+        assert events[index].event == in_order[index].event
+    assert [event.event for event in events[6:2:-2]] == [6, 4]
+    with pytest.raises(IndexError):
+        events[10]
+    path = copy / "raw.bin"
+    path.write_bytes(path.read_bytes()[:-100])
+    cut = io.open_pixel(copy)
+    assert len(cut) == 10
+    assert cut[8].data.tobytes() == in_order[8].data.tobytes()
+    with pytest.raises(EventError, match="ends inside an event") as error:
+        cut[9]
+    assert error.value.fields["event"] == 9
+    path.unlink()
+    with pytest.raises(ConditionsError, match=r"missing.*raw\.bin"):
+        io.open_pixel(copy)
+
+
+def test_truth_is_read_as_it_was_written(sample_directory: Path, tmp_path: Path) -> None:
+    truth = io.read_truth(sample_directory)
+    io.write_truth(tmp_path, truth)
+    assert len(io.read_truth(tmp_path)) == len(truth)
+    for again, event in zip(io.read_truth(tmp_path), truth, strict=True):
+        assert again.hits == event.hits
+        assert again.collisions == event.collisions
+        np.testing.assert_array_equal(again.beam_spot, event.beam_spot)
+        np.testing.assert_array_equal(again.module_layer, event.module_layer)
+        np.testing.assert_allclose(again.particles.momentum, event.particles.momentum, rtol=1e-12)
+        for name in ("collision", "pdg", "charge", "position", "primary"):
+            np.testing.assert_array_equal(
+                getattr(again.particles, name), getattr(event.particles, name)
+            )
+
+
 def test_without_validation_files_there_are_no_counts(copy: Path) -> None:
     (copy / "tracks.bin").unlink()
     assert io.read_reference_counts(copy) is None

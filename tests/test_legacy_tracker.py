@@ -83,11 +83,12 @@ def muons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six events of ten muons."""
     pytest.importorskip("acts")
     from trackserve.simulation.chain.generate import Gun
+    from trackserve.simulation.chain.collisions import Setup
     from trackserve.simulation.points.simulate import simulate_points
 
     directory = tmp_path_factory.mktemp("events") / "muons"
     gun = Gun(particles=10, min_pt=1.0, max_pt=20.0, max_eta=2.5)
-    simulate_points(directory, "muons", pileup=0, n_events=6, processes=1, gun=gun)
+    simulate_points(directory, Setup("muons", events=6, gun=gun), processes=1)
     return directory
 
 

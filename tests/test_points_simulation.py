@@ -13,22 +13,24 @@ from typer.testing import CliRunner
 
 from trackserve.cli import commands
 from trackserve.edm import (
+    Particles,
     PointsEvent,
-    PointsParticles,
     PointsTruth,
-    PointTruth,
     SpacePoints,
+    TruePoints,
 )
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, InputError
 from trackserve.io import open_points, write_points
 
 pytest.importorskip("acts")
+from trackserve.simulation.chain.collisions import Setup
 from trackserve.simulation.chain.generate import Gun
 from trackserve.simulation.points.detector import SIGMAS, PointsDetector, make_points_detector
 from trackserve.simulation.points.simulate import simulate_points
 
 MUONS = Gun(particles=20, min_pt=2.0, max_pt=20.0, max_eta=2.5)
+SIX = Setup("muons", events=6, gun=MUONS)
 FIELD_CURVATURE = 0.299792458e-3 * 2.0
 """GeV per mm of radius at 2 T."""
 
@@ -42,7 +44,7 @@ def detector() -> PointsDetector:
 def muons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six events of 20 muons, simulated in this process."""
     directory = tmp_path_factory.mktemp("simulation") / "muons"
-    simulate_points(directory, "muons", pileup=0, n_events=6, processes=1, gun=MUONS)
+    simulate_points(directory, SIX, processes=1)
     return directory
 
 
@@ -55,10 +57,9 @@ def files(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-def to_helix(particles: PointsParticles, row: Array, place: Array) -> tuple[Array, Array]:
+def to_helix(particles: Particles, row: Array, place: Array) -> tuple[Array, Array]:
     """Distances of points from their particle's helix: across the beam, and along it (mm)."""
-    start = particles.position[row].astype(np.float64)
-    momentum = particles.momentum[row].astype(np.float64)
+    start, momentum = 10 * particles.position[row], particles.momentum[row]
     charge = particles.charge[row]
     pt = np.hypot(momentum[:, 0], momentum[:, 1])
     radius = pt / FIELD_CURVATURE
@@ -136,7 +137,7 @@ def test_sensors_measure_the_right_direction_well(detector: PointsDetector) -> N
 
 
 def test_any_number_of_processes_gives_the_same_bytes(muons: Path, tmp_path: Path) -> None:
-    simulate_points(tmp_path, "muons", 0, 6, processes=2, gun=MUONS)
+    simulate_points(tmp_path, SIX, processes=2)
     assert files(tmp_path) == files(muons)
 
 
@@ -146,13 +147,13 @@ def test_an_interrupted_run_continues(muons: Path, tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        simulate_points(tmp_path, "muons", 0, 6, processes=1, gun=MUONS, progress=interrupt)
+        simulate_points(tmp_path, SIX, processes=1, progress=interrupt)
     with pytest.raises(InputError, match="did not end"):
         open_points(tmp_path)
-    report = simulate_points(tmp_path, "muons", 0, 6, processes=1, gun=MUONS)
+    report = simulate_points(tmp_path, SIX, processes=1)
     assert report.new == 2
     assert files(tmp_path) == files(muons)
-    again = simulate_points(tmp_path, "muons", 0, 6, processes=1, gun=MUONS)
+    again = simulate_points(tmp_path, SIX, processes=1)
     assert again.new == 0
     assert again.counts == report.counts
 
@@ -160,9 +161,9 @@ def test_an_interrupted_run_continues(muons: Path, tmp_path: Path) -> None:
 def test_another_simulation_in_the_same_directory_is_refused(muons: Path) -> None:
     before = files(muons)
     with pytest.raises(InputError, match=r"parameters\.seed 1 there, 2 asked"):
-        simulate_points(muons, "muons", 0, 6, seed=2, gun=MUONS)
+        simulate_points(muons, SIX._replace(seed=2))
     with pytest.raises(InputError, match="min_pt is out of range"):
-        simulate_points(muons, "muons", 0, 6, gun=Gun(min_pt=0.1))
+        simulate_points(muons, SIX._replace(gun=Gun(min_pt=0.1)))
     assert files(muons) == before
 
 
@@ -189,24 +190,24 @@ def test_collisions_with_pileup(tmp_path: Path) -> None:
         assert len(made) > 5
         assert np.isin(made, truth.points.particle).all()
         assert set(np.abs(particles.pdg[made]).tolist()) == {11}
-        assert np.hypot(*particles.position[made, :2].T).min() > 18, "made in the material"
+        assert np.hypot(*particles.position[made, :2].T).min() > 1.8, "made in the material"
     collisions = [truth_of(event).particles.collision.max() for event in events]
     assert len(set(collisions)) > 1, "Poisson"
     z = np.concatenate([truth_of(event).particles.position[:, 2] for event in events])
-    assert 20 < np.median(np.abs(z)) < 80
+    assert 2 < np.median(np.abs(z)) < 8
 
 
 def event_of(number: int, n: int) -> PointsEvent:
     rng = np.random.default_rng(number)
-    points = PointTruth(
+    points = TruePoints(
         rng.integers(-1, 3, n).astype(np.int32),
         *(np.full(n, k, dtype) for k, dtype in enumerate((np.int16, np.int16, np.int32))),
         rng.random(n).astype(np.float32),
     )
-    particles = PointsParticles(
+    particles = Particles(
         *(np.arange(3).astype(dtype) for dtype in (np.int32, np.int32, np.int8)),
-        rng.normal(size=(3, 3)).astype(np.float32),
-        rng.normal(size=(3, 3)).astype(np.float32),
+        rng.normal(size=(3, 3)).astype(np.float32).astype(np.float64) / 10,
+        rng.normal(size=(3, 3)).astype(np.float32).astype(np.float64),
         np.array([True, False, True]),
     )
     place = SpacePoints(rng.normal(size=(n, 3)).astype(np.float32))

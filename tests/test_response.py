@@ -31,10 +31,10 @@ from trackserve.detectors.phase1.layout import (
 )
 from trackserve.edm import Digis, RawEvent
 from trackserve.edm.columns import Array
-from trackserve.edm.simulation import SimHits
 from trackserve.errors import EventError
 from trackserve.simulation.pixel.calibration import Residuals, crossings, measure_residuals
 from trackserve.simulation.pixel.conditions import N_ERROR_REGIONS, error_region, make_conditions
+from trackserve.simulation.pixel.crossings import Crossings
 from trackserve.simulation.pixel.readout import make_raw, make_readout_tables
 from trackserve.simulation.pixel.response import (
     CMS_LIKE,
@@ -47,6 +47,7 @@ from trackserve.simulation.pixel.response import (
 )
 from trackserve.simulation.pixel.sensor import (
     Sensor,
+    Vector,
     collect,
     empty_charge,
     ionize,
@@ -85,8 +86,10 @@ def residuals(
     return measure_residuals(conditions, geometry, response, rounds=30, seed=5)
 
 
-def one_hit(module: int, position: list[float], momentum: list[float], copies: int = 1) -> SimHits:
-    return SimHits(
+def one_hit(
+    module: int, position: list[float], momentum: list[float], copies: int = 1
+) -> Crossings:
+    return Crossings(
         np.zeros(copies, np.int32),
         np.full(copies, module, np.int32),
         np.tile(position, (copies, 1)).astype(float),
@@ -162,7 +165,7 @@ def test_charge_grows_with_path_and_falls_with_velocity() -> None:
 )
 def test_no_charge_is_lost_and_it_lands_where_it_drifts(x: float, y: float, z: float) -> None:
     charge = empty_charge()
-    collect(charge, x, y, z, 36.1, SENSOR, GRID)
+    collect(charge, Vector(x, y, z), 36.1, SENSOR, GRID)
     touched = charge.touched[: charge.n_touched[0]]
     assert charge.grid.sum() == pytest.approx(10_000)
     assert charge.grid[touched].sum() == pytest.approx(10_000)
@@ -177,7 +180,7 @@ def test_no_charge_is_lost_and_it_lands_where_it_drifts(x: float, y: float, z: f
 def test_charge_beside_the_sensor_is_lost() -> None:
     charge = empty_charge()
     for x, y in ((0.82, 0.0), (-0.85, 0.0), (0.0, 3.3), (0.0, -3.3)):
-        collect(charge, x, y, -SENSOR.thickness / 2, 36.1, SENSOR, GRID)
+        collect(charge, Vector(x, y, -SENSOR.thickness / 2), 36.1, SENSOR, GRID)
     assert charge.grid.sum() == 0
 
 
@@ -298,7 +301,7 @@ def test_digis_are_ordered_and_reproducible(
     assert digis != respond(hits, response, np.random.default_rng(10))
     place = (digis.module.astype(np.int64) * COLS + digis.col) * ROWS + digis.row
     assert (np.diff(place) > 0).all()
-    assert len(respond(SimHits.empty(), response, np.random.default_rng(9))) == 0
+    assert len(respond(Crossings.empty(), response, np.random.default_rng(9))) == 0
 
 
 @settings(deadline=None)
@@ -336,7 +339,7 @@ def test_bad_columns_are_flagged_and_behave(geometry: PixelGeometry) -> None:
     flag = conditions.gain["values"][:, 1].reshape(N_MODULES, COLS, 2)
     assert (flag == 255).mean() == pytest.approx(0.3, abs=0.01)
     assert len(response.noisy) == (flag == 254).sum()
-    nothing = respond(SimHits.empty(), response, np.random.default_rng(1))
+    nothing = respond(Crossings.empty(), response, np.random.default_rng(1))
     assert 1.5 * len(response.noisy) < len(nothing) < 2.1 * len(response.noisy)
     assert len(electrons_of(nothing, conditions)) == 0
     hits = crossings(geometry, conditions.beam_spot, np.random.default_rng(2))
@@ -348,7 +351,7 @@ def test_pixels_that_fire_by_themselves(
     conditions: PixelConditions, geometry: PixelGeometry
 ) -> None:
     noisy = make_response(conditions, geometry, QUIET._replace(random_hits=1e-5))
-    fired = respond(SimHits.empty(), noisy, np.random.default_rng(1))
+    fired = respond(Crossings.empty(), noisy, np.random.default_rng(1))
     assert len(fired) == pytest.approx(1e-5 * N_MODULES * ROWS * COLS, rel=0.2)
     assert len(np.unique(fired.module)) > 800
 

@@ -19,12 +19,12 @@ from trackserve.detectors.phase1.geometry import (
     phase1_geometry,
 )
 from trackserve.detectors.phase1.layout import LAYER_START, PT_PER_RADIUS
-from trackserve.edm import SimCollisions, SimEvent
+from trackserve.edm import Collisions
 from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MissingExtraError
-from trackserve.io import read_conditions, read_events
-from trackserve.physics.pixel.metrics import match_events, summarize
-from trackserve.physics.pixel.truth import read_truth
+from trackserve.io import open_pixel, read_conditions, read_truth
+from trackserve.physics.pixel.metrics import match_pixel_events, summarize_pixel
+from trackserve.simulation.chain.collisions import Setup
 from trackserve.simulation.chain.generate import (
     SPECIES,
     GeneratedEvent,
@@ -36,11 +36,13 @@ from trackserve.simulation.chain.generate import (
 from trackserve.simulation.pixel import simulator
 
 pytest.importorskip("acts")
+from trackserve.simulation.pixel.crossings import Crossings
 from trackserve.simulation.pixel.material import BARREL_MATERIAL, PIPE_MATERIAL
 from trackserve.simulation.pixel.simulate import simulate_pixel
-from trackserve.simulation.pixel.transport import Fatras
+from trackserve.simulation.pixel.transport import PixelFatras
 
 MUONS = Gun(particles=20, min_pt=1.0, max_pt=20.0)
+SIX = Setup("muons", events=6, gun=MUONS)
 
 
 @pytest.fixture(scope="module")
@@ -49,20 +51,20 @@ def geometry() -> PixelGeometry:
 
 
 @pytest.fixture(scope="module")
-def fatras(geometry: PixelGeometry) -> Fatras:
-    return Fatras(geometry)
+def fatras(geometry: PixelGeometry) -> PixelFatras:
+    return PixelFatras(geometry)
 
 
 @pytest.fixture(scope="module")
 def muons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six events of 20 muons, simulated in this process."""
     directory = tmp_path_factory.mktemp("simulation") / "muons"
-    simulate_pixel(directory, "muons", pileup=0, n_events=6, processes=1, gun=MUONS)
+    simulate_pixel(directory, SIX, processes=1)
     return directory
 
 
 def event_of(particles: GeneratedParticles) -> GeneratedEvent:
-    return GeneratedEvent(0, SimCollisions(np.zeros((1, 3))), particles)
+    return GeneratedEvent(0, Collisions(np.zeros((1, 3))), particles)
 
 
 def with_momentum(
@@ -166,10 +168,10 @@ def test_without_material_particles_follow_helices_through_every_ladder(
     geometry: PixelGeometry,
 ) -> None:
     shot = shoot(SPECIES["muons"], Gun(3000, 0.3, 100), np.random.default_rng(5))
-    ideal = Fatras(geometry, material=0)
+    ideal = PixelFatras(geometry, material=0)
     event = ideal.transport(event_of(shot), 1)
-    assert ideal.lost == 0
-    hits = event.hits
+    assert event.lost == 0
+    hits = event.crossings
     assert np.all(np.diff(hits.module) >= 0)
     point = geometry.to_global(hits.module, hits.position)
     distance = distance_from_helix(shot.take(hits.particle), point)
@@ -199,12 +201,12 @@ def distance_from_helix(particles: GeneratedParticles, point: Array) -> Array:
     return np.maximum(np.abs(np.hypot(*end.T) - radius), np.abs(along))
 
 
-def test_scattering_has_the_width_of_highland(fatras: Fatras, geometry: PixelGeometry) -> None:
+def test_scattering_has_the_width_of_highland(fatras: PixelFatras, geometry: PixelGeometry) -> None:
     """Polar angle, which the field leaves alone, before layer 2: its rms, since Fatras draws
     from a mixture with a narrower core and tails."""
     p = 2.0
     event = fatras.transport(with_momentum(6000, p, np.full(6000, 0.05)), 2)
-    hits = event.hits
+    hits = event.crossings
     layer = geometry.layer[hits.module]
     first = np.bincount(hits.particle[layer == 0], minlength=len(event.particles))
     chosen = (layer == 1) & (first[hits.particle] == 1)
@@ -222,7 +224,7 @@ def highland(p: float, thickness: float) -> float:
 
 
 def test_photons_convert_at_the_rate_of_pair_production(
-    fatras: Fatras, geometry: PixelGeometry
+    fatras: PixelFatras, geometry: PixelGeometry
 ) -> None:
     """In the pipe and the first three layers; pairs of the fourth leave no hits."""
     n, p = 20_000, 20.0
@@ -231,7 +233,7 @@ def test_photons_convert_at_the_rate_of_pair_production(
     assert set(np.unique(particles.pdg)) == {-11, 11}
     assert not particles.primary.any()
     np.testing.assert_array_equal(particles.charge, -np.sign(particles.pdg))
-    assert len(np.unique(event.hits.particle)) == len(particles)
+    assert len(np.unique(event.crossings.particle)) == len(particles)
     radius = np.hypot(*particles.position[particles.pdg == 11, :2].T)
     made, _ = np.histogram(radius, [2, 2.5, 4, 8, 13])
     thickness = np.cosh(0.2) * np.array([PIPE_MATERIAL, *[1.04 * BARREL_MATERIAL] * 3])
@@ -239,23 +241,23 @@ def test_photons_convert_at_the_rate_of_pair_production(
     assert made[0] > 10
 
 
-def test_loopers_come_back(fatras: Fatras) -> None:
+def test_loopers_come_back(fatras: PixelFatras) -> None:
     n = 200
     event = fatras.transport(with_momentum(n, 0.06, np.full(n, 0.4)), 4)
-    hits = np.bincount(event.hits.particle[event.hits.module < LAYER_START[1]])
+    hits = np.bincount(event.crossings.particle[event.crossings.module < LAYER_START[1]])
     assert np.mean(hits) > 2.5, "twice is half a turn"
 
 
 def test_transport_depends_on_its_seed_only(geometry: PixelGeometry) -> None:
     event = with_momentum(50, 1.0, np.linspace(-2, 2, 50))
-    used, fresh = Fatras(geometry), Fatras(geometry)
+    used, fresh = PixelFatras(geometry), PixelFatras(geometry)
     used.transport(event, 1)
 
-    def hits(fatras: Fatras, seed: int) -> SimEvent:
-        return fatras.transport(event, seed)
+    def crossings(fatras: PixelFatras, seed: int) -> Crossings:
+        return fatras.transport(event, seed).crossings
 
-    assert hits(used, 7).hits == hits(fresh, 7).hits
-    assert hits(used, 8).hits != hits(used, 7).hits
+    assert crossings(used, 7) == crossings(fresh, 7)
+    assert crossings(used, 8) != crossings(used, 7)
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -279,7 +281,7 @@ def test_the_directory_is_complete_and_says_how_it_was_made(muons: Path) -> None
     assert manifest["parameters"] == {"process": "muons", "pileup": 0.0, "events": 6, "seed": 1}
     assert set(manifest["versions"]) == {"trackserve", "pyacts", "numpy"}
     truth = read_truth(muons)
-    assert len(truth) == len(list(read_events(muons))) == 6
+    assert len(truth) == len(open_pixel(muons)) == 6
     for event in truth:
         muon = np.abs(event.particles.pdg) == 13
         assert muon.sum() == MUONS.particles
@@ -290,12 +292,12 @@ def test_the_directory_is_complete_and_says_how_it_was_made(muons: Path) -> None
 
 
 def test_muons_are_found(tmp_path: Path) -> None:
-    simulate_pixel(tmp_path, "muons", 0, 25, processes=1, gun=Gun(40, 1.0, 50.0, max_eta=2.3))
-    results = PatatrackPipeline.from_directory(tmp_path).run(
-        list(read_events(tmp_path)), keep=("hits",)
-    )
-    summary = summarize(match_events(results, read_truth(tmp_path)))
-    found = list(summary.efficiency_4_layers.values())
+    setup = Setup("muons", events=25, gun=Gun(40, 1.0, 50.0, max_eta=2.3))
+    simulate_pixel(tmp_path, setup, processes=1)
+    events = open_pixel(tmp_path)
+    results = PatatrackPipeline.from_directory(tmp_path).run(list(events), keep=("hits",))
+    summary = summarize_pixel(match_pixel_events(events.truth(), results))
+    found = list(summary.efficiency_long.values())
     assert sum(f.passed for f in found) / sum(f.total for f in found) > 0.98
     assert summary.charge_correct.value > 0.99
     assert 0.8 < summary.pull["phi"].value < 1.25
@@ -303,7 +305,7 @@ def test_muons_are_found(tmp_path: Path) -> None:
 
 
 def test_any_number_of_processes_gives_the_same_bytes(muons: Path, tmp_path: Path) -> None:
-    simulate_pixel(tmp_path, "muons", 0, 6, processes=2, gun=MUONS)
+    simulate_pixel(tmp_path, SIX, processes=2)
     assert files(tmp_path) == files(muons)
 
 
@@ -313,12 +315,12 @@ def test_an_interrupted_run_continues(muons: Path, tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        simulate_pixel(tmp_path, "muons", 0, 6, processes=1, gun=MUONS, progress=interrupt)
+        simulate_pixel(tmp_path, SIX, processes=1, progress=interrupt)
     assert not (tmp_path / "raw.bin").exists()
-    report = simulate_pixel(tmp_path, "muons", 0, 6, processes=1, gun=MUONS)
+    report = simulate_pixel(tmp_path, SIX, processes=1)
     assert report.new == 2
     assert files(tmp_path) == files(muons)
-    again = simulate_pixel(tmp_path, "muons", 0, 6, processes=1, gun=MUONS)
+    again = simulate_pixel(tmp_path, SIX, processes=1)
     assert again.new == 0
     assert again.counts == report.counts
 
@@ -326,13 +328,13 @@ def test_an_interrupted_run_continues(muons: Path, tmp_path: Path) -> None:
 def test_another_simulation_in_the_same_directory_is_refused(muons: Path, tmp_path: Path) -> None:
     before = files(muons)
     with pytest.raises(InputError, match=r"parameters\.seed 1 there, 2 asked"):
-        simulate_pixel(muons, "muons", 0, 6, seed=2, gun=MUONS)
+        simulate_pixel(muons, SIX._replace(seed=2))
     with pytest.raises(InputError, match=r"gun\.particles 20 there, 21 asked"):
-        simulate_pixel(muons, "muons", 0, 6, gun=Gun(21, 1.0, 20.0))
+        simulate_pixel(muons, SIX._replace(gun=Gun(21, 1.0, 20.0)))
     assert files(muons) == before
     (tmp_path / "raw.bin").touch()
     with pytest.raises(InputError, match="another origin"):
-        simulate_pixel(tmp_path, "muons", 0, 6)
+        simulate_pixel(tmp_path, SIX)
 
 
 @pytest.mark.parametrize(
@@ -341,9 +343,8 @@ def test_another_simulation_in_the_same_directory_is_refused(muons: Path, tmp_pa
         ({"process": "gravitons"}, "process"),
         ({"pileup": -1}, "pileup"),
         ({"pileup": float("nan")}, "pileup"),
-        ({"n_events": 0}, "events"),
+        ({"events": 0}, "events"),
         ({"seed": -1}, "seed"),
-        ({"processes": 0}, "processes"),
         ({"gun": Gun(particles=0)}, "particles"),
         ({"gun": Gun(min_pt=2, max_pt=1)}, "max_pt"),
     ],
@@ -352,7 +353,9 @@ def test_arguments_out_of_range_are_refused(
     arguments: dict[str, object], name: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=f"{name} is out of range"):
-        simulate_pixel(tmp_path / "none", **arguments)  # type: ignore[arg-type]
+        simulate_pixel(tmp_path / "none", Setup(**arguments))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="processes is out of range"):
+        simulate_pixel(tmp_path / "none", SIX, processes=0)
     assert not (tmp_path / "none").exists()
 
 
@@ -372,19 +375,19 @@ def test_pythia_is_only_needed_for_collisions(
     monkeypatch.setitem(sys.modules, "pythia8mc", None)
     monkeypatch.delitem(sys.modules, "trackserve.simulation.chain.pythia", raising=False)
     monkeypatch.delattr("trackserve.simulation.chain.pythia", raising=False)
-    simulate_pixel(tmp_path / "gun", "muons", 0, 1, processes=1)
+    simulate_pixel(tmp_path / "gun", Setup("muons", events=1), processes=1)
     for process, pileup in (("ttbar", 0), ("muons", 1)):
         with pytest.raises(MissingExtraError, match=r"trackserve\[sim\]"):
-            simulate_pixel(tmp_path / process, process, pileup, 1, processes=1)
+            simulate_pixel(tmp_path / process, Setup(process, pileup, 1), processes=1)
         assert not (tmp_path / process).exists()
 
 
 def test_top_quarks_with_pileup(tmp_path: Path) -> None:
     pytest.importorskip("pythia8mc")
     directory = tmp_path / "a directory"
-    report = simulate_pixel(directory, "ttbar", pileup=3, n_events=3, processes=1)
+    report = simulate_pixel(directory, Setup("ttbar", pileup=3, events=3), processes=1)
     truth = read_truth(directory)
-    assert report.counts.collisions == sum(len(event.collisions) for event in truth)
+    assert report.counts["collisions"] == sum(len(event.collisions) for event in truth)
     assert len({len(event.collisions) for event in truth}) > 1, "Poisson"
     particles = [event.particles for event in truth]
     hard = [p.take(p.primary & (p.collision == 0)) for p in particles]

@@ -14,18 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trackserve import ExatrkxPipeline
-from trackserve.edm import PointsEvent
-from trackserve.edm.columns import Array
-from trackserve.edm.points import (
-    PointsParticles,
+from trackserve.edm import (
+    Particles,
+    PointsEvent,
     PointsTruth,
-    PointTruth,
     SpacePoints,
+    TruePoints,
 )
+from trackserve.edm.columns import Array
 from trackserve.errors import InputError
 from trackserve.io import open_points
 from trackserve.io.points_directory import write_points
-from trackserve.physics.points.metrics import validate_exatrkx
+from trackserve.physics.points.metrics import match_points_events, summarize_points
 from trackserve.trackers.exatrkx.architecture import Cuts
 from trackserve.trackers.exatrkx.model import load_model
 from trackserve.trackers.exatrkx.training import stages
@@ -72,19 +72,19 @@ def an_event(
     number: int = 0,
 ) -> PointsEvent:
     n_points, n = len(position), len(momentum)
-    points = PointTruth(
+    points = TruePoints(
         particle.astype(np.int32),
         np.full(n_points, 8, np.int16),
         layer.astype(np.int16),
         np.zeros(n_points, np.int32),
         np.full(n_points, 1 / n_points, np.float32),
     )
-    particles = PointsParticles(
+    particles = Particles(
         np.zeros(n, np.int32),
         np.full(n, 211, np.int32),
         charge.astype(np.int8),
-        np.zeros((n, 3), np.float32),
-        momentum.astype(np.float32),
+        np.zeros((n, 3)),
+        momentum,
         np.ones(n, np.bool_),
     )
     space_points = SpacePoints(position.astype(np.float32))
@@ -218,7 +218,7 @@ def test_a_tiny_training_finds_every_track(events: Path, tmp_path: Path) -> None
     trained = train([events], tmp_path / "model", quick(150), nothing)
     model = load_model(tmp_path / "model")
     event = open_points(events)[2]
-    summary = validate_exatrkx([event], ExatrkxPipeline(model).run([event]))
+    summary = summarize_points(match_points_events([event], ExatrkxPipeline(model).run([event])))
     assert summary.efficiency.double.value >= 0.9
     assert summary.efficiency == trained.summary.efficiency
     folder = tmp_path / "model" / "training"

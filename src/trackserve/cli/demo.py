@@ -64,6 +64,7 @@ def demo(
     DIR is for Patatrack, PATH for Exa.TrkX; one server runs both. The two answers
     must agree bit for bit. Prints speed and physics, and writes reports.
     """
+    from trackserve.report.validation import tables, write_validation
     from trackserve.studies import throughput
 
     subjects = [
@@ -76,11 +77,11 @@ def demo(
     for (tracker, path, _), compared in zip(subjects, comparisons, strict=True):
         events, validation = tracker.open_events(path), tracker.validation()
         matches = {tracker.name: validation.match(events, compared.outcomes["served"])}
-        for table in validation.tables(matches):
+        for table in tables(validation, matches):
             console.print(table)
         with console.status("drawing"):
             title = f"{tracker.name} on {events.name}"
-            page = validation.write(output / tracker.name, title, matches)
+            page = write_validation(output / tracker.name, title, validation, matches)
         console.print(f"wrote {page}")
     _conclude(comparisons)
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table as RichTable
 
 from .common import console, report_failures
 from .grammar import DataDirectory
-
-if TYPE_CHECKING:
-    from trackserve.report.page import Table
 
 
 def inspect(
@@ -34,25 +29,21 @@ def inspect(
 
     Where there is a truth.npz, the positions of hits are compared with it.
     """
+    from trackserve.report.tables import rich_table
     from trackserve.studies.inspect.report import contents_tables, write_inspection_report
     from trackserve.studies.inspect.survey import survey_directory
 
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("reading events", total=events)
-        survey = survey_directory(directory, events, lambda: bar.advance(task))
+        task = bar.add_task("reading events", total=None)
+        survey = survey_directory(
+            directory,
+            events,
+            lambda what, done, total: bar.update(task, completed=done, total=total),
+        )
     for title, table in contents_tables(directory, survey).items():
-        console.print(_rich(title, table))
+        console.print(rich_table(title, table))
     if output is not None:
         with console.status("drawing"):
             report = write_inspection_report(output, directory, survey)
         console.print(f"wrote {report}")
     report_failures(survey.failed)
-
-
-def _rich(title: str, table: Table) -> RichTable:
-    rich = RichTable(title=title, caption=table.caption or None)
-    for i, name in enumerate(table.header):
-        rich.add_column(escape(name), justify="left" if i == 0 else "right", no_wrap=i == 0)
-    for row in table.rows:
-        rich.add_row(*(escape(cell) for cell in row))
-    return rich

@@ -14,9 +14,8 @@ from rich.table import Table
 from .common import console
 
 if TYPE_CHECKING:
+    from trackserve.simulation.chain.run import Outcome
     from trackserve.simulation.chain.workers import Progress
-    from trackserve.simulation.pixel.simulate import Report
-    from trackserve.simulation.points.simulate import PointsReport
 
 commands = typer.Typer(no_args_is_help=True, help="Simulate events.")
 
@@ -73,16 +72,19 @@ def simulate_pixel(
     bytes, for any number of processes. A run that was interrupted continues.
     docs/simulation.md says what is simulated, and what is not.
     """
+    from trackserve.simulation.chain.collisions import Setup
     from trackserve.simulation.chain.generate import Gun
     from trackserve.simulation.pixel.simulate import simulate_pixel
+    from trackserve.simulation.pixel.simulator import MAX_MODULE_PIXELS
 
     gun = Gun(particles, *pt, flat_pt=flat_pt, max_eta=eta)
     with _progress() as progress:
-        report = simulate_pixel(output, process, pileup, events, seed, processes, gun, progress)
-    console.print(_summary(report, events))
-    if report.counts.crowded:
+        setup = Setup(process, pileup, events, seed, gun)
+        outcome = simulate_pixel(output, setup, processes, progress)
+    console.print(_summary(outcome, events))
+    if crowded := outcome.counts["crowded"]:
         console.print(
-            f"[yellow]{report.counts.crowded} modules have more than 4000 pixels in an event; "
+            f"[yellow]{crowded} modules have more than {MAX_MODULE_PIXELS} pixels in an event; "
             "the public C++ program drops the rest[/]"
         )
     console.print(f"wrote {output}")
@@ -109,13 +111,15 @@ def simulate_points(
     processes. A run that was interrupted continues. docs/simulation.md says what is
     simulated, and what is not.
     """
+    from trackserve.simulation.chain.collisions import Setup
     from trackserve.simulation.chain.generate import Gun
     from trackserve.simulation.points.simulate import simulate_points
 
     gun = Gun(particles, *pt, flat_pt=flat_pt, max_eta=eta)
     with _progress() as progress:
-        report = simulate_points(output, process, pileup, events, seed, processes, gun, progress)
-    console.print(_summary(report, events))
+        setup = Setup(process, pileup, events, seed, gun)
+        outcome = simulate_points(output, setup, processes, progress)
+    console.print(_summary(outcome, events))
     console.print(f"wrote {output}")
 
 
@@ -133,15 +137,15 @@ def _progress() -> Iterator[Progress]:
         yield progress
 
 
-def _summary(report: Report | PointsReport, events: int) -> Table:
+def _summary(outcome: Outcome, events: int) -> Table:
     """Counts and CPU time per event."""
-    table = Table(title=f"{events} events, {report.new} new")
+    table = Table(title=f"{events} events, {outcome.new} new")
     table.add_column("per event")
     table.add_column(justify="right")
-    for name, count in report.counts._asdict().items():
+    for name, count in outcome.counts.items():
         table.add_row(name, f"{count / events:.1f}")
-    if report.new:
+    if outcome.new:
         table.add_section()
-        for name, seconds in report.seconds._asdict().items():
-            table.add_row(f"{name}, CPU s", f"{seconds / report.new:.3f}")
+        for name, seconds in outcome.seconds.items():
+            table.add_row(f"{name}, CPU s", f"{seconds / outcome.new:.3f}")
     return table

@@ -45,21 +45,24 @@ def validate(
 
     docs/validation.md has the definitions.
     """
+    from trackserve.report.validation import tables, write_validation
+
     validation = tracker.validation()
+    keep = [name for name in validation.keep if name in tracker.result.intermediates()]
     events = tracker.open_events(path)
     where = Where(url, served, in_flight, device, threads)
     failed: list[EventError] = []
     matches = {}
     for name, values in _variants(tracker, options, against, where).items():
-        with reconstruction(tracker, values, where, events, validation.keep) as run:
+        with reconstruction(tracker, values, where, events, keep) as run:
             outcomes = show_progress(run(events), len(events), name)
             matches[name] = validation.match(events, _noting(outcomes, failed))
-    for table in validation.tables(matches):
+    for table in tables(validation, matches):
         console.print(table)
     if output is not None:
         title = f"{' and '.join(matches)} on {events.name}"
         with console.status("drawing"):
-            report = validation.write(output, title, matches)
+            report = write_validation(output, title, validation, matches)
         console.print(f"wrote {report}")
     report_failures(failed)
 

@@ -1,6 +1,6 @@
-"""The nouns of a whole tracker: space points, their truth, and the candidates made of them.
+"""The nouns of a whole tracker: space points, and the candidates made of them.
 
-Lengths are in mm, momenta in GeV; the z axis is the beam, the origin the detector's centre.
+Lengths are in mm. The z axis is the beam, the origin is the detector's centre.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .columns import Array, Columns, Ragged, column, ragged
+from .truth import PointsTruth
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,48 +18,7 @@ class SpacePoints(Columns):
     """Where sensors were hit."""
 
     position: Array = column(np.float32, 3)
-    """x, y, z."""
-
-
-@dataclass(frozen=True, eq=False)
-class PointsParticles(Columns):
-    """Generated particles, and every other one that leaves a point."""
-
-    collision: Array = column(np.int32)
-    """0 is the hard collision; -1 where it is not known."""
-    pdg: Array = column(np.int32)
-    """Particle number of the Particle Data Group; 0 where it is not known."""
-    charge: Array = column(np.int8)
-    position: Array = column(np.float32, 3)
-    """Where it starts."""
-    momentum: Array = column(np.float32, 3)
-    """There."""
-    primary: Array = column(np.bool_)
-    """Made by the generator, not in the detector's material."""
-
-
-@dataclass(frozen=True, eq=False)
-class PointTruth(Columns):
-    """What is true of each space point."""
-
-    particle: Array = column(np.int32)
-    """Row in :class:`PointsParticles`; -1 for noise."""
-    volume: Array = column(np.int16)
-    layer: Array = column(np.int16)
-    """Number of the layer in its volume."""
-    module: Array = column(np.int32)
-    """Number of the module in its layer."""
-    weight: Array = column(np.float32)
-    """Weight in the TrackML score, in any unit: the score divides by the event's sum."""
-
-
-@dataclass(frozen=True, eq=False)
-class PointsTruth:
-    """What really happened in an event."""
-
-    points: PointTruth
-    """One row per space point, in the same order."""
-    particles: PointsParticles
+    """x, y, z, mm."""
 
 
 GENERIC_DETECTOR = "generic"

@@ -1,15 +1,15 @@
 """Readers and writers."""
 
-from .pixel import PixelEvents, open_pixel
+from .pixel import PixelEvents, open_pixel, read_events
 from .pixel_directory import (
     ReferenceCounts,
     read_conditions,
-    read_events,
     read_reference_counts,
     write_conditions,
     write_events,
     write_reference_counts,
 )
+from .pixel_truth import read_truth, write_truth
 from .points import PointsEvents, open_points
 from .points_directory import write_points
 
@@ -22,8 +22,10 @@ __all__ = [
     "read_conditions",
     "read_events",
     "read_reference_counts",
+    "read_truth",
     "write_conditions",
     "write_events",
     "write_points",
     "write_reference_counts",
+    "write_truth",
 ]

@@ -1,50 +1,132 @@
-"""Raw events of a data directory, with what is known of them."""
+"""Raw events of a pixel data directory, read when they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import BinaryIO, NamedTuple, overload
 
-from trackserve.edm import RawEvent
+import numpy as np
 
-from .pixel_directory import read_events
+from trackserve.edm.pixel import RawEvent
+from trackserve.edm.truth import PixelTruth
+from trackserve.errors import ConditionsError, EventError
+
+from .pixel_directory import RAW, ReferenceCounts, read_beam_spot, read_reference_counts
+from .pixel_truth import read_truth
+
+
+class _Place(NamedTuple):
+    """Where an event stands in ``raw.bin``, in bytes.
+
+    ``cut_at`` counts the FEDs of the event that are complete, if the file ends inside it.
+    """
+
+    start: int
+    size: int
+    cut_at: int | None = None
 
 
 class PixelEvents(Sequence[RawEvent]):
-    """The events of a data directory.
+    """The events of a data directory. They are read one by one, in any order; none is kept.
+
+    :func:`open_pixel` makes it.
 
     Attributes:
-        directory: where they are, with their conditions and, for simulated ones, the truth.
+        directory: where they are.
+        name: last part of its absolute path.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, places: Sequence[_Place], numbers: Sequence[int]) -> None:
         self.directory = directory
-        self._events = list(read_events(directory))
+        self.name = directory.resolve().name
+        self._beam_spot = read_beam_spot(directory)
+        self._places = places
+        self._numbers = numbers
 
-    @property
-    def name(self) -> str:
-        """Name of the directory."""
-        return self.directory.resolve().name
+    def truth(self) -> list[PixelTruth]:
+        """The truth of all events of the directory, by their number.
+
+        Raises:
+            ConditionsError: as :func:`.read_truth`.
+        """
+        return read_truth(self.directory)
+
+    def reference_counts(self) -> ReferenceCounts | None:
+        """What the public C++ program counts in all events of the directory, by their number.
+
+        Returns:
+            None if the three files are not all there.
+
+        Raises:
+            ConditionsError: a file is malformed.
+        """
+        return read_reference_counts(self.directory)
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self._numbers)
 
     @overload
     def __getitem__(self, index: int) -> RawEvent: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[RawEvent]: ...
+    def __getitem__(self, index: slice) -> PixelEvents: ...
 
-    def __getitem__(self, index: int | slice) -> RawEvent | list[RawEvent]:
-        return self._events[index]
+    def __getitem__(self, index: int | slice) -> RawEvent | PixelEvents:
+        """One event, or some of them as a sequence of its own.
+
+        Raises:
+            EventError: the file ends inside the event.
+        """
+        if isinstance(index, slice):
+            return PixelEvents(self.directory, self._places, self._numbers[index])
+        number = self._numbers[index]
+        place = self._places[number]
+        if place.cut_at is not None:
+            raise EventError(f"{RAW} ends inside an event", event=number, fed_number=place.cut_at)
+        data = np.fromfile(self.directory / RAW, np.uint8, place.size, offset=place.start)
+        return RawEvent(data, self._beam_spot, number)
 
 
 def open_pixel(directory: str | Path) -> PixelEvents:
-    """The events of a data directory.
+    """The events of a pixel data directory, with random access.
 
     Raises:
-        ConditionsError: ``raw.bin`` or ``beamspot.bin`` is missing or short.
-        EventError: ``raw.bin`` ends inside an event.
+        ConditionsError: ``raw.bin`` or ``beamspot.bin`` is missing, or the latter is short.
     """
-    return PixelEvents(Path(directory))
+    path = Path(directory) / RAW
+    if not path.exists():
+        raise ConditionsError("file is missing", file=str(path))
+    with path.open("rb") as file:
+        places = list(_places(file))
+    return PixelEvents(Path(directory), places, range(len(places)))
+
+
+def read_events(directory: str | Path) -> Iterator[RawEvent]:
+    """Events of ``raw.bin`` with the directory's beam spot, read as they are asked for.
+
+    Raises:
+        ConditionsError: as :func:`open_pixel`.
+        EventError: the file ends inside an event.
+    """
+    yield from open_pixel(directory)
+
+
+def _places(file: BinaryIO) -> Iterator[_Place]:
+    """One for each event: number of FEDs, then for each FED its id, its size and its payload."""
+    end = os.fstat(file.fileno()).st_size
+    at = 0
+    while at < end:
+        start, at = at, at + 4
+        file.seek(start)
+        head = file.read(4)
+        n_feds = int.from_bytes(head, "little") if len(head) == 4 else 1
+        for fed in range(n_feds):
+            file.seek(at)
+            fed_head = file.read(8)
+            at += 8 + int.from_bytes(fed_head[4:], "little")
+            if len(fed_head) < 8 or at > end:
+                yield _Place(start, end - start, fed)
+                return
+        yield _Place(start, at - start)

@@ -10,8 +10,7 @@ float32 radiation lengths of each module, for the track fit.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,12 +32,16 @@ from trackserve.detectors.phase1.layout import (
 )
 from trackserve.edm.columns import Array
 from trackserve.edm.pixel import BeamSpot, RawEvent
-from trackserve.errors import ConditionsError, EventError
+from trackserve.errors import ConditionsError
+
+from .files import complete
+
+RAW = "raw.bin"
 
 
 @dataclass(frozen=True, eq=False)
 class ReferenceCounts:
-    """What the public C++ program counts, uint32 per event."""
+    """What the public C++ program counts; each column is uint32[events]."""
 
     modules: Array
     digis: Array
@@ -72,7 +75,7 @@ def read_conditions(directory: str | Path) -> PixelConditions:
     _require(directory / "gain.bin", "n_bytes", int(gain["n_bytes"]), gain["values"].size)
     cpe = _record(directory / "cpefast.bin", CPE)
     _require(directory / "cpefast.bin", "n_modules", int(cpe["n_modules"]), N_MODULES)
-    conditions = PixelConditions(fed_ids, cabling, gain, cpe, _beam_spot(directory))
+    conditions = PixelConditions(fed_ids, cabling, gain, cpe, read_beam_spot(directory))
     material = directory / "material.bin"
     if not material.exists():
         return conditions
@@ -84,6 +87,16 @@ def read_conditions(directory: str | Path) -> PixelConditions:
             "thickness is not positive", file=str(material), found=float(wrong[0]), bound="> 0"
         )
     return replace(conditions, material=values)
+
+
+def read_beam_spot(directory: str | Path) -> BeamSpot:
+    """Read ``beamspot.bin``.
+
+    Raises:
+        ConditionsError: the file is missing, too short or too long.
+    """
+    record = _record(Path(directory) / "beamspot.bin", np.dtype([("values", "<f4", 11)]))
+    return BeamSpot(*record["values"].tolist())
 
 
 def write_conditions(directory: str | Path, conditions: PixelConditions) -> None:
@@ -103,30 +116,24 @@ def write_conditions(directory: str | Path, conditions: PixelConditions) -> None
         (directory / f"{name}.bin").write_bytes(array.tobytes())
 
 
-def read_events(directory: str | Path) -> Iterator[RawEvent]:
-    """Events of ``raw.bin`` with the directory's beam spot, read as they are asked for.
-
-    Raises:
-        ConditionsError: ``raw.bin`` or ``beamspot.bin`` is missing or short.
-        EventError: the file ends inside an event.
-    """
-    directory = Path(directory)
-    spot = _beam_spot(directory)
-    for number, data in enumerate(_split_events(directory / "raw.bin")):
-        yield RawEvent(data, spot, number)
-
-
 def write_events(directory: str | Path, events: Iterable[RawEvent]) -> None:
     """Write ``raw.bin``; the directory is made where needed."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "raw.bin").open("wb") as file:
+    with complete(directory / RAW) as partial, partial.open("wb") as file:
         for event in events:
             file.write(event.data.tobytes())
 
 
 def read_reference_counts(directory: str | Path) -> ReferenceCounts | None:
-    """The C++ program's counts per event; None where the three files are not all there."""
+    """What the public C++ program counts in each event.
+
+    Returns:
+        None if the three files are not all there.
+
+    Raises:
+        ConditionsError: a file has the wrong number of events.
+    """
     directory = Path(directory)
     paths = [directory / f"{name}.bin" for name in ("digicluster", "tracks", "vertices")]
     if not all(path.exists() for path in paths):
@@ -148,33 +155,6 @@ def write_reference_counts(directory: str | Path, counts: ReferenceCounts) -> No
         ("vertices", counts.vertices),
     ):
         (directory / f"{name}.bin").write_bytes(array.astype("<u4").tobytes())
-
-
-def _split_events(path: Path) -> Iterator[Array]:
-    if not path.exists():
-        raise ConditionsError("file is missing", file=str(path))
-    with path.open("rb") as file:
-        for event in itertools.count():
-            head = file.read(4)
-            if not head:
-                return
-            parts = [head]
-            n_feds = int.from_bytes(head, "little") if len(head) == 4 else 1
-            for fed in range(n_feds):
-                fed_head = file.read(8)
-                size = int.from_bytes(fed_head[4:], "little")
-                payload = file.read(size)
-                if len(fed_head) < 8 or len(payload) < size:
-                    raise EventError(
-                        f"{path.name} ends inside an event", event=event, fed_number=fed
-                    )
-                parts += fed_head, payload
-            yield np.frombuffer(b"".join(parts), np.uint8)
-
-
-def _beam_spot(directory: Path) -> BeamSpot:
-    record = _record(directory / "beamspot.bin", np.dtype([("values", "<f4", 11)]))
-    return BeamSpot(*record["values"].tolist())
 
 
 def _read(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Events of a whole tracker, read when they are asked for."""
+"""Events of space points, read when they are asked for."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from . import points_directory, trackml
 
 
 class PointsEvents(Sequence[PointsEvent]):
-    """Events that are read one by one, in any order; none is kept.
+    """The events at a path. They are read one by one, in any order; none is kept.
 
-    Args:
-        read: reads the event of a key.
-        keys: of the events.
-        detector: name of the one that they are from, None if that is not known.
-        name: short name, for titles.
+    :func:`open_points` makes it.
+
+    Attributes:
+        name: last part of the absolute path.
+        detector: name of the detector that the events are from, None if it is not known.
     """
 
     def __init__(
         self,
+        name: str,
+        detector: str | None,
         read: Callable[[Any], PointsEvent],
         keys: Sequence[Any],
-        detector: str | None,
-        name: str = "events",
     ) -> None:
+        self.name = name
+        self.detector = detector
         self._read = read
         self._keys = keys
-        self.detector = detector
-        self.name = name
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -44,13 +44,13 @@ class PointsEvents(Sequence[PointsEvent]):
     def __getitem__(self, index: slice) -> PointsEvents: ...
 
     def __getitem__(self, index: int | slice) -> PointsEvent | PointsEvents:
-        """One event, or others of them as a sequence of its own.
+        """One event, or some of them as a sequence of its own.
 
         Raises:
             EventError: a file of the event is missing or damaged.
         """
         if isinstance(index, slice):
-            return PointsEvents(self._read, self._keys[index], self.detector, self.name)
+            return PointsEvents(self.name, self.detector, self._read, self._keys[index])
         return self._read(self._keys[index])
 
 
@@ -59,7 +59,8 @@ def open_points(path: str | Path) -> PointsEvents:
 
     Args:
         path: a directory that ``trackserve simulate points`` or :func:`write_points` wrote;
-            or a directory of TrackML events; or one of these, as in ``dir/event000000001``.
+            or a directory of TrackML events; or one TrackML event, as in
+            ``dir/event000000001``.
 
     Raises:
         InputError: there are no events, or the directory's files do not fit together.
@@ -68,10 +69,10 @@ def open_points(path: str | Path) -> PointsEvents:
     name = path.resolve().name
     if (path / points_directory.POINTS).exists():
         directory = points_directory.PointsDirectory(path)
-        return PointsEvents(directory.read, range(len(directory)), directory.detector, name)
+        return PointsEvents(name, directory.detector, directory.read, range(len(directory)))
     prefixes = trackml.find_events(path)
     if prefixes:
-        return PointsEvents(trackml.read_event, prefixes, GENERIC_DETECTOR, name)
+        return PointsEvents(name, GENERIC_DETECTOR, trackml.read_event, prefixes)
     if (path / "simulation.json").exists():
         raise InputError(
             "the simulation did not end; the same command continues it", directory=str(path)

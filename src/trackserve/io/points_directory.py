@@ -1,4 +1,4 @@
-"""Events of a whole tracker as two Parquet files with a row group for every event.
+"""Events of space points as two Parquet files with a row group for every event.
 
 ``points.parquet`` has the space points (``event``, ``x``, ``y``, ``z`` in mm) and, where the
 truth is known, their ``particle`` (row in the event's particles, -1 for noise), ``volume``,
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,53 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trackserve.edm.columns import Array, Columns
-from trackserve.edm.points import (
-    PointsEvent,
-    PointsParticles,
-    PointsTruth,
-    PointTruth,
-    SpacePoints,
-)
+from trackserve.edm.columns import Array, Columns, column
+from trackserve.edm.points import PointsEvent, SpacePoints
+from trackserve.edm.truth import MM_PER_CM, Particles, PointsTruth, TruePoints
 from trackserve.errors import EventError, InputError
 
 POINTS = "points.parquet"
 PARTICLES = "particles.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class _StoredParticles(Columns):
+    """Particles as the file has them: mm, GeV."""
+
+    collision: Array = column(np.int32)
+    pdg: Array = column(np.int32)
+    charge: Array = column(np.int8)
+    position: Array = column(np.float32, 3)
+    momentum: Array = column(np.float32, 3)
+    primary: Array = column(np.bool_)
+
+    @classmethod
+    def of(cls, particles: Particles) -> _StoredParticles:
+        return cls(
+            particles.collision,
+            particles.pdg,
+            particles.charge,
+            (particles.position * MM_PER_CM).astype(np.float32),
+            particles.momentum.astype(np.float32),
+            particles.primary,
+        )
+
+    def particles(self) -> Particles:
+        """The particles in cm; :meth:`of` gives the same bits back."""
+        return Particles(
+            self.collision,
+            self.pdg,
+            self.charge,
+            self.position.astype(np.float64) / MM_PER_CM,
+            self.momentum.astype(np.float64),
+            self.primary,
+        )
+
+
 _AXES = {
     SpacePoints: {"position": ("x", "y", "z")},
-    PointTruth: {},
-    PointsParticles: {"position": ("vx", "vy", "vz"), "momentum": ("px", "py", "pz")},
+    TruePoints: {},
+    _StoredParticles: {"position": ("vx", "vy", "vz"), "momentum": ("px", "py", "pz")},
 }
 
 
@@ -43,8 +75,8 @@ class PointsDirectory:
     """Reads the events of a directory that :func:`write_points` wrote.
 
     Raises:
-        InputError: a file cannot be read, lacks a column, or the two do not have as many
-            events.
+        InputError: a file cannot be read or lacks a column, or the two files differ in their
+            number of events.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -58,9 +90,9 @@ class PointsDirectory:
         self._points.require(SpacePoints, len(self._numbers))
         self._particles: _File | None = None
         if (directory / PARTICLES).exists():
-            self._points.require(PointTruth, len(self._numbers))
+            self._points.require(TruePoints, len(self._numbers))
             self._particles = _open(directory / PARTICLES)
-            self._particles.require(PointsParticles, len(self._numbers))
+            self._particles.require(_StoredParticles, len(self._numbers))
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -74,8 +106,9 @@ class PointsDirectory:
         number = self._numbers[index]
         if self._particles is None:
             return PointsEvent(self._points.read(index, number, SpacePoints)[0], number)
-        points, truth = self._points.read(index, number, SpacePoints, PointTruth)
-        (particles,) = self._particles.read(index, number, PointsParticles)
+        points, truth = self._points.read(index, number, SpacePoints, TruePoints)
+        (stored,) = self._particles.read(index, number, _StoredParticles)
+        particles = stored.particles()
         if len(truth) and not -1 <= truth.particle.min() <= truth.particle.max() < len(particles):
             raise EventError(
                 "a point's particle does not exist",
@@ -94,9 +127,9 @@ def write_points(
     """Write events as :func:`open_points` reads them; one is in memory at a time.
 
     Args:
-        directory: made where needed; events that it holds are replaced.
-        events: all with truth, or all without.
-        detector: that they are from; a model for another one then refuses them.
+        directory: is made if needed; events that it holds are replaced.
+        events: all have truth, or none has it.
+        detector: where they are from; a model for another detector refuses them.
 
     Raises:
         InputError: some have truth and others do not.
@@ -117,7 +150,7 @@ def write_points(
                 raise InputError("some events have truth, others do not", event=event.event)
             tables = {POINTS: _table(event.event, event.points, *_points_of(truth))}
             if truth is not None:
-                tables[PARTICLES] = _table(event.event, truth.particles)
+                tables[PARTICLES] = _table(event.event, _StoredParticles.of(truth.particles))
             for name, table in tables.items():
                 if name not in files:
                     files[name] = stack.enter_context(_writer(directory / name, table.schema))
@@ -203,7 +236,7 @@ def _schema(noun: type[Columns]) -> dict[str, pa.DataType]:
     }
 
 
-def _points_of(truth: PointsTruth | None) -> tuple[PointTruth, ...]:
+def _points_of(truth: PointsTruth | None) -> tuple[TruePoints, ...]:
     return () if truth is None else (truth.points,)
 
 

@@ -18,13 +18,8 @@ import pyarrow as pa
 import pyarrow.csv
 
 from trackserve.edm.columns import Array, Columns, column
-from trackserve.edm.points import (
-    PointsEvent,
-    PointsParticles,
-    PointsTruth,
-    PointTruth,
-    SpacePoints,
-)
+from trackserve.edm.points import PointsEvent, SpacePoints
+from trackserve.edm.truth import MM_PER_CM, Particles, PointsTruth, TruePoints
 from trackserve.errors import EventError, InputError
 
 HITS = "-hits.csv"
@@ -36,36 +31,40 @@ _PLACE = {"volume_id": np.int16, "layer_id": np.int16, "module_id": np.int32}
 
 @dataclass(frozen=True, eq=False)
 class TrackmlCells(Columns):
-    """Channels that were hit; several make a space point."""
+    """Channels that were hit; one or more make a space point."""
 
     point: Array = column(np.int32)
     """Row in the event's points."""
     channel: Array = column(np.int32, 2)
-    """Along u and v."""
+    """Number of the channel along u and along v."""
     value: Array = column(np.float32)
     """Deposited charge, in the challenge's units."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrackmlModules(Columns):
-    """The modules of the challenge's detector; mm."""
+    """The modules of the challenge's detector. Lengths are in mm."""
 
     volume: Array = column(np.int16)
     layer: Array = column(np.int16)
     module: Array = column(np.int32)
     centre: Array = column(np.float32, 3)
     rotation: Array = column(np.float32, 3, 3)
-    """From the local axes u, v, w to x, y, z."""
+    """Matrix that turns the local axes u, v, w into x, y, z."""
     half_thickness: Array = column(np.float32)
     half_width: Array = column(np.float32, 2)
-    """Along u, at the smallest and the largest v."""
+    """Extent along u, at the smallest and at the largest v."""
     half_length: Array = column(np.float32)
-    """Along v."""
+    """Extent along v."""
     pitch: Array = column(np.float32, 2)
 
 
 def find_events(path: Path) -> list[Path]:
-    """Prefixes, as ``dir/event000000001``, of the events in a directory or at a prefix, by name."""
+    """The events in a directory, or those whose names begin with a prefix.
+
+    Returns:
+        Prefixes such as ``dir/event000000001``, ordered by name.
+    """
     folder, pattern = (path, "*") if path.is_dir() else (path.parent, path.name)
     found = {
         file.with_name(file.name[: file.name.index(HITS)])
@@ -76,10 +75,11 @@ def find_events(path: Path) -> list[Path]:
 
 
 def read_event(prefix: str | Path) -> PointsEvent:
-    """One event; its number is the one in its name, its points are in the order of the file.
+    """Read one event.
 
-    Of the particles, ``collision`` and ``primary`` come from the bits of ``particle_id``, as
-    the challenge's own library decodes it. Weights are the file's.
+    Its number is the last one in its name. The points are in the order of the file. The
+    ``collision`` and ``primary`` of a particle come from the bits of its ``particle_id``, as
+    in the challenge's own library. Weights are those of the file.
 
     Raises:
         EventError: a file or a column is missing, a value is not a number, or files do
@@ -93,12 +93,12 @@ def read_event(prefix: str | Path) -> PointsEvent:
     if _File(prefix, "truth").exists():
         particles, particle_id = _read_particles(prefix)
         particle, weight = _read_truth(prefix, _Rows(hits, table["hit_id"]), particle_id)
-        truth = PointsTruth(PointTruth(particle, **_place(table), weight=weight), particles)
+        truth = PointsTruth(TruePoints(particle, **_place(table), weight=weight), particles)
     return PointsEvent(points, _number(prefix), truth)
 
 
 def read_cells(prefix: str | Path) -> TrackmlCells:
-    """The cells of an event.
+    """Read the cells of an event.
 
     Raises:
         EventError: as :func:`read_event`.
@@ -113,7 +113,7 @@ def read_cells(prefix: str | Path) -> TrackmlCells:
 
 
 def read_detectors(path: str | Path) -> TrackmlModules:
-    """The modules of ``detectors.csv`` (or ``.csv.gz``).
+    """Read the modules from ``detectors.csv`` or ``detectors.csv.gz``.
 
     Raises:
         InputError: the file or a column is missing, or a value is not a number.
@@ -181,7 +181,7 @@ class _Rows:
         return len(self._order)
 
     def of(self, file: _File, column: str, identifiers: Array) -> Array:
-        """Row of each of the identifiers that ``file`` names in ``column``, int32."""
+        """The row of each identifier, int32[n]; ``file`` and ``column`` are where they stand."""
         place = np.searchsorted(self._sorted, identifiers)
         missing = identifiers[~np.isin(identifiers, self._sorted)]
         if len(missing):
@@ -209,7 +209,7 @@ def _read_truth(prefix: Path, hits: _Rows, particle_id: _Rows) -> tuple[Array, A
     return particle, weight
 
 
-def _read_particles(prefix: Path) -> tuple[PointsParticles, _Rows]:
+def _read_particles(prefix: Path) -> tuple[Particles, _Rows]:
     file = _File(prefix, "particles")
     real = dict.fromkeys((*_VERTEX, *_MOMENTUM), np.float32)
     table = file.read(
@@ -217,12 +217,12 @@ def _read_particles(prefix: Path) -> tuple[PointsParticles, _Rows]:
     )
     number = table["particle_id"]
     generation = number >> 24 & 0xFFF
-    particles = PointsParticles(
+    particles = Particles(
         collision=((number >> 52) - 1).astype(np.int32),
         pdg=table.get("particle_type", np.zeros(len(number), np.int32)),
         charge=table["q"],
-        position=_stack(table, _VERTEX),
-        momentum=_stack(table, _MOMENTUM),
+        position=_stack(table, _VERTEX).astype(np.float64) / MM_PER_CM,
+        momentum=_stack(table, _MOMENTUM).astype(np.float64),
         primary=generation == 0,
     )
     return particles, _Rows(file, number)
@@ -231,7 +231,7 @@ def _read_particles(prefix: Path) -> tuple[PointsParticles, _Rows]:
 def _read_csv(
     path: Path, columns: Mapping[str, Any], optional: Mapping[str, Any] = {}
 ) -> dict[str, Array]:
-    """Columns by name, of the given dtypes."""
+    """Columns by name, with the given dtypes."""
     if not path.exists():
         raise _CsvError("file is missing", file=str(path))
     types = {

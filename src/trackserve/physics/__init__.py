@@ -1,1 +1,1 @@
-"""How good are results: matching to the truth, efficiencies, resolutions, statistics."""
+"""How good results are: matching to the truth, efficiencies, resolutions, statistics."""

@@ -1,4 +1,4 @@
-"""Shares and widths with their statistical errors, at 68 %."""
+"""Shares and widths with their statistical errors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import numpy as np
 
 from trackserve.edm.columns import Array
 
+COVERAGE = "68 %"
+"""What intervals hold: one standard deviation on each side of a normal distribution."""
+_PERCENTILES = (15.865, 84.135)
+"""The ends of that interval."""
 _HALF_WIDTH_ERROR = 0.96
-"""Error of the half-width of n normally distributed values, in widths / sqrt(n)."""
+"""Statistical error of the half-width of n normally distributed values, in widths / sqrt(n)."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Fraction:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Lower and upper end of the 68 % Wilson score interval, which stays within 0 and 1."""
+        """Lower and upper end of the Wilson score interval, which stays within 0 and 1."""
         if not self.total:
             return float("nan"), float("nan")
         centre = (self.passed + 0.5) / (self.total + 1)
@@ -49,14 +53,14 @@ class Fraction:
 
     @classmethod
     def pooled(cls, parts: Iterable[Fraction]) -> Fraction:
-        """The share in all ``parts`` together."""
+        """The share in all parts together."""
         parts = list(parts)
         return cls(sum(part.passed for part in parts), sum(part.total for part in parts))
 
 
 @dataclass(frozen=True)
 class Width:
-    """Half the interval between the 16th and the 84th percentile of ``count`` values."""
+    """Half the interval that holds the central 68 % of ``count`` values."""
 
     value: float
     count: int
@@ -68,16 +72,18 @@ class Width:
 
     @classmethod
     def of(cls, values: Array) -> Width:
+        """The width of float[n]; NaN if there are none."""
         if len(values) == 0:
             return cls(float("nan"), 0)
-        low, high = np.percentile(values, [15.865, 84.135])
+        low, high = np.percentile(values, _PERCENTILES)
         return cls(float(high - low) / 2, len(values))
 
 
 def with_error(value: float, error: float) -> str:
-    """Both as text, to the first digit of ``error``, or the second where the first is 1 or 2.
+    """A value and its error as text.
 
-    A dash where there is no value, and the value alone where it has no error.
+    The text goes to the first digit of ``error``, or to the second if the first is 1 or 2. It is
+    a dash if the value is not finite, and the value alone if the error is not finite.
     """
     if not math.isfinite(value):
         return "-"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,14 @@ _DPI = 130
 MARKER_SIZE = 4.5
 
 
+class Style(NamedTuple):
+    """How a series of points looks, and what the legend calls it."""
+
+    label: str
+    colour: str
+    marker: str
+
+
 def to_png(figure: Figure) -> bytes:
     """The figure as a PNG file."""
     file = io.BytesIO()
@@ -45,6 +53,11 @@ def to_png(figure: Figure) -> bytes:
 
 
 def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
+    """A figure of ``rows`` x ``columns`` panels, and its axes as :func:`subplots` gives them.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -58,18 +71,17 @@ def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
 
 
 def fractions(
-    axes: Axes,
-    edges: Array,
-    x: Array,
-    passed: Array,
-    label: str,
-    colour: str,
-    marker: str,
-    log: bool = False,
+    axes: Axes, edges: Array, x: Array, passed: Array, style: Style, log: bool = False
 ) -> None:
-    """The share of ``passed`` in each bin, with 68 % Wilson intervals.
+    """Draw the share of ``passed`` in each bin, with its Wilson interval.
 
-    Points stand in the middle of their bins, with ``log`` in that of a logarithmic axis.
+    Args:
+        axes: of the panel.
+        edges: float64[bins + 1].
+        x: float[n], says in which bin a row is.
+        passed: bool[n].
+        style: of the points.
+        log: whether a point stands in the logarithmic middle of its bin.
     """
     low, high = edges[:-1, None], edges[1:, None]
     inside = (x >= low) & (x < high)
@@ -86,32 +98,32 @@ def fractions(
         value,
         along,
         across,
-        fmt=marker,
-        color=colour,
-        label=label,
+        fmt=style.marker,
+        color=style.colour,
+        label=style.label,
         elinewidth=1,
         ms=MARKER_SIZE,
     )
 
 
 def log_axis(axes: Axes, label: str, ticks: Sequence[float], low: float, high: float) -> None:
-    """A logarithmic axis of x from ``low`` to ``high``."""
+    """Make the x axis logarithmic, from ``low`` to ``high``."""
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set(xlabel=label, xlim=(low, high))
 
 
-def styled(named: Mapping[str, T]) -> list[tuple[str, T, str, str]]:
-    """Each name and value with a colour and a marker."""
+def styled(named: Mapping[str, T]) -> list[tuple[Style, T]]:
+    """Each value with a style of its own, which has its name as the label."""
     colours, markers = (RED, BLUE, GREY), "os^Dv"
     return [
-        (name, value, colours[i % len(colours)], markers[i % len(markers)])
+        (Style(name, colours[i % len(colours)], markers[i % len(markers)]), value)
         for i, (name, value) in enumerate(named.items())
     ]
 
 
 def legend_in(empty: Axes, drawn: Axes) -> None:
-    """Put the legend of ``drawn`` into the otherwise empty axes."""
+    """Put the legend of the panel ``drawn`` into the panel ``empty``."""
     empty.axis("off")
     empty.legend(*drawn.get_legend_handles_labels(), loc="center", frameon=False)

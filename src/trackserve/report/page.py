@@ -26,7 +26,7 @@ figcaption, .caption { color: #555; font-size: .92rem; max-width: 46rem; }
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG; ``name`` is that of its file, without the ending."""
+    """A PNG. ``name`` is the name of its file, without the ending."""
 
     name: str
     png: bytes
@@ -44,7 +44,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """One heading with its text, tables and pictures, in this order."""
+    """A heading, followed by its text, tables and pictures."""
 
     title: str
     text: str = ""
@@ -55,7 +55,7 @@ class Section:
 def write_report(directory: str | Path, title: str, sections: Sequence[Section]) -> Path:
     """Write ``report.html``, with the pictures inside, and each picture as a file beside it.
 
-    The page has no script and fetches nothing. The directory is made where needed.
+    The page has no script and fetches nothing. The directory is made if needed.
 
     Returns:
         The path of ``report.html``.

@@ -1,44 +1,46 @@
-"""Validate the Patatrack pipeline on a data directory: numbers, a table, a report."""
+"""Validation of trackers of pixel events: tables, figures, prose."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-
-from rich.table import Table as RichTable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from trackserve.errors import EventError
-from trackserve.io import read_reference_counts
+from trackserve.io import PixelEvents
+from trackserve.physics.pixel.matching import HIT_SHARE, HIT_WINDOW, VERTEX_WINDOW
 from trackserve.physics.pixel.metrics import (
-    Matches,
-    PhysicsSummary,
+    FALSE_PULL,
+    ISOLATED,
+    LONG,
+    MIN_VERTEX_TRACKS,
+    PixelMatches,
     PixelResult,
-    ReferenceComparison,
-    compare_counts,
-    match_events,
-    summarize,
+    PixelSummary,
+    match_pixel_events,
+    summarize_pixel,
 )
-from trackserve.physics.pixel.truth import read_truth
+from trackserve.physics.pixel.truth import MAX_ETA, MAX_R, MAX_Z, MIN_LAYERS
+from trackserve.physics.statistics import COVERAGE
 
-from . import drawing
-from . import pixel_figures as plots
-from .page import (
-    Picture,
-    Section,
-    Table,
-    write_report,
-)
+from . import pixel_figures as figures
+from .drawing import to_png
+from .page import Picture, Section
 from .tables import (
-    COLUMNS,
     Blocks,
-    blocks_table,
+    Row,
+    beside,
     mean_row,
+    of_one,
+    sections_of,
     share_row,
     width_row,
 )
 
-Results = Iterable[PixelResult | EventError]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
+CPP = "C++ program"
+"""Heading of what is compared with it."""
 _UNITS = {
     "pT": (100.0, "%"),
     "phi": (1e3, "mrad"),
@@ -49,104 +51,69 @@ _UNITS = {
 }
 
 
-def match_directory(directory: str | Path, results: Results) -> Matches:
-    """The tables of :func:`.match_events`; events that failed are left out.
+class PixelValidation:
+    """The :class:`.validation.Validation` of trackers of pixel events."""
 
-    Args:
-        directory: the data directory that the events were read from.
-        results: reconstructed with ``keep=("hits",)``.
+    keep: tuple[str, ...] = ("hits",)
 
-    Raises:
-        ConditionsError: the truth is missing or malformed.
-        InputError: a result has no hits, or no truth.
-    """
-    return match_events(_reconstructed(results), read_truth(directory))
+    def match(
+        self, events: PixelEvents, results: Iterable[PixelResult | EventError]
+    ) -> PixelMatches:
+        """Compare results with the truth, and with the C++ program's counts if there are any.
 
+        Args:
+            events: an opened directory with ``truth.npz``.
+            results: with their hits; see :meth:`.validation.Validation.match`.
 
-def validate_patatrack(directory: str | Path, results: Results) -> PhysicsSummary:
-    """Compare results with ``truth.npz`` of ``directory``; events that failed are left out.
+        Raises:
+            ConditionsError: the truth or the counts are missing or malformed.
+            InputError: a result has no hits, or there is no truth or no count for its event.
+        """
+        return match_pixel_events(events.truth(), results, events.reference_counts())
 
-    Args:
-        directory: the data directory that the events were read from.
-        results: reconstructed with ``keep=("hits",)``.
+    def blocks(self, matches: Mapping[str, PixelMatches]) -> Blocks:
+        """Tables by heading. Several names are not compared with the C++ program."""
+        each = {name: of_one(_rows(summarize_pixel(one))) for name, one in matches.items()}
+        if len(each) == 1:
+            return next(iter(each.values()))
+        for blocks in each.values():
+            blocks.pop(CPP, None)
+        return beside(each)
 
-    Raises:
-        ConditionsError: the truth is missing or malformed.
-        InputError: a result has no hits, or no truth.
-    """
-    return summarize(match_directory(directory, results))
+    def sections(self, matches: Mapping[str, PixelMatches]) -> list[Section]:
+        """The report's sections."""
+        blocks = self.blocks(matches)
+        if len(matches) == 1:
+            return _sections(next(iter(matches.values())), blocks)
+        return sections_of(blocks, _compared_pictures(matches))
 
-
-def compare_with_reference(directory: str | Path, results: Results) -> ReferenceComparison | None:
-    """Compare counts with the C++ program's of ``directory``; None if it has none.
-
-    Raises:
-        ConditionsError: the counts are malformed.
-        InputError: there are none for an event.
-    """
-    reference = read_reference_counts(directory)
-    return compare_counts(_reconstructed(results), reference) if reference else None
-
-
-def summary_table(
-    summary: PhysicsSummary, reference: ReferenceComparison | None = None
-) -> RichTable:
-    """The numbers of ``summary`` for a terminal."""
-    title = f"Physics performance, {summary.n_events} events"
-    return blocks_table(title, COLUMNS, summary_blocks(summary, reference))
+    def summary(self, matches: Mapping[str, PixelMatches]) -> Any:
+        """The :class:`.PixelSummary` of one name, or those of several by name."""
+        each = {name: summarize_pixel(one) for name, one in matches.items()}
+        return next(iter(each.values())) if len(each) == 1 else each
 
 
-def write_validation_report(output: str | Path, directory: str | Path, results: Results) -> Path:
-    """Write ``report.html`` and its figures to the directory ``output``.
-
-    Args:
-        output: is made where needed.
-        directory: the data directory that the events were read from.
-        results: reconstructed with ``keep=("hits",)``.
-
-    Returns:
-        The path of ``report.html``.
-
-    Raises:
-        ConditionsError: the truth or the reference counts are missing or malformed.
-        InputError: a result has no hits, or no truth.
-        MissingExtraError: matplotlib is not installed.
-    """
-    results = list(results)
-    matches = match_directory(directory, results)
-    title = f"Patatrack pixel tracking on {Path(directory).resolve().name}"
-    return write_report_of(output, title, matches, compare_with_reference(directory, results))
-
-
-def write_report_of(
-    output: str | Path, title: str, matches: Matches, reference: ReferenceComparison | None
-) -> Path:
-    """The same, from what is matched already."""
-    blocks = summary_blocks(summarize(matches), reference)
-    return write_report(output, title, list(_sections(matches, blocks)))
-
-
-def summary_blocks(summary: PhysicsSummary, reference: ReferenceComparison | None = None) -> Blocks:
+def _rows(summary: PixelSummary) -> dict[str, list[Row]]:
     """Rows of (quantity, value, of) by heading."""
     n = summary.n_events
-    blocks = {
+    rows = {
         "Events": [
             ["events", str(n), ""],
             mean_row("loose tracks / event", summary.tracks, n),
-            mean_row("loose tracks of ≥ 4 hits / event", summary.tracks_4_hits, n),
+            mean_row(f"loose tracks of ≥ {LONG} hits / event", summary.tracks_long, n),
             mean_row("vertices / event", summary.vertices, n),
             mean_row("collisions / event", summary.collisions, n),
         ],
         "Efficiency": [
             *(share_row(f"efficiency, pT {b} GeV", f) for b, f in summary.efficiency.items()),
             *(
-                share_row(f"efficiency, ≥ 4 layers, pT {b} GeV", f)
-                for b, f in summary.efficiency_4_layers.items()
+                share_row(f"efficiency, ≥ {LONG} layers, pT {b} GeV", f)
+                for b, f in summary.efficiency_long.items()
             ),
         ],
         "Fakes and duplicates": [
             share_row("fake rate, all loose", summary.fake_rate),
-            share_row("fake rate, ≥ 4 hits", summary.fake_rate_4_hits),
+            share_row(f"fake rate, ≥ {LONG} hits", summary.fake_rate_long),
             share_row("duplicate rate", summary.duplicate_rate),
         ],
         "Resolutions": [
@@ -169,145 +136,164 @@ def summary_blocks(summary: PhysicsSummary, reference: ReferenceComparison | Non
             for name, width in summary.hit_resolution.items()
         ],
     }
-    if reference:
-        m = reference.n_events
-        blocks["C++ program"] = [
-            ["events with the same number of modules", str(reference.modules), str(m)],
-            ["events with the same number of digis", str(reference.digis), str(m)],
-            ["events with the same number of clusters", str(reference.clusters), str(m)],
+    if reference := summary.reference:
+        m = str(reference.n_events)
+        rows[CPP] = [
+            ["events with the same number of modules", str(reference.modules), m],
+            ["events with the same number of digis", str(reference.digis), m],
+            ["events with the same number of clusters", str(reference.clusters), m],
             _against("ntuplets", *reference.ntuplets),
             _against("vertices", *reference.vertices),
         ]
-    return blocks
+    return rows
 
 
-def _sections(matches: Matches, blocks: Blocks) -> Iterator[Section]:
-    def tables(name: str) -> list[Table]:
-        return [Table(COLUMNS, blocks[name])] if name in blocks else []
-
-    yield Section(
-        "Events",
-        "Tracks, hits and vertices that were reconstructed, beside the simulated truth of the "
-        "same events. Every error is statistical, at 68 %: a Wilson score interval for a "
-        "share, and for a width that of a normal distribution.",
-        tables("Events"),
-    )
-    if "C++ program" in blocks:
-        yield Section(
-            "C++ program",
-            "Counts beside those that the public C++ program (pixeltrack-standalone) makes on "
-            "the same raw data.",
-            tables("C++ program"),
-        )
-    yield Section(
-        "Efficiency",
-        "A track matches a particle if at least 75 % of its hits are that particle's. The "
-        "efficiency is the share of reconstructable particles that some loose track matches: "
-        "charged, with hits on at least 3 distinct layers, and starting at |η| < 2.5, within 12 cm "
-        "of the beam spot along the beam and inside the beam pipe (r < 2 cm).",
-        tables("Efficiency"),
-        [
-            Picture(
-                "efficiency",
-                drawing.to_png(plots.efficiency_figure(matches)),
-                "Efficiency against the true transverse momentum (left) and, above "
-                f"{plots.MIN_PT} GeV, against the true pseudorapidity (right; the vertical axis "
-                "starts at 0.5), for particles that cross at least 3 and at least 4 layers.",
-            )
-        ],
-    )
-    yield Section(
-        "Fakes and duplicates",
-        "A fake is a loose track that matches no particle. A duplicate is a track whose "
-        "particle an earlier track of the same event matches too.",
-        tables("Fakes and duplicates"),
-        [
-            Picture(
-                "fakes",
-                drawing.to_png(plots.fake_figure(matches)),
-                "Share of loose tracks that are fakes, for all and for those of at least 4 hits, "
-                "and share that are duplicates, against the track's transverse momentum and "
-                "pseudorapidity.",
-            )
-        ],
-    )
-    yield Section(
-        "Resolutions",
-        "A resolution is half the interval that holds the central 68 % of the differences "
-        "between reconstructed and true parameters at the point of closest approach to the "
-        "beam spot, for all loose tracks that match a particle.",
-        tables("Resolutions"),
-        [
-            Picture(
-                "resolutions",
-                drawing.to_png(plots.resolution_figure(matches)),
-                "Resolutions against the true transverse momentum, for tracks of 3 hits and of "
-                "at least 4: relative transverse momentum, azimuth, pseudorapidity, transverse "
-                "and longitudinal impact parameter, and cotangent of the polar angle. Bins with "
-                "fewer than 20 tracks are left out.",
-            )
-        ],
-    )
-    yield Section(
-        "Pulls",
-        "A pull is the same difference over the error that the fit states. Its width, half the "
-        "interval of the central 68 %, is 1 if the errors are right and above 1 if they are "
-        "too small.",
-        tables("Pulls"),
-        [
-            Picture(
-                "pulls",
-                drawing.to_png(plots.pull_figure(matches)),
-                "Pulls of the five track parameters and of the vertex position (filled), "
-                "normalised to 1, beside a Gaussian of width 1 (line).",
-            ),
-            Picture(
-                "pull_widths",
-                drawing.to_png(plots.pull_width_figure(matches)),
-                "Pull widths against the true transverse momentum, in three ranges of "
-                "pseudorapidity; the band is 0.9 to 1.1. Bins with fewer than 20 tracks are left "
-                "out.",
-            ),
-        ],
-    )
-    yield Section(
-        "Vertices",
-        "Each vertex is assigned to the collision nearest to it along the beam, within 0.5 mm; "
-        "a collision keeps the nearest vertex assigned to it. The efficiency is taken over "
-        "collisions with at least 3 found particles, and once more over those of them more than "
-        "0.5 mm from the next. A false vertex is farther than 0.5 mm and three of its errors from "
-        "every collision.",
-        tables("Vertices"),
-        [
-            Picture(
-                "vertices",
-                drawing.to_png(plots.vertex_figure(matches)),
-                "Position of vertices along the beam relative to their collisions (left); share "
-                "of collisions that get a vertex, against the number of particles of the collision "
-                "that are found (right).",
-            )
-        ],
-    )
-    yield Section(
-        "Hits",
-        "Each hit is compared with the true hit nearest to it on the same module, within "
-        "0.5 mm; background hits are left out.",
-        tables("Hits"),
-        [
-            Picture(
-                "hits",
-                drawing.to_png(plots.hit_figure(matches)),
-                "Hit position relative to the true one in the module's frame, across the pixel "
-                "rows (x, left) and along the columns (y, right), with 68 % half-widths.",
-            )
-        ],
-    )
-
-
-def _against(name: str, ours: int, theirs: int) -> list[str]:
+def _against(name: str, ours: int, theirs: int) -> Row:
     change = f" ({100 * (ours / theirs - 1):+.2f} %)" if theirs else ""
     return [f"{name}, against the C++ program's", f"{ours}{change}", str(theirs)]
 
 
-def _reconstructed(results: Results) -> list[PixelResult]:
-    return [result for result in results if not isinstance(result, EventError)]
+def _compared_pictures(matches: Mapping[str, PixelMatches]) -> dict[str, Picture]:
+    """A picture of several names, by heading."""
+
+    def draw(
+        name: str, figure: Callable[[Mapping[str, PixelMatches]], Figure], caption: str
+    ) -> Picture:
+        return Picture(name, to_png(figure(matches)), caption)
+
+    return {
+        "Efficiency": draw(
+            "efficiency", figures.compared_efficiency_figure, "Efficiency against pT and eta."
+        ),
+        "Fakes and duplicates": draw(
+            "fakes", figures.compared_fake_figure, "Fake rate against pT and eta."
+        ),
+        "Pulls": draw(
+            "pulls",
+            figures.compared_pull_width_figure,
+            f"Pull widths against the true transverse momentum; the band is {_band()}.",
+        ),
+        "Vertices": draw(
+            "vertices",
+            figures.compared_vertex_figure,
+            f"Share of collisions of at least {MIN_VERTEX_TRACKS} found particles that get a "
+            "vertex, against the distance to the next collision.",
+        ),
+    }
+
+
+def _sections(matches: PixelMatches, blocks: Blocks) -> list[Section]:
+    def section(title: str, text: str, *pictures: Picture) -> Section:
+        return Section(title, text, [blocks[title]], pictures)
+
+    def draw(name: str, figure: Callable[[PixelMatches], Figure], caption: str) -> Picture:
+        return Picture(name, to_png(figure(matches)), caption)
+
+    def mm(cm: float) -> str:
+        return f"{10 * cm:g} mm"
+
+    few = f"Bins with fewer than {figures.MIN_IN_BIN} tracks are left out."
+    cpp = (
+        "Counts beside those that the public C++ program (pixeltrack-standalone) makes on the same "
+        "raw data."
+    )
+    return [
+        section(
+            "Events",
+            "Tracks, hits and vertices that were reconstructed, beside the simulated truth of the "
+            f"same events. Every error is statistical, at {COVERAGE}: a Wilson score interval for "
+            "a share, and for a width that of a normal distribution.",
+        ),
+        *([section(CPP, cpp)] if CPP in blocks else []),
+        section(
+            "Efficiency",
+            f"A track matches a particle if at least {100 * HIT_SHARE:g} % of its hits are that "
+            "particle's. The efficiency is the share of reconstructable particles that some loose "
+            f"track matches: charged, with hits on at least {MIN_LAYERS} distinct layers, and "
+            f"starting at |η| < {MAX_ETA:g}, within {MAX_Z:g} cm of the beam spot along the beam "
+            f"and inside the beam pipe (r < {MAX_R:g} cm).",
+            draw(
+                "efficiency",
+                figures.efficiency_figure,
+                "Efficiency against the true transverse momentum (left) and, above "
+                f"{figures.MIN_PT} GeV, against the true pseudorapidity (right; the vertical axis "
+                f"starts at {figures.EFFICIENCY_FLOOR}), for particles that cross at least "
+                f"{MIN_LAYERS} and at least {LONG} layers.",
+            ),
+        ),
+        section(
+            "Fakes and duplicates",
+            "A fake is a loose track that matches no particle. A duplicate is a track whose "
+            "particle an earlier track of the same event matches too.",
+            draw(
+                "fakes",
+                figures.fake_figure,
+                f"Share of loose tracks that are fakes, for all and for those of at least {LONG} "
+                "hits, and share that are duplicates, against the track's transverse momentum and "
+                "pseudorapidity.",
+            ),
+        ),
+        section(
+            "Resolutions",
+            f"A resolution is half the interval that holds the central {COVERAGE} of the "
+            "differences between reconstructed and true parameters at the point of closest "
+            "approach to the beam spot, for all loose tracks that match a particle.",
+            draw(
+                "resolutions",
+                figures.resolution_figure,
+                f"Resolutions against the true transverse momentum, for tracks of {LONG - 1} hits "
+                f"and of at least {LONG}: relative transverse momentum, azimuth, pseudorapidity, "
+                "transverse and longitudinal impact parameter, and cotangent of the polar angle. "
+                f"{few}",
+            ),
+        ),
+        section(
+            "Pulls",
+            "A pull is the same difference over the error that the fit states. Its width, half "
+            f"the interval of the central {COVERAGE}, is 1 if the errors are right and above 1 if "
+            "they are too small.",
+            draw(
+                "pulls",
+                figures.pull_figure,
+                "Pulls of the five track parameters and of the vertex position (filled), "
+                "normalised to 1, beside a Gaussian of width 1 (line).",
+            ),
+            draw(
+                "pull_widths",
+                figures.pull_width_figure,
+                "Pull widths against the true transverse momentum, in three ranges of "
+                f"pseudorapidity; the band is {_band()}. {few}",
+            ),
+        ),
+        section(
+            "Vertices",
+            "Each vertex is assigned to the collision nearest to it along the beam, within "
+            f"{mm(VERTEX_WINDOW)}; a collision keeps the nearest vertex assigned to it. The "
+            f"efficiency is taken over collisions with at least {MIN_VERTEX_TRACKS} found "
+            f"particles, and once more over those of them more than {mm(ISOLATED)} from the next. "
+            f"A false vertex is farther than {mm(VERTEX_WINDOW)} and {FALSE_PULL:g} of its errors "
+            "from every collision.",
+            draw(
+                "vertices",
+                figures.vertex_figure,
+                "Position of vertices along the beam relative to their collisions (left); share of "
+                "collisions that get a vertex, against the number of particles of the collision "
+                "that are found (right).",
+            ),
+        ),
+        section(
+            "Hits",
+            "Each hit is compared with the true hit nearest to it on the same module, within "
+            f"{mm(HIT_WINDOW)}; background hits are left out.",
+            draw(
+                "hits",
+                figures.hit_figure,
+                "Hit position relative to the true one in the module's frame, across the pixel "
+                f"rows (x, left) and along the columns (y, right), with {COVERAGE} half-widths.",
+            ),
+        ),
+    ]
+
+
+def _band() -> str:
+    return "{} to {}".format(*figures.PULL_BAND)

@@ -1,24 +1,32 @@
-"""Figures of the physics performance of pixel tracking, from the tables of :mod:`.metrics`."""
+"""Figures of the physics performance of pixel tracking.
+
+They are drawn from the tables of :mod:`trackserve.physics.pixel.metrics`: those of one
+configuration, or of several beside each other.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.physics.pixel.metrics import PARAMETERS, Matches
-from trackserve.physics.statistics import Width, with_error
+from trackserve.physics.pixel.metrics import LONG, MIN_VERTEX_TRACKS, PARAMETERS, PixelMatches
+from trackserve.physics.pixel.truth import MAX_ETA, MIN_LAYERS
+from trackserve.physics.statistics import COVERAGE, Width, with_error
 
 from .drawing import (
     BLUE,
     GREY,
     MARKER_SIZE,
     RED,
+    Style,
     fractions,
     legend_in,
     log_axis,
     new_figure,
+    styled,
 )
 
 if TYPE_CHECKING:
@@ -27,44 +35,54 @@ if TYPE_CHECKING:
 
 PT_EDGES = np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 7, 10, 15])
 """GeV."""
-ETA_EDGES = np.linspace(-2.5, 2.5, 21)
+ETA_EDGES = np.linspace(-MAX_ETA, MAX_ETA, 21)
+ISOLATION_EDGES = np.array([0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.3, 2, 4])
+"""mm."""
 MIN_PT = 0.7
-"""GeV; particles and tracks in figures against eta are above it."""
+"""GeV. Figures against eta show particles above it."""
+EFFICIENCY_FLOOR = 0.5
+"""Where the axis of the efficiency against eta starts."""
+PULL_BAND = (0.9, 1.1)
+"""What a good pull width lies in."""
+MIN_IN_BIN = 20
+"""A width is drawn for a bin of at least this many tracks."""
+_VERTEX_RANGE = 300
+"""um, of the residuals that are shown."""
 
 
-def efficiency_figure(matches: Matches) -> Figure:
-    """Efficiency against true pT and eta, for at least 3 and at least 4 layers."""
+def efficiency_figure(matches: PixelMatches) -> Figure:
+    """Efficiency against true pT and eta, for all particles and for long ones."""
     particles = matches.particles.take(matches.particles.reconstructable)
     figure, (left, right) = new_figure(1, 2)
-    for at_least, colour, marker in ((4, RED, "s"), (3, BLUE, "o")):
+    for at_least, colour, marker in ((LONG, RED, "s"), (MIN_LAYERS, BLUE, "o")):
         chosen = particles.take(particles.n_layers >= at_least)
-        label = f"≥ {at_least} layers"
-        fractions(left, PT_EDGES, chosen.pt, chosen.found, label, colour, marker, log=True)
+        style = Style(f"≥ {at_least} layers", colour, marker)
+        fractions(left, PT_EDGES, chosen.pt, chosen.found, style, log=True)
         chosen = chosen.take(chosen.pt > MIN_PT)
-        fractions(right, ETA_EDGES, chosen.eta, chosen.found, label, colour, marker)
-    pt_axis(left, "true $p_T$ [GeV]")
+        fractions(right, ETA_EDGES, chosen.eta, chosen.found, style)
+    _pt_axis(left, "true $p_T$ [GeV]")
     right.set(xlabel=r"true $\eta$", title=f"$p_T$ > {MIN_PT} GeV")
     for axes in (left, right):
         axes.set(ylabel="efficiency")
     left.set_ylim(0, 1.05)
-    right.set_ylim(0.5, 1.025)
+    right.set_ylim(EFFICIENCY_FLOOR, 1.025)
     left.legend(loc="lower right", frameon=False)
     return figure
 
 
-def fake_figure(matches: Matches) -> Figure:
+def fake_figure(matches: PixelMatches) -> Figure:
     """Fake and duplicate rates against the track's pT and eta."""
     figure, (left, right) = new_figure(1, 2)
     tracks = matches.tracks
-    long = tracks.take(tracks.n_hits >= 4)
-    for chosen, wrong, label, colour, marker in (
-        (tracks, ~tracks.matched, "fakes, all loose tracks", BLUE, "o"),
-        (long, ~long.matched, "fakes, ≥ 4 hits", RED, "s"),
-        (tracks, tracks.duplicate, "duplicates", GREY, "^"),
+    long = tracks.take(tracks.n_hits >= LONG)
+    for chosen, wrong, style in (
+        (tracks, ~tracks.matched, Style("fakes, all loose tracks", BLUE, "o")),
+        (long, ~long.matched, Style(f"fakes, ≥ {LONG} hits", RED, "s")),
+        (tracks, tracks.duplicate, Style("duplicates", GREY, "^")),
     ):
-        fractions(left, PT_EDGES, chosen.pt, wrong, label, colour, marker, log=True)
-        fractions(right, ETA_EDGES, chosen.eta, wrong, label, colour, marker)
-    pt_axis(left, "track $p_T$ [GeV]")
+        fractions(left, PT_EDGES, chosen.pt, wrong, style, log=True)
+        fractions(right, ETA_EDGES, chosen.eta, wrong, style)
+    _pt_axis(left, "track $p_T$ [GeV]")
     right.set(xlabel=r"track $\eta$")
     for axes in (left, right):
         axes.set(ylabel="share of tracks")
@@ -73,7 +91,7 @@ def fake_figure(matches: Matches) -> Figure:
     return figure
 
 
-def pull_figure(matches: Matches) -> Figure:
+def pull_figure(matches: PixelMatches) -> Figure:
     """Distributions of the five pulls and of the vertices', beside a unit Gaussian."""
     matched = matches.tracks.take(matches.tracks.matched)
     pulls = {name: matched.pull[:, i] for i, name in enumerate(PARAMETERS)}
@@ -97,25 +115,25 @@ def pull_figure(matches: Matches) -> Figure:
     return figure
 
 
-def pull_width_figure(matches: Matches) -> Figure:
+def pull_width_figure(matches: PixelMatches) -> Figure:
     """Pull widths of the five parameters against true pT, in ranges of eta."""
     matched = matches.tracks.take(matches.tracks.matched)
     figure, axes = new_figure(2, 3)
     for panel, name, pull in zip(axes.flat, PARAMETERS, matched.pull.T, strict=False):
         for (low, high), colour, marker in zip(
-            ((0, 0.8), (0.8, 1.5), (1.5, 2.5)), (BLUE, RED, GREY), "os^", strict=True
+            ((0, 0.8), (0.8, 1.5), (1.5, MAX_ETA)), (BLUE, RED, GREY), "os^", strict=True
         ):
             eta = np.abs(matched.eta)
             chosen = (eta >= low) & (eta < high)
-            label = rf"{low} ≤ |$\eta$| < {high}"
-            widths(panel, matched.true_pt[chosen], pull[chosen], label, colour, marker)
-        pull_axis(panel, name)
+            style = Style(rf"{low} ≤ |$\eta$| < {high}", colour, marker)
+            _widths(panel, matched.true_pt[chosen], pull[chosen], style)
+        _pull_axis(panel, name)
     legend_in(axes[1, 2], axes[0, 0])
     return figure
 
 
-def resolution_figure(matches: Matches) -> Figure:
-    """68 % half-widths of the residuals against true pT."""
+def resolution_figure(matches: PixelMatches) -> Figure:
+    """Resolutions against true pT, for short and for long tracks."""
     matched = matches.tracks.take(matches.tracks.matched)
     figure, axes = new_figure(2, 3)
     for panel, title, unit, values in (
@@ -126,24 +144,24 @@ def resolution_figure(matches: Matches) -> Figure:
         (axes[1, 1], "zip", "µm", 1e4 * matched.residual[:, 4]),
         (axes[1, 2], r"cot $\theta$", r"$10^{-3}$", 1e3 * matched.residual[:, 3]),
     ):
-        for at_least, most, label, colour, marker in (
-            (3, 3, "3 hits", RED, "s"),
-            (4, 5, "≥ 4 hits", BLUE, "o"),
+        long = matched.n_hits >= LONG
+        for chosen, style in (
+            (~long, Style(f"{LONG - 1} hits", RED, "s")),
+            (long, Style(f"≥ {LONG} hits", BLUE, "o")),
         ):
-            chosen = (matched.n_hits >= at_least) & (matched.n_hits <= most)
-            widths(panel, matched.true_pt[chosen], values[chosen], label, colour, marker)
+            _widths(panel, matched.true_pt[chosen], values[chosen], style)
         panel.set(ylabel=f"{title} resolution [{unit}]")
         panel.set_ylim(bottom=0)
-        pt_axis(panel, "true $p_T$ [GeV]")
+        _pt_axis(panel, "true $p_T$ [GeV]")
     axes[0, 1].legend(frameon=False)
     return figure
 
 
-def vertex_figure(matches: Matches) -> Figure:
+def vertex_figure(matches: PixelMatches) -> Figure:
     """Distribution of vertex residuals, and vertex efficiency against found particles."""
     collisions = matches.collisions
     figure, (left, right) = new_figure(1, 2)
-    edges = np.linspace(-300, 300, 61)
+    edges = np.linspace(-_VERTEX_RANGE, _VERTEX_RANGE, 61)
     residual = 1e4 * collisions.residual[collisions.found]
     counts = np.histogram(residual, edges)[0]
     left.stairs(counts, edges, fill=True, color=BLUE, alpha=0.35)
@@ -151,17 +169,18 @@ def vertex_figure(matches: Matches) -> Figure:
     left.set(
         xlabel="vertex z - true z [µm]",
         ylabel=f"vertices / {edges[1] - edges[0]:g} µm",
-        xlim=(-300, 300),
-        title=f"68 % half-width {_half_width(residual)} µm",
+        xlim=(-_VERTEX_RANGE, _VERTEX_RANGE),
+        title=f"{COVERAGE} half-width {_half_width(residual)} µm",
     )
     edges = np.array([0.5, 1.5, 2.5, 3.5, 5.5, 8.5, 12.5, 18.5, 26.5, 40.5])
-    fractions(right, edges, collisions.n_found, collisions.found, "", BLUE, "o")
+    style = Style("", BLUE, "o")
+    fractions(right, edges, collisions.n_found, collisions.found, style)
     right.set(xlabel="found particles of the collision", ylabel="vertex efficiency")
     right.set(xlim=(0, 41), ylim=(0, 1.05))
     return figure
 
 
-def hit_figure(matches: Matches) -> Figure:
+def hit_figure(matches: PixelMatches) -> Figure:
     """Distributions of hit residuals in local x and y, for barrel and endcaps."""
     hits = matches.hits
     figure, axes = new_figure(1, 2)
@@ -182,34 +201,98 @@ def hit_figure(matches: Matches) -> Figure:
     return figure
 
 
-def widths(axes: Axes, pt: Array, values: Array, label: str, colour: str, marker: str) -> None:
-    """68 % half-widths of ``values`` in bins of pT that have at least 20 of them."""
+def compared_efficiency_figure(matches: Mapping[str, PixelMatches]) -> Figure:
+    """Efficiency of each configuration against true pT and eta."""
+    figure, (left, right) = new_figure(1, 2)
+    for style, one in styled(matches):
+        chosen = one.particles.take(one.particles.reconstructable)
+        fractions(left, PT_EDGES, chosen.pt, chosen.found, style, log=True)
+        chosen = chosen.take(chosen.pt > MIN_PT)
+        fractions(right, ETA_EDGES, chosen.eta, chosen.found, style)
+    _pt_axis(left, "true $p_T$ [GeV]")
+    left.set(ylabel="efficiency", ylim=(0, 1.05))
+    left.legend(loc="lower right", frameon=False)
+    right.set(xlabel=r"true $\eta$", ylim=(0.8, 1.01), title=f"$p_T$ > {MIN_PT} GeV")
+    return figure
+
+
+def compared_fake_figure(matches: Mapping[str, PixelMatches]) -> Figure:
+    """Fake rate of each configuration against the track's pT and eta."""
+    figure, (left, right) = new_figure(1, 2)
+    for style, one in styled(matches):
+        fake = ~one.tracks.matched
+        fractions(left, PT_EDGES, one.tracks.pt, fake, style, log=True)
+        fractions(right, ETA_EDGES, one.tracks.eta, fake, style)
+    _pt_axis(left, "track $p_T$ [GeV]")
+    left.set(ylabel="share of tracks that are fakes")
+    left.legend(loc="upper left", frameon=False)
+    right.set(xlabel=r"track $\eta$")
+    for axes in (left, right):
+        axes.set_ylim(bottom=0)
+    return figure
+
+
+def compared_pull_width_figure(matches: Mapping[str, PixelMatches]) -> Figure:
+    """Pull widths of each configuration against true pT."""
+    figure, axes = new_figure(2, 3)
+    for number, (panel, name) in enumerate(zip(axes.flat, PARAMETERS, strict=False)):
+        for style, one in styled(matches):
+            matched = one.tracks.take(one.tracks.matched)
+            _widths(panel, matched.true_pt, matched.pull[:, number], style)
+        _pull_axis(panel, name)
+    legend_in(axes[1, 2], axes[0, 0])
+    return figure
+
+
+def compared_vertex_figure(matches: Mapping[str, PixelMatches]) -> Figure:
+    """Vertex efficiency of each configuration against isolation, and vertex residuals."""
+    figure, (left, right) = new_figure(1, 2)
+    edges = np.linspace(-_VERTEX_RANGE, _VERTEX_RANGE, 61)
+    for style, one in styled(matches):
+        visible = one.collisions.take(one.collisions.n_found >= MIN_VERTEX_TRACKS)
+        fractions(left, ISOLATION_EDGES, 10 * visible.isolation, visible.found, style)
+        residual = 1e4 * one.collisions.residual[one.collisions.found]
+        counts = np.histogram(residual, edges)[0]
+        right.stairs(counts, edges, color=style.colour, label=style.label)
+    left.set(xlabel="distance to the next collision [mm]", ylabel="vertex efficiency")
+    left.set_ylim(0, 1.05)
+    left.legend(loc="lower right", frameon=False)
+    right.set(
+        xlabel="vertex z - true z [µm]",
+        ylabel=f"vertices / {edges[1] - edges[0]:g} µm",
+        xlim=(-_VERTEX_RANGE, _VERTEX_RANGE),
+    )
+    return figure
+
+
+def _widths(axes: Axes, pt: Array, values: Array, style: Style) -> None:
+    """Draw the width of ``values`` in the bins of pT that are filled."""
     edges = PT_EDGES[::2]
     inside = (pt >= edges[:-1, None]) & (pt < edges[1:, None])
     widths = [Width.of(values[chosen]) for chosen in inside]
-    filled = [i for i, width in enumerate(widths) if width.count >= 20]
+    filled = [i for i, width in enumerate(widths) if width.count >= MIN_IN_BIN]
     axes.errorbar(
         np.sqrt(edges[:-1] * edges[1:])[filled],
         [widths[i].value for i in filled],
         [widths[i].error for i in filled],
-        fmt=f"{marker}-",
-        color=colour,
-        label=label,
+        fmt=f"{style.marker}-",
+        color=style.colour,
+        label=style.label,
         linewidth=1,
         ms=MARKER_SIZE,
     )
 
 
-def pt_axis(axes: Axes, label: str) -> None:
-    """A logarithmic axis of pT."""
+def _pt_axis(axes: Axes, label: str) -> None:
+    """Make the x axis a logarithmic axis of pT."""
     log_axis(axes, label, (0.3, 0.5, 1, 2, 5, 10), PT_EDGES[0], PT_EDGES[-1])
 
 
-def pull_axis(axes: Axes, name: str) -> None:
-    """Axes of the pull width of the parameter ``name`` against pT."""
-    axes.axhspan(0.9, 1.1, color=GREY, alpha=0.15, lw=0)
+def _pull_axis(axes: Axes, name: str) -> None:
+    """Make the axes those of the pull width of the parameter ``name`` against pT."""
+    axes.axhspan(*PULL_BAND, color=GREY, alpha=0.15, lw=0)
     axes.set(ylabel=f"{_pretty(name)} pull width", ylim=(0.5, 1.9))
-    pt_axis(axes, "true $p_T$ [GeV]")
+    _pt_axis(axes, "true $p_T$ [GeV]")
 
 
 def _pretty(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.physics.points.metrics import STAGES, ParticleTable, PointsMatches
+from trackserve.physics.points.metrics import FIELD, STAGES, ParticleTable, PointsMatches
 from trackserve.physics.points.truth import MAX_ETA, MAX_RADIUS, MIN_PT
 from trackserve.physics.statistics import Fraction
 
@@ -17,6 +17,7 @@ from .drawing import (
     BLUE,
     GREY,
     RED,
+    Style,
     fractions,
     log_axis,
     new_figure,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 PT_EDGES = np.array([0.3, 0.4, 0.5, 0.65, 0.8, 1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 7, 10, 15, 30])
 """GeV."""
-ETA_EDGES = np.linspace(-4, 4, 25)
+ETA_EDGES = np.linspace(-MAX_ETA, MAX_ETA, 25)
 RADIUS_EDGES = np.array([0.01, 0.03, 0.1, 0.3, 1, 2, 5, 10, 20, 40, 80, 160, 320])
 """mm."""
 LENGTH_EDGES = np.arange(2.5, 22)
@@ -41,7 +42,8 @@ STAGE_NAMES = {
     "candidates": "candidates",
 }
 _SHADES = ("#9dbdd9", "#5f95c2", BLUE, "#e0a08a", RED)
-"""Of the stages: graphs in blue, what is made of them in red."""
+"""A colour for each stage: graphs in blue, what is made of them in red."""
+_TRACK_PT = f"track $p_T$ at {FIELD:g} T [GeV]"
 
 
 def efficiency_figure(matches: PointsMatches) -> Figure:
@@ -49,18 +51,17 @@ def efficiency_figure(matches: PointsMatches) -> Figure:
     figure, ((by_pt, by_eta), (by_radius, by_points)) = new_figure(2, 2)
     particles = matches.particles
     chosen = particles.take(particles.reconstructable)
-    for label, name, colour, marker in (
-        ("single majority", "single", GREY, "^"),
-        ("double majority", "double", BLUE, "o"),
+    for name, style in (
+        ("single", Style("single majority", GREY, "^")),
+        ("double", Style("double majority", BLUE, "o")),
     ):
-        style = (label, colour, marker)
-        _against_pt(by_pt, particles, name, *style)
+        _against_pt(by_pt, particles, name, style)
         found = getattr(chosen, name)
-        fractions(by_eta, ETA_EDGES, chosen.eta, found, *style)
+        fractions(by_eta, ETA_EDGES, chosen.eta, found, style)
         anywhere = _without(particles, "radius")
         start = np.maximum(anywhere.radius, RADIUS_EDGES[0])
-        fractions(by_radius, RADIUS_EDGES, start, getattr(anywhere, name), *style, log=True)
-        fractions(by_points, _size_edges(chosen), chosen.event_points / 1e3, found, *style)
+        fractions(by_radius, RADIUS_EDGES, start, getattr(anywhere, name), style, log=True)
+        fractions(by_points, _size_edges(chosen), chosen.event_points / 1e3, found, style)
     _pt_axis(by_pt, "true $p_T$ [GeV]")
     by_pt.axvspan(PT_EDGES[0], MIN_PT, color=GREY, alpha=0.12, lw=0)
     by_eta.set(xlabel=r"true $\eta$")
@@ -78,16 +79,15 @@ def fake_figure(matches: PointsMatches) -> Figure:
     """Fakes, splinters and duplicates against the pT, eta and length of the track."""
     figure, (by_pt, by_eta, by_length) = new_figure(1, 3)
     tracks = matches.tracks
-    for wrong, label, colour, marker in (
-        (~tracks.double, "no double majority", GREY, "^"),
-        (~tracks.single, "fakes: no majority", RED, "s"),
-        (tracks.duplicate, "duplicates", BLUE, "o"),
+    for wrong, style in (
+        (~tracks.double, Style("no double majority", GREY, "^")),
+        (~tracks.single, Style("fakes: no majority", RED, "s")),
+        (tracks.duplicate, Style("duplicates", BLUE, "o")),
     ):
-        style = (label, colour, marker)
-        fractions(by_pt, PT_EDGES, tracks.pt, wrong, *style, log=True)
-        fractions(by_eta, ETA_EDGES, tracks.eta, wrong, *style)
-        fractions(by_length, LENGTH_EDGES, tracks.n_points, wrong, *style)
-    _pt_axis(by_pt, "track $p_T$ at 2 T [GeV]")
+        fractions(by_pt, PT_EDGES, tracks.pt, wrong, style, log=True)
+        fractions(by_eta, ETA_EDGES, tracks.eta, wrong, style)
+        fractions(by_length, LENGTH_EDGES, tracks.n_points, wrong, style)
+    _pt_axis(by_pt, _TRACK_PT)
     by_eta.set(xlabel=r"track $\eta$")
     by_length.set(xlabel="points of the track")
     by_pt.set(ylabel="share of tracks")
@@ -98,7 +98,7 @@ def fake_figure(matches: PointsMatches) -> Figure:
 
 
 def stage_figure(matches: PointsMatches) -> Figure:
-    """Which particles are left after each stage: in all, against pT and against eta."""
+    """Particles that are left after each stage: in all, against pT and against eta."""
     figure, (bars, by_pt, by_eta) = new_figure(1, 3)
     chosen = matches.particles.take(matches.particles.reconstructable)
     stages = matches.stages
@@ -113,9 +113,9 @@ def stage_figure(matches: PointsMatches) -> Figure:
     bars.grid(axis="y", visible=False)
     for stage, colour in zip(stages, colours, strict=True):
         left = chosen.left_after(stage)
-        style = (STAGE_NAMES[stage], colour, "o")
-        fractions(by_pt, PT_EDGES, chosen.pt, left, *style, log=True)
-        fractions(by_eta, ETA_EDGES, chosen.eta, left, *style)
+        style = Style(STAGE_NAMES[stage], colour, "o")
+        fractions(by_pt, PT_EDGES, chosen.pt, left, style, log=True)
+        fractions(by_eta, ETA_EDGES, chosen.eta, left, style)
     floor = min(_floor(Fraction.of(chosen.left_after(stage))) for stage in stages)
     log_axis(by_pt, "true $p_T$ [GeV]", (1, 2, 5, 10, 20), MIN_PT, PT_EDGES[-1])
     by_eta.set(xlabel=r"true $\eta$")
@@ -129,10 +129,10 @@ def stage_figure(matches: PointsMatches) -> Figure:
 def compared_efficiency_figure(matches: Mapping[str, PointsMatches]) -> Figure:
     """Efficiency (double majority) of each model against pT and eta."""
     figure, (left, right) = new_figure(1, 2)
-    for name, one, colour, marker in styled(matches):
-        _against_pt(left, one.particles, "double", name, colour, marker)
+    for style, one in styled(matches):
+        _against_pt(left, one.particles, "double", style)
         chosen = one.particles.take(one.particles.reconstructable)
-        fractions(right, ETA_EDGES, chosen.eta, chosen.double, name, colour, marker)
+        fractions(right, ETA_EDGES, chosen.eta, chosen.double, style)
     _pt_axis(left, "true $p_T$ [GeV]")
     right.set(xlabel=r"true $\eta$")
     left.set(ylabel="efficiency, double majority", ylim=(0, 1.05))
@@ -148,11 +148,11 @@ def compared_efficiency_figure(matches: Mapping[str, PointsMatches]) -> Figure:
 def compared_fake_figure(matches: Mapping[str, PointsMatches]) -> Figure:
     """Fake rate (single majority) of each model against the track's pT and eta."""
     figure, (left, right) = new_figure(1, 2)
-    for name, one, colour, marker in styled(matches):
+    for style, one in styled(matches):
         tracks = one.tracks
-        fractions(left, PT_EDGES, tracks.pt, ~tracks.single, name, colour, marker, log=True)
-        fractions(right, ETA_EDGES, tracks.eta, ~tracks.single, name, colour, marker)
-    _pt_axis(left, "track $p_T$ at 2 T [GeV]")
+        fractions(left, PT_EDGES, tracks.pt, ~tracks.single, style, log=True)
+        fractions(right, ETA_EDGES, tracks.eta, ~tracks.single, style)
+    _pt_axis(left, _TRACK_PT)
     left.set(ylabel="share of tracks that are fakes")
     left.legend(loc="upper right", frameon=False)
     right.set(xlabel=r"track $\eta$")
@@ -161,17 +161,14 @@ def compared_fake_figure(matches: Mapping[str, PointsMatches]) -> Figure:
     return figure
 
 
-def _against_pt(
-    axes: Axes, particles: ParticleTable, name: str, label: str, colour: str, marker: str
-) -> None:
-    """Efficiency against true pT, below the cut on it too."""
+def _against_pt(axes: Axes, particles: ParticleTable, name: str, style: Style) -> None:
+    """Draw the efficiency against true pT, below the cut on it too."""
     chosen = _without(particles, "pt")
-    found = getattr(chosen, name)
-    fractions(axes, PT_EDGES, chosen.pt, found, label, colour, marker, log=True)
+    fractions(axes, PT_EDGES, chosen.pt, getattr(chosen, name), style, log=True)
 
 
 def _without(particles: ParticleTable, cut: str) -> ParticleTable:
-    """Particles that are reconstructable but for one cut."""
+    """Particles that pass every cut except ``cut``."""
     chosen = np.abs(particles.eta) < MAX_ETA
     if cut != "pt":
         chosen &= particles.pt > MIN_PT
@@ -181,7 +178,7 @@ def _without(particles: ParticleTable, cut: str) -> ParticleTable:
 
 
 def _floor(share: Fraction) -> float:
-    """Where an axis starts that shows how bins of an almost complete share differ."""
+    """Where an axis starts that shows how the bins of a share near 1 differ."""
     return max(0.0, math.floor(10 - 40 * (1 - share.value)) / 10) if share.total else 0.0
 
 

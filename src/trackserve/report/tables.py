@@ -1,4 +1,4 @@
-"""Rows of text, in blocks by heading, as tables for a terminal and for reports."""
+"""Rows of text as tables, for a terminal and for reports."""
 
 from __future__ import annotations
 
@@ -9,47 +9,72 @@ from rich.table import Table as RichTable
 
 from trackserve.physics.statistics import Fraction, Width, with_error
 
-Blocks = dict[str, list[list[str]]]
-"""Rows of (quantity, value, ...) by heading."""
+from .page import Picture, Section, Table
 
+Blocks = dict[str, Table]
+"""Tables by heading."""
+Row = list[str]
 COLUMNS = ("quantity", "value", "of")
 
 
-def mean_row(name: str, total: float, n_events: int) -> list[str]:
-    """The mean over events."""
+def mean_row(name: str, total: float, n_events: int) -> Row:
+    """The mean over events; a dash if there are none."""
     return [name, f"{total / n_events:.1f}" if n_events else "-", ""]
 
 
-def share_row(name: str, share: Fraction) -> list[str]:
+def share_row(name: str, share: Fraction) -> Row:
+    """A share with its error, and what it is a share of."""
     return [name, with_error(share.value, share.error), str(share.total)]
 
 
-def width_row(name: str, width: Width, scale: float = 1) -> list[str]:
+def width_row(name: str, width: Width, scale: float = 1) -> Row:
+    """A width with its error, both times ``scale``, and the number of values."""
     return [name, with_error(scale * width.value, scale * width.error), str(width.count)]
 
 
-def blocks_table(title: str, header: Sequence[str], blocks: Blocks) -> RichTable:
-    """All blocks for a terminal, with a line between them."""
-    table = RichTable(title=title)
-    table.add_column(header[0])
-    for name in header[1:]:
-        table.add_column(escape(name), justify="right")
-    for rows in blocks.values():
-        for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
-        table.add_section()
-    return table
+def of_one(rows: Mapping[str, Sequence[Row]]) -> Blocks:
+    """Tables of (quantity, value, of) from rows by heading."""
+    return {heading: Table(COLUMNS, some) for heading, some in rows.items()}
 
 
 def beside(each: Mapping[str, Blocks]) -> Blocks:
-    """Rows of (quantity, one value for each name), a dash where a name lacks the quantity."""
+    """Tables of (quantity, a value for each name); a dash if a name lacks the quantity.
+
+    Args:
+        each: by name, what :func:`of_one` returns.
+    """
+    header = (COLUMNS[0], *each)
     headings = dict.fromkeys(heading for blocks in each.values() for heading in blocks)
+    nothing = Table(COLUMNS, ())
     return {
-        heading: _rows_beside([b.get(heading, []) for b in each.values()]) for heading in headings
+        heading: Table(header, _rows_beside([b.get(heading, nothing) for b in each.values()]))
+        for heading in headings
     }
 
 
-def _rows_beside(columns: Sequence[list[list[str]]]) -> list[list[str]]:
-    values = [{row[0]: row[1] for row in rows} for rows in columns]
-    quantities = dict.fromkeys(row[0] for rows in columns for row in rows)
+def _rows_beside(tables: Sequence[Table]) -> list[Row]:
+    values = [{row[0]: row[1] for row in table.rows} for table in tables]
+    quantities = dict.fromkeys(row[0] for table in tables for row in table.rows)
     return [[name, *(column.get(name, "-") for column in values)] for name in quantities]
+
+
+def sections_of(blocks: Blocks, pictures: Mapping[str, Picture]) -> list[Section]:
+    """A section for each heading: its table, and its picture if there is one."""
+    return [
+        Section(
+            heading, tables=[table], pictures=[pictures[heading]] if heading in pictures else []
+        )
+        for heading, table in blocks.items()
+    ]
+
+
+def rich_table(title: str, *tables: Table) -> RichTable:
+    """Tables with one header, for a terminal; a line stands between them."""
+    rich = RichTable(title=title, caption=tables[0].caption or None)
+    for i, name in enumerate(tables[0].header):
+        rich.add_column(escape(name), justify="left" if i == 0 else "right", no_wrap=i == 0)
+    for table in tables:
+        for row in table.rows:
+            rich.add_row(*(escape(cell) for cell in row))
+        rich.add_section()
+    return rich

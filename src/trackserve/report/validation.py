@@ -1,42 +1,121 @@
-"""How the physics of a tracker is judged: what every validation is."""
+"""Validation of any tracker: what its room provides, and how it is shown.
+
+A tracker of a kind of event is judged by that kind's :class:`Validation`:
+:class:`.pixel.PixelValidation` or :class:`.points.PointsValidation`.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from rich.table import Table
+from rich.table import Table as RichTable
+
+from trackserve.physics.statistics import Fraction, Width
+
+from .page import Section, Table, write_report
+from .tables import Blocks, rich_table
+
+M = TypeVar("M")
 
 
-class Validation(Protocol):
-    """Results beside the truth of their events.
+class Validation(Protocol[M]):
+    """How results for one kind of event are compared with the truth.
+
+    ``M`` is what is kept of a comparison: tables of what was matched. A mapping of several
+    comparisons has them by the name of what is compared, such as a configuration. They are of
+    the same events.
 
     Attributes:
-        keep: intermediates that the comparison needs.
+        keep: intermediates that the comparison needs. A tracker that cannot give one leaves it
+            out, unless :meth:`match` says that it is required.
     """
 
-    @property
-    def keep(self) -> tuple[str, ...]: ...
+    keep: tuple[str, ...]
 
-    def match(self, events: Any, results: Iterable[Any]) -> Any:
-        """What the next two methods need of one run.
+    def match(self, events: Any, results: Iterable[Any]) -> M:
+        """Compare results with the truth of their events; events that failed are left out.
 
         Args:
-            events: as the tracker opens them.
-            results: a result or an EventError for each event, in order; may be made as they are
-                needed. Events that failed are left out.
+            events: what was opened: :class:`.PixelEvents` or :class:`.PointsEvents`.
+            results: a result or an EventError for each event, in the same order; may be made
+                as they are needed.
 
         Raises:
-            InputError, ConditionsError: there is no truth, or it does not fit.
+            InputError: an event has no truth, or does not fit its result.
         """
 
-    def tables(self, matches: Mapping[str, Any]) -> list[Table]:
-        """The numbers for a terminal; of several runs, by name, beside each other."""
+    def blocks(self, matches: Mapping[str, M]) -> Blocks:
+        """Tables by heading.
 
-    def write(self, output: Path, title: str, matches: Mapping[str, Any]) -> Path:
-        """Write ``report.html`` and its figures to ``output``; returns the page.
+        The columns are quantity, value, of for one name; for several names they are quantity and
+        a value for each name. A table may have columns of its own.
+        """
+
+    def sections(self, matches: Mapping[str, M]) -> list[Section]:
+        """The report's sections, for one name or for several names.
 
         Raises:
             MissingExtraError: matplotlib is not installed.
         """
+
+    def summary(self, matches: Mapping[str, M]) -> Any:
+        """What :func:`as_json` writes: the numbers of one name, or those of several by name."""
+
+
+def tables(validation: Validation[M], matches: Mapping[str, M]) -> list[RichTable]:
+    """The numbers for a terminal: one table for all blocks that have the same columns."""
+    groups: dict[tuple[str, ...], dict[str, Table]] = {}
+    for heading, table in validation.blocks(matches).items():
+        groups.setdefault(tuple(table.header), {})[heading] = table
+    return [
+        rich_table("Physics performance" if len(group) > 1 else next(iter(group)), *group.values())
+        for group in groups.values()
+    ]
+
+
+def write_validation(
+    output: str | Path, title: str, validation: Validation[M], matches: Mapping[str, M]
+) -> Path:
+    """Write ``report.html``, its figures and ``summary.json`` to the directory ``output``.
+
+    Args:
+        output: is made if needed.
+        title: of the page.
+        validation: of this kind of event.
+        matches: by name, what ``validation.match`` returned.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    page = write_report(output, title, validation.sections(matches))
+    text = json.dumps(as_json(validation.summary(matches)), indent=1) + "\n"
+    page.with_name("summary.json").write_text(text, encoding="utf-8")
+    return page
+
+
+def as_json(value: Any) -> Any:
+    """``value`` as plain dicts, lists and numbers.
+
+    A dataclass becomes a dict of its fields. A share and a width also have their value and error.
+    A number that is not finite becomes None.
+    """
+    if is_dataclass(value):
+        plain = {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
+        if isinstance(value, Fraction | Width):
+            plain |= {name: as_json(getattr(value, name)) for name in ("value", "error")}
+        return plain
+    if isinstance(value, Mapping):
+        return {key: as_json(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return [as_json(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,31 +1,29 @@
-"""Which reconstructed hit, track and vertex stems from which simulated particle.
+"""Which simulated particle a reconstructed hit, track or vertex stems from.
 
-The rule for tracks is the usual one of CMS: a track belongs to a particle if at
-least 75 % of its hits are that particle's.
+The rule for tracks is the usual one of CMS: a track matches a particle if at least
+:data:`HIT_SHARE` of its hits are that particle's.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from trackserve.edm import Hits, Tracks, Vertices
+from trackserve.edm import Hits, Tracks, TrueHits, Vertices
 from trackserve.edm.columns import Array
 
-from .truth import TruthEvent, TruthHits
-
 HIT_WINDOW = 0.05
-"""cm; a hit farther than this from every true hit of its module has none."""
+"""cm. A hit matches no true hit that is farther away than this."""
 HIT_SHARE = 0.75
 """Share of a track's hits that must stem from one particle."""
 VERTEX_WINDOW = 0.05
-"""cm; a vertex farther than this from every collision has none."""
+"""cm along the beam. A vertex matches no collision that is farther away than this."""
 
 
-def match_hits(hits: Hits, truth: TruthHits) -> Array:
+def match_hits(hits: Hits, truth: TrueHits) -> Array:
     """The true hit nearest to each hit on the same module, within :data:`HIT_WINDOW`.
 
     Returns:
-        int64[hits]: row in ``truth``; -1 where there is none.
+        int64[hits]: row in ``truth``; -1 if there is none.
     """
     if len(truth) == 0:
         return np.full(len(hits), -1)
@@ -68,23 +66,35 @@ def match_tracks(tracks: Tracks, hit_particle: Array) -> Array:
 
 
 def duplicates(track_particle: Array) -> Array:
-    """Whether an earlier track has the same particle, bool[tracks]; fakes are not duplicates."""
+    """Whether an earlier track matches the same particle, bool[tracks].
+
+    A fake is no duplicate.
+
+    Args:
+        track_particle: int64[tracks], as :func:`match_tracks` returns it.
+    """
     duplicate = np.ones(len(track_particle), bool)
     duplicate[np.unique(track_particle, return_index=True)[1]] = False
     return duplicate & (track_particle >= 0)
 
 
-def match_vertices(vertices: Vertices, truth: TruthEvent) -> Array:
-    """The vertex nearest to each collision that has that collision as its nearest, within
-    :data:`VERTEX_WINDOW` along z: each vertex finds one collision at most.
+def match_vertices(vertices: Vertices, z: Array) -> Array:
+    """The vertex that each collision gets.
+
+    Each vertex goes to the collision nearest to it along the beam, within
+    :data:`VERTEX_WINDOW`. A collision keeps the nearest vertex that goes to it.
+
+    Args:
+        vertices: of one event.
+        z: float64[collisions], relative to the beam spot, cm.
 
     Returns:
-        int64[collisions]: row in ``vertices``; -1 where there is none.
+        int64[collisions]: row in ``vertices``; -1 if there is none.
     """
-    matched = np.full(len(truth.collisions), -1)
+    matched = np.full(len(z), -1)
     if len(vertices) == 0 or len(matched) == 0:
         return matched
-    distance = np.abs(vertices.z[:, None] - truth.collisions.position[:, 2])
+    distance = np.abs(vertices.z[:, None] - z)
     collision = distance.argmin(axis=1)
     nearest = distance[np.arange(len(vertices)), collision]
     for vertex in np.argsort(-nearest, kind="stable"):

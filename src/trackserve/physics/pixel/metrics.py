@@ -1,8 +1,8 @@
-"""Physics performance: efficiencies, fakes, resolutions, pulls.
+"""Physics performance of pixel tracking: efficiencies, fakes, resolutions, pulls.
 
-Events are first matched to their truth (:func:`match_events`): the result is three
-flat tables, of particles, tracks and collisions, from which :func:`summarize`
-takes its numbers and :mod:`.plots` its figures.
+Events are first matched to their truth (:func:`match_pixel_events`). The result is five flat
+tables, of particles, tracks, collisions, vertices and hits. :func:`summarize_pixel` takes its
+numbers from them, and :mod:`trackserve.report.pixel_figures` its figures.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from trackserve.detectors.phase1.layout import FIRST_ENDCAP
-from trackserve.edm import Hits, Tracks, Vertices
+from trackserve.edm import Hits, PixelTruth, Tracks, Vertices
 from trackserve.edm.columns import Array, Columns, column
-from trackserve.errors import InputError
+from trackserve.errors import EventError, InputError
 from trackserve.io import ReferenceCounts
 
 from ..statistics import Fraction, Width
@@ -28,18 +28,14 @@ from .matching import (
     match_tracks,
     match_vertices,
 )
-from .truth import TruthEvent, perigee, wrap
+from .truth import layers_crossed, perigee, reconstructable, wrap
 
-MIN_LAYERS = 3
-MAX_ETA = 2.5
-MAX_Z = 12.0
-MAX_R = 2.0
-"""A particle is reconstructable if it crosses at least ``MIN_LAYERS`` layers and starts
-within these bounds (cm from the beam spot; ``MAX_R`` is inside the beam pipe)."""
+LONG = 4
+"""A long track has at least this many hits; a long particle crosses as many layers."""
 MIN_VERTEX_TRACKS = 3
 """A collision counts in the vertex efficiency if this many of its particles are found."""
 ISOLATED = 0.05
-"""cm; a collision farther than this from the next one counts as isolated."""
+"""cm. A collision is isolated if it is farther than this from the next one."""
 FALSE_PULL = 3.0
 """A vertex is false if it is farther than this many of its errors from every collision, and
 farther than :data:`.matching.VERTEX_WINDOW`."""
@@ -47,25 +43,37 @@ PT_BINS = (0.5, 0.7, 1.0, 2.0, 5.0)
 """GeV."""
 PARAMETERS = ("phi", "tip", "q/pT", "cot(theta)", "zip")
 _VARIANCES = [0, 5, 9, 12, 14]
+_COUNTS = ("modules", "digis", "clusters", "ntuplets", "vertices")
+
+
+class PixelCounts(Protocol):
+    """What a tracker counts in an event and the public C++ program counts too."""
+
+    @property
+    def modules(self) -> int: ...
+    @property
+    def digis(self) -> int: ...
+    @property
+    def clusters(self) -> int: ...
+    @property
+    def ntuplets(self) -> int: ...
+    @property
+    def vertices(self) -> int: ...
 
 
 class PixelResult(Protocol):
-    """What of a result is compared with the truth."""
+    """What is judged of a tracker's result for one event."""
 
     @property
     def event(self) -> int: ...
-
-    @property
-    def counts(self) -> Any: ...
-
     @property
     def tracks(self) -> Tracks: ...
-
     @property
     def vertices(self) -> Vertices: ...
-
     @property
     def hits(self) -> Hits | None: ...
+    @property
+    def counts(self) -> PixelCounts: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +100,7 @@ class TrackTable(Columns):
     true_pt: Array = column(np.float64)
     charge_correct: Array = column(np.bool_)
     pt_residual: Array = column(np.float64)
-    """Reconstructed / true - 1."""
+    """Reconstructed / true pT - 1."""
     eta_residual: Array = column(np.float64)
     residual: Array = column(np.float64, 5)
     """Reconstructed - true of (phi, tip, q/pT, cot(theta), zip)."""
@@ -105,7 +113,7 @@ class CollisionTable(Columns):
     """One row per simulated collision."""
 
     n_found: Array = column(np.int64)
-    """Its particles that are found."""
+    """Number of its particles that are found."""
     found: Array = column(np.bool_)
     residual: Array = column(np.float64)
     """Vertex z - true z, cm; NaN if not found."""
@@ -119,7 +127,7 @@ class VertexTable(Columns):
     """One row per reconstructed vertex."""
 
     false: Array = column(np.bool_)
-    """Far from every collision."""
+    """The vertex is far from every collision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,67 +140,12 @@ class HitTable(Columns):
     y_residual: Array = column(np.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class Matches:
-    """Results of ``n_events`` events beside their truth."""
-
-    n_events: int
-    particles: ParticleTable
-    tracks: TrackTable
-    collisions: CollisionTable
-    vertices: VertexTable
-    hits: HitTable
-
-
-@dataclass(frozen=True)
-class PhysicsSummary:
-    """The physics performance in numbers; a name stands for a row of the report.
-
-    Attributes:
-        n_events: events that were reconstructed and matched.
-        efficiency: share of reconstructable particles that are found, by bin of true
-            pT such as ``"0.5-0.7"``.
-        efficiency_4_layers: the same for those that cross at least 4 layers.
-        fake_rate: share of loose tracks that match no particle.
-        fake_rate_4_hits: the same for those of at least 4 hits.
-        duplicate_rate: share of loose tracks whose particle has an earlier track.
-        charge_correct: share of matched tracks with the right charge.
-        resolution: of matched tracks, in ``pT`` (relative), ``phi`` (rad), ``eta``,
-            ``tip`` and ``zip`` (cm); and of vertices, ``vertex z`` (cm).
-        pull: of ``phi``, ``tip``, ``q/pT``, ``cot(theta)``, ``zip`` and ``vertex z``.
-        hit_resolution: of ``barrel x``, ``barrel y``, ``endcap x``, ``endcap y`` (cm).
-        vertex_efficiency: share of collisions with at least 3 found particles that get
-            a vertex.
-        vertex_efficiency_isolated: the same of those more than 0.5 mm from the next.
-        false_vertices: share of vertices that are far from every collision.
-        tracks, tracks_4_hits, collisions, vertices: how many in all events.
-    """
-
-    n_events: int
-    efficiency: dict[str, Fraction]
-    efficiency_4_layers: dict[str, Fraction]
-    fake_rate: Fraction
-    fake_rate_4_hits: Fraction
-    duplicate_rate: Fraction
-    charge_correct: Fraction
-    resolution: dict[str, Width]
-    pull: dict[str, Width]
-    hit_resolution: dict[str, Width]
-    vertex_efficiency: Fraction
-    vertex_efficiency_isolated: Fraction
-    false_vertices: Fraction
-    tracks: int
-    tracks_4_hits: int
-    collisions: int
-    vertices: int
-
-
 @dataclass(frozen=True)
 class ReferenceComparison:
     """Our counts beside those of the public C++ program.
 
     Attributes:
-        n_events: events matched.
+        n_events: events that were compared.
         modules, digis, clusters: number of events with exactly the same count.
         ntuplets, vertices: (ours, the C++ program's) in all events.
     """
@@ -205,37 +158,109 @@ class ReferenceComparison:
     vertices: tuple[int, int]
 
 
-def match_events(results: Iterable[PixelResult], truth: Sequence[TruthEvent]) -> Matches:
-    """Compare results with their truth.
+@dataclass(frozen=True, eq=False)
+class PixelMatches:
+    """Results of ``n_events`` events beside their truth, and beside the C++ program's counts
+    if there are any."""
+
+    n_events: int
+    particles: ParticleTable
+    tracks: TrackTable
+    collisions: CollisionTable
+    vertices: VertexTable
+    hits: HitTable
+    reference: ReferenceComparison | None = None
+
+
+@dataclass(frozen=True)
+class PixelSummary:
+    """The physics performance in numbers; a name stands for a row of the report.
+
+    Attributes:
+        n_events: events that were reconstructed and matched.
+        efficiency: share of reconstructable particles that are found, by bin of true pT such
+            as ``"0.5-0.7"``.
+        efficiency_long: the same share of those that cross at least :data:`LONG` layers.
+        fake_rate: share of loose tracks that match no particle.
+        fake_rate_long: the same share of those of at least :data:`LONG` hits.
+        duplicate_rate: share of loose tracks whose particle an earlier track matches too.
+        charge_correct: share of matched tracks with the right charge.
+        resolution: width of the residuals of matched tracks, in ``pT`` (relative), ``phi``
+            (rad), ``eta``, ``tip`` and ``zip`` (cm), and of vertices in ``vertex z`` (cm).
+        pull: width of the pulls of ``phi``, ``tip``, ``q/pT``, ``cot(theta)``, ``zip`` and
+            ``vertex z``.
+        hit_resolution: width of the residuals of ``barrel x``, ``barrel y``, ``endcap x`` and
+            ``endcap y`` (cm).
+        vertex_efficiency: share of collisions with at least :data:`MIN_VERTEX_TRACKS` found
+            particles that get a vertex.
+        vertex_efficiency_isolated: the same share of those that are isolated.
+        false_vertices: share of vertices that are far from every collision.
+        tracks, tracks_long, collisions, vertices: numbers in all events.
+        reference: counts beside the C++ program's, None if there are none.
+    """
+
+    n_events: int
+    efficiency: dict[str, Fraction]
+    efficiency_long: dict[str, Fraction]
+    fake_rate: Fraction
+    fake_rate_long: Fraction
+    duplicate_rate: Fraction
+    charge_correct: Fraction
+    resolution: dict[str, Width]
+    pull: dict[str, Width]
+    hit_resolution: dict[str, Width]
+    vertex_efficiency: Fraction
+    vertex_efficiency_isolated: Fraction
+    false_vertices: Fraction
+    tracks: int
+    tracks_long: int
+    collisions: int
+    vertices: int
+    reference: ReferenceComparison | None
+
+
+def match_pixel_events(
+    truth: Sequence[PixelTruth],
+    results: Iterable[PixelResult | EventError],
+    reference: ReferenceCounts | None = None,
+) -> PixelMatches:
+    """Compare results with the truth of their events; events that failed are left out.
 
     Args:
-        results: reconstructed with ``keep=("hits",)``; ``event`` is the index into ``truth``.
-        truth: see :func:`.read_truth`.
+        truth: by the number of the event, see :func:`trackserve.io.read_truth`.
+        results: with hits; may be made as they are needed.
+        reference: by the number of the event, see
+            :func:`trackserve.io.read_reference_counts`.
 
     Raises:
-        InputError: a result has no hits, or no truth.
+        InputError: a result has no hits, or there is no truth or no reference for it.
     """
-    results = list(results)
-    tables = [_match_event(result, truth) for result in results]
+    tables, counts = [], []
+    for result in results:
+        if isinstance(result, EventError):
+            continue
+        tables.append(_match_event(result, truth))
+        counts.append((result.event, [getattr(result.counts, name) for name in _COUNTS]))
     particles, tracks, collisions, vertices, hits = (
         zip(*tables, strict=True) if tables else ((),) * 5
     )
-    return Matches(
-        len(results),
+    return PixelMatches(
+        len(tables),
         ParticleTable.concatenate(particles),
         TrackTable.concatenate(tracks),
         CollisionTable.concatenate(collisions),
         VertexTable.concatenate(vertices),
         HitTable.concatenate(hits),
+        None if reference is None else _compare_counts(counts, reference),
     )
 
 
-def summarize(matches: Matches) -> PhysicsSummary:
-    """The numbers of :class:`PhysicsSummary`."""
+def summarize_pixel(matches: PixelMatches) -> PixelSummary:
+    """Take the numbers of :class:`PixelSummary` from the tables."""
     particles = matches.particles.take(matches.particles.reconstructable)
     tracks, hits = matches.tracks, matches.hits
     matched = tracks.take(tracks.matched)
-    long = tracks.n_hits >= 4
+    long = tracks.n_hits >= LONG
     collisions = matches.collisions
     with_vertex = collisions.take(collisions.found)
     visible = collisions.take(collisions.n_found >= MIN_VERTEX_TRACKS)
@@ -255,12 +280,12 @@ def summarize(matches: Matches) -> PhysicsSummary:
         "endcap x": hits.x_residual[~hits.barrel],
         "endcap y": hits.y_residual[~hits.barrel],
     }
-    return PhysicsSummary(
+    return PixelSummary(
         n_events=matches.n_events,
         efficiency=_efficiency(particles),
-        efficiency_4_layers=_efficiency(particles.take(particles.n_layers >= 4)),
+        efficiency_long=_efficiency(particles.take(particles.n_layers >= LONG)),
         fake_rate=Fraction.of(~tracks.matched),
-        fake_rate_4_hits=Fraction.of(~tracks.matched[long]),
+        fake_rate_long=Fraction.of(~tracks.matched[long]),
         duplicate_rate=Fraction.of(tracks.duplicate),
         charge_correct=Fraction.of(matched.charge_correct),
         resolution={name: Width.of(values) for name, values in resolution.items()},
@@ -270,46 +295,33 @@ def summarize(matches: Matches) -> PhysicsSummary:
         vertex_efficiency_isolated=Fraction.of(visible.found[visible.isolation > ISOLATED]),
         false_vertices=Fraction.of(matches.vertices.false),
         tracks=len(tracks),
-        tracks_4_hits=int(long.sum()),
+        tracks_long=int(long.sum()),
         collisions=len(collisions),
         vertices=len(matches.vertices),
+        reference=matches.reference,
     )
 
 
-def compare_counts(
-    results: Iterable[PixelResult], reference: ReferenceCounts
+def _compare_counts(
+    counts: Sequence[tuple[int, list[int]]], reference: ReferenceCounts
 ) -> ReferenceComparison:
-    """Compare counts with the C++ program's, event by event; ``event`` is the index.
-
-    Raises:
-        InputError: there is no reference for an event.
-    """
-    results = list(results)
-    event = np.array([result.event for result in results], np.int64)
-    outside = event[(event < 0) | (event >= len(reference.digis))]
+    """Compare (event, our counts) with the C++ program's."""
+    event = np.array([number for number, _ in counts], np.int64)
+    n_events = len(reference.digis)
+    outside = event[(event < 0) | (event >= n_events)]
     if len(outside):
-        raise InputError(
-            "no reference counts", event=int(outside[0]), bound=len(reference.digis) - 1
-        )
-
-    def ours(name: str) -> Array:
-        return np.array([getattr(result.counts, name) for result in results], np.int64)
-
-    def equal(name: str) -> int:
-        return int((ours(name) == getattr(reference, name)[event]).sum())
-
-    return ReferenceComparison(
-        n_events=len(results),
-        modules=equal("modules"),
-        digis=equal("digis"),
-        clusters=equal("clusters"),
-        ntuplets=(int(ours("ntuplets").sum()), int(reference.ntuplets[event].sum())),
-        vertices=(int(ours("vertices").sum()), int(reference.vertices[event].sum())),
+        raise InputError("no reference counts", event=int(outside[0]), bound=n_events - 1)
+    ours = np.array([row for _, row in counts], np.int64).reshape(-1, len(_COUNTS))
+    theirs = np.stack([getattr(reference, name)[event] for name in _COUNTS], axis=1)
+    modules, digis, clusters, _, _ = (ours == theirs).sum(axis=0).tolist()
+    *_, ntuplets, vertices = zip(
+        ours.sum(axis=0).tolist(), theirs.sum(axis=0).tolist(), strict=True
     )
+    return ReferenceComparison(len(counts), modules, digis, clusters, ntuplets, vertices)
 
 
 def _match_event(
-    result: PixelResult, truths: Sequence[TruthEvent]
+    result: PixelResult, truths: Sequence[PixelTruth]
 ) -> tuple[ParticleTable, TrackTable, CollisionTable, VertexTable, HitTable]:
     if result.hits is None:
         raise InputError("hits are needed: reconstruct with keep=('hits',)", event=result.event)
@@ -319,42 +331,42 @@ def _match_event(
     true_hit = match_hits(result.hits, truth.hits)
     hit_particle = np.append(truth.hits.particle, -1)[true_hit]
     track_particle = match_tracks(result.tracks, hit_particle)
-
-    n_layers = truth.layers_crossed()
-    reconstructable = (
-        (n_layers >= MIN_LAYERS)
-        & (np.abs(truth.particles.eta) < MAX_ETA)
-        & (np.abs(truth.particles.position[:, 2]) < MAX_Z)
-        & (np.hypot(*truth.particles.position[:, :2].T) < MAX_R)
-    )
-    found = np.zeros(len(truth.particles), bool)
-    found[track_particle[track_particle >= 0]] = True
-    particles = ParticleTable(
-        truth.particles.pt, truth.particles.eta, n_layers, reconstructable, found
-    )
-
-    n_found = np.bincount(truth.particles.collision[found], minlength=len(truth.collisions))
-    vertex = match_vertices(result.vertices, truth)
-    has_vertex = vertex >= 0
-    residual = np.full(len(vertex), np.nan)
-    z_true = truth.collisions.position[has_vertex, 2]
-    residual[has_vertex] = result.vertices.z[vertex[has_vertex]] - z_true
-    pull = residual.copy()
-    pull[has_vertex] /= result.vertices.z_error[vertex[has_vertex]]
-    z = truth.collisions.position[:, 2]
-    collisions = CollisionTable(n_found, has_vertex, residual, pull, _gaps(z))
-    distance = np.abs(result.vertices.z[:, None] - z).min(axis=1, initial=np.inf)
-    far = np.maximum(VERTEX_WINDOW, FALSE_PULL * result.vertices.z_error)
-    vertices = VertexTable(distance > far)
-
     has_particle = hit_particle >= 0
     reco = result.hits.take(has_particle)
     true = truth.hits.take(true_hit[has_particle])
     hits = HitTable(
         reco.module < FIRST_ENDCAP, reco.x_local - true.x_local, reco.y_local - true.y_local
     )
+    found = np.zeros(len(truth.particles), bool)
+    found[track_particle[track_particle >= 0]] = True
+    particles = ParticleTable(
+        truth.particles.pt,
+        truth.particles.eta,
+        layers_crossed(truth),
+        reconstructable(truth),
+        found,
+    )
+    n_found = np.bincount(truth.particles.collision[found], minlength=len(truth.collisions))
+    collisions, vertices = _compare_vertices(result.vertices, truth, n_found)
     tracks = _compare_tracks(result.tracks, track_particle, truth)
     return particles, tracks, collisions, vertices, hits
+
+
+def _compare_vertices(
+    vertices: Vertices, truth: PixelTruth, n_found: Array
+) -> tuple[CollisionTable, VertexTable]:
+    z = (truth.collisions.position - truth.beam_spot)[:, 2]
+    vertex = match_vertices(vertices, z)
+    has_vertex = vertex >= 0
+    vertex = vertex[has_vertex]
+    residual = np.full(len(z), np.nan)
+    residual[has_vertex] = vertices.z[vertex] - z[has_vertex]
+    pull = residual.copy()
+    pull[has_vertex] /= vertices.z_error[vertex]
+    distance = np.abs(vertices.z[:, None] - z).min(axis=1, initial=np.inf)
+    far = np.maximum(VERTEX_WINDOW, FALSE_PULL * vertices.z_error)
+    collisions = CollisionTable(n_found, has_vertex, residual, pull, _gaps(z))
+    return collisions, VertexTable(distance > far)
 
 
 def _gaps(z: Array) -> Array:
@@ -366,14 +378,15 @@ def _gaps(z: Array) -> Array:
     return gaps
 
 
-def _compare_tracks(tracks: Tracks, particle: Array, truth: TruthEvent) -> TrackTable:
+def _compare_tracks(tracks: Tracks, particle: Array, truth: PixelTruth) -> TrackTable:
     matched = particle >= 0
-    true_pt, charge, eta = (np.full(len(tracks), np.nan) for _ in range(3))
-    true_pt[matched] = truth.particles.pt[particle[matched]]
-    charge[matched] = truth.particles.charge[particle[matched]]
-    eta[matched] = truth.particles.eta[particle[matched]]
+    owner = particle[matched]
+    true_pt, charge, eta = np.full((3, len(tracks)), np.nan)
+    true_pt[matched] = truth.particles.pt[owner]
+    charge[matched] = truth.particles.charge[owner]
+    eta[matched] = truth.particles.eta[owner]
     true_state = np.full((len(tracks), 5), np.nan)
-    true_state[matched] = perigee(truth.particles)[particle[matched]]
+    true_state[matched] = perigee(truth.particles, truth.beam_spot)[owner]
     residual = tracks.state.astype(np.float64) - true_state
     residual[:, 0] = wrap(residual[:, 0])
     return TrackTable(

@@ -1,4 +1,4 @@
-"""How good is a graph of space points, and which particles can still be found in it?"""
+"""How good a graph of space points is, and which particles can still be found in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .truth import (
 )
 
 MIN_POINTS = 3
-"""A track has at least this many points."""
+"""A track has at least this many points; a shorter candidate does not count."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class GraphQuality:
     """A graph beside the truth; an edge counts the same in both directions.
 
     Attributes:
-        edges: how many.
-        points: how many space points they join.
+        edges: number of edges.
+        points: number of the event's space points.
         efficiency: share of the pairs of consecutive points of reconstructable particles
             that are edges.
-        purity: share of edges that join consecutive points of a particle, of any kind.
+        purity: share of edges that join consecutive points of a particle of any kind.
         same_particle: share of edges that join two points of one particle.
         recoverable: share of reconstructable particles that a perfect later stage could still
-            find: its own points, joined by those edges that run between them, have a component
-            of at least three points and of more than half of all of its points.
+            find. Such a particle's own points, joined by the edges between them, have a
+            component of at least :data:`MIN_POINTS` points and of more than half of them.
     """
 
     edges: int
@@ -52,7 +52,7 @@ class GraphQuality:
 
     @classmethod
     def pooled(cls, parts: Iterable[GraphQuality]) -> GraphQuality:
-        """Of all graphs together."""
+        """The quality of all graphs together."""
         parts = list(parts)
         return cls(
             sum(part.edges for part in parts),
@@ -81,11 +81,14 @@ def judge_graph(
     """The quality of a graph, and which particles are recoverable in it.
 
     Args:
-        paths: of the event's particles.
+        event: with truth.
+        edges: of the graph.
+        paths: what the event's particles leave.
         following: int64[points], see :func:`.next_points`.
 
     Returns:
-        the quality, and bool[particles], True also for particles that nobody asks for.
+        The quality, and bool[particles], which holds for particles that are not
+        reconstructable too.
 
     Raises:
         InputError: the event has no truth.
@@ -115,9 +118,9 @@ def judge_graph(
 
 
 def _largest_parts(particle: Array, source: Array, target: Array, n_particles: int) -> Array:
-    """Points of the largest component of each particle, int64[particles].
+    """Number of points of the largest component of each particle, int64[particles].
 
-    The edges join points of the same particle only.
+    Every edge joins points of one particle.
     """
     from trackserve.device.components import connected_components
 

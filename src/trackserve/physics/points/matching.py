@@ -1,4 +1,4 @@
-"""Which candidate stems from which particle, by majority.
+"""Which particle a candidate stems from, by majority.
 
 A candidate matches a particle if more than half of its points are that particle's (single
 majority). The match is double if also more than half of the particle's points are on it.
@@ -19,15 +19,15 @@ class MajorityMatches(Columns):
 
     n_points: Array = column(np.int64)
     particle: Array = column(np.int64)
-    """Of more than half of the points; -1 where there is none."""
+    """The particle of more than half of the points; -1 if there is none."""
     shared: Array = column(np.int64)
-    """Points of that particle on the candidate."""
+    """Number of points of that particle on the candidate."""
     double: Array = column(np.bool_)
-    """More than half of that particle's points are here."""
+    """Whether more than half of that particle's points are on the candidate."""
 
 
 def match_candidates(offsets: Array, points: Array, particle: Array) -> MajorityMatches:
-    """Match candidates to particles; points of no particle (noise) count for none.
+    """Match candidates to particles. Noise counts for no particle.
 
     Args:
         offsets: int64[n + 1]; candidate ``i`` has ``points[offsets[i]:offsets[i + 1]]``.
@@ -56,10 +56,10 @@ def match_candidates(offsets: Array, points: Array, particle: Array) -> Majority
 
 
 def match_components(labels: Array, particle: Array) -> MajorityMatches:
-    """The same for components, one row per label.
+    """Match components to particles as :func:`match_candidates`; one row per component.
 
     Args:
-        labels: int64[points], component of each point, from 0.
+        labels: int64[points], number of each point's component, from 0.
         particle: int32[points], -1 for noise.
     """
     offsets = np.concatenate([[0], np.cumsum(np.bincount(labels))]).astype(np.int64)
@@ -69,8 +69,8 @@ def match_components(labels: Array, particle: Array) -> MajorityMatches:
 def duplicates(matches: MajorityMatches) -> Array:
     """Whether a better candidate has the same particle, bool[candidates].
 
-    Better are more points of the particle, then fewer others; how many duplicates a particle
-    has depends on no order.
+    A candidate is better if it has more points of the particle, or as many and fewer other
+    points. The number of duplicates does not depend on the order of the candidates.
     """
     others = matches.n_points - matches.shared
     order = np.lexsort((others, -matches.shared, matches.particle))

@@ -1,8 +1,9 @@
-"""Physics performance of a learned tracker: efficiencies, fakes, duplicates, lost particles.
+"""Physics performance of trackers of space points: efficiencies, fakes, lost particles.
 
-Events are first matched to their truth (:func:`match_points_events`): the result is two flat
-tables, of particles and of tracks, and the quality of every graph, from which
-:func:`summarize_points` takes its numbers and :mod:`.points_figures` its figures.
+Events are first matched to their truth (:func:`match_points_events`). The result is two flat
+tables, of particles and of tracks, and the quality of every graph that the tracker kept.
+:func:`summarize_points` takes its numbers from them, and
+:mod:`trackserve.report.points_figures` its figures.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -31,22 +32,27 @@ from .truth import (
     truth_of,
 )
 
-GRAPHS = ("radius_edges", "filter_edges", "track_edges")
-"""Parts of a result that are graphs, in order."""
-STAGES = ("radius", "filter", "gnn", "components", "candidates")
-"""What follows each other in the pipeline; the first three leave graphs."""
+GRAPHS = {"radius": "radius_edges", "filter": "filter_edges", "gnn": "track_edges"}
+"""The stages of a tracker that leave graphs, and the names that a result has for their edges."""
+STAGES = (*GRAPHS, "components", "candidates")
+"""The stages in their order. A tracker without graphs has the last one only."""
 PT_BINS = (1.0, 2.0, 5.0, 10.0, math.inf)
 """GeV."""
-_PT_PER_RADIUS = 0.299792458e-3 * 2.0
-"""GeV/mm of a particle of charge 1 at 2 T, the field of TrackML and of the GenericDetector."""
+FIELD = 2.0
+"""Tesla; the field of TrackML and of GenericDetector, which gives a track its momentum."""
+_PT_PER_RADIUS = 0.299792458e-3 * FIELD
+"""GeV/mm of a particle of charge 1."""
 
 
 class PointsResult(Protocol):
-    """What of a result is compared with the truth; ``labels`` and graphs may be missing."""
+    """What is judged of a tracker's result for one event.
+
+    A result may also have ``labels``, a :class:`.PointLabels`, and the edges
+    that :data:`GRAPHS` names. They tell where particles are lost.
+    """
 
     @property
     def event(self) -> int: ...
-
     @property
     def candidates(self) -> TrackCandidates: ...
 
@@ -63,35 +69,35 @@ class ParticleTable(Columns):
     """Space points of its event."""
     reconstructable: Array = column(np.bool_)
     single: Array = column(np.bool_)
-    """Found by single majority."""
+    """It is found by single majority."""
     double: Array = column(np.bool_)
-    """Found by double majority."""
+    """It is found by double majority."""
     left: Array = column(np.bool_, len(STAGES))
-    """Whether it could still be found after each of :data:`STAGES`; after a graph by a perfect
-    later stage, after the others by double majority."""
+    """Whether it could still be found after each of :data:`STAGES`: after a graph by a perfect
+    later stage, after the other stages by double majority."""
 
     def left_after(self, stage: str) -> Array:
-        """The column of ``left`` of one of :data:`STAGES`."""
-        column: Array = self.left[:, STAGES.index(stage)]
-        return column
+        """Whether each particle could still be found after ``stage``, bool[particles]."""
+        left: Array = self.left[:, STAGES.index(stage)]
+        return left
 
 
 @dataclass(frozen=True, eq=False)
 class TrackTable(Columns):
-    """One row per candidate of at least three points."""
+    """One row per candidate of at least :data:`.graph.MIN_POINTS` points."""
 
     pt: Array = column(np.float64)
-    """Of the circle through the first, the middle and the last point, at 2 T."""
+    """Momentum of the circle through the first, the middle and the last point, at 2 T."""
     eta: Array = column(np.float64)
-    """Of the line from the first point to the last."""
+    """Pseudorapidity of the line from the first point to the last."""
     n_points: Array = column(np.int64)
     single: Array = column(np.bool_)
-    """Some particle, of any kind, has more than half of its points."""
+    """A particle of any kind has more than half of the track's points."""
     double: Array = column(np.bool_)
-    """It also has more than half of that particle's points."""
+    """The track also has more than half of that particle's points."""
     duplicate: Array = column(np.bool_)
     other: Array = column(np.bool_)
-    """Its particle is not reconstructable."""
+    """The track's particle is not reconstructable."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,27 +105,25 @@ class PointsMatches:
     """Results of events beside their truth.
 
     Attributes:
-        points: space points of each event.
-        particles, tracks: of all events.
-        graphs: by stage, of each event; empty where the edges were not kept.
-        scores: TrackML score of each event.
+        points: number of space points of each event.
+        particles, tracks: rows of all events.
+        graphs: by stage, the quality of each event's graph; without the stages whose edges
+            were not kept.
+        stages: those of :data:`STAGES` about which something is known.
+        scores: TrackML score of each event; NaN if candidates share points.
     """
 
     points: tuple[int, ...]
     particles: ParticleTable
     tracks: TrackTable
     graphs: dict[str, list[GraphQuality]]
+    stages: tuple[str, ...]
     scores: tuple[float, ...]
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Those of :data:`STAGES` about which something is known."""
-        return tuple(stage for stage in STAGES if stage in self.graphs) + STAGES[3:]
 
 
 @dataclass(frozen=True)
 class Majority:
-    """A share by single and by double majority."""
+    """A share, counted by single and by double majority."""
 
     single: Fraction
     double: Fraction
@@ -131,18 +135,18 @@ class PointsSummary:
 
     Attributes:
         n_events: events that were reconstructed and matched.
-        points: space points in all of them.
-        tracks: candidates of at least three points in all of them.
+        points: number of space points in all events.
+        tracks: number of candidates of at least :data:`.graph.MIN_POINTS` points in all events.
         efficiency: share of reconstructable particles that are found.
-        efficiency_eta_3: the same for those of \\|eta\\| < 3.
-        efficiency_by_pt: as ``efficiency``, by bin of true pT, such as ``"1-2"``.
-        fake_rate: share of tracks that match no particle at all, reconstructable or not.
-        duplicate_rate: share of tracks whose particle has a better one, by single majority.
+        efficiency_eta_3: the same share of those of |eta| below :data:`.truth.CENTRAL_ETA`.
+        efficiency_by_pt: ``efficiency`` by bin of true pT, such as ``"1-2"``.
+        fake_rate: share of tracks that match no particle, reconstructable or not.
+        duplicate_rate: share of tracks whose particle has a better track, by single majority.
         other_rate: share of tracks that match, by single majority, a particle that is not
-            reconstructable: most often one that is too soft. They are no fakes.
+            reconstructable. Most often it is too soft. Such a track is no fake.
         trackml_score: mean over events.
-        trackml_score_error: of the mean; NaN for one event.
-        graphs: quality of the graph after each stage, where its edges were kept.
+        trackml_score_error: statistical error of the mean; NaN for one event.
+        graphs: quality of the graph after each stage whose edges were kept.
         left: share of reconstructable particles that could still be found after each stage.
     """
 
@@ -160,32 +164,19 @@ class PointsSummary:
     graphs: dict[str, GraphQuality]
     left: dict[str, Fraction]
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain numbers: a share as passed, total, value and error; None for NaN."""
-        plain: dict[str, Any] = _plain(self)
-        return plain
 
-
-def validate_exatrkx(
+def match_points_events(
     events: Iterable[PointsEvent], results: Iterable[PointsResult | EventError]
-) -> PointsSummary:
+) -> PointsMatches:
     """Compare results with the truth of their events; events that failed are left out.
 
     Args:
         events: with truth; may be read as they are needed.
         results: one per event, in the same order; may be made as they are needed.
-            With ``keep=GRAPHS`` the summary also says where particles are lost.
 
     Raises:
         InputError: an event has no truth, or does not fit its result.
     """
-    return summarize_points(match_points_events(events, results))
-
-
-def match_points_events(
-    events: Iterable[PointsEvent], results: Iterable[PointsResult | EventError]
-) -> PointsMatches:
-    """The tables of all events; arguments and errors as of :func:`validate_exatrkx`."""
     matches = [
         match_points_event(event, result)
         for event, result in zip(events, results, strict=True)
@@ -195,7 +186,7 @@ def match_points_events(
 
 
 def match_points_event(event: PointsEvent, result: PointsResult) -> PointsMatches:
-    """The tables of one event.
+    """Compare the result of one event with its truth.
 
     Raises:
         InputError: the event has no truth, or does not fit its result.
@@ -203,38 +194,41 @@ def match_points_event(event: PointsEvent, result: PointsResult) -> PointsMatche
     truth = truth_of(event)
     n_points, candidates = len(event.points), result.candidates
     labels: PointLabels | None = getattr(result, "labels", None)
-    n_labels = n_points if labels is None else len(labels)
-    if result.event != event.event or n_labels != n_points:
+    n_known = int(candidates.points.values.max(initial=-1)) + 1 if labels is None else len(labels)
+    fits = n_known <= n_points if labels is None else n_known == n_points
+    if result.event != event.event or not fits:
         raise InputError(
             "this result is not of this event",
             event=event.event,
-            found=f"event {result.event} of {n_labels} points",
+            found=f"event {result.event} of {n_known} points",
             bound=f"{n_points} points",
         )
     particle = truth.points.particle
     paths = true_paths(truth)
     wanted = paths.reconstructable()
+    points = candidates.points
     long = candidates.points.counts >= MIN_POINTS
-    matches = match_candidates(candidates.points.offsets, candidates.points.values, particle).take(
-        long
-    )
-    components = None if labels is None else match_components(labels.component, particle)
+    matches = match_candidates(points.offsets, points.values, particle).take(long)
 
     graphs: dict[str, list[GraphQuality]] = {}
+    known: list[str] = []
     left = np.zeros((len(paths), len(STAGES)), bool)
     following = next_points(event)
-    for number, (stage, name) in enumerate(zip(STAGES, GRAPHS, strict=False)):
+    for number, (stage, name) in enumerate(GRAPHS.items()):
         edges: Edges | None = getattr(result, name, None)
         if edges is not None:
             quality, left[:, number] = judge_graph(event, edges, paths, following)
             graphs[stage] = [quality]
+            known.append(stage)
     matched = matches.particle >= 0
-    single, double, whole = np.zeros((3, len(paths)), bool)
+    single, double = np.zeros((2, len(paths)), bool)
     single[matches.particle[matched]] = True
     double[matches.particle[matches.double]] = True
-    if components is not None:
-        whole[components.particle[components.double]] = True
-    left[:, 3], left[:, 4] = whole, double
+    if labels is not None:
+        components = match_components(labels.component, particle)
+        left[components.particle[components.double], STAGES.index("components")] = True
+        known.append("components")
+    left[:, STAGES.index("candidates")] = double
 
     shown = paths.charged_primary & (paths.n_layers >= MIN_LAYERS)
     particles = ParticleTable(
@@ -247,22 +241,22 @@ def match_points_event(event: PointsEvent, result: PointsResult) -> PointsMatche
         double,
         left,
     ).take(shown)
-    pt, eta = _kinematics(event, candidates)
     tracks = TrackTable(
-        pt[long],
-        eta[long],
+        *_kinematics(event, candidates, long),
         matches.n_points,
         matched,
         matches.double,
         duplicates(matches),
         matched & ~np.append(wanted, False)[matches.particle],
     )
-    score = trackml_score(candidates, truth.points)
-    return PointsMatches((n_points,), particles, tracks, graphs, (score,))
+    shared = len(np.unique(points.values)) < len(points.values)
+    score = math.nan if shared else trackml_score(candidates, truth.points)
+    stages = (*known, "candidates")
+    return PointsMatches((n_points,), particles, tracks, graphs, stages, (score,))
 
 
 def summarize_points(matches: PointsMatches) -> PointsSummary:
-    """The numbers of the tables."""
+    """Take the numbers of :class:`PointsSummary` from the tables."""
     tracks = matches.tracks
     particles = matches.particles.take(matches.particles.reconstructable)
     n_events = len(matches.points)
@@ -290,14 +284,16 @@ def summarize_points(matches: PointsMatches) -> PointsSummary:
 
 
 def _pool(matches: Sequence[PointsMatches]) -> PointsMatches:
-    """All events of ``matches`` together; a graph counts if every event has it."""
-    known = [set(one.graphs) for one in matches]
-    stages = [stage for stage in STAGES if known and stage in set.intersection(*known)]
+    """All events of ``matches`` together; a stage counts if every event has it."""
+    common = set.intersection(*(set(one.stages) for one in matches)) if matches else set()
+    stages = tuple(stage for stage in STAGES if stage in common)
+    graphs = [stage for stage in stages if stage in matches[0].graphs]
     return PointsMatches(
         tuple(itertools.chain.from_iterable(one.points for one in matches)),
         ParticleTable.concatenate([one.particles for one in matches]),
         TrackTable.concatenate([one.tracks for one in matches]),
-        {stage: [graph for one in matches for graph in one.graphs[stage]] for stage in stages},
+        {stage: [graph for one in matches for graph in one.graphs[stage]] for stage in graphs},
+        stages,
         tuple(itertools.chain.from_iterable(one.scores for one in matches)),
     )
 
@@ -306,14 +302,16 @@ def _efficiency(particles: ParticleTable) -> Majority:
     return Majority(Fraction.of(particles.single), Fraction.of(particles.double))
 
 
-def _kinematics(event: PointsEvent, candidates: TrackCandidates) -> tuple[Array, Array]:
-    """pT (GeV) and eta of candidates, from their first, middle and last points.
+def _kinematics(
+    event: PointsEvent, candidates: TrackCandidates, chosen: Array
+) -> tuple[Array, Array]:
+    """pT (GeV) and eta of the chosen candidates, from their first, middle and last points.
 
     The radius of the circle through three points is the product of their distances over
     four times the area between them.
     """
     points = candidates.points
-    first, end = points.offsets[:-1], points.offsets[1:]
+    first, end = points.offsets[:-1][chosen], points.offsets[1:][chosen]
     position = event.points.position.astype(np.float64)
     a, b, c = (position[points.values[row]] for row in (first, (first + end) // 2, end - 1))
     ab, ac, bc = b - a, c - a, c - b
@@ -322,17 +320,3 @@ def _kinematics(event: PointsEvent, candidates: TrackCandidates) -> tuple[Array,
     area = np.abs(ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         return _PT_PER_RADIUS * product / (4 * area), np.arcsinh(ac[:, 2] / chord)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Fraction):
-        return {
-            name: _plain(getattr(value, name)) for name in ("passed", "total", "value", "error")
-        }
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

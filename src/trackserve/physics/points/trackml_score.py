@@ -5,29 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.edm.points import PointTruth, TrackCandidates
+from trackserve.edm.points import TrackCandidates
+from trackserve.edm.truth import TruePoints
 from trackserve.errors import InputError
 
 
-def trackml_score(tracks: Array | TrackCandidates, truth: PointTruth) -> float:
-    """Weight of the points that good tracks share with their particles, 0..1.
+def trackml_score(tracks: Array | TrackCandidates, truth: TruePoints) -> float:
+    """Share of the points' weight that good tracks have in common with their particles, 0..1.
 
     A track is good if more than half of its points are from one particle, and more than
     half of that particle's points are on it.
 
     Args:
-        tracks: the number of each point's track, int[n], negative for points on none; or
+        tracks: int[n], the number of each point's track, negative for a point on no track; or
             candidates that share no points.
-        truth: of the n points. Weights are divided by their sum, for an event may be a
-            cut-out of a larger one.
+        truth: truth of the n points. Weights are divided by their sum, since an event may be
+            a part of a larger one.
 
     Returns:
-        0 where no point has a weight.
+        0 if no point has a weight.
 
     Raises:
         InputError: there is not one label for each point, or a point is on two candidates.
     """
-    if isinstance(tracks, TrackCandidates):
+    if not isinstance(tracks, np.ndarray):
         tracks = _labels(tracks, len(truth))
     if tracks.shape != (len(truth),):
         raise InputError("not one label for each point", found=tracks.shape, bound=len(truth))
@@ -48,7 +49,7 @@ def trackml_score(tracks: Array | TrackCandidates, truth: PointTruth) -> float:
 
 
 def _labels(candidates: TrackCandidates, n_points: int) -> Array:
-    """The candidate of each point, -1 for none."""
+    """The candidate of each point, int64[n_points], -1 for none."""
     points = candidates.points.values
     if len(np.unique(points)) < len(points):
         raise InputError("a point is on two candidates, which the score does not allow")
@@ -57,5 +58,6 @@ def _labels(candidates: TrackCandidates, n_points: int) -> Array:
             "a candidate's point does not exist", found=int(points.max()), bound=n_points - 1
         )
     labels = np.full(n_points, -1, np.int64)
-    labels[points] = np.repeat(np.arange(len(candidates)), candidates.points.counts)
+    sizes = candidates.points.counts
+    labels[points] = np.repeat(np.arange(len(sizes)), sizes)
     return labels

@@ -1,4 +1,4 @@
-"""Which particles a tracker should find, and how their points follow each other."""
+"""Which particles a tracker of space points should find, and how their points follow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trackserve.edm import PointsEvent, PointsTruth
+from trackserve.edm import MM_PER_CM, PointsEvent, PointsTruth
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.errors import InputError
 
@@ -14,15 +14,16 @@ MIN_PT = 1.0
 MAX_ETA = 4.0
 MAX_RADIUS = 2.0
 MIN_LAYERS = 5
-"""A charged primary is reconstructable above ``MIN_PT`` (GeV) and below ``MAX_ETA``, if it
-starts within ``MAX_RADIUS`` (mm) of the beam and leaves points on ``MIN_LAYERS`` layers."""
+"""A charged primary is reconstructable if it has a pT above ``MIN_PT`` (GeV) and a |eta| below
+``MAX_ETA``, starts within ``MAX_RADIUS`` (mm) of the beam and leaves points on ``MIN_LAYERS``
+layers."""
 CENTRAL_ETA = 3.0
-"""Efficiencies are quoted once more below it."""
+"""The efficiency is also given for particles of a smaller |eta| than this."""
 
 
 @dataclass(frozen=True, eq=False)
 class TruePaths(Columns):
-    """What each particle of an event leaves in the detector."""
+    """One row per particle: what it leaves in the detector."""
 
     pt: Array = column(np.float64)
     eta: Array = column(np.float64)
@@ -34,7 +35,7 @@ class TruePaths(Columns):
     """Distinct layers with its points."""
 
     def reconstructable(self) -> Array:
-        """bool[particles]."""
+        """Whether a tracker should find each particle, bool[particles]."""
         good = self.charged_primary & (self.n_layers >= MIN_LAYERS)
         return good & (self.pt > MIN_PT) & (np.abs(self.eta) < MAX_ETA) & (self.radius < MAX_RADIUS)
 
@@ -53,17 +54,13 @@ def truth_of(event: PointsEvent) -> PointsTruth:
 def true_paths(truth: PointsTruth) -> TruePaths:
     """One row per particle of ``truth``."""
     particles = truth.particles
-    momentum = particles.momentum.astype(np.float64)
-    pt = np.hypot(momentum[:, 0], momentum[:, 1])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        eta = np.arcsinh(momentum[:, 2] / pt)
-    start = particles.position.astype(np.float64)
+    start = particles.position * MM_PER_CM
     points = truth.points.take(truth.points.particle >= 0)
     layer = points.volume.astype(np.int64) << 16 | points.layer.astype(np.int64)
     crossed = np.unique(points.particle.astype(np.int64) << 32 | layer) >> 32
     return TruePaths(
-        pt,
-        eta,
+        particles.pt,
+        particles.eta,
         np.hypot(start[:, 0], start[:, 1]),
         particles.primary & (particles.charge != 0),
         np.bincount(points.particle, minlength=len(particles)),
@@ -72,10 +69,12 @@ def true_paths(truth: PointsTruth) -> TruePaths:
 
 
 def next_points(event: PointsEvent) -> Array:
-    """The point that follows each point on its particle, by distance from where that starts.
+    """The point that follows each point on its particle.
+
+    The points of a particle are ordered by their distance from where it starts.
 
     Returns:
-        int64[points]: row in the event's points; -1 for noise and for last points.
+        int64[points]: row in the event's points; -1 for noise and for a particle's last point.
 
     Raises:
         InputError: the event has no truth.
@@ -85,7 +84,8 @@ def next_points(event: PointsEvent) -> Array:
     following = np.full(len(particle), -1)
     points = np.flatnonzero(particle >= 0)
     particle = particle[points]
-    step = event.points.position[points].astype(np.float64) - truth.particles.position[particle]
+    start = truth.particles.position[particle] * MM_PER_CM
+    step = event.points.position[points].astype(np.float64) - start
     order = np.lexsort((np.einsum("ij,ij->i", step, step), particle))
     points, particle = points[order], particle[order]
     same = particle[1:] == particle[:-1]

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..pixel.acts_detector import acts
+from trackserve.errors import MissingExtraError
+
+try:
+    import acts as acts  # so that it can be imported from here, with this error
+    import acts.examples
+    import acts.examples.arrow
+    import acts.fatras
+    import acts.json
+except ImportError:
+    raise MissingExtraError("simulation needs pyacts: pip install 'trackserve[sim]'") from None
 
 _SHOW = acts.logging.Level.FATAL
-"""Fatras reports every particle that it gives up as an error; its users count them instead."""
+"""Fatras reports every particle that it gives up as an error. Its callers count them instead."""
 
 
 class FatrasRunner:
@@ -17,12 +26,12 @@ class FatrasRunner:
     Args:
         geometry: tracking geometry of ACTS.
         field: Tesla, along z.
-        conversion: photons convert.
-        min_momentum: GeV; what has less is not followed, or not made.
+        conversion: whether photons convert.
+        min_momentum: GeV. A particle with less is not followed and not made.
 
     Attributes:
-        output, hits: functions that return these from the store of a :meth:`run`: particles
-            at their end, and where sensors were crossed.
+        output: takes the store of a :meth:`run`; returns the particles at their end.
+        hits: takes the store of a :meth:`run`; returns where sensors were crossed.
     """
 
     def __init__(
@@ -41,7 +50,11 @@ class FatrasRunner:
         self.hits = self.handle("hits", hits)
 
     def algorithm(self, seed: int) -> Any:
-        """What :meth:`run` executes; its random numbers follow from ``seed``, 0..2**62."""
+        """Make what :meth:`run` executes.
+
+        Args:
+            seed: 0..2**62; all random numbers follow from it.
+        """
         config = acts.examples.FatrasSimulation.Config()
         config.inputParticles = "input"
         config.outputParticles = "output"
@@ -54,11 +67,16 @@ class FatrasRunner:
         return acts.examples.FatrasSimulation(config, _SHOW)
 
     def run(self, algorithm: Any, number: int, particles: Any) -> tuple[Any, Any]:
-        """Transport ``particles``; ``number`` makes the random numbers of each call its own.
+        """Transport ``particles``.
+
+        Args:
+            algorithm: what :meth:`algorithm` made.
+            number: gives each call random numbers of its own.
+            particles: what :func:`to_container` made.
 
         Returns:
-            The context of the call, and the store, which :meth:`output`, :meth:`hits` and
-            those that :meth:`handle` makes read.
+            The context of the call, and the store that ``output``, ``hits`` and the functions
+            of :meth:`handle` read.
         """
         store = acts.examples.WhiteBoard(_SHOW)
         context = acts.examples.AlgorithmContext(0, number, store, 0)
@@ -67,7 +85,7 @@ class FatrasRunner:
         return context, store
 
     def handle(self, name: str, kind: Any) -> Any:
-        """A function that returns the object ``name`` of type ``kind`` in a store."""
+        """A function that takes a store and returns its object ``name`` of type ``kind``."""
         handle = acts.examples.ReadDataHandle(self._owner, kind, name)
         handle.initialize(name)
         return handle
@@ -76,7 +94,7 @@ class FatrasRunner:
 def to_container(
     particles: Iterable[tuple[int, int, float, list[float], list[float], float]],
 ) -> Any:
-    """Particles for Fatras, with barcodes that count from 1.
+    """Put particles into a container for Fatras; their barcodes count from 1.
 
     Args:
         particles: PDG number, charge, mass (GeV), position (mm), direction (unit vector) and

@@ -22,48 +22,55 @@ from .generate import (
     place,
     shoot,
 )
-from .pool import BLOCK
 
 PROCESSES = ("ttbar", "minbias", *SPECIES)
-"""Hard collisions; those that are not Pythia's are guns."""
+"""Hard collisions: two kinds that Pythia makes, and particles of a gun."""
+BLOCK = 200
+"""Inelastic collisions of the pool that are generated together."""
 MAX_POOL = 10_000
-"""Inelastic collisions in the pool at most; a longer run uses them again."""
+"""The pool has at most this many inelastic collisions; a longer run uses them again."""
 
 
 class Setup(NamedTuple):
     """What is simulated.
 
     Attributes:
-        process: one of :data:`PROCESSES`.
+        process: the hard collision, one of :data:`PROCESSES`.
         pileup: mean number of inelastic collisions beside the hard one.
-        events: how many.
+        events: number of events.
         seed: everything random follows from it.
-        gun: used where ``process`` is a particle.
+        gun: what is shot, if ``process`` is a particle.
     """
 
-    process: str
-    pileup: float
-    events: int
-    seed: int
+    process: str = "ttbar"
+    pileup: float = 0.0
+    events: int = 100
+    seed: int = 1
     gun: Gun = DEFAULT_GUN
 
     @property
     def is_gun(self) -> bool:
+        """Whether the hard collision is replaced by particles of a gun."""
         return self.process in SPECIES
 
     @property
     def needs_pythia(self) -> bool:
+        """Whether a collision of protons is needed, hard or inelastic."""
         return not self.is_gun or self.pileup > 0
 
     @property
     def pool_blocks(self) -> int:
-        """How many blocks of inelastic collisions it needs."""
+        """Number of blocks of inelastic collisions that the events need."""
         each = self.pileup + (self.process == "minbias")
         return -(-min(int(np.ceil(each * self.events)), MAX_POOL) // BLOCK)
 
 
 def check_setup(setup: Setup, acceptance: Acceptance, processes: int) -> None:
-    """Raises InputError if something is out of range."""
+    """Check the arguments of a simulation.
+
+    Raises:
+        InputError: one is out of range.
+    """
     gun = setup.gun
     min_pt, max_eta = acceptance.min_pt, acceptance.max_eta
     for name, found, good, bound in (
@@ -88,7 +95,17 @@ def collide(
     spot: BeamSpot,
     number: int,
 ) -> GeneratedEvent:
-    """Event ``number`` of ``setup``, with pile-up from ``pool``; it depends on nothing else."""
+    """Generate event ``number`` of ``setup``.
+
+    The event depends on the arguments only.
+
+    Args:
+        setup: what to simulate.
+        acceptance: which particles are kept.
+        pool: inelastic collisions for pile-up.
+        spot: where the beams meet.
+        number: of the event, from 0.
+    """
     rng = seeds.generator(setup.seed, "generation", number)
     n_pileup = int(rng.poisson(setup.pileup))
     if setup.process == "minbias":

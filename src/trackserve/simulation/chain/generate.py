@@ -1,7 +1,7 @@
 """What happens in a bunch crossing before the detector sees it.
 
 One hard collision, or particles from a gun, and a Poisson number of inelastic
-collisions taken from a pool, each at its own place along the beam.
+collisions from a pool. Each collision has its own place along the beam.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import numpy as np
 
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.edm.pixel import BeamSpot
-from trackserve.edm.simulation import SimCollisions
+from trackserve.edm.truth import Collisions
 
 
 class Acceptance(NamedTuple):
     """What of a collision may reach a detector.
 
     Attributes:
-        min_pt: of charged particles, GeV.
+        min_pt: least pT of charged particles, GeV.
         min_photon_energy: GeV.
-        max_eta: of the absolute value.
-        decay_radius, decay_z: mm; what would decay outside of this radius or beyond this z
-            from its collision (K_S, Lambda, Sigma, Xi, Omega) does not.
+        max_eta: largest |eta|.
+        decay_radius, decay_z: mm. Particles (K_S, Lambda, Sigma, Xi, Omega) decay inside of
+            this cylinder around their collision only.
     """
 
     min_pt: float
@@ -36,23 +36,24 @@ class Acceptance(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class GeneratedParticles(Columns):
-    """Stable charged particles and photons; cm and GeV."""
+    """Stable charged particles and photons, which the transport takes. Units are cm and GeV."""
 
     collision: Array = column(np.int32)
     pdg: Array = column(np.int32)
     charge: Array = column(np.int8)
     mass: Array = column(np.float64)
     position: Array = column(np.float64, 3)
-    """Relative to the collision in what a generator returns, absolute in an event."""
+    """Place where it starts: relative to the collision in what a generator returns, absolute in
+    an event."""
     momentum: Array = column(np.float64, 3)
 
 
 @dataclass(frozen=True, eq=False)
 class GeneratedEvent:
-    """Input of the transport; positions are absolute."""
+    """What the transport takes. Positions are absolute."""
 
     number: int
-    collisions: SimCollisions
+    collisions: Collisions
     particles: GeneratedParticles
 
 
@@ -71,7 +72,8 @@ SPECIES = {
     "kaons": Species(321, 1, 0.493677),
     "protons": Species(2212, 1, 0.9382721),
 }
-"""The positive state; the negative one has the opposite ``pdg``. Masses in GeV (PDG)."""
+"""The positive state of each; the negative one has the opposite ``pdg``. Masses are in GeV
+(Particle Data Group)."""
 
 
 class Gun(NamedTuple):
@@ -81,7 +83,7 @@ class Gun(NamedTuple):
         particles: per event.
         min_pt, max_pt: GeV.
         flat_pt: uniform in pT; otherwise in log(pT).
-        max_eta: of the absolute value.
+        max_eta: largest |eta|.
     """
 
     particles: int = 10
@@ -95,7 +97,7 @@ DEFAULT_GUN = Gun()
 
 
 def shoot(species: Species, gun: Gun, rng: np.random.Generator) -> GeneratedParticles:
-    """One event of a gun, at the origin."""
+    """Shoot the particles of one event, from the origin."""
     n = gun.particles
     low, high = gun.min_pt, gun.max_pt
     if gun.flat_pt:
@@ -116,13 +118,16 @@ def shoot(species: Species, gun: Gun, rng: np.random.Generator) -> GeneratedPart
 
 
 def draw(pool: GeneratedParticles, n: int, rng: np.random.Generator) -> GeneratedParticles:
-    """``n`` collisions of ``pool``, each turned about the beam, every other one mirrored in z.
+    """Take ``n`` collisions from ``pool``.
 
-    A collision comes up once per event at most, where the pool is large enough. Protons
-    collide symmetrically, so both changes give an equally likely collision.
+    Each one is turned about the beam by a random angle, and mirrored in z or not. Protons
+    collide symmetrically, so this gives an equally likely collision. An event has a collision
+    twice only if the pool has fewer than ``n``.
 
     Args:
-        pool: rows of a collision are contiguous, and collisions numbered from 0.
+        pool: the rows of a collision are contiguous; collisions count from 0.
+        n: number of collisions.
+        rng: random numbers.
     """
     if n == 0:
         return GeneratedParticles.empty()
@@ -153,7 +158,7 @@ def draw(pool: GeneratedParticles, n: int, rng: np.random.Generator) -> Generate
 
 
 def overlay(hard: GeneratedParticles, pileup: GeneratedParticles) -> GeneratedParticles:
-    """``hard`` as collision 0, those of ``pileup`` as 1, 2, ..."""
+    """Put together ``hard`` as collision 0 and those of ``pileup`` as 1, 2, ..."""
     columns = GeneratedParticles.concatenate([hard, pileup]).columns()
     columns["collision"][len(hard) :] += 1
     return GeneratedParticles(**columns)
@@ -166,13 +171,21 @@ def place(
     spot: BeamSpot,
     rng: np.random.Generator,
 ) -> GeneratedEvent:
-    """Move every collision to a vertex of its own, Gaussian with the widths of the beam spot.
+    """Move every collision to a vertex of its own.
 
-    The slopes of the beam spot are not applied.
+    The vertices have a Gaussian distribution with the widths of the beam spot. Its slopes are
+    not applied.
+
+    Args:
+        number: of the event.
+        particles: relative to their collisions.
+        n_collisions: number of collisions; some may have no particles.
+        spot: where the beams meet.
+        rng: random numbers.
     """
     width = np.array([spot.width_x, spot.width_y, spot.sigma_z])
     centre = np.array([spot.x, spot.y, spot.z])
     vertices = centre + width * rng.standard_normal((n_collisions, 3))
     columns = particles.columns()
     columns["position"] = particles.position + vertices[particles.collision]
-    return GeneratedEvent(number, SimCollisions(vertices), GeneratedParticles(**columns))
+    return GeneratedEvent(number, Collisions(vertices), GeneratedParticles(**columns))

@@ -1,4 +1,4 @@
-"""``simulation.json``: all that determines the bytes of a simulated data directory."""
+"""``simulation.json``: everything that determines the bytes of a simulated directory."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from trackserve.errors import InputError
+from trackserve.io.files import complete
 
 from .collisions import Setup
-from .files import complete
 from .generate import Acceptance
 
 _FILE = "simulation.json"
@@ -20,7 +20,7 @@ _FILE = "simulation.json"
 def make_manifest(
     setup: Setup, acceptance: Acceptance, constants: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Versions of the packages and all parameters.
+    """The versions of the packages and all parameters, as plain JSON.
 
     Args:
         setup: what is simulated.
@@ -51,15 +51,15 @@ def make_manifest(
 
 
 def claim(directory: Path, manifest: dict[str, Any], data: str) -> dict[str, int] | None:
-    """Start, or continue, in ``directory``.
+    """Start or continue a simulation in ``directory``.
 
     Args:
-        directory: where.
+        directory: is made if needed.
         manifest: what :func:`make_manifest` made.
-        data: name of a file that a directory of this kind holds.
+        data: name of a file that only a complete directory has.
 
     Returns:
-        The counts, if everything was made before.
+        The counts if the directory is complete; None if something is to be made.
 
     Raises:
         InputError: the directory holds other data.
@@ -84,14 +84,14 @@ def claim(directory: Path, manifest: dict[str, Any], data: str) -> dict[str, int
 def write_manifest(
     directory: Path, manifest: dict[str, Any], counts: dict[str, int] | None = None
 ) -> None:
-    """``counts`` mark a directory that is complete."""
+    """Write ``simulation.json``; with ``counts`` the directory is complete."""
     content = manifest if counts is None else manifest | {"counts": counts}
     with complete(directory / _FILE) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _differences(mine: Any, theirs: Any, name: str = "") -> dict[str, str]:
-    """What differs, by its dotted name."""
+    """Both values of every entry that differs, by its dotted name."""
     if isinstance(mine, dict) and isinstance(theirs, dict):
         found: dict[str, str] = {}
         for key in sorted(mine.keys() | theirs.keys()):

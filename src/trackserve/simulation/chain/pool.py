@@ -6,19 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from . import seeds
-from .files import complete, write_npz
-from .generate import Acceptance, GeneratedParticles
-from .workers import Progress, Run
+from trackserve.io.files import complete, write_npz
 
-BLOCK = 200
-"""Collisions that are generated together."""
+from . import seeds
+from .collisions import BLOCK, Setup
+from .generate import Acceptance, GeneratedParticles
+from .workers import Progress, StarMap
 
 
 def fill(
-    cache: Path, seed: int, acceptance: Acceptance, n_blocks: int, run: Run, progress: Progress
+    cache: Path, setup: Setup, acceptance: Acceptance, starmap: StarMap, progress: Progress
 ) -> None:
-    """Write the blocks that are missing into ``cache``.
+    """Write the blocks that ``setup`` needs and that are missing in the directory ``cache``.
 
     Raises:
         MissingExtraError: Pythia is not installed.
@@ -29,9 +28,9 @@ def fill(
     if not tables.exists():
         with complete(tables) as partial:
             pythia.prepare(partial, acceptance)
-    blocks = [(cache, seed, acceptance, block) for block in range(n_blocks)]
-    for done, _ in enumerate(run(_make_block, blocks), start=1):
-        progress("inelastic collisions", done * BLOCK, n_blocks * BLOCK)
+    blocks = [(cache, setup.seed, acceptance, block) for block in range(setup.pool_blocks)]
+    for done, _ in enumerate(starmap(_make_block, blocks), start=1):
+        progress("inelastic collisions", done * BLOCK, len(blocks) * BLOCK)
 
 
 def _make_block(cache: Path, seed: int, acceptance: Acceptance, block: int) -> None:
@@ -46,7 +45,7 @@ def _make_block(cache: Path, seed: int, acceptance: Acceptance, block: int) -> N
 
 
 def load_pool(cache: Path, n_blocks: int) -> GeneratedParticles:
-    """The first blocks; collisions are numbered through."""
+    """The first ``n_blocks`` blocks of the directory ``cache``. Collisions count from 0."""
     blocks = []
     for block in range(n_blocks):
         with np.load(_path(cache, block)) as file:

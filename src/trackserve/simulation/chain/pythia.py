@@ -1,7 +1,7 @@
 """Proton collisions from Pythia 8.
 
-C. Bierlich et al., SciPost Phys. Codebases 8 (2022); the default tune, Monash 2013. Pythia
-is under the GPL: it is an optional dependency that nothing but this module imports.
+C. Bierlich et al., SciPost Phys. Codebases 8 (2022), with the default tune, Monash 2013.
+Pythia is under the GPL. It is an optional dependency, and only this module imports it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from trackserve.edm.columns import Array
+from trackserve.edm.truth import MM_PER_CM
 from trackserve.errors import MissingExtraError
 
 from .generate import Acceptance, GeneratedParticles
@@ -24,7 +25,7 @@ except ImportError:
     ) from None
 
 ENERGY = 14_000
-"""GeV, of the two protons."""
+"""Energy of both protons together, GeV."""
 
 _PROCESS = {
     "ttbar": ("Top:gg2ttbar = on", "Top:qqbar2ttbar = on"),
@@ -41,9 +42,9 @@ class Source:
 
     Args:
         process: "ttbar", or "minbias" for all inelastic collisions.
-        acceptance: which particles are kept, and where they may decay. Charged pions and
-            kaons and muons never do.
-        tables: for "minbias", the file that :func:`prepare` wrote.
+        acceptance: which particles are kept, and where they may decay. Charged pions,
+            charged kaons and muons never decay.
+        tables: the file that :func:`prepare` wrote, for "minbias" only.
     """
 
     def __init__(self, process: str, acceptance: Acceptance, tables: Path | None = None) -> None:
@@ -51,9 +52,10 @@ class Source:
         self._pythia = _start(process, acceptance, tables, reuse=0 if tables is None else 2)
 
     def generate(self, n: int, seed: int) -> GeneratedParticles:
-        """The next ``n`` collisions, at the origin.
+        """Generate ``n`` collisions at the origin.
 
         Args:
+            n: number of collisions.
             seed: 1..MAX_SEED; the collisions depend on nothing else.
         """
         self._pythia.rndm.init(seed)
@@ -74,19 +76,19 @@ class Source:
             pdg=table[:, 0].astype(np.int32),
             charge=np.rint(table[:, 1]).astype(np.int8),
             mass=table[:, 2],
-            position=table[:, 3:6] / 10,  # mm
+            position=table[:, 3:6] / MM_PER_CM,
             momentum=table[:, 6:9],
         )
 
 
 @functools.lru_cache(maxsize=2)
 def source(process: str, acceptance: Acceptance, tables: Path | None = None) -> Source:
-    """One :class:`Source` for all events of a process."""
+    """The :class:`Source` that all events of a process share."""
     return Source(process, acceptance, tables)
 
 
 def prepare(tables: Path, acceptance: Acceptance) -> None:
-    """Compute what minimum bias needs at its start, which takes 5 s, into a file."""
+    """Compute what "minbias" needs at its start, and write it to a file; this takes 5 s."""
     _start("minbias", acceptance, tables, reuse=1)
 
 

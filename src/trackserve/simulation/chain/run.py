@@ -1,4 +1,4 @@
-"""Simulate a directory of events, on several processes, resumably."""
+"""A directory of events, simulated on several processes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from . import pool
 from .collisions import Setup, check_setup
 from .generate import Acceptance
 from .manifest import claim, make_manifest, write_manifest
+from .parts import part_path, sum_counts
 from .workers import Progress, workers
 
 
@@ -21,28 +22,28 @@ class Chain(NamedTuple):
 
     Attributes:
         acceptance: what of the collisions is kept.
-        constants: what determines an event beside this and its setup.
+        constants: what determines an event beside its setup and the acceptance.
         data: name of a file that only a complete directory has.
-        make: writes the part of an event, given the setup, the directory of the parts
-            and the number of the event; returns CPU seconds by stage.
-        join: writes a directory, given that, the parts of all events and the setup;
-            returns what it counted.
+        make: writes the part of an event; its arguments are the setup, the directory of the
+            parts and the number of the event. It returns CPU seconds by stage.
+        join: writes a directory; its arguments are the directory, the parts of all events
+            and the setup.
     """
 
     acceptance: Acceptance
     constants: Mapping[str, Any]
     data: str
     make: Callable[[Setup, Path, int], dict[str, float]]
-    join: Callable[[Path, Sequence[Path], Setup], dict[str, int]]
+    join: Callable[[Path, Sequence[Path], Setup], None]
 
 
 class Outcome(NamedTuple):
-    """What a run did.
+    """What a simulation did.
 
     Attributes:
-        counts: summed over all events.
+        counts: what was counted, summed over all events. The simulators say what they count.
         new: how many events were simulated now; the others were there.
-        seconds: CPU time of the new ones by stage, summed.
+        seconds: CPU time of the new events by stage, summed.
     """
 
     counts: dict[str, int]
@@ -53,17 +54,26 @@ class Outcome(NamedTuple):
 def simulate(
     directory: Path, setup: Setup, chain: Chain, processes: int | None, progress: Progress
 ) -> Outcome:
-    """Write ``directory`` with ``simulation.json``.
+    """Write the events of ``setup`` and ``simulation.json`` into ``directory``.
 
-    Events are simulated one by one into part files, which are joined at the end: a run
-    that was interrupted continues where it stopped. The files are the same, byte for
+    Events are simulated one by one into part files. The parts are joined at the end, so a
+    run that was interrupted continues where it stopped. The files are the same, byte for
     byte, for any number of processes.
+
+    Args:
+        directory: is made if needed.
+        setup: what to simulate.
+        chain: how the events are made.
+        processes: how many work at a time; None for the number of cores. They are spawned,
+            so a script that asks for more than one needs ``if __name__ == "__main__"``.
+        progress: is told about every block of collisions and every event.
 
     Raises:
         InputError: an argument is out of range, or the directory holds something else.
         MissingExtraError: pyacts, or Pythia where it is needed, is not installed.
     """
     n_processes = (os.cpu_count() or 1) if processes is None else processes
+    setup = setup._replace(pileup=float(setup.pileup))  # the manifest's text shows the type
     check_setup(setup, chain.acceptance, n_processes)
     manifest = make_manifest(setup, chain.acceptance, chain.constants)
     counts = claim(directory, manifest, chain.data)
@@ -74,19 +84,19 @@ def simulate(
     paths = [part_path(parts, number) for number in range(setup.events)]
     todo = [number for number, path in enumerate(paths) if not path.exists()]
     seconds: Counter[str] = Counter()
-    with workers(min(n_processes, max(len(todo), setup.pool_blocks))) as run:
+    with workers(min(n_processes, max(len(todo), setup.pool_blocks))) as starmap:
         if todo and setup.pool_blocks:
-            pool.fill(parts, setup.seed, chain.acceptance, setup.pool_blocks, run, progress)
+            pool.fill(parts, setup, chain.acceptance, starmap, progress)
         events = [(setup, parts, number) for number in todo]
-        for done, spent in enumerate(run(chain.make, events), setup.events - len(todo) + 1):
+        for done, spent in enumerate(starmap(chain.make, events), setup.events - len(todo) + 1):
             seconds.update(spent)
             progress("events", done, setup.events)
-    counts = chain.join(directory, paths, setup)
+    chain.join(directory, paths, setup)
+    counts = sum_counts(paths)
     write_manifest(directory, manifest, counts)
     shutil.rmtree(parts)
     return Outcome(counts, len(todo), dict(seconds))
 
 
-def part_path(parts: Path, number: int) -> Path:
-    """The file of event ``number``."""
-    return parts / f"event-{number:06d}.npz"
+def silent(what: str, done: int, total: int) -> None:
+    """A :data:`.workers.Progress` that shows nothing."""

@@ -1,4 +1,4 @@
-"""Random numbers that depend on the run's seed, the stage and the event, and nothing else."""
+"""Random numbers that depend on the seed, the stage and the event only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def generator(seed: int, stage: str, number: int) -> np.random.Generator:
 
 
 def integer(seed: int, stage: str, number: int, bound: int) -> int:
-    """A seed for a program of its own, 0..bound-1."""
+    """A seed for another program, 0..bound-1."""
     return int(_sequence(seed, stage, number).generate_state(1, np.uint64)[0]) % bound
 
 

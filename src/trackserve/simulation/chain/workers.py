@@ -10,15 +10,16 @@ from typing import Any
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being made, how many are there and how many it will be."""
-Run = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
+StarMap = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
+"""Calls a function with each tuple of arguments; gives the results in any order."""
 
 
 @contextmanager
-def workers(n: int) -> Iterator[Run]:
-    """Calls a function with each of many arguments on ``n`` processes, in any order.
+def workers(n: int) -> Iterator[StarMap]:
+    """A function that makes many calls, on ``n`` processes.
 
-    A single process is this one. Others are spawned: the threads of ACTS and Numba do
-    not survive a fork.
+    A single process is this one. Other processes are spawned: the threads of ACTS and Numba
+    do not survive a fork.
     """
     if n <= 1:
         yield lambda function, arguments: (function(*each) for each in arguments)

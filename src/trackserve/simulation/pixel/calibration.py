@@ -1,7 +1,6 @@
-"""The errors that the position estimate states, from the simulation itself.
+"""Errors of the position estimate, measured on the simulation itself.
 
-``python -m trackserve.simulation.pixel.calibration`` prints the tables that stand in
-:mod:`.conditions`.
+``python -m trackserve.simulation.pixel.calibration`` prints the tables of :mod:`.conditions`.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from trackserve.detectors.phase1.layout import (
 )
 from trackserve.edm import BeamSpot, Digis
 from trackserve.edm.columns import Array, Columns, column
-from trackserve.edm.simulation import SimHits
 from trackserve.trackers.patatrack.calibrate import calibrate, make_gain_tables
 from trackserve.trackers.patatrack.clusterize import clusterize
 from trackserve.trackers.patatrack.config import REFERENCE
@@ -38,33 +36,35 @@ from trackserve.trackers.patatrack.hits import (
 )
 
 from .conditions import N_ERROR_REGIONS, error_region, make_conditions
+from .crossings import Crossings
 from .response import Response, make_response, respond
 
 _PION_MASS = 0.13957
 _MIN_PT, _MEAN_PT = 0.4, 0.5
-"""GeV; the smallest, and the mean of the exponential distribution of what lies above it."""
+"""GeV. The pT of the particles is the smallest one plus a random amount with this mean."""
 _MAX_DISTANCE = 0.05
-"""A hit farther from the particle than this stems from an electron it knocked out, cm."""
+"""cm. A hit farther away from the particle stems from an electron that it knocked out."""
 
 
 @dataclass(frozen=True, eq=False)
 class Residuals(Columns):
-    """Hits of single particles beside the truth; edge clusters are left out."""
+    """Hits of single particles beside the truth; clusters at a module's edge are left out."""
 
     module: Array = column(np.int32)
     kind_x: Array = column(np.int8)
-    """0 for several rows, 1 for one, 2 for one wide one, as in the CPE's ``sigma_x``."""
+    """0 for several rows, 1 for one row, 2 for one wide row, as in the CPE's ``sigma_x``."""
     kind_y: Array = column(np.int8)
+    """The same for columns."""
     x: Array = column(np.float64)
     """Reconstructed - true local x, cm."""
     y: Array = column(np.float64)
 
 
-def crossings(geometry: PixelGeometry, beam_spot: BeamSpot, rng: np.random.Generator) -> SimHits:
+def crossings(geometry: PixelGeometry, beam_spot: BeamSpot, rng: np.random.Generator) -> Crossings:
     """One charged pion through a random point of each module.
 
-    They come from the luminous region on circles, and have the pT that particles in
-    tracks have: it falls exponentially from 0.4 GeV, 0.5 GeV above it in the mean.
+    The pions come from the luminous region on circles. Their pT is distributed as that of
+    particles in tracks: it falls exponentially from ``_MIN_PT``.
     """
     module = np.arange(N_MODULES, dtype=np.int32)
     local = np.zeros((N_MODULES, 3))
@@ -82,13 +82,13 @@ def crossings(geometry: PixelGeometry, beam_spot: BeamSpot, rng: np.random.Gener
     cot_theta = way[:, 2] / (r * half_turn / np.sin(half_turn))
     momentum = pt[:, None] * np.stack([np.cos(phi), np.sin(phi), cot_theta], axis=1)
     in_module = np.einsum("nij,nj->ni", geometry.rotation, momentum)
-    return SimHits(module, module, local, in_module, np.full(N_MODULES, _PION_MASS))
+    return Crossings(module, module, local, in_module, np.full(N_MODULES, _PION_MASS))
 
 
 def measure_residuals(
     conditions: PixelConditions, geometry: PixelGeometry, response: Response, rounds: int, seed: int
 ) -> Residuals:
-    """Residuals of hits of :func:`crossings`, alone in their modules, in ``rounds`` events."""
+    """Residuals of the hits of :func:`crossings` in ``rounds`` events."""
     gains, positions = make_gain_tables(conditions), make_position_tables(conditions)
     nowhere = np.zeros(3, np.float32)
     parts = []
@@ -111,7 +111,7 @@ def measure_residuals(
 
 
 def _kind(first: Array, last: Array, is_wide: Callable[[int], bool]) -> Array:
-    """0 for more than one row or column, 1 for one, 2 for a wide one, int8[n]."""
+    """The kind of each cluster, int8[n], as in :class:`Residuals`."""
     wide = np.array([is_wide(pixel) for pixel in range(max(ROWS, COLS))])
     return np.where(first < last, 0, 1 + wide[first]).astype(np.int8)
 
@@ -119,11 +119,11 @@ def _kind(first: Array, last: Array, is_wide: Callable[[int], bool]) -> Array:
 def calibrate_errors(
     conditions: PixelConditions, geometry: PixelGeometry, response: Response, rounds: int, seed: int
 ) -> tuple[Array, Array]:
-    """Half the width that holds 68 % of the residuals in x and y, cm.
+    """Half the interval that holds the central 68 % of the residuals in x and in y, cm.
 
     Returns:
-        two float64[10, 3]: the regions of :func:`.conditions.error_region`; clusters of
-        several rows (columns), of one, and of one wide one.
+        Two float64[10, 3]: by region of :func:`.conditions.error_region`, and by kind as in
+        :class:`Residuals`.
     """
     residuals = measure_residuals(conditions, geometry, response, rounds, seed)
     region = error_region(geometry)[residuals.module]

@@ -43,9 +43,10 @@ BEAM_SPOT = BeamSpot(x=0.011, y=-0.02, z=0.15, sigma_z=3.8, width_x=0.0013, widt
 
 ROCS_PER_MODULE = 16
 ROCS_ON_LINK = (2, 4) + 8 * (8,)
-"""Read-out chips that share a link, by layer, as in CMS: fewer where there are more hits."""
+"""Read-out chips that share a link, by layer, as in CMS. An inner layer has more hits, so fewer
+of its chips share a link."""
 MODULES_ON_FED = (4, 9) + 8 * (18,)
-"""By layer; with the links above a FED has at most 36 of its 48 links in use. It takes
+"""Modules that share a FED, by layer. A FED then uses at most 36 of its 48 links. There are
 136 FEDs; CMS has 139."""
 NOT_CABLED = 9999
 N_ERROR_REGIONS = N_BARREL_LAYERS + 6
@@ -75,7 +76,8 @@ SIGMA_X = (
     (0.00068, 0.00082, 0.00405),
 )
 """Errors of the position estimate, cm, by :func:`error_region`, for clusters of several rows,
-of one, and of one wide one. Printed by ``python -m trackserve.simulation.pixel.calibration``."""
+of one row, and of one wide row. ``python -m trackserve.simulation.pixel.calibration`` prints
+them."""
 SIGMA_Y = (
     (0.00190, 0.00337, 0.00684),
     (0.00183, 0.00330, 0.00654),
@@ -88,7 +90,7 @@ SIGMA_Y = (
     (0.00029, 0.00425, 0.00931),
     (0.00078, 0.00189, 0.00694),
 )
-"""Likewise for columns."""
+"""The same for columns."""
 
 
 def make_conditions(
@@ -99,9 +101,9 @@ def make_conditions(
     """Conditions of a detector of this geometry and response.
 
     Args:
-        geometry: of the modules.
-        seed: of the gains, pedestals and bad columns; the rest has nothing random.
-        parameters: Lorentz drift and share of bad columns.
+        geometry: where the modules are.
+        seed: gains, pedestals and bad columns follow from it; the rest is not random.
+        parameters: have the Lorentz drift and the share of bad columns.
     """
     fed_ids, cabling = _cabling(geometry)
     gain = _gain(np.random.default_rng(seed), parameters)
@@ -122,9 +124,10 @@ def error_region(geometry: PixelGeometry) -> Array:
 
 
 def _cabling(geometry: PixelGeometry) -> tuple[Array, Array]:
-    """FED ids and the cabling map: modules one after the other, none on two FEDs.
+    """FED ids and the cabling map.
 
-    The words of a module follow one another in the stream, since its links do.
+    Modules follow one another, and none is on two FEDs. The words of a module follow one
+    another in the stream, since its links do.
     """
     record = np.zeros((), CABLING)
     for name in ("raw_id", "roc_in_module", "module"):

@@ -1,9 +1,9 @@
 """Photons become pairs in the material, before Fatras sees them.
 
 Fatras can convert photons too, but not in the first 0.026 radiation lengths that they
-cross (``conversionProbScaleFactor`` in its ``PhotonConversion.hpp``): beam pipe, first
-layer and half of the second. And most photons fly straight through, which is quicker
-to find out here.
+cross (``conversionProbScaleFactor`` in its ``PhotonConversion.hpp``). These are the beam pipe,
+the first layer and half of the second. Most photons do not convert, and this module finds that
+out faster.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .material import (
 
 _ELECTRON_MASS = 0.000511
 _BEYOND = 1e-3
-"""Pairs start this far (cm) behind the surface that made them."""
+"""cm. A pair starts this far behind the surface that made it."""
 
 
 class Slabs(NamedTuple):
@@ -38,8 +38,8 @@ class Slabs(NamedTuple):
     Attributes:
         centre: float64[n, 3], cm.
         axes: float64[n, 3, 3], rows are the local axes.
-        thickness: float64[n], in radiation lengths.
-        pipe, flange: thickness of these.
+        thickness: float64[n], of each module, in radiation lengths.
+        pipe, flange: thickness of the beam pipe and of a flange, in radiation lengths.
     """
 
     centre: Array
@@ -63,12 +63,15 @@ def make_slabs(geometry: PixelGeometry, material: float) -> Slabs:
 def convert(
     particles: GeneratedParticles, slabs: Slabs, rng: np.random.Generator
 ) -> tuple[GeneratedParticles, GeneratedParticles]:
-    """The charged particles, and the electrons and positrons that the photons make.
+    """Let photons convert.
 
     Args:
         particles: with absolute positions.
         slabs: what they cross.
         rng: random numbers.
+
+    Returns:
+        The charged particles, and the electrons and positrons that the photons make.
     """
     photons = particles.take(particles.pdg == 22)
     energy = np.linalg.norm(photons.momentum, axis=1)
@@ -95,17 +98,20 @@ def convert(
 
 
 def conversion_rate(energy: Array) -> Array:
-    """Conversions per radiation length of photons of ``energy`` (GeV).
+    """Conversions per radiation length of photons of ``energy`` (GeV), float64[n].
 
-    7/9 at high energy; below, the fit in Fatras to the cross sections in aluminium of
-    Y.-S. Tsai, Rev. Mod. Phys. 46 (1974) 815, made between 0.1 and 100 GeV.
+    It is 7/9 at high energy. At low energy it is the fit in Fatras to the cross sections in
+    aluminium of Y.-S. Tsai, Rev. Mod. Phys. 46 (1974) 815, between 0.1 and 100 GeV.
     """
     rate: Array = 7 / 9 * np.maximum(1 + 0.00701612 - 0.0769040 * energy**-0.607682, 0.1)
     return rate
 
 
 def _energy_share(n: int, rng: np.random.Generator) -> Array:
-    """Of the electron, drawn from 1 - 4/3 x (1 - x): complete screening (B. Rossi)."""
+    """Share of the energy that the electron gets, float64[n].
+
+    It is drawn from 1 - 4/3 x (1 - x), which holds for complete screening (B. Rossi).
+    """
     share = rng.random(n)
     again = np.flatnonzero(rng.random(n) > 1 - 4 / 3 * share * (1 - share))
     if len(again):
@@ -115,8 +121,10 @@ def _energy_share(n: int, rng: np.random.Generator) -> Array:
 
 @kernel
 def _path_to_depth(start: Array, direction: Array, depth: Array, slabs: Slabs) -> Array:
-    """How far each photon flies (cm) until it has crossed ``depth`` radiation lengths; inf
-    where it leaves before."""
+    """Path of each photon until it has crossed ``depth`` radiation lengths, float64[n], cm.
+
+    It is infinite if the photon leaves the detector before.
+    """
     n_slabs = len(slabs.centre)
     result = np.full(len(start), np.inf)
     path = np.empty(n_slabs + 3)

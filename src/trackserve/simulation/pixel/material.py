@@ -9,34 +9,34 @@ from trackserve.detectors.phase1.layout import FIRST_ENDCAP, N_BARREL_LAYERS
 from trackserve.edm.columns import Array
 
 PIPE_RADIUS = 2.21
-"""Of the beam pipe's wall, cm: beryllium, 0.8 mm thick."""
+"""Radius of the beam pipe's wall, cm. It is beryllium, 0.8 mm thick."""
 PIPE_MATERIAL = 0.0023
-"""0.8 mm of 353 mm."""
+"""Thickness of the beam pipe: 0.8 mm of the 353 mm that a radiation length has."""
 BARREL_MATERIAL = 0.015
-"""Of a barrel module with its share of ladder, cooling and cables.
+"""Thickness of a barrel module with its share of ladder, cooling and cables.
 
 Four layers make the 0.06 up to 16 cm that CMS' track fit assumes (``BrokenLine.h``).
 """
 ENDCAP_MATERIAL = 0.016
-"""Of a disk's module with half of its blade."""
+"""Thickness of a disk's module with half of its blade."""
 FLANGE_MATERIAL = 0.02
-"""Of the barrel's end flange with cooling loops, connectors and cables."""
+"""Thickness of the barrel's end flange with cooling loops, connectors and cables."""
 FLANGE_Z = 27.2
 FLANGE_RADII = (2.6, 17.0)
 """cm."""
 
 
 def module_material(geometry: PixelGeometry) -> Array:
-    """Of each module, float64[1856]."""
+    """Thickness of each module, float64[1856]."""
     barrel = np.arange(len(geometry.layer)) < FIRST_ENDCAP
     return np.where(barrel, BARREL_MATERIAL, ENDCAP_MATERIAL)
 
 
 def material_before(geometry: PixelGeometry) -> Array:
-    """Of each module with what a particle crosses just before it, float64[1856].
+    """Thickness of each module with what a particle crosses just before it, float64[1856].
 
-    The beam pipe counts to the first layer, the flange to the first disks: what a track fit
-    that knows only modules should assume.
+    A track fit that knows modules only should assume it. The beam pipe counts to the first
+    layer, the flange to the first disks.
     """
     material = module_material(geometry)
     disk = (geometry.layer - N_BARREL_LAYERS) % 3

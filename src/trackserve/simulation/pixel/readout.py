@@ -1,4 +1,4 @@
-"""Digis to raw FED words: what :mod:`trackserve.trackers.patatrack.unpack` undoes."""
+"""From digis to raw FED words. :mod:`trackserve.trackers.patatrack.unpack` does the reverse."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .response import PixelDigis
 
 _HEADER, _TRAILER = 0x5 << 28, 0xA << 28
 _PHYSICS = 1 << 24
-"""Event type in the header."""
+"""Type of the event in the header."""
 _CHANNELS_PER_FED = LINKS_PER_FED * ROCS_PER_LINK
 
 
@@ -37,9 +37,10 @@ class ReadoutTables(NamedTuple):
 
     Attributes:
         fed_ids: uint32[n], in the order of the stream.
-        fed_slot: int32[150], FED id - 1200 to place in ``fed_ids``; -1 if not read out.
+        fed_slot: int32[150], by FED id - 1200 the place in ``fed_ids``; -1 if the FED is not
+            read out.
         channel: int32[1856, 2, 8], row in ``roc`` of the read-out chip that holds rows
-            from 80 i and columns from 52 j; -1 if it is not read out.
+            from 80 i and columns from 52 j; -1 if the chip is not read out.
         roc: int16[57600, 6], as in :class:`~trackserve.trackers.patatrack.unpack.UnpackTables`.
     """
 
@@ -67,14 +68,14 @@ def make_readout_tables(conditions: PixelConditions) -> ReadoutTables:
 def make_raw(digis: PixelDigis, tables: ReadoutTables, event_number: int) -> Array:
     """The FED stream of one event, uint8[n].
 
-    Every FED of the list is there, empty ones too. Words are ordered by link and chip, and
-    within a chip as ``digis`` are. Pixels of chips that are masked or not cabled are not
-    read out. The checksum in the trailers is 0.
+    Every FED is there, also without pixels. Words are ordered by link and chip, and within a
+    chip as ``digis`` are. Pixels of chips that are masked or not cabled are not read out. The
+    checksum in the trailers is 0.
 
     Args:
         digis: at most one for each pixel.
         tables: made from the cabling.
-        event_number: from 0, written as the headers' level-1 id (24 bits).
+        event_number: counts from 0; the headers have it as the level-1 id (24 bits).
 
     Raises:
         EventError: there are more words than a reader accepts.
@@ -92,7 +93,14 @@ def make_raw(digis: PixelDigis, tables: ReadoutTables, event_number: int) -> Arr
 
 @shared
 def pixel_word(link: int, roc: int, roc_row: int, roc_col: int, adc: int, layer_1: bool) -> int:
-    """One pixel; ``roc_row`` and ``roc_col`` are those in the chip, links and chips from 1."""
+    """The word of a pixel.
+
+    Args:
+        link, roc: count from 1.
+        roc_row, roc_col: in the chip, from 0.
+        adc: 0..255.
+        layer_1: whether the chip is of the innermost layer, which packs pixels in its own way.
+    """
     if layer_1:
         pixel = roc_row << 8 | roc_col << 15
     else:

@@ -1,8 +1,8 @@
-"""Sim hits to digis: the response of the pixel detector.
+"""From crossings of sensors to digis: the response of the pixel detector.
 
-What particles leave in the sensors (:mod:`.sensor`) is summed pixel by pixel, noise is
-added, thresholds are applied and the charge is turned into ADC counts by the inverse of
-the calibration that reconstruction applies.
+What particles leave in the sensors (:mod:`.sensor`) is summed for each pixel. Noise is added
+and thresholds are applied. The charge is turned into ADC counts by the inverse of the
+calibration that reconstruction applies.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from trackserve.detectors.phase1.layout import (
 )
 from trackserve.device.compile import kernel, shared
 from trackserve.edm.columns import Array, Columns, column
-from trackserve.edm.simulation import SimHits
 from trackserve.trackers.patatrack.calibrate import GainTables, make_gain_tables
 from trackserve.trackers.patatrack.config import ChargeCalibration
 
+from .crossings import Crossings
 from .sensor import (
     PixelGrid,
     Sensor,
@@ -52,19 +52,20 @@ class ResponseParameters(NamedTuple):
     lorentz: float = 0.106
     """Tangent of the Lorentz angle per tesla of field across the drift (CMS)."""
     diffusion: float = 5e-4
-    """rms spread after the whole thickness, cm: thickness x sqrt(2 kT / eV) at -10 C, 150 V."""
+    """rms spread after a drift through the whole thickness, cm: thickness x sqrt(2 kT / eV) at
+    -10 C and 150 V."""
     pair_energy: float = 3.61e-3
     """keV per electron (CMS)."""
     step: float = 20e-4
-    """Longest piece of a path that counts as one point, cm; a fifth of a pixel."""
+    """Longest piece of a path that counts as one point, cm: a fifth of a pixel."""
     max_path: float = 0.5
-    """Longest path in a sensor that is followed, cm; it stands for |cot| = 17."""
+    """Longest path in a sensor that is followed, cm: that of |cot| = 17."""
     noise: float = 175.0
     """rms of a pixel's charge, electrons (CMS)."""
     threshold: tuple[float, ...] = (2000.0,) + 9 * (1600.0,)
-    """Of each layer, electrons (CMS)."""
+    """Threshold of each layer, electrons (CMS)."""
     threshold_spread: tuple[float, ...] = 4 * (245.0,) + 6 * (210.0,)
-    """rms from pixel to pixel (CMS)."""
+    """rms of the thresholds of each layer, electrons (CMS)."""
     random_hits: float = 1e-7
     """Probability that a pixel fires in an event by itself."""
     dead_columns: float = 1e-3
@@ -130,7 +131,13 @@ def make_response(
     geometry: PixelGeometry,
     parameters: ResponseParameters = CMS_LIKE,
 ) -> Response:
-    """Derive :class:`Response` from what is known of the detector."""
+    """Make the look-up tables of a detector.
+
+    Args:
+        conditions: its gains, thickness and pitch.
+        geometry: its modules.
+        parameters: constants of the response.
+    """
     drift_x, drift_y = lorentz_drift(geometry, parameters)
     cpe = conditions.cpe
     thickness = np.where(
@@ -154,25 +161,23 @@ def make_response(
     )
 
 
-def respond(hits: SimHits, response: Response, rng: np.random.Generator) -> PixelDigis:
-    """The digis that ``hits`` and noise make; deposits in one pixel are summed.
+def respond(crossings: Crossings, response: Response, rng: np.random.Generator) -> PixelDigis:
+    """The digis that particles and noise make; deposits in one pixel are summed.
 
     Args:
-        hits: of one event, in any order.
+        crossings: of one event, in any order.
         response: of the detector.
         rng: the event's random numbers; the same state gives the same digis.
     """
-    order = np.argsort(hits.module, kind="stable")
-    bounds = np.searchsorted(hits.module[order], np.arange(N_MODULES + 1))
+    order = np.argsort(crossings.module, kind="stable")
+    bounds = np.searchsorted(crossings.module[order], np.arange(N_MODULES + 1))
     spurious = _spurious_pixels(response, rng)
     spurious_bounds = np.searchsorted(spurious, np.arange(N_MODULES + 1) * (ROWS * COLS))
     code = _respond(
-        hits.position[order],
-        hits.momentum[order],
-        hits.mass[order],
-        bounds,
-        spurious % (ROWS * COLS),
-        spurious_bounds,
+        _Crossed(
+            crossings.position[order], crossings.momentum[order], crossings.mass[order], bounds
+        ),
+        _Fired(spurious % (ROWS * COLS), spurious_bounds),
         response,
         ChargeCalibration(),
         rng,
@@ -187,7 +192,10 @@ def respond(hits: SimHits, response: Response, rng: np.random.Generator) -> Pixe
 
 
 def _spurious_pixels(response: Response, rng: np.random.Generator) -> Array:
-    """Pixels that fire by themselves, int64[n], ordered: (module x 416 + column) x 160 + row."""
+    """Pixels that fire by themselves, int64[n] in ascending order.
+
+    A pixel is (module x 416 + column) x 160 + row.
+    """
     parameters = response.parameters
     n_pixels = N_MODULES * ROWS * COLS
     anywhere = rng.integers(0, n_pixels, rng.poisson(parameters.random_hits * n_pixels))
@@ -197,21 +205,34 @@ def _spurious_pixels(response: Response, rng: np.random.Generator) -> Array:
     return np.sort(np.concatenate([anywhere, (module * COLS + col) * ROWS + row]))
 
 
+class _Crossed(NamedTuple):
+    """Columns of :class:`.Crossings` by module; module ``m`` has rows ``first[m]`` to
+    ``first[m + 1]``, int64[1857]."""
+
+    position: Array
+    momentum: Array
+    mass: Array
+    first: Array
+
+
+class _Fired(NamedTuple):
+    """Pixels that fire by themselves, int64[n], by module as in :class:`_Crossed`."""
+
+    pixel: Array
+    first: Array
+
+
 @kernel
 def _respond(
-    position: Array,
-    momentum: Array,
-    mass: Array,
-    bounds: Array,
-    spurious: Array,
-    spurious_bounds: Array,
+    crossed: _Crossed,
+    fired: _Fired,
     response: Response,
     calibration: ChargeCalibration,
     rng: np.random.Generator,
 ) -> Array:
-    """Digis as int64[n]: ((module x 416 + column) x 160 + row) x 256 + ADC."""
+    """Digis, int64[n]: ((module x 416 + column) x 160 + row) x 256 + ADC."""
     charge = empty_charge()
-    codes = np.empty(max(1024, 8 * len(mass)), np.int64)
+    codes = np.empty(max(1024, 8 * len(crossed.mass)), np.int64)
     n = 0
     for m in range(N_MODULES):
         sensor = Sensor(
@@ -223,10 +244,11 @@ def _respond(
             response.parameters.max_path,
             response.parameters.pair_energy,
         )
-        for i in range(bounds[m], bounds[m + 1]):
-            ionize(charge, position[i], momentum[i], mass[i], sensor, response.grid, rng)
-        for i in range(spurious_bounds[m], spurious_bounds[m + 1]):
-            pixel = spurious[i]
+        for i in range(crossed.first[m], crossed.first[m + 1]):
+            position, momentum = crossed.position[i], crossed.momentum[i]
+            ionize(charge, position, momentum, crossed.mass[i], sensor, response.grid, rng)
+        for i in range(fired.first[m], fired.first[m + 1]):
+            pixel = fired.pixel[i]
             add(charge, pixel % ROWS, pixel // ROWS, _SPURIOUS * response.threshold[m])
         pixels = np.sort(charge.touched[: charge.n_touched[0]])
         charge.n_touched[0] = 0
@@ -254,7 +276,7 @@ def adc_counts(
     response: Response,
     calibration: ChargeCalibration,
 ) -> int:
-    """ADC counts of a pixel, 0 to 255, or -1 if it is dead."""
+    """ADC counts of a pixel, 0 to 255; -1 if the pixel is dead."""
     gains = response.gains
     index = gains.first[module] + col * gains.column_step[module] + gains.block[row]
     encoded_gain, encoded_pedestal = gains.values[index]

@@ -1,7 +1,7 @@
-"""From a particle's path through a sensor to charge on its pixels.
+"""From a particle's path through a sensor to charge on the pixels.
 
-Ionisation drifts to the read-out side at local z = -thickness/2, is carried sideways by
-the magnetic field and spreads by diffusion on the way.
+Electrons that the particle sets free drift to the read-out side at local z = -thickness/2. On
+the way the magnetic field carries them sideways, and they spread by diffusion.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from trackserve.edm.columns import Array
 from trackserve.trackers.patatrack.hits import col_in_pitches, row_in_pitches
 
 from .straggling import (
-    EnergyLoss,
     electron_range,
     emission_cosine,
     energy_loss,
@@ -26,17 +25,18 @@ from .straggling import (
 
 _KEV_PER_GEV = 1e6
 _POINT_LIKE = 5e-4
-"""Electrons with a shorter range than this (cm) ionise where they are set free."""
+"""cm. An electron with a shorter range ionises where it is set free."""
 _SIGMAS = 3.5
 """A cloud reaches this many sigmas."""
 
 
 class PixelGrid(NamedTuple):
-    """Where the pixels are; rows and columns have an edge more than pixels, cm.
+    """Where the pixels of a module are.
 
     Attributes:
-        row_edge, col_edge: float64[161], float64[417], lower edges, local.
-        row_at, col_at: int32[162], int32[432], pixel at each step of the pitch.
+        row_edge, col_edge: float64[161] and float64[417], local positions of the lower edges,
+            and at the end the last upper edge, cm.
+        row_at, col_at: int32[162] and int32[432], the pixel at each step of the pitch.
         pitch_x, pitch_y: cm.
     """
 
@@ -54,7 +54,7 @@ class Sensor(NamedTuple):
     Attributes:
         thickness: cm.
         drift_x, drift_y: sideways displacement per drift depth.
-        diffusion: rms spread after the whole thickness, cm.
+        diffusion: rms spread after a drift through the whole thickness, cm.
         step: longest piece of a path that counts as one point, cm.
         max_path: longest path that is followed, cm.
         pair_energy: keV per electron.
@@ -70,17 +70,47 @@ class Sensor(NamedTuple):
 
 
 class Charge(NamedTuple):
-    """Charge on the pixels of one module, electrons.
+    """Charge on the pixels of one module.
 
     Attributes:
-        grid: float64[416 x 160], column by column.
-        touched: int32[416 x 160], pixels of ``grid`` that are not zero.
-        n_touched: int64[1], how many.
+        grid: float64[416 x 160], electrons, column by column.
+        touched: int32[416 x 160], the pixels of ``grid`` that are not zero.
+        n_touched: int64[1], their number.
     """
 
     grid: Array
     touched: Array
     n_touched: Array
+
+
+class Vector(NamedTuple):
+    """A point (cm) or a unit vector in the frame of the module."""
+
+    x: float
+    y: float
+    z: float
+
+
+class Electron(NamedTuple):
+    """An electron that a particle knocks out.
+
+    Attributes:
+        energy: keV.
+        max_energy: the most energy that the particle can transfer, keV.
+        turn: azimuth about the particle's direction, in turns, 0..1.
+    """
+
+    energy: float
+    max_energy: float
+    turn: float
+
+
+@shared
+def along(start: Vector, direction: Vector, path: float) -> Vector:
+    """The point that lies ``path`` (cm) from ``start``."""
+    return Vector(
+        start.x + path * direction.x, start.y + path * direction.y, start.z + path * direction.z
+    )
 
 
 def make_grid(pitch_x: float, pitch_y: float) -> PixelGrid:
@@ -99,7 +129,7 @@ def make_grid(pitch_x: float, pitch_y: float) -> PixelGrid:
 
 @kernel
 def empty_charge() -> Charge:
-    """No charge."""
+    """A module without charge."""
     return Charge(np.zeros(COLS * ROWS), np.empty(COLS * ROWS, np.int32), np.zeros(1, np.int64))
 
 
@@ -119,16 +149,19 @@ def ionize(
         charge: is changed.
         position, momentum: float64[3], local, in the sensor's middle plane; cm, GeV.
         mass: GeV.
-        sensor, grid: where it is.
+        sensor, grid: of the module.
         rng: random numbers.
     """
     p = math.sqrt(momentum[0] ** 2 + momentum[1] ** 2 + momentum[2] ** 2)
-    x_step, y_step, z_step = momentum[0] / p, momentum[1] / p, momentum[2] / p
+    direction = Vector(momentum[0] / p, momentum[1] / p, momentum[2] / p)
     path = sensor.max_path
-    if abs(z_step) * path > sensor.thickness:
-        path = sensor.thickness / abs(z_step)
-    x, y = position[0] - x_step * path / 2, position[1] - y_step * path / 2
-    z = position[2] - z_step * path / 2
+    if abs(direction.z) * path > sensor.thickness:
+        path = sensor.thickness / abs(direction.z)
+    start = Vector(
+        position[0] - direction.x * path / 2,
+        position[1] - direction.y * path / 2,
+        position[2] - direction.z * path / 2,
+    )
     loss = energy_loss(p * _KEV_PER_GEV, mass * _KEV_PER_GEV)
     left = (math.sqrt(p**2 + mass**2) - mass) * _KEV_PER_GEV
 
@@ -138,83 +171,76 @@ def ionize(
     for i in range(steps):
         energy = min(rng.standard_gamma(shape) * loss.soft_scale, left)
         left -= energy
-        s = (i + 0.5) * length
-        collect(charge, x + s * x_step, y + s * y_step, z + s * z_step, energy, sensor, grid)
+        collect(charge, along(start, direction, (i + 0.5) * length), energy, sensor, grid)
     if loss.hard <= 0:
         return
     s = rng.standard_exponential() / loss.hard
     while s < path and left > 0:
         energy = min(transfer(loss, rng.random(), rng.random()), left)
         left -= energy
-        knock_on(
-            charge, x + s * x_step, y + s * y_step, z + s * z_step, x_step, y_step, z_step,
-            energy, rng.random(), loss, sensor, grid,
-        )  # fmt: skip
+        electron = Electron(energy, loss.max_transfer, rng.random())
+        knock_on(charge, along(start, direction, s), direction, electron, sensor, grid)
         s += rng.standard_exponential() / loss.hard
 
 
 @shared
 def knock_on(
     charge: Charge,
-    x: float,
-    y: float,
-    z: float,
-    x_step: float,
-    y_step: float,
-    z_step: float,
-    energy: float,
-    turn: float,
-    loss: EnergyLoss,
+    start: Vector,
+    direction: Vector,
+    electron: Electron,
     sensor: Sensor,
     grid: PixelGrid,
 ) -> None:
-    """Add the charge of an electron knocked out at (x, y, z) with ``energy``, keV.
+    """Add the charge of an electron that is knocked out at ``start``.
 
-    It goes straight over its practical range, ionising evenly; ``turn`` in [0, 1) is its
-    azimuth about the particle's direction.
+    The electron goes straight over its practical range and ionises evenly.
+
+    Args:
+        charge: is changed.
+        start: where the particle is.
+        direction: of the particle.
+        electron: what is knocked out.
+        sensor, grid: of the module.
     """
-    if energy <= 0:
+    if electron.energy <= 0:
         return
-    reach = electron_range(energy)
+    reach = electron_range(electron.energy)
     if reach < _POINT_LIKE:
-        collect(charge, x, y, z, energy, sensor, grid)
+        collect(charge, start, electron.energy, sensor, grid)
         return
-    cosine = emission_cosine(energy, loss.max_transfer)
+    cosine = emission_cosine(electron.energy, electron.max_energy)
     sine = math.sqrt(1 - cosine**2)
-    across, along = sine * math.cos(2 * math.pi * turn), sine * math.sin(2 * math.pi * turn)
+    angle = 2 * math.pi * electron.turn
+    on_u, on_v = sine * math.cos(angle), sine * math.sin(angle)
     # two axes at right angles to the direction, good for any direction
-    sign = math.copysign(1.0, z_step)
-    a = -1 / (sign + z_step)
-    b = x_step * y_step * a
-    u = (1 + sign * x_step**2 * a, sign * b, -sign * x_step)
-    v = (b, sign + y_step**2 * a, -y_step)
-    dx = cosine * x_step + across * u[0] + along * v[0]
-    dy = cosine * y_step + across * u[1] + along * v[1]
-    dz = cosine * z_step + across * u[2] + along * v[2]
+    sign = math.copysign(1.0, direction.z)
+    a = -1 / (sign + direction.z)
+    b = direction.x * direction.y * a
+    u = Vector(1 + sign * direction.x**2 * a, sign * b, -sign * direction.x)
+    v = Vector(b, sign + direction.y**2 * a, -direction.y)
+    way = Vector(
+        cosine * direction.x + on_u * u.x + on_v * v.x,
+        cosine * direction.y + on_u * u.y + on_v * v.y,
+        cosine * direction.z + on_u * u.z + on_v * v.z,
+    )
     steps = int(math.ceil(reach / sensor.step))
     length = reach / steps
-    share = energy / steps
+    share = electron.energy / steps
     for i in range(steps):
         s = (i + 0.5) * length
-        if abs(z + s * dz) > sensor.thickness / 2 or s > sensor.max_path:
+        at = along(start, way, s)
+        if abs(at.z) > sensor.thickness / 2 or s > sensor.max_path:
             break
-        collect(charge, x + s * dx, y + s * dy, z + s * dz, share, sensor, grid)
+        collect(charge, at, share, sensor, grid)
 
 
 @shared
-def collect(
-    charge: Charge,
-    x: float,
-    y: float,
-    z: float,
-    energy: float,
-    sensor: Sensor,
-    grid: PixelGrid,
-) -> None:
-    """Drift what ``energy`` (keV) sets free at (x, y, z) and share it among pixels."""
-    depth = min(max(z + sensor.thickness / 2, 0.0), sensor.thickness)
-    x += depth * sensor.drift_x
-    y += depth * sensor.drift_y
+def collect(charge: Charge, at: Vector, energy: float, sensor: Sensor, grid: PixelGrid) -> None:
+    """Drift what ``energy`` (keV) sets free at a point, and share it among pixels."""
+    depth = min(max(at.z + sensor.thickness / 2, 0.0), sensor.thickness)
+    x = at.x + depth * sensor.drift_x
+    y = at.y + depth * sensor.drift_y
     at_x = int(math.floor((x - grid.row_edge[0]) / grid.pitch_x))
     at_y = int(math.floor((y - grid.col_edge[0]) / grid.pitch_y))
     if at_x < 0 or at_x >= len(grid.row_at) or at_y < 0 or at_y >= len(grid.col_at):
@@ -237,8 +263,14 @@ def collect(
 def neighbour(x: float, pixel: int, edges: Array, sigma: float) -> tuple[int, float]:
     """The pixel beyond the nearer edge, and the share of a cloud at ``x`` that it gets.
 
-    Clouds are much smaller than pixels: the other edge is out of reach. Beyond the
-    outermost pixels nothing is lost.
+    A cloud is much smaller than a pixel and does not reach the other edge. Nothing is lost
+    beyond the outermost pixels.
+
+    Args:
+        x: centre of the cloud, cm.
+        pixel: row or column below it.
+        edges: float64[pixels + 1], cm.
+        sigma: size of the cloud, cm.
     """
     below, above = x - edges[pixel], edges[pixel + 1] - x
     other = pixel - 1 if below < above else pixel + 1
@@ -250,7 +282,7 @@ def neighbour(x: float, pixel: int, edges: Array, sigma: float) -> tuple[int, fl
 
 @shared
 def add(charge: Charge, row: int, col: int, electrons: float) -> None:
-    """Add charge to one pixel."""
+    """Add ``electrons`` to the charge of one pixel."""
     pixel = col * ROWS + row
     if electrons <= 0:
         return

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from trackserve.detectors.phase1.geometry import phase1_geometry
-from trackserve.detectors.phase1.layout import N_MODULES
 from trackserve.edm.columns import Array
-from trackserve.edm.simulation import SimEvent
+from trackserve.edm.truth import PixelTruth
 
 from ..chain import seeds
 from ..chain.collisions import Setup, collide
+from ..chain.cpu_time import CpuTime
 from ..chain.generate import Acceptance
 from ..chain.pool import load_pool
 from . import material, transport
 from .conditions import make_conditions
 from .readout import make_raw, make_readout_tables
 from .response import CMS_LIKE, make_response, respond
-from .transport import Fatras
+from .transport import PixelFatras
 
 ACCEPTANCE = Acceptance(
     min_pt=0.016,
@@ -30,10 +29,10 @@ ACCEPTANCE = Acceptance(
     decay_radius=170,
     decay_z=700,
 )
-"""A charged particle with less pT turns back before the first layer, 2.75 cm away; the last
-disk ends at |eta| = 2.6 seen from the origin, at 3.0 from 15 cm behind it."""
+"""A charged particle with less pT turns back before the first layer, 2.75 cm away. The last
+disk ends at |eta| = 2.6 seen from the origin, and at 3.0 seen from 15 cm behind it."""
 MAX_MODULE_PIXELS = 4000
-"""Of one module and event; the public C++ program drops the rest (``gpuClustering.h``)."""
+"""The public C++ program drops further pixels of a module in an event (``gpuClustering.h``)."""
 
 
 _CONSTANTS = {
@@ -46,82 +45,70 @@ CONSTANTS = {
 """What determines an event beside its setup and the acceptance."""
 
 
-class Seconds(NamedTuple):
-    """CPU time by stage."""
-
-    generation: float = 0.0
-    transport: float = 0.0
-    response: float = 0.0
-    readout: float = 0.0
-
-
-class Counts(NamedTuple):
-    """Of one event, or summed over events.
+class SimulatedEvent(NamedTuple):
+    """One event.
 
     Attributes:
-        collisions: hard and inelastic.
-        particles: in the truth.
-        hits: crossings of sensors.
-        digis: pixels read out.
-        lost: particles that Fatras gave up.
-        crowded: modules with more than :data:`MAX_MODULE_PIXELS` pixels.
+        truth: what happened.
+        raw: uint8[n], the FED stream.
+        counts: collisions, hard and inelastic; particles of the truth; hits, which are
+            crossings of sensors; digis, which are pixels read out; lost particles, which
+            Fatras gave up; crowded modules, with more than :data:`MAX_MODULE_PIXELS` pixels.
+        seconds: CPU time by stage.
     """
 
-    collisions: int = 0
-    particles: int = 0
-    hits: int = 0
-    digis: int = 0
-    lost: int = 0
-    crowded: int = 0
-
-
-class SimulatedEvent(NamedTuple):
-    """One event: its truth and its raw data (uint8)."""
-
-    truth: SimEvent
+    truth: PixelTruth
     raw: Array
-    counts: Counts
-    seconds: Seconds
+    counts: dict[str, int]
+    seconds: dict[str, float]
 
 
-class Simulator:
-    """Simulates any event of ``setup``; built once per process.
+class PixelSimulator:
+    """Simulates any event of ``setup``. A process builds it once.
 
     Args:
         setup: what to simulate.
-        cache: directory with the pool's blocks, where there is pile-up.
+        cache: directory with the pool's blocks, if there is pile-up.
     """
 
     def __init__(self, setup: Setup, cache: Path) -> None:
-        geometry = phase1_geometry()
+        self._geometry = geometry = phase1_geometry()
         conditions = make_conditions(geometry, setup.seed)
         self._setup = setup
         self._spot = conditions.beam_spot
-        self._fatras = Fatras(geometry)
+        self._fatras = PixelFatras(geometry)
         self._response = make_response(conditions, geometry)
         self._readout = make_readout_tables(conditions)
         self._pool = load_pool(cache, setup.pool_blocks)
 
     def simulate(self, number: int) -> SimulatedEvent:
-        """Event ``number``, the same whichever events went before."""
+        """Event ``number``, the same whichever events went before.
+
+        Raises:
+            EventError: the event does not fit into the raw format.
+        """
         seed = self._setup.seed
-        clock = [time.process_time()]
+        time = CpuTime()
         generated = collide(self._setup, ACCEPTANCE, self._pool, self._spot, number)
-        clock.append(time.process_time())
-        lost = self._fatras.lost
-        truth = self._fatras.transport(generated, seeds.integer(seed, "transport", number, 2**62))
-        clock.append(time.process_time())
-        digis = respond(truth.hits, self._response, seeds.generator(seed, "response", number))
-        clock.append(time.process_time())
-        raw = make_raw(digis, self._readout, number)
-        clock.append(time.process_time())
-        pixels = np.bincount(digis.module, minlength=N_MODULES)
-        counts = Counts(
-            collisions=len(truth.collisions),
-            particles=len(truth.particles),
-            hits=len(truth.hits),
-            digis=len(digis),
-            lost=self._fatras.lost - lost,
-            crowded=int((pixels > MAX_MODULE_PIXELS).sum()),
+        time.end("generation")
+        particles, crossings, lost = self._fatras.transport(
+            generated, seeds.integer(seed, "transport", number, 2**62)
         )
-        return SimulatedEvent(truth, raw, counts, Seconds(*np.diff(clock).tolist()))
+        time.end("transport")
+        digis = respond(crossings, self._response, seeds.generator(seed, "response", number))
+        time.end("response")
+        raw = make_raw(digis, self._readout, number)
+        time.end("readout")
+        counts = {
+            "collisions": len(generated.collisions),
+            "particles": len(particles),
+            "hits": len(crossings),
+            "digis": len(digis),
+            "lost": lost,
+            "crowded": int((np.bincount(digis.module) > MAX_MODULE_PIXELS).sum()),
+        }
+        spot = self._spot.position().astype(np.float64)
+        truth = PixelTruth(
+            particles, crossings.as_truth(), generated.collisions, spot, self._geometry.layer
+        )
+        return SimulatedEvent(truth, raw, counts, time.seconds)

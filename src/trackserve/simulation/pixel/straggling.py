@@ -1,11 +1,13 @@
 """How a charged particle loses energy in a thin piece of silicon.
 
 Collisions that transfer more than a cut are drawn one by one from the Rutherford
-spectrum; they make the tail of the distribution. All softer ones together have the mean
-of the restricted Bethe formula and a gamma distribution, which can be divided into steps
-at will. The sum has the most probable loss and the width of a thin absorber, and the
-fluctuations along the path that pull a cluster's position. Formulas: Review of Particle
-Physics, "Passage of particles through matter". Energies in keV, lengths in cm.
+spectrum. They make the tail of the distribution. All softer collisions together have the mean
+of the restricted Bethe formula and a gamma distribution, which can be divided into any steps.
+The sum has the most probable loss and the width of a thin absorber. It also has the
+fluctuations along the path that shift a cluster's position.
+
+Formulas: Review of Particle Physics, "Passage of particles through matter". Energies are in
+keV, lengths in cm.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ ELECTRON_MASS = 510.999
 _EXCITATION = 0.173
 """Mean excitation energy of silicon, keV."""
 _RUTHERFORD = 178.25
-"""K/2 Z/A density of silicon, keV/cm; over beta^2, it is xi per length."""
+"""K/2 Z/A density of silicon, keV/cm. Divided by beta^2 it is xi per length."""
 _DENSITY_C, _DENSITY_A, _DENSITY_K = 4.4351, 0.14921, 3.2546
 _DENSITY_X0, _DENSITY_X1 = 0.2014, 2.8715
 """Density effect in silicon (Sternheimer, Berger, Seltzer, ADNDT 30 (1984) 261)."""
@@ -28,9 +30,9 @@ _SHELL_VARIANCE = 6.1
 """Variance over xi that the binding of electrons adds, keV: 8/3 sum f_i I_i ln(2 m / I_i) over the
 shells of silicon (Shulek et al., Sov. J. Nucl. Phys. 4 (1967) 400)."""
 HARD = 2.0
-"""Smallest transfer that is drawn as a collision of its own, keV."""
+"""Smallest transfer that is drawn as a single collision, keV."""
 _MIN_BETA_GAMMA = 0.1
-"""Below it Bethe's formula does not hold; such a particle stops in the sensor anyway."""
+"""Bethe's formula does not hold below it. Such a particle stops in the sensor."""
 
 
 class EnergyLoss(NamedTuple):
@@ -74,7 +76,7 @@ def energy_loss(momentum: float, mass: float) -> EnergyLoss:
 
 @shared
 def density_effect(beta_gamma: float) -> float:
-    """Sternheimer's delta."""
+    """Sternheimer's density correction delta."""
     x = math.log10(beta_gamma)
     if x < _DENSITY_X0:
         return 0.0
@@ -86,7 +88,7 @@ def density_effect(beta_gamma: float) -> float:
 
 @shared
 def transfer(loss: EnergyLoss, uniform: float, accept: float) -> float:
-    """Energy of one hard collision, keV; 0 for one that the spectrum leaves out.
+    """Energy that one hard collision transfers, keV; 0 if the spectrum leaves it out.
 
     Args:
         loss: of the particle.

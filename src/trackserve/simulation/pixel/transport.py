@@ -1,9 +1,9 @@
-"""Particles through the detector: ACTS Fatras.
+"""Particles through the pixel detector: ACTS Fatras.
 
-Charged particles follow helices in a constant field, scatter (a mixture with the rms of
-Highland's formula), lose energy (Bethe, Landau) and radiate (Bethe-Heitler) in the
-material; photons convert before (see :mod:`.conversion`), those radiated do not. The
-Python interface of ACTS 48 offers neither nuclear interactions nor decays in flight.
+Charged particles follow helices in a constant field. In the material they scatter (a mixture
+with the rms of Highland's formula), lose energy (Bethe, Landau) and radiate (Bethe-Heitler).
+Generated photons convert before Fatras runs, see :mod:`.conversion`; radiated photons do not
+convert. The Python interface of ACTS 48 has no nuclear interactions and no decays in flight.
 """
 
 from __future__ import annotations
@@ -16,86 +16,91 @@ import numpy as np
 
 from trackserve.detectors.phase1.geometry import PixelGeometry
 from trackserve.edm.columns import Array
-from trackserve.edm.simulation import (
-    PRIMARY_RADIUS,
-    SimEvent,
-    SimHits,
-    SimParticles,
-)
+from trackserve.edm.truth import MM_PER_CM, Particles
 
 from ..chain.acts_fatras import FatrasRunner, to_container
 from ..chain.generate import GeneratedEvent, GeneratedParticles
-from .acts_detector import (
-    MM,
-    OUTER_RADIUS,
-    OUTER_Z,
-    make_detector,
-)
 from .conversion import convert, make_slabs
+from .crossings import Crossings
+from .detector import OUTER_RADIUS, OUTER_Z, make_detector
 
 FIELD = 3.8112
 """Tesla, along z."""
 MAX_HALF_TURNS = 10
-"""Fatras stops a particle after half a turn; we start it again this often."""
+"""Fatras stops a particle after half a turn. We start it again until it has made this many."""
 MAX_LOOPER_PT = 0.2
-"""GeV; what has more leaves the pixel detector within half a turn: 0.1 from the beam."""
+"""GeV. A particle with more leaves the pixel detector within half a turn; one from the beam
+needs 0.1 GeV for it."""
 MIN_LOOPER_MOMENTUM = 0.01
-"""GeV; electrons with less are not followed beyond half a turn."""
+"""GeV. A particle with less is not followed beyond half a turn."""
 TRUTH_ETA = 3.0
-"""Generated charged particles are kept in the truth below this, hits or not."""
+"""The truth has every generated charged particle of a smaller |eta|, with hits or without."""
+PRIMARY_RADIUS = 1.0
+"""cm, in three dimensions. A primary particle starts closer to its collision than this."""
 
 
-class Fatras:
-    """Fatras in one detector; built once per process.
+class Transported(NamedTuple):
+    """One event behind the detector.
+
+    Attributes:
+        particles: those of the event's truth.
+        crossings: where they cross sensors.
+        lost: number of particles that Fatras gave up.
+    """
+
+    particles: Particles
+    crossings: Crossings
+    lost: int
+
+
+class PixelFatras:
+    """Fatras in the pixel detector. A process builds it once.
 
     Args:
         geometry: where the modules are.
         material: multiplies all thicknesses; 0 for ideal helices.
-
-    Attributes:
-        lost: how many particles Fatras gave up so far.
     """
 
     def __init__(self, geometry: PixelGeometry, material: float = 1.0) -> None:
-        self.lost = 0
         self._geometry = geometry
         self._slabs = make_slabs(geometry, material)
         self._detector = make_detector(geometry, material)
         self._fatras = FatrasRunner(self._detector.geometry, FIELD, conversion=False)
 
-    def transport(self, event: GeneratedEvent, seed: int) -> SimEvent:
-        """Where the particles of ``event`` cross sensors.
+    def transport(self, event: GeneratedEvent, seed: int) -> Transported:
+        """Carry the particles of ``event`` through the detector.
 
         Args:
             event: what was generated.
-            seed: 0..2**62; the hits depend on nothing else.
+            seed: 0..2**62; the result depends on nothing else.
         """
         rng = np.random.default_rng(seed)
         particles = _Particles(*convert(event.particles, self._slabs, rng))
-        crossings = []
+        found = []
+        lost = 0
         algorithm = self._fatras.algorithm(seed)
         moving = particles.at_start()
         for half_turn in range(MAX_HALF_TURNS):
             _, store = self._fatras.run(algorithm, half_turn, particles.to_acts(moving))
-            moving, rows, n_lost = particles.follow(moving, self._fatras.output(store))
-            self.lost += n_lost
-            crossings.append(self._crossings(self._fatras.hits(store), rows))
+            moving, rows, missing = particles.follow(moving, self._fatras.output(store))
+            lost += missing
+            found.append(self._crossings(self._fatras.hits(store), rows))
             if not moving:
                 break
         owner, module, position, momentum = (
-            np.concatenate(column) for column in zip(*crossings, strict=True)
+            np.concatenate(column) for column in zip(*found, strict=True)
         )
         order = np.argsort(module, kind="stable")
         owner, module = owner[order], module[order]
         truth, row = particles.truth(event, owner)
-        hits = SimHits(
+        crossings = Crossings(
             particle=row[owner],
             module=module,
-            position=self._geometry.to_local(module, position[order] / MM),
+            position=self._geometry.to_local(module, position[order] / MM_PER_CM),
             momentum=np.einsum("nij,nj->ni", self._geometry.rotation[module], momentum[order]),
             mass=np.array(particles.mass)[owner],
         )
-        return SimEvent(event.number, event.collisions, truth, hits)
+        return Transported(truth, crossings, lost)
 
     def _crossings(self, hits: Any, rows: dict[Any, int]) -> tuple[Array, Array, Array, Array]:
         """Particle, module, position (global, mm) and momentum (global, GeV) of each hit."""
@@ -122,7 +127,7 @@ class _State(NamedTuple):
 
 
 class _Particles:
-    """All particles of an event: the generated ones, pairs from photons, those made by Fatras."""
+    """All particles of an event: generated ones, pairs from photons, and those of Fatras."""
 
     def __init__(self, generated: GeneratedParticles, pairs: GeneratedParticles) -> None:
         self._n_generated = len(generated)
@@ -134,10 +139,10 @@ class _Particles:
         self.mass: list[float] = started.mass.tolist()
 
     def at_start(self) -> list[_State]:
-        """Those that Fatras is to transport: all that start inside."""
+        """The particles that Fatras is to transport: all that start inside."""
         momentum = np.linalg.norm(self._started.momentum, axis=1)
         states = zip(
-            (self._started.position * MM).tolist(),
+            (self._started.position * MM_PER_CM).tolist(),
             (self._started.momentum / momentum[:, None]).tolist(),
             momentum.tolist(),
             strict=True,
@@ -145,7 +150,7 @@ class _Particles:
         return [_State(row, *state) for row, state in enumerate(states) if _is_inside(state[0])]
 
     def to_acts(self, moving: list[_State]) -> Any:
-        """``moving``, numbered from 1."""
+        """Particles for Fatras, with numbers from 1."""
         return to_container(
             (self.pdg[s.row], self.charge[s.row], self.mass[s.row], *s[1:]) for s in moving
         )
@@ -156,7 +161,8 @@ class _Particles:
         """Take in what Fatras made of ``moving``.
 
         Returns:
-            The charged particles that stopped inside; barcode -> row; how many are missing.
+            The charged particles that stopped inside; the row of each barcode; the number of
+            particles that are missing.
         """
         inside = []
         rows: dict[Any, int] = {}
@@ -187,19 +193,27 @@ class _Particles:
         self.mass.append(particle.mass)
         return len(self.pdg) - 1
 
-    def truth(self, event: GeneratedEvent, with_hits: Array) -> tuple[SimParticles, Array]:
-        """The particles to keep, given the rows that have hits, and where each row went."""
+    def truth(self, event: GeneratedEvent, with_hits: Array) -> tuple[Particles, Array]:
+        """The particles of the truth.
+
+        Args:
+            event: what was generated.
+            with_hits: int64[...], rows of particles that cross a sensor.
+
+        Returns:
+            The particles, and int32[all], the row in them of each particle.
+        """
         started = self._started
         row = np.arange(len(self.pdg))
         position = np.concatenate(
-            [started.position, _vectors([p.position for p in self._made]) / MM]
+            [started.position, _vectors([p.position for p in self._made]) / MM_PER_CM]
         )
         momentum = np.concatenate([started.momentum, _vectors([p.momentum for p in self._made])])
         charge = np.array(self.charge, np.int8)
         collision = np.array(self.collision, np.int32)
         flight = np.linalg.norm(position - event.collisions.position[collision], axis=1)
         generated = row < self._n_generated
-        everything = SimParticles(
+        everything = Particles(
             collision,
             np.array(self.pdg, np.int32),
             charge,
@@ -215,7 +229,7 @@ class _Particles:
 
 def _is_inside(position: list[float]) -> bool:
     x, y, z = position
-    return math.hypot(x, y) < OUTER_RADIUS * MM and abs(z) < OUTER_Z * MM
+    return math.hypot(x, y) < OUTER_RADIUS * MM_PER_CM and abs(z) < OUTER_Z * MM_PER_CM
 
 
 def _vectors(vectors: list[Any]) -> Array:

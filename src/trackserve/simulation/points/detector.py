@@ -8,15 +8,15 @@ import numpy as np
 
 from trackserve.edm.columns import Array
 
-from ..pixel.acts_detector import acts
+from ..chain.acts_fatras import acts
 
 SIGMAS = {
     **dict.fromkeys((7, 8, 9), (0.0144, 0.0144)),
     **dict.fromkeys((12, 13, 14), (0.0231, 0.346)),
     **dict.fromkeys((16, 17, 18), (0.0346, 3.12)),
 }
-"""Resolution along the two local axes (mm), by volume: pixels of 50 um, short strips of
-80 um x 1.2 mm, long strips of 0.12 x 10.8 mm, each divided by sqrt(12)."""
+"""Resolution along the two local axes (mm), by volume. It is the size divided by sqrt(12), of
+pixels of 50 um, short strips of 80 um x 1.2 mm, and long strips of 0.12 x 10.8 mm."""
 
 
 class PointsDetector(NamedTuple):
@@ -26,7 +26,7 @@ class PointsDetector(NamedTuple):
         geometry: ACTS' tracking geometry, with material.
         key: int64[n], ascending, as :func:`sensor_key` makes it.
         volume, layer, module: int64[n].
-        spread: float64[n, 2, 3]; for each local axis, its direction times the resolution, mm.
+        spread: float64[n, 2, 3], direction of each local axis times the resolution, mm.
     """
 
     geometry: Any
@@ -38,7 +38,7 @@ class PointsDetector(NamedTuple):
 
 
 def make_points_detector() -> PointsDetector:
-    """GenericDetector with its built-in material."""
+    """Build GenericDetector with its own material."""
     config = acts.examples.GenericDetector.Config()
     for name in ("logLevel", "surfaceLogLevel", "layerLogLevel", "volumeLogLevel"):
         setattr(config, name, acts.logging.Level.WARNING)
@@ -63,11 +63,11 @@ def make_points_detector() -> PointsDetector:
 
 
 def sensor_key(volume: Array, layer: Array, module: Array) -> Array:
-    """One number for each sensor, int64; it sorts as ACTS' identifiers do."""
+    """One number for each sensor, int64[n]; it sorts as ACTS' identifiers do."""
     return volume.astype(np.int64) << 48 | layer.astype(np.int64) << 32 | module.astype(np.int64)
 
 
 def _axes(surface: Any, context: Any) -> list[list[float]]:
-    """Directions of the two local axes."""
+    """The directions of the two local axes."""
     rotation = surface.localToGlobalTransform(context).rotation
     return [[rotation[i, j] for i in range(3)] for j in range(2)]

@@ -1,32 +1,33 @@
 """From crossings to space points with truth.
 
-Every crossing makes a point: its position on the sensor, smeared with the resolution of
-the sensor along its two axes. Crossings of different particles are never merged, none is
-missed, and a point may lie outside of its sensor by a few times the resolution.
+Every crossing makes a point. The point is the place of the crossing, smeared with the
+resolution of the sensor along its two axes. Crossings of different particles are not merged. A
+point may lie outside of its sensor by a few times the resolution.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from trackserve.edm.points import PointsParticles, PointTruth, SpacePoints
+from trackserve.edm.points import SpacePoints
+from trackserve.edm.truth import Particles, TruePoints
 
+from .crossings import Crossings
 from .detector import PointsDetector
-from .transport import Crossings
 from .weights import score_weights
 
 
 def digitise(
     crossings: Crossings,
-    particles: PointsParticles,
+    particles: Particles,
     detector: PointsDetector,
     rng: np.random.Generator,
-) -> tuple[SpacePoints, PointTruth]:
-    """One point for each crossing, in the same order."""
+) -> tuple[SpacePoints, TruePoints]:
+    """Make one point, and its truth, for each crossing, in the same order."""
     noise = rng.standard_normal((len(crossings), 2))
     sensor = crossings.sensor
     shift = np.einsum("ni,nij->nj", noise, detector.spread[sensor])
-    truth = PointTruth(
+    truth = TruePoints(
         crossings.particle,
         detector.volume[sensor].astype(np.int16),
         detector.layer[sensor].astype(np.int16),

@@ -1,18 +1,17 @@
-"""One event of the whole tracker after the other, from collisions to space points."""
+"""One event after the other, from collisions to space points."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from trackserve.edm.pixel import BeamSpot
-from trackserve.edm.points import PointsEvent, PointsTruth
+from trackserve.edm.points import PointsEvent
+from trackserve.edm.truth import PointsTruth
 
 from ..chain import seeds
 from ..chain.collisions import Setup, collide
+from ..chain.cpu_time import CpuTime
 from ..chain.generate import Acceptance
 from ..chain.pool import load_pool
 from .detector import SIGMAS, make_points_detector
@@ -33,9 +32,9 @@ ACCEPTANCE = Acceptance(
     decay_radius=1020,
     decay_z=3000,
 )
-"""The detector ends at a radius of 1.02 m and |z| of 3 m."""
+"""The detector ends at a radius of 1.02 m and at |z| = 3 m."""
 SPOT = BeamSpot(sigma_z=5.0, width_x=0.001, width_y=0.001)
-"""cm; about as wide as expected at the High-Luminosity LHC."""
+"""cm; about as wide as it is expected to be at the High-Luminosity LHC."""
 CONSTANTS = {
     "detector": "acts.examples.GenericDetector",
     "field": FIELD,
@@ -47,44 +46,27 @@ CONSTANTS = {
 """What determines an event beside its setup and the acceptance."""
 
 
-class PointsSeconds(NamedTuple):
-    """CPU time by stage."""
-
-    generation: float = 0.0
-    transport: float = 0.0
-    digitisation: float = 0.0
-
-
-class PointsCounts(NamedTuple):
-    """Of one event, or summed over events.
+class SimulatedEvent(NamedTuple):
+    """One event with its truth.
 
     Attributes:
-        collisions: hard and inelastic.
-        particles: in the truth.
-        points: space points.
-        lost: particles that Fatras gave up.
+        event: the space points, and what happened.
+        counts: collisions, hard and inelastic; particles of the truth; points; lost
+            particles, which Fatras gave up.
+        seconds: CPU time by stage.
     """
 
-    collisions: int = 0
-    particles: int = 0
-    points: int = 0
-    lost: int = 0
-
-
-class SimulatedPointsEvent(NamedTuple):
-    """One event with its truth."""
-
     event: PointsEvent
-    counts: PointsCounts
-    seconds: PointsSeconds
+    counts: dict[str, int]
+    seconds: dict[str, float]
 
 
 class PointsSimulator:
-    """Simulates any event of ``setup``; built once per process.
+    """Simulates any event of ``setup``. A process builds it once.
 
     Args:
         setup: what to simulate.
-        cache: directory with the pool's blocks, where there is pile-up.
+        cache: directory with the pool's blocks, if there is pile-up.
     """
 
     def __init__(self, setup: Setup, cache: Path) -> None:
@@ -93,25 +75,24 @@ class PointsSimulator:
         self._fatras = PointsFatras(self._detector)
         self._pool = load_pool(cache, setup.pool_blocks)
 
-    def simulate(self, number: int) -> SimulatedPointsEvent:
+    def simulate(self, number: int) -> SimulatedEvent:
         """Event ``number``, the same whichever events went before."""
         seed = self._setup.seed
-        clock = [time.process_time()]
+        time = CpuTime()
         generated = collide(self._setup, ACCEPTANCE, self._pool, SPOT, number)
-        clock.append(time.process_time())
-        lost = self._fatras.lost
-        particles, crossings = self._fatras.transport(
+        time.end("generation")
+        particles, crossings, lost = self._fatras.transport(
             generated, seeds.integer(seed, "transport", number, 2**62)
         )
-        clock.append(time.process_time())
+        time.end("transport")
         rng = seeds.generator(seed, "response", number)
         points, truth = digitise(crossings, particles, self._detector, rng)
-        clock.append(time.process_time())
-        counts = PointsCounts(
-            collisions=len(generated.collisions),
-            particles=len(particles),
-            points=len(points),
-            lost=self._fatras.lost - lost,
-        )
+        time.end("digitisation")
+        counts = {
+            "collisions": len(generated.collisions),
+            "particles": len(particles),
+            "points": len(points),
+            "lost": lost,
+        }
         event = PointsEvent(points, number, PointsTruth(truth, particles))
-        return SimulatedPointsEvent(event, counts, PointsSeconds(*np.diff(clock).tolist()))
+        return SimulatedEvent(event, counts, time.seconds)

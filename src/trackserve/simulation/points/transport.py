@@ -1,59 +1,53 @@
-"""Particles through GenericDetector: where they cross sensors.
+"""Particles through GenericDetector: ACTS Fatras.
 
-ACTS Fatras as in :mod:`.transport`, but a particle is followed until it leaves the detector
-or has made half a turn, and the hits and particles come out as whole columns. Fatras converts
-photons, too, though none in the first 0.026 radiation lengths that it crosses.
+A particle is followed until it leaves the detector or has made half a turn. Fatras converts
+photons too, except in the first 0.026 radiation lengths that a photon crosses. Crossings and
+particles come out of ACTS as whole columns.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from trackserve.edm.columns import Array, Columns, column
-from trackserve.edm.points import PointsParticles
+from trackserve.edm.columns import Array
+from trackserve.edm.truth import MM_PER_CM, Particles
 
-from ..chain.acts_fatras import FatrasRunner, to_container
+from ..chain.acts_fatras import FatrasRunner, acts, to_container
 from ..chain.generate import GeneratedEvent, GeneratedParticles
-from ..pixel.acts_detector import MM, acts
+from .crossings import Crossings
 from .detector import PointsDetector, sensor_key
 
 FIELD = 2.0
 """Tesla, along z."""
 MIN_MOMENTUM = 0.02
-"""GeV; electrons with less turn back within 7 cm and are not followed."""
+"""GeV. A particle with less is not followed; it turns back within 7 cm."""
 _VERTEX = ("vx", "vy", "vz")
 _MOMENTUM = ("px", "py", "pz")
 _PLACE = ("true_x", "true_y", "true_z")
 _SENSOR = ("volume_id", "layer_id", "surface_id")
 
 
-@dataclass(frozen=True, eq=False)
-class Crossings(Columns):
-    """Crossings of sensors, ordered by sensor."""
+class Transported(NamedTuple):
+    """One event behind the detector.
 
-    particle: Array = column(np.int32)
-    """Row in the event's particles."""
-    sensor: Array = column(np.int64)
-    """Row in the detector's sensors."""
-    position: Array = column(np.float64, 3)
-    """mm."""
-    time: Array = column(np.float64)
-    """mm."""
+    Attributes:
+        particles: those of the event's truth.
+        crossings: where they cross sensors.
+        lost: number of particles that Fatras gave up.
+    """
+
+    particles: Particles
+    crossings: Crossings
+    lost: int
 
 
 class PointsFatras:
-    """Fatras in GenericDetector; built once per process.
-
-    Attributes:
-        lost: how many particles Fatras gave up so far.
-    """
+    """Fatras in GenericDetector. A process builds it once."""
 
     def __init__(self, detector: PointsDetector) -> None:
-        self.lost = 0
         self._keys = detector.key
         self._fatras = FatrasRunner(detector.geometry, FIELD, True, MIN_MOMENTUM)
         arrow = acts.examples.arrow
@@ -70,8 +64,11 @@ class PointsFatras:
         self._made = self._fatras.handle("particle table", acts.arrow.ArrowTable)
         self._crossed = self._fatras.handle("hit table", acts.arrow.ArrowTable)
 
-    def transport(self, event: GeneratedEvent, seed: int) -> tuple[PointsParticles, Crossings]:
-        """The charged generated particles with those that Fatras made and that cross a sensor.
+    def transport(self, event: GeneratedEvent, seed: int) -> Transported:
+        """Carry the particles of ``event`` through the detector.
+
+        The truth has the charged generated particles, and then those that Fatras made and
+        that cross a sensor.
 
         Args:
             event: what was generated.
@@ -84,7 +81,6 @@ class PointsFatras:
         made = _columns(self._made(store), ("pdg_id", "charge", *_VERTEX, *_MOMENTUM))
         hits = _columns(self._crossed(store), ("particle_id", "time", *_PLACE, *_SENSOR))
         ancestor, generated = _ancestors(self._fatras.output(store))
-        self.lost += len(event.particles) - int(generated.sum())
         owner = hits["particle_id"].astype(np.int64)
         charged = event.particles.charge != 0
         keep = ~generated & np.isin(np.arange(len(generated)), owner)
@@ -100,16 +96,17 @@ class PointsFatras:
             _vectors(hits, _PLACE),
             hits["time"].astype(np.float64),
         )
-        secondaries = PointsParticles(
+        secondaries = Particles(
             event.particles.collision[ancestor],
             made["pdg_id"].astype(np.int32),
             made["charge"].astype(np.int8),
-            _vectors(made, _VERTEX).astype(np.float32),
-            _vectors(made, _MOMENTUM).astype(np.float32),
+            _vectors(made, _VERTEX) / MM_PER_CM,
+            _vectors(made, _MOMENTUM),
             primary=np.zeros(len(ancestor), np.bool_),
         ).take(keep)
         primaries = _primaries(event.particles.take(charged))
-        return PointsParticles.concatenate([primaries, secondaries]), crossings
+        lost = len(event.particles) - int(generated.sum())
+        return Transported(Particles.concatenate([primaries, secondaries]), crossings, lost)
 
 
 def _to_acts(particles: GeneratedParticles) -> Any:
@@ -119,7 +116,7 @@ def _to_acts(particles: GeneratedParticles) -> Any:
             particles.pdg.tolist(),
             particles.charge.tolist(),
             particles.mass.tolist(),
-            (particles.position * MM).tolist(),
+            (particles.position * MM_PER_CM).tolist(),
             (particles.momentum / momentum[:, None]).tolist(),
             momentum.tolist(),
             strict=True,
@@ -127,20 +124,24 @@ def _to_acts(particles: GeneratedParticles) -> Any:
     )
 
 
-def _primaries(particles: GeneratedParticles) -> PointsParticles:
-    return PointsParticles(
+def _primaries(particles: GeneratedParticles) -> Particles:
+    return Particles(
         particles.collision,
         particles.pdg,
         particles.charge,
-        (particles.position * MM).astype(np.float32),
-        particles.momentum.astype(np.float32),
+        particles.position,
+        particles.momentum,
         primary=np.ones(len(particles), np.bool_),
     )
 
 
 def _ancestors(output: Any) -> tuple[Array, Array]:
-    """For each particle that Fatras returns: the row of the generated one that it is or comes
-    from, and whether it is that one."""
+    """Where the particles that Fatras returns come from.
+
+    Returns:
+        int64[n], the row of the generated particle that each one is or descends from; and
+        bool[n], whether it is that particle itself.
+    """
     barcodes = [particle.particleId for particle in output]
     ancestor = np.array([barcode.particle for barcode in barcodes], np.int64) - 1
     generation = np.array([barcode.generation for barcode in barcodes], np.int64)

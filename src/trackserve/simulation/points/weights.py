@@ -5,28 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.edm.points import PointsParticles
+from trackserve.edm.truth import Particles
 
 ORDER_WEIGHTS = (10.0, 8.0, 6.0, 5.0, 3.0, 3.0, 3.0, 5.0, 6.0)
-"""Of points from the first to the last of a particle, stretched to their number."""
+"""Weights of a particle's points from the first to the last, stretched to their number."""
 MIN_POINTS, MAX_POINTS = 4, 20
 """A particle with fewer points has no weight; points beyond the last have none."""
 PT_RANGE, PT_WEIGHTS = (0.5, 3.0), (0.2, 1.0)
-"""GeV; the weight of a particle grows linearly in between."""
+"""A particle's weight grows linearly with pT (GeV) between these, and is constant outside."""
 
 
-def score_weights(particle: Array, time: Array, particles: PointsParticles) -> Array:
-    """Weights of the points in the TrackML score, float32[n]; their sum is 1, if any has one.
+def score_weights(particle: Array, time: Array, particles: Particles) -> Array:
+    """Weights of the points in the TrackML score, float32[n]. Their sum is 1, or 0.
 
-    As in arXiv:1904.06778 and the challenge's library (LAL/trackml-library, ``weights.py``),
-    except that a particle's points are ordered by time and not by their distance in z from
-    its start: points of a primary of at least :data:`MIN_POINTS` weigh together what its pT
-    says, shared out by their order. Others weigh nothing: in the challenge's files, too,
-    those of particles made in the material have weight 0.
+    The points of a primary particle with at least :data:`MIN_POINTS` of them weigh together
+    what its pT says, and share it by their order. Other points weigh nothing. In the
+    challenge's files too, points of particles from the material have weight 0.
+
+    Source: arXiv:1904.06778 and the challenge's library (LAL/trackml-library, ``weights.py``).
+    One thing differs: here a particle's points are ordered by time, there by their distance in
+    z from its start.
 
     Args:
-        particle: of each point, -1 for noise.
-        time: when the particle passed.
+        particle: int32[n], row in ``particles``; -1 for noise.
+        time: float64[n], when the particle passed, in any unit.
         particles: of the event.
     """
     points = np.flatnonzero(particle >= 0)
@@ -34,7 +36,7 @@ def score_weights(particle: Array, time: Array, particles: PointsParticles) -> A
     owner = particle[points]
     first = np.searchsorted(owner, owner)
     count = np.bincount(owner, minlength=len(particles))
-    pt = np.hypot(*particles.momentum[:, :2].T)
+    pt = np.hypot(*particles.momentum[:, :2].astype(np.float32).T)  # as files keep it
     share = np.interp(pt, PT_RANGE, PT_WEIGHTS) * (particles.primary & (count >= MIN_POINTS))
     table = _order_table()
     length = np.minimum(count, MAX_POINTS)[owner]
@@ -46,7 +48,7 @@ def score_weights(particle: Array, time: Array, particles: PointsParticles) -> A
 
 
 def _order_table() -> Array:
-    """Share of each point in the weight of a track: [number of points, place]."""
+    """Share of each point in the weight of a track, float64[number of points, place]."""
     table = np.zeros((MAX_POINTS + 1, MAX_POINTS + 1))
     support = np.linspace(0, 1, len(ORDER_WEIGHTS))
     for n in range(MIN_POINTS, MAX_POINTS + 1):

@@ -1,4 +1,4 @@
-"""Figures of what a data directory holds, from a :class:`.occupancy.Survey`."""
+"""Figures of what a data directory holds, from a :class:`.survey.Survey`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trackserve.detectors.phase1.geometry import MODULES_PER_LADDER
 from trackserve.detectors.phase1.layout import LAYER_START, N_BARREL_LAYERS
 from trackserve.edm.columns import Array
 from trackserve.physics.statistics import Width, with_error
 from trackserve.report.drawing import (
     BLUE,
     GREY,
+    MARKER_SIZE,
     RED,
     new_figure,
 )
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 _LAYER_COLOURS = ("#12344f", BLUE, "#5b9bc8", "#a9cbe3")
 _MIN_FILLED = 30
-"""A bin of a profile with fewer clusters is left out."""
+"""A profile shows bins of at least this many clusters."""
 
 
 def size_figure(survey: Survey) -> Figure:
@@ -62,15 +64,15 @@ def occupancy_figure(survey: Survey) -> Figure:
     left.set(xlabel="pixels that fire [‰]")
     for layer in range(N_BARREL_LAYERS):
         chosen = slice(LAYER_START[layer], LAYER_START[layer + 1])
-        z = survey.position[chosen, 2].reshape(-1, 8).mean(axis=0)
-        occupancy = per_module[chosen].reshape(-1, 8).mean(axis=0)
+        z = survey.position[chosen, 2].reshape(-1, MODULES_PER_LADDER).mean(axis=0)
+        occupancy = per_module[chosen].reshape(-1, MODULES_PER_LADDER).mean(axis=0)
         right.plot(
             *(z, 1e3 * occupancy),
             *("o-",),
             color=_LAYER_COLOURS[layer],
             label=LAYER_NAMES[layer],
             linewidth=1,
-            ms=4.5,
+            ms=MARKER_SIZE,
         )
     right.set(xlabel="z of the module [cm]", ylabel="pixels that fire [‰]")
     right.set_ylim(0, 1.25 * right.get_ylim()[1])
@@ -101,10 +103,10 @@ def charge_figure(clusters: ClusterTable) -> Figure:
     return figure
 
 
-def shape_figure(clusters: ClusterTable) -> Figure:
+def shape_figure(survey: Survey) -> Figure:
     """Mean number of rows and columns of a cluster against the angle of incidence."""
     figure, (left, right) = new_figure(1, 2)
-    inner = clusters.take(~clusters.edge)
+    inner = survey.clusters.take(~survey.clusters.edge)
     barrel = is_barrel(inner)
     for axes, angle, size, edges in (
         (left, inner.cot_alpha, inner.rows, np.linspace(-0.6, 0.6, 31)),
@@ -120,7 +122,7 @@ def shape_figure(clusters: ClusterTable) -> Figure:
     right.set(xlabel=r"cot $\beta$ (along the columns)", ylabel="columns")
     expected = np.linspace(-6, 6, 200)
     right.plot(
-        *(expected, 1 + np.abs(expected) * 285 / 150),
+        *(expected, 1 + np.abs(expected) * survey.columns_per_cot),
         color=GREY,
         lw=1,
         ls="--",

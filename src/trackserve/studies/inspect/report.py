@@ -12,7 +12,9 @@ import numpy as np
 from trackserve.detectors.phase1.geometry import SENSOR_LENGTH, SENSOR_WIDTH
 from trackserve.detectors.phase1.layout import LAYER_START
 from trackserve.edm.columns import Array
-from trackserve.physics.statistics import Width, with_error
+from trackserve.physics.pixel.matching import HIT_WINDOW
+from trackserve.physics.pixel.truth import MIN_LAYERS, layers_crossed
+from trackserve.physics.statistics import COVERAGE, Width, with_error
 from trackserve.report.drawing import to_png
 from trackserve.report.page import (
     Picture,
@@ -21,7 +23,7 @@ from trackserve.report.page import (
     write_report,
 )
 
-from . import figures as occupancy_plots
+from . import figures
 from .survey import (
     LAYER_NAMES,
     PIXELS_PER_MODULE,
@@ -35,8 +37,8 @@ from .survey import (
 def contents_tables(directory: str | Path, survey: Survey) -> dict[str, Table]:
     """What ``survey`` found in ``directory``, by title.
 
-    The tables of truth and of hit quality are there where there is truth, that of
-    provenance where there is a ``simulation.json``.
+    Truth and hit quality have a table if there is truth. Provenance has one if there is a
+    ``simulation.json``.
     """
     directory = Path(directory)
     tables = {"Files": _files(directory)}
@@ -78,7 +80,7 @@ def _sections(survey: Survey, tables: dict[str, Table]) -> Iterator[Section]:
         pictures=[
             figure(
                 "sizes",
-                occupancy_plots.size_figure(survey),
+                figures.size_figure(survey),
                 "Size of the raw events (left) and hits per event (right); the line is the mean.",
             )
         ],
@@ -92,19 +94,19 @@ def _sections(survey: Survey, tables: dict[str, Table]) -> Iterator[Section]:
         [
             figure(
                 "occupancy",
-                occupancy_plots.occupancy_figure(survey),
+                figures.occupancy_figure(survey),
                 "Occupancy of the layers (left) and along the barrel (right).",
             ),
             figure(
                 "charge",
-                occupancy_plots.charge_figure(clusters),
+                figures.charge_figure(clusters),
                 "Charge of clusters that do not touch the edge of their module, at normal "
                 "incidence, in the barrel (left) and on the disks (right), with the most "
                 "probable value.",
             ),
             figure(
                 "shape",
-                occupancy_plots.shape_figure(clusters),
+                figures.shape_figure(survey),
                 "Mean number of rows (left) and columns (right) of clusters that do not touch "
                 "the edge of their module, against the angle of incidence.",
             ),
@@ -115,15 +117,15 @@ def _sections(survey: Survey, tables: dict[str, Table]) -> Iterator[Section]:
         yield Section(
             "Hit quality",
             "Each hit is compared with the true hit nearest to it on the same module, within "
-            "0.5 mm; hits of no particle are left out. Widths are half the interval that holds "
-            "the central 68 %.",
+            f"{10 * HIT_WINDOW:g} mm; hits of no particle are left out. Widths are half the "
+            f"interval that holds the central {COVERAGE}.",
             [tables["Hit quality"]],
             [
                 figure(
                     "hit-quality",
-                    occupancy_plots.quality_figure(clusters),
+                    figures.quality_figure(clusters),
                     "Position relative to the true one (top), and the same over the error that "
-                    "is stated (bottom; the grey line is a Gaussian of width 1), with 68 % "
+                    f"is stated (bottom; the grey line is a Gaussian of width 1), with {COVERAGE} "
                     f"half-widths, for the hits of the table of particles of pT > {TRACK_PT} GeV.",
                 )
             ],
@@ -200,13 +202,15 @@ def _mean(values: Array) -> str:
 
 def _truth(survey: Survey) -> Table:
     truth = survey.truth
-    crossed = [event.layers_crossed() for event in truth]
+    crossed = [layers_crossed(event) for event in truth]
     matched = survey.clusters.true
     numbers = {
         "collisions": [len(event.collisions) for event in truth],
         "charged particles": [len(event.particles) for event in truth],
         "primary ones": [int(event.particles.primary.sum()) for event in truth],
-        "those that cross at least 3 layers": [int((n >= 3).sum()) for n in crossed],
+        f"those that cross at least {MIN_LAYERS} layers": [
+            int((n >= MIN_LAYERS).sum()) for n in crossed
+        ],
         "true hits": [len(event.hits) for event in truth],
         "true hits of no particle": [int((event.hits.particle < 0).sum()) for event in truth],
     }

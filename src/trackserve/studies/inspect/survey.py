@@ -1,9 +1,7 @@
-"""What is in a pixel data directory: event sizes, occupancy, clusters, quality of hits."""
+"""What a pixel data directory holds: event sizes, occupancy, clusters, quality of hits."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,14 +20,17 @@ from trackserve.edm import (
     Clusters,
     Digis,
     Hits,
+    PixelTruth,
     RawEvent,
 )
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.errors import EventError
-from trackserve.io import read_conditions, read_events
+from trackserve.io import open_pixel, read_conditions
+from trackserve.io.pixel_truth import TRUTH
 from trackserve.physics.pixel.matching import match_hits
-from trackserve.physics.pixel.metrics import MAX_R
-from trackserve.physics.pixel.truth import TruthEvent, read_truth
+from trackserve.physics.pixel.truth import MAX_R, start_positions
+from trackserve.simulation.chain.run import silent
+from trackserve.simulation.chain.workers import Progress
 from trackserve.trackers.patatrack.calibrate import GainTables, calibrate, make_gain_tables
 from trackserve.trackers.patatrack.clusterize import clusterize
 from trackserve.trackers.patatrack.config import REFERENCE
@@ -43,7 +44,11 @@ LAYER_NAMES = (
 LAYER_OF_MODULE = np.repeat(np.arange(N_LAYERS), np.diff(LAYER_START))
 PIXELS_PER_MODULE = ROWS * COLS
 TRACK_PT = 0.5
-"""GeV; the reference makes no tracks below, so the quality of hits is that of particles above."""
+"""GeV. The quality of hits is given for particles above it; the reference makes no tracks below."""
+_MIN_VALUES = 100
+"""A peak is looked for among this many values or more."""
+_PEAK_WINDOW = 0.15
+"""Share of the fullest bin's position within which a parabola is fitted to the bins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +60,10 @@ class EventTable(Columns):
     words: Array = column(np.int64)
     """Pixel words, padding included."""
     modules: Array = column(np.int64)
-    """With at least one digi."""
+    """Modules with at least one digi."""
     digis: Array = column(np.int64)
     hits: Array = column(np.int64)
-    """As many as clusters that pass the charge cut."""
+    """Hits; one for each cluster that passes the charge cut."""
     readout_errors: Array = column(np.int64)
 
 
@@ -66,28 +71,28 @@ class EventTable(Columns):
 class ClusterTable(Columns):
     """One row per cluster.
 
-    Angles are those of a straight line to the hit from where its particle starts, for
-    particles that start inside the beam pipe, and else from the beam spot.
+    Angles are those of a straight line to the hit. The line begins where the hit's particle
+    starts, if that is inside the beam pipe, and otherwise at the beam spot.
     """
 
     layer: Array = column(np.uint8)
     pixels: Array = column(np.uint16)
     rows: Array = column(np.uint16)
-    """Last - first + 1; likewise the columns."""
+    """Last row - first row + 1; likewise the columns."""
     cols: Array = column(np.uint16)
     edge: Array = column(np.bool_)
-    """It touches the edge of its module."""
+    """The cluster touches the edge of its module."""
     charge: Array = column(np.float32)
-    """Electrons that the thickness of the sensor stands for: the charge over the length of
-    the line in the sensor, times the thickness."""
+    """Electrons at normal incidence: the charge over the length of the line in the sensor, times
+    the sensor's thickness."""
     cot_alpha: Array = column(np.float32)
     """dx/dz of the line in the module's frame."""
     cot_beta: Array = column(np.float32)
-    """dy/dz."""
+    """dy/dz of the line."""
     true: Array = column(np.bool_)
-    """The hit stems from a simulated particle; if so, the columns below hold."""
+    """The hit stems from a simulated particle. The columns below hold if it does."""
     pt: Array = column(np.float32)
-    """Of the particle, GeV."""
+    """pT of the particle, GeV."""
     x_residual: Array = column(np.float32)
     """Reconstructed - true local x, cm."""
     y_residual: Array = column(np.float32)
@@ -102,11 +107,13 @@ class Survey:
 
     Attributes:
         events: one row per event that could be unpacked.
-        failed: the errors of the others.
-        clusters: of all events.
+        failed: the errors of the other events.
+        clusters: rows of all events.
         module_digis, module_clusters: int64[1856], sums over all events.
         position: float32[1856, 3], centres of the modules, cm.
-        truth: of the events, in their order; empty where there is no ``truth.npz``.
+        columns_per_cot: how many columns a cluster of the barrel grows by per unit of
+            cot(beta): thickness over pitch.
+        truth: truth of the events, in their order; empty if there is no ``truth.npz``.
     """
 
     events: EventTable
@@ -115,11 +122,12 @@ class Survey:
     module_digis: Array
     module_clusters: Array
     position: Array
-    truth: list[TruthEvent]
+    columns_per_cot: float
+    truth: list[PixelTruth]
 
 
 class _Tables(NamedTuple):
-    """What is needed to read hits."""
+    """Look-up tables for the way from raw words to hits."""
 
     cabling: UnpackTables
     gains: GainTables
@@ -127,10 +135,10 @@ class _Tables(NamedTuple):
 
 
 def _read(event: RawEvent, tables: _Tables) -> tuple[EventTable, Digis, Clusters, Hits]:
-    """The event's row, and its digis, clusters and hits.
+    """The event's row, digis, clusters and hits.
 
     Raises:
-        EventError: it cannot be unpacked.
+        EventError: the event cannot be unpacked.
     """
     digis, errors, n_words = unpack(event, tables.cabling, REFERENCE.max_words)
     digis = calibrate(digis, tables.gains, REFERENCE.charge)
@@ -144,17 +152,18 @@ def _read(event: RawEvent, tables: _Tables) -> tuple[EventTable, Digis, Clusters
 def survey_directory(
     directory: str | Path,
     max_events: int | None = None,
-    progress: Callable[[], None] = lambda: None,
+    progress: Progress = silent,
 ) -> Survey:
     """Look at the events of a pixel data directory.
 
     Args:
-        directory: conditions, raw events and perhaps ``truth.npz``.
-        max_events: look at no more than the first so many.
-        progress: is called after every event.
+        directory: has conditions and raw events, and perhaps ``truth.npz``.
+        max_events: number of events to look at, from the first on; None for all.
+        progress: is told about every event.
 
     Raises:
         ConditionsError: a file is missing or malformed.
+        EventError: ``raw.bin`` ends inside an event.
     """
     directory = Path(directory)
     conditions = read_conditions(directory)
@@ -163,11 +172,12 @@ def survey_directory(
         make_gain_tables(conditions),
         make_position_tables(conditions),
     )
-    truth = read_truth(directory) if (directory / "truth.npz").exists() else []
+    opened = open_pixel(directory)[:max_events]
+    truth = opened.truth() if (directory / TRUTH).exists() else []
     events, failed, described = [], [], []
     module_digis, module_clusters = np.zeros((2, N_MODULES), np.int64)
-    for event in itertools.islice(read_events(directory), max_events):
-        progress()
+    for done, event in enumerate(opened, start=1):
+        progress("events", done, len(opened))
         try:
             row, digis, clusters, hits = _read(event, tables)
         except EventError as error:
@@ -185,12 +195,13 @@ def survey_directory(
         module_digis,
         module_clusters,
         tables.positions.position,
+        float(conditions.cpe["thickness_barrel"] / conditions.cpe["pitch_y"]),
         truth[: len(events) + len(failed)],
     )
 
 
 def _describe(
-    digis: Digis, clusters: Clusters, hits: Hits, rotation: Array, truth: TruthEvent | None
+    digis: Digis, clusters: Clusters, hits: Hits, rotation: Array, truth: PixelTruth | None
 ) -> ClusterTable:
     n = len(hits)
     true, start = np.zeros(n, bool), np.zeros((n, 3))
@@ -202,7 +213,7 @@ def _describe(
         x_true[true] = truth.hits.x_local[row[true]]
         y_true[true] = truth.hits.y_local[row[true]]
         pt[true] = truth.particles.pt[particle[true]]
-        begin = truth.particles.position[particle[true]]
+        begin = start_positions(truth)[particle[true]]
         inside = np.hypot(begin[:, 0], begin[:, 1]) < MAX_R
         start[true] = np.where(inside[:, None], begin, 0)
     way = np.stack([hits.x, hits.y, hits.z], axis=1) - start
@@ -228,22 +239,22 @@ def _describe(
 
 
 def most_probable(values: Array) -> float:
-    """The peak of the distribution of ``values``; NaN where there are fewer than 100.
+    """The peak of the distribution of ``values``, float[n]; NaN if there are few.
 
-    A parabola through the bins within 20 % of the fullest.
+    The peak is that of a parabola, which is fitted to the bins around the fullest one.
     """
-    if len(values) < 100:
+    if len(values) < _MIN_VALUES:
         return float("nan")
     counts, edges = np.histogram(values, np.linspace(0.2, 2.2, 101) * np.median(values))
     centres = (edges[1:] + edges[:-1]) / 2
     smooth = np.convolve(counts, np.ones(5) / 5, "same")
     top = smooth.argmax()
-    near = np.abs(centres - centres[top]) < 0.15 * centres[top]
+    near = np.abs(centres - centres[top]) < _PEAK_WINDOW * centres[top]
     curve, slope, _ = np.polyfit(centres[near], counts[near], 2)
     return float(-slope / (2 * curve))
 
 
 def is_barrel(clusters: ClusterTable) -> Array:
-    """Mask of the clusters in the barrel."""
+    """Whether each cluster is in the barrel, bool[clusters]."""
     barrel: Array = clusters.layer < LAYER_OF_MODULE[FIRST_ENDCAP]
     return barrel

@@ -91,7 +91,7 @@ class Exatrkx(Tracker[PointsEvent | FeaturesEvent, ExatrkxResult]):
     def validation(self) -> PointsValidation:
         from trackserve.report.points import PointsValidation
 
-        return PointsValidation(tuple(ExatrkxResult.intermediates()))
+        return PointsValidation()
 
 
 TRACKER = Exatrkx()

@@ -17,7 +17,7 @@ from .result import PatatrackResult
 
 if TYPE_CHECKING:
     from trackserve.io import PixelEvents
-    from trackserve.report.pixel_comparison import PixelValidation
+    from trackserve.report.pixel import PixelValidation
 
     from .pipeline import PatatrackPipeline
 
@@ -79,7 +79,7 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
         return RawEvent(np.frombuffer(bytes(4), np.uint8))
 
     def validation(self) -> PixelValidation:
-        from trackserve.report.pixel_comparison import PixelValidation
+        from trackserve.report.pixel import PixelValidation
 
         return PixelValidation()
 

@@ -66,7 +66,7 @@ class Legacy(Tracker[PointsEvent, LegacyResult]):
         """That of all trackers of space points; there are no edges to keep."""
         from trackserve.report.points import PointsValidation
 
-        return PointsValidation(keep=())
+        return PointsValidation()
 
     def _min_points(self, options: Mapping[str, str]) -> int:
         value = self.complete(options)["min_points"]

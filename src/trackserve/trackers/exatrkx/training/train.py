@@ -15,7 +15,7 @@ import torch
 
 from trackserve.device.heap import keep_freed_memory
 from trackserve.errors import InputError
-from trackserve.physics.points.metrics import PointsSummary, validate_exatrkx
+from trackserve.physics.points.metrics import PointsSummary, match_points_events, summarize_points
 
 from ..architecture import Cuts, Features
 from ..model import Description, Model, save_model
@@ -203,7 +203,7 @@ def _judge(model: Model, data: Data, on_step: OnStep) -> PointsSummary:
     for done, event in enumerate(events):
         results += pipeline.run([event], GRAPH_STAGES)
         on_step("validation", done + 1, len(events), {})
-    return validate_exatrkx(events, results)
+    return summarize_points(match_points_events(events, results))
 
 
 def _figures(summary: PointsSummary) -> dict[str, Any]:

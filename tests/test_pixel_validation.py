@@ -1,5 +1,6 @@
 """Validation against truth: perfect input must look perfect, known defects must be counted."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,48 +10,48 @@ import pytest
 
 from trackserve.detectors.phase1.layout import PT_PER_RADIUS
 from trackserve.edm import (
+    Collisions,
     Hits,
+    Particles,
+    PixelTruth,
     ReadoutErrors,
     Tracks,
+    TrueHits,
     Vertices,
+    momentum_of,
 )
 from trackserve.errors import ConditionsError, EventError, InputError
-from trackserve.io import ReferenceCounts
+from trackserve.io import ReferenceCounts, open_pixel, read_truth
 from trackserve.physics.pixel.matching import (
     HIT_WINDOW,
     match_hits,
     match_tracks,
     match_vertices,
 )
-from trackserve.physics.pixel.metrics import compare_counts, match_events, summarize
-from trackserve.physics.pixel.truth import (
-    Collisions,
-    Particles,
-    TruthEvent,
-    TruthHits,
-    perigee,
-    read_truth,
-)
+from trackserve.physics.pixel.metrics import match_pixel_events, summarize_pixel
+from trackserve.physics.pixel.truth import perigee
 from trackserve.physics.statistics import Fraction
-from trackserve.report.pixel import summary_table, validate_patatrack, write_validation_report
+from trackserve.report.pixel import PixelValidation
+from trackserve.report.validation import tables, write_validation
 from trackserve.trackers.patatrack.result import PatatrackCounts, PatatrackResult
 
 SIGMA = np.array([2e-3, 5e-3, 0.01, 2e-3, 0.01])
 DIAGONAL = [0, 5, 9, 12, 14]
+ORIGIN = np.zeros(3)
 
 
 @pytest.fixture(scope="module")
-def truth(sample_directory: Path) -> list[TruthEvent]:
+def truth(sample_directory: Path) -> list[PixelTruth]:
     return read_truth(sample_directory)
 
 
 @pytest.fixture(scope="module")
-def perfect(truth: list[TruthEvent]) -> list[PatatrackResult]:
+def perfect(truth: list[PixelTruth]) -> list[PatatrackResult]:
     rng = np.random.default_rng(1)
     return [perfect_result(number, event, rng) for number, event in enumerate(truth)]
 
 
-def make_hits(truth: TruthHits, rng: np.random.Generator) -> Hits:
+def make_hits(truth: TrueHits, rng: np.random.Generator) -> Hits:
     columns = {name: np.zeros(len(truth), c.dtype) for name, c in Hits.schema().items()}
     columns["module"] = truth.module.astype(np.uint16)
     columns["x_local"] = (truth.x_local + rng.normal(0, 10e-4, len(truth))).astype(np.float32)
@@ -81,12 +82,11 @@ def make_vertices(z: np.ndarray) -> Vertices:
 
 
 def make_result(event: int, tracks: Tracks, vertices: Vertices, hits: Hits) -> PatatrackResult:
-    return PatatrackResult(
-        event, PatatrackCounts(), tracks, vertices, ReadoutErrors.empty(), hits=hits
-    )
+    nothing = ReadoutErrors.empty()
+    return PatatrackResult(event, PatatrackCounts(), tracks, vertices, nothing, hits=hits)
 
 
-def perfect_result(number: int, event: TruthEvent, rng: np.random.Generator) -> PatatrackResult:
+def perfect_result(number: int, event: PixelTruth, rng: np.random.Generator) -> PatatrackResult:
     """What an ideal reconstruction finds: every particle of three hits or more."""
     rows = np.full((len(event.particles), 5), -1)
     length = np.zeros(len(event.particles), int)
@@ -94,8 +94,9 @@ def perfect_result(number: int, event: TruthEvent, rng: np.random.Generator) -> 
         if particle >= 0 and length[particle] < 5:
             rows[particle, length[particle]] = hit
             length[particle] += 1
-    state = perigee(event.particles) + rng.normal(size=(len(rows), 5)) * SIGMA
-    vertices = event.collisions.position[:, 2] + rng.normal(0, 50e-4, len(event.collisions))
+    state = perigee(event.particles, event.beam_spot) + rng.normal(size=(len(rows), 5)) * SIGMA
+    z = (event.collisions.position - event.beam_spot)[:, 2]
+    vertices = z + rng.normal(0, 50e-4, len(event.collisions))
     return make_result(
         number,
         make_tracks(state[length >= 3], rows[length >= 3]),
@@ -104,27 +105,32 @@ def perfect_result(number: int, event: TruthEvent, rng: np.random.Generator) -> 
     )
 
 
-def two_particles() -> tuple[TruthEvent, PatatrackResult]:
+def particles_of(
+    pt: np.ndarray, eta: np.ndarray, phi: np.ndarray, charge: np.ndarray, start: np.ndarray
+) -> Particles:
+    return Particles(
+        collision=np.zeros(len(pt), np.int32),
+        pdg=(-13 * charge).astype(np.int32),
+        charge=charge.astype(np.int8),
+        position=start,
+        momentum=momentum_of(pt, eta, phi),
+        primary=np.ones(len(pt), bool),
+    )
+
+
+def two_particles() -> tuple[PixelTruth, PatatrackResult]:
     """Two particles of four hits each, on different modules of four layers; no tracks yet."""
     particle = np.repeat(np.array([0, 1], np.int32), 4)
-    hits = TruthHits(particle, np.arange(8, dtype=np.int32), np.zeros(8), np.zeros(8))
-    particles = Particles(
-        collision=np.zeros(2, np.int32),
-        pt=np.array([1.5, 1.5]),
-        eta=np.array([0.2, -0.3]),
-        phi=np.array([1.0, -2.0]),
-        charge=np.array([1, -1], np.int8),
-        position=np.zeros((2, 3)),
-        pdg=np.array([-13, 13], np.int32),
-        primary=np.ones(2, bool),
-    )
+    hits = TrueHits(particle, np.arange(8, dtype=np.int32), np.zeros(8), np.zeros(8))
+    direction = np.array([1.5, 1.5]), np.array([0.2, -0.3]), np.array([1.0, -2.0])
+    particles = particles_of(*direction, np.array([1, -1]), np.zeros((2, 3)))
     layer = np.tile(np.arange(4, dtype=np.int32), 2)
-    event = TruthEvent(particles, hits, Collisions(np.zeros((1, 3))), layer)
+    event = PixelTruth(particles, hits, Collisions(np.zeros((1, 3))), ORIGIN, layer)
     reco = make_hits(hits, np.random.default_rng(2))
     return event, make_result(0, Tracks.empty(), Vertices.empty(), reco)
 
 
-def with_tracks(hits: list[list[int]]) -> tuple[TruthEvent, PatatrackResult]:
+def with_tracks(hits: list[list[int]]) -> tuple[PixelTruth, PatatrackResult]:
     event, empty = two_particles()
     assert empty.hits is not None
     tracks = make_tracks(np.ones((len(hits), 5)), np.array(hits))
@@ -132,11 +138,11 @@ def with_tracks(hits: list[list[int]]) -> tuple[TruthEvent, PatatrackResult]:
 
 
 def test_perfect_tracks_are_perfect(
-    truth: list[TruthEvent], perfect: list[PatatrackResult]
+    truth: list[PixelTruth], perfect: list[PatatrackResult]
 ) -> None:
-    summary = summarize(match_events(perfect, truth))
+    summary = summarize_pixel(match_pixel_events(truth, perfect))
     assert summary.n_events == len(truth)
-    for efficiency in (*summary.efficiency.values(), *summary.efficiency_4_layers.values()):
+    for efficiency in (*summary.efficiency.values(), *summary.efficiency_long.values()):
         assert efficiency.total > 100
         assert efficiency.value > 0.99
     assert summary.fake_rate.value < 0.005
@@ -152,41 +158,41 @@ def test_perfect_tracks_are_perfect(
 
 
 def test_efficiency_counts_what_is_lost(
-    truth: list[TruthEvent], perfect: list[PatatrackResult]
+    truth: list[PixelTruth], perfect: list[PatatrackResult]
 ) -> None:
     halved = [
         make_result(r.event, r.tracks.take(np.arange(0, len(r.tracks), 2)), r.vertices, r.hits)
         for r in perfect
         if r.hits is not None
     ]
-    summary = summarize(match_events(halved, truth))
+    summary = summarize_pixel(match_pixel_events(truth, halved))
     assert summary.efficiency["1-2"].value == pytest.approx(0.5, abs=0.03)
 
 
 def test_track_of_two_particles_is_a_fake() -> None:
     event, result = with_tracks([[0, 1, 6, 7, -1]])
-    summary = summarize(match_events([result], [event]))
+    summary = summarize_pixel(match_pixel_events([event], [result]))
     assert summary.fake_rate == Fraction(1, 1)
     assert summary.efficiency["1-2"] == Fraction(0, 2)
 
 
 def test_three_of_four_hits_are_enough_and_two_of_three_are_not() -> None:
     event, result = with_tracks([[0, 1, 2, 7, -1], [4, 5, 2, -1, -1]])
-    matches = match_events([result], [event])
+    matches = match_pixel_events([event], [result])
     assert matches.tracks.matched.tolist() == [True, False]
 
 
 def test_background_hits_make_a_fake() -> None:
     event, result = with_tracks([[0, 1, 2, 3, -1]])
     event.hits.particle[:4] = -1
-    assert summarize(match_events([result], [event])).fake_rate == Fraction(1, 1)
+    assert summarize_pixel(match_pixel_events([event], [result])).fake_rate == Fraction(1, 1)
 
 
 def test_second_track_of_a_particle_is_a_duplicate() -> None:
     event, result = with_tracks([[0, 1, 2, 3, -1], [0, 1, 2, -1, -1], [4, 5, 6, 7, -1]])
-    matches = match_events([result], [event])
+    matches = match_pixel_events([event], [result])
     assert matches.tracks.duplicate.tolist() == [False, True, False]
-    summary = summarize(matches)
+    summary = summarize_pixel(matches)
     assert summary.fake_rate == Fraction(0, 3)
     assert summary.efficiency["1-2"] == Fraction(2, 2)
     assert summary.charge_correct == Fraction(2, 3)
@@ -200,7 +206,7 @@ def test_hit_far_from_all_true_hits_has_none() -> None:
 
 
 def test_nearest_true_hit_wins() -> None:
-    hits = TruthHits(
+    hits = TrueHits(
         np.arange(3, dtype=np.int32),
         np.zeros(3, np.int32),
         np.array([0.0, 0.02, 0.03]),
@@ -214,11 +220,8 @@ def test_nearest_true_hit_wins() -> None:
 
 
 def test_merged_vertex_finds_one_collision() -> None:
-    event, _ = two_particles()
-    position = np.zeros((3, 3))
-    position[:, 2] = [0.0, 0.06, 5.0]
-    close = TruthEvent(event.particles, event.hits, Collisions(position), event.module_layer)
-    assert match_vertices(make_vertices(np.array([0.02, 9.0])), close).tolist() == [0, -1, -1]
+    z = np.array([0.0, 0.06, 5.0])
+    assert match_vertices(make_vertices(np.array([0.02, 9.0])), z).tolist() == [0, -1, -1]
 
 
 def test_perigee_does_not_change_along_the_helix() -> None:
@@ -238,36 +241,28 @@ def test_perigee_does_not_change_along_the_helix() -> None:
         ],
         axis=1,
     )
-    none, yes = np.zeros(n, np.int32), np.ones(n, bool)
-    before = perigee(Particles(none, pt, eta, phi, charge, start, none, yes))
-    after = perigee(Particles(none, pt, eta, turned, charge, moved, none, yes))
+    spot = np.array([0.1, -0.2, 0.3])
+    before = perigee(particles_of(pt, eta, phi, charge, start + spot), spot)
+    after = perigee(particles_of(pt, eta, turned, charge, moved + spot), spot)
+    np.testing.assert_allclose(perigee(particles_of(pt, eta, phi, charge, start), ORIGIN), before)
     np.testing.assert_allclose(after, before, atol=1e-9)
 
 
 def test_perigee_of_a_particle_from_the_beam_spot_is_its_own_direction() -> None:
     event, _ = two_particles()
     expected = [[1.0, 0, 1 / 1.5, np.sinh(0.2), 0], [-2.0, 0, -1 / 1.5, np.sinh(-0.3), 0]]
-    np.testing.assert_allclose(perigee(event.particles), expected, atol=1e-12)
+    np.testing.assert_allclose(perigee(event.particles, ORIGIN), expected, atol=1e-12)
 
 
 def test_tip_is_positive_where_the_beam_spot_lies_to_the_left() -> None:
     """Both charges: along +x at y = -1 mm."""
-    event, _ = two_particles()
-    straight = Particles(
-        event.particles.collision,
-        pt=np.full(2, 1e4),
-        eta=np.zeros(2),
-        phi=np.zeros(2),
-        charge=event.particles.charge,
-        position=np.full((2, 3), [0.0, -0.1, 0.0]),
-        pdg=event.particles.pdg,
-        primary=event.particles.primary,
-    )
-    np.testing.assert_allclose(perigee(straight)[:, 1], 0.1, atol=1e-6)
+    start = np.full((2, 3), [0.0, -0.1, 0.0])
+    straight = particles_of(np.full(2, 1e4), np.zeros(2), np.zeros(2), np.array([1, -1]), start)
+    np.testing.assert_allclose(perigee(straight, ORIGIN)[:, 1], 0.1, atol=1e-6)
 
 
 def test_reconstructed_parameters_have_the_signs_of_the_truth(
-    truth: list[TruthEvent], sample_results: list[PatatrackResult]
+    truth: list[PixelTruth], sample_results: list[PatatrackResult]
 ) -> None:
     """Displaced particles of both charges tell a tip of the wrong sign."""
     found, expected = [], []
@@ -277,7 +272,7 @@ def test_reconstructed_parameters_have_the_signs_of_the_truth(
         hit_particle = np.where(true_hit < 0, -1, event.hits.particle[true_hit])
         particle = match_tracks(result.tracks, hit_particle)
         found.append(result.tracks.state[particle >= 0])
-        expected.append(perigee(event.particles)[particle[particle >= 0]])
+        expected.append(perigee(event.particles, event.beam_spot)[particle[particle >= 0]])
     state, true_state = np.concatenate(found), np.concatenate(expected)
     displaced = np.abs(true_state[:, 1]) > 0.03
     for charge in (-1, 1):
@@ -292,24 +287,24 @@ def test_event_without_anything_counts_as_inefficiency() -> None:
     event, empty = two_particles()
     nothing = make_result(0, Tracks.empty(), Vertices.empty(), Hits.empty())
     for result in (empty, nothing):
-        summary = summarize(match_events([result], [event]))
+        summary = summarize_pixel(match_pixel_events([event], [result]))
         assert summary.efficiency["1-2"] == Fraction(0, 2)
         assert np.isnan(summary.fake_rate.value)
-    void = TruthEvent(Particles.empty(), TruthHits.empty(), Collisions.empty(), event.module_layer)
-    summary = summarize(match_events([nothing], [void]))
+    nouns = (Particles.empty(), TrueHits.empty(), Collisions.empty())
+    void = PixelTruth(*nouns, ORIGIN, event.module_layer)
+    summary = summarize_pixel(match_pixel_events([void], [nothing]))
     assert summary.efficiency["1-2"] == Fraction(0, 0)
-    assert summarize(match_events([], [])).n_events == 0
+    assert summarize_pixel(match_pixel_events([], [])).n_events == 0
 
 
 def test_results_without_hits_or_truth_are_refused() -> None:
     event, result = two_particles()
-    bare = PatatrackResult(
-        0, PatatrackCounts(), Tracks.empty(), Vertices.empty(), ReadoutErrors.empty()
-    )
+    nothing = Tracks.empty(), Vertices.empty(), ReadoutErrors.empty()
+    bare = PatatrackResult(0, PatatrackCounts(), *nothing)
     with pytest.raises(InputError, match="keep"):
-        match_events([bare], [event])
+        match_pixel_events([event], [bare])
     with pytest.raises(InputError, match="no truth"):
-        match_events([result], [])
+        match_pixel_events([], [result])
 
 
 def test_fraction_error_is_not_zero_at_one() -> None:
@@ -320,7 +315,7 @@ def test_fraction_error_is_not_zero_at_one() -> None:
 
 
 def test_counts_are_compared_event_by_event() -> None:
-    _, result = two_particles()
+    event, result = two_particles()
     counts = PatatrackCounts(modules=3, digis=10, clusters=5, ntuplets=4, vertices=1)
     ours = [
         PatatrackResult(i, counts, result.tracks, result.vertices, result.readout_errors)
@@ -329,15 +324,15 @@ def test_counts_are_compared_event_by_event() -> None:
     reference = ReferenceCounts(
         *(np.array(c, np.uint32) for c in ([3, 3], [10, 11], [5, 5], [4, 5], [1, 2]))
     )
-    comparison = compare_counts(ours, reference)
+    ours = [replace(one, hits=result.hits) for one in ours]
+    truth = [event, event]
+    comparison = match_pixel_events(truth, ours, reference).reference
+    assert comparison is not None
     assert (comparison.modules, comparison.digis, comparison.clusters) == (2, 1, 2)
     assert comparison.ntuplets == (8, 9)
     assert comparison.vertices == (2, 3)
     with pytest.raises(InputError, match="reference"):
-        compare_counts(
-            [PatatrackResult(7, counts, result.tracks, result.vertices, result.readout_errors)],
-            reference,
-        )
+        match_pixel_events([event] * 8, [replace(ours[0], event=7)], reference)
 
 
 def test_truth_that_cannot_be_read_names_the_file(sample_directory: Path, tmp_path: Path) -> None:
@@ -361,21 +356,31 @@ def test_truth_that_cannot_be_read_names_the_file(sample_directory: Path, tmp_pa
 def test_report_is_self_contained(
     sample_directory: Path, perfect: list[PatatrackResult], tmp_path: Path
 ) -> None:
-    summary = validate_patatrack(sample_directory, perfect)
-    written = write_validation_report(tmp_path / "report", sample_directory, perfect)
-    page = written.read_text()
+    validation = PixelValidation()
+    matches = {"perfect": validation.match(open_pixel(sample_directory), iter(perfect))}
+    summary = validation.summary(matches)
+    page = write_validation(tmp_path / "report", "perfect", validation, matches).read_text()
     pictures = sorted((tmp_path / "report").glob("*.png"))
     assert len(pictures) >= 5
     assert page.count("data:image/png;base64,") == len(pictures)
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert "<script" not in page
     assert f"{summary.efficiency['1-2'].value:.3f}" in page
-    assert summary_table(summary).row_count > 15
+    (table,) = tables(validation, matches)
+    assert table.row_count > 15
+    written = json.loads((tmp_path / "report" / "summary.json").read_text())
+    assert written["efficiency"]["1-2"]["value"] == summary.efficiency["1-2"].value
+    assert written["reference"]["n_events"] == 10
+
+    both = {"a": matches["perfect"], "b": matches["perfect"]}
+    page = write_validation(tmp_path / "both", "both", validation, both).read_text()
+    assert "C++ program" not in page
+    assert set(json.loads((tmp_path / "both" / "summary.json").read_text())) == {"a", "b"}
 
 
-def test_isolated_and_false_vertices_are_counted(truth: list[TruthEvent]) -> None:
+def test_isolated_and_false_vertices_are_counted(truth: list[PixelTruth]) -> None:
     z = np.array([-5.0, 0.0, 0.04, 6.0])
-    collisions = Collisions(np.stack([0 * z, 0 * z, z], axis=1))
+    collisions = Collisions(np.stack([0 * z, 0 * z, z], axis=1) + truth[0].beam_spot)
     event = replace(truth[0], collisions=collisions)
     found = np.array([-5.01, 0.001, 3.0, 6.06, 6.2], np.float32)
     error = np.array([0.001, 0.001, 0.01, 0.03, 0.03], np.float32)
@@ -384,15 +389,17 @@ def test_isolated_and_false_vertices_are_counted(truth: list[TruthEvent]) -> Non
         perfect_result(0, truth[0], np.random.default_rng(1)),
         vertices=Vertices(found, error, one, one.astype(np.int32), one),
     )
-    matches = match_events([result], [event])
+    matches = match_pixel_events([event], [result])
     np.testing.assert_allclose(matches.collisions.isolation, [5, 0.04, 0.04, 5.96])
     assert matches.vertices.false.tolist() == [False, False, True, False, True]
 
 
 def test_report_of_events_that_all_failed(sample_directory: Path, tmp_path: Path) -> None:
     failed = [EventError("truncated", event=0)]
-    assert validate_patatrack(sample_directory, failed).n_events == 0
-    assert write_validation_report(tmp_path, sample_directory, failed).exists()
+    validation = PixelValidation()
+    matches = {"failed": validation.match(open_pixel(sample_directory), failed)}
+    assert matches["failed"].n_events == 0
+    assert write_validation(tmp_path, "failed", validation, matches).exists()
 
 
 def test_report_escapes_its_title(tmp_path: Path) -> None:

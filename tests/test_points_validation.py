@@ -1,9 +1,11 @@
-"""Validation of the learned tracker: each known defect must be counted as what it is."""
+"""Validation of trackers of space points: each known defect must be counted as what it is."""
 
 import json
 import math
 import re
-from dataclasses import replace
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,34 +16,30 @@ from typer.testing import CliRunner
 
 from trackserve.edm import (
     Edges,
+    Particles,
     PointLabels,
     PointsEvent,
-    PointsParticles,
     PointsTruth,
-    PointTruth,
     Ragged,
     SpacePoints,
     TrackCandidates,
+    TruePoints,
 )
 from trackserve.errors import EventError, InputError, ModelError
 from trackserve.io import write_points
 from trackserve.physics.points.graph import GraphQuality, graph_quality
 from trackserve.physics.points.matching import duplicates, match_candidates
 from trackserve.physics.points.metrics import (
+    PointsResult,
     PointsSummary,
     match_points_event,
     match_points_events,
     summarize_points,
-    validate_exatrkx,
 )
 from trackserve.physics.points.truth import next_points, true_paths
 from trackserve.physics.statistics import Fraction
-from trackserve.report.points import (
-    compared_table,
-    points_tables,
-    write_compared_report,
-    write_points_report,
-)
+from trackserve.report.points import PointsValidation
+from trackserve.report.validation import as_json, tables, write_validation
 from trackserve.trackers.exatrkx.result import ExatrkxCounts, ExatrkxResult
 
 N_LAYERS = 6
@@ -66,19 +64,19 @@ def hand_made(
     particle = np.repeat(np.arange(n_particles), n_layers)
     layer = np.tile(np.arange(n_layers), n_particles)
     n_points = len(points) + NOISE
-    truth = PointTruth(
+    truth = TruePoints(
         np.append(particle, np.full(NOISE, -1)).astype(np.int32),
         np.full(n_points, 8, np.int16),
         np.append(layer, np.zeros(NOISE)).astype(np.int16),
         np.zeros(n_points, np.int32),
         np.append(np.full(len(points), 1 / len(points)), np.zeros(NOISE)).astype(np.float32),
     )
-    particles = PointsParticles(
+    particles = Particles(
         np.zeros(n_particles, np.int32),
         np.full(n_particles, 211, np.int32),
         np.full(n_particles, charge, np.int8),
-        np.tile(np.float32([start, 0, 0]), (n_particles, 1)),
-        (pt * across).astype(np.float32),
+        np.tile([start / 10, 0, 0], (n_particles, 1)),
+        pt * across,
         np.full(n_particles, primary),
     )
     position = np.concatenate([points, noise]).astype(np.float32)
@@ -115,8 +113,14 @@ def edges_of(pairs: list[tuple[int, int]]) -> Edges:
     return Edges(source, target, np.ones(len(pairs), np.float32))
 
 
+def summarize(
+    events: Iterable[PointsEvent], results: Iterable[PointsResult | EventError]
+) -> PointsSummary:
+    return summarize_points(match_points_events(events, results))
+
+
 def judge(event: PointsEvent, groups: list[list[int]]) -> PointsSummary:
-    return validate_exatrkx([event], [result_of(event, groups)])
+    return summarize([event], [result_of(event, groups)])
 
 
 def test_perfect_candidates_are_perfect() -> None:
@@ -247,7 +251,7 @@ def test_points_follow_each_other_from_where_the_particle_starts() -> None:
     expected = [1, 2, 3, 4, 5, -1, 7, 8, 9, 10, 11, -1, *[-1] * NOISE]
     assert next_points(event).tolist() == expected
     assert event.truth is not None
-    outside = np.tile(event.points.position[5] * 1.1, (2, 1)).astype(np.float32)
+    outside = np.tile(event.points.position[5] * 1.1 / 10, (2, 1))
     particles = replace(event.truth.particles, position=outside)
     inward = replace(event, truth=PointsTruth(event.truth.points, particles))
     assert next_points(inward).tolist()[:6] == [-1, 0, 1, 2, 3, 4]
@@ -261,19 +265,19 @@ def random_event(seed: int) -> PointsEvent:
     particle = np.append(np.repeat(np.arange(n_particles), length), np.full(length.sum() // 4, -1))
     particle = rng.permutation(particle).astype(np.int32)
     n_points = len(particle)
-    truth = PointTruth(
+    truth = TruePoints(
         particle,
         rng.integers(7, 10, n_points).astype(np.int16),
         rng.integers(1, 8, n_points).astype(np.int16),
         np.zeros(n_points, np.int32),
         np.where(particle >= 0, rng.random(n_points), 0).astype(np.float32),
     )
-    particles = PointsParticles(
+    particles = Particles(
         np.zeros(n_particles, np.int32),
         np.full(n_particles, 211, np.int32),
         np.ones(n_particles, np.int8),
-        np.zeros((n_particles, 3), np.float32),
-        rng.normal(0, 2, (n_particles, 3)).astype(np.float32),
+        np.zeros((n_particles, 3)),
+        rng.normal(0, 2, (n_particles, 3)),
         np.ones(n_particles, np.bool_),
     )
     position = rng.normal(0, 300, (n_points, 3)).astype(np.float32)
@@ -291,12 +295,12 @@ def test_true_tracks_of_any_event_are_perfect_and_shifted_ones_are_not() -> None
         perfect.append(result_of(event, [group.tolist() for group in groups]))
         off = [((group + 1) % len(particle)).tolist() for group in groups]
         shifted.append(result_of(event, off))
-    summary = validate_exatrkx(events, perfect)
+    summary = summarize(events, perfect)
     assert summary.efficiency.double.total > 50
     assert summary.efficiency.double.value == 1
     assert summary.fake_rate.double.value == summary.duplicate_rate.value == 0
     assert summary.trackml_score == pytest.approx(1)
-    summary = validate_exatrkx(events, shifted)
+    summary = summarize(events, shifted)
     assert summary.efficiency.double.value < 0.05
     assert summary.fake_rate.single.value > 0.9
     assert summary.trackml_score < 0.05
@@ -327,13 +331,9 @@ def test_numbers_do_not_depend_on_any_order(seed: int) -> None:
     shuffled = [[int(where[i]) for i in rng.permutation(group)] for group in groups]
     rng.shuffle(shuffled)
     turned = [(int(where[b]), int(where[a])) for a, b in rng.permutation(pairs)]
-    straight = validate_exatrkx(
-        [event], [result_of(event, groups, radius_edges=edges_of(pairs))]
-    ).as_json()
+    straight = as_json(summarize([event], [result_of(event, groups, radius_edges=edges_of(pairs))]))
     mixed = permuted(event, order)
-    again = validate_exatrkx(
-        [mixed], [result_of(mixed, shuffled, radius_edges=edges_of(turned))]
-    ).as_json()
+    again = as_json(summarize([mixed], [result_of(mixed, shuffled, radius_edges=edges_of(turned))]))
     for summary in (straight, again):
         summary["trackml_score"] = round(summary["trackml_score"], 6)
     assert straight == again
@@ -397,7 +397,7 @@ def test_waterfall_says_where_each_particle_is_lost() -> None:
         filter_edges=edges_of(kept),
         track_edges=edges_of(merged),
     )
-    summary = validate_exatrkx([event], [result])
+    summary = summarize([event], [result])
     assert {stage: share.passed for stage, share in summary.left.items()} == {
         "radius": 4,
         "filter": 3,
@@ -413,7 +413,7 @@ def test_events_are_pooled_and_failed_ones_left_out() -> None:
     events = [hand_made(2), hand_made(3), hand_made(1)]
     good = result_of(events[0], [particle_points(0)])
     failed = EventError("no", event=0)
-    summary = validate_exatrkx(iter(events), iter([good, failed, result_of(events[2], [])]))
+    summary = summarize(iter(events), iter([good, failed, result_of(events[2], [])]))
     assert summary.n_events == 2
     assert summary.efficiency.double == Fraction(1, 3)
     assert summary.points == len(events[0].points) + len(events[2].points)
@@ -422,15 +422,16 @@ def test_events_are_pooled_and_failed_ones_left_out() -> None:
 
 def test_event_without_anything() -> None:
     nothing = PointsEvent(
-        SpacePoints.empty(), 0, PointsTruth(PointTruth.empty(), PointsParticles.empty())
+        SpacePoints.empty(), 0, PointsTruth(TruePoints.empty(), Particles.empty())
     )
     none = Edges.empty()
     result = result_of(nothing, [], radius_edges=none, filter_edges=none, track_edges=none)
-    summary = validate_exatrkx([nothing], [result])
+    summary = summarize([nothing], [result])
     assert summary.efficiency.double == Fraction(0, 0)
     assert math.isnan(summary.fake_rate.single.value)
-    assert validate_exatrkx([], []).n_events == 0
-    assert len(points_tables(summary)) == 2
+    assert summarize([], []).n_events == 0
+    matches = {"nothing": match_points_events([nothing], [result])}
+    assert len(tables(PointsValidation(), matches)) == 2
 
 
 def test_event_without_truth_or_with_another_result_is_refused() -> None:
@@ -441,6 +442,39 @@ def test_event_without_truth_or_with_another_result_is_refused() -> None:
         match_points_event(event, result_of(other, []))
     with pytest.raises(InputError, match="not of this event"):
         match_points_event(replace(event, event=3), result_of(event, []))
+
+
+@dataclass(frozen=True)
+class OnlyCandidates:
+    """What a tracker without graphs returns."""
+
+    event: int
+    candidates: TrackCandidates
+
+
+def test_tracker_without_graphs_is_judged_too(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    event = hand_made(3)
+    groups = [particle_points(0), particle_points(1)]
+    validation = PointsValidation()
+    matches = validation.match([event], [OnlyCandidates(0, candidates_of(groups))])
+    summary = validation.summary({"": matches})
+    assert summary.efficiency.double == Fraction(2, 3)
+    assert summary.trackml_score == pytest.approx(2 / 3)
+    assert list(summary.left) == ["candidates"]
+    page = write_validation(tmp_path, "plain", validation, {"plain": matches}).read_text()
+    assert "lost" not in page
+    both = {"plain": matches, "graphs": validation.match([event], [result_of(event, groups)])}
+    (table,) = tables(validation, both)
+    assert "left after components" in list(table.columns[0].cells)
+
+    sharing = OnlyCandidates(0, candidates_of([particle_points(0), particle_points(0)]))
+    summary = validation.summary({"": validation.match([event], [sharing])})
+    assert summary.duplicate_rate == Fraction(1, 2)
+    assert math.isnan(summary.trackml_score)
+    outside = OnlyCandidates(0, candidates_of([[len(event.points)]]))
+    with pytest.raises(InputError, match="not of this event"):
+        validation.match([event], [outside])
 
 
 def test_track_momentum_is_that_of_its_circle() -> None:
@@ -464,8 +498,9 @@ def test_report_is_self_contained(tmp_path: Path) -> None:
     edges = edges_of([(6 * p + i, 6 * p + i + 1) for p in range(5) for i in range(5)])
     groups = [particle_points(i) for i in range(4)] + [noise_points(event)]
     result = result_of(event, groups, radius_edges=edges, filter_edges=edges, track_edges=edges)
-    matches = match_points_events([event], [result])
-    page = write_points_report(tmp_path / "one", "one", matches).read_text()
+    validation = PointsValidation()
+    matches = validation.match([event], [result])
+    page = write_validation(tmp_path / "one", "one", validation, {"one": matches}).read_text()
     pictures = list((tmp_path / "one").glob("*.png"))
     assert page.count("data:image/png;base64,") == len(pictures) == 3
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
@@ -474,14 +509,16 @@ def test_report_is_self_contained(tmp_path: Path) -> None:
     assert summary["trackml_score_error"] is None
 
     served = match_points_events([event], [result_of(event, groups)])
-    write_points_report(tmp_path / "served", "served", served)
+    write_validation(tmp_path / "served", "served", validation, {"served": served})
     both = {"a": matches, "b": matches}
-    write_compared_report(tmp_path / "two", "two", both)
+    write_validation(tmp_path / "two", "two", validation, both)
     assert set(json.loads((tmp_path / "two" / "summary.json").read_text())) == {"a", "b"}
-    assert compared_table(both).row_count > 10
+    (table,) = tables(validation, both)
+    assert table.row_count > 10
     all_failed = match_points_events([event], [EventError("no", event=0)])
     for mixed in ({"a": all_failed, "b": matches}, {"a": matches, "b": all_failed}):
-        assert compared_table(mixed).row_count == compared_table(both).row_count
+        assert [one.row_count for one in tables(validation, mixed)] == [table.row_count]
+    write_validation(tmp_path / "failed", "failed", validation, {"failed": all_failed})
     assert summarize_points(served).graphs == {}
 
 
@@ -507,8 +544,9 @@ def test_commands_judge_and_time_a_model(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "report" / "summary.json").read_text())
     assert summary["n_events"] == 2
     assert summary["efficiency"]["double"]["total"] == 40
-    both = run("validate", "exatrkx", *arguments, "--against", str(tmp_path / "model"))
-    assert both.count("Physics performance") == 1
+    shutil.copytree(tmp_path / "model", tmp_path / "same")
+    both = run("validate", "exatrkx", *arguments, "--against", str(tmp_path / "same"))
+    assert "Graphs" not in both
     run("validate", "exatrkx", *arguments, "--against", "x", "--url", "grpc://h:1", code=2)
     page = run("bench", "exatrkx", *arguments, "--threads", "1", "--rounds", "1")
     for words in ("direct, 1 thread", "gnn", "per point", "radius edges", "peak memory"):

@@ -14,7 +14,7 @@ from trackserve.edm.columns import Array
 
 @contextmanager
 def complete(path: Path) -> Iterator[Path]:
-    """A path beside ``path``; the file written there takes its place if all goes well."""
+    """Give a path beside ``path``; the file written there takes its place if all goes well."""
     partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
     try:
         yield partial
@@ -24,7 +24,7 @@ def complete(path: Path) -> Iterator[Path]:
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array], compress: bool = False) -> None:
-    """Write an ``.npz`` file."""
+    """Write an ``.npz`` file of arrays by name."""
     save = np.savez_compressed if compress else np.savez
     with complete(path) as partial, partial.open("wb") as file:
         save(file, **arrays)

@@ -15,8 +15,9 @@ import numpy as np
 from trackserve.detectors.phase1.geometry import SENSOR_LENGTH, SENSOR_WIDTH, PixelGeometry
 from trackserve.detectors.phase1.layout import N_BARREL_LAYERS
 from trackserve.edm.columns import Array
-from trackserve.errors import MissingExtraError
+from trackserve.edm.truth import MM_PER_CM
 
+from ..chain.acts_fatras import acts
 from .material import (
     FLANGE_MATERIAL,
     FLANGE_RADII,
@@ -26,20 +27,9 @@ from .material import (
     module_material,
 )
 
-try:
-    import acts as acts  # so that it can be imported from here, with this error
-    import acts.examples
-    import acts.examples.arrow
-    import acts.fatras
-    import acts.json
-except ImportError:
-    raise MissingExtraError("simulation needs pyacts: pip install 'trackserve[sim]'") from None
-
 OUTER_RADIUS = 17.0
 OUTER_Z = 56.0
-"""Of the simulated cylinder, cm. What leaves it does not come back."""
-MM = 10.0
-"""ACTS counts in mm."""
+"""Size of the simulated cylinder, cm. A particle that leaves it does not come back."""
 _RADIATION_LENGTH = 93.7
 _SILICON = {
     "kind": "material",
@@ -51,16 +41,16 @@ _SILICON = {
     "molar_electron_density": 1.1611e-03,
     "mean_excitation_energy": 1.73e-07,
 }
-"""All material is silicon of the thickness that makes its radiation lengths. Lengths in
-mm, densities in mol/mm^3, energy in GeV (Particle Data Group)."""
+"""All material is silicon, as thick as its radiation lengths need. Lengths are in mm, densities
+in mol/mm^3, energies in GeV (Particle Data Group)."""
 
 
 class TrackingDetector(NamedTuple):
     """What ACTS builds.
 
     Attributes:
-        geometry: its tracking geometry.
-        modules: its identifier of a sensor -> module.
+        geometry: tracking geometry of ACTS.
+        modules: the module of each of ACTS' identifiers of sensors.
     """
 
     geometry: Any
@@ -68,7 +58,7 @@ class TrackingDetector(NamedTuple):
 
 
 def make_detector(geometry: PixelGeometry, material: float = 1.0) -> TrackingDetector:
-    """The detector for ACTS; ``material`` multiplies all thicknesses."""
+    """Build the detector for ACTS; ``material`` multiplies all thicknesses."""
     context = acts.GeometryContext.dangerouslyDefaultConstruct()
     tracking = _build(geometry).construct(_options(), context, acts.logging.Level.WARNING)
     surfaces = tracking.geoIdSurfaceMap()
@@ -95,7 +85,7 @@ def _build(geometry: PixelGeometry) -> Any:
         layer.envelope = acts.ExtentEnvelope(r=[0.2, 0.2], z=[0.2, 0.2])
 
     def add_modules(parent: Any, layer: int, kind: Any) -> None:
-        """A volume for each run of modules along z, since ACTS tries all surfaces of one."""
+        """Add a volume for each place of modules along z: ACTS tries all surfaces of a volume."""
         parent = parent.addCylinderContainer(f"layer {layer}", along)
         chosen = np.flatnonzero(geometry.layer == layer)
         place = geometry.position[chosen, 2]
@@ -104,8 +94,8 @@ def _build(geometry: PixelGeometry) -> Any:
             add_layer(parent, f"layer {layer}, {i}", [modules[m] for m in here], kind)
 
     def add_flange(parent: Any, side: int) -> None:
-        place = acts.Transform3(acts.Vector3(0, 0, side * FLANGE_Z * MM))
-        bounds = acts.RadialBounds(*(r * MM for r in FLANGE_RADII))
+        place = acts.Transform3(acts.Vector3(0, 0, side * FLANGE_Z * MM_PER_CM))
+        bounds = acts.RadialBounds(*(r * MM_PER_CM for r in FLANGE_RADII))
         add_layer(parent, f"flange {side}", [acts.Surface.createDisc(place, bounds)], disc)
 
     config = acts.Blueprint.Config()
@@ -113,9 +103,9 @@ def _build(geometry: PixelGeometry) -> Any:
     root = acts.Blueprint(config)
     detector = root.addCylinderContainer("detector", radial)
     centre = acts.Transform3.Identity()
-    inside = acts.CylinderVolumeBounds(0.0, (PIPE_RADIUS - 0.1) * MM, OUTER_Z * MM)
+    inside = acts.CylinderVolumeBounds(0.0, (PIPE_RADIUS - 0.1) * MM_PER_CM, OUTER_Z * MM_PER_CM)
     detector.addStaticVolume(centre, inside, "vacuum")
-    pipe = acts.CylinderBounds(PIPE_RADIUS * MM, OUTER_Z * MM)
+    pipe = acts.CylinderBounds(PIPE_RADIUS * MM_PER_CM, OUTER_Z * MM_PER_CM)
     add_layer(detector, "pipe", [acts.Surface.createCylinder(centre, pipe)], cylinder)
     pixel = detector.addCylinderContainer("pixel", along)
     for layer in (9, 8, 7):
@@ -140,19 +130,19 @@ def _options() -> Any:
 
 def _sensor(position: Array, rotation: Array) -> Any:
     axes = acts.RotationMatrix3(*(acts.Vector3(*axis) for axis in rotation))
-    bounds = acts.RectangleBounds(SENSOR_WIDTH / 2 * MM, SENSOR_LENGTH / 2 * MM)
-    place = acts.Transform3(acts.Vector3(*(position * MM)), axes)
+    bounds = acts.RectangleBounds(SENSOR_WIDTH / 2 * MM_PER_CM, SENSOR_LENGTH / 2 * MM_PER_CM)
+    place = acts.Transform3(acts.Vector3(*(position * MM_PER_CM)), axes)
     surface = acts.Surface.createPlane(place, bounds)
     surface.assignIsSensitive(True)
     return surface
 
 
 def _modules(surfaces: dict[Any, Any], context: Any, geometry: PixelGeometry) -> dict[int, int]:
-    """Identifier of ACTS -> module, found by position."""
+    """The module of each of ACTS' identifiers, found by position."""
     modules = {}
     for identifier, surface in surfaces.items():
         if surface.isSensitive:
-            centre = np.array(surface.center(context)) / MM
+            centre = np.array(surface.center(context)) / MM_PER_CM
             distance = np.linalg.norm(geometry.position - centre, axis=1)
             modules[identifier.value] = int(distance.argmin())
     return modules
@@ -161,7 +151,7 @@ def _modules(surfaces: dict[Any, Any], context: Any, geometry: PixelGeometry) ->
 def _material(
     surfaces: dict[Any, Any], modules: dict[int, int], thickness: Array, factor: float
 ) -> Any:
-    """Slabs for the modules and the passive surfaces; ACTS reads them from a file only."""
+    """Slabs for the modules and the passive surfaces; ACTS takes them from a file only."""
     entries = []
     for identifier, surface in surfaces.items():
         if identifier.sensitive == 0:

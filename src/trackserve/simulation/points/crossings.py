@@ -1,0 +1,23 @@
+"""Where particles cross the sensors of GenericDetector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trackserve.edm.columns import Array, Columns, column
+
+
+@dataclass(frozen=True, eq=False)
+class Crossings(Columns):
+    """Crossings of sensors, ordered by sensor."""
+
+    particle: Array = column(np.int32)
+    """Row in the event's particles."""
+    sensor: Array = column(np.int64)
+    """Row in the detector's sensors."""
+    position: Array = column(np.float64, 3)
+    """mm."""
+    time: Array = column(np.float64)
+    """mm."""
