@@ -10,6 +10,8 @@ import pickle
 import sys
 from pathlib import Path
 
+from simulator import prepare
+
 from trackserve.edm import INTERMEDIATE
 from trackserve.serving.backend.patatrack import load
 from trackserve.serving.backend.runtime import Reply, Request
@@ -17,7 +19,7 @@ from trackserve.trackers.patatrack import codec as wire
 
 
 def main(directory: str, events: str, results: str) -> None:
-    sys.setswitchinterval(1e-5)  # a barrier takes this long
+    prepare()
     parameters = {"conditions": ".", "config": "default", "device": "cuda"}
     run = load(Path(directory), parameters)()
     given = pickle.loads(Path(events).read_bytes())

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trackserve.detectors.phase1.cabling import make_unpack_tables
 from trackserve.detectors.phase1.conditions import PixelConditions
 from trackserve.detectors.phase1.layout import (
     COLS,
@@ -22,7 +23,6 @@ from trackserve.detectors.phase1.layout import (
 from trackserve.device.compile import kernel, shared
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError
-from trackserve.trackers.patatrack.unpack import make_unpack_tables
 
 from .response import PixelDigis
 
@@ -40,7 +40,7 @@ class ReadoutTables(NamedTuple):
         fed_slot: int32[150], FED id - 1200 to place in ``fed_ids``; -1 if not read out.
         channel: int32[1856, 2, 8], row in ``roc`` of the read-out chip that holds rows
             from 80 i and columns from 52 j; -1 if it is not read out.
-        roc: int16[57600, 6], as in :class:`~trackserve.trackers.patatrack.unpack.UnpackTables`.
+        roc: int16[57600, 6], as in :class:`~trackserve.detectors.phase1.cabling.UnpackTables`.
     """
 
     fed_ids: Array

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from trackserve.detectors.phase1.cabling import make_unpack_tables
 from trackserve.detectors.phase1.conditions import PixelConditions
+from trackserve.detectors.phase1.gains import make_gain_tables
 from trackserve.device.heap import keep_freed_memory
 from trackserve.edm import (
     Counts,
@@ -23,7 +25,7 @@ from trackserve.edm import (
 from trackserve.errors import EventError, InputError
 from trackserve.io import read_conditions
 
-from .calibrate import calibrate, make_gain_tables
+from .calibrate import calibrate
 from .clusterize import clusterize
 from .config import (
     CONFIGS,
@@ -45,7 +47,7 @@ from .ntuplets import find_ntuplets
 from .resolve import resolve_tracks
 from .select import select_tracks
 from .tracks import make_tracks
-from .unpack import make_unpack_tables, unpack
+from .unpack import unpack
 from .vertices import find_vertices
 
 if TYPE_CHECKING:
