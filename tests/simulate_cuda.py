@@ -10,6 +10,8 @@ import pickle
 import sys
 from pathlib import Path
 
+from simulator import prepare
+
 from trackserve.serving.backend.runtime import Reply, Request
 from trackserve.serving.backend.tracker import run
 from trackserve.trackers.patatrack.codec import CODEC
@@ -18,7 +20,7 @@ from trackserve.trackers.patatrack.result import PatatrackResult
 
 
 def main(directory: str, events: str, results: str) -> None:
-    sys.setswitchinterval(1e-5)  # a barrier takes this long
+    prepare()
     pipeline = PatatrackPipeline.from_directory(directory, device="cuda")
     given = pickle.loads(Path(events).read_bytes())
     keep = list(PatatrackResult.intermediates())

@@ -82,8 +82,8 @@ def tracker(site: Path) -> Tracker[Any, Any]:
 def muons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six events of ten muons."""
     pytest.importorskip("acts")
-    from trackserve.simulation.chain.generate import Gun
     from trackserve.simulation.chain.collisions import Setup
+    from trackserve.simulation.chain.generate import Gun
     from trackserve.simulation.points.simulate import simulate_points
 
     directory = tmp_path_factory.mktemp("events") / "muons"

@@ -17,7 +17,9 @@ from typer.testing import CliRunner
 
 from trackserve import PatatrackPipeline, io
 from trackserve.cli import commands
+from trackserve.detectors.phase1.cabling import make_unpack_tables
 from trackserve.detectors.phase1.conditions import PixelConditions
+from trackserve.detectors.phase1.gains import make_gain_tables
 from trackserve.detectors.phase1.geometry import PixelGeometry, phase1_geometry
 from trackserve.detectors.phase1.layout import (
     COLS,
@@ -54,9 +56,9 @@ from trackserve.simulation.pixel.sensor import (
     make_grid,
 )
 from trackserve.studies.inspect.survey import most_probable
-from trackserve.trackers.patatrack.calibrate import calibrate, make_gain_tables
+from trackserve.trackers.patatrack.calibrate import calibrate
 from trackserve.trackers.patatrack.config import REFERENCE
-from trackserve.trackers.patatrack.unpack import make_unpack_tables, unpack
+from trackserve.trackers.patatrack.unpack import unpack
 
 PION = 0.13957
 GRID = make_grid(0.0100, 0.0150)

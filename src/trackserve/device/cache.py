@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 _ROOT = Path(__file__).parents[1]
 _BELOW = ("device", "detectors", "edm")
 """Folders whose formulas the loops of every folder use, besides its own formulas."""
-_MORE_BELOW = {"simulation": ("trackers/patatrack",)}
 T = TypeVar("T")
 
 
@@ -68,6 +67,5 @@ def _folders(module: str) -> Iterator[Path]:
     package, *inside = module.split(".")
     if package == __name__.partition(".")[0]:
         yield _ROOT.joinpath(*inside[: 2 if inside[0] == "trackers" else 1])
-        yield from (_ROOT / room for room in _MORE_BELOW.get(inside[0], ()))
     elif inside:
         yield from map(Path, sys.modules[package].__path__)

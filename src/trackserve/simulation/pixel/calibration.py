@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trackserve.detectors.phase1.conditions import PixelConditions
+from trackserve.detectors.phase1.gains import make_gain_tables
 from trackserve.detectors.phase1.geometry import (
     SENSOR_LENGTH,
     SENSOR_WIDTH,
@@ -23,17 +24,13 @@ from trackserve.detectors.phase1.layout import (
     PT_PER_RADIUS,
     ROWS,
 )
+from trackserve.detectors.phase1.pixels import is_wide_col, is_wide_row
 from trackserve.edm import BeamSpot, Digis
 from trackserve.edm.columns import Array, Columns, column
-from trackserve.trackers.patatrack.calibrate import calibrate, make_gain_tables
+from trackserve.trackers.patatrack.calibrate import calibrate
 from trackserve.trackers.patatrack.clusterize import clusterize
 from trackserve.trackers.patatrack.config import REFERENCE
-from trackserve.trackers.patatrack.hits import (
-    is_wide_col,
-    is_wide_row,
-    make_hits,
-    make_position_tables,
-)
+from trackserve.trackers.patatrack.hits import make_hits, make_position_tables
 
 from .conditions import N_ERROR_REGIONS, error_region, make_conditions
 from .crossings import Crossings

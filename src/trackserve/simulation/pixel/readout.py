@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trackserve.detectors.phase1.cabling import make_unpack_tables
 from trackserve.detectors.phase1.conditions import PixelConditions
 from trackserve.detectors.phase1.layout import (
     COLS,
@@ -22,7 +23,6 @@ from trackserve.detectors.phase1.layout import (
 from trackserve.device.compile import kernel, shared
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError
-from trackserve.trackers.patatrack.unpack import make_unpack_tables
 
 from .response import PixelDigis
 
@@ -41,7 +41,7 @@ class ReadoutTables(NamedTuple):
             read out.
         channel: int32[1856, 2, 8], row in ``roc`` of the read-out chip that holds rows
             from 80 i and columns from 52 j; -1 if the chip is not read out.
-        roc: int16[57600, 6], as in :class:`~trackserve.trackers.patatrack.unpack.UnpackTables`.
+        roc: int16[57600, 6], as in :class:`~trackserve.detectors.phase1.cabling.UnpackTables`.
     """
 
     fed_ids: Array

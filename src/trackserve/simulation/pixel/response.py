@@ -14,6 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.detectors.phase1.conditions import PixelConditions
+from trackserve.detectors.phase1.gains import (
+    ChargeCalibration,
+    GainTables,
+    make_gain_tables,
+)
 from trackserve.detectors.phase1.geometry import PixelGeometry
 from trackserve.detectors.phase1.layout import (
     COLS,
@@ -26,8 +31,6 @@ from trackserve.detectors.phase1.layout import (
 )
 from trackserve.device.compile import kernel, shared
 from trackserve.edm.columns import Array, Columns, column
-from trackserve.trackers.patatrack.calibrate import GainTables, make_gain_tables
-from trackserve.trackers.patatrack.config import ChargeCalibration
 
 from .crossings import Crossings
 from .sensor import (

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.detectors.phase1.layout import COLS, ROWS
+from trackserve.detectors.phase1.pixels import col_in_pitches, row_in_pitches
 from trackserve.device.compile import i32, kernel, shared
 from trackserve.edm.columns import Array
-from trackserve.trackers.patatrack.hits import col_in_pitches, row_in_pitches
 
 from .straggling import (
     electron_range,

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trackserve.detectors.phase1.cabling import UnpackTables, make_unpack_tables
+from trackserve.detectors.phase1.gains import GainTables, make_gain_tables
 from trackserve.detectors.phase1.layout import (
     COLS,
     FIRST_ENDCAP,
@@ -31,11 +33,11 @@ from trackserve.physics.pixel.matching import match_hits
 from trackserve.physics.pixel.truth import MAX_R, start_positions
 from trackserve.simulation.chain.run import silent
 from trackserve.simulation.chain.workers import Progress
-from trackserve.trackers.patatrack.calibrate import GainTables, calibrate, make_gain_tables
+from trackserve.trackers.patatrack.calibrate import calibrate
 from trackserve.trackers.patatrack.clusterize import clusterize
 from trackserve.trackers.patatrack.config import REFERENCE
 from trackserve.trackers.patatrack.hits import PositionTables, make_hits, make_position_tables
-from trackserve.trackers.patatrack.unpack import UnpackTables, make_unpack_tables, unpack
+from trackserve.trackers.patatrack.unpack import unpack
 
 LAYER_NAMES = (
     *(f"BPix {layer}" for layer in range(1, 5)),

@@ -14,21 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trackserve.detectors.phase1.gains import ChargeCalibration
 from trackserve.detectors.phase1.layout import MAX_WORDS, PT_PER_RADIUS
 from trackserve.device.compile import f32
 from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
-
-
-class ChargeCalibration(NamedTuple):
-    """VCAL units to electrons: first for barrel layer 1, then for the rest (gpuCalibPixel.h)."""
-
-    slope_1: float = f32(50)
-    offset_1: float = f32(-670)
-    slope: float = f32(47)
-    offset: float = f32(-60)
-    minimum: int = 100
-    """Electrons, whatever the pixel's ADC value."""
 
 
 class ClusterCuts(NamedTuple):

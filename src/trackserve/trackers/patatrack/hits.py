@@ -11,9 +11,13 @@ from trackserve.detectors.phase1.conditions import PixelConditions
 from trackserve.detectors.phase1.layout import (
     COLS,
     FIRST_ENDCAP,
-    ROC_COLS,
-    ROC_ROWS,
     ROWS,
+)
+from trackserve.detectors.phase1.pixels import (
+    col_in_pitches,
+    is_wide_col,
+    is_wide_row,
+    row_in_pitches,
 )
 from trackserve.device.compile import (
     f32,
@@ -103,30 +107,6 @@ def make_hits(
     return Hits(
         *(c.module, x_local, y_local, var_x, var_y, x, y, z, r, phi, c.charge, size_x, size_y)
     )
-
-
-@shared
-def row_in_pitches(row: int) -> int:
-    """Lower edge of a row, in units of pitch; rows 79 and 80 are twice as wide."""
-    return row + (1 if row >= ROC_ROWS else 0) + (1 if row > ROC_ROWS else 0)
-
-
-@shared
-def col_in_pitches(col: int) -> int:
-    """Lower edge of a column, in units of pitch; the ends of each ROC are twice as wide."""
-    roc = col // ROC_COLS
-    return col + 2 * roc + (1 if col > roc * ROC_COLS else 0)
-
-
-@shared
-def is_wide_row(row: int) -> bool:
-    return row == ROC_ROWS - 1 or row == ROC_ROWS
-
-
-@shared
-def is_wide_col(col: int) -> bool:
-    in_roc = col % ROC_COLS
-    return in_roc == 0 or in_roc == ROC_COLS - 1
 
 
 @shared

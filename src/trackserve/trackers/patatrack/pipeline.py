@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from trackserve.detectors.phase1.cabling import make_unpack_tables
 from trackserve.detectors.phase1.conditions import PixelConditions
+from trackserve.detectors.phase1.gains import make_gain_tables
 from trackserve.device.heap import keep_freed_memory
 from trackserve.edm import (
     Doublets,
@@ -21,7 +23,7 @@ from trackserve.errors import EventError, InputError
 from trackserve.io import read_conditions
 
 from ..base import Lap
-from .calibrate import calibrate, make_gain_tables
+from .calibrate import calibrate
 from .clusterize import clusterize
 from .config import (
     CONFIGS,
@@ -44,7 +46,7 @@ from .resolve import resolve_tracks
 from .result import PatatrackCounts, PatatrackResult
 from .select import select_tracks
 from .tracks import make_tracks
-from .unpack import make_unpack_tables, unpack
+from .unpack import unpack
 from .vertices import find_vertices
 
 if TYPE_CHECKING:

@@ -12,9 +12,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.detectors.phase1 import layout
-from trackserve.detectors.phase1.conditions import PixelConditions
+from trackserve.detectors.phase1.cabling import (
+    ADC_MASK,
+    CHANNELS_PER_FED,
+    HEADER_MARK,
+    LINK_SHIFT,
+    MASKED,
+    NOT_CABLED,
+    ROC_MASK,
+    ROC_SHIFT,
+    TRAILER_MARK,
+    UNKNOWN_SLOT,
+    UnpackTables,
+)
 from trackserve.detectors.phase1.layout import (
+    FIRST_FED,
     LINKS_PER_FED,
     MAX_FED_ID,
     N_MODULES,
@@ -69,68 +81,6 @@ _FAILURES = {
     _EXCESS: "words after the last FED",
     _TOO_MANY_FEDS: "more FEDs than ids",
 }
-
-_UNKNOWN, _IGNORED = -1, -2
-NOT_CABLED, MASKED = -1, -2
-
-
-class UnpackTables(NamedTuple):
-    """Cabling, made ready for the loop.
-
-    Attributes:
-        fed_ids: int32[n], in the order of unpacking.
-        fed_slot: int16[4097], FED id to place in ``fed_ids``; negative if not read.
-        roc: int16[57600, 6]: module (-1 not cabled, -2 masked), first row, row step,
-            first column, column step, barrel layer 1.
-    """
-
-    fed_ids: Array
-    fed_slot: Array
-    roc: Array
-
-
-def make_unpack_tables(conditions: PixelConditions) -> UnpackTables:
-    """Derive :class:`UnpackTables` from the cabling map."""
-    cabling = conditions.cabling
-    fed_slot = np.full(MAX_FED_ID + 1, _UNKNOWN, np.int16)
-    fed_ids = conditions.fed_ids[conditions.fed_ids != layout.PILOT_BLADE_FED].astype(np.int32)
-    fed_slot[layout.PILOT_BLADE_FED] = _IGNORED
-    fed_slot[fed_ids] = np.arange(len(fed_ids))
-    raw_id = cabling["raw_id"]
-    barrel = (raw_id >> 25) & 7 == 1
-    layer_1 = barrel & ((raw_id >> 20) & 0xF == 1)
-    negative = barrel & ((raw_id >> 2) & 0x3FF < 5)
-    roc = np.empty((len(raw_id), 6), np.int16)
-    in_module = cabling["roc_in_module"].astype(np.int64)
-    mirrored = ~(layer_1 | (barrel & ~negative))
-    roc[:, 1:5] = np.stack(_roc_frame(np.minimum(in_module, 15), mirrored), axis=1)
-    roc[:, 5] = layer_1
-    cabled = (cabling["module"] < N_MODULES) & (in_module < 16)
-    masked = (cabling["bad_roc"] != 0) | (cabling["skip_module"] != 0)
-    roc[:, 0] = np.where(
-        cabled, np.where(masked, MASKED, cabling["module"].astype(np.int64)), NOT_CABLED
-    )
-    return UnpackTables(fed_ids, fed_slot, roc)
-
-
-def _roc_frame(roc: Array, mirrored: Array) -> tuple[Array, Array, Array, Array]:
-    """First row, row step, first column, column step of a ROC in its module.
-
-    Eight ROCs side by side in each of two rows; the modules at negative z of barrel
-    layers 2-4 and all of the endcap are mounted the other way round
-    (frameConversion).
-    """
-    first_half = roc < 8
-    turned = first_half ^ mirrored
-    last_row = 2 * ROC_ROWS - 1
-    left = ROC_COLS * np.where(first_half, roc, roc - 8)
-    right = ROC_COLS * np.where(first_half, 8 - roc, 16 - roc) - 1
-    return (
-        np.where(turned, last_row, 0),
-        np.where(turned, -1, 1),
-        np.where(turned, left, right),
-        np.where(turned, 1, -1),
-    )
 
 
 def unpack(
@@ -253,14 +203,14 @@ def _find_feds(
     n_words = len(words)
     position = 1
     n_feds = int(words[0])
-    if n_feds > layout.MAX_FED_ID + 1:
+    if n_feds > MAX_FED_ID + 1:
         return _TOO_MANY_FEDS, n_feds, 0, n
     for _ in range(n_feds):
         if position + 2 > n_words:
             return _TRUNCATED, -1, position, n
         fed = int(words[position])
         size = int(words[position + 1])
-        if fed > layout.MAX_FED_ID:
+        if fed > MAX_FED_ID:
             return _FED_ID, fed, position, n
         if size % 8 or size == 8:
             return _SIZE, fed, position + 1, n
@@ -268,7 +218,7 @@ def _find_feds(
         if end > n_words:
             return _TRUNCATED, fed, position, n
         slot = fed_slot[fed]
-        if slot == _UNKNOWN:
+        if slot == UNKNOWN_SLOT:
             notes.fed[n], notes.word[n], notes.code[n] = fed, position, UNKNOWN_FED
             n += 1
         elif slot >= 0:
@@ -306,7 +256,7 @@ def _check_feds(
         more = True
         while more and first < last:
             low, high = words[first], words[first + 1]
-            right = (high >> 28) == 0x5
+            right = (high >> 28) == HEADER_MARK
             if not right or ((low >> 8) & 0xFFF) != fed:
                 notes.fed[n], notes.word[n], notes.code[n] = fed, first, BAD_HEADER
                 n += 1
@@ -315,7 +265,7 @@ def _check_feds(
         more = True
         while more and last >= first:
             low, high = words[last], words[last + 1]
-            right = (high >> 28) == 0xA
+            right = (high >> 28) == TRAILER_MARK
             if not right:
                 notes.fed[n], notes.word[n], notes.code[n] = fed, last, BAD_TRAILER
                 n += 1
@@ -340,7 +290,7 @@ def double_column_pixel(double_column: int, pixel: int) -> tuple[int, int]:
 @shared
 def error_code(word: int) -> int:
     """CMS' error number of a word whose ROC number, 25 to 31, is an error mark."""
-    roc = (word >> 21) & 31
+    roc = (word >> ROC_SHIFT) & ROC_MASK
     return OVERFLOW if roc == 30 and (word >> 8) & 15 == 1 else roc
 
 
@@ -360,8 +310,8 @@ def roc_error(link: int, roc: int) -> int:
 def find_roc(word: int, fed: int, n_rocs: int) -> tuple[int, int]:
     """What is wrong with the word's link and ROC (0 if nothing), and the row of
     :attr:`UnpackTables.roc`, which has ``n_rocs``; 0 if something is wrong."""
-    link, roc = word >> 26, (word >> 21) & 31
-    index = ((fed - layout.FIRST_FED) * LINKS_PER_FED + link - 1) * ROCS_PER_LINK + roc
+    link, roc = word >> LINK_SHIFT, (word >> ROC_SHIFT) & ROC_MASK
+    index = (fed - FIRST_FED) * CHANNELS_PER_FED + (link - 1) * ROCS_PER_LINK + roc
     code = roc_error(link, roc)
     # FED 149, link 48, ROC 8 falls off the end of the map
     if code == 0 and index >= n_rocs:
@@ -409,13 +359,13 @@ def _unpack_words(
         place, last = u64(ranges[slot, 0]), u64(ranges[slot, 1])
         while place < last:
             # the words of a ROC mostly come in a row: what they share is looked up once
-            head = words[place] >> 21
+            head = words[place] >> ROC_SHIFT
             code, index = find_roc(int(words[place]), fed, len(tables.roc))
             module = tables.roc[index, 0]
             if code == 0 and module == NOT_CABLED:
                 code = BAD_ROC
             if code:
-                while place < last and words[place] >> 21 == head:
+                while place < last and words[place] >> ROC_SHIFT == head:
                     word = int(words[place])
                     if word:
                         notes.fed[n_notes], notes.word[n_notes] = fed, place
@@ -426,7 +376,7 @@ def _unpack_words(
             first_row, row_step = tables.roc[index, 1], tables.roc[index, 2]
             first_col, col_step = tables.roc[index, 3], tables.roc[index, 4]
             layer_1 = tables.roc[index, 5]
-            while place < last and words[place] >> 21 == head:
+            while place < last and words[place] >> ROC_SHIFT == head:
                 word = int(words[place])
                 row, col, valid = pixel_in_roc(word, layer_1)
                 if module == MASKED:
@@ -447,7 +397,7 @@ def _unpack_words(
                     modules[n] = module
                     rows[n] = first_row + row_step * row
                     cols[n] = first_col + col_step * col
-                    adcs[n] = word & 255
+                    adcs[n] = word & ADC_MASK
                     n += u64(1)
                 place += u64(1)
     return (modules[:n], rows[:n], cols[:n], adcs[:n]), split, n_notes

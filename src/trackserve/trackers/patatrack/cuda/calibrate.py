@@ -7,16 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda
 
-from trackserve.device.cuda import Device, cuda_kernel
-from trackserve.edm import Digis
-
-from ..calibrate import (
+from trackserve.detectors.phase1.gains import (
+    ChargeCalibration,
     GainTables,
-    electrons,
+    Pixel,
     gain_place,
     is_bad,
 )
-from ..config import ChargeCalibration
+from trackserve.device.cuda import Device, cuda_kernel
+from trackserve.edm import Digis
+
+from ..calibrate import electrons
 from .columns import make_columns
 from .unpack import Unpacked
 
@@ -65,8 +66,8 @@ def _mark_good(
         good = 0
         if i < n:
             d = unpacked.order[i] if unpacked.split[unpacked.event[i]] else i
-            k = gain_place(unpacked.module[d], unpacked.row[d], unpacked.col[d], gains)
-            good = 0 if is_bad(gains.values[k, 1], gains.dead, gains.noisy) else 1
+            k = gain_place(Pixel(unpacked.module[d], unpacked.row[d], unpacked.col[d]), gains)
+            good = 0 if is_bad(gains.values[k, 1], gains) else 1
         place[i] = good
 
 
@@ -87,7 +88,7 @@ def _fill(
         event = unpacked.event[i]
         d = unpacked.order[i] if unpacked.split[event] else i
         module, row, col = unpacked.module[d], unpacked.row[d], unpacked.col[d]
-        k = gain_place(module, row, col, gains)
+        k = gain_place(Pixel(module, row, col), gains)
         digis.event[place[i]] = event
         digis.columns.module[place[i]] = module
         digis.columns.row[place[i]] = row

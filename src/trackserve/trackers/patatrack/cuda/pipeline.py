@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trackserve.detectors.phase1.cabling import make_unpack_tables
 from trackserve.detectors.phase1.conditions import PixelConditions
+from trackserve.detectors.phase1.gains import make_gain_tables
 from trackserve.detectors.phase1.layout import LAYER_START, N_LAYERS, N_MODULES
 from trackserve.device.cuda import Device
 from trackserve.edm import (
@@ -25,14 +27,12 @@ from trackserve.edm import (
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError
 
-from ..calibrate import make_gain_tables
 from ..config import MixtureCuts, PatatrackConfig, ScoreCuts
 from ..hits import make_position_tables
 from ..result import PatatrackCounts, PatatrackResult
 from ..unpack import (
     OK,
     check_status,
-    make_unpack_tables,
     stream_words,
 )
 from .calibrate import calibrate

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda
 
+from trackserve.detectors.phase1.cabling import MASKED, NOT_CABLED, UnpackTables
 from trackserve.detectors.phase1.layout import N_MODULES
 from trackserve.device.cuda import Device, cuda_kernel, device_function
 from trackserve.edm import ReadoutErrors
@@ -14,12 +15,9 @@ from trackserve.edm import ReadoutErrors
 from ..unpack import (
     BAD_PIXEL,
     BAD_ROC,
-    MASKED,
-    NOT_CABLED,
     OK,
     SPLIT_MODULE,
     Notes,
-    UnpackTables,
     find_roc,
     follow_stream,
     most_notes,

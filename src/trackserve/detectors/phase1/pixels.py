@@ -1,0 +1,38 @@
+"""Sizes of pixels: those between two read-out chips are twice as long.
+
+A module has 160 rows of 100 um and 416 columns of 150 um; a chip reads 80 rows and 52
+columns.
+"""
+
+from __future__ import annotations
+
+from trackserve.device.compile import shared
+
+from .layout import ROC_COLS, ROC_ROWS
+
+
+@shared
+def row_in_pitches(row: int) -> int:
+    """Lower edge of a row, in units of pitch; rows 79 and 80 are twice as wide."""
+    return row + (1 if row >= ROC_ROWS else 0) + (1 if row > ROC_ROWS else 0)
+
+
+@shared
+def col_in_pitches(col: int) -> int:
+    """Lower edge of a column, in units of pitch; the two at the ends of a chip are twice as
+    wide."""
+    roc = col // ROC_COLS
+    return col + 2 * roc + (1 if col > roc * ROC_COLS else 0)
+
+
+@shared
+def is_wide_row(row: int) -> bool:
+    """Whether a row is twice as wide as the pitch."""
+    return row == ROC_ROWS - 1 or row == ROC_ROWS
+
+
+@shared
+def is_wide_col(col: int) -> bool:
+    """Whether a column is twice as wide as the pitch."""
+    in_roc = col % ROC_COLS
+    return in_roc == 0 or in_roc == ROC_COLS - 1
