@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from energy import Meter, Usage
@@ -31,18 +31,16 @@ from gpu import cycle, describe_device, throughput
 from instant import replace_by_instant
 from load import LEAD, events_of
 
-from trackserve import Client, ExatrkxPipeline, PatatrackPipeline
+from trackserve import Client
 from trackserve.client import keep_freed_memory
 from trackserve.errors import ServerError
-from trackserve.serving.backend import exatrkx as exatrkx_backend
-from trackserve.serving.backend import patatrack as patatrack_backend
 from trackserve.serving.backend.runtime import cores
 from trackserve.serving.limits import Limits, default_limits
 from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
 from trackserve.studies.throughput import latencies
-from trackserve.trackers.exatrkx.codec import CODEC as EXATRKX
-from trackserve.trackers.patatrack.codec import CODEC as PATATRACK
+from trackserve.trackers.base import Tracker
+from trackserve.trackers.registry import find_tracker
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from processes import processor_time
@@ -50,27 +48,34 @@ from processes import processor_time
 START_TIMEOUT = 180.0
 
 
-class Tracker(NamedTuple):
-    """One of the two, and how this benchmark runs it.
+class Subject(NamedTuple):
+    """What is measured: a tracker on some events, and how this benchmark runs it.
 
     Attributes:
-        build: makes a pipeline on the device.
-        write: adds the model to a repository; takes what both writers take.
+        tracker: one of the two.
+        options: the tracker's.
+        device: where it runs.
+        path, events: what it reconstructs.
         batch: events of a direct batch.
         waiting: events that clients keep in flight for each instance.
         per_request: events that travel together, where that is measured.
     """
 
-    name: str
+    tracker: Tracker[Any, Any]
+    options: dict[str, str]
+    device: str
     path: str
     events: list[Any]
-    build: Callable[[], Any]
-    write: Callable[..., None]
-    backend: ModuleType
-    wire: Any
     batch: int
     waiting: int
     per_request: int
+
+    @property
+    def name(self) -> str:
+        return self.tracker.name
+
+    def build(self) -> Any:
+        return self.tracker.build(self.options, device=self.device)
 
 
 class Served(NamedTuple):
@@ -94,7 +99,7 @@ class Clients:
     def __init__(
         self,
         server: Server,
-        tracker: Tracker,
+        subject: Subject,
         transport: str,
         per_request: int,
         waiting: int,
@@ -104,7 +109,7 @@ class Clients:
         in_flight = max(1, waiting // n // per_request)
         command = [
             *(sys.executable, str(Path(__file__).with_name("load.py"))),
-            *(server.grpc_url, tracker.name, tracker.path, str(len(tracker.events))),
+            *(server.grpc_url, subject.name, subject.path, str(len(subject.events))),
             *("--transport", transport, "--in-flight", str(in_flight)),
             *("--per-request", str(per_request)),
         ]
@@ -152,54 +157,43 @@ class Clients:
             yield line
 
 
-def make_tracker(options: argparse.Namespace) -> Tracker:
+def make_subject(options: argparse.Namespace) -> Subject:
     events = events_of(options.tracker, options.path, options.events)
     on_cpu = options.device == "cpu"
     if options.tracker == "patatrack":
-        return Tracker(
-            *(options.tracker, options.path, events),
-            lambda: PatatrackPipeline.from_directory(options.path, device=options.device),
-            lambda directory, **more: write_model(
-                directory, "patatrack", {"conditions": options.path}, device=options.device, **more
-            ),
-            *(patatrack_backend, PATATRACK),
-            *((len(events), 4 * cores(), 4) if on_cpu else (64, 192, 8)),
-        )
-    return Tracker(
-        *(options.tracker, options.path, events),
-        lambda: ExatrkxPipeline.from_model(
-            options.model, device=options.device, precision=options.precision
-        ),
-        lambda directory, **more: write_model(
-            directory,
-            "exatrkx",
-            {"model": options.model},
-            device=options.device,
-            precision=options.precision,
-            **more,
-        ),
-        *(exatrkx_backend, EXATRKX),
-        *((len(events), 4 * cores(), 1) if on_cpu else (3, 24, 1)),
-    )
+        given = {"conditions": options.path}
+        sizes = (len(events), 4 * cores(), 4) if on_cpu else (64, 192, 8)
+    else:
+        given = {"model": options.model, "precision": options.precision}
+        sizes = (len(events), 4 * cores(), 1) if on_cpu else (3, 24, 1)
+    tracker = find_tracker(options.tracker)
+    return Subject(tracker, given, options.device, options.path, events, *sizes)
 
 
-def direct_runs(tracker: Tracker, device: str) -> list[Callable[[list[Any]], Any]]:
+def direct_runs(subject: Subject, device: str) -> list[Callable[[list[Any]], Any]]:
     """As many as one instance has workers, sharing a pipeline where workers do."""
     n = default_limits(device).workers or cores()
     if device == "cpu":
-        return [tracker.build().run] * n
-    return [tracker.build().run for _ in range(n)]
+        return [subject.build().run] * n
+    return [subject.build().run for _ in range(n)]
 
 
 @contextmanager
 def serve(
-    tracker: Tracker,
+    subject: Subject,
     instances: int,
     limits: Limits,
     change: Callable[[Path], None] = lambda repository: None,
 ) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
-        tracker.write(directory, instances=instances, limits=limits)
+        write_model(
+            directory,
+            subject.name,
+            subject.options,
+            device=subject.device,
+            instances=instances,
+            limits=limits,
+        )
         change(Path(directory))
         start = time.perf_counter()
         with Server(
@@ -214,30 +208,30 @@ def serve(
             yield server
 
 
-def check(server: Server, tracker: Tracker, direct: dict[int, Any]) -> None:
+def check(server: Server, subject: Subject, direct: dict[int, Any]) -> None:
     """Print how many of the server's answers are the direct ones."""
     with Client(server.grpc_url, timeout=120) as client:
-        alone = [client.reconstruct(tracker.name, event) for event in tracker.events]
-        together = list(client.stream(tracker.name, cycle(tracker.events, 64), in_flight=32))
+        alone = [client.reconstruct(subject.name, event) for event in subject.events]
+        together = list(client.stream(subject.name, cycle(subject.events, 64), in_flight=32))
     for name, answers in (("one by one", alone), ("32 in flight", together)):
         same = sum(answer == direct[answer.event] for answer in answers)
         print(f"{name}: {same} of {len(answers)} answers equal the direct ones bit for bit")
-        if tracker.name == "exatrkx":
+        if subject.name == "exatrkx":
             alike = sum(answer.labels == direct[answer.event].labels for answer in answers)
             print(f"{name}: {alike} of {len(answers)} have the same labels")
 
 
-def print_latencies(server: Server, tracker: Tracker, run: Any, rounds: int) -> None:
+def print_latencies(server: Server, subject: Subject, run: Any, rounds: int) -> None:
     with (
         Client(server.grpc_url, transport="shm") as shm,
         Client(server.grpc_url, transport="grpc") as grpc,
     ):
         calls = {
             "direct": lambda event: run([event]),
-            "shared memory": lambda event: shm.reconstruct(tracker.name, event),
-            "gRPC": lambda event: grpc.reconstruct(tracker.name, event),
+            "shared memory": lambda event: shm.reconstruct(subject.name, event),
+            "gRPC": lambda event: grpc.reconstruct(subject.name, event),
         }
-        found = latencies(calls, tracker.events[:3], rounds, lambda: None)
+        found = latencies(calls, subject.events[:3], rounds, lambda: None)
     for name, latency in found.items():
         print(f"one event, {name}: {1e3 * latency.median:.2f} ms, "
               f"95 % below {1e3 * latency.p95:.2f}")  # fmt: skip
@@ -280,12 +274,12 @@ def main() -> int:
     options = parser.parse_args()
 
     print(describe_device(options.device))
-    tracker = make_tracker(options)
-    print(f"{tracker.name}: {len(tracker.events)} events of {Path(options.path).name}, "
+    subject = make_subject(options)
+    print(f"{subject.name}: {len(subject.events)} events of {Path(options.path).name}, "
           f"{options.clients} client processes")  # fmt: skip
-    runs = direct_runs(tracker, options.device)
-    results = {event.event: runs[0]([event])[0] for event in tracker.events}
-    batch = cycle(tracker.events, tracker.batch)
+    runs = direct_runs(subject, options.device)
+    results = {event.event: runs[0]([event])[0] for event in subject.events}
+    batch = cycle(subject.events, subject.batch)
     limits = default_limits(options.device)
     failures = 0
 
@@ -304,16 +298,16 @@ def main() -> int:
         """One server, a row for each transport and number of events that travel together."""
         nonlocal failures
         try:
-            with serve(tracker, instances, replace(limits, **changes), change) as server:
+            with serve(subject, instances, replace(limits, **changes), change) as server:
                 if first:
-                    check(server, tracker, results)
-                    print_latencies(server, tracker, runs[0], options.rounds)
+                    check(server, subject, results)
+                    print_latencies(server, subject, runs[0], options.rounds)
                     print(f"\n{'':42s}  events/s    direct  ratio")
                 for transport, n in ways:
                     together = f", {n} a request" if n > 1 else ""
-                    waiting = tracker.waiting * instances
+                    waiting = subject.waiting * instances
                     with Clients(
-                        server, tracker, transport, n, waiting, options.clients
+                        server, subject, transport, n, waiting, options.clients
                     ) as clients:
                         row(f"{name}, {transport}{together}", clients, options, beside)
         except ServerError as error:
@@ -321,11 +315,11 @@ def main() -> int:
             print(f"{name} FAILED: {error}", flush=True)
 
     def instant(repository: Path) -> None:
-        replace_by_instant(repository, tracker.backend, tracker.wire, results)
+        replace_by_instant(repository, subject.name, subject.tracker.codec, results)
 
     first, *more = options.instances
     most = max(options.instances)
-    several = ("shm", tracker.per_request)
+    several = ("shm", subject.per_request)
     ways = [*dict.fromkeys([("shm", 1), several]), ("grpc", 1)]
     measure(f"{first} instance", first, ways, first=True)
     for n in more:
