@@ -33,6 +33,7 @@ from trackserve.trackers.patatrack.hits import phi_in_units
 from trackserve.trackers.patatrack.ntuplets import find_ntuplets
 from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.trackers.patatrack.vertices import find_vertices
+from trackserve.trackers.registry import find_tracker
 
 MORE_DATA = os.environ.get("TRACKSERVE_TEST_DATA", "")
 """A folder of further pixel data directories, where there is one."""
@@ -422,3 +423,11 @@ print(sum(len(s.cache_hits) for s in stats) > 10, sum(len(s.cache_misses) for s 
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "0"]
+
+
+def test_every_stage_ends_once_and_in_order(
+    pipeline: PatatrackPipeline, sample_events: list[RawEvent]
+) -> None:
+    ended: list[str] = []
+    pipeline.run(sample_events[:1], lap=ended.append)
+    assert tuple(ended) == find_tracker("patatrack").stages

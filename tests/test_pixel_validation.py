@@ -358,7 +358,7 @@ def test_report_is_self_contained(
 ) -> None:
     validation = PixelValidation()
     matches = {"perfect": validation.match(open_pixel(sample_directory), iter(perfect))}
-    summary = validation.summary(matches)
+    summary = validation.summary(*matches.values())
     page = write_validation(tmp_path / "report", "perfect", validation, matches).read_text()
     pictures = sorted((tmp_path / "report").glob("*.png"))
     assert len(pictures) >= 5

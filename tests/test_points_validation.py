@@ -458,7 +458,7 @@ def test_tracker_without_graphs_is_judged_too(tmp_path: Path) -> None:
     groups = [particle_points(0), particle_points(1)]
     validation = PointsValidation()
     matches = validation.match([event], [OnlyCandidates(0, candidates_of(groups))])
-    summary = validation.summary({"": matches})
+    summary = validation.summary(matches)
     assert summary.efficiency.double == Fraction(2, 3)
     assert summary.trackml_score == pytest.approx(2 / 3)
     assert list(summary.left) == ["candidates"]
@@ -469,7 +469,7 @@ def test_tracker_without_graphs_is_judged_too(tmp_path: Path) -> None:
     assert "left after components" in list(table.columns[0].cells)
 
     sharing = OnlyCandidates(0, candidates_of([particle_points(0), particle_points(0)]))
-    summary = validation.summary({"": validation.match([event], [sharing])})
+    summary = validation.summary(validation.match([event], [sharing]))
     assert summary.duplicate_rate == Fraction(1, 2)
     assert math.isnan(summary.trackml_score)
     outside = OnlyCandidates(0, candidates_of([[len(event.points)]]))

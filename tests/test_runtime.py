@@ -547,7 +547,7 @@ def test_workers_share_a_pipeline_only_on_a_cpu(
             built.append(Built())
             return built[-1]
 
-    monkeypatch.setattr("trackserve.serving.backend.tracker.find_tracker", lambda name: Countable())
+    monkeypatch.setattr("trackserve.trackers.registry.find_tracker", lambda name: Countable())
     new_run = load(Path(), {"tracker": "patatrack", "device": device})
     for one in [new_run() for _ in range(3)]:
         assert list(one([])) == []

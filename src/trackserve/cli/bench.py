@@ -185,7 +185,7 @@ def _latencies(latency: dict[str, Latency]) -> Table:
 
 
 def _split(timings: Sequence[Timings]) -> Table:
-    """Where the time of a served event goes."""
+    """The parts of the time that a served event takes."""
     table = Table(title="A served event, mean")
     table.add_column("")
     table.add_column("ms", justify="right")

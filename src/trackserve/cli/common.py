@@ -28,7 +28,7 @@ _BATCH = 64
 
 
 class Where(NamedTuple):
-    """Where events are reconstructed: on a server, or here.
+    """The place at which events are reconstructed: a server, or this machine.
 
     Attributes:
         url: address of the server; None for here.

@@ -27,10 +27,10 @@ _ROUNDS = 5
 
 
 class _Subject(NamedTuple):
-    """A tracker and the events that it is shown with."""
+    """A tracker and the events that it is shown with, as it opens them."""
 
     tracker: Tracker[Any, Any]
-    path: Path
+    events: Any
     options: Mapping[str, str | Path]
 
 
@@ -67,15 +67,16 @@ def demo(
     from trackserve.report.validation import tables, write_validation
     from trackserve.studies import throughput
 
+    patatrack, exatrkx = find_tracker("patatrack"), find_tracker("exatrkx")
     subjects = [
-        _Subject(find_tracker("patatrack"), directory, {"conditions": directory}),
-        _Subject(find_tracker("exatrkx"), points, {}),
+        _Subject(patatrack, patatrack.open_events(directory), {"conditions": directory}),
+        _Subject(exatrkx, exatrkx.open_events(points), {}),
     ]
     with _serving(subjects) as client:
         comparisons = [_compare(subject, client) for subject in subjects]
     console.print(_table(f"trackserve on {throughput.cpu_name()}", comparisons))
-    for (tracker, path, _), compared in zip(subjects, comparisons, strict=True):
-        events, validation = tracker.open_events(path), tracker.validation()
+    for (tracker, events, _), compared in zip(subjects, comparisons, strict=True):
+        validation = tracker.validation()
         matches = {tracker.name: validation.match(events, compared.outcomes["served"])}
         for table in tables(validation, matches):
             console.print(table)
@@ -114,11 +115,10 @@ def _compare(subject: _Subject, client: Client) -> _Comparison:
 
     tracker = subject.tracker
     model, keep = tracker.name, tracker.validation().keep
-    opened = tracker.open_events(subject.path)
-    pipeline = tracker.build({}, events=opened)
+    pipeline = tracker.build({}, events=subject.events)
     with console.status(f"building {model}"):
         pipeline.warm_up()
-    events = list(opened)
+    events = list(subject.events)
     direct = (pipeline.run([event], keep)[0] for event in events)
     served = client.stream(model, events, keep)
     outcomes = {

@@ -57,7 +57,7 @@ class ModelRequest(NamedTuple):
 
 
 class Load(NamedTuple):
-    """Where all models run, and how much they take on."""
+    """The device of all models, and how much they take on."""
 
     device: str
     workers: int

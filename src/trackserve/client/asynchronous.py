@@ -23,7 +23,7 @@ from .stream import Stream, StreamSettings
 
 
 class AsyncClient:
-    """As :class:`trackserve.client.Client`, to be awaited; an async context manager.
+    """The :class:`trackserve.client.Client` to be awaited; an async context manager.
 
     The arguments and errors of the constructor and of all methods are that client's.
     Cancelling a task that awaits a result gives the event up, on the server too.
@@ -121,7 +121,7 @@ class AsyncClient:
                 coming.cancel()
 
     async def _codec(self, model: str, patience: Patience) -> Codec[Any, Any]:
-        """As :func:`.exchange.find_codec`."""
+        """The codec of a model; see :func:`.exchange.find_codec`."""
         known = self._settings.codecs.get(model)
         if known is not None:
             return known

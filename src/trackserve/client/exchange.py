@@ -15,7 +15,7 @@ from trackserve.errors import (
     ServerError,
     ServerUnavailable,
 )
-from trackserve.trackers.registry import find_tracker
+from trackserve.trackers.registry import tracker_of
 from trackserve.wire.address import parse_url
 from trackserve.wire.bundle import (
     BUNDLE,
@@ -24,7 +24,6 @@ from trackserve.wire.bundle import (
     split_answers,
 )
 from trackserve.wire.codec import TIMING, Codec
-from trackserve.wire.identity import TRACKER
 from trackserve.wire.tensors import decode_timing
 
 from .grpc import GrpcTransport
@@ -39,7 +38,7 @@ TRANSPORTS = ("auto", "grpc", "http", "shm")
 
 
 class Timings(NamedTuple):
-    """Where the time of one event went, seconds; the four parts add up to ``total``."""
+    """The parts of the time of one event, seconds; the four parts add up to ``total``."""
 
     event: int
     total: float
@@ -130,13 +129,8 @@ def find_codec(
         except ServerError as error:
             time.sleep(patience.retry_after(error))
             continue
-        if TRACKER not in parameters:
-            raise InputError(
-                "the model does not say which tracker it is: trackserve did not write it",
-                model=model,
-                url=settings.url,
-            )
-        settings.codecs[model] = find_tracker(parameters[TRACKER]).codec
+        tracker = tracker_of(parameters, model=model, url=settings.url)
+        settings.codecs[model] = tracker.codec
     return settings.codecs[model]
 
 
@@ -149,7 +143,7 @@ class Exchange:
         codec: of its tracker.
         event: what to reconstruct.
         keep: parts to return as well.
-        patience: how long it may take; None: the client's timeout, from now.
+        patience: how long it may take.
         timed: ask the server for its times, whoever wants them.
 
     Raises:
@@ -163,11 +157,11 @@ class Exchange:
         codec: Codec[Any, Any],
         event: Any,
         keep: Collection[str],
-        patience: Patience | None = None,
+        patience: Patience,
         timed: bool = False,
     ) -> None:
         self.codec = codec
-        self._patience = patience or Patience(settings, None)
+        self._patience = patience
         self._settings = settings
         self._keep = keep
         self._timed = timed or settings.on_timings is not None

@@ -45,14 +45,14 @@ _GIVEN_UP = (Cancelled, DeadlineExceeded, ServerUnavailable)
 
 
 class _Place(NamedTuple):
-    """Where in a region a tensor lies."""
+    """The place of a tensor in a region."""
 
     offset: int
     size: int
 
 
 class _Layout(NamedTuple):
-    """Where the large tensors of a request and of its answer go."""
+    """The places of the large tensors of a request and of its answer."""
 
     inputs: dict[str, _Place]
     outputs: dict[str, _Place]

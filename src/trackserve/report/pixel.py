@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trackserve.errors import EventError
 from trackserve.io import PixelEvents
@@ -87,10 +87,9 @@ class PixelValidation:
             return _sections(next(iter(matches.values())), blocks)
         return sections_of(blocks, _compared_pictures(matches))
 
-    def summary(self, matches: Mapping[str, PixelMatches]) -> Any:
-        """The :class:`.PixelSummary` of one name, or those of several by name."""
-        each = {name: summarize_pixel(one) for name, one in matches.items()}
-        return next(iter(each.values())) if len(each) == 1 else each
+    def summary(self, matches: PixelMatches) -> PixelSummary:
+        """The numbers of one comparison."""
+        return summarize_pixel(matches)
 
 
 def _rows(summary: PixelSummary) -> dict[str, list[Row]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trackserve.edm import PointsEvent
 from trackserve.errors import EventError
@@ -86,10 +86,9 @@ class PointsValidation:
             return _sections(next(iter(matches.values())), blocks)
         return sections_of(blocks, _compared_pictures(matches))
 
-    def summary(self, matches: Mapping[str, PointsMatches]) -> Any:
-        """The :class:`.PointsSummary` of one name, or those of several by name."""
-        each = {name: summarize_points(one) for name, one in matches.items()}
-        return next(iter(each.values())) if len(each) == 1 else each
+    def summary(self, matches: PointsMatches) -> PointsSummary:
+        """The numbers of one comparison."""
+        return summarize_points(matches)
 
 
 def _rows(summary: PointsSummary) -> dict[str, list[Row]]:

@@ -63,8 +63,8 @@ class Validation(Protocol[M]):
             MissingExtraError: matplotlib is not installed.
         """
 
-    def summary(self, matches: Mapping[str, M]) -> Any:
-        """What :func:`as_json` writes: the numbers of one name, or those of several by name."""
+    def summary(self, matches: M) -> Any:
+        """The numbers of one comparison, which :func:`as_json` writes."""
 
 
 def tables(validation: Validation[M], matches: Mapping[str, M]) -> list[RichTable]:
@@ -96,7 +96,8 @@ def write_validation(
         MissingExtraError: matplotlib is not installed.
     """
     page = write_report(output, title, validation.sections(matches))
-    text = json.dumps(as_json(validation.summary(matches)), indent=1) + "\n"
+    each = {name: as_json(validation.summary(one)) for name, one in matches.items()}
+    text = json.dumps(each if len(each) > 1 else next(iter(each.values())), indent=1) + "\n"
     page.with_name("summary.json").write_text(text, encoding="utf-8")
     return page
 

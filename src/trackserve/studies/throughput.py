@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trackserve.errors import EventError
+from trackserve.trackers.laps import Laps
 
 if TYPE_CHECKING:
     from trackserve.client import Client
@@ -71,18 +72,11 @@ def stage_times(
     """
     per_round: dict[str, list[float]] = {}
     for _ in range(rounds):
-        spent: dict[str, float] = {}
+        laps = Laps(clock)
         for event in events:
-            last = clock()
-
-            def lap(stage: str) -> None:
-                nonlocal last
-                now = clock()
-                spent[stage] = spent.get(stage, 0.0) + now - last  # noqa: B023
-                last = now
-
-            pipeline.run([event], lap=lap)
-        for stage, seconds in spent.items():
+            laps.start()
+            pipeline.run([event], lap=laps)
+        for stage, seconds in laps.seconds.items():
             per_round.setdefault(stage, []).append(seconds / len(events))
         progress()
     return {stage: median(seconds) for stage, seconds in per_round.items()}

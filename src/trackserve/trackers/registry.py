@@ -7,11 +7,13 @@ asked for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from trackserve.errors import InputError, TrackserveError
+from trackserve.wire.identity import TRACKER
 
 from .base import Tracker
 
@@ -47,6 +49,23 @@ def find_tracker(name: str) -> Tracker[Any, Any]:
     if not isinstance(tracker, Tracker) or tracker.name != name:
         raise InputError("this is not a tracker of that name", found=name, place=entry.value)
     return tracker
+
+
+def tracker_of(parameters: Mapping[str, str], **where: Any) -> Tracker[Any, Any]:
+    """The tracker of a served model.
+
+    Args:
+        parameters: those of the model's configuration.
+        where: fields of the error, as ``model``.
+
+    Raises:
+        InputError: they name no tracker, or one that is not installed here.
+        TrackserveError: its package cannot be imported.
+    """
+    if TRACKER not in parameters:
+        reason = "the model does not say which tracker it is: trackserve did not write it"
+        raise InputError(reason, **where)
+    return find_tracker(parameters[TRACKER])
 
 
 def _found() -> dict[str, EntryPoint]:

@@ -1,4 +1,4 @@
-"""A pipeline that takes one event at a time, for trackers that run on a CPU."""
+"""A pipeline that takes one event at a time on a CPU."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class SingleEventPipeline(ABC, Generic[E, R]):
         threads: events that are reconstructed at the same time.
     """
 
-    device = "cpu"
+    device: str = "cpu"
 
     def __init__(self, result: type[R], threads: int = 1) -> None:
         self._result = result
-        self._threads = threads
+        self.threads = threads
 
     @abstractmethod
     def reconstruct_stages(self, event: E, keep: Collection[str], lap: Lap) -> R:
@@ -61,9 +61,9 @@ class SingleEventPipeline(ABC, Generic[E, R]):
             except EventError as error:
                 return error
 
-        if self._threads == 1 or len(events) < 2 or lap is not None:
+        if self.threads == 1 or len(events) < 2 or lap is not None:
             return [one(event) for event in events]
-        with ThreadPoolExecutor(self._threads) as pool:
+        with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(one, events))
 
     def reconstruct(self, event: E, keep: Collection[str] = ()) -> R:

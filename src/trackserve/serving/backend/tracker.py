@@ -7,28 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trackserve.errors import InputError, TrackserveError
-from trackserve.trackers.base import Lap, Pipeline, Tracker
-from trackserve.trackers.registry import find_tracker
+from trackserve.errors import TrackserveError
+from trackserve.trackers.base import Lap, Pipeline
+from trackserve.trackers.laps import Laps
+from trackserve.trackers.registry import tracker_of
 from trackserve.wire.codec import Codec
-from trackserve.wire.identity import DEVICE, TRACKER
+from trackserve.wire.identity import DEVICE
 
-from .laps import Laps
 from .runtime import Answer, Reply, Request, RunBatch
-
-
-def tracker_of(parameters: Mapping[str, str]) -> Tracker[Any, Any]:
-    """The tracker of a served model.
-
-    Args:
-        parameters: those of its ``config.pbtxt``.
-
-    Raises:
-        InputError: they name no tracker, or one that is not installed here.
-    """
-    if TRACKER not in parameters:
-        raise InputError("the model's parameters name no tracker", found=sorted(parameters))
-    return find_tracker(parameters[TRACKER])
 
 
 def load(folder: Path, parameters: Mapping[str, str]) -> Callable[[], RunBatch]:

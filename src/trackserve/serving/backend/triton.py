@@ -28,6 +28,7 @@ from trackserve.errors import (
     TrackserveError,
     encode,
 )
+from trackserve.trackers.registry import tracker_of
 from trackserve.wire.bundle import BUNDLE, split_requests
 from trackserve.wire.tensors import TensorSpec
 
@@ -37,7 +38,7 @@ from .dlpack import to_capsule
 from .gather import Gather
 from .metrics import METRICS, Counters, Reporter, Series
 from .runtime import Answer, Job, Request, Runtime
-from .tracker import load, tracker_of
+from .tracker import load
 
 _REPORT_PERIOD = 1.0
 _DRAIN_POLL = 0.05

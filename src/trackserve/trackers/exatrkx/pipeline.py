@@ -22,6 +22,7 @@ from trackserve.edm import (
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, InputError, ModelError
 
+from ..base import Lap
 from .architecture import Filter, Gnn
 from .event import ExatrkxEvent, FeaturesEvent, values_of
 from .features import (
@@ -43,7 +44,6 @@ from .perceptrons import NetworkGraph
 from .radius import Pairs, find_pairs, orient
 from .result import GRAPH_STAGES, ExatrkxCounts, ExatrkxResult
 from .segmentation import keep_best_edges, make_candidates
-from .stages import Lap
 
 if TYPE_CHECKING:
     from .cuda import CudaExatrkx

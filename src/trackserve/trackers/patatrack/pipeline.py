@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +21,7 @@ from trackserve.errors import EventError, InputError
 from trackserve.io import read_conditions
 
 from ..base import Lap
+from ..single import SingleEventPipeline
 from .calibrate import calibrate
 from .clusterize import clusterize
 from .config import (
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
 DEVICES = ("cpu", "cuda")
 
 
-class PatatrackPipeline:
+class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
     """Pixel tracking, built once for a detector and called on batches of events.
 
     Args:
@@ -84,8 +83,8 @@ class PatatrackPipeline:
         if device not in DEVICES:
             raise InputError("no such device", found=device, bound=list(DEVICES))
         keep_freed_memory()
+        super().__init__(PatatrackResult, threads)
         self.config = config
-        self.threads = threads
         self.device = device
         self._cuda: CudaPatatrack | None = None
         if device == "cuda":
@@ -130,43 +129,21 @@ class PatatrackPipeline:
         Raises:
             InputError: ``keep`` has an unknown name.
         """
+        if self._cuda is None:
+            return super().run(events, keep, lap)
         PatatrackResult.check_keep(keep)
-        if self._cuda is not None:
-            results = self._cuda.run(events, keep)
-            if lap is not None:
-                lap("batch")
-            return results
-        one = functools.partial(self._run_one, keep=keep, lap=lap or (lambda stage: None))
-        if self.threads == 1 or len(events) < 2 or lap is not None:
-            return [one(event) for event in events]
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(one, events))
-
-    def reconstruct(self, event: RawEvent, keep: Collection[str] = ()) -> PatatrackResult:
-        """Reconstruct one event.
-
-        Raises:
-            EventError: it cannot be reconstructed.
-            InputError: ``keep`` has an unknown name.
-        """
-        (result,) = self.run([event], keep)
-        if isinstance(result, EventError):
-            raise result
-        return result
+        results = self._cuda.run(events, keep)
+        if lap is not None:
+            lap("batch")
+        return results
 
     def warm_up(self) -> None:
         """Compile or load all code, with an event without FEDs, read-only as a request's is."""
         self.run([RawEvent(np.frombuffer(bytes(4), np.uint8))])
 
-    def _run_one(
+    def reconstruct_stages(
         self, event: RawEvent, keep: Collection[str], lap: Lap
-    ) -> PatatrackResult | EventError:
-        try:
-            return self._run_stages(event, keep, lap)
-        except EventError as error:
-            return error
-
-    def _run_stages(self, event: RawEvent, keep: Collection[str], lap: Lap) -> PatatrackResult:
+    ) -> PatatrackResult:
         """Reconstruct one event on a CPU, calling ``lap(stage)`` as each stage ends.
 
         Raises:

@@ -19,12 +19,12 @@ from trackserve.edm import (
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError
 
+from ...base import Lap
 from ..event import ExatrkxEvent, FeaturesEvent
 from ..features import features_of
 from ..model import Model
 from ..radius import not_finite, too_many
 from ..result import GRAPH_STAGES, ExatrkxCounts, ExatrkxResult
-from ..stages import Lap, Stage
 from .edges import BatchEdges, count_kept, fill_kept
 from .features import BatchPoints, order_points
 from .networks import CudaNetworks
@@ -117,7 +117,7 @@ class CudaExatrkx:
             return lambda stage: None
         call = lap
 
-        def wait(stage: Stage) -> None:
+        def wait(stage: str) -> None:
             self.device.wait()
             call(stage)
 

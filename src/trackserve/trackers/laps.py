@@ -1,0 +1,28 @@
+"""A stopwatch for the stages of a pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class Laps:
+    """Seconds that stages took, by name; a :data:`.base.Lap`.
+
+    Args:
+        clock: tells seconds; :func:`time.thread_time` tells those of the processor.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.seconds: dict[str, float] = {}
+        self._clock = clock
+        self._last = clock()
+
+    def start(self) -> None:
+        """Let the next stage begin now."""
+        self._last = self._clock()
+
+    def __call__(self, stage: str) -> None:
+        now = self._clock()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
