@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trackserve.serving.backend.runtime import Answer, Reply, Request, RunBatch
+from trackserve.serving.backend.runtime import Answer, EncodedEvent, EncodedResult, RunBatch
 from trackserve.wire.codec import Codec
 from trackserve.wire.events import number_of
 
@@ -39,10 +39,12 @@ def load(folder: Path, parameters: Mapping[str, str]) -> Callable[[], RunBatch]:
         number, name = key.split(".")
         answers.setdefault(int(number), {})[name] = array
 
-    def run(batch: Iterable[Request]) -> Iterator[Answer]:
+    def run(batch: Iterable[EncodedEvent]) -> Iterator[Answer]:
         for request in batch:
             answer = answers[number_of(request.tensors)]
-            yield Reply({k: a.copy() for k, a in answer.items() if k in request.outputs}, {}, {})
+            yield EncodedResult(
+                {k: a.copy() for k, a in answer.items() if k in request.outputs}, {}, {}
+            )
 
     return lambda: run
 

@@ -19,7 +19,7 @@ from tritonclient.utils import InferenceServerException
 from trackserve.edm import RawEvent
 from trackserve.trackers.patatrack.codec import CODEC
 from trackserve.wire.address import Address
-from trackserve.wire.bundle import BUNDLE, join_requests
+from trackserve.wire.bundle import BUNDLE, join_events
 
 TYPES = {
     np.dtype(kind): name
@@ -105,7 +105,7 @@ def _as_tensors(event: RawEvent) -> Tensors:
 def _as_bundle(
     events: list[dict[str, Any]], changes: list[tuple[int, int]], length: int | None
 ) -> Tensors:
-    bundle = join_requests(events, ["counts"])[:length].copy()
+    bundle = join_events(events, ["counts"])[:length].copy()
     for place, value in changes if len(bundle) else []:
         bundle[place % len(bundle)] = value
     return Tensors({BUNDLE.name: bundle}, [BUNDLE.name])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from simulator import prepare
 
-from trackserve.serving.backend.runtime import Reply, Request
+from trackserve.serving.backend.runtime import EncodedEvent, EncodedResult
 from trackserve.serving.backend.tracker import run
 from trackserve.trackers.patatrack.codec import CODEC
 from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
@@ -24,10 +24,12 @@ def main(directory: str, events: str, results: str) -> None:
     pipeline = PatatrackPipeline.from_directory(directory, device="cuda")
     given = pickle.loads(Path(events).read_bytes())
     keep = list(PatatrackResult.intermediates())
-    requests = [Request(CODEC.encode_event(event), CODEC.output_names(keep)) for event in given]
+    requests = [
+        EncodedEvent(CODEC.encode_event(event), CODEC.output_names(keep)) for event in given
+    ]
     found = [
         CODEC.decode_result(answer.tensors, event.event, keep)
-        if isinstance(answer, Reply)
+        if isinstance(answer, EncodedResult)
         else answer
         for event, answer in zip(given, run(pipeline, CODEC, requests), strict=True)
     ]

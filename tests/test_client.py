@@ -26,7 +26,7 @@ from tritonclient.grpc import InferenceServerClient
 
 from trackserve.client import AsyncClient, Client, Timings
 from trackserve.client import regions as regions_module
-from trackserve.client.exchange import Settings
+from trackserve.client.exchange import Settings, Task
 from trackserve.client.shared_memory import OutputSizes
 from trackserve.client.stream import Stream, StreamSettings
 from trackserve.client.transport import Call, Request, failure
@@ -50,7 +50,7 @@ from trackserve.trackers.patatrack.codec import CODEC
 from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
 from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.wire.address import parse_url
-from trackserve.wire.bundle import BUNDLE, join_answers, split_requests
+from trackserve.wire.bundle import BUNDLE, join_answers, split_events
 from trackserve.wire.codec import TIMING
 from trackserve.wire.tensors import encode_timing
 
@@ -58,6 +58,7 @@ FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 TRANSPORTS = ("shm", "grpc", "http")
 KEEP = ("hits",)
 SLEEP = 0.02
+TASK = Task("patatrack", CODEC, ())
 
 
 @pytest.fixture(scope="module")
@@ -528,7 +529,7 @@ def test_timings_add_up(server: Server, sample_events: list[RawEvent]) -> None:
     ],
 )
 def test_failures_have_types(text: str, status: str, kind: type[Exception]) -> None:
-    assert type(failure(text, status, "grpc://h:1")) is kind
+    assert type(failure(text, status=status, url="grpc://h:1")) is kind
 
 
 @pytest.mark.parametrize(
@@ -602,7 +603,12 @@ def test_window_fills_the_workers_and_no_more(workers: int, travel: float, n: in
             heapq.heappush(flying, (end + travel / 2, now, total))
         now, sent, total = heapq.heappop(flying)
         round_trip = now - sent
-        window.answered(round_trip, round_trip - travel, total / min(n, workers), n > 1)
+        window.answered(
+            round_trip=round_trip,
+            server=round_trip - travel,
+            service=total / min(n, workers),
+            is_bundle=n > 1,
+        )
         sizes.append(window.size)
     needed = workers * (1 + travel / compute) / n
     settled = np.mean(sizes[2000:])
@@ -631,9 +637,7 @@ def test_a_stream_sends_in_bursts_within_its_window(
 ) -> None:
     settings, transport = nowhere()
     calls = transport.calls
-    stream = Stream(
-        settings, transport, StreamSettings("patatrack", CODEC, per_request=1), lambda: None
-    )
+    stream = Stream(settings, transport, TASK, StreamSettings(per_request=1), lambda: None)
     timing = {TIMING.name: encode_timing(0.0, 1.0)}
     answer = CODEC.encode_result(sample_results[0], CODEC.output_names()) | timing
     bursts = []
@@ -659,7 +663,7 @@ def test_a_stream_finds_how_many_events_share_a_request(
 ) -> None:
     settings, transport = nowhere()
     calls = transport.calls
-    stream = Stream(settings, transport, StreamSettings("patatrack", CODEC), lambda: None)
+    stream = Stream(settings, transport, TASK, StreamSettings(), lambda: None)
     timing = {TIMING.name: encode_timing(0.0, compute)}
     answer = CODEC.encode_result(sample_results[0], CODEC.output_names()) | timing
     sizes, n_started = [], 0
@@ -670,7 +674,7 @@ def test_a_stream_finds_how_many_events_share_a_request(
         stream.flush()
         call, request = calls.popleft()
         if BUNDLE.name in request.inputs:
-            events, outputs = split_requests(request.inputs, CODEC.inputs, CODEC.outputs)
+            events, outputs = split_events(request.inputs, CODEC.inputs, CODEC.outputs)
             assert outputs == [*CODEC.output_names(), TIMING.name]
             call.settle({BUNDLE.name: join_answers([answer] * len(events), 2)})
             sizes.append(len(events))
@@ -682,7 +686,7 @@ def test_a_stream_finds_how_many_events_share_a_request(
             assert isinstance(stream.take(), PatatrackResult)
     assert sizes[0] == 1
     assert max(sizes) == expected
-    again = Stream(settings, transport, StreamSettings("patatrack", CODEC), lambda: None)
+    again = Stream(settings, transport, TASK, StreamSettings(), lambda: None)
     assert again._per_request == expected
     assert np.mean(sizes[10:]) > 0.7 * expected
 
@@ -692,7 +696,7 @@ def test_a_slow_source_does_not_fill_requests(
 ) -> None:
     settings, transport = nowhere()
     calls = transport.calls
-    stream = Stream(settings, transport, StreamSettings("patatrack", CODEC), lambda: None)
+    stream = Stream(settings, transport, TASK, StreamSettings(), lambda: None)
     timing = {TIMING.name: encode_timing(0.0, 0.001)}
     answer = CODEC.encode_result(sample_results[0], CODEC.output_names()) | timing
     for _ in range(20):

@@ -40,6 +40,7 @@ from trackserve.simulation.pixel.crossings import Crossings
 from trackserve.simulation.pixel.readout import make_raw, make_readout_tables
 from trackserve.simulation.pixel.response import (
     CMS_LIKE,
+    ModulePixel,
     PixelDigis,
     Response,
     adc_counts,
@@ -48,7 +49,8 @@ from trackserve.simulation.pixel.response import (
     respond,
 )
 from trackserve.simulation.pixel.sensor import (
-    Sensor,
+    CrossingParticle,
+    SiliconSensor,
     Vector,
     collect,
     empty_charge,
@@ -62,7 +64,7 @@ from trackserve.trackers.patatrack.unpack import unpack
 
 PION = 0.13957
 GRID = make_grid(0.0100, 0.0150)
-SENSOR = Sensor(0.0285, -0.4, 0.1, 5e-4, 20e-4, 0.5, 3.61e-3)
+SENSOR = SiliconSensor(0.0285, -0.4, 0.1, 5e-4, 20e-4, 0.5, 3.61e-3)
 QUIET = CMS_LIKE._replace(random_hits=0.0, dead_columns=0.0)
 
 
@@ -110,12 +112,12 @@ def electrons_of(digis: PixelDigis, conditions: PixelConditions) -> Digis:
 
 @njit
 def total_charges(
-    n: int, momentum: Array, mass: float, sensor: Sensor, grid: Any, rng: Any
+    n: int, particle: CrossingParticle, sensor: SiliconSensor, grid: Any, rng: Any
 ) -> Array:
     charge = empty_charge()
     out = np.zeros(n)
     for i in range(n):
-        ionize(charge, np.zeros(3), momentum, mass, sensor, grid, rng)
+        ionize(charge, particle, sensor, grid, rng)
         for pixel in charge.touched[: charge.n_touched[0]]:
             out[i] += charge.grid[pixel]
             charge.grid[pixel] = 0
@@ -129,7 +131,9 @@ def charges(
     direction = np.array([0, cot, 1]) / math.hypot(1, cot)
     sensor = SENSOR._replace(thickness=thickness)
     rng = np.random.default_rng(1)
-    return total_charges(n, beta_gamma * PION * direction, PION, sensor, GRID, rng)
+    momentum = Vector(*(beta_gamma * PION * direction).tolist())
+    particle = CrossingParticle(Vector(0.0, 0.0, 0.0), momentum, PION)
+    return total_charges(n, particle, sensor, GRID, rng)
 
 
 def test_most_probable_charge_and_width_are_those_of_silicon() -> None:
@@ -212,7 +216,8 @@ def test_any_particle_is_safe(
     assume(p > 1e-9)
     charge = empty_charge()
     rng = np.random.default_rng(seed)
-    ionize(charge, np.array([0.3, 3.23, 0.0]), vector, mass, SENSOR, GRID, rng)
+    particle = CrossingParticle(Vector(0.3, 3.23, 0.0), Vector(*vector.tolist()), mass)
+    ionize(charge, particle, SENSOR, GRID, rng)
     assert np.isfinite(charge.grid).all()
     kinetic = 1e6 * (math.hypot(p, mass) - mass)
     assert charge.grid.sum() <= kinetic / 3.61e-3 * (1 + 1e-6) + 1e-6
@@ -321,7 +326,7 @@ def test_adc_counts_calibrate_back(
     col: int,
     row: int,
 ) -> None:
-    adc = adc_counts(electrons, module, col, row, response, REFERENCE.charge)
+    adc = adc_counts(electrons, ModulePixel(module, row, col), response, REFERENCE.charge)
     pixel = PixelDigis(
         *(np.array([value], np.uint16) for value in (module, row, col)),
         np.array([adc], np.uint8),

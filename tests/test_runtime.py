@@ -35,9 +35,9 @@ from trackserve.serving.backend.metrics import (
 )
 from trackserve.serving.backend.runtime import (
     Answer,
+    EncodedEvent,
+    EncodedResult,
     Job,
-    Reply,
-    Request,
     RunBatch,
     Runtime,
     cores,
@@ -64,7 +64,7 @@ class Model:
     def new_run(self) -> RunBatch:
         return self.run
 
-    def run(self, batch: Iterable[Request]) -> Iterator[Answer]:
+    def run(self, batch: Iterable[EncodedEvent]) -> Iterator[Answer]:
         numbers: list[int] = []
         self.batches.append(numbers)
         for request in batch:
@@ -78,7 +78,7 @@ class Model:
                 raise RuntimeError(f"broken by {number}")
             else:
                 tensors = {"number": np.array([number])}
-                yield Reply(tensors, {"tracks": number}, {"fit": 0.5})
+                yield EncodedResult(tensors, {"tracks": number}, {"fit": 0.5})
 
 
 class Answers:
@@ -98,7 +98,7 @@ class Answers:
                 self.found[number] = answer
                 self.changed.notify_all()
 
-        return Job(Request({"number": array}, ["number"]), send, lambda: unwanted)
+        return Job(EncodedEvent({"number": array}, ["number"]), send, lambda: unwanted)
 
     def wait(self, count: int) -> dict[int, Answer]:
         with self.changed:
@@ -198,7 +198,7 @@ def test_a_full_queue_is_busy_until_there_is_place(
     model.gate.set()
     answers.wait(5)
     submit(runtime, answers.job(5))
-    assert isinstance(answers.wait(6)[5], Reply)
+    assert isinstance(answers.wait(6)[5], EncodedResult)
 
 
 def test_when_full_wait_holds_the_caller_up(model: Model, start: Callable[..., Runtime]) -> None:
@@ -212,7 +212,7 @@ def test_when_full_wait_holds_the_caller_up(model: Model, start: Callable[..., R
     model.gate.set()
     second.join(10)
     assert not second.is_alive()
-    assert isinstance(answers.wait(2)[1], Reply)
+    assert isinstance(answers.wait(2)[1], EncodedResult)
 
 
 @pytest.mark.parametrize("batch_events", [1, 100])
@@ -232,18 +232,18 @@ def test_an_error_answers_only_its_own_request(
             assert isinstance(answer, ServerError)
             assert answer.reason == f"RuntimeError: broken by {number}"
         else:
-            assert isinstance(answer, Reply)
+            assert isinstance(answer, EncodedResult)
             assert answer.tensors["number"] == number
 
 
 def test_a_model_that_runs_events_together_fails_them_together(counters: Counters) -> None:
-    def run(batch: Iterable[Request]) -> Iterator[Answer]:
+    def run(batch: Iterable[EncodedEvent]) -> Iterator[Answer]:
         numbers = [int(request.tensors["number"][0]) for request in batch]
         started.set()
         assert gate.wait(10)
         if 9 in numbers:
             raise RuntimeError("broken")
-        yield from (Reply({}, {}, {}) for number in numbers if number != 7)
+        yield from (EncodedResult({}, {}, {}) for number in numbers if number != 7)
 
     gate, started, answers = threading.Event(), threading.Event(), Answers()
     runtime = Runtime(lambda: run, Limits(workers=1, batch_events=3), counters)
@@ -265,13 +265,13 @@ def test_answers_are_gathered_from_any_threads() -> None:
     gather = Gather(3, 2, sent.append)
     full = ServerBusy("full", bound=2)
     for place in (2, 0):
-        reply = Reply({TIMING.name: encode_timing(place, 1)}, {}, {})
+        reply = EncodedResult({TIMING.name: encode_timing(place, 1)}, {}, {})
         threading.Thread(target=gather.put, args=(place, reply)).start()
     time.sleep(0.05)
     assert not sent
     gather.put(1, full)
     (answer,) = sent
-    assert isinstance(answer, Reply)
+    assert isinstance(answer, EncodedResult)
     found, at_a_time = split_answers(answer.tensors, [TIMING], 3)
     assert at_a_time == 2
     assert isinstance(found[1], ServerBusy)
@@ -300,7 +300,7 @@ def test_what_nobody_waits_for_is_not_run(
     time.sleep(0.02)
     model.gate.set()
     found = answers.wait(4)
-    assert isinstance(found[0], Reply)
+    assert isinstance(found[0], EncodedResult)
     assert isinstance(found[2], Cancelled)
     assert model.batches == [[0], [1, 3]]
 
@@ -316,7 +316,7 @@ def test_stopping_refuses_what_is_new_and_does_what_is_held(
     assert isinstance(answers.wait(1)[1], ServerBusy)
     model.gate.set()
     runtime.close()
-    assert isinstance(answers.found[0], Reply)
+    assert isinstance(answers.found[0], EncodedResult)
     assert runtime.held == 0
 
 
@@ -333,8 +333,8 @@ def test_an_answer_that_cannot_be_sent_ends_no_worker(
     broken.send = send
     submit(runtime, broken)
     submit(runtime, answers.job(1))
-    assert isinstance(answers.wait(1)[1], Reply)
-    assert [type(answer) for answer in tried] == [Reply, ServerError]
+    assert isinstance(answers.wait(1)[1], EncodedResult)
+    assert [type(answer) for answer in tried] == [EncodedResult, ServerError]
 
 
 def test_timing_is_added_where_asked_for(model: Model, start: Callable[..., Runtime]) -> None:
@@ -342,7 +342,7 @@ def test_timing_is_added_where_asked_for(model: Model, start: Callable[..., Runt
     model.gate.clear()
     for number in (0, 1):
         job = answers.job(number)
-        job.request = job.request._replace(outputs=["number", TIMING.name])
+        job.event = job.event._replace(outputs=["number", TIMING.name])
         submit(runtime, job)
     time.sleep(0.05)
     model.gate.set()

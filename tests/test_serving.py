@@ -29,7 +29,7 @@ from trackserve.errors import (
 )
 from trackserve.serving import triton as triton_module
 from trackserve.serving.backend.dlpack import to_capsule
-from trackserve.serving.backend.runtime import Reply, Request
+from trackserve.serving.backend.runtime import EncodedEvent, EncodedResult
 from trackserve.serving.backend.tracker import run
 from trackserve.serving.limits import Limits
 from trackserve.serving.repository import write_model
@@ -238,7 +238,7 @@ def test_one_bad_request_spoils_no_other(
     good, bad = sample_events[:2], bad_events(sample_events[0])["truncated"]
     keeps: list[list[str]] = [["digis"], [], [], ["hits"]]
     batch = [
-        Request(CODEC.encode_event(event), CODEC.output_names(keep))
+        EncodedEvent(CODEC.encode_event(event), CODEC.output_names(keep))
         for event, keep in zip((good[0], bad, bad, good[1]), keeps, strict=True)
     ]
     batch[1] = batch[1]._replace(tensors={**batch[1].tensors, "beam_spot": np.zeros(2, np.float32)})
@@ -247,7 +247,7 @@ def test_one_bad_request_spoils_no_other(
     assert isinstance(answers[2], EventError)
     for event, keep, answer in ((good[0], keeps[0], answers[0]), (good[1], keeps[3], answers[3])):
         direct = pipeline.reconstruct(event, keep)
-        assert isinstance(answer, Reply)
+        assert isinstance(answer, EncodedResult)
         assert CODEC.decode_result(answer.tensors, event.event, keep) == direct
         assert answer.found["tracks"] == len(direct.tracks)
         assert {"decode", "doublets", "vertices", "encode"} <= answer.seconds.keys()

@@ -32,7 +32,7 @@ from trackserve.errors import (
     ServerError,
     decode,
 )
-from trackserve.serving.backend.runtime import Reply, Request
+from trackserve.serving.backend.runtime import EncodedEvent, EncodedResult
 from trackserve.serving.backend.tracker import run
 from trackserve.serving.http import Http
 from trackserve.serving.repository import write_model
@@ -326,12 +326,12 @@ def test_one_bad_request_spoils_no_other(events: list[PointsEvent], kind: Any) -
     tensors = [CODEC.encode_event(event) for event in events[3:]]
     tensors.insert(1, tensors[0] | {"points": np.full((3, 3), np.nan, np.float32)})
     tensors.insert(3, tensors[0] | {"FEATURES": np.zeros((3, 3), np.float32)})
-    answers = list(run(pipeline, CODEC, [Request(t, CODEC.output_names()) for t in tensors]))
+    answers = list(run(pipeline, CODEC, [EncodedEvent(t, CODEC.output_names()) for t in tensors]))
     assert isinstance(answers.pop(3), InputError)
     assert isinstance(answers.pop(1), EventError)
     for event, answer in zip(events[3:], answers, strict=True):
         direct = pipeline.reconstruct(event)
-        assert isinstance(answer, Reply)
+        assert isinstance(answer, EncodedResult)
         assert CODEC.decode_result(answer.tensors, event.event) == direct
         assert answer.found["candidates"] == direct.counts.candidates
         assert {"decode", "radius", "gnn", "components"} <= answer.seconds.keys()

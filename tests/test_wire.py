@@ -301,8 +301,8 @@ def test_unknown_names(tensors: dict[str, Any]) -> None:
 @given(st.lists(events, max_size=5), keeps)
 def test_events_share_a_bundle(some: list[RawEvent], keep: set[str]) -> None:
     encoded, outputs = [CODEC.encode_event(event) for event in some], CODEC.output_names(keep)
-    joined = bundle.join_requests(encoded, outputs)
-    split = bundle.split_requests({BUNDLE.name: joined}, CODEC.inputs, CODEC.outputs)
+    joined = bundle.join_events(encoded, outputs)
+    split = bundle.split_events({BUNDLE.name: joined}, CODEC.inputs, CODEC.outputs)
     assert split.outputs == outputs
     assert len(split.events) == len(some)
     for tensors, expected in zip(split.events, encoded, strict=True):
@@ -330,7 +330,7 @@ def test_answers_share_a_bundle(some: list[Any], data: st.DataObject) -> None:
     joined = {BUNDLE.name: bundle.join_answers(answers, 3)}
     split = bundle.split_answers(joined, CODEC.outputs, len(some))
     assert split.at_a_time == 3
-    for found, expected, answer in zip(split.events, answers, some, strict=True):
+    for found, expected, answer in zip(split.answers, answers, some, strict=True):
         if isinstance(expected, TrackserveError):
             assert isinstance(found, TrackserveError)
             assert encode(found) == encode(expected)
@@ -374,7 +374,7 @@ def with_head(head: Any, content: int = 0) -> Any:
 )
 def test_malformed_bundle(array: Any, reason: str) -> None:
     with pytest.raises(InputError, match="malformed bundle") as caught:
-        bundle.split_requests({BUNDLE.name: array}, CODEC.inputs, CODEC.outputs)
+        bundle.split_events({BUNDLE.name: array}, CODEC.inputs, CODEC.outputs)
     assert reason in caught.value.reason
     assert caught.value.tensor == BUNDLE.name
 
@@ -382,4 +382,4 @@ def test_malformed_bundle(array: Any, reason: str) -> None:
 def test_a_bundle_has_a_bound() -> None:
     head = {"events": [{}] * (bundle.MOST_EVENTS + 1), "outputs": []}
     with pytest.raises(InputError, match="too many events"):
-        bundle.split_requests({BUNDLE.name: with_head(head)}, CODEC.inputs, CODEC.outputs)
+        bundle.split_events({BUNDLE.name: with_head(head)}, CODEC.inputs, CODEC.outputs)

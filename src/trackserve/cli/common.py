@@ -14,13 +14,13 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from trackserve.edm import Result, ResultCounts
+from trackserve.edm import ResultCounts
+from trackserve.edm.result import Outcome
 from trackserve.errors import EventError
 from trackserve.trackers.base import Tracker
 
 console = Console()
 
-Outcome = Result | EventError
 Reconstruct = Callable[[Iterable[Any]], Iterator[Outcome]]
 
 _BATCH = 64

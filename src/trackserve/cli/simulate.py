@@ -14,7 +14,7 @@ from rich.table import Table
 from .common import console
 
 if TYPE_CHECKING:
-    from trackserve.simulation.chain.run import Outcome
+    from trackserve.simulation.chain.run import SimulationSummary
     from trackserve.simulation.chain.workers import Progress
 
 commands = typer.Typer(no_args_is_help=True, help="Simulate events.")
@@ -80,9 +80,9 @@ def simulate_pixel(
     gun = Gun(particles, *pt, flat_pt=flat_pt, max_eta=eta)
     with _progress() as progress:
         setup = Setup(process, pileup, events, seed, gun)
-        outcome = simulate_pixel(output, setup, processes, progress)
-    console.print(_summary(outcome, events))
-    if crowded := outcome.counts["crowded"]:
+        done = simulate_pixel(output, setup, processes, progress)
+    console.print(_summary(done, events))
+    if crowded := done.counts["crowded"]:
         console.print(
             f"[yellow]{crowded} modules have more than {MAX_MODULE_PIXELS} pixels in an event; "
             "the public C++ program drops the rest[/]"
@@ -118,8 +118,8 @@ def simulate_points(
     gun = Gun(particles, *pt, flat_pt=flat_pt, max_eta=eta)
     with _progress() as progress:
         setup = Setup(process, pileup, events, seed, gun)
-        outcome = simulate_points(output, setup, processes, progress)
-    console.print(_summary(outcome, events))
+        done = simulate_points(output, setup, processes, progress)
+    console.print(_summary(done, events))
     console.print(f"wrote {output}")
 
 
@@ -137,15 +137,15 @@ def _progress() -> Iterator[Progress]:
         yield progress
 
 
-def _summary(outcome: Outcome, events: int) -> Table:
+def _summary(done: SimulationSummary, events: int) -> Table:
     """Counts and CPU time per event."""
-    table = Table(title=f"{events} events, {outcome.new} new")
+    table = Table(title=f"{events} events, {done.new} new")
     table.add_column("per event")
     table.add_column(justify="right")
-    for name, count in outcome.counts.items():
+    for name, count in done.counts.items():
         table.add_row(name, f"{count / events:.1f}")
-    if outcome.new:
+    if done.new:
         table.add_section()
-        for name, seconds in outcome.seconds.items():
-            table.add_row(f"{name}, CPU s", f"{seconds / outcome.new:.3f}")
+        for name, seconds in done.seconds.items():
+            table.add_row(f"{name}, CPU s", f"{seconds / done.new:.3f}")
     return table

@@ -1,4 +1,4 @@
-"""Talking to a server."""
+"""The clients of a server."""
 
 from trackserve.device.heap import keep_freed_memory
 

@@ -1,4 +1,4 @@
-"""The client for asyncio, twin of :class:`trackserve.client.Client`."""
+"""The client for asyncio; :class:`trackserve.client.Client` is its twin."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .exchange import (
     OnTimings,
     Patience,
     Settings,
+    Task,
     connect,
     find_codec,
 )
@@ -23,10 +24,10 @@ from .stream import Stream, StreamSettings
 
 
 class AsyncClient:
-    """The :class:`trackserve.client.Client` to be awaited; an async context manager.
+    """A :class:`trackserve.client.Client` for asyncio; an async context manager.
 
-    The arguments and errors of the constructor and of all methods are that client's.
-    Cancelling a task that awaits a result gives the event up, on the server too.
+    Its arguments and errors are those of that client. If a task that awaits a result is cancelled,
+    the event is given up, on the server too.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class AsyncClient:
 
     @property
     def transport(self) -> str:
-        """What carries the tensors: ``"grpc"``, ``"http"`` or ``"shm"``."""
+        """Name of the transport: ``"grpc"``, ``"http"`` or ``"shm"``."""
         return self._transport.name
 
     async def ready(self) -> bool:
@@ -62,7 +63,7 @@ class AsyncClient:
         """Reconstruct one event; see :meth:`trackserve.client.Client.reconstruct`."""
         patience = Patience(self._settings, timeout)
         codec = await self._codec(model, patience)
-        exchange = Exchange(self._settings, model, codec, event, keep, patience)
+        exchange = Exchange(self._settings, Task(model, codec, keep), event, patience)
         while True:
             try:
                 call = self._transport.submit(exchange.request, exchange.send())
@@ -93,8 +94,9 @@ class AsyncClient:
                 loop.call_soon_threadsafe(wake.set)
 
         codec = await self._codec(model, Patience(self._settings, timeout))
-        how = StreamSettings(model, codec, keep, in_flight, per_request, ordered, timeout)
-        stream = Stream(self._settings, self._transport, how, wake_from_thread)
+        task = Task(model, codec, keep)
+        how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
+        stream = Stream(self._settings, self._transport, task, how, wake_from_thread)
         source = aiter(_asynchronous(events))
         coming: asyncio.Future[Any] | None = None
         try:

@@ -15,6 +15,7 @@ from .exchange import (
     OnTimings,
     Patience,
     Settings,
+    Task,
     connect,
     find_codec,
 )
@@ -27,12 +28,12 @@ class Client:
     Args:
         url: ``grpc://host:port`` or ``http://host:port``.
         timeout: seconds that an event may take, retries included.
-        transport: ``"grpc"``, ``"http"``, ``"shm"`` (gRPC with large tensors in shared
-            memory) or ``"auto"``: the url's, and shared memory where client and server
-            run on one host as one user. Where shared memory does not work, gRPC does it all.
-        retry: whether to ask a busy server again until the timeout, and one that has
+        transport: ``"grpc"``, ``"http"``, ``"shm"`` (gRPC with large tensors in shared memory)
+            or ``"auto"``. ``"auto"`` is the scheme of the url, and shared memory if client and
+            server run on one host as one user. If shared memory fails, gRPC carries all tensors.
+        retry: whether to ask again until the timeout, if the server is busy, or if it has
             answered before and cannot be reached now.
-        on_timings: gets the :class:`~trackserve.client.Timings` of each event, in the
+        on_timings: called with the :class:`~trackserve.client.Timings` of each event, in the
             thread that gets its result.
 
     Raises:
@@ -54,7 +55,7 @@ class Client:
 
     @property
     def transport(self) -> str:
-        """What carries the tensors: ``"grpc"``, ``"http"`` or ``"shm"``."""
+        """Name of the transport: ``"grpc"``, ``"http"`` or ``"shm"``."""
         return self._transport.name
 
     def ready(self) -> bool:
@@ -72,28 +73,29 @@ class Client:
         """Reconstruct one event.
 
         Args:
-            model: name of a model on the server, as ``"patatrack"``. The server says which tracker
-                it is; the client asks once.
+            model: name of a model on the server, as ``"patatrack"``. The client asks the server
+                once which tracker the model is.
             event: an event of the kind that the tracker takes.
             keep: intermediates of the tracker to return as well.
             timeout: seconds for this event instead of the client's.
 
         Returns:
-            the result of the tracker, as its pipeline gives it; its arrays are read-only.
+            the result, as the tracker's pipeline returns it; its arrays are read-only.
 
         Raises:
             InputError: an unknown model or part, a model whose tracker is not installed here, an
                 event that is malformed or of another kind.
-            EventError: the event cannot be reconstructed; as the pipeline itself reports it.
+            EventError: the event cannot be reconstructed; the error is the pipeline's.
             ServerBusy: the server's queue was full until the timeout.
             ServerUnavailable: nothing answers at the url.
             DeadlineExceeded: there was no answer in time.
             Cancelled: the client was closed meanwhile.
-            ServerError: the base of these four; the server failed (``url``, ``status``).
+            ServerError: the server failed; it has ``url`` and ``status``. The four errors above
+                are kinds of it.
         """
         patience = Patience(self._settings, timeout)
         codec = find_codec(self._settings, self._transport, model, patience)
-        exchange = Exchange(self._settings, model, codec, event, keep, patience)
+        exchange = Exchange(self._settings, Task(model, codec, keep), event, patience)
         while True:
             try:
                 tensors = self._transport.call(exchange.request, exchange.send())
@@ -117,33 +119,34 @@ class Client:
     ) -> Iterator[Any]:
         """Reconstruct many events, several at a time.
 
-        ``events`` is read as answers are taken, so it may be endless. Leaving the loop early
-        gives up what is in flight, on the server too.
+        ``events`` is read as answers are taken, so it may be endless. If the loop is left early,
+        the events in flight are given up, on the server too.
 
         Args:
-            model, keep: as of :meth:`reconstruct`.
-            events: the events, all of the kind that the tracker takes.
-            in_flight: bound on the requests in flight; by default it is found (see
+            model, keep: as in :meth:`reconstruct`.
+            events: events of the kind that the tracker takes.
+            in_flight: most requests in flight; by default the client finds a good number (see
                 :class:`trackserve.client.window.Window`).
-            per_request: events that travel in one request, which costs less for each; their
-                answers come together. By default 1 if ``in_flight`` is given; else as many as
-                the server computes in 150 ms, at most 16, and no event waits for others while
-                nothing is in flight.
-            ordered: results in the order of the events; else as they are completed.
+            per_request: events in one request. Many events in a request cost less for each, and
+                their answers come together. The default is 1 if ``in_flight`` is given. Else it is
+                the number that the server computes in 150 ms, at most 16; but no event waits for
+                others while nothing is in flight.
+            ordered: whether results come in the order of the events; else they come as they are
+                completed.
             timeout: seconds for each event instead of the client's.
 
         Yields:
-            for each event its result, or the
-            :class:`~trackserve.errors.EventError` that says why there is none.
+            the result of each event, or its :class:`~trackserve.errors.EventError`.
 
         Raises:
-            InputError, ServerError: as :meth:`reconstruct`; they end the stream.
+            InputError, ServerError: as in :meth:`reconstruct`; they end the stream.
         """
         wake = threading.Event()
         patience = Patience(self._settings, timeout)
         codec = find_codec(self._settings, self._transport, model, patience)
-        how = StreamSettings(model, codec, keep, in_flight, per_request, ordered, timeout)
-        stream = Stream(self._settings, self._transport, how, wake.set)
+        task = Task(model, codec, keep)
+        how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
+        stream = Stream(self._settings, self._transport, task, how, wake.set)
         source = iter(events)
         try:
             while stream.unfinished:

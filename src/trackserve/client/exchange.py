@@ -1,4 +1,4 @@
-"""One event's way to the server and back: what both clients share."""
+"""The way of one event to the server and back, for both clients."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from trackserve.trackers.registry import tracker_of
 from trackserve.wire.address import parse_url
 from trackserve.wire.bundle import (
     BUNDLE,
-    Answers,
-    join_requests,
+    AnswerBundle,
+    join_events,
     split_answers,
 )
 from trackserve.wire.codec import TIMING, Codec
-from trackserve.wire.tensors import decode_timing
+from trackserve.wire.tensors import Tensors, decode_timing
 
 from .grpc import GrpcTransport
 from .http import HttpTransport
 from .shared_memory import SharedMemoryTransport
-from .transport import Request, Tensors, Transport
+from .transport import Request, Transport
 
 _FIRST_DELAY = 0.01
 _LONGEST_DELAY = 1.0
@@ -44,13 +44,13 @@ class Timings(NamedTuple):
     total: float
     """From the event to its result, in the user's hands."""
     client: float
-    """Encoding and decoding, delays before retries; in a stream also waiting to be handed out."""
+    """Encoding, decoding, delays before retries; in a stream also the wait to be handed out."""
     network: float
-    """The way there and back, Triton's own part and copies included."""
+    """The way to the server and back, with Triton's own part and copies."""
     queue: float
-    """Waiting for a worker in the server."""
+    """The wait for a worker of the server."""
     compute: float
-    """Work of that worker on the event."""
+    """The work of that worker on the event."""
 
 
 OnTimings = Callable[[Timings], object]
@@ -58,7 +58,7 @@ OnTimings = Callable[[Timings], object]
 
 @dataclass
 class Settings:
-    """How a client behaves; the arguments of :class:`trackserve.client.Client`."""
+    """The settings of a client: the arguments of :class:`trackserve.client.Client`."""
 
     url: str
     timeout: float
@@ -67,17 +67,31 @@ class Settings:
     answered: bool = False
     """Whether the server has answered this client before."""
     compute: dict[str, float] = field(default_factory=dict)
-    """Seconds that the server lately took for an event, by model."""
+    """Mean seconds of the latest events on the server, by model."""
     codecs: dict[str, Codec[Any, Any]] = field(default_factory=dict)
-    """How to speak to the server's models, by model, as far as it was asked."""
+    """Codecs of the models that the client has asked for, by model."""
+
+
+class Task(NamedTuple):
+    """The work that a client asks for.
+
+    Attributes:
+        model: name of the model on the server.
+        codec: codec of its tracker.
+        keep: intermediates to return as well.
+    """
+
+    model: str
+    codec: Codec[Any, Any]
+    keep: Collection[str]
 
 
 class Patience:
-    """How long one event may take, and when the server is asked again.
+    """The deadline of one event, and the delays before the server is asked again.
 
     Args:
-        settings: the client's.
-        timeout: seconds from now; None takes the client's.
+        settings: settings of the client.
+        timeout: seconds from now; None: the client's timeout.
     """
 
     def __init__(self, settings: Settings, timeout: float | None) -> None:
@@ -88,10 +102,10 @@ class Patience:
         self._delay = _FIRST_DELAY
 
     def left(self, **fields: Any) -> float:
-        """Seconds that are left.
+        """Seconds until the deadline.
 
         Raises:
-            DeadlineExceeded: none are; it has ``fields``.
+            DeadlineExceeded: the deadline is over; the error has ``fields``.
         """
         left = self._deadline - time.perf_counter()
         if left <= 0:
@@ -99,10 +113,13 @@ class Patience:
         return left
 
     def retry_after(self, error: ServerError) -> float:
-        """Seconds to wait before the next try; raises ``error`` if there is to be none.
+        """Seconds to wait before the next try.
 
         A busy server is asked again until the deadline. So is a server that has answered before
         and is gone now, because it may be starting again.
+
+        Raises:
+            ServerError: there is no next try; it is ``error``.
         """
         come_back = isinstance(error, ServerUnavailable) and self._settings.answered
         if not self._settings.retry or not (isinstance(error, ServerBusy) or come_back):
@@ -117,7 +134,7 @@ class Patience:
 def find_codec(
     settings: Settings, transport: Transport, model: str, patience: Patience
 ) -> Codec[Any, Any]:
-    """The codec of the tracker that the server's ``model`` is; the server is asked once.
+    """The codec of ``model``, a model on the server; the server is asked once.
 
     Raises:
         InputError: there is no such model, or its tracker is not installed here.
@@ -135,16 +152,14 @@ def find_codec(
 
 
 class Exchange:
-    """One event's requests, deadline, retries and times.
+    """The requests of one event, with their deadline, retries and times.
 
     Args:
-        settings: the client's.
-        model: name of the model on the server.
-        codec: of its tracker.
-        event: what to reconstruct.
-        keep: parts to return as well.
-        patience: how long it may take.
-        timed: ask the server for its times, whoever wants them.
+        settings: settings of the client.
+        task: the work to do on the event.
+        event: event to reconstruct.
+        patience: deadline of the event.
+        timed: whether to ask the server for its times, even if ``settings`` do not need them.
 
     Raises:
         InputError: the event is of another kind or malformed, or a part is unknown.
@@ -153,43 +168,41 @@ class Exchange:
     def __init__(
         self,
         settings: Settings,
-        model: str,
-        codec: Codec[Any, Any],
+        task: Task,
         event: Any,
-        keep: Collection[str],
         patience: Patience,
         timed: bool = False,
     ) -> None:
-        self.codec = codec
+        self.codec = task.codec
         self._patience = patience
         self._settings = settings
-        self._keep = keep
+        self._keep = task.keep
         self._timed = timed or settings.on_timings is not None
         self._sent = 0.0
         self.queue = 0.0
         self.round_trip = 0.0
         self.compute = 0.0
-        names = codec.output_names(keep)
+        names = task.codec.output_names(task.keep)
         if self._timed:
             names.append(TIMING.name)
-        self.request = Request(model, codec.encode_event(event), names)
+        self.request = Request(task.model, task.codec.encode_event(event), names)
         self._event = int(event.event)
 
     def send(self) -> float:
-        """Note that the request goes out now; seconds that it may take.
+        """Note that the request is sent now; return the seconds that it may take.
 
         Raises:
-            DeadlineExceeded: none are left.
+            DeadlineExceeded: no time is left.
         """
         self._sent = time.perf_counter()
         return self._patience.left(event=self._event)
 
     def retry_after(self, error: ServerError) -> float:
-        """Seconds to wait before the next try; raises ``error`` if there is to be none."""
+        """Seconds to wait before the next try; see :meth:`Patience.retry_after`."""
         return self._patience.retry_after(error)
 
     def result(self, tensors: Tensors, arrived: float | None = None) -> Any:
-        """The result in the reply that came at ``arrived`` (by default now).
+        """The result in a reply that arrived at ``arrived`` (by default now).
 
         Raises:
             ServerError: the reply is malformed.
@@ -205,7 +218,7 @@ class Exchange:
         return result
 
     def handed_out(self) -> None:
-        """Note that the user has the result now: tell the times."""
+        """Note that the user has the result now, and report its times."""
         if self._settings.on_timings is None:
             return
         total = time.perf_counter() - self._patience.begin
@@ -217,22 +230,22 @@ class Exchange:
 
 
 def bundled(exchanges: Sequence[Exchange]) -> Request:
-    """One request of several exchanges with the same model and outputs."""
+    """One request for several exchanges, which have the same task."""
     first = exchanges[0].request
     if len(exchanges) == 1:
         return first
-    bundle = join_requests([exchange.request.inputs for exchange in exchanges], first.outputs)
+    bundle = join_events([exchange.request.inputs for exchange in exchanges], first.outputs)
     return Request(first.model, {BUNDLE.name: bundle}, [BUNDLE.name])
 
 
-def unbundled(exchanges: Sequence[Exchange], tensors: Tensors) -> Answers:
-    """What the reply to that request holds for each.
+def unbundled(exchanges: Sequence[Exchange], tensors: Tensors) -> AnswerBundle:
+    """The answer to each exchange in the reply to their request.
 
     Raises:
         ServerError: the reply is malformed.
     """
     if len(exchanges) == 1:
-        return Answers([tensors], 1)
+        return AnswerBundle([tensors], 1)
     try:
         return split_answers(tensors, exchanges[0].codec.outputs, len(exchanges))
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Requests as gRPC messages."""
+"""The transport by gRPC messages."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 from trackserve.edm.columns import Array
 from trackserve.errors import ServerError, TrackserveError
 from trackserve.wire.address import Address
+from trackserve.wire.tensors import Tensors
 
 from .transport import (
     Call,
     Request,
-    Tensors,
     closed,
     failure,
 )
@@ -63,7 +63,11 @@ class GrpcTransport:
         return call
 
     def infer(self, message: ModelInferRequest, timeout: float) -> ModelInferResponse:
-        """The reply to ``message``; raises one of our errors."""
+        """The reply to ``message``, within ``timeout`` seconds.
+
+        Raises:
+            TrackserveError: there is no reply.
+        """
         try:
             return self._stub.ModelInfer(message, timeout=timeout)
         except grpc.RpcError as error:
@@ -72,8 +76,14 @@ class GrpcTransport:
             raise closed(self.url) from None
 
     def start(self, call: Call, message: ModelInferRequest, timeout: float, done: Done) -> None:
-        """Send ``message`` for ``call``; ``done`` gets the reply or the error, in a thread
-        of gRPC's."""
+        """Send ``message`` for ``call``; do not wait.
+
+        Args:
+            call: gets a way to give the request up.
+            message: the request.
+            timeout: seconds until the request fails.
+            done: called with the reply or the error, in a thread of gRPC.
+        """
         try:
             rpc = self._stub.ModelInfer.future(message, timeout=timeout)
         except ValueError:
@@ -113,16 +123,16 @@ class GrpcTransport:
         try:
             return rpc.result()
         except grpc.FutureCancelledError:
-            return failure("cancelled", "CANCELLED", self.url)
+            return failure("cancelled", status="CANCELLED", url=self.url)
         except grpc.RpcError as error:
             return self._failure(error)
 
     def _failure(self, error: Any) -> TrackserveError:
-        return failure(error.details() or "", error.code().name, self.url)
+        return failure(error.details() or "", status=error.code().name, url=self.url)
 
 
 def to_message(request: Request) -> ModelInferRequest:
-    """The request with all tensors in it."""
+    """The gRPC message of a request, with all its tensors."""
     message = ModelInferRequest(model_name=request.model)
     for name, array in request.inputs.items():
         add_input(message, name, array)
@@ -133,13 +143,13 @@ def to_message(request: Request) -> ModelInferRequest:
 
 
 def add_input(message: ModelInferRequest, name: str, array: Array) -> Any:
-    """Declare an input tensor; its content goes elsewhere."""
+    """Declare an input tensor in ``message``, without its content."""
     kind = np_to_triton_dtype(array.dtype)
     return message.inputs.add(name=name, datatype=kind, shape=array.shape)
 
 
 def to_tensors(reply: ModelInferResponse, leave: Collection[str] = ()) -> Tensors:
-    """The output tensors that travelled in the reply, all but ``leave``; read-only.
+    """The output tensors in the reply, without those in ``leave``; they are read-only.
 
     Raises:
         ServerError: the reply contradicts itself.

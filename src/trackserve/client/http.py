@@ -1,4 +1,4 @@
-"""Requests over HTTP, in the binary form of Triton's protocol: a JSON header, then bytes."""
+"""The transport by HTTP, in the binary form of Triton's protocol: a JSON header, then bytes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +23,11 @@ from trackserve.errors import (
     TrackserveError,
 )
 from trackserve.wire.address import Address
+from trackserve.wire.tensors import Tensors
 
 from .transport import (
     Call,
     Request,
-    Tensors,
     closed,
     failure,
 )
@@ -33,7 +35,7 @@ from .transport import (
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _MAX_THREADS = 256
 _CONNECT_TIMEOUT = 5.0
-"""Seconds; nothing but this can end a connection attempt when the client is closed."""
+"""Seconds. A client that is closed waits for its attempts to connect."""
 _STATUS = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
@@ -43,7 +45,18 @@ _STATUS = {
 }
 
 
+class _Message(NamedTuple):
+    """An HTTP request."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
 class _Reply(NamedTuple):
+    """An HTTP response; its body begins with a JSON header of ``header_length`` bytes."""
+
     status: int
     header_length: int
     body: bytes
@@ -88,7 +101,7 @@ class HttpTransport:
 
     def parameters(self, model: str, timeout: float) -> dict[str, str]:
         deadline = time.monotonic() + timeout
-        reply = self._exchange("GET", f"/v2/models/{model}/config", b"", {}, deadline)
+        reply = self._exchange(_Message("GET", f"/v2/models/{model}/config"), deadline)
         self._check(reply)
         try:
             entries = json.loads(reply.body).get("parameters", {})
@@ -99,7 +112,7 @@ class HttpTransport:
     def ready(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         try:
-            return self._exchange("GET", "/v2/health/ready", b"", {}, deadline).status == 200
+            return self._exchange(_Message("GET", "/v2/health/ready"), deadline).status == 200
         except TrackserveError:
             return False
 
@@ -118,35 +131,28 @@ class HttpTransport:
             _HEADER_LENGTH: str(len(header)),
         }
         path = f"/v2/models/{request.model}/infer"
-        reply = self._exchange("POST", path, header + body, headers, deadline, call)
+        reply = self._exchange(_Message("POST", path, header + body, headers), deadline, call)
         self._check(reply)
         return _decode(reply)
 
     def _check(self, reply: _Reply) -> None:
-        """Raise what a reply says that is no answer."""
+        """Raise the error of a reply that has no outputs."""
         if reply.status != 200:
             with suppress(ValueError, KeyError, TypeError):
                 text = str(json.loads(reply.body)["error"])
-                raise failure(text, _STATUS.get(reply.status, str(reply.status)), self.url)
-            raise failure("the server failed", str(reply.status), self.url)
+                status = _STATUS.get(reply.status, str(reply.status))
+                raise failure(text, status=status, url=self.url)
+            raise failure("the server failed", status=str(reply.status), url=self.url)
 
-    def _exchange(
-        self,
-        method: str,
-        path: str,
-        body: bytes,
-        headers: dict[str, str],
-        deadline: float,
-        call: Call | None = None,
-    ) -> _Reply:
-        """Send and receive; once more if a connection that was idle turns out to be closed."""
+    def _exchange(self, message: _Message, deadline: float, call: Call | None = None) -> _Reply:
+        """Send and receive; once more if an idle connection turns out to be closed."""
         while True:
             connection, is_new = self._take()
             if call is not None:
                 call.give_up = lambda connection=connection: _hang_up(connection)  # type: ignore[misc]
             broken = True
             try:
-                reply = self._send(connection, method, path, body, headers, deadline)
+                reply = self._send(connection, message, deadline)
                 broken = False
                 return reply
             except TimeoutError:
@@ -160,20 +166,12 @@ class HttpTransport:
             finally:
                 self._give_back(connection, broken)
 
-    def _send(
-        self,
-        connection: HTTPConnection,
-        method: str,
-        path: str,
-        body: bytes,
-        headers: dict[str, str],
-        deadline: float,
-    ) -> _Reply:
+    def _send(self, connection: HTTPConnection, message: _Message, deadline: float) -> _Reply:
         if connection.sock is None:
             connection.timeout = min(_left(deadline), _CONNECT_TIMEOUT)
             connection.connect()
         _limit(connection, deadline)
-        connection.request(method, path, body, headers)
+        connection.request(*message)
         _limit(connection, deadline)
         reply = connection.getresponse()
         _limit(connection, deadline)
@@ -213,7 +211,7 @@ def _limit(connection: HTTPConnection, deadline: float) -> None:
 
 
 def _hang_up(connection: HTTPConnection) -> None:
-    """End what ``connection`` does, in whatever thread."""
+    """End what ``connection`` does, from any thread."""
     sock = connection.sock
     if sock is not None:
         with suppress(OSError):
@@ -221,7 +219,7 @@ def _hang_up(connection: HTTPConnection) -> None:
 
 
 def _encode(request: Request) -> tuple[bytes, bytes]:
-    """The JSON header and the input tensors' bytes."""
+    """The JSON header, and the bytes of the input tensors."""
     header = {
         "inputs": [
             {
@@ -241,7 +239,7 @@ def _encode(request: Request) -> tuple[bytes, bytes]:
 
 
 def _decode(reply: _Reply) -> Tensors:
-    """The output tensors; read-only.
+    """The output tensors in a reply; they are read-only.
 
     Raises:
         ServerError: the reply contradicts itself.

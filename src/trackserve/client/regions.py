@@ -30,7 +30,7 @@ _RPC_TIMEOUT = 5.0
 _PAUSE = 5.0
 """Seconds without shared memory after it was refused."""
 _IDLE = 10.0
-"""Seconds after which a region that no request has needed is given up."""
+"""Seconds; a region that was free for longer is given up."""
 _CLOSE_TIMEOUT = 2.0
 _CLOSE_POLL = 0.02
 
@@ -50,10 +50,9 @@ class Region:
 class Regions:
     """The regions of one client, lent to one request at a time.
 
-    Nothing here blocks but :meth:`close`: a request for which no region is free travels
-    without, while a new region is registered for the next one. A region whose request was
-    given up is retired, since the server may still read and write it; Triton refuses to
-    unregister it as long as it does.
+    Only :meth:`close` blocks. If no region is free, a request travels without one, and a new
+    region is registered for the next request. If a request was given up, its region is retired,
+    because the server may still read and write it. Triton does not unregister a region in use.
     """
 
     def __init__(self, address: Address) -> None:
@@ -63,7 +62,7 @@ class Regions:
         self._lock = threading.Lock()
         self._all: set[Region] = set()
         self._free: dict[Region, float] = {}
-        """Since when each is free; the one that is so for longest first."""
+        """Time since which each region is free; the longest free region is first."""
         self._retired: set[Region] = set()
         self._registering: set[Any] = set()
         self._closed = False
@@ -110,7 +109,7 @@ class Regions:
             self._retired.clear()
 
     def close(self) -> None:
-        """Unregister all regions; those in use as soon as they no longer are."""
+        """Unregister all regions; wait for those in use, 2 s at most."""
         with self._lock:
             self._closed = True
             registering = list(self._registering)
@@ -130,8 +129,13 @@ class Regions:
         self._channel.close()
 
     def _give_up(self, none_fits: bool) -> bool:
-        """Retire the region that is free for longest, if it has been for long or if ``none_fits``;
-        whether regions are now to be released. The lock is held."""
+        """Retire the longest free region if it is free for long, or if ``none_fits``.
+
+        The caller holds the lock.
+
+        Returns:
+            whether the caller must release retired regions.
+        """
         longest = next(iter(self._free), None)
         if longest and (none_fits or time.monotonic() - self._free[longest] > _IDLE):
             del self._free[longest]
@@ -139,7 +143,7 @@ class Regions:
         return bool(self._retired) and (none_fits or longest in self._retired)
 
     def _add(self, size: int) -> None:
-        """Make a region and have it registered; it is free once the server has it."""
+        """Make a region and register it; it is free once the server has mapped it."""
         local = find(self._port)
         size = -int(-size * _HEADROOM // _PAGE) * _PAGE
         with self._lock:
@@ -200,7 +204,7 @@ class Regions:
 
 
 def _wait(rpcs: list[Any], deadline: float) -> None:
-    """Until all have ended, well or badly, or the deadline."""
+    """Wait until all have ended or failed, or until the deadline."""
     for rpc in rpcs:
         with suppress(grpc.RpcError, grpc.FutureTimeoutError):
             rpc.result(max(0.0, deadline - time.monotonic()))
@@ -211,10 +215,10 @@ def _succeeded(rpc: Any) -> bool:
 
 
 def _create(size: int) -> Region | None:
-    """A new region, its memory reserved; None where there is not enough of it.
+    """A new region with reserved memory; None if there is not enough memory.
 
-    Reserving matters: a file that only pretends to have its size kills whoever writes
-    beyond what the memory file system (64 MiB in a container) has left.
+    Without reserved memory, a process that writes beyond the rest of the memory file system
+    (64 MiB in a container) is killed.
     """
     region = None
     path = _SHARED_MEMORY / region_name()

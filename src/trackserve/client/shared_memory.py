@@ -1,4 +1,4 @@
-"""Requests to a server on this host: large tensors in shared memory, the rest by gRPC."""
+"""The transport to a server on this host: large tensors in shared memory, the rest by gRPC."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from trackserve.errors import (
     TrackserveError,
 )
 from trackserve.wire.address import Address
+from trackserve.wire.tensors import Tensors
 
 from .grpc import (
     GrpcTransport,
@@ -29,19 +30,19 @@ from .grpc import (
     to_tensors,
 )
 from .regions import Region, Regions
-from .transport import Call, Request, Tensors
+from .transport import Call, Request
 
 _LARGE = 4096
-"""Bytes from which a tensor is worth a place in shared memory ..."""
+"""Bytes; a smaller tensor travels in the gRPC message."""
 _WORTH_IT = 1 << 18
-"""... and a request with its answer. Below, a message is as fast: filling, describing and
-reading a region takes time too."""
+"""Bytes of all inputs and outputs; with fewer, all travels in the message. It is as fast then,
+because a region must be filled, described and read."""
 _ALIGNMENT = 64
 _MARGIN = 2
 _SMALLEST = 1 << 16
 _LOST = "Unable to find shared memory region"
 _GIVEN_UP = (Cancelled, DeadlineExceeded, ServerUnavailable)
-"""After these the server may still be at work on the request."""
+"""Errors after which the server may still work on the request."""
 
 
 class _Place(NamedTuple):
@@ -52,7 +53,7 @@ class _Place(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """The places of the large tensors of a request and of its answer."""
+    """The places of the large inputs and outputs of a request."""
 
     inputs: dict[str, _Place]
     outputs: dict[str, _Place]
@@ -71,9 +72,8 @@ class _Loan(NamedTuple):
 class SharedMemoryTransport:
     """A gRPC channel and a pool of shared memory.
 
-    How large an answer will be is learnt from the answers so far. One that does not fit
-    after all is asked for once more, by gRPC alone, as is everything that fails for the
-    sake of shared memory.
+    It learns the sizes of outputs from earlier replies. If outputs do not fit, or shared memory
+    fails, the request is sent again by gRPC alone.
     """
 
     def __init__(self, address: Address) -> None:
@@ -83,6 +83,7 @@ class SharedMemoryTransport:
 
     @property
     def name(self) -> str:
+        """Name of the transport: ``"shm"``, or ``"grpc"`` if shared memory cannot be used."""
         return "shm" if self._regions.available else "grpc"
 
     def call(self, request: Request, timeout: float) -> Tensors:
@@ -142,7 +143,7 @@ class SharedMemoryTransport:
         self._regions.close()
 
     def _place(self, request: Request) -> _Loan | None:
-        """The request in a region; None if it has to travel whole."""
+        """The request in a region; None if it travels in a message."""
         layout = self._sizes.layout(request)
         region = self._regions.lend(layout.size) if layout else None
         if layout is None or region is None:
@@ -164,7 +165,7 @@ class SharedMemoryTransport:
         return _Loan(request, message, region, layout.outputs)
 
     def _read(self, loan: _Loan, reply: ModelInferResponse) -> Tensors:
-        """The answer, copied out of the region, which is free again; read-only."""
+        """Copies of the output tensors, read-only; the region is free again."""
         tensors = to_tensors(reply, leave=loan.outputs)
         for output in reply.outputs:
             if output.name in loan.outputs:
@@ -177,8 +178,11 @@ class SharedMemoryTransport:
         return self._learn(loan.request, tensors)
 
     def _end(self, loan: _Loan, error: TrackserveError) -> bool:
-        """Take the region back after an error; whether to ask again without it, since the
-        error is Triton's own and not the model's."""
+        """Take the region back after an error.
+
+        Returns:
+            whether to ask again without it: the error is Triton's own, not the model's.
+        """
         if isinstance(error, _GIVEN_UP):
             self._regions.retire(loan.region)
             return False
@@ -194,21 +198,20 @@ class SharedMemoryTransport:
 
 
 class OutputSizes:
-    """How large the outputs of each model are: bytes for each byte of input, at most."""
+    """Largest sizes of the outputs of each model, in bytes per byte of input."""
 
     def __init__(self) -> None:
         self._ratios: dict[tuple[str, str], float] = {}
 
     def learn(self, request: Request, tensors: Tensors) -> None:
-        """Take the sizes of an answer into account."""
+        """Take the sizes of output tensors into account."""
         weight = _weight(request)
         for name, array in tensors.items():
             known = self._ratios.get((request.model, name), 0.0)
             self._ratios[request.model, name] = max(known, array.nbytes / weight)
 
     def layout(self, request: Request) -> _Layout | None:
-        """Places for all that is large; None if that is not worth it, and as long as the
-        size of an output is unknown."""
+        """Places for all large tensors; None if they are small or an output's size is unknown."""
         weight = _weight(request)
         ratios = [self._ratios.get((request.model, name)) for name in request.outputs]
         if None in ratios:
@@ -224,7 +227,7 @@ class OutputSizes:
 
 
 def _allot(sizes: Iterable[tuple[str, int]], end: int) -> tuple[dict[str, _Place], int]:
-    """Places one after the other from ``end`` on for what is large, and where they end."""
+    """Places for large tensors from byte ``end`` on, one after the other, and their end."""
     places = {}
     for name, size in sizes:
         if size >= _LARGE:
@@ -234,7 +237,7 @@ def _allot(sizes: Iterable[tuple[str, int]], end: int) -> tuple[dict[str, _Place
 
 
 def _weight(request: Request) -> int:
-    """Bytes of input, not below a size under which fixed parts of an answer prevail."""
+    """Bytes of input, at least 64 KiB; below, the fixed parts of the outputs prevail."""
     return max(_SMALLEST, sum(array.nbytes for array in request.inputs.values()))
 
 

@@ -1,4 +1,4 @@
-"""A stream of events in flight: what both clients share."""
+"""A stream of events in flight, for both clients."""
 
 from __future__ import annotations
 
@@ -6,50 +6,41 @@ import heapq
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from trackserve.edm import Result
+from trackserve.edm.result import Outcome
 from trackserve.errors import EventError, InputError, ServerError, TrackserveError
-from trackserve.wire.bundle import Answers
-from trackserve.wire.codec import Codec
+from trackserve.wire.bundle import AnswerBundle
+from trackserve.wire.tensors import Tensors
 
-from .exchange import Exchange, Patience, Settings, bundled, unbundled
-from .transport import Call, Tensors, Transport
+from .exchange import Exchange, Patience, Settings, Task, bundled, unbundled
+from .transport import Call, Transport
 from .window import SMOOTHING, Window
 
 _AHEAD = 4
-"""Events of a stream that may be started and not yet handed out, for each in flight."""
+"""Events that a stream may have started and not yet handed out, per event in flight."""
 _BURST = 3
-"""Requests that a window which finds itself sends together: the second and third find the code and
-data of client and server still in the processors' caches. More would leave a distant server
-without work."""
+"""Requests that the stream sends together if it finds its window. The second and third find the
+code and data of client and server still in the processors' caches. More requests would leave a
+distant server without work."""
 _WORTH_A_REQUEST = 0.15
-"""Seconds of the server's work that a stream which finds its window puts into a request."""
+"""Seconds of the server's work in a request, if the stream finds its window."""
 _MOST_PER_REQUEST = 16
-"""Events that it puts there. A request costs client and server 1 to 2 ms, however many it holds."""
-
-
-Outcome = Result | EventError
-"""What an event of a stream comes to."""
+"""Most events in a request. Any request costs client and server 1 to 2 ms."""
 
 
 class StreamSettings(NamedTuple):
-    """How a stream is to run.
+    """The settings of a stream.
 
     Attributes:
-        model: name of the model on the server.
-        codec: codec of its tracker.
-        keep: parts to return as well.
-        in_flight: bound on the requests in flight; None finds it.
-        per_request: events of a request; None finds it, if the window finds itself, else 1.
-        ordered: answers come out in the order of the events, else as they arrive.
-        timeout: seconds for each event; None takes the client's.
+        in_flight: most requests in flight; None: the stream finds a good number.
+        per_request: events in a request; None: the stream finds a good number if it finds
+            ``in_flight`` too, else 1.
+        ordered: whether answers come out in the order of the events; else they come as they arrive.
+        timeout: seconds for each event; None: the client's timeout.
     """
 
-    model: str
-    codec: Codec[Any, Any]
-    keep: Collection[str] = ()
     in_flight: int | None = None
     per_request: int | None = None
     ordered: bool = True
@@ -57,11 +48,12 @@ class StreamSettings(NamedTuple):
 
 
 class Stream:
-    """The state of a stream; whoever drives it feeds events in, takes answers and waits.
+    """The state of a stream; the client starts events, takes answers and waits.
 
     Args:
-        settings, transport: the client's.
-        how: how the stream is to run.
+        settings, transport: settings and transport of the client.
+        task: the work to do on each event.
+        how: settings of the stream.
         wake: called, in any thread, when :meth:`advance` has something to do.
 
     Raises:
@@ -72,6 +64,7 @@ class Stream:
         self,
         settings: Settings,
         transport: Transport,
+        task: Task,
         how: StreamSettings,
         wake: Callable[[], object],
     ) -> None:
@@ -81,6 +74,7 @@ class Stream:
                 raise InputError(f"{name} is not positive", found=value)
         self._settings = settings
         self._transport = transport
+        self._task = task
         self._how = how
         self._timed = in_flight is None
         self._finds_per_request = per_request is None and in_flight is None
@@ -101,28 +95,28 @@ class Stream:
 
     @property
     def unfinished(self) -> bool:
+        """Whether answers are still to come."""
         return not self._source_ended or self._taken < self._started
 
     @property
     def wants_event(self) -> bool:
-        """Whether to :meth:`start` another event. Answers that wait for an earlier one
-        count too, so that one slow event does not pile up all that come after it."""
+        """Whether to :meth:`start` another event.
+
+        Answers that wait for an earlier event count too: so few pile up behind a slow event.
+        """
         most = self._window.size * self._per_request
         is_full = len(self._exchanges) >= most or self._started - self._taken >= _AHEAD * most
         return self._filling and not self._source_ended and not is_full
 
     def start(self, event: Any | None) -> None:
-        """Send an event, with others if they share a request; None: there are no more."""
+        """Send an event, perhaps with others in one request; None: there are no more events."""
         if event is None:
             self._source_ended = True
             self.flush()
             return
         number = self._started
-        how, settings = self._how, self._settings
-        patience = Patience(settings, how.timeout)
-        self._exchanges[number] = Exchange(
-            settings, how.model, how.codec, event, how.keep, patience, self._timed
-        )
+        patience = Patience(self._settings, self._how.timeout)
+        self._exchanges[number] = Exchange(self._settings, self._task, event, patience, self._timed)
         self._started += 1
         self._filling = len(self._exchanges) < self._window.size * self._per_request
         self._gathered.append(number)
@@ -130,18 +124,18 @@ class Stream:
             self.flush()
 
     def flush(self) -> None:
-        """Send the events that wait for others to share their request."""
+        """Send the events that wait for others in their request."""
         if self._gathered:
             self._send(self._gathered)
             self._gathered = []
 
     @property
     def _is_idle(self) -> bool:
-        """Whether the server has nothing to do, where events are not to wait for others then."""
+        """Whether nothing is in flight, if the stream finds the number of events in a request."""
         return self._finds_per_request and len(self._calls) == len(self._ended)
 
     def take(self) -> Outcome | None:
-        """The next answer to hand out, if it is there."""
+        """The next answer; None if it has not arrived."""
         number = self._taken if self._how.ordered else next(iter(self._answers), -1)
         if number not in self._answers:
             return None
@@ -152,7 +146,7 @@ class Stream:
         return answer
 
     def advance(self) -> None:
-        """Take in what has ended, and send again what is due.
+        """Take the replies that have arrived, and send again the events that are due.
 
         Raises:
             ServerError: an event failed for another reason than its data.
@@ -165,16 +159,16 @@ class Stream:
             self._send([heapq.heappop(self._delayed)[1]])
 
     def pause(self) -> float | None:
-        """Seconds until something is to be sent again."""
+        """Seconds until an event is sent again; None if there is no such event."""
         if not self._delayed:
             return None
         return max(0.0, self._delayed[0][0] - time.monotonic())
 
     def cancel(self) -> None:
-        """Give up all that is in flight.
+        """Give up all requests in flight.
 
-        Not while Python is ending: its other threads stand still then, perhaps with a lock
-        that this needs, and the end of the process gives everything up.
+        While Python ends, this does nothing: a thread may have stopped with a lock that it needs,
+        and the end of the process gives up all requests.
         """
         if sys.is_finalizing():
             return
@@ -199,10 +193,10 @@ class Stream:
         try:
             answers = unbundled(exchanges, call.result())
         except (EventError, ServerError) as error:
-            answers = Answers([error] * len(numbers), 1)
+            answers = AnswerBundle([error] * len(numbers), 1)
         done = [
             exchange
-            for number, exchange, answer in zip(numbers, exchanges, answers.events, strict=True)
+            for number, exchange, answer in zip(numbers, exchanges, answers.answers, strict=True)
             if self._settle_event(number, exchange, answer, call.arrived)
         ]
         if len(self._delayed) > n_delayed:
@@ -218,7 +212,7 @@ class Stream:
     def _settle_event(
         self, number: int, exchange: Exchange, answer: Tensors | TrackserveError, arrived: float
     ) -> bool:
-        """Whether there is a result."""
+        """Take the answer to one event; return whether it is a result."""
         settled: Outcome
         try:
             if isinstance(answer, TrackserveError):
@@ -235,26 +229,26 @@ class Stream:
         return not isinstance(settled, EventError)
 
     def _steer(self, done: list[Exchange], at_a_time: int) -> None:
-        """Take the times of a request's events into account."""
+        """Adjust the window, and the events per request, to the times of a reply."""
         compute = sum(exchange.compute for exchange in done)
         self._window.answered(
-            done[0].round_trip,
-            max(exchange.queue + exchange.compute for exchange in done),
-            compute / min(len(done), at_a_time),
+            round_trip=done[0].round_trip,
+            server=max(exchange.queue + exchange.compute for exchange in done),
+            service=compute / min(len(done), at_a_time),
             is_bundle=len(done) > 1,
         )
         if self._finds_per_request and compute > 0:
             mean, known = compute / len(done), self._settings.compute
-            before = known.get(self._how.model, mean)
-            known[self._how.model] = before + SMOOTHING * (mean - before)
+            before = known.get(self._task.model, mean)
+            known[self._task.model] = before + SMOOTHING * (mean - before)
             now = self._worth_a_request()
             if now != self._per_request:
                 self._window.scale(self._per_request / now)
                 self._per_request = now
 
     def _worth_a_request(self) -> int:
-        """Events that a stream puts into a request where it finds how many."""
-        compute = self._settings.compute.get(self._how.model)
+        """Good number of events in a request; 1 if the stream does not find it."""
+        compute = self._settings.compute.get(self._task.model)
         if not self._finds_per_request or compute is None:
             return 1
         return max(1, min(int(_WORTH_A_REQUEST / compute), _MOST_PER_REQUEST))

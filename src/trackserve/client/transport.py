@@ -1,4 +1,4 @@
-"""What a transport does: carry named tensors to a model and its answer back."""
+"""The interface of a transport: it carries named tensors to a model, and the outputs back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
-from trackserve.edm.columns import Array
 from trackserve.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -18,12 +17,11 @@ from trackserve.errors import (
     TrackserveError,
     decode,
 )
-
-Tensors = dict[str, Array]
+from trackserve.wire.tensors import Tensors
 
 
 class Request(NamedTuple):
-    """One inference: the model, its input tensors and the outputs to return."""
+    """A request to Triton: the model, its input tensors and the names of outputs to return."""
 
     model: str
     inputs: Tensors
@@ -31,44 +29,46 @@ class Request(NamedTuple):
 
 
 class Call(Future[Tensors]):
-    """A request in flight; cancelling it gives it up on the server too."""
+    """A request in flight; if it is cancelled, the server gives it up too."""
 
     def __init__(self) -> None:
         super().__init__()
         self.arrived = 0.0
-        """When the answer was there, by :func:`time.perf_counter`."""
+        """Time of the reply, by :func:`time.perf_counter`."""
         self.give_up: Callable[[], object] = lambda: None
 
     def cancel(self) -> bool:
+        """Give the request up; return whether it had not ended."""
         cancelled = super().cancel()
         if cancelled:
             self.give_up()
         return cancelled
 
-    def settle(self, answer: Tensors | TrackserveError) -> None:
-        """End the call; without effect once it is cancelled."""
+    def settle(self, reply: Tensors | TrackserveError) -> None:
+        """End the call with its output tensors or its error; a cancelled call stays cancelled."""
         self.arrived = time.perf_counter()
         if not self.set_running_or_notify_cancel():
             return
-        if isinstance(answer, TrackserveError):
-            self.set_exception(answer)
+        if isinstance(reply, TrackserveError):
+            self.set_exception(reply)
         else:
-            self.set_result(answer)
+            self.set_result(reply)
 
 
 class Transport(Protocol):
     """A connection to one server, for any number of threads.
 
-    Every failure is one of our errors: ``call`` raises it, the call that ``submit`` returns
-    holds it. After ``close``, which ends all calls, it is :class:`Cancelled`.
+    Every failure is a :class:`TrackserveError`. :meth:`call` raises it; the :class:`Call` that
+    :meth:`submit` returns has it. :meth:`close` ends all calls; after it every call fails with
+    :class:`Cancelled`.
     """
 
     @property
     def name(self) -> str:
-        """What carries the tensors: ``"grpc"``, ``"http"`` or ``"shm"``."""
+        """Name of the transport: ``"grpc"``, ``"http"`` or ``"shm"``."""
 
     def call(self, request: Request, timeout: float) -> Tensors:
-        """The answer to ``request``, within ``timeout`` seconds."""
+        """The output tensors for ``request``, within ``timeout`` seconds."""
 
     def submit(self, request: Request, timeout: float) -> Call:
         """Start a request; does not block."""
@@ -80,7 +80,7 @@ class Transport(Protocol):
         """Whether the server answers and has loaded its models."""
 
     def close(self) -> None:
-        """End all calls and let go of the connection and what it holds on the server."""
+        """End all calls, and close the connection and all that it has on the server."""
 
 
 _KINDS: dict[str, type[TrackserveError]] = {
@@ -97,8 +97,8 @@ _KINDS_BY_TEXT: dict[str, type[TrackserveError]] = {
 }
 
 
-def failure(text: str, status: str, url: str) -> TrackserveError:
-    """The error for a status and text of Triton or gRPC: ours, where the text holds one."""
+def failure(text: str, *, status: str, url: str) -> TrackserveError:
+    """The error for a text and status of Triton or gRPC; if the text has one of ours, that one."""
     kinds = [kind for part, kind in _KINDS_BY_TEXT.items() if part in text]
     kind = kinds[0] if kinds else _KINDS.get(status, ServerError)
     return decode(text) or kind(text, url=url, status=status)

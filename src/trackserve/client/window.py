@@ -1,30 +1,30 @@
-"""How many requests to keep in flight."""
+"""The number of requests in flight."""
 
 from __future__ import annotations
 
 _MAX = 256
 SMOOTHING = 0.125
-"""Share of the latest in a mean that follows the times of answers."""
+"""Weight of the latest value in a running mean."""
 _FIRST_GROWTH = 0.5
-"""Per answer; what the first growth does shows a round trip later, so it must not be fast."""
+"""Growth per reply at first. Its effect shows a round trip later, so it must not be fast."""
 _BOUNDS = 1.5, 3.0
-"""Times of its service that a request may wait before the window no longer grows, and shrinks."""
+"""Waits of a request, in service times, at which the window stops growing, and shrinks."""
 _BOUNDS_OF_BUNDLES = 0.5, 1.5
-"""The same where it holds several events: one behind the other then keeps the server at work."""
+"""The same for requests of several events: these alone keep the server at work."""
 
 
 class Window:
-    """A bound on the requests in flight that finds itself.
+    """The most requests in flight; the window adjusts this number to the server.
 
-    It grows as long as requests wait less than 1.5 times as long as the server needs for them
-    when it is idle, and shrinks once they wait more than 3 times as long. Waiting is what a round
-    trip takes beyond that and beyond the shortest way there and back so far: so the window fills
-    a distant server too, leaves room to other clients of a busy one, and covers its workers,
-    however many. (TCP Vegas steers by the same difference.) It grows by half with each round trip
-    until something waits, then moves by one.
+    The service time of a request is the time that an idle server needs for it. The wait is the
+    rest of the round trip, without the shortest way to the server and back so far. The window
+    grows while the wait is below 1.5 service times, and shrinks if it is above 3. So it fills a
+    distant server, leaves room to other clients of a busy server, and covers any number of
+    workers. (TCP Vegas steers by the same difference.) At first it grows by half with each round
+    trip; once requests wait, it moves by one.
 
     Args:
-        fixed: a bound that stays instead.
+        fixed: a size that never changes; None: the window adjusts itself.
     """
 
     def __init__(self, fixed: int | None = None) -> None:
@@ -37,18 +37,19 @@ class Window:
 
     @property
     def size(self) -> int:
+        """Most requests in flight."""
         return int(self._size)
 
     def answered(
-        self, round_trip: float, server: float, service: float, is_bundle: bool = False
+        self, *, round_trip: float, server: float, service: float, is_bundle: bool = False
     ) -> None:
-        """Take an answer into account.
+        """Take a reply into account.
 
         Args:
             round_trip: seconds from sending to arrival.
-            server: of these in the server.
-            service: that an idle server takes.
-            is_bundle: whether it is of several events.
+            server: seconds of these in the server.
+            service: seconds that an idle server takes.
+            is_bundle: whether the request had several events.
         """
         if self._is_fixed:
             return
@@ -67,12 +68,12 @@ class Window:
         self._size = min(max(self._size, 1.0), _MAX)
 
     def scale(self, factor: float) -> None:
-        """Requests hold ``1 / factor`` times as much from now on."""
+        """Multiply the size by ``factor``, because requests now have other numbers of events."""
         if not self._is_fixed:
             self._size = max(self._size * factor, 2.0)
 
     def refused(self) -> None:
-        """The server was busy: halve."""
+        """Halve the size, because the server was busy."""
         if not self._is_fixed:
             self._starting = False
             self._size = max(self._size / 2, 1.0)

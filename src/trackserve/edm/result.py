@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from trackserve.errors import InputError
+from trackserve.errors import EventError, InputError
 
 from .columns import Array, Columns
 
@@ -98,3 +98,7 @@ class Result:
         return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(self))
 
     __hash__ = None  # type: ignore[assignment]
+
+
+Outcome = Result | EventError
+"""The result of one event, or its error."""

@@ -1,7 +1,7 @@
-"""How a server tells its backends to finish, and how they tell that they did.
+"""The order of a server to its backends to finish, and their reports that they have finished.
 
-By files in one directory, since Triton has no such message: the server leaves ``stop`` in
-it, and each backend process keeps a file of its own there until nothing is left to do.
+Triton has no such message, so files in one directory are used. The server writes ``stop``. Each
+backend process keeps a file of its own there until it has finished.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 VARIABLE = "TRACKSERVE_DRAIN"
-"""Environment variable that tells backends the directory."""
+"""Environment variable with the directory, for the backends."""
 
 _STOP = "stop"
 
 
 @contextmanager
 def worker() -> Iterator[Callable[[], bool]]:
-    """Count this process as busy; gives a function that tells whether to finish."""
+    """Count this process as busy; the context is a function: whether to finish."""
     directory = os.environ.get(VARIABLE)
     if directory is None:
         yield lambda: False

@@ -1,9 +1,9 @@
-"""Runs Triton and ends it, with all it leaves behind, when told to or when its parent dies.
+"""The guard of Triton: a program that runs Triton, ends it, and cleans up behind it.
 
-A program of its own (``python guard.py``, only the standard library, so that it is small
-and starts at once): a process that is killed cannot clean up, and Linux's death signal
-alone would follow the thread that started Triton, spare Triton's own children, and leave
-its shared memory. SIGTERM tells the guard to end Triton now.
+It ends Triton on SIGTERM, and when its parent dies. It is a program of its own, because a process
+that is killed cannot clean up. Linux's death signal alone would follow the thread that started
+Triton, spare the children of Triton, and leave its shared memory. The program is small and
+starts at once: ``python guard.py``, with the standard library only.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _libc = ctypes.CDLL(None)
 
 
 def main() -> int:
-    """Read JSON from standard input and guard what it says until it ends.
+    """Read settings from standard input, as JSON, and run Triton until it ends.
 
-    Keys: ``command``; ``parent``, the process that may not die; ``shared_memory``, the prefix
-    of Triton's regions; ``orphaned``, paths to remove if the parent dies. Writes Triton's
-    process id to standard output.
+    The keys are ``command``, the command that starts Triton; ``parent``, a process: if it dies,
+    Triton is ended; ``shared_memory``, the prefix of Triton's regions; and ``orphaned``, paths to
+    remove if the parent dies. The process id of Triton is written to standard output.
 
     Returns:
         Triton's exit status.
@@ -64,7 +64,7 @@ def main() -> int:
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """Kill the process and all of its group, and wait until none is left.
 
-    Its children become this process's, which is their reaper.
+    Its children become children of this process, which waits for them.
     """
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -9,18 +9,22 @@ from typing import Any, NamedTuple
 
 
 class Http(NamedTuple):
-    """An HTTP service; a connection for each call. All calls raise OSError if unanswered."""
+    """An HTTP service; each call has its own connection.
+
+    Raises:
+        OSError: in all calls: there is no answer.
+    """
 
     host: str
     port: int
     timeout: float = 5.0
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
-        """Status and text."""
+        """Status and text of the answer."""
         return self._call("GET", path, None, headers)
 
     def get_json(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
-        """What the text says; an OSError too if it is not JSON or the status not 200."""
+        """The JSON content of an answer; OSError if it is not JSON or its status is not 200."""
         status, text = self.get(path, headers)
         try:
             found = json.loads(text)
@@ -33,7 +37,7 @@ class Http(NamedTuple):
     def post(
         self, path: str, body: str = "", headers: Mapping[str, str] | None = None
     ) -> tuple[int, str]:
-        """Status and text."""
+        """Status and text of the answer."""
         return self._call("POST", path, body, headers)
 
     def _call(

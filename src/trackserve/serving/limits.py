@@ -1,4 +1,4 @@
-"""How much a served model takes on at once."""
+"""The limits on the work of a served model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ WHEN_FULL = ("busy", "wait")
 
 @dataclass(frozen=True)
 class Limits:
-    """Parameters of a model in Triton, the same for all models.
+    """The limits on the work of a model. They are parameters of its configuration.
 
     Args:
         workers: batches that run at the same time; 0 is one per core.
         batch_events: most events of a batch.
         batch_bytes: most bytes of a batch's inputs; one event may have more.
         queue: most events that the backend holds, those in work included.
-        when_full: what happens to more: "busy" refuses them at once, so that memory is
-            bounded; "wait" leaves them in Triton's own queue, which has no bound but whose
-            statistics then tell the time spent there.
+        when_full: "busy" refuses further events at once, so that memory is bounded. "wait" leaves
+            them in Triton's own queue. That queue has no bound, but its statistics have the time
+            that requests wait there.
 
     Raises:
         InputError: a value is out of range.
@@ -42,12 +42,12 @@ class Limits:
             raise InputError("no such when_full", found=self.when_full, bound=WHEN_FULL)
 
     def as_parameters(self) -> dict[str, str]:
-        """As Triton keeps parameters: all strings."""
+        """The limits as strings by name, because parameters in Triton are strings."""
         return {name: str(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str]) -> Self:
-        """The limits among a model's parameters; one that is not there has its default.
+        """The limits in the parameters of a model; a limit that is missing has its default.
 
         Raises:
             InputError: a value is not a number or out of range.
@@ -63,6 +63,9 @@ class Limits:
 
 
 def default_limits(device: str) -> Limits:
-    """Of a model on ``device``: a GPU has two workers, of which one prepares a batch while the
-    other one's is on the device, and batches that fill it."""
+    """Good limits for a model on ``device``.
+
+    A GPU has two workers: one prepares a batch while the batch of the other is on the device. Its
+    batches are large enough to fill it.
+    """
     return Limits() if device == "cpu" else Limits(workers=2, batch_events=64)

@@ -1,8 +1,8 @@
-"""How a client finds a server of its own user on its own host, and who owns a region.
+"""The file by which a client finds a server of its user on its host; the owners of regions.
 
-Triton lets whoever registers shared memory read and write it, so that protocol is closed
-by a random header. The server's process leaves the header in a file that only its user can
-read; a client that finds the file may use shared memory.
+A process that registers shared memory with Triton can read and write it. So only requests with a
+random header may do so. The server writes the header to a file that only its user can read. A
+client that can read the file may use shared memory.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ _REGION = re.compile(r"trackserve-client-(\d+)-(\d+)-[0-9a-f]+")
 
 
 class Local(NamedTuple):
-    """What a client on the server's host needs: the gRPC header that opens shared memory,
-    and the process that runs the server."""
+    """The content of that file.
+
+    Attributes:
+        header, value: name and value of the gRPC header that opens shared memory.
+        pid: process that runs the server.
+    """
 
     header: str
     value: str
@@ -32,7 +36,7 @@ def publish(port: int, local: Local) -> bool:
     """Let clients of this user find the server on gRPC port ``port``.
 
     Returns:
-        False if nothing was written, since the directory is not this user's alone.
+        False if nothing was written, because other users can use the directory.
     """
     directory = _directory()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -52,12 +56,15 @@ def withdraw(port: int) -> None:
 
 
 def file(port: int) -> Path:
-    """Where the server on gRPC port ``port`` publishes."""
+    """The file of the server on gRPC port ``port``."""
     return _directory() / f"{port}.json"
 
 
 def find(port: int) -> Local | None:
-    """What the server on ``port`` published; None unless it is this user's and private."""
+    """The content of the file of the server on gRPC port ``port``.
+
+    None if there is no file, or if another user owns it or can use it.
+    """
     published = file(port)
     try:
         if not all(_is_private(path) for path in (published.parent, published)):
@@ -69,13 +76,13 @@ def find(port: int) -> Local | None:
 
 
 def region_name() -> str:
-    """A new name for a region of shared memory, which tells whose it is."""
+    """A new name for a region of shared memory; it holds the process that owns the region."""
     pid = os.getpid()
     return f"trackserve-client-{pid}-{_start_time(pid)}-{secrets.token_hex(6)}"
 
 
 def abandoned(region: str) -> bool:
-    """Whether ``region`` is a client's and that client's process is gone."""
+    """Whether ``region`` belongs to a client whose process is gone."""
     match = _REGION.fullmatch(region)
     return match is not None and _start_time(int(match[1])) != int(match[2])
 
@@ -94,7 +101,7 @@ def _is_private(path: Path) -> bool:
 
 
 def _start_time(pid: int) -> int:
-    """When process ``pid`` started, in clock ticks since boot; 0 if it is gone or a zombie.
+    """Start of process ``pid``, in clock ticks since boot; 0 if it is gone or a zombie.
 
     Fields 3 and 22 of /proc/PID/stat; the second, the name, may hold spaces and brackets.
     """

@@ -1,4 +1,4 @@
-"""Reading the text of a Prometheus metrics page."""
+"""A reader of the text of a Prometheus metrics page."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ _LINE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
-class Sample(NamedTuple):
+class MetricSample(NamedTuple):
+    """One line of a page: the value of a metric for some labels."""
+
     name: str
     labels: Mapping[str, str]
     value: float
 
 
-def parse(text: str) -> list[Sample]:
+def parse(text: str) -> list[MetricSample]:
     """The samples of a page."""
     return [
-        Sample(name, dict(_LABEL.findall(labels)), float(value))
+        MetricSample(name, dict(_LABEL.findall(labels)), float(value))
         for name, labels, value in _LINE.findall(text)
     ]
 
 
-def total(samples: list[Sample], name: str, **labels: str) -> float:
+def total(samples: list[MetricSample], name: str, **labels: str) -> float:
     """The sum of the samples of this name that have these labels."""
     return sum(
         sample.value

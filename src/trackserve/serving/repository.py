@@ -1,11 +1,11 @@
 """The model repository that Triton loads.
 
-The tree holds copies of conditions and models and no absolute path: it can be moved, or
-mounted into a container. :func:`write_model` adds one model to it, and the backend that runs it;
-what is there of the same name is replaced, other models stay.
+The folder holds copies of conditions and models, and no absolute path. So it can be moved, or
+mounted into a container. :func:`write_model` adds a model and the backend that runs it. A model of
+the same name is replaced; other models stay.
 
-A model's ``config.pbtxt`` has the parameter ``tracker``, the tracker's name. A client reads it
-from the server and so knows how to speak to the model, whatever the model is called.
+The ``config.pbtxt`` of a model has the parameter ``tracker``, the name of the tracker. A client
+asks the server for it, and so finds the codec of a model of any name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from trackserve.errors import InputError
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
-from trackserve.wire.identity import DEVICE, TRACKER
+from trackserve.wire.identity import DEVICE_PARAMETER, TRACKER_PARAMETER
 from trackserve.wire.tensors import TensorSpec
 
 from .limits import Limits, default_limits
@@ -28,7 +28,7 @@ PROBE = "probe.json"
 """In a model's folder: a tiny request, as the body of an HTTP inference."""
 
 _VERSION = "1"
-"""Folder of a model's version, which Triton wants; copies may drop it when empty."""
+"""Folder of a model's version. Triton needs it; some copies drop it if it is empty."""
 
 _BACKEND = "trackserve"
 _LOADER = """
@@ -55,19 +55,19 @@ def write_model(
     """Add a model to a repository.
 
     Args:
-        directory: where to write ``models/`` and ``backends/``; made where needed.
+        directory: folder for ``models/`` and ``backends/``; it is made if needed.
         tracker: name of the tracker.
         options: the tracker's options, as for its ``build``.
         name: name of the model; by default the tracker's.
-        device: where the pipeline runs.
-        instances: backend processes of the model; with another device than "cpu" on each GPU that
-            Triton sees. One of them uses all cores, or its GPU.
-        limits: how much each takes on at once; by default those that suit the device.
+        device: device of the pipeline.
+        instances: number of backend processes of the model, or of each GPU if the device is not
+            "cpu". One process uses all cores, or its GPU.
+        limits: limits on the work of each process; by default good ones for the device.
 
     Raises:
-        InputError: there is no such tracker or option, or the name is not one that a folder and
-            a url can have.
-        TrackserveError: what the options name is missing or malformed.
+        InputError: there is no such tracker or option, an option has a wrong value, or the name is
+            not fit for a folder and a url.
+        TrackserveError: data that an option names are missing or malformed.
     """
     found = find_tracker(tracker)
     name = name or tracker
@@ -75,7 +75,7 @@ def write_model(
     model = Path(directory) / "models" / name
     given = {option: str(value) for option, value in (options or {}).items()}
     stored = found.store(model / _VERSION, given)
-    parameters = {TRACKER: tracker, DEVICE: device, **stored}
+    parameters = {TRACKER_PARAMETER: tracker, DEVICE_PARAMETER: device, **stored}
     parameters |= (limits or default_limits(device)).as_parameters()
     kind = "KIND_CPU" if device == "cpu" else "KIND_AUTO"
     config = [
@@ -104,7 +104,7 @@ def _check_name(name: str) -> None:
 
 
 def _write_alias(folder: Path, name: str, tracker: Tracker[Any, Any]) -> None:
-    """An ensemble of one step: it costs neither process nor memory."""
+    """Write a second name of a model: an ensemble of one step, without a process of its own."""
     config = [f'name: "{folder.name}"', 'platform: "ensemble"', "max_batch_size: 0"]
     maps = []
     for part, specs in (("input", tracker.codec.inputs), ("output", tracker.codec.outputs)):
@@ -124,7 +124,7 @@ def _describe(spec: TensorSpec) -> str:
 
 
 def _probe(tracker: Tracker[Any, Any]) -> str:
-    """The tracker's example, with the first output alone."""
+    """A request with the tracker's example, which asks for the first output only."""
     example = tracker.codec.encode_event(tracker.example())
     inputs = [
         {

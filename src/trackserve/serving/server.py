@@ -48,7 +48,7 @@ _LOG_TAIL = 30
 
 
 class _Launch(NamedTuple):
-    """All that it takes to start Triton, and to start it again."""
+    """The settings with which Triton is started, and started again."""
 
     triton: Triton
     work: Path
@@ -63,13 +63,13 @@ class _Launch(NamedTuple):
 class Server:
     """A running Triton server; use it as a context manager.
 
-    Started by ``with``, it is ready when the block begins and gone, with all its processes
-    and shared memory, when the block ends; so it is if this process is killed. Clients may
-    infer, read metadata, statistics and health; loading models, tracing and log settings are
-    closed to all, shared memory to those who cannot read this user's files (:mod:`.local`).
+    The server is ready when the ``with`` block begins. At the end of the block, or if this process
+    is killed, the server ends with all its processes and shared memory. Clients may infer, and read
+    metadata, statistics and health. Nobody may load models, trace or change log settings. Only
+    clients that can read this user's files may use shared memory (:mod:`.local`).
 
-    A thread sends each model a tiny request every second. If Triton or a backend has died it
-    starts Triton anew, on the same ports. It also forgets the shared memory of dead clients.
+    A thread sends each model a tiny request every second. If Triton or a backend has died, the
+    thread starts Triton anew, on the same ports. It also removes the shared memory of dead clients.
 
     Args:
         repository: directory written by :mod:`trackserve.serving.repository`.
@@ -77,11 +77,11 @@ class Server:
         grpc_port: port of the gRPC service; 0 takes a free one, as for the next two.
         http_port: port of the HTTP service.
         metrics_port: port of the Prometheus metrics.
-        log: file for Triton's log; by default it lasts as long as the server.
-        start_timeout: seconds until the server must be ready; 3 s are usual, 40 s where
-            Numba has yet to compile.
-        stop_timeout: seconds that requests in flight get when the server stops.
-        notice: called with a line of text when Triton was started anew.
+        log: file for Triton's log; by default a file that is removed with the server.
+        start_timeout: seconds until the server must be ready; 3 s are usual, 40 s if Numba must
+            compile first.
+        stop_timeout: most seconds for requests in flight when the server stops.
+        notice: called with a line of text after Triton was started anew.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Server:
     ) -> None:
         self.host = host
         self.failure: ServerError | None = None
-        """Why the server is gone although nobody stopped it."""
+        """The error that ended the server; None if there was none."""
         self._repository = Path(repository).resolve()
         self._wanted_ports = Ports(grpc_port, http_port, metrics_port)
         self._ports = self._wanted_ports
@@ -115,7 +115,7 @@ class Server:
 
     @property
     def ports(self) -> Ports:
-        """Where it listens; as asked for before the start."""
+        """Ports of the services; before the start, the ports that were asked for."""
         return self._ports
 
     @property
@@ -130,15 +130,17 @@ class Server:
 
     @property
     def http_url(self) -> str:
+        """``http://host:port`` of the HTTP service."""
         return f"http://{self.host}:{self._ports.http}"
 
     @property
     def metrics_url(self) -> str:
+        """Address of the page of Prometheus metrics."""
         return f"http://{self.host}:{self._ports.metrics}/metrics"
 
     @property
     def pid(self) -> int | None:
-        """Process id of Triton and id of its process group; None when it does not run."""
+        """Process id of Triton, and id of its process group; None if it does not run."""
         return self._pid
 
     def start(self) -> None:
@@ -182,7 +184,7 @@ class Server:
             self._cleanup = cleanup.pop_all()
 
     def stop(self) -> None:
-        """Let requests in flight end, then the server and all its processes."""
+        """Wait for requests in flight, then end the server and all its processes."""
         self._cleanup.close()
 
     def __enter__(self) -> Self:
@@ -230,7 +232,7 @@ class Server:
         self._wait_ready(process, launch.log)
 
     def _end(self, launch: _Launch) -> None:
-        """Drain, then end Triton."""
+        """Wait for the backends, then end Triton."""
         self._stopping.set()
         with self._starting:
             if self._guard and self._guard.poll() is None:
@@ -238,10 +240,10 @@ class Server:
             self._kill()
 
     def _drain(self, directory: Path) -> None:
-        """Refuse new requests and wait for those that the backends hold.
+        """Refuse new requests, and wait until the backends have answered the others.
 
-        Triton's own way, SIGTERM, unloads the models first: it answers new requests with "no
-        such model" for seconds, which a client would take for an answer.
+        On SIGTERM, Triton itself unloads the models first. For seconds it answers new requests
+        with "no such model", and a client would believe that.
         """
         drain.order(directory)
         deadline = time.monotonic() + self._stop_timeout
@@ -301,7 +303,7 @@ class Server:
             return False
 
     def _watch(self, launch: _Launch, stopping: threading.Event) -> None:
-        """Until the server stops: restart it where needed, and sweep."""
+        """Watch Triton until the server stops; keep an error as :attr:`failure`."""
         try:
             self._keep_alive(launch, stopping)
         except ServerError as error:
@@ -338,8 +340,8 @@ class Server:
     def _restart(self, launch: _Launch) -> None:
         """Start Triton anew.
 
-        Loading the dead model again would be gentler to the others, but requests that were in
-        flight would hang until their deadline; a broken connection tells their clients at once.
+        To load only the dead model again would spare the others. But its requests in flight would
+        hang until their deadline. A broken connection tells their clients at once.
         """
         with self._starting:
             if not self._stopping.is_set():

@@ -1,4 +1,4 @@
-"""What a running server says of itself."""
+"""The status of a running server."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ _TIMEOUT = 5.0
 
 
 class ModelStatus(NamedTuple):
-    """One model's counts since the server started.
+    """The counts of one model since the server started; a value that is unknown is None.
 
-    ``outcomes`` are numbers of requests by how they ended: "ok" or the error's name. Times
-    are means per request, in seconds. What is not known is None.
+    Attributes:
+        name, version: name and version of the model.
+        outcomes: number of events by outcome: "ok", or the name of the error.
+        waiting: number of events that wait for a worker.
+        in_work: number of events in work.
+        batch: mean number of events in a batch.
+        queue: mean wait for a worker per event, seconds.
+        compute: mean work per event, seconds.
     """
 
     name: str
@@ -32,7 +38,14 @@ class ModelStatus(NamedTuple):
 
 
 class Status(NamedTuple):
-    """A server's version, whether it is ready, and its models."""
+    """The status of a server.
+
+    Attributes:
+        version: version of Triton.
+        ready: whether the server has loaded its models.
+        models: status of each model.
+        has_metrics: whether the service of metrics has answered.
+    """
 
     version: str
     ready: bool
@@ -41,7 +54,7 @@ class Status(NamedTuple):
 
 
 def read_status(address: Address, metrics: Http) -> Status:
-    """Ask the server at ``address``, and its metrics' service for what Triton does not count.
+    """Ask the server at ``address``, and its service of metrics for our own counts.
 
     Raises:
         ServerUnavailable: nothing answers at ``address``.
@@ -55,8 +68,8 @@ def read_status(address: Address, metrics: Http) -> Status:
     return Status(version, ready, [_from_all(model, samples) for model in models], True)
 
 
-def _from_all(statistics: Mapping[str, Any], samples: list[prometheus.Sample]) -> ModelStatus:
-    """From our metrics, or, for an alias, which has none, from Triton's."""
+def _from_all(statistics: Mapping[str, Any], samples: list[prometheus.MetricSample]) -> ModelStatus:
+    """The status from our metrics; an alias has none, so its status is from Triton's."""
     outcomes = {
         sample.labels["outcome"]: int(sample.value)
         for sample in samples
@@ -79,7 +92,7 @@ def _from_triton(statistics: Mapping[str, Any]) -> ModelStatus:
 def _from_metrics(
     statistics: Mapping[str, Any],
     outcomes: Mapping[str, int],
-    samples: list[prometheus.Sample],
+    samples: list[prometheus.MetricSample],
 ) -> ModelStatus:
     name = statistics["name"]
 

@@ -1,4 +1,4 @@
-"""The Triton that is installed here, and how to start it."""
+"""The installation of Triton on this machine, and its environment and ports."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from typing import NamedTuple
 from trackserve.errors import ServerError
 
 _HEAP = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
-"""Triton has many threads; each would keep a heap with what the largest burst left there. Blocks of
-more than a MiB go back to the system: else glibc raises that bound to the largest block that was
-ever freed, up to 32 MiB, and each such message tears holes into the heaps. (mallopt(3))"""
+"""Settings of glibc's allocator, mallopt(3). Triton has many threads; each would keep a heap as
+large as its largest burst. Blocks of more than a MiB go back to the system. Otherwise glibc raises
+that bound to the largest block that was freed, up to 32 MiB, and such messages leave holes in the
+heaps."""
 
 
 class Triton(NamedTuple):
@@ -29,7 +30,7 @@ class Triton(NamedTuple):
 
 
 class Ports(NamedTuple):
-    """Where a server listens; 0 is any free port."""
+    """Ports of the three services of a server; 0 is any free port."""
 
     grpc: int
     http: int
@@ -64,7 +65,10 @@ def find_triton() -> Triton:
 
 
 def assemble_backends(directory: Path, triton: Triton, ours: Path) -> Path:
-    """Triton's Python backend (copied: Triton refuses links that leave the folder) and ours."""
+    """Copy Triton's Python backend into ``directory``, link ours there, and return ``directory``.
+
+    The copy is needed: Triton refuses links that leave the folder.
+    """
     python = directory / "python"
     python.mkdir(parents=True)
     for file in triton.python_backend:
@@ -75,10 +79,10 @@ def assemble_backends(directory: Path, triton: Triton, ours: Path) -> Path:
 
 
 def environment(triton: Triton) -> dict[str, str]:
-    """This process's environment, where the backend's Python is this one.
+    """The environment of this process, changed so that backends use the Python of this process.
 
-    The backend's process embeds Python: it takes its packages from the ``python3`` that
-    comes first on PATH and needs the shared libpython.
+    A backend embeds Python. It takes its packages from the ``python3`` that is first on PATH, and
+    it needs the shared libpython.
     """
     python = [Path(sys.base_prefix) / "lib"]
     if directory := sysconfig.get_config_var("LIBDIR"):
@@ -95,7 +99,7 @@ def environment(triton: Triton) -> dict[str, str]:
 
 
 def claim_ports(host: str, wanted: Ports) -> Ports:
-    """The ports asked for, or free ones for 0; nothing listens on them.
+    """The ports in ``wanted``, with a free port for each 0.
 
     Raises:
         ServerError: a port is taken, or there is no such address.

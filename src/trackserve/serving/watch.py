@@ -1,7 +1,7 @@
-"""Is the server alive, and who left shared memory behind?
+"""The watch over a server, and the removal of shared memory of dead clients.
 
-Triton's health stays green when a backend's process has died, so the only proof of life is
-an answered request.
+Triton reports that it is healthy even if a backend's process has died. So only an answered request
+proves that a server is alive.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SECOND_LOOK = 0.2
 
 
 class Life(Enum):
-    """What one look at a server showed."""
+    """The result of a probe of a server."""
 
     ANSWERS = "answers"
     BUSY = "busy, but no batch is taken"
@@ -33,13 +33,13 @@ class Life(Enum):
 
 
 class Watch:
-    """Looks at a server again and again, and tells when it is beyond hope.
+    """The watch over a server; it finds out when the server must be restarted.
 
     Args:
-        service: Triton's HTTP service.
-        metrics: its metrics' service.
+        service: HTTP service of Triton.
+        metrics: service of its metrics.
         models: ``models/`` of the repository.
-        patience: seconds that a server may neither answer nor take a batch.
+        patience: seconds after which a server that neither answers nor takes a batch is dead.
     """
 
     def __init__(self, service: Http, metrics: Http, models: Path, patience: float) -> None:
@@ -53,10 +53,13 @@ class Watch:
         self._batches = 0.0
 
     def look(self) -> str | None:
-        """Probe every model; why the server should be restarted, or None.
+        """Probe every model.
 
-        A failure counts if it happens twice, since one may be an accident. A server that has
-        only much to do takes batches all the same.
+        A failure counts only if it happens twice, because one may be an accident. A server that is
+        only busy takes batches, so it is alive.
+
+        Returns:
+            the reason to restart the server; None if it is alive.
         """
         now = time.monotonic()
         lives = self._probe_all()
@@ -78,7 +81,7 @@ class Watch:
 
 
 def probe(service: Http, model: str, body: str) -> Life:
-    """Send a model its tiny request."""
+    """Send a model the tiny request ``body``; return how it ended."""
     try:
         status, text = service.post(f"/v2/models/{model}/infer", body)
     except TimeoutError:
@@ -91,7 +94,7 @@ def probe(service: Http, model: str, body: str) -> Life:
 
 
 def _is_busy(text: str) -> bool:
-    """Whether a backend refused the request, and not Triton for want of a backend."""
+    """Whether a backend refused the request; Triton itself refuses if a backend is dead."""
     try:
         return isinstance(decode(json.loads(text)["error"]), ServerBusy)
     except (ValueError, KeyError, TypeError):
@@ -99,7 +102,7 @@ def _is_busy(text: str) -> bool:
 
 
 def count_batches(metrics: Http) -> float:
-    """Batches that all backends took so far; 0 where Triton does not tell."""
+    """Number of batches that all backends have taken; 0 if there are no metrics."""
     try:
         _, text = metrics.get("/metrics")
     except OSError:
@@ -108,9 +111,9 @@ def count_batches(metrics: Http) -> float:
 
 
 def sweep(service: Http, secret: Mapping[str, str]) -> None:
-    """Forget the shared memory of clients that died.
+    """Remove the shared memory of clients that died.
 
-    Triton refuses to forget a region that a request uses; the next sweep tries again.
+    Triton keeps a region that a request uses; the next sweep tries again.
     """
     with suppress(OSError):
         for region in service.get_json("/v2/systemsharedmemory/status", secret):

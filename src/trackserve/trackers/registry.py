@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from trackserve.errors import InputError, TrackserveError
-from trackserve.wire.identity import TRACKER
+from trackserve.wire.identity import TRACKER_PARAMETER
 
 from .base import Tracker
 
@@ -62,10 +62,10 @@ def tracker_of(parameters: Mapping[str, str], **where: Any) -> Tracker[Any, Any]
         InputError: they name no tracker, or one that is not installed here.
         TrackserveError: its package cannot be imported.
     """
-    if TRACKER not in parameters:
+    if TRACKER_PARAMETER not in parameters:
         reason = "the model does not say which tracker it is: trackserve did not write it"
         raise InputError(reason, **where)
-    return find_tracker(parameters[TRACKER])
+    return find_tracker(parameters[TRACKER_PARAMETER])
 
 
 def _found() -> dict[str, EntryPoint]:

@@ -1,1 +1,1 @@
-"""What client and server agree on: events and results as named tensors."""
+"""The protocol of client and server: events and results as named tensors."""

@@ -1,4 +1,4 @@
-"""Where a server is."""
+"""The address of a server."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Address(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
+        """Whether the host is this machine."""
         return self.host in _LOOPBACK
 
 

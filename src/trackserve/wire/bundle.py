@@ -8,8 +8,8 @@ tensors is in front, by name::
     {"outputs": ["result"], "events": [{"raw": 13120, "beam_spot": 3}, {"raw": 4}]}
     {"events": [{"result": 51200}, "trackserve-error {...}"], "at_a_time": 2}
 
-of a request and of its answer, where the text of an error stands for an event that has one, and
-``at_a_time`` tells how many events the server reconstructs at a time.
+The first is the head of a request, the second that of its reply. An event that failed has the text
+of its error. ``at_a_time`` is the number of events that the server reconstructs at a time.
 """
 
 from __future__ import annotations
@@ -30,50 +30,64 @@ from trackserve.errors import (
     encode,
 )
 
-from .tensors import TensorSpec, checked
+from .tensors import Tensors, TensorSpec, checked
 
 BUNDLE = TensorSpec("BUNDLE", np.dtype(np.uint8), (-1,), optional=True)
 """Input and output of every model."""
 MOST_EVENTS = 4096
-"""Of a bundle."""
+"""Most events in a bundle."""
 _LENGTH = np.dtype("<i8")
 _ALIGNMENT = 8
 
-Tensors = dict[str, Array]
-Item = Mapping[str, Array] | TrackserveError
+OutputsOrError = Mapping[str, Array] | TrackserveError
+"""The output tensors of an event, or the error of an event that failed."""
 
 
-class Requests(NamedTuple):
-    """The events of a request, and the outputs that each is to have."""
+class EventBundle(NamedTuple):
+    """The content of a request.
+
+    Attributes:
+        events: input tensors of each event.
+        outputs: names of the outputs that each event asks for.
+    """
 
     events: list[Tensors]
     outputs: list[str]
 
 
-class Answers(NamedTuple):
-    """What a request got: for each event its tensors or error, and how many events the server
-    reconstructs at a time."""
+class AnswerBundle(NamedTuple):
+    """The content of a reply.
 
-    events: list[Tensors | TrackserveError]
+    Attributes:
+        answers: output tensors of each event, or its error.
+        at_a_time: number of events that the server reconstructs at a time.
+    """
+
+    answers: list[Tensors | TrackserveError]
     at_a_time: int
 
 
-def join_requests(events: Sequence[Mapping[str, Array]], outputs: Sequence[str]) -> Array:
-    """The bundle of ``events``, as a codec has encoded them."""
+def join_events(events: Sequence[Mapping[str, Array]], outputs: Sequence[str]) -> Array:
+    """The bundle of ``events``, uint8[bytes].
+
+    Args:
+        events: input tensors of each event, from its codec.
+        outputs: names of the outputs that each event asks for.
+    """
     return _join({"outputs": list(outputs)}, events)
 
 
-def split_requests(
+def split_events(
     tensors: Mapping[str, Array], inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]
-) -> Requests:
-    """The inverse; arrays are views of the bundle.
+) -> EventBundle:
+    """The events in a bundle; arrays are views of the bundle.
 
     Args:
-        tensors: has the bundle.
-        inputs, outputs: the model's.
+        tensors: tensors of the request; the bundle is one of them.
+        inputs, outputs: tensors of the model.
 
     Raises:
-        InputError: the bundle is malformed, or names what the model has not.
+        InputError: the bundle is malformed, or has a name that is unknown to the model.
     """
     bundle = checked(tensors, BUNDLE)
     head, end = _head(bundle)
@@ -86,21 +100,31 @@ def split_requests(
         if isinstance(event, str):
             raise _malformed("an event is not a list of tensors")
         events.append(event)
-    return Requests(events, names)
+    return EventBundle(events, names)
 
 
-def join_answers(answers: Sequence[Item], at_a_time: int) -> Array:
-    """The bundle of the output tensors, or the error, of each event, of so many at a time."""
+def join_answers(answers: Sequence[OutputsOrError], at_a_time: int) -> Array:
+    """The bundle of ``answers``, uint8[bytes].
+
+    Args:
+        answers: output tensors of each event, or its error.
+        at_a_time: number of events that the server reconstructs at a time.
+    """
     return _join({"at_a_time": at_a_time}, answers)
 
 
 def split_answers(
     tensors: Mapping[str, Array], outputs: Iterable[TensorSpec], n_events: int
-) -> Answers:
-    """The inverse; arrays are views of the bundle.
+) -> AnswerBundle:
+    """The answers in a bundle; arrays are views of the bundle.
+
+    Args:
+        tensors: tensors of the reply; the bundle is one of them.
+        outputs: output tensors of the model.
+        n_events: number of events in the request.
 
     Raises:
-        InputError: the bundle is malformed, or has not ``n_events`` answers.
+        InputError: the bundle is malformed, or its number of answers is not ``n_events``.
     """
     bundle = checked(tensors, BUNDLE)
     head, end = _head(bundle)
@@ -115,10 +139,10 @@ def split_answers(
     at_a_time = head.get("at_a_time")
     if not isinstance(at_a_time, int) or at_a_time < 1:
         raise _malformed(f"it is not of {_short(at_a_time)} events at a time")
-    return Answers(answers, at_a_time)
+    return AnswerBundle(answers, at_a_time)
 
 
-def _join(head: dict[str, Any], items: Sequence[Item]) -> Array:
+def _join(head: dict[str, Any], items: Sequence[OutputsOrError]) -> Array:
     head["events"] = [
         encode(item)
         if isinstance(item, TrackserveError)
@@ -136,7 +160,7 @@ def _join(head: dict[str, Any], items: Sequence[Item]) -> Array:
 
 
 def _head(bundle: Array) -> tuple[dict[str, Any], int]:
-    """The head, and where it ends."""
+    """The head of a bundle, and the byte at which it ends."""
     first = _LENGTH.itemsize
     length = int(bundle[:first].view(_LENGTH)[0]) if len(bundle) >= first else -1
     if not 0 <= length <= len(bundle) - first or length % _ALIGNMENT:

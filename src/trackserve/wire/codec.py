@@ -32,13 +32,13 @@ E = TypeVar("E")
 R = TypeVar("R", bound=Result)
 
 TIMING = timing("timing")
-"""Output of every model: how long the event waited, and how long it took."""
+"""Output of every model: seconds that the event waited, and seconds of work."""
 _RESULT = TensorSpec("result", np.dtype(np.uint8), (-1,))
 _HEAD = np.dtype(np.int64)
 
 
 class Codec(Generic[E, R]):
-    """How the events and results of one tracker cross the wire.
+    """The tensors of a tracker's events and results.
 
     Args:
         events: the codec of the tracker's events.
@@ -205,7 +205,7 @@ class _Piece(NamedTuple):
 
 
 class _Block:
-    """How one noun lies in memory; see the text of this module."""
+    """The layout of one noun in memory; see the docstring of this module."""
 
     def __init__(self, part: str, noun: type[Columns]) -> None:
         self.spec = TensorSpec(part, np.dtype(np.uint8), (-1,))

@@ -17,7 +17,7 @@ E = TypeVar("E", contravariant=True)
 
 
 class EventCodec(Protocol[E]):
-    """How one kind of event crosses the wire."""
+    """The tensors of one kind of event."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -47,7 +47,7 @@ _BEAM_SPOT = TensorSpec("beam_spot", np.dtype(np.float32), (3,), optional=True)
 
 
 class RawEventCodec:
-    """Raw pixel data: the FED stream ``raw``, the beam spot's x, y and z in cm, the number.
+    """The tensors of raw pixel data: FED words, beam spot (x, y and z in cm), number.
 
     Triton takes all tensors as optional, because a bundle can stand in their place.
     """
@@ -55,7 +55,7 @@ class RawEventCodec:
     inputs = (_RAW, _BEAM_SPOT, NUMBER)
 
     def encode(self, event: RawEvent) -> dict[str, Array]:
-        """The tensors of ``event``; of the beam spot, its position."""
+        """The tensors of ``event``; the beam spot's position stands for the beam spot."""
         check_kind(event, RawEvent)
         tensors = {
             _RAW.name: event.data,
@@ -72,12 +72,12 @@ class RawEventCodec:
 
 
 class PointsEventCodec:
-    """Space points: ``points`` in mm, and the number."""
+    """The tensors of space points: positions in mm, and number."""
 
     inputs: tuple[TensorSpec, ...] = (POINTS, NUMBER)
 
     def encode(self, event: PointsEvent) -> dict[str, Array]:
-        """The tensors of ``event``; its truth stays at home."""
+        """The tensors of ``event``, without its truth."""
         check_kind(event, PointsEvent)
         points = checked({POINTS.name: event.points.position}, POINTS)
         return {

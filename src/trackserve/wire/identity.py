@@ -1,8 +1,8 @@
-"""What a served model says of itself, in the parameters of its configuration."""
+"""Parameters in the configuration of a served model; they describe the model."""
 
 from __future__ import annotations
 
-TRACKER = "tracker"
+TRACKER_PARAMETER = "tracker"
 """Name of the tracker. It tells a client how to speak to the model, whatever its name is."""
-DEVICE = "device"
-"""Where the tracker runs, as in "cpu"."""
+DEVICE_PARAMETER = "device"
+"""Device of the tracker, as in "cpu"."""

@@ -1,4 +1,4 @@
-"""Named tensors, of which every codec is made."""
+"""Named tensors: the parts of every codec."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 
 from trackserve.edm.columns import Array
 from trackserve.errors import InputError
+
+Tensors = dict[str, Array]
+"""Arrays by the name of their tensor."""
 
 
 class TensorSpec(NamedTuple):
@@ -27,21 +30,22 @@ class TensorSpec(NamedTuple):
         return {"u": "UINT", "i": "INT", "f": "FP"}[self.dtype.kind] + str(8 * self.dtype.itemsize)
 
     def describe(self) -> str:
+        """The dtype and shape as text, as in ``float32[-1, 3]``."""
         return f"{self.dtype}{list(self.shape)}"
 
 
 def timing(name: str) -> TensorSpec:
-    """Seconds that an event waited for a worker, and that the worker took for it."""
+    """The tensor of two times, float64[2]: the wait for a worker and its work, seconds."""
     return TensorSpec(name, np.dtype(np.float64), (2,))
 
 
 def encode_timing(queue: float, compute: float) -> Array:
-    """The tensor :func:`timing`, from seconds."""
+    """The array of a tensor :func:`timing`; both times are seconds."""
     return np.array([queue, compute], np.float64)
 
 
 def decode_timing(tensors: Mapping[str, Array], spec: TensorSpec) -> tuple[float, float]:
-    """Seconds in the server's queue and in its worker.
+    """The two times of a tensor :func:`timing`, seconds.
 
     Raises:
         InputError: the tensor is missing or has the wrong dtype or shape.

@@ -1,1 +1,1 @@
-"""What runs inside Triton."""
+"""The part of the server that runs inside Triton."""

@@ -2,7 +2,7 @@
 
 Triton renames the capsule that it is given. Numpy's own destructor does not know that
 name and recurses without end, which kills the process (numpy 1.26, Triton 2.51). So the
-content moves to a capsule that has no destructor; whoever takes it frees it.
+content moves to a capsule without a destructor; its receiver frees it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _python.PyCapsule_New.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_voi
 
 
 def to_capsule(array: Array) -> Any:
-    """A capsule of ``array`` (writable, C-contiguous), which keeps it alive until freed."""
+    """A capsule that owns ``array`` (writable, C-contiguous) until the capsule is freed."""
     capsule = array.__dlpack__()
     content = _python.PyCapsule_GetPointer(capsule, _FULL)
     _python.PyCapsule_SetName(capsule, _TAKEN)

@@ -1,4 +1,4 @@
-"""What a backend counts, and who tells it to Prometheus."""
+"""The counters of a backend, and the thread that reports them to Prometheus."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ class Series(NamedTuple):
 
 
 class Metric(NamedTuple):
+    """A Prometheus metric: its help, its label beside ``model``, and whether it can fall."""
+
     help: str
     label: str = ""
     gauge: bool = False
 
 
 METRICS = {
-    "trackserve_requests_total": Metric("Requests answered, by outcome", "outcome"),
+    "trackserve_requests_total": Metric("Events answered, by outcome", "outcome"),
     "trackserve_batches_total": Metric("Batches that workers took"),
-    "trackserve_batched_requests_total": Metric("Requests in those batches"),
-    "trackserve_input_bytes_total": Metric("Bytes of the inputs of those requests"),
-    "trackserve_found_total": Metric("What was reconstructed, by kind", "kind"),
-    "trackserve_queue_seconds_total": Metric("Time that requests waited for a worker"),
-    "trackserve_compute_seconds_total": Metric("Time that workers took for requests"),
+    "trackserve_batched_requests_total": Metric("Events in those batches"),
+    "trackserve_input_bytes_total": Metric("Bytes of the inputs of those events"),
+    "trackserve_found_total": Metric("Objects reconstructed, by kind", "kind"),
+    "trackserve_queue_seconds_total": Metric("Time that events waited for a worker"),
+    "trackserve_compute_seconds_total": Metric("Time that workers took for events"),
     "trackserve_stage_seconds_total": Metric("Time that the stages took", "stage"),
-    "trackserve_waiting": Metric("Requests that wait for a worker", gauge=True),
-    "trackserve_held": Metric("Requests that wait or are in work", gauge=True),
+    "trackserve_waiting": Metric("Events that wait for a worker", gauge=True),
+    "trackserve_held": Metric("Events that wait or are in work", gauge=True),
 }
-"""Every metric; each has the label ``model`` too."""
+"""All metrics by name; each has the label ``model`` too. An event of a bundle counts as one."""
 
 
 class Counters:
@@ -54,7 +56,7 @@ class Counters:
                 self._unreported[series] += amount
 
     def take(self) -> dict[Series, float]:
-        """What was added since the last call."""
+        """The sums since the last call, without zeros."""
         with self._lock:
             taken = dict(self._unreported)
             self._unreported.clear()
@@ -62,7 +64,7 @@ class Counters:
 
 
 class Reporter:
-    """One thread that hands the sums on every ``period`` seconds, until closed."""
+    """A thread that reports the sums every ``period`` seconds, until it is closed."""
 
     def __init__(
         self, counters: Counters, report: Callable[[Series, float], None], period: float

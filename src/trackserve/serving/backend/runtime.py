@@ -1,7 +1,7 @@
-"""How a backend answers requests: a queue, workers that take batches from it, replies.
+"""The queue of a backend, and the workers that take batches of events from it.
 
-A request is answered by its own callback. Nothing here knows of Triton, which is the business of
-:mod:`.triton`, nor of trackers, which is that of :mod:`.tracker`.
+Each event is answered by its own callback. :mod:`.triton` is the way to Triton, :mod:`.tracker` the
+way to the trackers.
 """
 
 from __future__ import annotations
@@ -31,64 +31,74 @@ from ..limits import Limits
 from .metrics import Counters, Series
 
 _ASK_AFTER = 0.1
-"""Seconds that a request waited before its worker asks whether it is still wanted: the
-question takes a message there and back between processes, 0.1 ms, and a busy server would ask
-for every request."""
+"""Seconds. If an event has waited for longer, its worker asks whether it is still wanted. The
+question takes 0.1 ms, for a message there and back between processes: too much for every event."""
 
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-class Request(NamedTuple):
-    """The tensors of one event, and the names of the outputs that are wanted."""
+class EncodedEvent(NamedTuple):
+    """The input tensors of one event, and the names of the outputs that are wanted."""
 
     tensors: Mapping[str, Array]
     outputs: Sequence[str]
 
 
-class Reply(NamedTuple):
-    """The outputs of one event, and for the metrics what was found and how long stages took."""
+class EncodedResult(NamedTuple):
+    """The output tensors of one event, and figures for the metrics.
+
+    Attributes:
+        tensors: output tensors by name.
+        found: number of objects that were found, by kind.
+        seconds: time of each stage, by name.
+    """
 
     tensors: dict[str, Array]
     found: Mapping[str, int]
     seconds: Mapping[str, float]
 
 
-Answer = Reply | TrackserveError
-RunBatch = Callable[[Iterable[Request]], Iterator[Answer]]
-"""Answers a batch: one answer per request, in order.
+Answer = EncodedResult | TrackserveError
+RunBatch = Callable[[Iterable[EncodedEvent]], Iterator[Answer]]
+"""Function that answers a batch: one answer per event, in order.
 
-A model that works event by event takes a request only when it comes to it, and yields its
-answer before it takes the next. A model that works on all together takes them all first.
+A model that works event by event takes an event, yields its answer, then takes the next event. A
+model that works on all events together takes them all first.
 """
 
 
 @dataclass(slots=True)
 class Job:
-    """One request in the runtime.
+    """One event in the runtime.
 
-    ``send`` answers it, once; ``unwanted`` tells whether nobody waits for the answer.
+    Attributes:
+        event: the event.
+        send: function that sends the answer; it is called once.
+        unwanted: function that returns whether nobody waits for the answer.
+        arrived: time of :meth:`Runtime.submit`, by :func:`time.perf_counter`.
     """
 
-    request: Request
+    event: EncodedEvent
     send: Callable[[Answer], None]
     unwanted: Callable[[], bool]
     arrived: float = 0.0
 
     @property
     def bytes(self) -> int:
-        return sum(array.nbytes for array in self.request.tensors.values())
+        """Size of the input tensors."""
+        return sum(array.nbytes for array in self.event.tensors.values())
 
 
 class Runtime:
     """Workers that answer jobs in batches.
 
-    A worker takes at most its share of what waits, so that batches grow under load while
-    no other worker goes without.
+    A worker takes at most its share of the waiting jobs. So batches grow under load, and all
+    workers have work.
 
     Args:
-        new_run: makes what one worker runs; called in this thread, once per worker.
-        limits: how much to take on.
-        counters: where to count.
+        new_run: makes the function that one worker runs; called in this thread, once per worker.
+        limits: largest queue and batch, number of workers.
+        counters: sums for the metrics.
     """
 
     def __init__(self, new_run: Callable[[], RunBatch], limits: Limits, counters: Counters) -> None:
@@ -117,12 +127,19 @@ class Runtime:
 
     @property
     def at_a_time(self) -> int:
-        """Jobs that the workers run at the same time: one each, or as many as a model that runs
-        events together has had at once."""
+        """Number of jobs that run at the same time.
+
+        A model that works event by event runs one job per worker. A model that runs events
+        together counts with the largest batch so far.
+        """
         return len(self._threads) * self._together
 
     def reserve(self) -> ServerBusy | None:
-        """Take a place for one job, which :meth:`submit` must follow; or why there is none."""
+        """Reserve a place for one job; :meth:`submit` must follow.
+
+        Returns:
+            None, or the error if there is no place.
+        """
         refusal = None
         if self._stopping:
             refusal = ServerBusy("the server is stopping")
@@ -143,11 +160,11 @@ class Runtime:
         self._counters.add((Series("trackserve_waiting"), 1), (Series("trackserve_held"), 1))
 
     def refuse_new(self) -> None:
-        """From now on reserve no place; what is held is done."""
+        """Reserve no more places; jobs that have a place are still done."""
         self._stopping = True
 
     def close(self) -> None:
-        """Do what is held, then end the workers."""
+        """Do all jobs that have a place, then end the workers."""
         self.refuse_new()
         with self._changed:
             self._closed = True
@@ -167,7 +184,7 @@ class Runtime:
                 batch = self._run(run, batch)
 
     def _take(self) -> list[Job]:
-        """The next batch: what waits, up to a share and the limits; empty at the end."""
+        """The next batch of waiting jobs, up to a share and the limits; empty at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             share = math.ceil(len(self._waiting) / len(self._threads))
@@ -182,20 +199,20 @@ class Runtime:
             return batch
 
     def _run(self, run: RunBatch, batch: list[Job]) -> list[Job]:
-        """Answer the jobs of a batch; what is left over when one of them broke the run."""
+        """Answer the jobs of a batch; return the rest if one of them broke the run."""
         rest = iter(batch)
         taken: deque[tuple[Job, float]] = deque()
 
-        def requests() -> Iterator[Request]:
+        def events() -> Iterator[EncodedEvent]:
             for job in rest:
                 if not self._give_up(job):
                     taken.append((job, time.perf_counter()))
                     self._together = max(self._together, len(taken))
-                    yield job.request
+                    yield job.event
 
         reason = "no answer"
         try:
-            for answer in run(requests()):
+            for answer in run(events()):
                 job, start = taken.popleft()
                 self._answer(job, answer, start)
         except Exception as error:
@@ -219,8 +236,8 @@ class Runtime:
             (Series("trackserve_compute_seconds_total"), compute),
             (Series("trackserve_held"), -1.0),
         ]
-        if isinstance(answer, Reply):
-            if TIMING.name in job.request.outputs:
+        if isinstance(answer, EncodedResult):
+            if TIMING.name in job.event.outputs:
                 answer.tensors[TIMING.name] = encode_timing(queue, compute)
             counted += [
                 (Series("trackserve_found_total", kind), n) for kind, n in answer.found.items()
@@ -239,7 +256,7 @@ class Runtime:
 
 
 def _is_unwanted(job: Job) -> bool:
-    """Where Triton cannot tell, it is wanted."""
+    """Whether nobody waits for the answer; False if Triton cannot tell."""
     try:
         return job.unwanted()
     except Exception:
@@ -247,18 +264,18 @@ def _is_unwanted(job: Job) -> bool:
 
 
 def _send(job: Job, answer: Answer) -> None:
-    """Answer; a reply that cannot be sent must not end the worker."""
+    """Send an answer; an answer that cannot be sent must not end the worker."""
     try:
         job.send(answer)
     except Exception as error:
-        if isinstance(answer, Reply):
-            failure = ServerError("the reply cannot be sent", reason=str(error))
+        if isinstance(answer, EncodedResult):
+            failure = ServerError("the answer cannot be sent", reason=str(error))
             with suppress(Exception):
                 job.send(failure)
 
 
 def cores() -> int:
-    """Cores that this process may use: its affinity, and its container's quota."""
+    """Number of cores that this process may use, by its affinity and its container's quota."""
     count = len(os.sched_getaffinity(0))
     try:
         quota, period = _CPU_QUOTA.read_text().split()

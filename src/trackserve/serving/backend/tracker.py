@@ -1,4 +1,4 @@
-"""How a backend runs any tracker: build its pipelines, and answer a batch of requests."""
+"""The pipelines of a backend, for any tracker, and their answers to batches of events."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from trackserve.trackers.base import Lap, Pipeline
 from trackserve.trackers.laps import Laps
 from trackserve.trackers.registry import tracker_of
 from trackserve.wire.codec import Codec
-from trackserve.wire.identity import DEVICE
+from trackserve.wire.identity import DEVICE_PARAMETER
 
-from .runtime import Answer, Reply, Request, RunBatch
+from .runtime import Answer, EncodedEvent, EncodedResult, RunBatch
 
 
 def load(folder: Path, parameters: Mapping[str, str]) -> Callable[[], RunBatch]:
-    """Load a model; what this returns makes what one worker runs.
+    """Load a model.
 
     On a CPU all workers share a pipeline. Elsewhere each worker has a pipeline of its own, with a
     stream and memory of its own: the copies of one overlap the kernels of another.
 
     Args:
         folder: folder of the model's version in the repository.
-        parameters: those of its ``config.pbtxt``.
+        parameters: parameters in the ``config.pbtxt`` of the model.
+
+    Returns:
+        function that makes the function that one worker runs.
 
     Raises:
         TrackserveError: the tracker cannot be built.
     """
-    tracker, device = tracker_of(parameters), parameters[DEVICE]
+    tracker, device = tracker_of(parameters), parameters[DEVICE_PARAMETER]
     build = partial(tracker.restore, folder, parameters, device)
     if device != "cpu":
         return lambda: partial(run, build(), tracker.codec)
@@ -39,37 +42,37 @@ def load(folder: Path, parameters: Mapping[str, str]) -> Callable[[], RunBatch]:
 
 
 def run(
-    pipeline: Pipeline[Any, Any], codec: Codec[Any, Any], batch: Iterable[Request]
+    pipeline: Pipeline[Any, Any], codec: Codec[Any, Any], batch: Iterable[EncodedEvent]
 ) -> Iterator[Answer]:
     """Reconstruct the batch: event by event on a CPU, elsewhere together."""
-    groups = ([request] for request in batch) if pipeline.device == "cpu" else [list(batch)]
-    for requests in groups:
-        yield from _run_together(pipeline, codec, requests)
+    groups = ([event] for event in batch) if pipeline.device == "cpu" else [list(batch)]
+    for events in groups:
+        yield from _run_together(pipeline, codec, events)
 
 
 def _run_together(
-    pipeline: Pipeline[Any, Any], codec: Codec[Any, Any], requests: list[Request]
+    pipeline: Pipeline[Any, Any], codec: Codec[Any, Any], encoded: list[EncodedEvent]
 ) -> Iterator[Answer]:
-    """Each event has the same share of the time that the batch took."""
+    """Reconstruct the events together; each has the same share of the time of the batch."""
     lap = Laps()
-    inputs = [_decode(codec, request) for request in requests]
+    inputs = [_decode(codec, event) for event in encoded]
     events = [given for given in inputs if not isinstance(given, TrackserveError)]
-    keep = {part for request in requests for part in codec.kept_parts(request.outputs)}
+    keep = {part for event in encoded for part in codec.kept_parts(event.outputs)}
     lap("decode")
     results = iter(_reconstruct(pipeline, events, keep, lap))
-    answers = [given if isinstance(given, TrackserveError) else next(results) for given in inputs]
-    pairs = zip(requests, answers, strict=True)
-    replies = [_encode(codec, answer, request) for request, answer in pairs]
+    outcomes = [given if isinstance(given, TrackserveError) else next(results) for given in inputs]
+    pairs = zip(encoded, outcomes, strict=True)
+    answers = [_encode(codec, outcome, event.outputs) for event, outcome in pairs]
     lap("encode")
     shares = {stage: spent / max(len(events), 1) for stage, spent in lap.seconds.items()}
-    for reply in replies:
-        yield reply._replace(seconds=shares) if isinstance(reply, Reply) else reply
+    for answer in answers:
+        yield answer._replace(seconds=shares) if isinstance(answer, EncodedResult) else answer
 
 
 def _reconstruct(
     pipeline: Pipeline[Any, Any], events: Sequence[Any], keep: Collection[str], lap: Lap
 ) -> Sequence[Any]:
-    """The results; where the tracker refuses a batch, those of each event alone."""
+    """Reconstruct a batch; if the tracker refuses it, reconstruct each event alone."""
     if not events:
         return []
     try:
@@ -80,20 +83,20 @@ def _reconstruct(
     return [result for event in events for result in _reconstruct(pipeline, [event], keep, lap)]
 
 
-def _encode(codec: Codec[Any, Any], answer: Any, request: Request) -> Answer:
-    """The reply to a request, or the error that says why there is none."""
-    if isinstance(answer, TrackserveError):
-        return answer
+def _encode(codec: Codec[Any, Any], outcome: Any, outputs: Sequence[str]) -> Answer:
+    """The outputs of a result; an error stays as it is."""
+    if isinstance(outcome, TrackserveError):
+        return outcome
     try:
-        tensors = codec.encode_result(answer, request.outputs)
+        tensors = codec.encode_result(outcome, outputs)
     except TrackserveError as error:
         return error
-    return Reply(tensors, vars(answer.counts), {})
+    return EncodedResult(tensors, vars(outcome.counts), {})
 
 
-def _decode(codec: Codec[Any, Any], request: Request) -> Any:
-    """The event, or the error that says why there is none."""
+def _decode(codec: Codec[Any, Any], event: EncodedEvent) -> Any:
+    """The event, or the error if its tensors are malformed."""
     try:
-        return codec.decode_event(request.tensors)
+        return codec.decode_event(event.tensors)
     except TrackserveError as error:
         return error

@@ -1,8 +1,8 @@
 """The backend of every model, behind Triton's Python backend.
 
-It turns requests into jobs, and answers into responses. Triton loads :class:`TritonPythonModel`
-in a process of its own, one for each instance.
-``triton_python_backend_utils`` exists only there.
+It turns requests into jobs, and answers into responses. Each instance of a model has a process of
+its own. Triton loads :class:`TritonPythonModel` there, and ``triton_python_backend_utils`` exists
+only there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from trackserve.errors import (
     encode,
 )
 from trackserve.trackers.registry import tracker_of
-from trackserve.wire.bundle import BUNDLE, split_requests
+from trackserve.wire.bundle import BUNDLE, split_events
 from trackserve.wire.tensors import TensorSpec
 
 from .. import drain
@@ -37,7 +37,7 @@ from ..limits import Limits
 from .dlpack import to_capsule
 from .gather import Gather
 from .metrics import METRICS, Counters, Reporter, Series
-from .runtime import Answer, Job, Request, Runtime
+from .runtime import Answer, EncodedEvent, Job, Runtime
 from .tracker import load
 
 _REPORT_PERIOD = 1.0
@@ -55,11 +55,11 @@ class TritonPythonModel:
     """A served model; the name is Triton's."""
 
     load = staticmethod(load)
-    """Makes what one worker runs."""
+    """Loads the model; see :func:`.tracker.load`."""
 
     @classmethod
     def auto_complete_config(cls, config: Any) -> Any:
-        """Fill in the tensors, so that ``config.pbtxt`` need not list them."""
+        """Add the tensors to ``config``, so that ``config.pbtxt`` does not list them."""
         codec = tracker_of(_parameters(config.as_dict())).codec
         for spec in (*codec.inputs, BUNDLE):
             config.add_input(_declare(spec) | {"optional": spec.optional})
@@ -71,7 +71,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model and run its example once in every worker.
 
-        That compiles what is not in Numba's cache, so that no request waits.
+        This compiles all code that is not in Numba's cache, so that no request waits.
         """
         keep_freed_memory()
         if args["model_instance_kind"] == "GPU":
@@ -82,7 +82,7 @@ class TritonPythonModel:
         self._codec = codec = tracker.codec
         folder = Path(args["model_repository"]) / args["model_version"]
         new_run = self.load(folder, parameters)
-        example = Request(
+        example = EncodedEvent(
             codec.encode_event(tracker.example()), [spec.name for spec in codec.outputs]
         )
 
@@ -103,10 +103,10 @@ class TritonPythonModel:
         threading.Thread(target=self._drain, name="drain", daemon=True).start()
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Leave the requests to the workers; refuse those that find no place.
+        """Give the events of the requests to the workers; refuse events that find no place.
 
-        A refusal is returned, not sent as the workers' answers are: that saves a message
-        between processes, so that refusing keeps pace with any overload.
+        Workers send their answers. A refusal is returned instead: this saves a message between
+        processes, so that refusing keeps pace with any overload.
         """
         return [self._take(request) for request in requests]
 
@@ -120,14 +120,14 @@ class TritonPythonModel:
             return _response(refusal)
         sender = request.get_response_sender()
         self._runtime.submit(
-            Job(Request(tensors, outputs), partial(_send, sender), sender.is_cancelled)
+            Job(EncodedEvent(tensors, outputs), partial(_send, sender), sender.is_cancelled)
         )
         return None
 
     def _take_bundle(self, request: Any, tensors: dict[str, Array]) -> Any:
-        """Each event is a job of its own; those that find no place are refused alone."""
+        """Make a job of each event; an event that finds no place is refused alone."""
         try:
-            events, wanted = split_requests(tensors, self._codec.inputs, self._codec.outputs)
+            events, wanted = split_events(tensors, self._codec.inputs, self._codec.outputs)
         except InputError as error:
             return _response(error)
         if not events:
@@ -138,13 +138,13 @@ class TritonPythonModel:
             answer = partial(gather.put, place)
             refusal = self._runtime.reserve()
             if refusal is None:
-                self._runtime.submit(Job(Request(event, wanted), answer, sender.is_cancelled))
+                self._runtime.submit(Job(EncodedEvent(event, wanted), answer, sender.is_cancelled))
             else:
                 answer(refusal)
         return None
 
     def finalize(self) -> None:
-        """Answer what is left, and end the threads."""
+        """Answer the jobs that are left, and end the threads."""
         self._finished.set()
         self._runtime.close()
         self._reporter.close()
@@ -158,7 +158,7 @@ class TritonPythonModel:
         self._metrics[series].increment(amount)
 
     def _drain(self) -> None:
-        """Wait for the order to stop; then refuse what is new, and tell when all is done."""
+        """Wait for the order to stop; then refuse new events and wait for all others."""
         with drain.worker() as ordered:
             while not self._finished.wait(_DRAIN_POLL):
                 if ordered():

@@ -1,1 +1,1 @@
-"""How collisions are generated, and how a directory of events is made from them."""
+"""The generation of collisions, and the making of a directory of events."""

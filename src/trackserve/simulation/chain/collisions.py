@@ -1,4 +1,4 @@
-"""What collides in an event: the setup of a simulation, and its generated events."""
+"""The setup of a simulation, and its generated events."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ MAX_POOL = 10_000
 
 
 class Setup(NamedTuple):
-    """What is simulated.
+    """The setup of a simulation.
 
     Attributes:
         process: the hard collision, one of :data:`PROCESSES`.
         pileup: mean number of inelastic collisions beside the hard one.
         events: number of events.
-        seed: everything random follows from it.
-        gun: what is shot, if ``process`` is a particle.
+        seed: seed of all random numbers.
+        gun: settings of the gun, if ``process`` is a particle.
     """
 
     process: str = "ttbar"
@@ -55,7 +55,7 @@ class Setup(NamedTuple):
 
     @property
     def needs_pythia(self) -> bool:
-        """Whether a collision of protons is needed, hard or inelastic."""
+        """Whether Pythia must generate a collision, hard or inelastic."""
         return not self.is_gun or self.pileup > 0
 
     @property

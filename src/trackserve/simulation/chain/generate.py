@@ -1,4 +1,4 @@
-"""What happens in a bunch crossing before the detector sees it.
+"""A bunch crossing, as it is before the detector.
 
 One hard collision, or particles from a gun, and a Poisson number of inelastic
 collisions from a pool. Each collision has its own place along the beam.
@@ -17,14 +17,14 @@ from trackserve.edm.truth import Collisions
 
 
 class Acceptance(NamedTuple):
-    """What of a collision may reach a detector.
+    """Bounds on the particles that may reach a detector.
 
     Attributes:
         min_pt: least pT of charged particles, GeV.
         min_photon_energy: GeV.
         max_eta: largest |eta|.
-        decay_radius, decay_z: mm. Particles (K_S, Lambda, Sigma, Xi, Omega) decay inside of
-            this cylinder around their collision only.
+        decay_radius, decay_z: size of a cylinder around the collision, mm. Particles (K_S, Lambda,
+            Sigma, Xi, Omega) decay inside of it only.
     """
 
     min_pt: float
@@ -43,14 +43,13 @@ class GeneratedParticles(Columns):
     charge: Array = column(np.int8)
     mass: Array = column(np.float64)
     position: Array = column(np.float64, 3)
-    """Place where it starts: relative to the collision in what a generator returns, absolute in
-    an event."""
+    """Start: relative to the collision if a generator returns it, absolute in an event."""
     momentum: Array = column(np.float64, 3)
 
 
 @dataclass(frozen=True, eq=False)
 class GeneratedEvent:
-    """What the transport takes. Positions are absolute."""
+    """A generated event, for the transport. Positions are absolute."""
 
     number: int
     collisions: Collisions
@@ -120,7 +119,7 @@ def shoot(species: Species, gun: Gun, rng: np.random.Generator) -> GeneratedPart
 def draw(pool: GeneratedParticles, n: int, rng: np.random.Generator) -> GeneratedParticles:
     """Take ``n`` collisions from ``pool``.
 
-    Each one is turned about the beam by a random angle, and mirrored in z or not. Protons
+    Each one is turned about the beam by a random angle; half of them are mirrored in z. Protons
     collide symmetrically, so this gives an equally likely collision. An event has a collision
     twice only if the pool has fewer than ``n``.
 
@@ -158,7 +157,7 @@ def draw(pool: GeneratedParticles, n: int, rng: np.random.Generator) -> Generate
 
 
 def overlay(hard: GeneratedParticles, pileup: GeneratedParticles) -> GeneratedParticles:
-    """Put together ``hard`` as collision 0 and those of ``pileup`` as 1, 2, ..."""
+    """Join ``hard``, collision 0, and the collisions of ``pileup``: 1, 2, ..."""
     columns = GeneratedParticles.concatenate([hard, pileup]).columns()
     columns["collision"][len(hard) :] += 1
     return GeneratedParticles(**columns)
@@ -177,10 +176,10 @@ def place(
     not applied.
 
     Args:
-        number: of the event.
-        particles: relative to their collisions.
+        number: number of the event.
+        particles: particles, relative to their collisions.
         n_collisions: number of collisions; some may have no particles.
-        spot: where the beams meet.
+        spot: beam spot.
         rng: random numbers.
     """
     width = np.array([spot.width_x, spot.width_y, spot.sigma_z])

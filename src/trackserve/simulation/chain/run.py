@@ -18,7 +18,7 @@ from .workers import Progress, workers
 
 
 class Chain(NamedTuple):
-    """How the events of one detector are made.
+    """The functions and constants that make the events of one detector.
 
     Attributes:
         acceptance: what of the collisions is kept.
@@ -37,12 +37,12 @@ class Chain(NamedTuple):
     join: Callable[[Path, Sequence[Path], Setup], None]
 
 
-class Outcome(NamedTuple):
-    """What a simulation did.
+class SimulationSummary(NamedTuple):
+    """The counts and times of a simulation.
 
     Attributes:
-        counts: what was counted, summed over all events. The simulators say what they count.
-        new: how many events were simulated now; the others were there.
+        counts: counts of the simulator, summed over all events.
+        new: number of events that were simulated now; the others were there.
         seconds: CPU time of the new events by stage, summed.
     """
 
@@ -53,7 +53,7 @@ class Outcome(NamedTuple):
 
 def simulate(
     directory: Path, setup: Setup, chain: Chain, processes: int | None, progress: Progress
-) -> Outcome:
+) -> SimulationSummary:
     """Write the events of ``setup`` and ``simulation.json`` into ``directory``.
 
     Events are simulated one by one into part files. The parts are joined at the end, so a
@@ -78,7 +78,7 @@ def simulate(
     manifest = make_manifest(setup, chain.acceptance, chain.constants)
     counts = claim(directory, manifest, chain.data)
     if counts is not None:
-        return Outcome(counts, 0, {})
+        return SimulationSummary(counts, 0, {})
     parts = directory / "parts"
     parts.mkdir(exist_ok=True)
     paths = [part_path(parts, number) for number in range(setup.events)]
@@ -95,7 +95,7 @@ def simulate(
     counts = sum_counts(paths)
     write_manifest(directory, manifest, counts)
     shutil.rmtree(parts)
-    return Outcome(counts, len(todo), dict(seconds))
+    return SimulationSummary(counts, len(todo), dict(seconds))
 
 
 def silent(what: str, done: int, total: int) -> None:

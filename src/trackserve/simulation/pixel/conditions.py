@@ -113,7 +113,7 @@ def make_conditions(
 
 
 def error_region(geometry: PixelGeometry) -> Array:
-    """Which row of :data:`SIGMA_X` and :data:`SIGMA_Y` holds for each module, int64[1856].
+    """Row of :data:`SIGMA_X` and :data:`SIGMA_Y` for each module, int64[1856].
 
     Barrel layers 1 to 4, then for each disk, counted outwards, its inner and outer ring.
     """
@@ -174,16 +174,17 @@ def _gain(rng: np.random.Generator, parameters: ResponseParameters) -> Array:
     n = len(record["values"])
     gain = rng.normal(GAIN_MEAN, GAIN_SPREAD, n)
     pedestal = rng.normal(PEDESTAL_MEAN, PEDESTAL_SPREAD, n)
-    record["values"][:, 0] = _encode(gain, record["min_gain"], record["gain_precision"])
-    record["values"][:, 1] = _encode(pedestal, record["min_ped"], record["ped_precision"])
+    record["values"][:, 0] = _encode(gain, record["min_gain"], width=record["gain_precision"])
+    record["values"][:, 1] = _encode(pedestal, record["min_ped"], width=record["ped_precision"])
     kind = rng.random(n)
     record["values"][kind < parameters.dead_columns, 1] = DEAD
     record["values"][kind > 1 - parameters.noisy_columns, 1] = NOISY
     return record
 
 
-def _encode(values: Array, low: Array, precision: Array) -> Array:
-    encoded: Array = np.clip(np.rint((values - low) / precision), 0, N_GAIN_BINS)
+def _encode(values: Array, low: Array, *, width: Array) -> Array:
+    """Numbers of the bins that hold ``values``, if bins of ``width`` start at ``low``."""
+    encoded: Array = np.clip(np.rint((values - low) / width), 0, N_GAIN_BINS)
     return encoded
 
 

@@ -1,4 +1,4 @@
-"""Where particles cross the sensors of the pixel detector."""
+"""The crossings of particles through the sensors of the pixel detector."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ class Crossings(Columns):
     """GeV."""
 
     def as_truth(self) -> TrueHits:
-        """What a measured hit is compared with."""
+        """The true hits, for the truth of an event."""
         return TrueHits(self.particle, self.module, self.position[:, 0], self.position[:, 1])

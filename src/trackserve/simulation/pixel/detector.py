@@ -46,11 +46,11 @@ in mol/mm^3, energies in GeV (Particle Data Group)."""
 
 
 class TrackingDetector(NamedTuple):
-    """What ACTS builds.
+    """The detector, as ACTS has built it.
 
     Attributes:
         geometry: tracking geometry of ACTS.
-        modules: the module of each of ACTS' identifiers of sensors.
+        modules: number of the module, by ACTS' identifier of the sensor.
     """
 
     geometry: Any

@@ -1,4 +1,4 @@
-"""How thick the simulated detector is, in radiation lengths."""
+"""The thickness of the simulated detector, in radiation lengths."""
 
 from __future__ import annotations
 

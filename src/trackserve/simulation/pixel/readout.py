@@ -1,4 +1,4 @@
-"""From digis to raw FED words. :mod:`trackserve.trackers.patatrack.unpack` does the reverse."""
+"""Digis to raw FED words; :mod:`trackserve.trackers.patatrack.unpack` does the reverse."""
 
 from __future__ import annotations
 
@@ -91,21 +91,34 @@ def make_raw(digis: PixelDigis, tables: ReadoutTables, event_number: int) -> Arr
     return raw
 
 
+class ChipPixel(NamedTuple):
+    """A pixel of a read-out chip.
+
+    Attributes:
+        link, roc: numbers of the link and of the chip on it, from 1.
+        row, col: place in the chip, from 0.
+    """
+
+    link: int
+    roc: int
+    row: int
+    col: int
+
+
 @shared
-def pixel_word(link: int, roc: int, roc_row: int, roc_col: int, adc: int, layer_1: bool) -> int:
+def pixel_word(at: ChipPixel, adc: int, layer_1: bool) -> int:
     """The word of a pixel.
 
     Args:
-        link, roc: count from 1.
-        roc_row, roc_col: in the chip, from 0.
+        at: the pixel.
         adc: 0..255.
         layer_1: whether the chip is of the innermost layer, which packs pixels in its own way.
     """
     if layer_1:
-        pixel = roc_row << 8 | roc_col << 15
+        place = at.row << 8 | at.col << 15
     else:
-        pixel = (2 * (ROC_ROWS - roc_row) + roc_col % 2) << 8 | (roc_col // 2) << 16
-    return link << 26 | roc << 21 | pixel | adc
+        place = (2 * (ROC_ROWS - at.row) + at.col % 2) << 8 | (at.col // 2) << 16
+    return at.link << 26 | at.roc << 21 | place | adc
 
 
 @kernel
@@ -147,10 +160,8 @@ def _pack(
             continue
         roc = tables.roc[c]
         link, on_link = divmod((c - 1) % _CHANNELS_PER_FED, ROCS_PER_LINK)
-        words[place[c]] = pixel_word(
-            *(link + 1, on_link + 1),
-            *((row[i] - roc[1]) * roc[2], (col[i] - roc[3]) * roc[4]),
-            *(adc[i], roc[5] != 0),
-        )
+        in_chip = (row[i] - roc[1]) * roc[2], (col[i] - roc[3]) * roc[4]
+        pixel = ChipPixel(link + 1, on_link + 1, in_chip[0], in_chip[1])
+        words[place[c]] = pixel_word(pixel, adc[i], roc[5] != 0)
         place[c] += 1
     return words, length.sum()

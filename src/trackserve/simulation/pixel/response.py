@@ -1,7 +1,7 @@
-"""From crossings of sensors to digis: the response of the pixel detector.
+"""Crossings of sensors to digis: the response of the pixel detector.
 
-What particles leave in the sensors (:mod:`.sensor`) is summed for each pixel. Noise is added
-and thresholds are applied. The charge is turned into ADC counts by the inverse of the
+The charge that particles leave in the sensors (:mod:`.sensor`) is summed for each pixel. Noise is
+added and thresholds are applied. The charge is turned into ADC counts by the inverse of the
 calibration that reconstruction applies.
 """
 
@@ -34,8 +34,10 @@ from trackserve.edm.columns import Array, Columns, column
 
 from .crossings import Crossings
 from .sensor import (
+    CrossingParticle,
     PixelGrid,
-    Sensor,
+    SiliconSensor,
+    Vector,
     add,
     empty_charge,
     ionize,
@@ -218,6 +220,14 @@ class _Crossed(NamedTuple):
     first: Array
 
 
+class ModulePixel(NamedTuple):
+    """A pixel by its module, and by its row and column there."""
+
+    module: int
+    row: int
+    col: int
+
+
 class _Fired(NamedTuple):
     """Pixels that fire by themselves, int64[n], by module as in :class:`_Crossed`."""
 
@@ -238,7 +248,7 @@ def _respond(
     codes = np.empty(max(1024, 8 * len(crossed.mass)), np.int64)
     n = 0
     for m in range(N_MODULES):
-        sensor = Sensor(
+        sensor = SiliconSensor(
             response.thickness[m],
             response.drift_x[m],
             response.drift_y[m],
@@ -248,8 +258,11 @@ def _respond(
             response.parameters.pair_energy,
         )
         for i in range(crossed.first[m], crossed.first[m + 1]):
-            position, momentum = crossed.position[i], crossed.momentum[i]
-            ionize(charge, position, momentum, crossed.mass[i], sensor, response.grid, rng)
+            x, p = crossed.position[i], crossed.momentum[i]
+            particle = CrossingParticle(
+                Vector(x[0], x[1], x[2]), Vector(p[0], p[1], p[2]), crossed.mass[i]
+            )
+            ionize(charge, particle, sensor, response.grid, rng)
         for i in range(fired.first[m], fired.first[m + 1]):
             pixel = fired.pixel[i]
             add(charge, pixel % ROWS, pixel // ROWS, _SPURIOUS * response.threshold[m])
@@ -263,7 +276,8 @@ def _respond(
             spread = response.threshold_spread[m] * rng.standard_normal()
             if electrons < response.threshold[m] + spread:
                 continue
-            adc = adc_counts(electrons, m, pixel // ROWS, pixel % ROWS, response, calibration)
+            at = ModulePixel(m, pixel % ROWS, pixel // ROWS)
+            adc = adc_counts(electrons, at, response, calibration)
             if adc >= 0:
                 codes[n] = (m * (ROWS * COLS) + pixel) << 8 | adc
                 n += 1
@@ -272,16 +286,11 @@ def _respond(
 
 @shared
 def adc_counts(
-    electrons: float,
-    module: int,
-    col: int,
-    row: int,
-    response: Response,
-    calibration: ChargeCalibration,
+    electrons: float, at: ModulePixel, response: Response, calibration: ChargeCalibration
 ) -> int:
     """ADC counts of a pixel, 0 to 255; -1 if the pixel is dead."""
     gains = response.gains
-    index = gains.first[module] + col * gains.column_step[module] + gains.block[row]
+    index = gains.first[at.module] + at.col * gains.column_step[at.module] + gains.block[at.row]
     encoded_gain, encoded_pedestal = gains.values[index]
     if encoded_pedestal == gains.noisy:
         return 255
@@ -289,7 +298,7 @@ def adc_counts(
         return -1
     gain = encoded_gain * gains.gain_step + gains.min_gain
     pedestal = encoded_pedestal * gains.pedestal_step + gains.min_pedestal
-    if module < FIRST_BARREL_2:
+    if at.module < FIRST_BARREL_2:
         vcal = (electrons - calibration.offset_1) / calibration.slope_1
     else:
         vcal = (electrons - calibration.offset) / calibration.slope

@@ -1,4 +1,4 @@
-"""From a particle's path through a sensor to charge on the pixels.
+"""The path of a particle through a sensor to charge on the pixels.
 
 Electrons that the particle sets free drift to the read-out side at local z = -thickness/2. On
 the way the magnetic field carries them sideways, and they spread by diffusion.
@@ -31,7 +31,7 @@ _SIGMAS = 3.5
 
 
 class PixelGrid(NamedTuple):
-    """Where the pixels of a module are.
+    """The edges of the pixels of a module.
 
     Attributes:
         row_edge, col_edge: float64[161] and float64[417], local positions of the lower edges,
@@ -48,8 +48,8 @@ class PixelGrid(NamedTuple):
     pitch_y: float
 
 
-class Sensor(NamedTuple):
-    """How charge is set free and travels in one sensor.
+class SiliconSensor(NamedTuple):
+    """A sensor, and the drift of charge in it.
 
     Attributes:
         thickness: cm.
@@ -57,7 +57,7 @@ class Sensor(NamedTuple):
         diffusion: rms spread after a drift through the whole thickness, cm.
         step: longest piece of a path that counts as one point, cm.
         max_path: longest path that is followed, cm.
-        pair_energy: keV per electron.
+        pair_energy: energy that sets one electron free, keV.
     """
 
     thickness: float
@@ -84,11 +84,25 @@ class Charge(NamedTuple):
 
 
 class Vector(NamedTuple):
-    """A point (cm) or a unit vector in the frame of the module."""
+    """A point (cm), momentum (GeV) or unit vector in the frame of the module."""
 
     x: float
     y: float
     z: float
+
+
+class CrossingParticle(NamedTuple):
+    """A particle that crosses the middle plane of a sensor.
+
+    Attributes:
+        position: place in that plane, cm.
+        momentum: GeV, in the frame of the module.
+        mass: GeV.
+    """
+
+    position: Vector
+    momentum: Vector
+    mass: float
 
 
 class Electron(NamedTuple):
@@ -136,31 +150,29 @@ def empty_charge() -> Charge:
 @shared
 def ionize(
     charge: Charge,
-    position: Array,
-    momentum: Array,
-    mass: float,
-    sensor: Sensor,
+    particle: CrossingParticle,
+    sensor: SiliconSensor,
     grid: PixelGrid,
     rng: np.random.Generator,
 ) -> None:
     """Add the charge that one particle leaves.
 
     Args:
-        charge: is changed.
-        position, momentum: float64[3], local, in the sensor's middle plane; cm, GeV.
-        mass: GeV.
-        sensor, grid: of the module.
+        charge: charge on the pixels; it is changed.
+        particle: particle that crosses the sensor.
+        sensor, grid: sensor and pixels of the module.
         rng: random numbers.
     """
-    p = math.sqrt(momentum[0] ** 2 + momentum[1] ** 2 + momentum[2] ** 2)
-    direction = Vector(momentum[0] / p, momentum[1] / p, momentum[2] / p)
+    position, momentum, mass = particle
+    p = math.sqrt(momentum.x**2 + momentum.y**2 + momentum.z**2)
+    direction = Vector(momentum.x / p, momentum.y / p, momentum.z / p)
     path = sensor.max_path
     if abs(direction.z) * path > sensor.thickness:
         path = sensor.thickness / abs(direction.z)
     start = Vector(
-        position[0] - direction.x * path / 2,
-        position[1] - direction.y * path / 2,
-        position[2] - direction.z * path / 2,
+        position.x - direction.x * path / 2,
+        position.y - direction.y * path / 2,
+        position.z - direction.z * path / 2,
     )
     loss = energy_loss(p * _KEV_PER_GEV, mass * _KEV_PER_GEV)
     left = (math.sqrt(p**2 + mass**2) - mass) * _KEV_PER_GEV
@@ -189,7 +201,7 @@ def knock_on(
     start: Vector,
     direction: Vector,
     electron: Electron,
-    sensor: Sensor,
+    sensor: SiliconSensor,
     grid: PixelGrid,
 ) -> None:
     """Add the charge of an electron that is knocked out at ``start``.
@@ -197,11 +209,11 @@ def knock_on(
     The electron goes straight over its practical range and ionises evenly.
 
     Args:
-        charge: is changed.
-        start: where the particle is.
-        direction: of the particle.
-        electron: what is knocked out.
-        sensor, grid: of the module.
+        charge: charge on the pixels; it is changed.
+        start: place of the particle, cm.
+        direction: direction of the particle.
+        electron: electron that is knocked out.
+        sensor, grid: sensor and pixels of the module.
     """
     if electron.energy <= 0:
         return
@@ -236,8 +248,10 @@ def knock_on(
 
 
 @shared
-def collect(charge: Charge, at: Vector, energy: float, sensor: Sensor, grid: PixelGrid) -> None:
-    """Drift what ``energy`` (keV) sets free at a point, and share it among pixels."""
+def collect(
+    charge: Charge, at: Vector, energy: float, sensor: SiliconSensor, grid: PixelGrid
+) -> None:
+    """Drift the charge that ``energy`` (keV) sets free at a point; share it among pixels."""
     depth = min(max(at.z + sensor.thickness / 2, 0.0), sensor.thickness)
     x = at.x + depth * sensor.drift_x
     y = at.y + depth * sensor.drift_y

@@ -14,7 +14,7 @@ from trackserve.io.pixel_directory import RAW
 
 from ..chain.collisions import Setup
 from ..chain.parts import part_path, read_array, read_noun, write_part
-from ..chain.run import Chain, Outcome, silent, simulate
+from ..chain.run import Chain, SimulationSummary, silent, simulate
 from ..chain.workers import Progress
 from .conditions import make_conditions
 from .simulator import ACCEPTANCE, CONSTANTS, PixelSimulator
@@ -25,7 +25,7 @@ def simulate_pixel(
     setup: Setup,
     processes: int | None = None,
     progress: Progress = silent,
-) -> Outcome:
+) -> SimulationSummary:
     """Write a pixel data directory with ``truth.npz`` and ``simulation.json``.
 
     A run that was interrupted continues where it stopped. The arguments, and what is returned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +11,10 @@ import numpy as np
 from trackserve.detectors.phase1.geometry import phase1_geometry
 from trackserve.edm.columns import Array
 from trackserve.edm.truth import PixelTruth
+from trackserve.trackers.laps import Laps
 
 from ..chain import seeds
 from ..chain.collisions import Setup, collide
-from ..chain.cpu_time import CpuTime
 from ..chain.generate import Acceptance
 from ..chain.pool import load_pool
 from . import material, transport
@@ -82,23 +83,23 @@ class PixelSimulator:
         self._pool = load_pool(cache, setup.pool_blocks)
 
     def simulate(self, number: int) -> SimulatedEvent:
-        """Event ``number``, the same whichever events went before.
+        """Event ``number``; it does not depend on the events before.
 
         Raises:
             EventError: the event does not fit into the raw format.
         """
         seed = self._setup.seed
-        time = CpuTime()
+        lap = Laps(time.process_time)
         generated = collide(self._setup, ACCEPTANCE, self._pool, self._spot, number)
-        time.end("generation")
+        lap("generation")
         particles, crossings, lost = self._fatras.transport(
             generated, seeds.integer(seed, "transport", number, 2**62)
         )
-        time.end("transport")
+        lap("transport")
         digis = respond(crossings, self._response, seeds.generator(seed, "response", number))
-        time.end("response")
+        lap("response")
         raw = make_raw(digis, self._readout, number)
-        time.end("readout")
+        lap("readout")
         counts = {
             "collisions": len(generated.collisions),
             "particles": len(particles),
@@ -111,4 +112,4 @@ class PixelSimulator:
         truth = PixelTruth(
             particles, crossings.as_truth(), generated.collisions, spot, self._geometry.layer
         )
-        return SimulatedEvent(truth, raw, counts, time.seconds)
+        return SimulatedEvent(truth, raw, counts, lap.seconds)

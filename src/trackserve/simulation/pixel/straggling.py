@@ -1,4 +1,4 @@
-"""How a charged particle loses energy in a thin piece of silicon.
+"""The energy loss of a charged particle in a thin piece of silicon.
 
 Collisions that transfer more than a cut are drawn one by one from the Rutherford
 spectrum. They make the tail of the distribution. All softer collisions together have the mean

@@ -43,8 +43,8 @@ class Transported(NamedTuple):
     """One event behind the detector.
 
     Attributes:
-        particles: those of the event's truth.
-        crossings: where they cross sensors.
+        particles: particles of the event's truth.
+        crossings: crossings of these particles through sensors.
         lost: number of particles that Fatras gave up.
     """
 
@@ -57,8 +57,8 @@ class PixelFatras:
     """Fatras in the pixel detector. A process builds it once.
 
     Args:
-        geometry: where the modules are.
-        material: multiplies all thicknesses; 0 for ideal helices.
+        geometry: positions of the modules.
+        material: factor of all thicknesses; 0 for ideal helices.
     """
 
     def __init__(self, geometry: PixelGeometry, material: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""Where particles cross the sensors of GenericDetector."""
+"""The crossings of particles through the sensors of GenericDetector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From crossings to space points with truth.
+"""Crossings to space points with truth.
 
 Every crossing makes a point. The point is the place of the crossing, smeared with the
 resolution of the sensor along its two axes. Crossings of different particles are not merged. A

@@ -13,7 +13,7 @@ from trackserve.io.points_directory import POINTS
 
 from ..chain.collisions import Setup
 from ..chain.parts import part_path, read_noun, write_part
-from ..chain.run import Chain, Outcome, silent, simulate
+from ..chain.run import Chain, SimulationSummary, silent, simulate
 from ..chain.workers import Progress
 from .simulator import ACCEPTANCE, CONSTANTS, PointsSimulator
 
@@ -23,7 +23,7 @@ def simulate_points(
     setup: Setup,
     processes: int | None = None,
     progress: Progress = silent,
-) -> Outcome:
+) -> SimulationSummary:
     """Write events that :func:`trackserve.io.open_points` reads, and ``simulation.json``.
 
     A run that was interrupted continues where it stopped. The arguments, and what is returned

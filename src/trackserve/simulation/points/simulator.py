@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 from trackserve.edm.pixel import BeamSpot
 from trackserve.edm.points import PointsEvent
 from trackserve.edm.truth import PointsTruth
+from trackserve.trackers.laps import Laps
 
 from ..chain import seeds
 from ..chain.collisions import Setup, collide
-from ..chain.cpu_time import CpuTime
 from ..chain.generate import Acceptance
 from ..chain.pool import load_pool
 from .detector import SIGMAS, make_points_detector
@@ -76,18 +77,18 @@ class PointsSimulator:
         self._pool = load_pool(cache, setup.pool_blocks)
 
     def simulate(self, number: int) -> SimulatedEvent:
-        """Event ``number``, the same whichever events went before."""
+        """Event ``number``; it does not depend on the events before."""
         seed = self._setup.seed
-        time = CpuTime()
+        lap = Laps(time.process_time)
         generated = collide(self._setup, ACCEPTANCE, self._pool, SPOT, number)
-        time.end("generation")
+        lap("generation")
         particles, crossings, lost = self._fatras.transport(
             generated, seeds.integer(seed, "transport", number, 2**62)
         )
-        time.end("transport")
+        lap("transport")
         rng = seeds.generator(seed, "response", number)
         points, truth = digitise(crossings, particles, self._detector, rng)
-        time.end("digitisation")
+        lap("digitisation")
         counts = {
             "collisions": len(generated.collisions),
             "particles": len(particles),
@@ -95,4 +96,4 @@ class PointsSimulator:
             "lost": lost,
         }
         event = PointsEvent(points, number, PointsTruth(truth, particles))
-        return SimulatedEvent(event, counts, time.seconds)
+        return SimulatedEvent(event, counts, lap.seconds)

@@ -34,8 +34,8 @@ class Transported(NamedTuple):
     """One event behind the detector.
 
     Attributes:
-        particles: those of the event's truth.
-        crossings: where they cross sensors.
+        particles: particles of the event's truth.
+        crossings: crossings of these particles through sensors.
         lost: number of particles that Fatras gave up.
     """
 
@@ -136,7 +136,7 @@ def _primaries(particles: GeneratedParticles) -> Particles:
 
 
 def _ancestors(output: Any) -> tuple[Array, Array]:
-    """Where the particles that Fatras returns come from.
+    """The ancestors of the particles that Fatras returns.
 
     Returns:
         int64[n], the row of the generated particle that each one is or descends from; and
