@@ -145,6 +145,16 @@ def test_parquet_has_a_row_for_every_event(
     assert len(table.tracks[1]) == 0
 
 
+def test_parquet_has_the_kept_parts_even_if_all_events_failed(tmp_path: Path) -> None:
+    failed = EventError("the stream ends inside a FED", event=7)
+    write_parquet(tmp_path / "x.parquet", [failed], PatatrackResult, ["hits"])
+    table = ak.from_parquet(tmp_path / "x.parquet")
+    assert ak.fields(table) == [
+        *("event", "error", "counts", "tracks", "vertices", "readout_errors", "hits")
+    ]
+    assert len(table.hits[0]) == 0
+
+
 def test_one_result_turns_into_a_record(sample_results: list[PatatrackResult]) -> None:
     record = sample_results[3].to_awkward()
     assert record.event == 3

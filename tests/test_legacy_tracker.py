@@ -1,4 +1,4 @@
-"""A tracker of somebody else: a package with a C library, which nothing in trackserve names."""
+"""A tracker in another package, with a C library; trackserve does not contain its name."""
 
 from __future__ import annotations
 
@@ -216,11 +216,16 @@ def test_what_cannot_be_built_is_told(
 ) -> None:
     with pytest.raises(InputError, match="no such device"):
         tracker.build({}, device="cuda")
-    with pytest.raises(InputError, match="no such option"):
+    with pytest.raises(InputError, match="no such option") as caught:
         tracker.build({"points": "6"})
-    for wrong in ("", "x", "2", "-7"):
+    assert caught.value.bound == ["min-points"]
+    for wrong in ("2", "-7"):
         with pytest.raises(InputError, match="3 points or more"):
             tracker.store(tmp_path, {"min_points": wrong})
+    for wrong in ("", "x", "6.5"):
+        with pytest.raises(InputError, match="wrong value") as caught:
+            tracker.store(tmp_path, {"min_points": wrong})
+        assert caught.value.fields == {"option": "min-points", "found": wrong, "bound": "int"}
     pipeline = tracker.build({})
     with pytest.raises(InputError, match="another kind"):
         pipeline.run([RawEvent(np.zeros(4, np.uint8))])
@@ -249,6 +254,8 @@ def test_the_command_line_reconstructs(site: Path, muons: Path, tmp_path: Path) 
     table = pq.read_table(out)
     assert table.column_names == ["event", "error", "counts", "candidates"]
     assert table.num_rows == 6
+    for text in ("legacy,min-points=x", "legacy,min_points=x"):
+        assert "option min-points" in trackserve_says("serve", text, *PORTS, status=1)
     bad = trackserve_says("reconstruct", "legacy", muons, "-o", out, "--min-points=1", status=1)
     assert "3 points or more" in bad
 
@@ -262,7 +269,7 @@ def test_the_command_line_judges(site: Path, muons: Path, tmp_path: Path) -> Non
 @pytest.fixture(scope="module")
 def served(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A server of the command line: its ``url`` and its ``metrics`` port."""
-    command = [*PROGRAM, "serve", "legacy", "strict=legacy,min_points=9", *PORTS]
+    command = [*PROGRAM, "serve", "legacy", "strict=legacy,min-points=9", *PORTS]
     env = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
     with ExitStack() as stack:
         server = stack.enter_context(

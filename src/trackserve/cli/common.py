@@ -31,11 +31,11 @@ class Where(NamedTuple):
     """The place at which events are reconstructed: a server, or this machine.
 
     Attributes:
-        url: address of the server; None for here.
-        served: name of the model on the server; None for the tracker's name.
-        in_flight: events that are with the server at a time; None for as many as it can use.
-        device: where to run, here.
-        threads: events that run at the same time on a CPU, here.
+        url: address of the server; None: this machine.
+        served: name of the model on the server; None: the tracker's name.
+        in_flight: requests in flight to the server; None: as many as it can use.
+        device: device of this machine.
+        threads: events that run at the same time on a CPU of this machine.
     """
 
     url: str | None = None
@@ -45,7 +45,7 @@ class Where(NamedTuple):
     threads: int = 1
 
     def check(self, tracker: Tracker[Any, Any], options: Mapping[str, str]) -> None:
-        """Refuse what would have no effect.
+        """Refuse arguments that would have no effect.
 
         Raises:
             BadParameter: an option is for a server and there is no url, or the reverse.

@@ -54,7 +54,7 @@ def reconstruct(
     where = Where(url, served, in_flight, device, threads)
     with reconstruction(tracker, options, where, events, keep or ()) as run:
         outcomes = list(show_progress(run(events), len(events), "Reconstructing"))
-    write_parquet(output, outcomes, tracker.result)
+    write_parquet(output, outcomes, tracker.result, keep or ())
     console.print(counts_table([one.counts for one in outcomes if isinstance(one, Result)]))
     console.print(f"wrote {output}")
     report_failures(outcomes)

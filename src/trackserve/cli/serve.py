@@ -48,8 +48,14 @@ _DEFAULTS = Limits()
 _POLL = 0.5
 
 
-class ModelRequest(NamedTuple):
-    """A model that the command line asks for: its name, its tracker, and options of that."""
+class ServedModel(NamedTuple):
+    """A model to serve.
+
+    Attributes:
+        name: name of the model on the server.
+        tracker: name of its tracker.
+        options: options of the tracker, as text by name.
+    """
 
     name: str
     tracker: str
@@ -57,7 +63,7 @@ class ModelRequest(NamedTuple):
 
 
 class Load(NamedTuple):
-    """The device of all models, and how much they take on."""
+    """The device of all models, and the limits on their work."""
 
     device: str
     workers: int
@@ -133,11 +139,12 @@ def repository(
     console.print(f"wrote {directory}/models and {directory}/backends")
 
 
-def parse_models(texts: list[str] | None) -> list[ModelRequest]:
-    """The models that the command line asks for, in its form; at least one.
+def parse_models(texts: list[str] | None) -> list[ServedModel]:
+    """The models that the arguments ``texts`` of the command line name; at least one.
 
     Raises:
-        InputError: a text has another form, two models have one name, or there is none.
+        InputError: a text has another form, an option is unknown or has a wrong value, two models
+            have the same name, or there is no model.
     """
     wanted = [_parse(text) for text in texts] if texts else _without_options()
     names = [model.name for model in wanted]
@@ -148,27 +155,27 @@ def parse_models(texts: list[str] | None) -> list[ModelRequest]:
     return wanted
 
 
-def _parse(text: str) -> ModelRequest:
-    head, *pairs = re.split(r",(?=\w+=)", text)
+def _parse(text: str) -> ServedModel:
+    head, *pairs = re.split(r",(?=[\w-]+=)", text)
     first, separator, second = head.partition("=")
     name, tracker = (first, second) if separator else (first, first)
     options = dict(pair.split("=", 1) for pair in pairs)
     find_tracker(tracker).complete(options)
-    return ModelRequest(name, tracker, options)
+    return ServedModel(name, tracker, options)
 
 
-def _without_options() -> list[ModelRequest]:
-    """Every tracker that is installed here and whose options all have defaults."""
+def _without_options() -> list[ServedModel]:
+    """A model of each tracker that is installed here and needs no option."""
     trackers = [find_tracker(name) for name in tracker_names()]
     return [
-        ModelRequest(tracker.name, tracker.name, {})
+        ServedModel(tracker.name, tracker.name, {})
         for tracker in trackers
         if all(map(find_spec, tracker.modules))
         and all(option.default for option in tracker.options)
     ]
 
 
-def _write_models(directory: Path, models: list[ModelRequest], load: Load) -> None:
+def _write_models(directory: Path, models: list[ServedModel], load: Load) -> None:
     from trackserve.serving.repository import write_model
 
     limits = default_limits(load.device)
@@ -185,7 +192,7 @@ def _write_models(directory: Path, models: list[ModelRequest], load: Load) -> No
         )
 
 
-def _print_directions(server: Server, model: ModelRequest) -> None:
+def _print_directions(server: Server, model: ServedModel) -> None:
     url = server.grpc_url
     served = "" if model.name == model.tracker else f" --served {model.name}"
     lines = [

@@ -1,4 +1,4 @@
-"""What every tracker is.
+"""The interface of all trackers.
 
 A tracker is an algorithm: events in, results out. It is built once, for a device, into a
 :class:`Pipeline`, which is called on batches of events. Everything above (wire, server, client,
@@ -30,7 +30,7 @@ class Pipeline(Protocol[E_contra, R_co]):
     """A tracker, built for a device; any number of threads may call it.
 
     Attributes:
-        device: where it runs, as in "cpu" or "cuda".
+        device: the device, as in "cpu" or "cuda".
     """
 
     @property
@@ -47,7 +47,7 @@ class Pipeline(Protocol[E_contra, R_co]):
             lap: called as each stage ends; with it, all runs on one thread.
 
         Returns:
-            for each event its result, or the error that says why there is none.
+            the result of each event, or its error.
 
         Raises:
             InputError: ``keep`` has an unknown name, or an event is of another kind.
@@ -58,7 +58,7 @@ class Pipeline(Protocol[E_contra, R_co]):
 
         Raises:
             EventError: it cannot be reconstructed.
-            InputError: as :meth:`run`.
+            InputError: as in :meth:`run`.
         """
 
     def warm_up(self) -> None:
@@ -66,7 +66,7 @@ class Pipeline(Protocol[E_contra, R_co]):
 
 
 class Events(Protocol[E_co]):
-    """Events that are read when they are asked for, and what is known of them.
+    """Events that are read one by one, when they are asked for.
 
     Attributes:
         name: short name, for titles.
@@ -82,14 +82,15 @@ class Events(Protocol[E_co]):
 
 
 class Option(NamedTuple):
-    """One choice that a user has when a pipeline is built.
+    """One choice of a user when a pipeline is built. A user gives the value as text.
 
     Attributes:
-        name: a word; on the command line ``--name``.
+        name: words with underscores between them; with hyphens on the command line.
         help: one line.
-        default: the value where the user gives none; "" for a value that the tracker finds.
-        metavar: what stands for the value in the help.
+        default: the value if the user gives none; "" for a value that the tracker finds.
+        metavar: word for the value in the help.
         stored: whether the value names data on disk, which a model repository copies.
+        kind: type of the value; it turns the text into the value, or raises a ValueError.
     """
 
     name: str
@@ -97,28 +98,48 @@ class Option(NamedTuple):
     default: str = ""
     metavar: str = "NAME"
     stored: bool = False
+    kind: Callable[[str], Any] = str
+
+    @property
+    def spelling(self) -> str:
+        """The name on the command line, without dashes in front."""
+        return self.name.replace("_", "-")
+
+    def parse(self, text: str) -> Any:
+        """The value, of type ``kind``, that ``text`` stands for.
+
+        Raises:
+            InputError: it stands for none.
+        """
+        try:
+            return self.kind(text)
+        except ValueError:
+            kind = getattr(self.kind, "__name__", self.metavar)
+            raise InputError(
+                "wrong value of an option", option=self.spelling, found=text, bound=kind
+            ) from None
 
 
 class Tracker(ABC, Generic[E, R]):
-    """One tracker: what it takes and gives, how it is built and how it is judged.
+    """One tracker: its codec, its options, and the functions that build, store and judge it.
 
-    Importing a module that holds a tracker imports no compiler: a client needs the codec alone.
-    So the methods import what they need.
+    A client needs only the codec. So the module of a tracker imports no compiler; its methods
+    import other modules when they are called.
 
     Attributes:
         name: one word, as on the command line.
         summary: one sentence.
-        path_help: what a user gives as PATH.
-        codec: how events and results cross the wire.
-        options: what a user can choose, beside device and threads.
-        variant: name of the option by which two pipelines are compared, if there is one.
-        size: name of the count that tells how large an event is, as "points".
+        path_help: help of the argument PATH of commands.
+        codec: codec of events and results.
+        options: choices of a user, beside device and threads.
+        variant: name of the option by which two pipelines are compared; None: there is none.
+        size: name of the count that measures the size of an event, as "points".
         stages: names of the stages, in order, as a :data:`Lap` gets them.
         modules: modules that must be importable to build a pipeline.
-        extra: the package's extra that brings what they need.
-        published: names of tensors that clients of other software know. Where there are any, the
-            model that is called like the tracker is served under a second name too, with "cpu"
-            or "gpu" behind, with these tensors alone.
+        extra: the package's extra that installs the needs of ``modules``.
+        published: names of tensors that clients of other software know. If there are any, the
+            model that has the tracker's name is served under a second name too: with "cpu" or
+            "gpu" behind it, and with these tensors only.
     """
 
     name: ClassVar[str]
@@ -155,28 +176,28 @@ class Tracker(ABC, Generic[E, R]):
         threads: int = 1,
         events: Any = None,
     ) -> Pipeline[E, R]:
-        """A pipeline.
+        """Build a pipeline.
 
         Args:
-            options: values by name of option; see :meth:`complete`.
-            device: where to run.
+            options: values by name of option, as text; see :meth:`values`.
+            device: device of the pipeline.
             threads: events that run at the same time on a CPU; no bit depends on it.
-            events: what it will reconstruct, if known, as :meth:`open_events` gives it.
+            events: the events to reconstruct, from :meth:`open_events`; None: they are unknown.
 
         Raises:
-            TrackserveError: a value is wrong, or something is missing that it needs.
+            TrackserveError: a value is wrong, or data or a package are missing.
         """
 
     @abstractmethod
     def store(self, folder: Path, options: Mapping[str, str]) -> dict[str, str]:
-        """Copy what a pipeline needs to ``folder``, a folder of a model repository.
+        """Copy the data of a pipeline to ``folder``, a folder of a model repository.
 
         Returns:
             options that build the same pipeline from there; the stored ones are names inside
             of ``folder``.
 
         Raises:
-            TrackserveError: as :meth:`build`.
+            TrackserveError: as in :meth:`build`.
         """
 
     @abstractmethod
@@ -184,7 +205,7 @@ class Tracker(ABC, Generic[E, R]):
         """A tiny event that every pipeline of this tracker reconstructs."""
 
     def validation(self) -> Any:
-        """How the physics is judged: a :class:`trackserve.report.validation.Validation`.
+        """The judge of the physics: a :class:`trackserve.report.validation.Validation`.
 
         Raises:
             InputError: the tracker has none.
@@ -192,27 +213,42 @@ class Tracker(ABC, Generic[E, R]):
         raise InputError("this tracker has no validation of its physics", tracker=self.name)
 
     def complete(self, given: Mapping[str, str]) -> dict[str, str]:
-        """The values of all options: those given, else the defaults.
+        """The values of all options, as text: the given ones, and defaults for the others.
+
+        Args:
+            given: values by name of option; the name may have hyphens.
 
         Raises:
-            InputError: an option is unknown.
+            InputError: an option is unknown, or its value is wrong.
         """
-        known = {option.name: option.default for option in self.options}
-        unknown = sorted(given.keys() - known.keys())
+        options = {option.spelling: option for option in self.options}
+        texts = {name.replace("_", "-"): text for name, text in given.items()}
+        unknown = sorted(texts.keys() - options.keys())
         if unknown:
             raise InputError(
                 "the tracker has no such option",
                 tracker=self.name,
                 found=unknown,
-                bound=sorted(known),
+                bound=sorted(options),
             )
-        return known | dict(given)
+        for name, text in texts.items():
+            options[name].parse(text)
+        return {option.name: texts.get(name, option.default) for name, option in options.items()}
+
+    def values(self, given: Mapping[str, str]) -> dict[str, Any]:
+        """The values of all options, each of the option's kind; see :meth:`complete`.
+
+        Raises:
+            InputError: as in :meth:`complete`.
+        """
+        texts = self.complete(given)
+        return {option.name: option.parse(texts[option.name]) for option in self.options}
 
     def restore(self, folder: Path, options: Mapping[str, str], device: str) -> Pipeline[E, R]:
         """The pipeline that :meth:`store` wrote to ``folder``, ready to answer.
 
         Raises:
-            TrackserveError: as :meth:`build`.
+            TrackserveError: as in :meth:`build`.
         """
         values = {option.name: options[option.name] for option in self.options}
         for option in self.options:

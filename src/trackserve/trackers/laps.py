@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 
 class Laps:
-    """Seconds that stages took, by name; a :data:`.base.Lap`.
+    """A stopwatch: seconds of each stage, by name; a :data:`.base.Lap`.
 
     Args:
-        clock: tells seconds; :func:`time.thread_time` tells those of the processor.
+        clock: function that returns seconds, as :func:`time.process_time`.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -19,10 +19,11 @@ class Laps:
         self._last = clock()
 
     def start(self) -> None:
-        """Let the next stage begin now."""
+        """Begin the next stage now."""
         self._last = self._clock()
 
     def __call__(self, stage: str) -> None:
+        """End ``stage`` now, and begin the next one."""
         now = self._clock()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now

@@ -1,8 +1,8 @@
 """Finds trackers by name.
 
-A package offers a tracker as an entry point of the group ``trackserve.trackers``: its name is the
-tracker's, its value the place of an instance of :class:`.base.Tracker`. It is imported when it is
-asked for.
+A package offers a tracker as an entry point of the group ``trackserve.trackers``. The name of the
+entry point is the name of the tracker. Its value is the place of an instance of
+:class:`.base.Tracker`, which is imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ def tracker_of(parameters: Mapping[str, str], **where: Any) -> Tracker[Any, Any]
     """The tracker of a served model.
 
     Args:
-        parameters: those of the model's configuration.
+        parameters: parameters of the model's configuration.
         where: fields of the error, as ``model``.
 
     Raises:
-        InputError: they name no tracker, or one that is not installed here.
+        InputError: the parameters name no tracker, or a tracker that is not installed here.
         TrackserveError: its package cannot be imported.
     """
     if TRACKER_PARAMETER not in parameters:

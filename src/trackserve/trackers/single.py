@@ -17,7 +17,7 @@ R = TypeVar("R", bound=Result)
 
 
 class SingleEventPipeline(ABC, Generic[E, R]):
-    """All of a :class:`.base.Pipeline` but how one event is reconstructed.
+    """A :class:`.base.Pipeline` that lacks only the reconstruction of one event.
 
     Args:
         result: class of the results.
@@ -37,7 +37,7 @@ class SingleEventPipeline(ABC, Generic[E, R]):
         Args:
             event: the event.
             keep: intermediates to return as well; they are known ones.
-            lap: to be called as each stage ends.
+            lap: function to call as each stage ends.
 
         Raises:
             EventError: it cannot be reconstructed.
@@ -75,4 +75,4 @@ class SingleEventPipeline(ABC, Generic[E, R]):
 
 
 def _ignore(stage: str) -> None:
-    """A lap that nobody measures."""
+    """Ignore the end of a stage."""

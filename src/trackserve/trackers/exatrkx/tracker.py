@@ -1,4 +1,4 @@
-"""Exa.TrkX as a tracker among others."""
+"""The learned tracker Exa.TrkX, for the registry."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Exatrkx(Tracker[PointsEvent | FeaturesEvent, ExatrkxResult]):
     ) -> ExatrkxPipeline:
         from .pipeline import ExatrkxPipeline
 
-        values = self.complete(options)
+        values = self.values(options)
         return ExatrkxPipeline.from_model(
             values["model"],
             detector=events.detector if events is not None else None,

@@ -57,7 +57,7 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
     ) -> PatatrackPipeline:
         from .pipeline import PatatrackPipeline
 
-        values = self.complete(options)
+        values = self.values(options)
         conditions = values["conditions"] or (events.directory if events else None)
         if conditions is None:
             raise InputError("conditions are missing", tracker=self.name, option="conditions")

@@ -1,4 +1,4 @@
-"""What the tracker finds in one event, and how it crosses the wire."""
+"""The result of the tracker for one event, and its codec."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trackserve.wire.events import PointsEventCodec
 
 @dataclass(frozen=True)
 class LegacyCounts(ResultCounts):
-    """How many of each."""
+    """Numbers of objects."""
 
     points: int
     seeds: int

@@ -26,7 +26,7 @@ class Legacy(Tracker[PointsEvent, LegacyResult]):
     summary = "Track candidates from space points, by a C library."
     path_help = "Directory of events of space points."
     codec = CODEC
-    options = (Option("min_points", "Least number of points of a candidate.", "6", "N"),)
+    options = (Option("min_points", "Least number of points of a candidate.", "6", "N", kind=int),)
     variant = "min_points"
     size = "points"
     stages = ("order", "seeds", "candidates")
@@ -63,18 +63,16 @@ class Legacy(Tracker[PointsEvent, LegacyResult]):
         return PointsEvent(SpacePoints.empty())
 
     def validation(self) -> PointsValidation:
-        """That of all trackers of space points; there are no edges to keep."""
+        """The validation of all trackers of space points; there are no edges to keep."""
         from trackserve.report.points import PointsValidation
 
         return PointsValidation()
 
     def _min_points(self, options: Mapping[str, str]) -> int:
-        value = self.complete(options)["min_points"]
-        if not value.isdecimal() or int(value) < 3:
-            raise InputError(
-                "a candidate needs 3 points or more", option="min_points", found=value, bound=3
-            )
-        return int(value)
+        min_points: int = self.values(options)["min_points"]
+        if min_points < 3:
+            raise InputError("a candidate needs 3 points or more", found=min_points, bound=3)
+        return min_points
 
 
 TRACKER = Legacy()
