@@ -33,7 +33,7 @@ def random_model(description: Description) -> Model:
 
 
 def small_model(**changes: object) -> Model:
-    """One of our own kind; its cuts keep some edges of :func:`random_event` at each stage."""
+    """A model of our own kind; its cuts keep some edges of :func:`random_event` at each stage."""
     values: dict[str, object] = {
         "name": "small",
         "detector": "generic",
@@ -48,7 +48,7 @@ def small_model(**changes: object) -> Model:
 
 
 def wide_model() -> Model:
-    """One with a layer that is so wide that a GPU's tiles have fewer rows."""
+    """A model with a wide layer, so that a GPU's tiles have fewer rows."""
     embedding = Embedding(NODE_INPUTS, (72, 12), 5, "relu", True)
     return small_model(embedding=embedding, cuts=Cuts(0.1, 0.5, 0.4, 3, "paths"))
 

@@ -67,7 +67,7 @@ def pipeline() -> ExatrkxPipeline:
 
 
 def pairs_of(coordinates: Array, radius: float, max_edges: int) -> Pairs:
-    """All pairs within the radius, of coordinates where the search has to succeed."""
+    """All pairs within the radius; the search must succeed."""
     pairs = find_pairs(coordinates, radius, max_edges, 0)
     assert isinstance(pairs, Pairs)
     return pairs
@@ -79,7 +79,7 @@ def groups(labels: Array) -> set[frozenset[int]]:
 
 
 class TestPublishedEvent:
-    """What a running Triton with the published model returned for a published event."""
+    """The answer of a running Triton with the published model, for a published event."""
 
     def test_same_edges_from_the_embedding(self, lrt: dict[str, Array]) -> None:
         source, target = pairs_of(lrt["embedding"], 1.6, 10_000)
@@ -110,7 +110,7 @@ class TestPublishedEvent:
         assert len(mine & groups(lrt["wcc_labels_313"])) == 31
 
     def test_whole_pipeline(self, lrt: dict[str, Array]) -> None:
-        """Every stage takes what the one before it leaves, one edge per pair of points."""
+        """Every stage takes edges from the stage before it; each pair of points has one edge."""
         pipeline = ExatrkxPipeline(published_model())
         (result,) = pipeline.run([FeaturesEvent(lrt["features"], 7)], GRAPH_STAGES)
         assert not isinstance(result, EventError)
@@ -300,7 +300,7 @@ def test_outward_order_does_not_depend_on_the_order_of_the_points() -> None:
 def test_compiled_networks_equal_the_modules(
     embedding: Embedding, filter_: Filter, gnn: InteractionGnn | AttentionGnn
 ) -> None:
-    """And a row's bits do not depend on the rows beside it."""
+    """Compiled loops and PyTorch agree; the bits of a row do not depend on the rows beside it."""
     model = small_model(embedding=embedding, filter=filter_, gnn=gnn)
     random = np.random.default_rng(2)
     n, m = 150, 400
@@ -449,7 +449,7 @@ class TestBadInput:
         assert (error.event, error.point) == (2, 13)
 
     def test_point_beyond_what_the_model_knows(self, pipeline: ExatrkxPipeline) -> None:
-        """As where features were scaled for another model."""
+        """An event whose features were scaled for another model is refused."""
         event = scaled(random_event(50, event=4), pipeline)
         event.features[7, 2] = np.float32(3.5)
         (error,) = pipeline.run([event])

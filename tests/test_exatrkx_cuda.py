@@ -58,7 +58,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread_of_pytorch() -> Iterator[None]:
-    """More wait for each other on a busy machine."""
+    """Use one thread of PyTorch: more threads wait for each other on a busy machine."""
     n = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -68,13 +68,13 @@ def _one_thread_of_pytorch() -> Iterator[None]:
 def on_one_thread(
     model: Model, precision: str = "fp32", max_edges: int = MAX_EDGES, device: Any = None
 ) -> CudaExatrkx:
-    """The stages as they are on a GPU."""
+    """The stages of a GPU, run by one thread."""
     device = device or OneThread()
     return CudaExatrkx(model, CPU, precision=precision, max_edges=max_edges, device=device)
 
 
 def assert_same(found: Any, expected: Any, closely: float = 1e-6) -> None:
-    """Equal but for the last bits of scores, errors in type, message and fields."""
+    """Check that results are equal except for the last bits of scores, and errors are equal."""
     assert len(found) == len(expected)
     for mine, theirs in zip(found, expected, strict=True):
         if isinstance(theirs, EventError):
@@ -98,7 +98,7 @@ def assert_same(found: Any, expected: Any, closely: float = 1e-6) -> None:
 
 
 def events() -> list[PointsEvent]:
-    """Of many points, one, none, some far from each other, and again many."""
+    """Events of many points, one point, none, some far from each other, and again many."""
     far = random_event(5, 3, 3)
     return [*(random_event(n, n, n) for n in (300, 1, 0)), far, random_event(800, 7, 7)]
 
@@ -121,7 +121,7 @@ def test_a_batch(make: Any, order: Any, segmentation: Any) -> None:
 
 
 def test_features_and_stages() -> None:
-    """In one batch with positions, as a server may have them."""
+    """Features and positions share a batch, as in a server."""
     model = small_model()
     kernels, plain = on_one_thread(model), ExatrkxPipeline(model)
     spec = model.description.features
@@ -260,7 +260,7 @@ def test_perceptrons_on_rows(
     n: int,
     seed: int,
 ) -> None:
-    """As on a CPU; a row has the same bits alone."""
+    """Results are as on a CPU; a row alone has the same bits."""
     shape, weights = random_perceptron(inputs, widths, output, activation, norm, seed)
     assert perceptrons.fits(shape)
     packed, device = on_cpu.pack(shape, weights, ""), OneThread()
@@ -291,7 +291,7 @@ def test_perceptrons_on_rows(
 def test_perceptrons_on_edges(
     n_node: int, n_own: int, widths: list[int], norm: bool, m: int, seed: int
 ) -> None:
-    """As on a CPU, from an edge on, and added to what is there."""
+    """Results are as on a CPU, from an edge on; they are added to the output."""
     shape, weights = random_perceptron(2 * n_node + n_own, widths, 3, "silu", norm, seed)
     assert perceptrons.fits(shape, n_node)
     packed, device = on_cpu.pack_edge(shape, weights, "", n_node), OneThread()
@@ -303,7 +303,9 @@ def test_perceptrons_on_edges(
     on_cpu.run_edges(packed, on_cpu.NetworkGraph(nodes, source, target, own), expected)
     uploaded, first = perceptrons.upload_on_edges(device, packed), m // 3
     out = np.ones((m, 3), np.float32)
-    graph = perceptrons.BatchGraph(nodes, n, source[first:], target[first:], own[first:], m - first)
+    graph = perceptrons.NetworkGraph(
+        nodes, n, source[first:], target[first:], own[first:], m - first
+    )
     perceptrons.run_edges(device, uploaded, graph, out, add=True)
     assert np.abs(out[: m - first] - 1 - expected[first:]).max(initial=0) < 2e-5
     assert (out[m - first :] == 1).all()
@@ -328,7 +330,7 @@ def on_device(device: OneThread, some: list[Array], outward: bool = True) -> fea
 @given(st.lists(st.sampled_from([0, 1, 2, 40, 1500, 3000]), min_size=1, max_size=4), st.data())
 @settings(max_examples=15)
 def test_order_of_points(sizes: list[int], data: st.DataObject) -> None:
-    """With points at the same distance, and equal ones."""
+    """Some points are at the same distance, some are equal."""
     random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     n_values = data.draw(st.sampled_from([1, 2, 5, 1000]))
     some = [(random.integers(-n_values, n_values, (n, 3)) / n_values).astype("f4") for n in sizes]
@@ -356,7 +358,7 @@ def test_order_of_points(sizes: list[int], data: st.DataObject) -> None:
 def test_pairs_of_a_batch(
     sizes: list[int], n_dimensions: int, near: float, far: float, on_grid: bool, seed: int
 ) -> None:
-    """Far from the origin, and at exactly the radius from each other."""
+    """Points are far from the origin, and exactly one radius apart."""
     random, device = np.random.default_rng(seed), OneThread()
     n, n_events = sum(sizes), len(sizes)
     coordinates = random.normal(0, 1, (n, n_dimensions)) + far * random.integers(0, 2, (n, 1))
@@ -395,7 +397,7 @@ def test_pairs_of_a_batch(
 def test_candidates_of_a_batch(
     sizes: list[int], degree: float, n_scores: int, paths: bool, min_points: int, seed: int
 ) -> None:
-    """With edges of one score, isolated points and events without edges."""
+    """There are edges with the same score, isolated points and events without edges."""
     random, device = np.random.default_rng(seed), OneThread()
     some = [random.uniform(-1, 1, (size, 3)).astype(np.float32) for size in sizes]
     n_events, starts = len(sizes), np.cumsum([0, *sizes])
@@ -435,7 +437,7 @@ def test_candidates_of_a_batch(
 
 
 def test_several_threads(tmp_path: Path) -> None:
-    """In Numba's simulator."""
+    """The kernels run with several threads in Numba's simulator."""
     some = [random_event(60, 1, 1), random_event(0), random_event(30, 2, 2)]
     given, found = tmp_path / "events.pickle", tmp_path / "results.pickle"
     given.write_bytes(pickle.dumps(some))

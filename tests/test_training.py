@@ -1,4 +1,4 @@
-"""Training of the learned tracker: what it learns from, how, and that it can be continued."""
+"""The training of the learned tracker: its events, its losses, and its continuation."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def an_event(
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """More than one only wait for each other on events this small."""
+    """Use one thread of PyTorch: events are small, so more threads only wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -123,11 +123,11 @@ def quick(steps: int, **changes: Any) -> TrainingConfig:
 
 
 def nothing(*_: Any) -> None:
-    """Progress that nobody watches."""
+    """Ignore the progress."""
 
 
 def test_points_of_a_particle_follow_each_other_from_its_start() -> None:
-    """Given in any order, with an overlap of modules (2.0 and 2.1), noise and a lone point."""
+    """Points come in any order, with an overlap of modules (2.0, 2.1), noise and a lone point."""
     x = np.array([3.0, 9.0, 1.0, 2.1, 5.0, 2.0, 4.0])
     particle = np.array([0, -1, 0, 0, 1, 0, 0])
     momentum = np.array([[3.0, 0, 0], [0.2, 0, 0]])
@@ -213,7 +213,7 @@ def test_edges_of_no_weight_have_no_gradient() -> None:
 
 
 def test_a_tiny_training_finds_every_track(events: Path, tmp_path: Path) -> None:
-    """From files to a model folder that the pipeline loads; the validation event is not
+    """Files become a model folder that the pipeline loads; the validation event is not
     trained on."""
     trained = train([events], tmp_path / "model", quick(150), nothing)
     model = load_model(tmp_path / "model")
@@ -234,7 +234,7 @@ def test_an_interrupted_training_continues_bit_for_bit(
     data = Data([events], config)
     schedule = Schedule(20, rate=5e-3, warm_up=3, validate_every=6)
 
-    def fresh() -> stages.Stage:
+    def fresh() -> stages.Stage[torch.nn.Module]:
         torch.manual_seed(4)
         embedding = stages.EmbeddingStage(config, data, "cpu")
         if stage == "embedding":
@@ -243,7 +243,7 @@ def test_an_interrupted_training_continues_bit_for_bit(
             config, data, "cpu", stages.radius_graph(config, embedding.network, 0.05)
         )
 
-    def run(name: str, stop_at: int | None) -> stages.Stage:
+    def run(name: str, stop_at: int | None) -> stages.Stage[torch.nn.Module]:
         def stop(_: str, step: int, *__: Any) -> None:
             if step == stop_at:
                 raise KeyboardInterrupt
@@ -337,7 +337,7 @@ def test_the_chosen_cuts_keep_fakes_low() -> None:
 
 
 def test_the_default_cuts_are_a_compromise() -> None:
-    """Not those that have too many fakes anywhere."""
+    """Cuts with too many fakes in any directory are refused."""
     loose, tight = Cuts(radius=1.0, filter=0.1, edge=0.1), Cuts(radius=1.0, filter=0.1, edge=0.5)
     light = [
         WorkingPoint(loose, 0.875, 0.01, 0.001, 6, 2),

@@ -41,7 +41,7 @@ def of_these_sources(compiled: T) -> T:
 
 
 def _tolerant(load_index: Callable[[], dict[Any, Any]]) -> Callable[[], dict[Any, Any]]:
-    """What reads a cache's index; an index of types that are gone is outdated, and so is empty."""
+    """Return ``load_index``, but an index that names types that are gone counts as empty."""
 
     def load() -> dict[Any, Any]:
         try:

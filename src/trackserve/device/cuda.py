@@ -114,7 +114,7 @@ class Device:
         self._arrays: dict[str, Any] = {}
         self._pinned: dict[str, Array] = {}
         self.synchronisations = 0
-        """How many times the host has waited for the device."""
+        """Number of times that the host has waited for the device."""
 
     @property
     def n_blocks(self) -> int:
@@ -130,7 +130,7 @@ class Device:
 
     @property
     def past_numba(self) -> str:
-        """How many of the kernels go past Numba, as text: see :mod:`.launch`."""
+        """Number of kernels that are launched past Numba, as text: see :mod:`.launch`."""
         return getattr(self._start, "past_numba", "none")
 
     def current(self) -> AbstractContextManager[Any]:

@@ -46,7 +46,7 @@ class Launcher:
 
     @property
     def past_numba(self) -> str:
-        """How many of the kernels go past Numba, as text; a kernel counts once per types."""
+        """Number of kernels, by types of arguments, that are launched past Numba, as text."""
         n = sum(compiled is not None for compiled in self._compiled.values())
         return f"{n} of {len(self._compiled)}"
 

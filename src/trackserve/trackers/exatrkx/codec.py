@@ -1,4 +1,4 @@
-"""The tensors of Exa.TrkX: space points there, labels and candidates back.
+"""The tensors of Exa.TrkX: space points, labels and candidates.
 
 ``FEATURES`` and ``LABELS`` are the tensors of the published service: its clients work unchanged.
 """
@@ -26,12 +26,12 @@ LABELS = TensorSpec("LABELS", np.dtype(np.int64), (-1,))
 
 
 class _EventCodec(PointsEventCodec):
-    """Space points in mm, or as scaled features; exactly one of the two."""
+    """The tensors of space points: positions in mm, or scaled features, but not both."""
 
     inputs = (FEATURES, POINTS, NUMBER)
 
     def encode(self, event: PointsEvent | FeaturesEvent) -> dict[str, Array]:
-        """The tensors of ``event``; its truth stays at home."""
+        """The tensors of ``event``, without its truth."""
         if not isinstance(event, FeaturesEvent):
             return super().encode(event)
         features = checked({FEATURES.name: event.features}, FEATURES)

@@ -1,6 +1,6 @@
 """Import of published networks as a model, from TorchScript files, state dicts or .npz files.
 
-The names of the weights say what the networks are made of: ``network.0.weight`` is a linear layer,
+The names of the weights tell the layers of the networks: ``network.0.weight`` is a linear layer,
 ``network.1.weight`` is its LayerNorm, and so on. Activations have no weights. So a TorchScript file
 is run beside each possible activation; the one that gives the same outputs is taken.
 """
@@ -48,7 +48,7 @@ class _Layer(NamedTuple):
 
 
 class Published(NamedTuple):
-    """The files of three published networks, and what no file says about them.
+    """The files of three published networks, and their properties that are in no file.
 
     Attributes:
         embedding, filter, gnn: paths of TorchScript files (.pt), of state dicts (.pt), or of the
@@ -85,8 +85,8 @@ def import_model(
         published: the files.
         name: name of the model.
         detector: name of its detector.
-        features: how its features are scaled; no file says it.
-        cuts: radius and cuts; no file says them.
+        features: scales of its features; they are in no file.
+        cuts: radius and cuts; they are in no file.
 
     Raises:
         ModelError: a file is missing or is not such a network; or a file can be run and gives

@@ -156,7 +156,7 @@ class InteractionNetwork(nn.Module):
         return self.head.on_edges(n, source, target, e)[:, 0]
 
 
-class Modules(NamedTuple):
+class TorchModules(NamedTuple):
     """The networks of a model; the graph network takes the same arguments as the filter."""
 
     embedding: EmbeddingNetwork
@@ -164,17 +164,17 @@ class Modules(NamedTuple):
     gnn: AttentionNetwork | InteractionNetwork
 
 
-def make_modules(description: Description) -> Modules:
+def make_modules(description: Description) -> TorchModules:
     """Return the three networks of a model with random weights, in float32 on the CPU."""
     gnn = description.gnn
-    return Modules(
+    return TorchModules(
         EmbeddingNetwork(description.embedding),
         FilterNetwork(description.filter),
         AttentionNetwork(gnn) if isinstance(gnn, AttentionGnn) else InteractionNetwork(gnn),
     )
 
 
-def modules_of(model: Model) -> Modules:
+def modules_of(model: Model) -> TorchModules:
     """Return the three networks of ``model`` with its weights, in float32 on the CPU."""
     modules = make_modules(model.description)
     for name, module in modules._asdict().items():
@@ -189,7 +189,7 @@ def modules_of(model: Model) -> Modules:
     return modules
 
 
-def model_of(description: Description, modules: Modules) -> Model:
+def model_of(description: Description, modules: TorchModules) -> Model:
     """Return the model of ``description`` with a copy of the weights of ``modules``."""
     return Model(
         description,

@@ -148,7 +148,7 @@ class ExatrkxPipeline:
                 ``"cpu"`` for each event.
 
         Returns:
-            for each event its result, or the :class:`EventError` that says why there is none.
+            the result of each event, or its :class:`EventError`.
 
         Raises:
             InputError: ``keep`` has an unknown name, or the array of an event is not
@@ -161,11 +161,11 @@ class ExatrkxPipeline:
         """Reconstruct one event.
 
         Args:
-            event, keep: as for :meth:`run`.
+            event, keep: as in :meth:`run`.
 
         Raises:
             EventError: the event has no result.
-            InputError: as for :meth:`run`.
+            InputError: as in :meth:`run`.
         """
         (result,) = self.run([event], keep)
         if isinstance(result, EventError):
@@ -288,7 +288,7 @@ class HostExatrkx:
         return EventPoints(first, scaled[row], row, place[row], rank)
 
     def _network_graph(self, spec: Filter | Gnn, scaled: Array, edges: Edges) -> NetworkGraph:
-        """Return what the network ``spec`` takes."""
+        """Return the inputs of the network ``spec``."""
         features = self._description.features
         return NetworkGraph(
             nodes=node_inputs(spec.inputs, scaled, features),

@@ -191,7 +191,7 @@ def _bins(extent: float, per_unit: float) -> int:
 
 @shared
 def bin_of(value: float, low: float, per_unit: float, bins: int) -> int:
-    """Return which of the ``bins`` cells along a dimension holds ``value``."""
+    """Return the number of the cell, of ``bins`` cells along a dimension, that holds ``value``."""
     place = int((np.float64(value) - low) * per_unit)
     return min(max(place, 0), bins - 1)
 

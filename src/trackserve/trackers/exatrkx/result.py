@@ -1,4 +1,4 @@
-"""What Exa.TrkX finds in one event."""
+"""The result of Exa.TrkX for one event."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trackserve.edm.result import Result, ResultCounts
 
 @dataclass(frozen=True)
 class ExatrkxCounts(ResultCounts):
-    """How many of each; ``components`` counts connected components, single points too."""
+    """Numbers of objects. ``components`` are connected components, also of single points."""
 
     points: int = 0
     radius_edges: int = 0

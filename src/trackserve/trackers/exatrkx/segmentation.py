@@ -10,10 +10,11 @@ from trackserve.edm.columns import Array
 
 
 def keep_best_edges(rank: Array, edges: Edges) -> Array:
-    """Return which edges remain if each point keeps its best edge inwards and outwards, bool[m].
+    """Return whether each edge remains if points keep only their best two edges, bool[m].
 
-    An edge remains if both of its points keep it: the edges that remain are paths. The best edge
-    has the highest score. Of edges with the same score, the best one spans the fewest ranks.
+    A point keeps its best edge inwards and its best edge outwards. An edge remains if both of its
+    points keep it: the edges that remain are paths. The best edge has the highest score. Of edges
+    with the same score, the best one spans the fewest ranks.
 
     Args:
         rank: int32[n], place of each point from the inside out.

@@ -21,7 +21,7 @@ class BatchEdges(NamedTuple):
         source, target: int32[n], the points of each edge.
         score: float32[n]; a logit until :func:`count_kept` makes a score of it.
         n_events: number of events.
-        n: number of edges; where only the device knows it, the most that there may be.
+        n: number of edges; if only the device knows it, the largest possible number.
     """
 
     start: Any
@@ -56,7 +56,7 @@ def find_starts(device: Device, name: str, before: Any, first: Any, n_events: in
 
     Args:
         name: name of the memory.
-        before: int32, how many edges come before each item of another kind.
+        before: int32, number of edges before each item of another kind.
         first: int32[events + 1], first item of that kind in each event.
         n_events: number of events.
     """

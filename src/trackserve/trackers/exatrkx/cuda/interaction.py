@@ -15,7 +15,7 @@ from ..architecture import InteractionGnn, perceptrons_of
 from ..interaction import PackedInteraction
 from ..perceptrons import Packed
 from .perceptrons import (
-    BatchGraph,
+    NetworkGraph,
     OnEdges,
     fits,
     group_edges,
@@ -58,7 +58,7 @@ def upload_interaction(device: Device, network: PackedInteraction) -> Interactio
     )
 
 
-def run_interaction(device: Device, network: Interaction, graph: BatchGraph, logits: Any) -> None:
+def run_interaction(device: Device, network: Interaction, graph: NetworkGraph, logits: Any) -> None:
     """Fill the logits of the edges of ``graph``, float32[m, 1]."""
     states = device.array("gnn.node_states", graph.n, np.float32, network.hidden)
     edge_states = device.array("gnn.edge_states", graph.m, np.float32, network.hidden)

@@ -30,7 +30,7 @@ from .interaction import (
     upload_interaction,
 )
 from .perceptrons import (
-    BatchGraph,
+    NetworkGraph,
     fits,
     run_edges,
     run_rows,
@@ -148,8 +148,8 @@ class CudaNetworks:
 
     def _graph(
         self, inputs: _Inputs, points: BatchPoints, nodes: Any, edges: BatchEdges
-    ) -> BatchGraph:
-        return BatchGraph(
+    ) -> NetworkGraph:
+        return NetworkGraph(
             nodes=nodes,
             n=points.n,
             source=edges.source,
@@ -161,7 +161,7 @@ class CudaNetworks:
     def _tensor(self, array: Any, n: int) -> Tensor:
         return tensor(self._device, array, n)
 
-    def _tensors(self, graph: BatchGraph) -> list[Tensor]:
+    def _tensors(self, graph: NetworkGraph) -> list[Tensor]:
         """Return nodes, sources, targets and edges, as :class:`TensorNetworks` takes them."""
         columns = (graph.source, graph.target, graph.edges)
         return [self._tensor(graph.nodes, graph.n), *(self._tensor(a, graph.m) for a in columns)]

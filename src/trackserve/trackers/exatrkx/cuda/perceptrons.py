@@ -78,7 +78,7 @@ class OnEdges(NamedTuple):
     rest: Packed
 
 
-class BatchGraph(NamedTuple):
+class NetworkGraph(NamedTuple):
     """The nodes and edges of a batch that a network takes; arrays may have more rows.
 
     Attributes:
@@ -174,7 +174,7 @@ def run_rows(device: Device, p: Packed, rows: Any, n: int, out: Any) -> None:
     device.launch_blocks(_run_rows, _blocks(device, n), p, rows, out, n)
 
 
-def run_edges(device: Device, p: OnEdges, graph: BatchGraph, out: Any, add: bool = False) -> None:
+def run_edges(device: Device, p: OnEdges, graph: NetworkGraph, out: Any, add: bool = False) -> None:
     """Run the perceptron on the edges of ``graph``; fill ``out``, float32[m, outputs].
 
     Args:
@@ -187,7 +187,7 @@ def run_edges(device: Device, p: OnEdges, graph: BatchGraph, out: Any, add: bool
     device.launch_blocks(_run_edges, _blocks(device, graph.m), p, graph, out, add)
 
 
-def group_edges(device: Device, graph: BatchGraph) -> EdgesByNode:
+def group_edges(device: Device, graph: NetworkGraph) -> EdgesByNode:
     """Return the edges of each node."""
     return EdgesByNode(
         arriving=device.group("arriving", graph.target, graph.m, graph.n, graph.target),
@@ -195,7 +195,7 @@ def group_edges(device: Device, graph: BatchGraph) -> EdgesByNode:
     )
 
 
-def update_nodes(device: Device, p: Packed, graph: BatchGraph, by_node: EdgesByNode) -> None:
+def update_nodes(device: Device, p: Packed, graph: NetworkGraph, by_node: EdgesByNode) -> None:
     """Add ``p`` of [state of the node, sum of arriving, sum of leaving] to each node's state.
 
     The sums are over the states of the edges, in the order of the edges.
@@ -409,7 +409,7 @@ def _run_rows(p: Packed, rows: Any, out: Any, n: int) -> None:
 
 
 @tile_kernel
-def _run_edges(p: OnEdges, graph: BatchGraph, out: Any, add: bool) -> None:
+def _run_edges(p: OnEdges, graph: NetworkGraph, out: Any, add: bool) -> None:
     """Run a perceptron on edges; the nodes of ``graph`` are projected."""
     work = _Work(
         cuda.shared.array(TILE, np.float32, ALIGNMENT),
@@ -438,7 +438,7 @@ def _run_edges(p: OnEdges, graph: BatchGraph, out: Any, add: bool) -> None:
 
 
 @tile_kernel
-def _update_nodes(p: Packed, graph: BatchGraph, by_node: EdgesByNode) -> None:
+def _update_nodes(p: Packed, graph: NetworkGraph, by_node: EdgesByNode) -> None:
     """Add the perceptron of state, sum of arriving and sum of leaving to each node's state."""
     work = _Work(
         cuda.shared.array(TILE, np.float32, ALIGNMENT),

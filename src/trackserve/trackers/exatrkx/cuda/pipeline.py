@@ -262,8 +262,7 @@ def _result(
     Args:
         event: the event.
         first_point: number of points before the event, in the batch.
-        counts: int32[2, 6], how many of each of COLUMNS come before this event and before the
-            next one.
+        counts: int32[2, 6], numbers of COLUMNS before this event, and before the next one.
         columns: what was downloaded, for the batch.
         keep: stages whose edges the result has.
     """

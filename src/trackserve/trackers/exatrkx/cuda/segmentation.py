@@ -153,7 +153,7 @@ def make_candidates(
 def find_counts(
     device: Device, points: BatchPoints, graphs: Sequence[BatchEdges], components: Components
 ) -> Any:
-    """Return how many of each of :data:`COLUMNS` come before each event, int32[events + 1, 6].
+    """Return the numbers of :data:`COLUMNS` before each event, int32[events + 1, 6].
 
     Args:
         graphs: the edges after each of :data:`trackserve.edm.GRAPH_STAGES`.

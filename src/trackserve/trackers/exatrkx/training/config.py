@@ -13,10 +13,10 @@ from trackserve.errors import InputError
 
 from ..architecture import Activation
 
-NODE_INPUTS = ("r", "cos_phi", "sin_phi", "z", "eta", "x", "y")
-"""Inputs of points. phi is not among them: its seam at +-pi would cost tracks."""
-EDGE_INPUTS = ("dr", "dphi", "dz", "deta", "phi_slope", "z0", "distance")
-"""Inputs of edges."""
+MODEL_NODE_INPUTS = ("r", "cos_phi", "sin_phi", "z", "eta", "x", "y")
+"""Inputs of points in our models. phi is not among them: its seam at +-pi would cost tracks."""
+MODEL_EDGE_INPUTS = ("dr", "dphi", "dz", "deta", "phi_slope", "z0", "distance")
+"""Inputs of edges in our models."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from trackserve.physics.points.truth import (
 
 from ..architecture import Features
 from ..features import node_inputs, outward_order, scale_points
-from .config import NODE_INPUTS, TrainingConfig
+from .config import MODEL_NODE_INPUTS, TrainingConfig
 
 SCALES = (1000.0, float(np.pi), 1000.0)
 """Scales of r (mm), phi (rad) and z (mm)."""
@@ -35,7 +35,7 @@ class Sample:
     Attributes:
         event: the event, with points and truth in that order.
         scaled: float32[n, 3], features of the points.
-        nodes: float32[n, k], the inputs :data:`.config.NODE_INPUTS` of the points.
+        nodes: float32[n, k], the inputs :data:`.config.MODEL_NODE_INPUTS` of the points.
         particle: int32[n], particle of each point; -1 for noise.
         following: int64[n], the next point on the particle; -1 if there is none.
         pt: float32[n], transverse momentum of the particle in GeV; 0 for noise.
@@ -115,7 +115,7 @@ def make_sample(event: PointsEvent) -> Sample:
     return Sample(
         event=event,
         scaled=scaled,
-        nodes=node_inputs(NODE_INPUTS, scaled, features),
+        nodes=node_inputs(MODEL_NODE_INPUTS, scaled, features),
         particle=particle,
         following=next_points(event),
         pt=np.append(paths.pt, 0).astype(np.float32)[particle],
@@ -137,7 +137,7 @@ def choose_window(sample: Sample, n_points: int, rng: np.random.Generator) -> Ar
         return np.arange(n)
     in_wedge = round((n * n_points) ** 0.5)
     wedge = sample.by_phi[(rng.integers(n) + np.arange(in_wedge)) % n]
-    eta = sample.nodes[wedge, NODE_INPUTS.index("eta")]
+    eta = sample.nodes[wedge, MODEL_NODE_INPUTS.index("eta")]
     wedge = wedge[np.argsort(eta)]
     start = rng.integers(in_wedge - n_points + 1)
     return np.sort(wedge[start : start + n_points])

@@ -23,7 +23,7 @@ from ..perceptrons import (
     run_rows,
 )
 from ..radius import find_pairs
-from .config import EDGE_INPUTS
+from .config import MODEL_EDGE_INPUTS
 from .data import SCALES, Sample
 from .sizes import EDGE_SIZES, NODE_SIZES
 
@@ -135,7 +135,9 @@ def nodes_of(network: torch.nn.Module, sample: Sample) -> Tensor:
 
 def edges_of(sample: Sample, graph: Graph) -> Array:
     """Return the edge inputs in units of their sizes, float32[m, k]."""
-    inputs = edge_inputs(EDGE_INPUTS, sample.scaled, Features(SCALES), graph.source, graph.target)
+    inputs = edge_inputs(
+        MODEL_EDGE_INPUTS, sample.scaled, Features(SCALES), graph.source, graph.target
+    )
     return inputs / EDGE_SIZES
 
 

@@ -18,13 +18,14 @@ from .stages import Stage
 CHECKPOINT_SECONDS = 120.0
 """Seconds between two checkpoints."""
 
+AnyStage = Stage[torch.nn.Module]
 OnStep = Callable[[str, int, int, dict[str, float]], None]
-"""Function that is called after each step, with what is done, the number of steps done, the number
-of all steps, and the last figures by name."""
+"""Function that is called after each step. Its arguments are the name of the work, the number of
+steps done, the number of all steps, and the last figures by name."""
 
 
 def fit(
-    stage: Stage,
+    stage: AnyStage,
     schedule: Schedule,
     seed: int,
     checkpoint: Path,
@@ -92,7 +93,11 @@ def learning_rate(schedule: Schedule, step: int) -> float:
 
 
 def _step(
-    stage: Stage, optimizer: torch.optim.Optimizer, schedule: Schedule, seed: int, step: int
+    stage: AnyStage,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    seed: int,
+    step: int,
 ) -> float:
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(schedule, step)
@@ -104,7 +109,7 @@ def _step(
     return float(loss.detach())
 
 
-def _validate(stage: Stage, state: dict[str, Any]) -> dict[str, float]:
+def _validate(stage: AnyStage, state: dict[str, Any]) -> dict[str, float]:
     """Judge the network; keep its weights if they are the best until now."""
     figures = {"loss": float(np.mean(state["losses"])), **stage.validate()}
     state["losses"] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ..architecture import Cuts
-from ..modules import InteractionNetwork, Modules
+from ..modules import InteractionNetwork, TorchModules
 from .data import Sample
 from .graphs import (
     Graph,
@@ -50,7 +50,7 @@ class WorkingPoint:
 
 
 def scan(
-    modules: Modules,
+    modules: TorchModules,
     samples: Iterable[Sample],
     radius_graph: Callable[[Sample, float], Graph],
     radius: float,

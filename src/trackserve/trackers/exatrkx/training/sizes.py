@@ -19,9 +19,9 @@ from ..modules import (
     EmbeddingNetwork,
     FilterNetwork,
     InteractionNetwork,
-    Modules,
+    TorchModules,
 )
-from .config import EDGE_INPUTS, NODE_INPUTS
+from .config import MODEL_EDGE_INPUTS, MODEL_NODE_INPUTS
 
 _SIZE_OF_NODE_INPUT = {"r": 0.5, "z": 1.0, "eta": 2.0, "x": 0.5, "y": 0.5}
 _SIZE_OF_EDGE_INPUT = {
@@ -41,16 +41,16 @@ def _sizes(names: Sequence[str], size: dict[str, float]) -> Array:
     return np.array([size.get(name, 1.0) for name in names], np.float32)
 
 
-NODE_SIZES = _sizes(NODE_INPUTS, _SIZE_OF_NODE_INPUT)
-EDGE_SIZES = _sizes(EDGE_INPUTS, _SIZE_OF_EDGE_INPUT)
+NODE_SIZES = _sizes(MODEL_NODE_INPUTS, _SIZE_OF_NODE_INPUT)
+EDGE_SIZES = _sizes(MODEL_EDGE_INPUTS, _SIZE_OF_EDGE_INPUT)
 """Size of each input, float32[inputs]."""
 
 
 def fold_sizes(
     embedding: EmbeddingNetwork, filter_: FilterNetwork, gnn: InteractionNetwork
-) -> Modules:
+) -> TorchModules:
     """Return copies of trained networks that take the inputs of the pipeline."""
-    folded = Modules(copy.deepcopy(embedding), copy.deepcopy(filter_), copy.deepcopy(gnn))
+    folded = TorchModules(copy.deepcopy(embedding), copy.deepcopy(filter_), copy.deepcopy(gnn))
     on_edges = np.concatenate([NODE_SIZES, NODE_SIZES, EDGE_SIZES])
     _fold(folded.embedding.mlp.layers, NODE_SIZES)
     _fold(folded.filter.mlp.layers, on_edges)

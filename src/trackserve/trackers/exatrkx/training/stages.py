@@ -8,8 +8,8 @@ largest merit are kept.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from trackserve.errors import EventError
 from ..architecture import Embedding, Filter, InteractionGnn
 from ..modules import EmbeddingNetwork, FilterNetwork, InteractionNetwork
 from ..radius import Pairs, find_pairs
-from .config import EDGE_INPUTS, NODE_INPUTS, TrainingConfig
+from .config import MODEL_EDGE_INPUTS, MODEL_NODE_INPUTS, TrainingConfig
 from .data import Data, Sample, choose_window
 from .graphs import (
     MAX_EDGES_PER_POINT,
@@ -37,30 +37,32 @@ from .graphs import (
 from .losses import RADIUS, edge_loss, pair_loss
 from .physics import Found, find_tracks, measure
 
-EDGE_CUTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Cuts that every validation of the graph network tries."""
-MIN_POINTS = (5, 6, 7)
-"""Least points of a track that these validations try; the scan at the end tries more."""
+VALIDATION_CUTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Edge cuts that each validation of the graph network tries."""
+VALIDATION_MIN_POINTS = (5, 6, 7)
+"""Least numbers of points of a track that they try; the scan at the end tries more."""
 _CROWDED = 60
 """Most neighbours per point. An embedding with random weights puts all points together and has
 more: then it learns from the pairs of ``_FEW_POINTS`` points."""
 _FEW_POINTS = 1000
 
+N_co = TypeVar("N_co", bound=torch.nn.Module, covariant=True)
 
-class Stage(Protocol):
+
+class Stage(Protocol[N_co]):
     """A network in training."""
 
     name: str
 
     @property
-    def network(self) -> torch.nn.Module: ...
+    def network(self) -> N_co: ...
 
     def loss(self, step: int, rng: np.random.Generator) -> Tensor:
         """Return the loss of one event; it depends on the weights and the arguments only."""
         ...
 
     def validate(self) -> dict[str, float]:
-        """Return how good the network is on the validation events."""
+        """Return figures of the network on the validation events."""
         ...
 
 
@@ -128,22 +130,42 @@ class EmbeddingStage:
         return float(np.quantile(np.concatenate(distances), self._config.embedding.efficiency))
 
 
-class FilterStage:
+MakeGraph = Callable[[Sample], Graph]
+"""Function that makes the graph of an event."""
+
+
+class _EdgeStage:
+    """The part that the training of filter and graph network share: the graphs of the events."""
+
+    def __init__(self, config: TrainingConfig, data: Data, make_graph: MakeGraph) -> None:
+        self._config = config
+        self._data = data
+        remember = functools.lru_cache(config.cached_events)
+        self._graph = remember(lambda key: make_graph(data.sample(key)))
+
+    def _event(self, key: tuple[int, int]) -> tuple[Sample, Graph]:
+        return self._data.sample(key), self._graph(key)
+
+    def _event_at(self, step: int) -> tuple[Sample, Graph]:
+        return self._event(self._data.at_step(step))
+
+    def _validation_events(self) -> Iterator[tuple[Sample, Graph]]:
+        return map(self._event, self._data.validation)
+
+
+class FilterStage(_EdgeStage):
     """The filter learns which edges of the radius graph may be part of a track."""
 
     name = "filter"
 
     def __init__(
-        self, config: TrainingConfig, data: Data, device: str, graph: Callable[[Sample], Graph]
+        self, config: TrainingConfig, data: Data, device: str, make_graph: MakeGraph
     ) -> None:
-        self._config = config
-        self._data = data
-        self._graph = _remembered(config, data, graph)
+        super().__init__(config, data, make_graph)
         self.network = FilterNetwork(filter_spec(config)).to(device)
 
     def loss(self, step: int, rng: np.random.Generator) -> Tensor:
-        key = self._data.at_step(step)
-        sample, graph = self._data.sample(key), self._graph(key)
+        sample, graph = self._event_at(step)
         chosen = np.flatnonzero((graph.consecutive & (graph.weight > 0)) | ~graph.same)
         n_chosen = min(self._config.filter.edges, len(chosen))
         graph = graph.take(np.sort(rng.choice(chosen, n_chosen, replace=False)))
@@ -152,8 +174,7 @@ class FilterStage:
 
     def validate(self) -> dict[str, float]:
         points, logits, graphs, wanted = 0, [], [], []
-        for key in self._data.validation:
-            sample, graph = self._data.sample(key), self._graph(key)
+        for sample, graph in self._validation_events():
             points += len(sample)
             logits.append(judge_edges(self.network, sample, graph))
             graphs.append(graph)
@@ -171,7 +192,7 @@ class FilterStage:
         }
 
 
-class GnnStage:
+class GnnStage(_EdgeStage):
     """The graph network learns which edges join points that follow each other on a particle.
 
     An edge that leaves out a point of its particle counts as wrong: so tracks are paths.
@@ -180,30 +201,29 @@ class GnnStage:
     name = "gnn"
 
     def __init__(
-        self, config: TrainingConfig, data: Data, device: str, graph: Callable[[Sample], Graph]
+        self, config: TrainingConfig, data: Data, device: str, make_graph: MakeGraph
     ) -> None:
-        self._config = config
-        self._data = data
-        self._graph = _remembered(config, data, graph)
+        super().__init__(config, data, make_graph)
         self.network = InteractionNetwork(gnn_spec(config)).to(device)
 
     def loss(self, step: int, rng: np.random.Generator) -> Tensor:
-        key = self._data.at_step(step)
-        sample, graph = self._data.sample(key), self._graph(key)
+        sample, graph = self._event_at(step)
         rows = choose_window(sample, self._config.gnn.points, rng)
         sample, graph = sample.take(rows), graph.within(rows, len(sample))
         logit = self.network(*inputs_of(self.network, sample, graph))
         return _edge_loss(logit, graph, pull=1)
 
     def validate(self) -> dict[str, float]:
-        judged = []
-        for key in self._data.validation:
-            sample, graph = self._data.sample(key), self._graph(key)
-            judged.append((sample, graph, sigmoid(judge_edges(self.network, sample, graph))))
+        judged = [
+            (sample, graph, sigmoid(judge_edges(self.network, sample, graph)))
+            for sample, graph in self._validation_events()
+        ]
         found = [
             (cut, measure(shares))
-            for cut in EDGE_CUTS
-            for shares in zip(*(find_tracks(*one, cut, MIN_POINTS) for one in judged), strict=True)
+            for cut in VALIDATION_CUTS
+            for shares in zip(
+                *(find_tracks(*one, cut, VALIDATION_MIN_POINTS) for one in judged), strict=True
+            )
         ]
         cut, best = max(found, key=lambda pair: merit(pair[1], self._config.max_fakes))
         score = np.concatenate([score for _, _, score in judged])
@@ -218,17 +238,22 @@ class GnnStage:
 
 
 def embedding_spec(config: TrainingConfig) -> Embedding:
+    """Return the architecture of the embedding."""
     own = config.embedding
-    return Embedding(NODE_INPUTS, own.widths, own.dimensions, own.activation)
+    return Embedding(MODEL_NODE_INPUTS, own.widths, own.dimensions, own.activation)
 
 
 def filter_spec(config: TrainingConfig) -> Filter:
-    return Filter(NODE_INPUTS, config.filter.widths, EDGE_INPUTS)
+    """Return the architecture of the filter."""
+    return Filter(MODEL_NODE_INPUTS, config.filter.widths, MODEL_EDGE_INPUTS)
 
 
 def gnn_spec(config: TrainingConfig) -> InteractionGnn:
+    """Return the architecture of the graph network."""
     own = config.gnn
-    return InteractionGnn("interaction", NODE_INPUTS, EDGE_INPUTS, own.hidden, own.depth, own.steps)
+    return InteractionGnn(
+        "interaction", MODEL_NODE_INPUTS, MODEL_EDGE_INPUTS, own.hidden, own.depth, own.steps
+    )
 
 
 def merit(found: Found, max_fakes: float) -> float:
@@ -252,27 +277,16 @@ def auc(score: Array, true: Array) -> float:
     return float((rank[true].sum() - n_true * (n_true - 1) / 2) / n_pairs) if n_pairs else np.nan
 
 
-def radius_graph(
-    config: TrainingConfig, embedding: EmbeddingNetwork, radius: float
-) -> Callable[[Sample], Graph]:
+def radius_graph(config: TrainingConfig, embedding: EmbeddingNetwork, radius: float) -> MakeGraph:
     """Return the function that makes the graphs from which the filter learns."""
     return lambda sample: find_radius_graph(
         embedding, sample, radius, point_weights(sample, config)
     )
 
 
-def filtered_graph(
-    radius: Callable[[Sample], Graph], network: FilterNetwork, cut: float
-) -> Callable[[Sample], Graph]:
+def filtered_graph(make_graph: MakeGraph, network: FilterNetwork, cut: float) -> MakeGraph:
     """Return the function that makes the graphs from which the graph network learns."""
-    return lambda sample: filter_graph(network, sample, radius(sample), cut)
-
-
-def _remembered(
-    config: TrainingConfig, data: Data, graph: Callable[[Sample], Graph]
-) -> Callable[[tuple[int, int]], Graph]:
-    """Return the function from the key of an event to its graph; it remembers the last graphs."""
-    return functools.lru_cache(config.cached_events)(lambda key: graph(data.sample(key)))
+    return lambda sample: filter_graph(network, sample, make_graph(sample), cut)
 
 
 def _edge_loss(logit: Tensor, graph: Graph, pull: float) -> Tensor:

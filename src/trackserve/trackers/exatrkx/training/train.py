@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,19 +19,14 @@ from trackserve.physics.points.metrics import PointsSummary, match_points_events
 
 from ..architecture import Cuts, Features
 from ..model import Description, Model, save_model
-from ..modules import (
-    EmbeddingNetwork,
-    FilterNetwork,
-    Modules,
-    model_of,
-)
+from ..modules import TorchModules, model_of
 from ..pipeline import ExatrkxPipeline
 from ..result import GRAPH_STAGES
 from . import stages
 from .config import Schedule, TrainingConfig
 from .curves import Curves
-from .data import SCALES, Data, Sample
-from .graphs import Graph, find_radius_graph
+from .data import SCALES, Data
+from .graphs import find_radius_graph
 from .loop import OnStep, fit
 from .scan import (
     WorkingPoint,
@@ -42,9 +37,7 @@ from .scan import (
 )
 from .sizes import fold_sizes
 
-Fit = Callable[[stages.Stage, Schedule, int], dict[str, float]]
-"""Function that fits a stage with a seed, and returns the figures of its best validation."""
-
+N = TypeVar("N", bound=torch.nn.Module)
 _MARGIN = 0.05
 """Share of the range of features in training by which features may be outside of it."""
 
@@ -94,22 +87,32 @@ def train(
     data = Data(directories, config)
     curves = Curves(folder)
 
-    def fit_stage(stage: stages.Stage, schedule: Schedule, seed: int) -> dict[str, float]:
-        return fit(stage, schedule, seed, folder / f"{stage.name}.pt", curves, on_step)
+    def fit_stage(
+        stage: stages.Stage[N], schedule: Schedule, seed: int
+    ) -> tuple[N, dict[str, float]]:
+        """Return the trained network and its figures; the memory of the stage is free then."""
+        checkpoint = folder / f"{stage.name}.pt"
+        return stage.network, fit(stage, schedule, seed, checkpoint, curves, on_step)
 
-    torch.manual_seed(config.seed)
-    embedding, radius = _train_embedding(config, data, device, fit_stage)
+    seed = config.seed
+    torch.manual_seed(seed)
+    embedding, figures = fit_stage(
+        stages.EmbeddingStage(config, data, device), config.embedding.schedule, seed
+    )
+    radius = figures["radius"]
     near = stages.radius_graph(config, embedding, radius)
-    filter_, filter_cut = _train_filter(config, data, device, near, fit_stage)
+    filter_, figures = fit_stage(
+        stages.FilterStage(config, data, device, near), config.filter.schedule, seed + 1
+    )
+    filter_cut = figures["cut"]
     kept = stages.filtered_graph(near, filter_, filter_cut)
-    gnn = stages.GnnStage(config, data, device, kept)
-    fit_stage(gnn, config.gnn.schedule, config.seed + 2)
+    gnn, _ = fit_stage(stages.GnnStage(config, data, device, kept), config.gnn.schedule, seed + 2)
     curves.draw()
 
     scans = {}
     for number, name in enumerate(data.names):
         scans[name] = scan(
-            Modules(embedding, filter_, gnn.network),
+            TorchModules(embedding, filter_, gnn),
             data.validation_samples(number),
             lambda sample, r: find_radius_graph(
                 embedding, sample, r, np.ones(len(sample), np.float32)
@@ -120,7 +123,7 @@ def train(
         )
         write_scan(scans[name], folder / f"scan-{name}.csv")
     working_points = {name: choose(points, config.max_fakes) for name, points in scans.items()}
-    modules = fold_sizes(embedding, filter_, gnn.network)
+    modules = fold_sizes(embedding, filter_, gnn)
     description = _describe(
         config,
         data,
@@ -133,26 +136,6 @@ def train(
     model = model_of(dataclasses.replace(description, record=record), modules)
     save_model(model, output)
     return Trained(model, working_points, summary)
-
-
-def _train_embedding(
-    config: TrainingConfig, data: Data, device: str, fit_stage: Fit
-) -> tuple[EmbeddingNetwork, float]:
-    """Return the trained embedding and its radius; the memory of the stage is free then."""
-    stage = stages.EmbeddingStage(config, data, device)
-    return stage.network, fit_stage(stage, config.embedding.schedule, config.seed)["radius"]
-
-
-def _train_filter(
-    config: TrainingConfig,
-    data: Data,
-    device: str,
-    near: Callable[[Sample], Graph],
-    fit_stage: Fit,
-) -> tuple[FilterNetwork, float]:
-    """Return the trained filter and its cut."""
-    stage = stages.FilterStage(config, data, device, near)
-    return stage.network, fit_stage(stage, config.filter.schedule, config.seed + 1)["cut"]
 
 
 def _claim(folder: Path, directories: Sequence[Path], config: TrainingConfig, resume: bool) -> None:
