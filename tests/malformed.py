@@ -1,4 +1,4 @@
-"""Requests that no server should fall over: wrong in every way that we could think of.
+"""Malformed requests of many kinds; a server must survive them all.
 
 Used by the tests and by ``benchmarks/serving_server.py``.
 """
@@ -112,7 +112,7 @@ def _as_bundle(
 
 
 def requests(good: RawEvent) -> st.SearchStrategy[Tensors | Body]:
-    """All kinds; some of them may turn out to be right."""
+    """Requests of all kinds; a few of them may be right by chance."""
     noise = st.builds(
         lambda n, seed: RawEvent(np.random.default_rng(seed).integers(0, 256, n, np.uint8)),
         _sizes,

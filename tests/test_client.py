@@ -78,7 +78,7 @@ def server(repository: Path) -> Iterator[Server]:
 def small_server(
     tmp_path_factory: pytest.TempPathFactory, sample_directory: Path
 ) -> Iterator[Server]:
-    """One that holds two events and refuses more."""
+    """A server that holds two events and refuses more."""
     written = tmp_path_factory.mktemp("small")
     write_model(
         written, "patatrack", {"conditions": sample_directory}, limits=Limits(workers=1, queue=2)
@@ -89,7 +89,7 @@ def small_server(
 
 @pytest.fixture(scope="module")
 def mixed(sample_events: list[RawEvent]) -> list[RawEvent]:
-    """Events of many sizes, from none to all of their FEDs, and one that is broken."""
+    """Events of many sizes, without FEDs to all FEDs, and a broken event."""
     cut = [first_feds(event, 15 * n) for n, event in enumerate(sample_events)]
     events = [*cut, *sample_events, replace(sample_events[0], data=sample_events[0].data[:-8])]
     random.Random(1).shuffle(events)
@@ -110,7 +110,7 @@ def connect(server: Server, transport: str, **settings: Any) -> Client:
 
 
 def same(mine: Iterable[Any], theirs: Iterable[Any]) -> bool:
-    """Whether results, or the errors in their places, are equal."""
+    """Whether two lists of results and errors are equal."""
     return all(
         repr(a) == repr(b) if isinstance(a, EventError) else a == b
         for a, b in zip(mine, theirs, strict=True)
@@ -163,7 +163,7 @@ def test_stream_equals_direct(
 def test_events_that_share_requests_equal_direct(
     server: Server, mixed: list[RawEvent], direct: list[Any], transport: str
 ) -> None:
-    """An event that is broken fails alone."""
+    """A broken event fails alone."""
     timings: list[Timings] = []
 
     async def run() -> list[Any]:
@@ -239,7 +239,7 @@ def test_answers_do_not_wait_for_the_next_event(
 def test_threads_and_processes_share_the_server(
     server: Server, sample_directory: Path, sample_events: list[RawEvent]
 ) -> None:
-    """Two processes of ten threads each, on one client each."""
+    """Two processes with ten threads each; a process has one client."""
     code = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -404,7 +404,7 @@ def test_regions_that_nobody_needs_are_given_up(
 
 
 def test_a_server_that_comes_back(repository: Path, sample_events: list[RawEvent]) -> None:
-    """Its regions are gone; the client notices, and rides out the time between."""
+    """The regions are gone; the client notices, and waits until the server is back."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         ports = FREE | {"grpc_port": probe.getsockname()[1]}

@@ -20,7 +20,7 @@ from trackserve.cli.doctor import (
     simulation,
     training,
 )
-from trackserve.serving.triton import find_triton
+from trackserve.serving.installation import find_triton
 
 
 def test_it_prints_every_check() -> None:
@@ -54,7 +54,7 @@ def test_serving_names_the_file_that_a_triton_lacks(monkeypatch: pytest.MonkeyPa
     assert serving().works
     triton = find_triton()
     broken = triton._replace(python_backend=[*triton.python_backend, Path("no/stub")])
-    monkeypatch.setattr("trackserve.serving.triton.find_triton", lambda: broken)
+    monkeypatch.setattr("trackserve.serving.installation.find_triton", lambda: broken)
     found = serving()
     assert not found.works
     assert found.seen == "lacks no/stub"

@@ -273,7 +273,7 @@ def own(repository: Path) -> Iterator[Server]:
 
 
 def restarted(server: Server, old: int) -> bool:
-    """Whether a new Triton answers."""
+    """Whether a new process of Triton answers."""
     probe = (server._repository / "models/patatrack/probe.json").read_text()
     try:
         service = Http(server.host, server.ports.http)

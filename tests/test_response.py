@@ -210,7 +210,7 @@ def test_pixels_at_the_edges_of_chips_are_wide() -> None:
 def test_any_particle_is_safe(
     momentum: tuple[float, float, float], scale: float, mass: float, seed: int
 ) -> None:
-    """Grazing, slow or stopping: no more charge than its kinetic energy, and an end."""
+    """A particle may graze, be slow or stop; its kinetic energy limits the charge."""
     vector = scale * np.array(momentum)
     p = float(np.linalg.norm(vector))
     assume(p > 1e-9)
@@ -224,7 +224,7 @@ def test_any_particle_is_safe(
 
 
 def test_drift_is_across_field_and_sensor(geometry: PixelGeometry) -> None:
-    """0.4 in the barrel with the sign of the module's mounting; little on the disks."""
+    """The drift is 0.4 in the barrel, with the sign of the mounting, and small on the disks."""
     x, y = lorentz_drift(geometry, CMS_LIKE)
     outward = np.sign((geometry.rotation[:, 2] * geometry.position)[:, :2].sum(axis=1))
     barrel = np.arange(N_MODULES) < FIRST_ENDCAP

@@ -53,7 +53,7 @@ from trackserve.wire.tensors import decode_timing, encode_timing
 
 
 class Model:
-    """Answers a request by its number; can be held up, and breaks where told to."""
+    """A model that answers an event by its number; a test can stop or break it."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -126,7 +126,7 @@ def counters() -> Counters:
 
 @pytest.fixture
 def start(model: Model, counters: Counters) -> Iterator[Callable[..., Runtime]]:
-    """Starts runtimes and closes them at the end."""
+    """A function that starts runtimes; they are closed at the end."""
     started: list[Runtime] = []
 
     def run(**limits: Any) -> Runtime:
@@ -260,7 +260,7 @@ def test_a_model_that_runs_events_together_fails_them_together(counters: Counter
 
 
 def test_answers_are_gathered_from_any_threads() -> None:
-    """In their places; waiting for the others is waiting."""
+    """Answers keep their places; the wait for the others counts as waiting."""
     sent: list[Answer] = []
     gather = Gather(3, 2, sent.append)
     full = ServerBusy("full", bound=2)
@@ -286,7 +286,7 @@ def test_answers_are_gathered_from_any_threads() -> None:
 def test_what_nobody_waits_for_is_not_run(
     model: Model, start: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also if it is given up when its batch runs already."""
+    """An event can also be given up when its batch already runs."""
     monkeypatch.setattr(runtime_module, "_ASK_AFTER", 0.01)
     runtime, answers = start(workers=1), Answers()
     model.gate.clear()
@@ -458,7 +458,7 @@ def test_metrics_pages_are_read() -> None:
 
 
 class Service(BaseHTTPRequestHandler):
-    """Answers a probe by ``replies`` in turn; the last one stays."""
+    """A service that answers probes by ``replies`` in turn; the last one stays."""
 
     replies: ClassVar[list[tuple[int, str]]] = []
     batches: ClassVar[float] = 0
@@ -535,7 +535,7 @@ def test_a_server_that_is_gone_is_dead(tmp_path: Path) -> None:
 def test_workers_share_a_pipeline_only_on_a_cpu(
     device: str, pipelines: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Elsewhere it holds a stream, on which one batch runs after the other."""
+    """On a GPU a pipeline has a stream, on which one batch runs after the other."""
     built = []
 
     class Built:

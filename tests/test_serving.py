@@ -1,4 +1,4 @@
-"""A real Triton serves what the pipeline computes."""
+"""A real Triton gives the results of the pipeline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from trackserve.errors import (
     InputError,
     ServerError,
 )
-from trackserve.serving import triton as triton_module
+from trackserve.serving import installation
 from trackserve.serving.backend.dlpack import to_capsule
 from trackserve.serving.backend.runtime import EncodedEvent, EncodedResult
 from trackserve.serving.backend.tracker import run
@@ -211,7 +211,7 @@ def test_start_refuses(repository: Path, tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(ServerError, match="cannot listen") as caught:
             Server(repository, **FREE | {"http_port": port}).start()
     assert caught.value.url == f"127.0.0.1:{port}"
-    monkeypatch.setattr(triton_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServerError, match="install"):
         Server(repository, **FREE).start()

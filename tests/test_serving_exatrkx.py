@@ -102,7 +102,7 @@ def url_of(server: Server, library: Any) -> str:
 def infer(
     server: Server, tensors: dict[str, Any], library: Any = triton_grpc, model: str = "exatrkx"
 ) -> Any:
-    """What a client written with Triton's own library gets."""
+    """The answer to a client that is written with Triton's own library."""
     types = {np.dtype("f4"): "FP32", np.dtype("f8"): "FP64", np.dtype("i8"): "INT64"}
     inputs = []
     for name, array in tensors.items():
@@ -171,7 +171,7 @@ def test_several_models_side_by_side(
 def test_published_clients_work_unchanged(
     server: Server, pipeline: ExatrkxPipeline, events: list[PointsEvent], library: Any, model: str
 ) -> None:
-    """They send ``FEATURES`` and read ``LABELS``, asked for by name or not."""
+    """The clients send ``FEATURES`` and read ``LABELS``; some name the output, some do not."""
     for event in events:
         features = scaled(pipeline, event)
         labels = pipeline.reconstruct(event).labels.component
@@ -260,7 +260,7 @@ def test_malformed_tensors_are_refused(server: Server, library: Any, tensors: An
 def test_malformed_requests_hurt_nobody(
     server: Server, client: Client, pipeline: ExatrkxPipeline, events: list[PointsEvent]
 ) -> None:
-    """Any numbers in any shapes under any names: an answer for every point, or a typed error."""
+    """Any tensors in a request: the reply has a label for every point, or is a typed error."""
     pid, direct = server.pid, pipeline.reconstruct(events[4])
     shapes = st.one_of(
         st.tuples(st.integers(0, 6), st.just(3)), st.lists(st.integers(0, 4), max_size=3).map(tuple)
@@ -309,7 +309,7 @@ def test_wrong_arguments(
 
 
 class Together(ExatrkxPipeline):
-    """One whose events run together, as on a GPU."""
+    """A pipeline whose events run together, as on a GPU."""
 
     @property
     def device(self) -> str:

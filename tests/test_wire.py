@@ -1,4 +1,4 @@
-"""Events and results survive the way over the wire; malformed tensors are named."""
+"""Events and results stay the same over the wire; errors name malformed tensors."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def learned_on_gpu() -> Finding:
 def serving() -> Finding:
     what = "serving"
     from trackserve.errors import ServerError
-    from trackserve.serving.triton import find_triton
+    from trackserve.serving.installation import find_triton
 
     try:
         triton = find_triton()

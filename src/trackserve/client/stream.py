@@ -131,7 +131,7 @@ class Stream:
 
     @property
     def _is_idle(self) -> bool:
-        """Whether nothing is in flight, if the stream finds the number of events in a request."""
+        """Whether nothing is in flight, and the stream finds the number of events in a request."""
         return self._finds_per_request and len(self._calls) == len(self._ended)
 
     def take(self) -> Outcome | None:

@@ -21,7 +21,7 @@ from trackserve.errors import ServerError
 
 from . import drain, guard, local
 from .http import Http
-from .triton import (
+from .installation import (
     Ports,
     Triton,
     assemble_backends,
