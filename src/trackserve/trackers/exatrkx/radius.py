@@ -120,7 +120,7 @@ def find_pairs(coordinates: Array, radius: float, max_edges: int, event: int) ->
         pairs = Pairs(*(_longer(array, room, n) for array in pairs))
         done, n = _append_pairs(grid, squared, done, n, pairs)
     if n > max_edges:
-        return too_many(event, n, max_edges)
+        return too_many(event, found=n, max_edges=max_edges)
     return _order_pairs(n_points, pairs.source[:n], pairs.target[:n])
 
 
@@ -129,7 +129,7 @@ def not_finite(event: int, point: int) -> EventError:
     return EventError("embedding of a point is not finite", event=event, point=point)
 
 
-def too_many(event: int, found: int, max_edges: int) -> EventError:
+def too_many(event: int, *, found: int, max_edges: int) -> EventError:
     """Return the error of an event that has ``found`` pairs or more."""
     return EventError(
         "too many pairs of points within the radius", event=event, found=found, bound=max_edges

@@ -225,7 +225,7 @@ class CudaExatrkx:
             if n > 1 and bad[e] < n:
                 failed[e] = not_finite(event.event, int(bad[e]))
             elif found[e] > self._max_edges:
-                failed[e] = too_many(event.event, int(found[e]), self._max_edges)
+                failed[e] = too_many(event.event, found=int(found[e]), max_edges=self._max_edges)
         return failed
 
     def _edges_to_download(
