@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from trackserve.detectors.phase1.layout import FIRST_ENDCAP
-from trackserve.edm import Hits, PixelTruth, Tracks, Vertices
+from trackserve.edm import VARIANCES, Hits, PixelTruth, Tracks, Vertices
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.errors import EventError, InputError
 from trackserve.io import ReferenceCounts
@@ -42,7 +42,6 @@ farther than :data:`.matching.VERTEX_WINDOW`."""
 PT_BINS = (0.5, 0.7, 1.0, 2.0, 5.0)
 """GeV."""
 PARAMETERS = ("phi", "tip", "q/pT", "cot(theta)", "zip")
-_VARIANCES = [0, 5, 9, 12, 14]
 _COUNTS = ("modules", "digis", "clusters", "ntuplets", "vertices")
 
 
@@ -400,7 +399,7 @@ def _compare_tracks(tracks: Tracks, particle: Array, truth: PixelTruth) -> Track
         pt_residual=tracks.pt / true_pt - 1,
         eta_residual=tracks.eta - eta,
         residual=residual,
-        pull=residual / np.sqrt(tracks.covariance[:, _VARIANCES]),
+        pull=residual / np.sqrt(tracks.covariance[:, list(VARIANCES)]),
     )
 
 

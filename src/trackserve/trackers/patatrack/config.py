@@ -229,9 +229,13 @@ class MixtureCuts(NamedTuple):
 
     min_hits: int = 4
     max_error: float = 0.1
-    """Tracks with a larger error of zip make no vertex, cm; nor do those beyond the next two."""
+    """Tracks with a larger error of zip make no vertex, cm."""
     max_chi2: float = 20.0
+    """Tracks with a larger chi2 make no vertex."""
     max_tip_pull: float = 3.0
+    """Tracks make no vertex that miss the beam spot by more errors of tip."""
+    max_zip: float = 12.5
+    """Tracks make no vertex that are as far from the beam spot along z, cm."""
     inflation: float = 1.1
     """Of the errors of zip, for their tails."""
     noise: float = 1.0
@@ -308,6 +312,6 @@ DEFAULT = PatatrackConfig(
         long_chi2=_SCORE.long_chi2,
     ),
     quality=_SCORE,
-    vertices=MixtureCuts(),
+    vertices=MixtureCuts(max_zip=_SCORE.zip),
 )
 CONFIGS = {config.name: config for config in (DEFAULT, REFERENCE)}
