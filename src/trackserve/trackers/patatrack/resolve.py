@@ -31,10 +31,10 @@ def penalty(t: int, fitted: Fitted, cuts: ScoreCuts) -> float:
 
     A triplet has so few hits that chi2 of the fit says little.
     """
-    chi2, tip = fitted.chi2[t], fitted.state[t, 1]
+    chi2, tip, var_tip = fitted.chi2[t], fitted.state[t, 1], fitted.covariance[t, VAR_TIP]
     if fitted.ntuplets.n_hits[t] > 3:
         return chi2
-    return chi2 + tip * tip / (fitted.covariance[t, VAR_TIP] + cuts.tip_spread * cuts.tip_spread)
+    return chi2 + tip * tip / (var_tip + cuts.tip_spread * cuts.tip_spread)
 
 
 @shared
@@ -47,10 +47,11 @@ def is_good(t: int, cost: float, fitted: Fitted, cuts: ScoreCuts) -> bool:
         fitted: all ntuplets.
         cuts: constants of the selection.
     """
+    tip, q_over_pt, zip_ = fitted.state[t, 1], fitted.state[t, 2], fitted.state[t, 4]
     most = cuts.triplet_chi2 if fitted.ntuplets.n_hits[t] == 3 else cuts.long_chi2
-    near = abs(fitted.state[t, 1]) < cuts.tip and abs(fitted.state[t, 4]) < cuts.zip
+    near = abs(tip) < cuts.tip and abs(zip_) < cuts.zip
     # a fit that failed is NaN, and no comparison holds
-    return cost < most and near and cuts.min_pt * abs(fitted.state[t, 2]) < 1.0
+    return cost < most and near and cuts.min_pt * abs(q_over_pt) < 1.0
 
 
 @shared
