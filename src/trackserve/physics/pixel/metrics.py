@@ -46,7 +46,7 @@ _COUNTS = ("modules", "digis", "clusters", "ntuplets", "vertices")
 
 
 class PixelCounts(Protocol):
-    """What a tracker counts in an event and the public C++ program counts too."""
+    """Numbers that both a tracker and the public C++ program count in an event."""
 
     @property
     def modules(self) -> int: ...
@@ -61,7 +61,7 @@ class PixelCounts(Protocol):
 
 
 class PixelResult(Protocol):
-    """What is judged of a tracker's result for one event."""
+    """The parts of a tracker's result for one event that are compared with the truth."""
 
     @property
     def event(self) -> int: ...

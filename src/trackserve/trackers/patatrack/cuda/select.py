@@ -1,4 +1,4 @@
-"""Quality of ntuplets and removal of duplicates, the latter a block for each event.
+"""Quality of ntuplets, and removal of duplicates with a block for each event.
 
 Doublets are judged in their order, as the tracks that stay on one decide which are left on the
 next. But a doublet can be judged once it is the first waiting one of each track that has it: then
