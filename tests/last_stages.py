@@ -1,5 +1,7 @@
-"""Random input of the stages that a block does for each event, and what CPU and kernels make
-of it: selection of ntuplets, in both ways, and vertices, in both ways."""
+"""Random input of the stages in which a block does an event, and their results.
+
+The stages are both ways to select ntuplets and both ways to find vertices, on a CPU and as kernels.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trackserve.device.cuda import Device
-from trackserve.edm import MAX_HITS, Tracks, Vertices
+from trackserve.edm import MAX_HITS, VAR_TIP, VAR_ZIP, Tracks, Vertices
 from trackserve.edm.columns import Array
 from trackserve.trackers.patatrack import mixture, resolve, select, vertices
 from trackserve.trackers.patatrack.config import (
@@ -23,26 +25,24 @@ from trackserve.trackers.patatrack.cuda.resolve import Contest, resolve_tracks
 from trackserve.trackers.patatrack.cuda.select import select_tracks
 from trackserve.trackers.patatrack.cuda.tracks import BatchTracks
 from trackserve.trackers.patatrack.cuda.vertices import find_vertices
-from trackserve.trackers.patatrack.fit import Fitted
+from trackserve.trackers.patatrack.fit import Fitted, Sizes
 from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets
 
 SCORES, GRADES = ScoreCuts(triplet_chi2=1e3), QualityCuts()
 MIXTURE, DENSITY = MixtureCuts(), VertexCuts(max_error=0.05)
 SPAN = 4.0
-"""Within which tracks are, cm."""
+"""Length of the region of the tracks, cm."""
 
 
 class Candidates(NamedTuple):
     """Fitted ntuplets of an event; hits and cells are numbered within it."""
 
-    ntuplets: Ntuplets
     fitted: Fitted
-    n_hits: int
-    n_cells: int
+    sizes: Sizes
 
 
 def random_candidates(n: int, seed: int) -> Candidates:
-    """``n`` ntuplets that share cells and hits, some of them as far from the beam spot."""
+    """Return ``n`` ntuplets that share cells and hits; many have the same tip."""
     rng = np.random.default_rng(seed)
     n_hits, n_cells = 2 * n + MAX_HITS, n + MAX_CELLS
     length = rng.integers(3, MAX_HITS + 1, n).astype(np.int8)
@@ -54,12 +54,13 @@ def random_candidates(n: int, seed: int) -> Candidates:
     state = random_tracks(n, seed).state
     state[rng.random(n) < 0.05] = np.nan
     chi2 = rng.integers(0, 4, n).astype(np.float32)
-    fitted = Fitted(state, np.full((n, 15), 1e-4, np.float32), chi2, 2 * length - 5)
-    return Candidates(Ntuplets(length, cells, hits, duplicate), fitted, n_hits, n_cells)
+    ntuplets = Ntuplets(length, cells, hits, duplicate)
+    fitted = Fitted(ntuplets, state, np.full((n, 15), 1e-4, np.float32), chi2, 2 * length - 5)
+    return Candidates(fitted, Sizes(n_hits, n_cells))
 
 
 def random_tracks(n: int, seed: int) -> Tracks:
-    """``n`` tracks from a few places along z, on a lattice, so that many are as far apart."""
+    """Return ``n`` tracks from a few places along z; many pairs have the same distance."""
     rng = np.random.default_rng(seed)
     places = rng.choice(np.linspace(-SPAN / 2, SPAN / 2, 401), max(1, n // 8))
     sigma = rng.choice([0.004, 0.008, 0.03, 0.2], n)
@@ -67,19 +68,19 @@ def random_tracks(n: int, seed: int) -> Tracks:
     tracks.state[:, 1] = rng.integers(-3, 4, n) / 64
     tracks.state[:, 2] = rng.choice([-1.0, -0.5, 0.25, 1.5, 4.0], n)
     tracks.state[:, 4] = rng.choice(places, n) + rng.integers(-8, 9, n) / 128
-    tracks.covariance[:, 5] = rng.choice([1e-4, 1e-3], n)
-    tracks.covariance[:, 14] = sigma**2
+    tracks.covariance[:, VAR_TIP] = rng.choice([1e-4, 1e-3], n)
+    tracks.covariance[:, VAR_ZIP] = sigma**2
     tracks.chi2[:] = rng.choice([1.0, 5.0, 30.0], n, p=[0.5, 0.4, 0.1])
     tracks.n_hits[:] = rng.integers(3, MAX_HITS + 1, n)
     return tracks
 
 
 def on_cpu(events: list[tuple[Candidates, Tracks]]) -> list[Any]:
-    """Of each event the qualities, resolved and selected, and vertices with those of tracks."""
+    """Return for each event what the CPU finds: the qualities in both ways, then the vertices."""
     return [
         (
-            resolve.resolve_tracks(c.ntuplets, c.fitted, c.n_hits, SCORES),
-            select.select_tracks(c.ntuplets, c.fitted, c.n_cells, c.n_hits, GRADES),
+            resolve.resolve_tracks(c.fitted, c.sizes, SCORES),
+            select.select_tracks(c.fitted, c.sizes, GRADES),
             mixture.fit_mixture(tracks, MIXTURE),
             vertices.find_vertices(tracks, DENSITY),
         )
@@ -88,7 +89,7 @@ def on_cpu(events: list[tuple[Candidates, Tracks]]) -> list[Any]:
 
 
 def on_device(device: Device, events: list[tuple[Candidates, Tracks]]) -> list[Any]:
-    """The same by kernels, all events in one batch."""
+    """Return what kernels find, all events in one batch: see :func:`on_cpu`."""
     qualities = _select(device, [candidates for candidates, _ in events])
     found = _find_vertices(device, [tracks for _, tracks in events])
     return list(zip(*qualities, *found, strict=True))
@@ -99,22 +100,25 @@ def _starts(lengths: list[int]) -> Array:
 
 
 def _select(device: Device, events: list[Candidates]) -> list[list[Array]]:
-    def batch(part: str, name: str) -> Array:
-        return np.concatenate([getattr(getattr(event, part), name) for event in events])
+    def batch(parts: list[Any]) -> dict[str, Array]:
+        names = [name for name in parts[0]._fields if name != "ntuplets"]
+        return {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
 
-    start = _starts([len(event.ntuplets.n_hits) for event in events])
-    fitted = Fitted(*(batch("fitted", name) for name in Fitted._fields))
-    columns = {name: batch("ntuplets", name) for name in Ntuplets._fields}
+    start = _starts([len(event.fitted.chi2) for event in events])
+    columns = batch([event.fitted.ntuplets for event in events])
     for name, bounds in {
-        "hits": _starts([event.n_hits for event in events]),
-        "cells": _starts([event.n_cells for event in events]),
+        "hits": _starts([event.sizes.n_hits for event in events]),
+        "cells": _starts([event.sizes.n_cells for event in events]),
     }.items():
         before = np.repeat(bounds[:-1], np.diff(start))[:, None]
         columns[name] = np.where(columns[name] < 0, -1, columns[name] + before).astype(np.int32)
-    ntuplets = Ntuplets(**columns)
-    n, n_hits = int(start[-1]), sum(event.n_hits for event in events)
-    n_cells, n_events = sum(event.n_cells for event in events), len(events)
+    fitted = Fitted(Ntuplets(**columns), **batch([event.fitted for event in events]))
+    n, n_hits = int(start[-1]), sum(event.sizes.n_hits for event in events)
     contest = Contest(
+        n_events=len(events),
+        n=n,
+        n_hits=n_hits,
+        n_cells=sum(event.sizes.n_cells for event in events),
         start=start,
         quality=device.array("contest.quality", n, np.uint8),
         score=device.array("contest.score", n, np.float64),
@@ -124,9 +128,9 @@ def _select(device: Device, events: list[Candidates]) -> list[list[Array]]:
         best=device.array("contest.best", n_hits, np.int32),
     )
     found = []
-    resolve_tracks(device, ntuplets, fitted, contest, n_events, n_hits, SCORES)
+    resolve_tracks(device, fitted, contest, SCORES)
     found.append(np.split(contest.quality[:n].copy(), start[1:-1]))
-    select_tracks(device, ntuplets, fitted, contest, n_events, n_hits, n_cells, n, GRADES)
+    select_tracks(device, fitted, contest, GRADES)
     found.append(np.split(contest.quality[:n].copy(), start[1:-1]))
     return found
 
@@ -134,13 +138,13 @@ def _select(device: Device, events: list[Candidates]) -> list[list[Array]]:
 def _find_vertices(device: Device, events: list[Tracks]) -> list[list[tuple[Vertices, Array]]]:
     start = _starts([len(tracks) for tracks in events])
     n = int(start[-1])
-    tracks = BatchTracks(start, make_columns(device, "tracks", Tracks, n))
+    tracks = BatchTracks(len(events), n, start, make_columns(device, "tracks", Tracks, n))
     for name, values in Tracks.concatenate(events).columns().items():
         getattr(tracks.columns, name)[:n] = values
     found = []
     for batch in (
-        lambda: fit_mixture(device, tracks, n, len(events), SPAN + 1, MIXTURE),
-        lambda: find_vertices(device, tracks, n, len(events), DENSITY),
+        lambda: fit_mixture(device, tracks, MIXTURE),
+        lambda: find_vertices(device, tracks, DENSITY),
     ):
         vertices = batch()
         found.append(

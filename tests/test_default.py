@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from test_patatrack import helix_points, tracks_at
 
 from trackserve import PatatrackPipeline
-from trackserve.edm import Tracks
+from trackserve.edm import VARIANCES, Tracks
 from trackserve.edm.columns import Array
 from trackserve.io import read_truth
 from trackserve.physics.pixel.metrics import PixelSummary, match_pixel_events, summarize_pixel
 from trackserve.trackers.patatrack.config import DEFAULT
-from trackserve.trackers.patatrack.fit import Fitted, fit_broken_line, make_workspace
+from trackserve.trackers.patatrack.fit import Fitted, Sizes, fit_broken_line, make_workspace
 from trackserve.trackers.patatrack.mixture import fit_mixture
 from trackserve.trackers.patatrack.ntuplets import Ntuplets
 from trackserve.trackers.patatrack.resolve import resolve_tracks
@@ -86,7 +86,7 @@ def test_pulls_of_scattered_tracks(n: int, cot_theta: float, pt: float) -> None:
     for _ in range(1500):
         work.point[:4] = scattered_track(rng, cot_theta, pt, 0.02)
         chi2.append(fit_broken_line(n, constants, work))
-        sigma = np.sqrt(work.covariance[[0, 5, 9, 12, 14]])
+        sigma = np.sqrt(work.covariance[list(VARIANCES)])
         pulls.append((work.state - [0, 0, 0, cot_theta, 0]) / sigma)
     np.testing.assert_allclose(np.std(pulls, axis=0), 1, atol=0.08)
     assert np.mean(chi2) == pytest.approx(2 * n - 5, rel=0.1)
@@ -102,9 +102,8 @@ def test_five_hits_are_fitted_with_all_five() -> None:
     assert not fit_broken_line(5, DEFAULT.fit, work) < 50
 
 
-def ntuplets_of(
-    hits: list[list[int]], chi2: list[float], tip: list[float]
-) -> tuple[Ntuplets, Fitted]:
+def resolve(hits: list[list[int]], chi2: list[float], tip: list[float]) -> Array:
+    """Quality of ntuplets with these hits, chi2 and tip, cm, in the default configuration."""
     n = len(hits)
     rows = np.full((n, 5), -1, np.int32)
     for row, some in zip(rows, hits, strict=True):
@@ -113,14 +112,15 @@ def ntuplets_of(
     state = np.zeros((n, 5), np.float32)
     state[:, 1], state[:, 2] = tip, 1.0
     covariance = np.full((n, 15), 1e-4, np.float32)
-    fitted = Fitted(state, covariance, np.array(chi2, np.float32), length)
-    return Ntuplets(length, rows[:, :4], rows, np.zeros(n, np.bool_)), fitted
+    ntuplets = Ntuplets(length, rows[:, :4], rows, np.zeros(n, np.bool_))
+    fitted = Fitted(ntuplets, state, covariance, np.array(chi2, np.float32), length)
+    return resolve_tracks(fitted, Sizes(n_hits=int(rows.max()) + 1, n_cells=0), DEFAULT.quality)
 
 
 def test_longer_then_better_tracks_keep_their_hits() -> None:
     hits = [[0, 1, 2], [0, 1, 2, 3], [4, 5, 6], [4, 7, 8], [9, 10, 11]]
     chi2 = [0.1, 3.0, 2.0, 1.0, 99.0]
-    quality = resolve_tracks(*ntuplets_of(hits, chi2, [0.0] * 5), 12, DEFAULT.quality)
+    quality = resolve(hits, chi2, [0.0] * 5)
     assert quality.tolist() == [
         Tracks.DUPLICATE,
         Tracks.LOOSE,
@@ -132,15 +132,15 @@ def test_longer_then_better_tracks_keep_their_hits() -> None:
 
 def test_two_long_tracks_may_share_one_hit() -> None:
     hits = [[0, 1, 2, 3], [0, 4, 5, 6], [0, 1, 7, 8]]
-    quality = resolve_tracks(*ntuplets_of(hits, [1.0, 2.0, 3.0], [0.0] * 3), 9, DEFAULT.quality)
+    quality = resolve(hits, [1.0, 2.0, 3.0], [0.0] * 3)
     assert quality.tolist() == [Tracks.LOOSE, Tracks.LOOSE, Tracks.DUPLICATE]
 
 
 def test_triplets_must_come_from_the_beam_spot_and_long_tracks_need_not() -> None:
     hits = [[0, 1, 2], [3, 4, 5, 6]]
-    quality = resolve_tracks(*ntuplets_of(hits, [1.0, 1.0], [0.2, 0.2]), 7, DEFAULT.quality)
+    quality = resolve(hits, [1.0, 1.0], [0.2, 0.2])
     assert quality.tolist() == [Tracks.BAD, Tracks.LOOSE]
-    quality = resolve_tracks(*ntuplets_of(hits, [np.nan, 1.0], [0.0, np.nan]), 7, DEFAULT.quality)
+    quality = resolve(hits, [np.nan, 1.0], [0.0, np.nan])
     assert quality.tolist() == [Tracks.BAD, Tracks.BAD]
 
 

@@ -17,6 +17,8 @@ from raw_words import split, stream
 
 from trackserve import PatatrackPipeline
 from trackserve.edm import (
+    VAR_ZIP,
+    VARIANCES,
     Digis,
     Hits,
     RawEvent,
@@ -349,7 +351,7 @@ def test_fit_finds_an_exact_helix(
     assert found[3] == pytest.approx(cot_theta, abs=1e-4)
     assert found[4] == pytest.approx(zip_, abs=1e-4)
     assert 0 <= chi2 < 0.05
-    assert (work.covariance[[0, 5, 9, 12, 14]] > 0).all()
+    assert (work.covariance[list(VARIANCES)] > 0).all()
 
 
 def tracks_at(z: Array, sigma: float, pt: float = 1.0) -> Tracks:
@@ -358,7 +360,7 @@ def tracks_at(z: Array, sigma: float, pt: float = 1.0) -> Tracks:
     state[:, 2] = 1 / pt
     state[:, 4] = z
     covariance = np.zeros((n, 15), np.float32)
-    covariance[:, 14] = sigma**2
+    covariance[:, VAR_ZIP] = sigma**2
     one = np.ones(n, np.float32)
     hits = np.zeros((n, 5), np.int32)
     integer = np.full(n, 4)

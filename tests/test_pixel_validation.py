@@ -10,6 +10,7 @@ import pytest
 
 from trackserve.detectors.phase1.layout import PT_PER_RADIUS
 from trackserve.edm import (
+    VARIANCES,
     Collisions,
     Hits,
     Particles,
@@ -36,7 +37,6 @@ from trackserve.report.validation import tables, write_validation
 from trackserve.trackers.patatrack.result import PatatrackCounts, PatatrackResult
 
 SIGMA = np.array([2e-3, 5e-3, 0.01, 2e-3, 0.01])
-DIAGONAL = [0, 5, 9, 12, 14]
 ORIGIN = np.zeros(3)
 
 
@@ -62,7 +62,7 @@ def make_hits(truth: TrueHits, rng: np.random.Generator) -> Hits:
 def make_tracks(state: np.ndarray, hits: np.ndarray) -> Tracks:
     n = len(state)
     covariance = np.zeros((n, 15), np.float32)
-    covariance[:, DIAGONAL] = SIGMA**2
+    covariance[:, list(VARIANCES)] = SIGMA**2
     return Tracks(
         state=state.astype(np.float32),
         covariance=covariance,

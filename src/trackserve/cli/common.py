@@ -1,4 +1,4 @@
-"""What several commands share: how events are reconstructed, here or on a server."""
+"""Code that several commands share: they reconstruct events, here or on a server."""
 
 from __future__ import annotations
 

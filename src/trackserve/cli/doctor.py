@@ -24,7 +24,7 @@ _PACKAGES = ("numpy", "numba", "numba-cuda", "torch", "tritonclient", "nvidia-py
 
 
 class Finding(NamedTuple):
-    """Whether something works, what it was seen by, and what to do if it does not."""
+    """Result of a check: whether something works, the evidence, and a cure if it does not."""
 
     what: str
     works: bool
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 def doctor() -> None:
-    """What this machine has, which ways to run the pipelines will work, and cures for the rest."""
+    """Show what this machine has, which ways to run the pipelines work, and cures for the rest."""
     for line in (_machine(), _packages(), _graphics_cards()):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     table = Table("", "works", "", "what to do")
@@ -62,7 +62,7 @@ def _version(package: str) -> str | None:
 
 
 def _graphics_cards() -> str:
-    """What the driver says, whether or not Python can use it."""
+    """Return what the driver says; it does not matter if Python can use the card."""
     query = "--query-gpu=name,compute_cap,memory.total,driver_version"
     try:
         answer = subprocess.run(
@@ -78,7 +78,7 @@ def _graphics_cards() -> str:
 
 
 def on_cpu(name: str) -> Finding:
-    """Whether a tracker can be built on this machine's CPU."""
+    """Check whether a tracker can be built on this machine's CPU."""
     what = f"{name} on this CPU"
     try:
         tracker = find_tracker(name)
@@ -160,7 +160,7 @@ def client() -> Finding:
 
 
 def _importable(what: str, extra: str, modules: str, *packages: str) -> Finding:
-    """Whether ``modules`` can be imported, which takes the ``extra`` with the ``packages``."""
+    """Check whether ``modules`` can be imported; they come with ``packages`` of ``extra``."""
     try:
         for module in modules.split():
             importlib.import_module(module)

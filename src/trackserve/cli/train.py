@@ -91,7 +91,7 @@ def train_exatrkx(
 
 
 def _summary(trained: Trained) -> Table:
-    """What the model reaches on the validation events, and where it loses particles."""
+    """Return what the model reaches on the validation events, and where it loses particles."""
     summary = trained.summary
     table = Table(title=f"{summary.n_events} validation events")
     table.add_column("")

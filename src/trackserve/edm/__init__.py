@@ -3,6 +3,12 @@
 from .columns import Columns, Ragged
 from .pixel import (
     MAX_HITS,
+    VAR_COT_THETA,
+    VAR_PHI,
+    VAR_Q_OVER_PT,
+    VAR_TIP,
+    VAR_ZIP,
+    VARIANCES,
     BeamSpot,
     Clusters,
     Digis,
@@ -35,6 +41,12 @@ from .truth import (
 __all__ = [
     "MAX_HITS",
     "MM_PER_CM",
+    "VARIANCES",
+    "VAR_COT_THETA",
+    "VAR_PHI",
+    "VAR_Q_OVER_PT",
+    "VAR_TIP",
+    "VAR_ZIP",
     "BeamSpot",
     "Clusters",
     "Collisions",

@@ -17,6 +17,9 @@ from .columns import Array, Columns, column
 
 MAX_HITS = 5
 """Hits per track at most: four barrel layers and one jump, or three layers and two disks."""
+VARIANCES = (0, 5, 9, 12, 14)
+"""Elements of :attr:`Tracks.covariance` that are variances, in the order of the parameters."""
+VAR_PHI, VAR_TIP, VAR_Q_OVER_PT, VAR_COT_THETA, VAR_ZIP = VARIANCES
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,8 @@ class Tracks(Columns):
 
     ``state`` is (phi, tip, q/pT, cot(theta), zip) in (rad, cm, 1/GeV, 1, cm), where
     tip = q (distance of the circle's centre - radius);
-    ``covariance`` its upper triangle in row order, so element 0 is var(phi) and
-    14 var(zip).
+    ``covariance`` is the upper triangle in row order; :data:`VAR_PHI` to :data:`VAR_ZIP` are
+    the places of the variances.
     """
 
     state: Array = column(np.float32, 5)

@@ -18,7 +18,7 @@ from .pixel_truth import read_truth
 
 
 class _Place(NamedTuple):
-    """Where an event stands in ``raw.bin``, in bytes.
+    """Place of an event in ``raw.bin``, in bytes.
 
     ``cut_at`` counts the FEDs of the event that are complete, if the file ends inside it.
     """
@@ -54,7 +54,7 @@ class PixelEvents(Sequence[RawEvent]):
         return read_truth(self.directory)
 
     def reference_counts(self) -> ReferenceCounts | None:
-        """What the public C++ program counts in all events of the directory, by their number.
+        """Return what the public C++ program counts in the directory's events, by their number.
 
         Returns:
             None if the three files are not all there.

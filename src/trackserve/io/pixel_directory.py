@@ -41,7 +41,7 @@ RAW = "raw.bin"
 
 @dataclass(frozen=True, eq=False)
 class ReferenceCounts:
-    """What the public C++ program counts; each column is uint32[events]."""
+    """Numbers that the public C++ program counts; each column is uint32[events]."""
 
     modules: Array
     digis: Array
@@ -126,7 +126,7 @@ def write_events(directory: str | Path, events: Iterable[RawEvent]) -> None:
 
 
 def read_reference_counts(directory: str | Path) -> ReferenceCounts | None:
-    """What the public C++ program counts in each event.
+    """Read what the public C++ program counts in each event.
 
     Returns:
         None if the three files are not all there.

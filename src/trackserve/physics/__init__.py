@@ -1,1 +1,1 @@
-"""How good results are: matching to the truth, efficiencies, resolutions, statistics."""
+"""Quality of results: matching to the truth, efficiencies, resolutions, statistics."""

@@ -1,4 +1,4 @@
-"""What figures are drawn with: a style, shares in bins, axes.
+"""Parts of figures: a style, shares in bins, axes.
 
 Matplotlib is imported when a figure is made; it comes with ``trackserve[report]``.
 """
@@ -38,7 +38,7 @@ MARKER_SIZE = 4.5
 
 
 class Style(NamedTuple):
-    """How a series of points looks, and what the legend calls it."""
+    """Look of a series of points, and its name in the legend."""
 
     label: str
     colour: str

@@ -178,7 +178,7 @@ def _without(particles: ParticleTable, cut: str) -> ParticleTable:
 
 
 def _floor(share: Fraction) -> float:
-    """Where an axis starts that shows how the bins of a share near 1 differ."""
+    """Return the start of an axis that shows how bins of a share near 1 differ."""
     return max(0.0, math.floor(10 - 40 * (1 - share.value)) / 10) if share.total else 0.0
 
 

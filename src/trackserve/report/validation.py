@@ -24,7 +24,7 @@ M = TypeVar("M")
 
 
 class Validation(Protocol[M]):
-    """How results for one kind of event are compared with the truth.
+    """Comparison of results for one kind of event with the truth.
 
     ``M`` is what is kept of a comparison: tables of what was matched. A mapping of several
     comparisons has them by the name of what is compared, such as a configuration. They are of

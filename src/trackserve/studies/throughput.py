@@ -1,4 +1,4 @@
-"""How fast: events per second, time per stage, latency and memory.
+"""Speed: events per second, time per stage, latency and memory.
 
 Machines are noisy, so things that are compared take turns, round by round, and the
 median over the rounds counts.

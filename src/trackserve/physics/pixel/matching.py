@@ -1,4 +1,4 @@
-"""Which simulated particle a reconstructed hit, track or vertex stems from.
+"""Matching of hits, tracks and vertices to simulated particles and collisions.
 
 The rule for tracks is the usual one of CMS: a track matches a particle if at least
 :data:`HIT_SHARE` of its hits are that particle's.

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from trackserve.detectors.phase1.layout import FIRST_ENDCAP
-from trackserve.edm import Hits, PixelTruth, Tracks, Vertices
+from trackserve.edm import VARIANCES, Hits, PixelTruth, Tracks, Vertices
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.errors import EventError, InputError
 from trackserve.io import ReferenceCounts
@@ -42,12 +42,11 @@ farther than :data:`.matching.VERTEX_WINDOW`."""
 PT_BINS = (0.5, 0.7, 1.0, 2.0, 5.0)
 """GeV."""
 PARAMETERS = ("phi", "tip", "q/pT", "cot(theta)", "zip")
-_VARIANCES = [0, 5, 9, 12, 14]
 _COUNTS = ("modules", "digis", "clusters", "ntuplets", "vertices")
 
 
 class PixelCounts(Protocol):
-    """What a tracker counts in an event and the public C++ program counts too."""
+    """Numbers that both a tracker and the public C++ program count in an event."""
 
     @property
     def modules(self) -> int: ...
@@ -62,7 +61,7 @@ class PixelCounts(Protocol):
 
 
 class PixelResult(Protocol):
-    """What is judged of a tracker's result for one event."""
+    """The parts of a tracker's result for one event that are compared with the truth."""
 
     @property
     def event(self) -> int: ...
@@ -400,7 +399,7 @@ def _compare_tracks(tracks: Tracks, particle: Array, truth: PixelTruth) -> Track
         pt_residual=tracks.pt / true_pt - 1,
         eta_residual=tracks.eta - eta,
         residual=residual,
-        pull=residual / np.sqrt(tracks.covariance[:, _VARIANCES]),
+        pull=residual / np.sqrt(tracks.covariance[:, list(VARIANCES)]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Which particles a pixel tracker should find, and their parameters at the beam spot."""
+"""Particles that a pixel tracker should find, and their parameters at the beam spot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ within ``MAX_R`` (cm, inside the beam pipe) across it."""
 
 
 def start_positions(truth: PixelTruth) -> Array:
-    """Where each particle starts, relative to the beam spot, float64[particles, 3], cm."""
+    """Return the start of each particle, relative to the beam spot, float64[particles, 3], cm."""
     start: Array = truth.particles.position - truth.beam_spot
     return start
 

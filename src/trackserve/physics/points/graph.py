@@ -1,4 +1,4 @@
-"""How good a graph of space points is, and which particles can still be found in it."""
+"""Quality of a graph of space points, and the particles that can still be found in it."""
 
 from __future__ import annotations
 

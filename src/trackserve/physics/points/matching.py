@@ -1,4 +1,4 @@
-"""Which particle a candidate stems from, by majority.
+"""Matching of track candidates to particles, by majority.
 
 A candidate matches a particle if more than half of its points are that particle's (single
 majority). The match is double if also more than half of the particle's points are on it.

@@ -45,7 +45,7 @@ _PT_PER_RADIUS = 0.299792458e-3 * FIELD
 
 
 class PointsResult(Protocol):
-    """What is judged of a tracker's result for one event.
+    """The parts of a tracker's result for one event that are compared with the truth.
 
     A result may also have ``labels``, a :class:`.PointLabels`, and the edges
     that :data:`GRAPHS` names. They tell where particles are lost.

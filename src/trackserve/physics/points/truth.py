@@ -1,4 +1,4 @@
-"""Which particles a tracker of space points should find, and how their points follow."""
+"""Particles that a tracker of space points should find, and the order of their points."""
 
 from __future__ import annotations
 

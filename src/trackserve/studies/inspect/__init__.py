@@ -1,1 +1,1 @@
-"""What a data directory holds."""
+"""Content of a data directory."""

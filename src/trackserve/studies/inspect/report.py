@@ -35,7 +35,7 @@ from .survey import (
 
 
 def contents_tables(directory: str | Path, survey: Survey) -> dict[str, Table]:
-    """What ``survey`` found in ``directory``, by title.
+    """Return tables of what ``survey`` found in ``directory``, by title.
 
     Truth and hit quality have a table if there is truth. Provenance has one if there is a
     ``simulation.json``.

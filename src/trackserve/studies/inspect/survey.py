@@ -1,4 +1,4 @@
-"""What a pixel data directory holds: event sizes, occupancy, clusters, quality of hits."""
+"""Content of a pixel data directory: event sizes, occupancy, clusters, quality of hits."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class ClusterTable(Columns):
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What the events of one directory hold.
+    """Content of the events of one directory.
 
     Attributes:
         events: one row per event that could be unpacked.

@@ -30,29 +30,32 @@ class ClusterCuts(NamedTuple):
 
 
 class PositionErrors(NamedTuple):
-    """Errors of hits: of clusters that touch the module's edge, cm (pixelCPEforGPU.h,
-    errorFromDB); of others from the conditions, or from the cluster's shape."""
+    """Errors of hits (pixelCPEforGPU.h, errorFromDB).
+
+    Clusters at the edge of a module have fixed errors, cm. The errors of other clusters come from
+    the conditions, or from the shape of the cluster.
+    """
 
     edge_x: float = f32(0.0050)
     edge_y: float = f32(0.0085)
     from_shape: bool = False
     lone_share: float = f32(0.4)
-    """Of a lone pixel, the share in which the particle may have passed, at least."""
+    """Smallest share of a lone pixel in which the particle may have passed."""
     barrel_width: float = f32(0.3)
     """Extent of the charge along y in the barrel, where it is not known; per pitch."""
     floor: float = f32(0.0004)
-    """Of a longer cluster, cm."""
+    """Smallest error of a longer cluster, cm."""
     share_two: float = f32(0.08)
-    """Per width over which the end pixels share charge, in a cluster of two where the
-    charge's extent is known."""
+    """Error per width over which the end pixels share charge, for a cluster of two whose extent
+    of charge is known."""
     share: float = f32(0.10)
-    """The same of other clusters."""
+    """The same for other clusters."""
     straggling: float = f32(0.035)
-    """Per pitch, for each pixel beyond two, in quadrature."""
+    """Error per pitch for each pixel beyond two, in quadrature."""
     excess: float = f32(0.75)
-    """Per length that the charge's expected extent does not explain."""
+    """Error per length that the expected extent of the charge does not explain."""
     excess_margin: float = f32(0.35)
-    """Pitches by which a cluster of three and more exceeds its expected extent at least."""
+    """Smallest excess of a cluster of three and more over its expected extent, in pitches."""
 
 
 LAYER_PAIR = np.dtype(
@@ -136,10 +139,10 @@ class ConnectionCuts(NamedTuple):
 
 
 class NtupletRules(NamedTuple):
-    """Which paths through the graph are fitted (GPUCACell.h, kernel_earlyDuplicateRemover)."""
+    """Choice of the paths that are fitted (GPUCACell.h, kernel_earlyDuplicateRemover)."""
 
     only_longest: bool = True
-    """Of those that share a cell, the longest only."""
+    """Whether only the longest of the paths that share a cell are fitted."""
 
 
 class FitConstants(NamedTuple):
@@ -150,25 +153,25 @@ class FitConstants(NamedTuple):
     scattering: float = 0.7 * 0.0136**2
     """GeV^2; 0.7 lies between 1/3 (uniform material) and 1 (thin scatterer)."""
     max_pt: float = 20.0
-    """GeV, in the scattering formula."""
+    """Largest pT in the scattering formula, GeV."""
     max_hits: int = 4
     """Oddity: of five hits, the first four are fitted."""
     thin_layers: bool = False
-    """Whether tracks scatter in the modules they hit, or all along their path."""
+    """Whether tracks scatter in the modules they hit; if not, all along their path."""
     x0_per_cm: float = 0.06 / 16
-    """Radiation lengths per cm, if all along the path."""
+    """Radiation lengths per cm, if tracks scatter all along their path."""
     min_cos: float = 0.1
-    """Cosine of the angle of incidence, at least."""
+    """Smallest cosine of the angle of incidence."""
     mass: float = 0.13957
-    """GeV: the pion's."""
+    """Mass of the pion, GeV."""
     triplet_chi2: float = math.inf
-    """Of the fit in r-z: beyond it a triplet is given up."""
+    """Largest chi2 of the fit in r-z; the fit of a triplet fails beyond it."""
     long_chi2: float = math.inf
-    """The same of four hits and more."""
+    """The same for four hits and more."""
 
 
 class QualityCuts(NamedTuple):
-    """What makes a fitted ntuplet loose (CAHitNtupletGeneratorOnGPU.cc)."""
+    """Bounds of a loose ntuplet (CAHitNtupletGeneratorOnGPU.cc)."""
 
     chi2_scale: float = 30.0
     chi2_0: float = 0.68177776
@@ -184,22 +187,24 @@ class QualityCuts(NamedTuple):
 
 
 class ScoreCuts(NamedTuple):
-    """What makes a fitted ntuplet loose, judged by its errors, and which of those that
-    share hits stays. Tuned on truth: see docs/patatrack.md."""
+    """Bounds of a loose ntuplet, which use its errors, and the score of ntuplets that share hits.
+
+    They are tuned on truth: see docs/patatrack.md.
+    """
 
     triplet_chi2: float = 11.0
-    """Of a triplet, that of the fit and (tip / error)^2 together."""
+    """Largest sum of chi2 of the fit and (tip / error)^2, for a triplet."""
     long_chi2: float = 50.0
-    """Of four hits and more."""
+    """Largest chi2 of the fit, for four hits and more."""
     tip_spread: float = 0.01
     """cm, added to the error of a triplet's tip for decays near the beam."""
     tip: float = 0.5
     zip: float = 12.5
     min_pt: float = 0.4
     per_hit: float = 20.0
-    """What a hit is worth, in chi2."""
+    """Value of a hit, in chi2."""
     max_shared: int = 1
-    """Hits that a track of four and more may have in common with better ones."""
+    """Number of hits that a track of four and more may have in common with better ones."""
 
 
 class VertexCuts(NamedTuple):
@@ -229,17 +234,21 @@ class MixtureCuts(NamedTuple):
 
     min_hits: int = 4
     max_error: float = 0.1
-    """Tracks with a larger error of zip make no vertex, cm; nor do those beyond the next two."""
+    """Tracks with a larger error of zip make no vertex, cm."""
     max_chi2: float = 20.0
+    """Tracks with a larger chi2 make no vertex."""
     max_tip_pull: float = 3.0
+    """Tracks make no vertex that miss the beam spot by more errors of tip."""
+    max_zip: float = 12.5
+    """Tracks make no vertex that are as far from the beam spot along z, cm."""
     inflation: float = 1.1
-    """Of the errors of zip, for their tails."""
+    """Factor on the errors of zip, for their tails."""
     noise: float = 1.0
     """Tracks per cm that belong to no vertex."""
     penalty: float = 1.2
-    """Tracks that a vertex must explain beyond chance."""
+    """Number of tracks that a vertex must explain beyond chance."""
     reach: float = 5.0
-    """Errors beyond which a track is not a vertex's."""
+    """Largest distance of a track from its vertex, in errors."""
     min_tracks: int = 2
     step: float = 0.005
     """Distance of the points at which vertices are looked for, cm."""
@@ -248,7 +257,7 @@ class MixtureCuts(NamedTuple):
     """cm: tracks with smaller errors do not make more seeds."""
     max_iterations: int = 60
     tolerance: float = 0.03
-    """Of the positions, in errors, and of the numbers of tracks."""
+    """Tolerance of the positions, in errors, and of the numbers of tracks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,6 +317,6 @@ DEFAULT = PatatrackConfig(
         long_chi2=_SCORE.long_chi2,
     ),
     quality=_SCORE,
-    vertices=MixtureCuts(),
+    vertices=MixtureCuts(max_zip=_SCORE.zip),
 )
 CONFIGS = {config.name: config for config in (DEFAULT, REFERENCE)}

@@ -17,7 +17,15 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import kernel, shared
-from trackserve.edm import MAX_HITS, Hits
+from trackserve.edm import (
+    MAX_HITS,
+    VAR_COT_THETA,
+    VAR_PHI,
+    VAR_Q_OVER_PT,
+    VAR_TIP,
+    VAR_ZIP,
+    Hits,
+)
 from trackserve.edm.columns import Array
 
 from .config import FitConstants
@@ -25,96 +33,166 @@ from .doublets import OrderedHits
 from .hits import PositionTables
 from .ntuplets import Ntuplets
 
+# covariances in :attr:`trackserve.edm.Tracks.covariance`; edm names the variances
+_COV_PHI_TIP, _COV_PHI_Q_OVER_PT, _COV_TIP_Q_OVER_PT, _COV_COT_THETA_ZIP = 1, 2, 6, 13
+
 
 class Fitted(NamedTuple):
-    """Parameters of each ntuplet, as in :class:`trackserve.edm.Tracks`.
+    """Ntuplets and their parameters, as in :class:`trackserve.edm.Tracks`.
 
     Attributes:
+        ntuplets: the ``n`` ntuplets.
         state: float32[n, 5]; NaN for what was not fitted, as the next two.
         covariance: float32[n, 15].
         chi2: float32[n].
         ndof: int8[n], 0 for what was not fitted.
     """
 
+    ntuplets: Ntuplets
     state: Array
     covariance: Array
     chi2: Array
     ndof: Array
 
 
+class Sizes(NamedTuple):
+    """Numbers of what the ntuplets of an event may share: its hits, and its cells."""
+
+    n_hits: int
+    n_cells: int
+
+
+class MeasuredHits(NamedTuple):
+    """Hits with all that the fit needs of them, and of the modules.
+
+    Attributes:
+        ordered: the hits in their order.
+        var_x, var_y: columns of :class:`trackserve.edm.Hits`.
+        rotation, material: tables of :class:`.PositionTables`.
+    """
+
+    ordered: OrderedHits
+    var_x: Array
+    var_y: Array
+    rotation: Array
+    material: Array
+
+
+def measured_hits(ordered: OrderedHits, hits: Hits, tables: PositionTables) -> MeasuredHits:
+    """Return the input of the fit; on a GPU ``hits`` are the columns of a batch."""
+    return MeasuredHits(ordered, hits.var_x, hits.var_y, tables.rotation, tables.material)
+
+
+class Circle(NamedTuple):
+    """Circle in the transverse plane.
+
+    Attributes:
+        x, y: its centre, cm.
+        radius: cm.
+        charge: +1 if a particle goes along it clockwise, else -1.
+    """
+
+    x: float
+    y: float
+    radius: float
+    charge: float
+
+
+class Passage(NamedTuple):
+    """Point on a circle, and how a particle passes it.
+
+    Attributes:
+        x, y: the point, cm.
+        dx, dy: direction of the particle, of any length.
+        curvature: 1/cm, positive if clockwise.
+    """
+
+    x: float
+    y: float
+    dx: float
+    dy: float
+    curvature: float
+
+
 class Workspace(NamedTuple):
-    """Scratch memory of one fit, float64: a value per hit, and what is named."""
+    """Scratch memory of one fit, float64.
+
+    Attributes:
+        point: [5, 3], global positions of the hits, cm.
+        error: [5, 6], their covariances (xx, xy, yy, xz, yz, zz), cm^2.
+        normal: [5, 3], unit vectors across the modules.
+        x0: [5], radiation lengths across the modules.
+        arc: [5], length along the circle, cm.
+        path: [5], length along the helix, cm.
+        height: [5], distance from the line, or from the circle, cm.
+        variance: [5], variance of ``height``, cm^2.
+        kink: [5], variance of the scattering angle, in a plane that holds the track.
+        radial_x, radial_y: [5], unit vectors from the centre of the circle to the hits.
+        state: [5], parameters of the track.
+        covariance: [15], their covariance.
+    """
 
     point: Array
-    """[5, 3], global positions, cm."""
     error: Array
-    """[5, 6], their covariances (xx, xy, yy, xz, yz, zz)."""
     normal: Array
-    """[5, 3], of the modules."""
     x0: Array
-    """Radiation lengths across the module."""
     arc: Array
     path: Array
     height: Array
     variance: Array
     kink: Array
-    """Variance of the scattering angle at each hit, in a plane that holds the track."""
     radial_x: Array
     radial_y: Array
     state: Array
-    """[5], result."""
     covariance: Array
-    """[15], result."""
 
 
 @kernel
 def make_workspace() -> Workspace:
-    """Scratch memory for :func:`fit_broken_line`."""
-    n = MAX_HITS
+    """Return scratch memory for :func:`fit_broken_line`."""
     return Workspace(
-        np.empty((n, 3)),
-        np.empty((n, 6)),
-        np.empty((n, 3)),
-        *(np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)),
-        *(np.empty(n), np.empty(n), np.empty(5), np.empty(15)),
+        point=np.empty((MAX_HITS, 3)),
+        error=np.empty((MAX_HITS, 6)),
+        normal=np.empty((MAX_HITS, 3)),
+        x0=np.empty(MAX_HITS),
+        arc=np.empty(MAX_HITS),
+        path=np.empty(MAX_HITS),
+        height=np.empty(MAX_HITS),
+        variance=np.empty(MAX_HITS),
+        kink=np.empty(MAX_HITS),
+        radial_x=np.empty(MAX_HITS),
+        radial_y=np.empty(MAX_HITS),
+        state=np.empty(5),
+        covariance=np.empty(15),
     )
 
 
-def fit_broken_lines(
-    ntuplets: Ntuplets,
-    ordered: OrderedHits,
-    hits: Hits,
-    tables: PositionTables,
-    constants: FitConstants,
-) -> Fitted:
+def fit_broken_lines(ntuplets: Ntuplets, hits: MeasuredHits, constants: FitConstants) -> Fitted:
     """Fit every ntuplet that is not a duplicate."""
-    return Fitted(
-        *_fit_broken_lines(
-            *(ntuplets, ordered, hits.var_x, hits.var_y),
-            *(tables.rotation, tables.material, constants),
-        )
-    )
+    return Fitted(ntuplets, *_fit_broken_lines(ntuplets, hits, constants))
 
 
 @shared
-def highland(x: float, p2: float, factor: float) -> float:
-    """Variance of the scattering angle in a plane after ``x`` radiation lengths.
+def highland(x: float, p2: float, constants: FitConstants) -> float:
+    """Return the variance of the scattering angle in a plane after ``x`` radiation lengths.
 
     Args:
+        x: path in matter, radiation lengths.
         p2: (momentum x velocity)^2, GeV^2.
-        factor: GeV^2.
+        constants: constants of the fit.
     """
     log_term = 1.0 + 0.038 * math.log(x)
-    return factor * x * log_term * log_term / p2
+    return constants.scattering * x * log_term * log_term / p2
 
 
 @shared
 def circle_through(
-    x0: float, y0: float, x1: float, y1: float, x2: float, y2: float
+    first: tuple[float, float], middle: tuple[float, float], last: tuple[float, float]
 ) -> tuple[float, float, float]:
-    """Centre and radius of the circle through three points, cm."""
-    ax, ay = x1 - x0, y1 - y0
-    bx, by = x2 - x0, y2 - y0
+    """Return the centre (x, y) and the radius of the circle through three points, cm."""
+    x0, y0 = first
+    ax, ay = middle[0] - x0, middle[1] - y0
+    bx, by = last[0] - x0, last[1] - y0
     a2 = ax * ax + ay * ay
     b2 = bx * bx + by * by
     half = 0.5 / (ax * by - ay * bx)
@@ -125,7 +203,7 @@ def circle_through(
 
 @shared
 def arc_of_chord(chord: float, radius: float) -> float:
-    """Length of the arc over a chord, cm."""
+    """Return the length of the arc over a chord, cm."""
     x = 0.5 * chord / radius
     if x > 0.3:
         return 2.0 * radius * math.asin(min(x, 1.0))
@@ -136,19 +214,15 @@ def arc_of_chord(chord: float, radius: float) -> float:
 
 
 @shared
-def load_hit(
-    k: int,
-    position: tuple[float, float, float],
-    var_x: float,
-    var_y: float,
-    axes: Array,
-    x0: float,
-    work: Workspace,
-) -> None:
-    """Hit ``k``: its position and covariance, rotated from the module's frame, and the
-    module's normal and thickness."""
+def load_hit(k: int, h: int, hits: MeasuredHits, work: Workspace) -> None:
+    """Load ordered hit ``h`` as the ``k``-th of a track.
+
+    The covariance of its position is rotated from the frame of its module.
+    """
     point, error, normal = work.point, work.error, work.normal
-    point[k, 0], point[k, 1], point[k, 2] = position
+    ordered, row, module = hits.ordered, hits.ordered.order[h], hits.ordered.module[h]
+    var_x, var_y, axes = hits.var_x[row], hits.var_y[row], hits.rotation[module]
+    point[k, 0], point[k, 1], point[k, 2] = ordered.x[h], ordered.y[h], ordered.z[h]
     xx, xy, xz = axes[0, 0], axes[0, 1], axes[0, 2]
     yx, yy, yz = axes[1, 0], axes[1, 1], axes[1, 2]
     error[k, 0] = var_x * xx * xx + var_y * yx * yx
@@ -158,24 +232,21 @@ def load_hit(
     error[k, 4] = var_x * xy * xz + var_y * yy * yz
     error[k, 5] = var_x * xz * xz + var_y * yz * yz
     normal[k, 0], normal[k, 1], normal[k, 2] = axes[2, 0], axes[2, 1], axes[2, 2]
-    work.x0[k] = x0
+    work.x0[k] = hits.material[module]
 
 
 @shared
-def trace_circle(n: int, work: Workspace) -> tuple[float, float, float, float]:
-    """Circle through the first, middle and last hit, and the hits along it.
+def trace_circle(n: int, work: Workspace) -> Circle:
+    """Return the circle through the first, middle and last of ``n`` hits.
 
-    Fills ``arc`` (length from the point closest to the origin, cm) and ``radial_x``,
-    ``radial_y`` (unit vectors from the centre to the hits).
-
-    Returns:
-        centre x and y, radius (cm), and the charge: +1 if clockwise.
+    It fills ``arc``, from the point that is closest to the origin, ``radial_x`` and ``radial_y``.
     """
     point, arc, radial_x, radial_y = work.point, work.arc, work.radial_x, work.radial_y
     middle, end = n // 2, n - 1
     cx, cy, radius = circle_through(
-        *(point[0, 0], point[0, 1], point[middle, 0], point[middle, 1]),
-        *(point[end, 0], point[end, 1]),
+        (point[0, 0], point[0, 1]),
+        (point[middle, 0], point[middle, 1]),
+        (point[end, 0], point[end, 1]),
     )
     first_x, first_y = point[middle, 0] - point[0, 0], point[middle, 1] - point[0, 1]
     last_x, last_y = point[end, 0] - point[0, 0], point[end, 1] - point[0, 1]
@@ -188,16 +259,14 @@ def trace_circle(n: int, work: Workspace) -> tuple[float, float, float, float]:
         radial_x[i], radial_y[i] = dx * norm, dy * norm
         dx, dy = point[i, 0] - point[0, 0], point[i, 1] - point[0, 1]
         arc[i] = before + arc_of_chord(math.sqrt(dx * dx + dy * dy), radius)
-    return cx, cy, radius, charge
+    return Circle(cx, cy, radius, charge)
 
 
 @shared
-def scatter(
-    n: int, radius: float, charge: float, slope: float, constants: FitConstants, work: Workspace
-) -> None:
-    """Fill ``kink``, but for the last hit: scattering in its module, or spread along the path."""
-    kink, path = work.kink, work.path
-    pt = min(constants.max_pt, constants.field * radius)
+def scatter(n: int, circle: Circle, slope: float, constants: FitConstants, work: Workspace) -> None:
+    """Fill ``kink`` of all hits but the last: scattering in the module, or along the path."""
+    kink, path, charge = work.kink, work.path, circle.charge
+    pt = min(constants.max_pt, constants.field * circle.radius)
     p2 = pt * pt * (1.0 + slope * slope)
     if constants.thin_layers:
         p2 *= p2 / (p2 + constants.mass * constants.mass)
@@ -205,22 +274,21 @@ def scatter(
             tx, ty = charge * work.radial_y[i], -charge * work.radial_x[i]
             along = work.normal[i, 0] * tx + work.normal[i, 1] * ty + work.normal[i, 2] * slope
             stretch = math.sqrt(1.0 + slope * slope) / max(abs(along), constants.min_cos)
-            kink[i] = highland(work.x0[i] * stretch, p2, constants.scattering)
+            kink[i] = highland(work.x0[i] * stretch, p2, constants)
     else:
         before = 0.0
         for i in range(n - 1):
             x = abs(path[i + 1] - path[i]) * constants.x0_per_cm
-            after = highland(x, p2, constants.scattering)
+            after = highland(x, p2, constants)
             kink[i] = before + after
             before = after
 
 
 @shared
 def fit_line(n: int, slope: float, work: Workspace) -> float:
-    """Fit z against the path; fills cot(theta) and zip and their covariance.
+    """Fit z against the path, and return chi2.
 
-    Returns:
-        chi2.
+    It fills cot(theta), zip and their covariance.
     """
     error, path, height, variance = work.error, work.path, work.height, work.variance
     cos = 1.0 / math.sqrt(1.0 + slope * slope)
@@ -268,30 +336,21 @@ def fit_line(n: int, slope: float, work: Workspace) -> float:
     state[4] = u * scale
     a = scale * scale
     b = u * sin * a
-    covariance[12] = a * a * gg
-    covariance[13] = a * (b * gg + scale * ug)
-    covariance[14] = b * b * gg + 2.0 * b * scale * ug + a * uu
+    covariance[VAR_COT_THETA] = a * a * gg
+    covariance[_COV_COT_THETA_ZIP] = a * (b * gg + scale * ug)
+    covariance[VAR_ZIP] = b * b * gg + 2.0 * b * scale * ug + a * uu
     return chi2
 
 
 @shared
 def fit_circle(
-    n: int,
-    cx: float,
-    cy: float,
-    radius: float,
-    charge: float,
-    slope: float,
-    field: float,
-    work: Workspace,
+    n: int, circle: Circle, slope: float, constants: FitConstants, work: Workspace
 ) -> float:
-    """Fit the distances to the circle and a correction to its curvature.
+    """Fit the distances to the circle and a correction to its curvature, and return chi2.
 
-    Fills phi, tip and q/pT and their covariance.
-
-    Returns:
-        chi2.
+    It fills phi, tip, q/pT and their covariance.
     """
+    cx, cy, radius, charge = circle
     point, error, arc, height = work.point, work.error, work.arc, work.height
     variance, radial_x, radial_y = work.variance, work.radial_x, work.radial_y
     stretch = 1.0 + slope * slope  # of angles, projected to the transverse plane
@@ -353,29 +412,29 @@ def fit_circle(
     dx = charge * radial_y[0] + g * radial_x[0]
     dy = -charge * radial_x[0] + g * radial_y[0]
     curvature = charge * (1.0 / radius + k)
-    move_circle(x, y, dx, dy, curvature, (gg, -ug, gk, uu, -uk, kk), 1.0 / field, work)
+    passage = Passage(x, y, dx, dy, curvature)
+    move_circle(passage, (gg, -ug, gk, uu, -uk, kk), 1.0 / constants.field, work)
     return chi2
 
 
 @shared
 def move_circle(
-    x: float,
-    y: float,
-    dx: float,
-    dy: float,
-    curvature: float,
+    passage: Passage,
     errors: tuple[float, float, float, float, float, float],
     per_pt: float,
     work: Workspace,
 ) -> None:
-    """Fill phi, tip and q/pT of a circle that passes (x, y), cm, in direction (dx, dy).
+    """Move a circle's parameters from ``passage`` to the origin: fill phi, tip and q/pT.
 
     Karimaki's equations 26 to 31, from a point on the circle (his d = 0) to the origin.
 
     Args:
+        passage: point at which the errors are known.
         errors: covariance there of direction, distance and curvature, upper triangle.
-        per_pt: from curvature to q/pT, cm/GeV.
+        per_pt: q/pT per curvature, cm/GeV.
+        work: memory; it gets the parameters and their covariance.
     """
+    x, y, dx, dy, curvature = passage
     norm = 1.0 / math.sqrt(dx * dx + dy * dy)
     cos, sin = dx * norm, dy * norm
     along = x * cos + y * sin
@@ -402,76 +461,49 @@ def move_circle(
     de = d_0 * ee + d_1 * ed + d_2 * ek
     dd_ = d_0 * ed + d_1 * dd + d_2 * dk
     dk_ = d_0 * ek + d_1 * dk + d_2 * kk
-    covariance[0] = pe * p_0 + pd * p_1 + pk * p_2
-    covariance[1] = pe * d_0 + pd * d_1 + pk * d_2
-    covariance[2] = pk * per_pt
-    covariance[5] = de * d_0 + dd_ * d_1 + dk_ * d_2
-    covariance[6] = dk_ * per_pt
-    covariance[9] = kk * per_pt * per_pt
+    covariance[VAR_PHI] = pe * p_0 + pd * p_1 + pk * p_2
+    covariance[_COV_PHI_TIP] = pe * d_0 + pd * d_1 + pk * d_2
+    covariance[_COV_PHI_Q_OVER_PT] = pk * per_pt
+    covariance[VAR_TIP] = de * d_0 + dd_ * d_1 + dk_ * d_2
+    covariance[_COV_TIP_Q_OVER_PT] = dk_ * per_pt
+    covariance[VAR_Q_OVER_PT] = kk * per_pt * per_pt
 
 
 @shared
 def fit_broken_line(n: int, constants: FitConstants, work: Workspace) -> float:
-    """Fit one track of ``n`` hits.
+    """Fit one track of ``n`` hits, and return chi2; NaN if that of the line alone is too large.
 
     Args:
-        constants: :class:`trackserve.trackers.patatrack.config.FitConstants`.
-        work: :class:`Workspace` with its hits loaded; gets ``state`` and ``covariance``.
-
-    Returns:
-        chi2; NaN where that of the line alone is too large.
+        n: number of hits.
+        constants: constants of the fit.
+        work: memory with the hits loaded; it gets ``state`` and ``covariance``.
     """
     end = n - 1
-    cx, cy, radius, charge = trace_circle(n, work)
+    circle = trace_circle(n, work)
     point, arc, path = work.point, work.arc, work.path
     slope = (point[end, 2] - point[0, 2]) / (arc[end] - arc[0])
     norm = 1.0 / math.sqrt(1.0 + slope * slope)
     for i in range(n):
         path[i] = (arc[i] + slope * point[i, 2]) * norm
-    scatter(n, radius, charge, slope, constants, work)
+    scatter(n, circle, slope, constants, work)
     for k in range(15):
         work.covariance[k] = 0.0
     chi2 = fit_line(n, slope, work)
     if chi2 > (constants.triplet_chi2 if n == 3 else constants.long_chi2):
         return math.nan
-    return chi2 + fit_circle(n, cx, cy, radius, charge, slope, constants.field, work)
+    return chi2 + fit_circle(n, circle, slope, constants, work)
 
 
 @shared
-def load_hits(
-    n: int,
-    track: Array,
-    ordered: OrderedHits,
-    var_x: Array,
-    var_y: Array,
-    rotation: Array,
-    material: Array,
-    work: Workspace,
-) -> None:
-    """Load the first ``n`` hits of a track, by their ordered hits.
-
-    Args:
-        var_x, var_y: of :class:`trackserve.edm.Hits`.
-        rotation, material: of :class:`.PositionTables`.
-    """
+def load_hits(n: int, track: Array, hits: MeasuredHits, work: Workspace) -> None:
+    """Load the first ``n`` hits of ``track``, an ntuplet's ordered hits."""
     for k in range(n):
-        h = track[k]
-        row = ordered.order[h]
-        module = ordered.module[h]
-        position = ordered.x[h], ordered.y[h], ordered.z[h]
-        axes, x0 = rotation[module], material[module]
-        load_hit(k, position, var_x[row], var_y[row], axes, x0, work)
+        load_hit(k, track[k], hits, work)
 
 
 @kernel
 def _fit_broken_lines(
-    ntuplets: Ntuplets,
-    ordered: OrderedHits,
-    var_x: Array,
-    var_y: Array,
-    rotation: Array,
-    material: Array,
-    constants: FitConstants,
+    ntuplets: Ntuplets, hits: MeasuredHits, constants: FitConstants
 ) -> tuple[Array, Array, Array, Array]:
     work = make_workspace()
     n = len(ntuplets.n_hits)
@@ -483,7 +515,7 @@ def _fit_broken_lines(
         if ntuplets.duplicate[t]:
             continue
         used = min(int(ntuplets.n_hits[t]), constants.max_hits)
-        load_hits(used, ntuplets.hits[t], ordered, var_x, var_y, rotation, material, work)
+        load_hits(used, ntuplets.hits[t], hits, work)
         chi2 = fit_broken_line(used, constants, work)
         if math.isnan(chi2):
             continue

@@ -3,13 +3,13 @@
 Each vertex is a position and a number of tracks; each track is drawn from one of the
 vertices, within the error of its zip, or from a uniform background. Likelihood is
 maximised vertex by vertex with a minimum message length: a vertex that explains fewer
-tracks than it costs dies, so that their number need not be known.
+tracks than it costs dies. So the number of vertices is found too.
 
 Method: M. Figueiredo and A. K. Jain, IEEE Trans. PAMI 24 (2002) 381; seeds are the
 maxima of the tracks' density.
 
-Loops over what does not depend on each other begin at ``first`` and go on by ``step``: 0 and 1
-on a CPU; on a GPU the threads of a block share them.
+Loops over independent items begin at ``first`` and go on by ``step``. On a CPU these are 0 and 1;
+on a GPU the threads of a block share the items.
 """
 
 from __future__ import annotations
@@ -21,31 +21,33 @@ import numpy as np
 
 from trackserve.device.compile import kernel, shared
 from trackserve.device.sort import lower_bound, sort_by
-from trackserve.edm import Tracks, Vertices
+from trackserve.edm import VAR_TIP, VAR_ZIP, Tracks, Vertices
 from trackserve.edm.columns import Array
 
 from .config import MixtureCuts
-from .vertices import NOISE, final_number, rank_by_sum_pt2
+from .tracks import FittedTracks, fitted_tracks
+from .vertices import NOISE, Ranking, final_number, rank_by_sum_pt2
 
 
 class Mixture(NamedTuple):
     """Memory for one event.
 
     Attributes:
-        chosen: int32[tracks], those that make vertices, by rising z.
-        z, sigma: float64[tracks], cm, of the chosen ones, in that order; then of all.
-        vertex: int32[tracks], likewise.
+        chosen: int32[tracks], tracks that make vertices, by rising z.
+        z, sigma: float64[tracks], position and error of the chosen tracks, cm; then of all tracks.
+        vertex: int32[tracks], vertex of the chosen tracks, -1 if in none; then of all tracks.
         density: float64[tracks], likelihood of each by all vertices and the noise.
-        belongs, weight_of: float64[tracks], how far each belongs to the vertex that moves, and
-            how much it then weighs in its mean.
-        grid: float64[points], density of tracks, see :func:`grid_points`.
-        position, share: float64[points], of each vertex, and the tracks that it explains.
-        low, high: int32[points], the first track that is near it and the one past the last.
-        mean, weight, chi2: float64[points], of the tracks given to it.
-        ndof: int32[points].
-        waiting: bool[points].
-        order: int32[points], number of vertices apart, by falling sum of pT^2.
-        rank: int32[points], place of each vertex in ``order``.
+        belongs: float64[tracks], share of each that belongs to the vertex that moves.
+        weight_of: float64[tracks], weight of each in the mean of that vertex, 1/cm^2.
+        grid: float64[points], density of tracks at each point, 1/cm.
+        position, share: float64[points], position of each vertex, cm, and the number of tracks
+            that it explains.
+        low, high: int32[points], first track near each vertex, and the track after the last.
+        mean, weight, chi2: float64[points], mean of the tracks of each vertex, cm, sum of their
+            weights, 1/cm^2, and their chi2.
+        ndof: int32[points], degrees of freedom of each vertex.
+        waiting: bool[points], whether each vertex must move again.
+        order, rank: memory of :class:`.Ranking`, int32[points].
         other: int32[tracks or points], scratch memory.
     """
 
@@ -71,52 +73,64 @@ class Mixture(NamedTuple):
     other: Array
 
 
-def fit_mixture(tracks: Tracks, cuts: MixtureCuts) -> tuple[Vertices, Array]:
-    """Vertices by falling sum of pT^2, and for each track its vertex (int16[n], -1 if none).
-
-    Tracks of few hits or large errors, and those that fit badly or miss the beam spot, do
-    not make vertices, but are given to them.
-    """
-    columns, vertex = _fit_mixture(
-        tracks.state, tracks.covariance, tracks.chi2, tracks.n_hits, cuts
+@kernel
+def make_mixture(n_tracks: int, n_points: int) -> Mixture:
+    """Return memory for ``n_tracks`` tracks and ``n_points`` points."""
+    return Mixture(
+        chosen=np.empty(n_tracks, np.int32),
+        z=np.empty(n_tracks),
+        sigma=np.empty(n_tracks),
+        vertex=np.empty(n_tracks, np.int32),
+        density=np.empty(n_tracks),
+        belongs=np.empty(n_tracks),
+        weight_of=np.empty(n_tracks),
+        grid=np.empty(n_points),
+        position=np.empty(n_points),
+        share=np.empty(n_points),
+        low=np.empty(n_points, np.int32),
+        high=np.empty(n_points, np.int32),
+        mean=np.empty(n_points),
+        weight=np.empty(n_points),
+        chi2=np.empty(n_points),
+        ndof=np.empty(n_points, np.int32),
+        waiting=np.empty(n_points, np.bool_),
+        order=np.empty(n_points, np.int32),
+        rank=np.empty(n_points, np.int32),
+        other=np.empty(max(n_tracks, n_points), np.int32),
     )
+
+
+def fit_mixture(tracks: Tracks, cuts: MixtureCuts) -> tuple[Vertices, Array]:
+    """Find the vertices of an event.
+
+    Tracks of few hits or large errors, and those that fit badly or miss the beam spot, make no
+    vertices, but may be in one.
+
+    Returns:
+        vertices by falling sum of pT^2, and the vertex of each track, int16[n], -1 if in none.
+    """
+    columns, vertex = _fit_mixture(fitted_tracks(tracks), cuts)
     return Vertices(*columns), vertex
 
 
 @shared
 def grid_points(span: float, cuts: MixtureCuts) -> int:
-    """Points of the density, at most, of tracks within ``span`` cm; seeds are fewer."""
+    """Return the largest number of points of the density of tracks within ``span`` cm.
+
+    There are fewer seeds than points.
+    """
     margin = cuts.seed_reach * cuts.inflation * cuts.max_error
     return int((span + 2.0 * margin) / cuts.step) + 4
 
 
-@shared
-def likelihood(z: float, sigma: float, position: float, reach: float) -> float:
-    """Density of a track at ``z`` that stems from ``position``, times sqrt(2 pi), 1/cm."""
-    pull = (z - position) / sigma
-    if abs(pull) >= reach:
-        return 0.0
-    return math.exp(-0.5 * pull * pull) / sigma
-
-
 @kernel
-def _fit_mixture(
-    state: Array, covariance: Array, chi2s: Array, n_hits: Array, cuts: MixtureCuts
-) -> tuple[tuple[Array, ...], Array]:
-    n = len(n_hits)
+def _fit_mixture(tracks: FittedTracks, cuts: MixtureCuts) -> tuple[tuple[Array, ...], Array]:
+    n, state = len(tracks.n_hits), tracks.state
     lowest = highest = 0.0
     for t in range(n):
         lowest, highest = min(lowest, float(state[t, 4])), max(highest, float(state[t, 4]))
-    m = grid_points(highest - lowest, cuts)
-    work = Mixture(
-        *(np.empty(n, np.int32), np.empty(n), np.empty(n), np.empty(n, np.int32)),
-        *(np.empty(n), np.empty(n), np.empty(n), np.empty(m), np.empty(m), np.empty(m)),
-        *(np.empty(m, np.int32), np.empty(m, np.int32)),
-        *(np.empty(m), np.empty(m), np.empty(m), np.empty(m, np.int32)),
-        *(np.empty(m, np.bool_), np.empty(m, np.int32), np.empty(m, np.int32)),
-        np.empty(max(n, m), np.int32),
-    )
-    n_vertices = _find_mixture(n, state, covariance, chi2s, n_hits, cuts, work)
+    work = make_mixture(n, grid_points(highest - lowest, cuts))
+    n_vertices = _find_mixture(tracks, cuts, work)
     z, error, chi2, sum_pt2 = np.empty((4, n_vertices), np.float32)
     ndof = np.empty(n_vertices, np.int32)
     vertex = np.empty(n, np.int16)
@@ -130,91 +144,81 @@ def _fit_mixture(
 
 
 @kernel
-def _find_mixture(
-    n_tracks: int,
-    state: Array,
-    covariance: Array,
-    chi2s: Array,
-    n_hits: Array,
-    cuts: MixtureCuts,
-    work: Mixture,
-) -> int:
-    """Vertices of one event, in ``work``; returns their number."""
+def _find_mixture(tracks: FittedTracks, cuts: MixtureCuts, work: Mixture) -> int:
+    """Find the vertices of one event, in ``work``, and return their number."""
+    n_tracks, state = len(tracks.n_hits), tracks.state
     n = 0
     for t in range(n_tracks):
         work.z[t] = state[t, 4]
-        if makes_vertex(
-            covariance[t, 14], state[t, 1], covariance[t, 5], n_hits[t], chi2s[t], cuts
-        ):
+        if makes_vertex(t, tracks, cuts):
             work.chosen[n] = t
             n += 1
     sort_by(work.z, work.chosen, work.other, n)
     for i in range(n):
         work.z[i] = state[work.chosen[i], 4]
-        work.sigma[i] = inflated(covariance[work.chosen[i], 14], cuts)
+        work.sigma[i] = inflated(tracks.covariance[work.chosen[i], VAR_ZIP], cuts)
 
     n_vertices = _maximise(n, _find_seeds(n, cuts, work), cuts, work)
     assign(n, n_vertices, cuts, work, 0, 1)
     n_vertices = _drop_small(n, n_vertices, cuts.min_tracks, work)
     _fit_vertices(n, n_vertices, work)
 
-    take_all_tracks(n_tracks, state, covariance, cuts, work, 0, 1)
+    take_all_tracks(tracks, cuts, work, 0, 1)
     assign(n_tracks, n_vertices, cuts, work, 0, 1)
-    rank_by_sum_pt2(
-        *(state, work.vertex, n_tracks, n_vertices, work.share, work.order, work.other, work.rank)
-    )
+    ranking = Ranking(work.share, work.order, work.rank, work.other)
+    rank_by_sum_pt2(tracks, work.vertex, n_vertices, ranking)
     return n_vertices
 
 
 @shared
-def makes_vertex(
-    var_zip: float, tip: float, var_tip: float, n_hits: int, chi2: float, cuts: MixtureCuts
-) -> bool:
-    """Whether a track is long and precise, fits well and comes from the beam spot."""
-    precise = var_zip < cuts.max_error * cuts.max_error
+def makes_vertex(t: int, tracks: FittedTracks, cuts: MixtureCuts) -> bool:
+    """Whether track ``t`` is long and precise, fits well and comes from the beam spot."""
+    tip, var_tip = tracks.state[t, 1], tracks.covariance[t, VAR_TIP]
+    precise = tracks.covariance[t, VAR_ZIP] < cuts.max_error * cuts.max_error
     prompt = tip * tip <= cuts.max_tip_pull * cuts.max_tip_pull * var_tip
-    return precise and prompt and n_hits >= cuts.min_hits and chi2 < cuts.max_chi2
+    near = abs(tracks.state[t, 4]) < cuts.max_zip
+    long = tracks.n_hits[t] >= cuts.min_hits
+    return precise and prompt and near and long and tracks.chi2[t] < cuts.max_chi2
 
 
 @shared
 def inflated(var_zip: float, cuts: MixtureCuts) -> float:
-    """The error of a track's zip that is used, cm."""
+    """Return the error of a track's zip, made larger for its tails, cm."""
     return cuts.inflation * math.sqrt(var_zip)
 
 
 @shared
 def take_all_tracks(
-    n_tracks: int,
-    state: Array,
-    covariance: Array,
-    cuts: MixtureCuts,
-    work: Mixture,
-    first: int,
-    step: int,
+    tracks: FittedTracks, cuts: MixtureCuts, work: Mixture, first: int, step: int
 ) -> None:
-    """Positions and errors of every track, also of those that make no vertex."""
-    for t in range(first, n_tracks, step):
-        work.z[t] = state[t, 4]
-        work.sigma[t] = inflated(covariance[t, 14], cuts)
+    """Fill positions and errors of all tracks, also of those that make no vertex."""
+    for t in range(first, len(tracks.n_hits), step):
+        work.z[t] = tracks.state[t, 4]
+        work.sigma[t] = inflated(tracks.covariance[t, VAR_ZIP], cuts)
 
 
 @shared
 def error_of_mean(weight: float) -> float:
+    """Return the error of a vertex, cm; ``weight`` is the sum of its tracks' weights, 1/cm^2."""
     return 1.0 / math.sqrt(weight)
 
 
 @kernel
 def _find_seeds(n: int, cuts: MixtureCuts, work: Mixture) -> int:
-    """Maxima of the density of tracks, each a parabola about its z, in ``position``."""
+    """Fill ``position`` with the maxima of the density of ``n`` tracks; return their number.
+
+    Each track is a parabola about its z.
+    """
     if n == 0:
         return 0
     z, density = work.z, work.grid
-    start, n_points = seed_grid(z[0], z[n - 1], cuts)
+    grid = seed_grid(z[0], z[n - 1], cuts)
+    start, n_points = grid
     for k in range(n_points):
         density[k] = 0.0
     for i in range(n):
         width = seed_width(work.sigma[i], cuts)
-        low, high = seed_points(z[i], width, start, n_points, cuts)
+        low, high = seed_points(z[i], width, grid, cuts)
         for k in range(low, high):
             density[k] += seed_density(start + k * cuts.step - z[i], width, cuts)
     found = 0
@@ -225,25 +229,31 @@ def _find_seeds(n: int, cuts: MixtureCuts, work: Mixture) -> int:
     return found
 
 
+class SeedGrid(NamedTuple):
+    """Points at which the density is computed: the first one, cm, and their number."""
+
+    start: float
+    n_points: int
+
+
 @shared
-def seed_grid(lowest: float, highest: float, cuts: MixtureCuts) -> tuple[float, int]:
-    """The first of the points where the density is looked at, and their number."""
+def seed_grid(lowest: float, highest: float, cuts: MixtureCuts) -> SeedGrid:
+    """Return the grid for tracks between ``lowest`` and ``highest``, cm."""
     margin = cuts.seed_reach * cuts.inflation * cuts.max_error
     start = lowest - margin
-    return start, int((highest + margin - start) / cuts.step) + 3
+    return SeedGrid(start, int((highest + margin - start) / cuts.step) + 3)
 
 
 @shared
 def seed_width(sigma: float, cuts: MixtureCuts) -> float:
-    """Error of a track with which it makes seeds, cm."""
+    """Return the error with which a track makes seeds, cm."""
     return max(sigma, cuts.min_seed_error)
 
 
 @shared
-def seed_points(
-    z: float, width: float, start: float, n_points: int, cuts: MixtureCuts
-) -> tuple[int, int]:
-    """The first point that a track reaches and the one past the last."""
+def seed_points(z: float, width: float, grid: SeedGrid, cuts: MixtureCuts) -> tuple[int, int]:
+    """Return the first point that a track at ``z`` reaches, and the point after the last."""
+    start, n_points = grid
     reach = cuts.seed_reach * width
     low = max(1, int((z - reach - start) / cuts.step) + 1)
     high = min(n_points - 1, int((z + reach - start) / cuts.step) + 1)
@@ -252,19 +262,20 @@ def seed_points(
 
 @shared
 def seed_density(dz: float, width: float, cuts: MixtureCuts) -> float:
-    """Density of a track at a distance that it reaches, 1/cm."""
+    """Return the density of a track at a distance of ``dz`` cm, which it reaches, 1/cm."""
     pull = dz / (cuts.seed_reach * width)
     return (1.0 - pull * pull) / width
 
 
 @shared
 def is_maximum(density: Array, k: int) -> bool:
+    """Whether the density at point ``k`` is higher than at its neighbours."""
     return density[k] > density[k - 1] and density[k] >= density[k + 1]
 
 
 @kernel
 def _maximise(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> int:
-    """Let ``m`` seeds compete; those that survive, by rising position, and their number."""
+    """Let ``m`` seeds compete; order the survivors by position, and return their number."""
     begin_competition(n, m, cuts, work, 0, 1)
     for i in range(n):
         work.density[i] = cuts.noise
@@ -298,7 +309,7 @@ def _maximise(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> int:
 
 @shared
 def _window(cuts: MixtureCuts) -> float:
-    """How far a vertex's tracks are from it, at most, cm."""
+    """Return the largest distance of a track from its vertex, cm."""
     return cuts.reach * cuts.inflation * cuts.max_error
 
 
@@ -306,7 +317,7 @@ def _window(cuts: MixtureCuts) -> float:
 def begin_competition(
     n: int, m: int, cuts: MixtureCuts, work: Mixture, first: int, step: int
 ) -> None:
-    """Each of ``m`` seeds explains as many of the ``n`` tracks."""
+    """Give each of ``m`` seeds the same share of the ``n`` tracks."""
     for v in range(first, m, step):
         work.share[v], work.waiting[v] = n / m, True
         work.low[v] = lower_bound(work.z, n, work.position[v] - _window(cuts))
@@ -315,8 +326,11 @@ def begin_competition(
 
 @shared
 def likelihood_by(v: int, i: int, cuts: MixtureCuts, work: Mixture) -> float:
-    """Likelihood of the ``i``-th track by vertex ``v``, times sqrt(2 pi), tracks/cm."""
-    return work.share[v] * likelihood(work.z[i], work.sigma[i], work.position[v], cuts.reach)
+    """Return the likelihood of the ``i``-th track by vertex ``v``, times sqrt(2 pi), tracks/cm."""
+    pull = (work.z[i] - work.position[v]) / work.sigma[i]
+    if abs(pull) >= cuts.reach:
+        return 0.0
+    return work.share[v] * (math.exp(-0.5 * pull * pull) / work.sigma[i])
 
 
 @shared
@@ -327,7 +341,7 @@ def must_move(v: int, work: Mixture) -> bool:
 
 @shared
 def take_out(v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) -> None:
-    """How far the tracks around belong to vertex ``v``; then it is no part of their density."""
+    """Take vertex ``v`` out of the density around it, and find the shares of tracks in it."""
     for i in range(work.low[v] + first, work.high[v], step):
         here = likelihood_by(v, i, cuts, work)
         belongs = weight = 0.0
@@ -340,7 +354,11 @@ def take_out(v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) ->
 
 @shared
 def move(v: int, n: int, cuts: MixtureCuts, work: Mixture) -> bool:
-    """Move vertex ``v`` to the mean of its tracks; whether those around must settle anew."""
+    """Move vertex ``v`` to the mean of its tracks.
+
+    Returns:
+        whether the vertices around must move too.
+    """
     z = work.z
     work.waiting[v] = False
     tracks = weight = mean = 0.0
@@ -362,7 +380,7 @@ def move(v: int, n: int, cuts: MixtureCuts, work: Mixture) -> bool:
 
 @shared
 def _bound_near(z: Array, n: int, value: float, bound: int) -> int:
-    """The lower bound of ``value``, looked for from another value's on, which is near."""
+    """Return the lower bound of ``value``, searched from ``bound``, that of a value nearby."""
     while bound > 0 and z[bound - 1] >= value:
         bound -= 1
     while bound < n and z[bound] < value:
@@ -372,7 +390,7 @@ def _bound_near(z: Array, n: int, value: float, bound: int) -> int:
 
 @shared
 def put_back(v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) -> None:
-    """Make vertex ``v`` a part of the density around it, unless it has died."""
+    """Add vertex ``v`` to the density around it, if it is alive."""
     if work.share[v] > 0.0:
         for i in range(work.low[v] + first, work.high[v], step):
             work.density[i] += likelihood_by(v, i, cuts, work)
@@ -380,7 +398,7 @@ def put_back(v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) ->
 
 @shared
 def wake_around(v: int, m: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) -> None:
-    """Let the vertices around ``v`` move once more."""
+    """Let those of ``m`` vertices that are near ``v`` move once more."""
     for u in range(first, m, step):
         work.waiting[u] |= abs(work.position[u] - work.position[v]) < _window(cuts)
 
@@ -389,7 +407,7 @@ def wake_around(v: int, m: int, cuts: MixtureCuts, work: Mixture, first: int, st
 def assign(
     n: int, n_vertices: int, cuts: MixtureCuts, work: Mixture, first: int, step: int
 ) -> None:
-    """The likeliest vertex of each of ``n`` tracks; -1 if it is noise."""
+    """Find the likeliest vertex of each of ``n`` tracks; -1 if the noise is likelier."""
     for i in range(first, n, step):
         z, reach = work.z[i], cuts.reach * work.sigma[i]
         work.vertex[i] = NOISE
@@ -405,7 +423,7 @@ def assign(
 
 @kernel
 def _drop_small(n: int, n_vertices: int, min_tracks: int, work: Mixture) -> int:
-    """Leave out vertices of few tracks and renumber the rest; their number."""
+    """Leave out vertices of few tracks, renumber the rest, and return their number."""
     tracks, number = work.ndof, work.rank
     for v in range(n_vertices):
         tracks[v], number[v] = 0, NOISE
@@ -425,7 +443,7 @@ def _drop_small(n: int, n_vertices: int, min_tracks: int, work: Mixture) -> int:
 
 @kernel
 def _fit_vertices(n: int, n_vertices: int, work: Mixture) -> None:
-    """Weighted mean of the tracks of each vertex, and their chi2."""
+    """Find the weighted mean of the tracks of each vertex, and their chi2."""
     for v in range(n_vertices):
         begin_fit(v, work)
     for i in range(n):
@@ -440,7 +458,7 @@ def _fit_vertices(n: int, n_vertices: int, work: Mixture) -> None:
 
 @shared
 def begin_fit(v: int, work: Mixture) -> None:
-    """Of a vertex with no track yet."""
+    """Set the sums of vertex ``v`` to those of no track."""
     work.mean[v], work.weight[v], work.chi2[v], work.ndof[v] = 0.0, 0.0, 0.0, -1
 
 
@@ -454,6 +472,7 @@ def add_to_mean(v: int, i: int, work: Mixture) -> None:
 
 @shared
 def add_to_chi2(v: int, i: int, work: Mixture) -> None:
+    """Add the ``i``-th track to the chi2 of its vertex ``v``."""
     pull = (work.z[i] - work.mean[v]) / work.sigma[i]
     work.chi2[v] += pull * pull
     work.ndof[v] += 1

@@ -26,9 +26,7 @@ from .calibrate import calibrate
 from .clusterize import clusterize
 from .config import (
     CONFIGS,
-    MixtureCuts,
     PatatrackConfig,
-    ScoreCuts,
 )
 from .connect import CellGraph, connect_cells, remove_fishbones
 from .doublets import (
@@ -37,16 +35,13 @@ from .doublets import (
     find_doublets,
     order_by_phi,
 )
-from .fit import fit_broken_lines
+from .fit import Sizes, fit_broken_lines, measured_hits
 from .hits import make_hits, make_position_tables
-from .mixture import fit_mixture
 from .ntuplets import find_ntuplets
-from .resolve import resolve_tracks
 from .result import PatatrackCounts, PatatrackResult
-from .select import select_tracks
+from .strategies import SELECTIONS, VERTEX_FINDERS
 from .tracks import make_tracks
 from .unpack import unpack
-from .vertices import find_vertices
 
 if TYPE_CHECKING:
     from .cuda import CudaPatatrack
@@ -171,18 +166,15 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         lap("fishbone")
         ntuplets = find_ntuplets(graph, config.layer_pairs, config.ntuplets)
         lap("ntuplets")
-        fitted = fit_broken_lines(ntuplets, ordered, hits, self._positions, config.fit)
+        measured = measured_hits(ordered, hits, self._positions)
+        fitted = fit_broken_lines(ntuplets, measured, config.fit)
         lap("fit")
-        if isinstance(config.quality, ScoreCuts):
-            quality = resolve_tracks(ntuplets, fitted, len(hits), config.quality)
-        else:
-            quality = select_tracks(ntuplets, fitted, len(graph.cell), len(hits), config.quality)
-        tracks = make_tracks(ntuplets, ordered, fitted, quality, Tracks.LOOSE)
+        sizes = Sizes(n_hits=len(hits), n_cells=len(graph.cell))
+        quality = SELECTIONS[type(config.quality)](fitted, sizes, config.quality)
+        tracks = make_tracks(fitted, ordered, quality, Tracks.LOOSE)
         lap("selection")
-        if isinstance(config.vertices, MixtureCuts):
-            vertices, vertex_of_track = fit_mixture(tracks, config.vertices)
-        else:
-            vertices, vertex_of_track = find_vertices(tracks, config.vertices)
+        find_vertices = VERTEX_FINDERS[type(config.vertices)]
+        vertices, vertex_of_track = find_vertices(tracks, config.vertices)
         tracks.vertex[:] = vertex_of_track
         lap("vertices")
         counts = PatatrackCounts(
@@ -204,7 +196,7 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
             clusters=clusters if "clusters" in keep else None,
             hits=hits if "hits" in keep else None,
             doublets=_doublets(cells, graph, ordered) if "doublets" in keep else None,
-            ntuplets=make_tracks(ntuplets, ordered, fitted, quality, Tracks.BAD)
+            ntuplets=make_tracks(fitted, ordered, quality, Tracks.BAD)
             if "ntuplets" in keep
             else None,
         )

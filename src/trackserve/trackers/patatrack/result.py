@@ -1,4 +1,4 @@
-"""What Patatrack finds in one event."""
+"""Result of Patatrack for one event."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trackserve.edm.result import Result, ResultCounts
 
 @dataclass(frozen=True)
 class PatatrackCounts(ResultCounts):
-    """How many of each; ``digis`` counts the pixel words, padding included, as CMS does."""
+    """Numbers of what was found; ``digis`` counts pixel words with their padding, as CMS does."""
 
     modules: int = 0
     digis: int = 0
@@ -25,7 +25,7 @@ class PatatrackCounts(ResultCounts):
 class PatatrackResult(Result):
     """Tracks and vertices of one event.
 
-    ``ntuplets`` are all candidates, bad ones and duplicates too. Duplicates are not fitted: their
+    ``ntuplets`` are all candidates, also bad ones and duplicates. A duplicate is not fitted: its
     state is NaN.
     """
 

@@ -1,5 +1,7 @@
-"""Quality of fitted ntuplets and removal of duplicates (kernel_classifyTracks and
-the two cleaners of CAHitNtupletGeneratorKernelsImpl.h)."""
+"""Quality of fitted ntuplets and removal of duplicates, as in the reference.
+
+See kernel_classifyTracks and the two cleaners of CAHitNtupletGeneratorKernelsImpl.h.
+"""
 
 from __future__ import annotations
 
@@ -13,38 +15,35 @@ from trackserve.edm import MAX_HITS, Tracks
 from trackserve.edm.columns import Array
 
 from .config import QualityCuts
-from .fit import Fitted
-from .ntuplets import Ntuplets
+from .fit import Fitted, Sizes
 
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
 
 
-def select_tracks(
-    ntuplets: Ntuplets, fitted: Fitted, n_cells: int, n_hits: int, cuts: QualityCuts
-) -> Array:
-    """Quality of each ntuplet, uint8[n]: bad, duplicate or loose.
+def select_tracks(fitted: Fitted, sizes: Sizes, cuts: QualityCuts) -> Array:
+    """Return the quality of each ntuplet, uint8[n]: bad, duplicate or loose.
 
-    Loose tracks that share a doublet or a hit with a better one become duplicates. Of
-    those that share a doublet the one closest to the beam spot stays, judged doublet by
-    doublet. Of those that share a hit the longest stay; of triplets, the closest to the
-    beam spot.
+    Doublets are judged one after the other. If loose tracks share one, the closest to the beam
+    spot stays, and the others become duplicates. Then hits are judged. If loose tracks share one,
+    the longest stay; if these are triplets, the closest to the beam spot.
     """
-    quality: Array = _select_tracks(ntuplets, fitted, n_cells, n_hits, cuts)
+    quality: Array = _select_tracks(fitted, sizes, cuts)
     return quality
 
 
 @shared
 def max_chi2(pt: float, cuts: QualityCuts) -> float:
-    """Largest chi2/ndof of a track with ``pt`` GeV."""
+    """Return the largest chi2/ndof of a good track with ``pt`` GeV."""
     p = min(pt, cuts.chi2_max_pt)
     shape = cuts.chi2_0 + p * (cuts.chi2_1 + p * (cuts.chi2_2 + p * cuts.chi2_3))
     return cuts.chi2_scale * shape / 3
 
 
 @shared
-def in_region(n_hits: int, pt: float, tip: float, zip_: float, cuts: QualityCuts) -> bool:
-    """Whether a track comes from the beam spot's surroundings and is hard enough."""
-    if n_hits > 3:
+def in_region(t: int, pt: float, fitted: Fitted, cuts: QualityCuts) -> bool:
+    """Whether ntuplet ``t`` passes near the beam spot and its ``pt``, GeV, is high enough."""
+    tip, zip_ = fitted.state[t, 1], fitted.state[t, 4]
+    if fitted.ntuplets.n_hits[t] > 3:
         near, hard = abs(tip) < cuts.quadruplet_tip, pt > cuts.quadruplet_pt
     else:
         near, hard = abs(tip) < cuts.triplet_tip, pt > cuts.triplet_pt
@@ -52,8 +51,13 @@ def in_region(n_hits: int, pt: float, tip: float, zip_: float, cuts: QualityCuts
 
 
 class ByTarget(NamedTuple):
-    """Room for tracks by cell or by hit, int32: of each target where its tracks begin and how
-    far they are filled (one row more), and the tracks."""
+    """Tracks by target, which is a cell or a hit; int32.
+
+    Attributes:
+        start: first row of each target in ``row``, and one value more.
+        filled: first free row of each target.
+        row: the tracks.
+    """
 
     start: Array
     filled: Array
@@ -62,61 +66,52 @@ class ByTarget(NamedTuple):
 
 @shared
 def loses_hit(n_hits: int, longest: int, is_closest: bool) -> bool:
-    """Whether a track leaves a hit to the longest of those that share it, or, if these are
-    triplets, to the one closest to the beam spot."""
+    """Whether a track gives up a hit that it shares.
+
+    The longest tracks keep it; if these are triplets, the one closest to the beam spot.
+    """
     return n_hits < longest or (longest == 3 and not is_closest)
 
 
 @shared
-def grade(
-    duplicate: bool,
-    n_hits: int,
-    phi: float,
-    tip: float,
-    q_over_pt: float,
-    cot_theta: float,
-    zip_: float,
-    chi2: float,
-    ndof: int,
-    cuts: QualityCuts,
-) -> int:
-    """Quality of an ntuplet by itself."""
-    if duplicate:
+def grade(t: int, fitted: Fitted, cuts: QualityCuts) -> int:
+    """Return the quality of ntuplet ``t`` by itself."""
+    state = fitted.state
+    if fitted.ntuplets.duplicate[t]:
         return _DUPLICATE
-    if math.isnan(phi + tip + q_over_pt + cot_theta + zip_):
+    if math.isnan(state[t, 0] + state[t, 1] + state[t, 2] + state[t, 3] + state[t, 4]):
         return _BAD
-    pt = 1.0 / abs(q_over_pt)
-    good_fit = chi2 / ndof < max_chi2(pt, cuts)
-    return _LOOSE if good_fit and in_region(n_hits, pt, tip, zip_, cuts) else _BAD
+    pt = 1.0 / abs(state[t, 2])
+    good_fit = fitted.chi2[t] / fitted.ndof[t] < max_chi2(pt, cuts)
+    return _LOOSE if good_fit and in_region(t, pt, fitted, cuts) else _BAD
 
 
 @kernel
-def _select_tracks(
-    ntuplets: Ntuplets, fitted: Fitted, n_cells: int, n_hits: int, cuts: QualityCuts
-) -> Array:
-    n = len(ntuplets.n_hits)
+def _select_tracks(fitted: Fitted, sizes: Sizes, cuts: QualityCuts) -> Array:
+    n = len(fitted.chi2)
     quality = np.empty(n, np.uint8)
     for t in range(n):
-        phi, tip, q_over_pt = fitted.state[t, 0], fitted.state[t, 1], fitted.state[t, 2]
-        quality[t] = grade(
-            *(ntuplets.duplicate[t], ntuplets.n_hits[t], phi, tip, q_over_pt),
-            *(fitted.state[t, 3], fitted.state[t, 4], fitted.chi2[t], fitted.ndof[t], cuts),
-        )
-    most = max(n_cells, n_hits) + 1
+        quality[t] = grade(t, fitted, cuts)
+    most = max(sizes.n_cells, sizes.n_hits) + 1
     room = ByTarget(
-        np.empty(most, np.int32), np.empty(most, np.int32), np.empty(MAX_HITS * n, np.int32)
+        start=np.empty(most, np.int32),
+        filled=np.empty(most, np.int32),
+        row=np.empty(MAX_HITS * n, np.int32),
     )
-    _remove_shared_cells(ntuplets.cells, n_cells, fitted.state, quality, room)
-    _remove_shared_hits(ntuplets.hits, n_hits, ntuplets.n_hits, fitted.state, quality, room)
+    _remove_shared_cells(fitted, sizes.n_cells, quality, room)
+    _remove_shared_hits(fitted, sizes.n_hits, quality, room)
     return quality
 
 
 @kernel
 def _by_target(targets: Array, n: int, quality: Array, room: ByTarget) -> None:
-    """Loose tracks by target, of which there are ``n``.
+    """Group loose tracks by target.
 
     Args:
-        targets: int32[tracks, k], -1 pads.
+        targets: int32[tracks, k], targets of each track, then -1.
+        n: number of targets.
+        quality: quality of each track.
+        room: memory; it gets the tracks.
     """
     start, filled, row = room
     for i in range(n + 1):
@@ -139,11 +134,10 @@ def _by_target(targets: Array, n: int, quality: Array, room: ByTarget) -> None:
 
 
 @kernel
-def _remove_shared_cells(
-    cells: Array, n_cells: int, state: Array, quality: Array, room: ByTarget
-) -> None:
-    """Of loose tracks that share a cell the one closest to the beam spot stays, cell by cell."""
-    _by_target(cells, n_cells, quality, room)
+def _remove_shared_cells(fitted: Fitted, n_cells: int, quality: Array, room: ByTarget) -> None:
+    """Make duplicates of loose tracks that share a cell with one closer to the beam spot."""
+    _by_target(fitted.ntuplets.cells, n_cells, quality, room)
+    state = fitted.state
     start, _, row = room
     for c in range(n_cells):
         if start[c + 1] - start[c] < 2:
@@ -159,14 +153,12 @@ def _remove_shared_cells(
 
 
 @kernel
-def _remove_shared_hits(
-    hits: Array, n_all_hits: int, n_hits: Array, state: Array, quality: Array, room: ByTarget
-) -> None:
-    """Of loose tracks that share a hit the longest stay, or the triplet closest to the beam
-    spot."""
-    _by_target(hits, n_all_hits, quality, room)
+def _remove_shared_hits(fitted: Fitted, n: int, quality: Array, room: ByTarget) -> None:
+    """Make duplicates of loose tracks that give up one of ``n`` hits: see :func:`loses_hit`."""
+    _by_target(fitted.ntuplets.hits, n, quality, room)
+    n_hits, state = fitted.ntuplets.n_hits, fitted.state
     start, _, row = room
-    for h in range(n_all_hits):
+    for h in range(n):
         if start[h + 1] - start[h] < 2:
             continue
         longest = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from trackserve.device.compile import kernel
@@ -10,20 +12,30 @@ from trackserve.edm.columns import Array
 
 from .doublets import OrderedHits
 from .fit import Fitted
-from .ntuplets import Ntuplets
 
 
-def make_tracks(
-    ntuplets: Ntuplets, ordered: OrderedHits, fitted: Fitted, quality: Array, lowest: int
-) -> Tracks:
-    """The ntuplets of quality ``lowest`` and better, in no vertex yet."""
-    return Tracks(*_make_tracks(ntuplets, ordered.order, fitted, quality, lowest))
+class FittedTracks(NamedTuple):
+    """Columns of :class:`trackserve.edm.Tracks` that vertices are made of."""
+
+    state: Array
+    covariance: Array
+    chi2: Array
+    n_hits: Array
+
+
+def fitted_tracks(tracks: Tracks) -> FittedTracks:
+    """Return the columns that vertices are made of."""
+    return FittedTracks(tracks.state, tracks.covariance, tracks.chi2, tracks.n_hits)
+
+
+def make_tracks(fitted: Fitted, ordered: OrderedHits, quality: Array, lowest: int) -> Tracks:
+    """Make tracks of the ntuplets of quality ``lowest`` and better; they are in no vertex yet."""
+    return Tracks(*_make_tracks(fitted, ordered.order, quality, lowest))
 
 
 @kernel
-def _make_tracks(
-    ntuplets: Ntuplets, order: Array, fitted: Fitted, quality: Array, lowest: int
-) -> tuple[Array, ...]:
+def _make_tracks(fitted: Fitted, order: Array, quality: Array, lowest: int) -> tuple[Array, ...]:
+    ntuplets = fitted.ntuplets
     n = 0
     for t in range(len(quality)):
         n += quality[t] >= lowest

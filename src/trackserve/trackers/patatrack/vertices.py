@@ -3,8 +3,8 @@
 Method: A. Rodriguez and A. Laio, Science 344 (2014) 1492, in one dimension; then a
 weighted mean, a split in two of vertices that fit badly, and a second mean.
 
-Here is what is done to one track or one vertex. A CPU does it to one after the other; on a
-GPU the threads of a block share them.
+The formulas are for one track or one vertex. A CPU takes one after the other; on a GPU the threads
+of a block share them.
 """
 
 from __future__ import annotations
@@ -16,31 +16,47 @@ import numpy as np
 
 from trackserve.device.compile import kernel, shared
 from trackserve.device.sort import sort_by
-from trackserve.edm import Tracks, Vertices
+from trackserve.edm import VAR_ZIP, Tracks, Vertices
 from trackserve.edm.columns import Array
 
 from .config import VertexCuts
+from .tracks import FittedTracks, fitted_tracks
 
 NOISE = -1
 
 
+class Ranking(NamedTuple):
+    """Order of vertices by falling sum of pT^2.
+
+    Attributes:
+        minus_sum: float64[vertices], minus the sum of pT^2 of each vertex, GeV^2.
+        order: int32[vertices], the vertices in order.
+        rank: int32[vertices], place of each vertex in ``order``.
+        other: int32[vertices], scratch memory.
+    """
+
+    minus_sum: Array
+    order: Array
+    rank: Array
+    other: Array
+
+
 class Density(NamedTuple):
-    """Memory for one event; as many rows as tracks, of which there are at least as many as
-    vertices.
+    """Memory for the tracks of one event; it has room for as many vertices.
 
     Attributes:
         chosen: int32, tracks that make vertices, by rising z.
-        z, variance: float64, theirs, cm and cm^2.
-        density: int32, tracks nearby.
-        parent: int32, the one each follows.
-        cluster: int32, vertex of each; -1 if in none.
-        vertex: int32, the same of all tracks.
-        member: int32, upper: bool, tracks of a vertex that may be two and which part each is in.
-        position, weight, chi2, error, minus_sum: float64, of each vertex.
-        ndof: int32.
-        order: int32, vertices by falling sum of pT^2.
-        rank: int32, place of each in ``order``.
-        other: int32, scratch memory.
+        z, variance: float64, z of the chosen tracks, cm, and its variance, cm^2.
+        density: int32, number of chosen tracks near each of them.
+        parent: int32, the chosen track that each of them follows.
+        cluster: int32, vertex of each chosen track; -1 if in none.
+        vertex: int32, vertex of each track; -1 if in none.
+        member: int32, tracks of a vertex that may be two.
+        upper: bool, whether each of these is in the upper part.
+        position, weight: float64, weighted mean of each vertex, cm, and sum of weights, 1/cm^2.
+        chi2, error: float64, chi2 of each vertex, and error of the mean, cm.
+        ndof: int32, degrees of freedom of each vertex.
+        minus_sum, order, rank, other: memory of :class:`Ranking`; ``other`` has a row per track.
     """
 
     chosen: Array
@@ -56,39 +72,60 @@ class Density(NamedTuple):
     weight: Array
     chi2: Array
     error: Array
-    minus_sum: Array
     ndof: Array
+    minus_sum: Array
     order: Array
     rank: Array
     other: Array
 
 
+@kernel
+def make_density(n: int) -> Density:
+    """Return memory for ``n`` tracks."""
+    return Density(
+        chosen=np.empty(n, np.int32),
+        z=np.empty(n),
+        variance=np.empty(n),
+        density=np.empty(n, np.int32),
+        parent=np.empty(n, np.int32),
+        cluster=np.empty(n, np.int32),
+        vertex=np.empty(n, np.int32),
+        member=np.empty(n, np.int32),
+        upper=np.empty(n, np.bool_),
+        position=np.empty(n),
+        weight=np.empty(n),
+        chi2=np.empty(n),
+        error=np.empty(n),
+        ndof=np.empty(n, np.int32),
+        minus_sum=np.empty(n),
+        order=np.empty(n, np.int32),
+        rank=np.empty(n, np.int32),
+        other=np.empty(n, np.int32),
+    )
+
+
 def find_vertices(tracks: Tracks, cuts: VertexCuts) -> tuple[Vertices, Array]:
-    """Vertices by falling sum of pT^2, and for each track its vertex (int16[n], -1 if none)."""
-    columns, vertex_of_track = _find_vertices(tracks.state, tracks.covariance, tracks.n_hits, cuts)
+    """Find the vertices of an event.
+
+    Returns:
+        vertices by falling sum of pT^2, and the vertex of each track, int16[n], -1 if in none.
+    """
+    columns, vertex_of_track = _find_vertices(fitted_tracks(tracks), cuts)
     return Vertices(*columns), vertex_of_track
 
 
 @shared
-def compatible(z1: float, var1: float, z2: float, var2: float, eps: float, chi2_max: float) -> bool:
-    """Whether two tracks may come from one vertex."""
-    dz = abs(z1 - z2)
-    return dz <= eps and dz * dz <= chi2_max * (var1 + var2)
+def compatible(i: int, j: int, cuts: VertexCuts, work: Density) -> bool:
+    """Whether the ``i``-th and the ``j``-th track may come from one vertex."""
+    dz = abs(work.z[i] - work.z[j])
+    return dz <= cuts.eps and dz * dz <= cuts.chi2_max * (work.variance[i] + work.variance[j])
 
 
 @kernel
-def _find_vertices(
-    state: Array, covariance: Array, n_hits: Array, cuts: VertexCuts
-) -> tuple[tuple[Array, ...], Array]:
-    n = len(n_hits)
-    work = Density(
-        *(np.empty(n, np.int32), np.empty(n), np.empty(n), np.empty(n, np.int32)),
-        *(np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)),
-        *(np.empty(n, np.int32), np.empty(n, np.bool_), np.empty(n), np.empty(n)),
-        *(np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.int32)),
-        *(np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)),
-    )
-    n_vertices = _cluster_tracks(n, state, covariance, n_hits, cuts, work)
+def _find_vertices(tracks: FittedTracks, cuts: VertexCuts) -> tuple[tuple[Array, ...], Array]:
+    n = len(tracks.n_hits)
+    work = make_density(n)
+    n_vertices = _cluster_tracks(tracks, cuts, work)
     z, error, chi2, sum_pt2 = np.empty((4, n_vertices), np.float32)
     ndof = np.empty(n_vertices, np.int32)
     vertex = np.empty(n, np.int16)
@@ -102,31 +139,31 @@ def _find_vertices(
 
 
 @shared
-def makes_vertex(n_hits: int, q_over_pt: float, cuts: VertexCuts) -> bool:
-    """Whether a track is long and hard enough."""
-    return n_hits >= cuts.min_hits and 1 / abs(q_over_pt) >= cuts.min_pt
+def makes_vertex(t: int, tracks: FittedTracks, cuts: VertexCuts) -> bool:
+    """Whether track ``t`` has enough hits and pT."""
+    return tracks.n_hits[t] >= cuts.min_hits and 1 / abs(tracks.state[t, 2]) >= cuts.min_pt
 
 
 @shared
 def final_number(vertex: int, rank: Array) -> int:
-    """The place of a track's vertex among those of the event; -1 if it is in none."""
+    """Return the place of ``vertex`` among those of the event; -1 if the track is in none."""
     return rank[vertex] if vertex >= 0 else NOISE
 
 
 @kernel
-def _cluster_tracks(
-    n_tracks: int, state: Array, covariance: Array, n_hits: Array, cuts: VertexCuts, work: Density
-) -> int:
-    """Vertices of one event, in ``work``; returns their number."""
+def _cluster_tracks(tracks: FittedTracks, cuts: VertexCuts, work: Density) -> int:
+    """Find the vertices of one event, in ``work``, and return their number."""
+    n_tracks, state = len(tracks.n_hits), tracks.state
     n = 0
     for t in range(n_tracks):
         work.z[t] = state[t, 4]
-        if makes_vertex(n_hits[t], state[t, 2], cuts):
+        if makes_vertex(t, tracks, cuts):
             work.chosen[n] = t
             n += 1
     sort_by(work.z, work.chosen, work.other, n)
     for i in range(n):
-        work.z[i], work.variance[i] = state[work.chosen[i], 4], covariance[work.chosen[i], 14]
+        t = work.chosen[i]
+        work.z[i], work.variance[i] = state[t, 4], tracks.covariance[t, VAR_ZIP]
 
     n_vertices = _cluster(n, cuts, work)
     _fit_vertices(n, n_vertices, cuts.outlier_chi2, work)
@@ -137,38 +174,27 @@ def _cluster_tracks(
         work.vertex[t] = NOISE
     for i in range(n):
         work.vertex[work.chosen[i]] = work.cluster[i]
-    rank_by_sum_pt2(
-        *(state, work.vertex, n_tracks, n_vertices, work.minus_sum),
-        *(work.order, work.other, work.rank),
-    )
+    ranking = Ranking(work.minus_sum, work.order, work.rank, work.other)
+    rank_by_sum_pt2(tracks, work.vertex, n_vertices, ranking)
     return n_vertices
 
 
 @kernel
-def rank_by_sum_pt2(
-    state: Array,
-    vertex: Array,
-    n_tracks: int,
-    n_vertices: int,
-    minus_sum: Array,
-    order: Array,
-    other: Array,
-    rank: Array,
-) -> None:
+def rank_by_sum_pt2(tracks: FittedTracks, vertex: Array, n_vertices: int, ranking: Ranking) -> None:
     """Order vertices by falling sum of pT^2.
 
     Args:
-        vertex: the vertex of each track; -1 for none.
-        minus_sum: gets minus the sum of pT^2 of each vertex.
-        order: gets the vertices in order.
-        other: scratch memory, int32.
-        rank: gets the place of each vertex in ``order``.
+        tracks: the tracks of the event.
+        vertex: vertex of each track; -1 if in none.
+        n_vertices: number of vertices.
+        ranking: memory; it gets the order.
     """
+    minus_sum, order, rank, other = ranking
     for v in range(n_vertices):
         minus_sum[v], order[v] = 0.0, v
-    for t in range(n_tracks):
+    for t in range(len(tracks.n_hits)):
         if vertex[t] >= 0:
-            minus_sum[vertex[t]] -= squared_pt(state[t, 2])
+            minus_sum[vertex[t]] -= squared_pt(tracks.state[t, 2])
     sort_by(minus_sum, order, other, n_vertices)
     for k in range(n_vertices):
         rank[order[k]] = k
@@ -176,14 +202,14 @@ def rank_by_sum_pt2(
 
 @shared
 def squared_pt(q_over_pt: float) -> float:
-    """pT^2, GeV^2."""
+    """Return pT^2, GeV^2."""
     pt = 1 / float(q_over_pt)
     return pt * pt
 
 
 @kernel
 def _cluster(n: int, cuts: VertexCuts, work: Density) -> int:
-    """Cluster of each track, -1 for noise; returns the number of clusters."""
+    """Find the cluster of each of ``n`` tracks, and return the number of clusters."""
     for i in range(n):
         work.density[i] = count_neighbours(i, n, cuts, work)
     for i in range(n):
@@ -201,7 +227,7 @@ def _cluster(n: int, cuts: VertexCuts, work: Density) -> int:
 
 @shared
 def count_neighbours(i: int, n: int, cuts: VertexCuts, work: Density) -> int:
-    """How many of the ``n`` tracks may come from one vertex with the ``i``-th."""
+    """Count those of ``n`` tracks that may come from one vertex with the ``i``-th."""
     z, variance = work.z, work.variance
     density = 0
     if variance[i] > cuts.max_error * cuts.max_error:
@@ -209,22 +235,26 @@ def count_neighbours(i: int, n: int, cuts: VertexCuts, work: Density) -> int:
     for step in (-1, 1):
         j = i + step
         while 0 <= j < n and abs(z[j] - z[i]) <= cuts.eps:
-            density += compatible(z[i], variance[i], z[j], variance[j], cuts.eps, cuts.chi2_max)
+            density += compatible(i, j, cuts, work)
             j += step
     return density
 
 
 @shared
 def nearest_denser(i: int, n: int, cuts: VertexCuts, work: Density) -> int:
-    """The nearest neighbour of higher density (ties: of lower z); the track itself if none."""
-    z, variance, density = work.z, work.variance, work.density
+    """Return the nearest of ``n`` tracks that has a higher density and may share the vertex.
+
+    Of two tracks of one density, that of lower z counts as denser. If there is none, it is the
+    ``i``-th track itself.
+    """
+    z, density = work.z, work.density
     parent = i
     nearest = cuts.eps
     for step in (-1, 1):
         j = i + step
         while 0 <= j < n and abs(z[j] - z[i]) <= nearest:
             denser = density[j] > density[i] or (density[j] == density[i] and z[j] < z[i])
-            if denser and compatible(z[i], variance[i], z[j], variance[j], cuts.eps, cuts.chi2_max):
+            if denser and compatible(i, j, cuts, work):
                 nearest = abs(z[j] - z[i])
                 parent = j
             j += step
@@ -233,12 +263,13 @@ def nearest_denser(i: int, n: int, cuts: VertexCuts, work: Density) -> int:
 
 @shared
 def begins_cluster(i: int, cuts: VertexCuts, work: Density) -> bool:
+    """Whether the ``i``-th track follows no other and has enough neighbours."""
     return work.parent[i] == i and work.density[i] >= cuts.min_neighbours
 
 
 @shared
 def leader(i: int, parent: Array) -> int:
-    """The track that is followed, from one to the next, by the ``i``-th."""
+    """Return the track at the end of the chain that the ``i``-th track follows."""
     while parent[i] != i:
         i = parent[i]
     return i
@@ -246,7 +277,7 @@ def leader(i: int, parent: Array) -> int:
 
 @kernel
 def _fit_vertices(n: int, n_vertices: int, outlier_chi2: float, work: Density) -> None:
-    """Weighted means; tracks with a larger chi2 leave their vertex."""
+    """Find the weighted mean of each vertex; tracks with a larger chi2 leave it."""
     for v in range(n_vertices):
         begin_fit(v, work)
     for i in range(n):
@@ -263,7 +294,7 @@ def _fit_vertices(n: int, n_vertices: int, outlier_chi2: float, work: Density) -
 
 @shared
 def begin_fit(v: int, work: Density) -> None:
-    """Of a vertex with no track yet."""
+    """Set the sums of vertex ``v`` to those of no track."""
     work.position[v], work.weight[v], work.chi2[v], work.ndof[v] = 0.0, 0.0, 0.0, -1
 
 
@@ -276,7 +307,7 @@ def add_to_mean(v: int, i: int, work: Density) -> None:
 
 @shared
 def add_to_chi2(v: int, i: int, outlier_chi2: float, work: Density) -> None:
-    """Add the ``i``-th track to the chi2 of its vertex ``v``, or take it out of that."""
+    """Add the ``i``-th track to the chi2 of its vertex ``v``; an outlier leaves the vertex."""
     dz = work.z[i] - work.position[v]
     chi2 = dz * dz / work.variance[i]
     if chi2 > outlier_chi2:
@@ -288,14 +319,14 @@ def add_to_chi2(v: int, i: int, outlier_chi2: float, work: Density) -> None:
 
 @shared
 def error_of_mean(chi2: float, ndof: int, weight: float) -> float:
-    """cm, scaled by how well the tracks fit."""
+    """Return the error of a vertex, cm, scaled by the square root of chi2/ndof."""
     scale = chi2 / ndof if ndof > 0 else 1.0
     return math.sqrt(scale / weight)
 
 
 @kernel
 def _split_vertices(n_tracks: int, n_vertices: int, cuts: VertexCuts, work: Density) -> int:
-    """Split vertices that fit badly in two; returns their number."""
+    """Split vertices that fit badly in two, and return the number of vertices."""
     member, upper = work.member, work.upper
     found = n_vertices
     for v in range(n_vertices):
@@ -309,13 +340,14 @@ def _split_vertices(n_tracks: int, n_vertices: int, cuts: VertexCuts, work: Dens
 
 @shared
 def may_be_two(v: int, cuts: VertexCuts, work: Density) -> bool:
+    """Whether vertex ``v`` has enough tracks and fits badly."""
     ndof = work.ndof[v]
     return ndof >= cuts.split_min_ndof and work.chi2[v] >= cuts.split_chi2 * ndof
 
 
 @shared
 def find_members(v: int, n_tracks: int, member: Array, work: Density) -> int:
-    """The tracks of vertex ``v`` by rising z; returns their number."""
+    """Fill ``member`` with the tracks of vertex ``v``, by rising z, and return their number."""
     n = 0
     for i in range(n_tracks):
         if work.cluster[i] == v:
@@ -326,10 +358,15 @@ def find_members(v: int, n_tracks: int, member: Array, work: Density) -> int:
 
 @shared
 def is_two(v: int, n: int, member: Array, upper: Array, cuts: VertexCuts, work: Density) -> bool:
-    """Split the ``n`` tracks in ``member`` by 2-means; whether the parts are well apart.
+    """Whether the tracks of vertex ``v``, split in two parts by 2-means, are well apart.
 
     Args:
-        upper: gets which part each track is in.
+        v: the vertex.
+        n: number of its tracks.
+        member: its tracks.
+        upper: memory; it gets whether each track is in the upper part.
+        cuts: constants of the split.
+        work: memory of the event.
     """
     z, variance = work.z, work.variance
     for k in range(n):

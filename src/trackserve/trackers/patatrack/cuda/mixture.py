@@ -1,8 +1,8 @@
 """Tracks to vertices as a mixture, a block for each event.
 
-Vertices move one after the other, as each changes the density that the next one finds; the
-threads of the block share the tracks around it. A sum is always made by one thread and in the
-order of a CPU, so that the number of threads is of no account.
+Vertices move one after the other, as each changes the density that the next one finds. The
+threads of the block share the tracks around it. One thread makes each sum, in the order of a CPU.
+So the number of threads does not change any bit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trackserve.device.cuda import (
     rank_of,
 )
 from trackserve.device.sort import lower_bound
-from trackserve.edm import Vertices
+from trackserve.edm import VAR_ZIP, Vertices
 
 from ..config import MixtureCuts
 from ..mixture import (
@@ -48,30 +48,17 @@ from ..mixture import (
     take_out,
     wake_around,
 )
-from ..vertices import NOISE, final_number
+from ..tracks import FittedTracks
+from ..vertices import NOISE, Ranking, final_number
 from .columns import make_columns
-from .tracks import BatchTracks
+from .tracks import BatchTracks, tracks_of_event
 from .vertices import BatchVertices, rank_by_sum_pt2
 
 
-def fit_mixture(
-    device: Device,
-    tracks: BatchTracks,
-    n_tracks: int,
-    n_events: int,
-    span: float,
-    cuts: MixtureCuts,
-) -> BatchVertices:
-    """Vertices of each event by falling sum of pT^2; fills the tracks' ``vertex``.
-
-    Args:
-        n_tracks: of the batch, at most.
-        span: largest difference of two tracks' zip, cm.
-    """
-    room = grid_points(span, cuts)
-    points = n_events * room
+def make_mixture(device: Device, n_tracks: int, points: int) -> Mixture:
+    """Return memory for all tracks and points of a batch."""
     array = device.array
-    work = Mixture(
+    return Mixture(
         chosen=array("mixture.chosen", n_tracks, np.int32),
         z=array("mixture.z", n_tracks, np.float64),
         sigma=array("mixture.sigma", n_tracks, np.float64),
@@ -93,11 +80,19 @@ def fit_mixture(
         rank=array("mixture.rank", points, np.int32),
         other=array("mixture.other", points + n_tracks, np.int32),
     )
+
+
+def fit_mixture(device: Device, tracks: BatchTracks, cuts: MixtureCuts) -> BatchVertices:
+    """Find the vertices of each event, by falling sum of pT^2; fill ``vertex`` of the tracks."""
+    n_events = tracks.n_events
+    room = grid_points(2 * cuts.max_zip, cuts)
+    points = n_events * room
+    work = make_mixture(device, tracks.n, points)
     vertices = BatchVertices(
-        start=array("mixture.start", n_events + 1, np.int32),
+        start=device.array("mixture.start", n_events + 1, np.int32),
         columns=make_columns(device, "vertices", Vertices, points),
     )
-    device.launch_blocks(_find, n_events, tracks, vertices.start, work, cuts, room, n_events)
+    device.launch_blocks(_find, n_events, tracks, vertices.start, work, cuts, room)
     device.scan(vertices.start, n_events, vertices.start)
     of_track = tracks.columns.vertex
     device.launch_blocks(_fill, n_events, tracks.start, of_track, vertices, work, room, n_events)
@@ -106,30 +101,38 @@ def fit_mixture(
 
 @device_function
 def _of_event(work: Mixture, i: int, j: int, p: int, q: int) -> Mixture:
-    """The memory of an event with tracks ``i`` to ``j`` and points ``p`` to ``q``."""
+    """Return the memory of an event with tracks ``i`` to ``j`` and points ``p`` to ``q``."""
     return Mixture(
-        *(work.chosen[i:j], work.z[i:j], work.sigma[i:j], work.vertex[i:j]),
-        *(work.density[i:j], work.belongs[i:j], work.weight_of[i:j]),
-        *(work.grid[p:q], work.position[p:q], work.share[p:q], work.low[p:q], work.high[p:q]),
-        *(work.mean[p:q], work.weight[p:q], work.chi2[p:q], work.ndof[p:q]),
-        *(work.waiting[p:q], work.order[p:q], work.rank[p:q], work.other[p + i : q + j]),
+        chosen=work.chosen[i:j],
+        z=work.z[i:j],
+        sigma=work.sigma[i:j],
+        vertex=work.vertex[i:j],
+        density=work.density[i:j],
+        belongs=work.belongs[i:j],
+        weight_of=work.weight_of[i:j],
+        grid=work.grid[p:q],
+        position=work.position[p:q],
+        share=work.share[p:q],
+        low=work.low[p:q],
+        high=work.high[p:q],
+        mean=work.mean[p:q],
+        weight=work.weight[p:q],
+        chi2=work.chi2[p:q],
+        ndof=work.ndof[p:q],
+        waiting=work.waiting[p:q],
+        order=work.order[p:q],
+        rank=work.rank[p:q],
+        other=work.other[p + i : q + j],
     )
 
 
 @cuda_kernel
-def _find(
-    tracks: BatchTracks,
-    number: Any,
-    work: Mixture,
-    cuts: MixtureCuts,
-    room: int,
-    n_events: int,
-) -> None:
+def _find(batch: BatchTracks, number: Any, work: Mixture, cuts: MixtureCuts, room: int) -> None:
     buffer = cuda.shared.array(THREADS, np.int32)
-    for e in range(cuda.blockIdx.x, n_events, cuda.gridDim.x):
-        i, j = tracks.start[e], tracks.start[e + 1]
-        mine = _of_event(work, i, j, e * room, (e + 1) * room)
-        n = _choose(i, j, tracks.columns, cuts, mine, buffer)
+    for e in range(cuda.blockIdx.x, batch.n_events, cuda.gridDim.x):
+        i, j = batch.start[e], batch.start[e + 1]
+        tracks, mine = tracks_of_event(batch, e), _of_event(work, i, j, e * room, (e + 1) * room)
+        n = _choose(tracks, cuts, mine, buffer)
         n_vertices = _find_seeds(n, cuts, mine, buffer)
         _compete(n, n_vertices, cuts, mine)
         n_vertices = _keep_alive(n_vertices, mine, buffer)
@@ -137,54 +140,51 @@ def _find(
         n_vertices = _drop_small(n, n_vertices, cuts.min_tracks, mine, buffer)
         _fit_vertices(n, n_vertices, mine)
 
-        state, covariance = tracks.columns.state[i:j], tracks.columns.covariance[i:j]
-        take_all_tracks(j - i, state, covariance, cuts, mine, cuda.threadIdx.x, cuda.blockDim.x)
+        take_all_tracks(tracks, cuts, mine, cuda.threadIdx.x, cuda.blockDim.x)
         cuda.syncthreads()
         assign(j - i, n_vertices, cuts, mine, cuda.threadIdx.x, cuda.blockDim.x)
         cuda.syncthreads()
-        rank_by_sum_pt2(state, mine.vertex, j - i, n_vertices, mine.share, mine.order, mine.rank)
+        ranking = Ranking(mine.share, mine.order, mine.rank, mine.other)
+        rank_by_sum_pt2(tracks, mine.vertex, n_vertices, ranking)
         if cuda.threadIdx.x == 0:
             number[e] = n_vertices
 
 
 @device_function
-def _choose(
-    first: int, last: int, tracks: Any, cuts: MixtureCuts, work: Mixture, buffer: Any
-) -> int:
-    """Those of an event's tracks that make vertices, by rising z; returns their number."""
+def _choose(tracks: FittedTracks, cuts: MixtureCuts, work: Mixture, buffer: Any) -> int:
+    """Find the tracks that make vertices, by rising z, and return their number."""
     row, z = work.other, work.density  # not needed yet
-    n = 0
-    for begin in range(first, last, cuda.blockDim.x):
-        t = begin + cuda.threadIdx.x
-        chosen = 0
-        if t < last and makes_vertex(
-            *(tracks.covariance[t, 14], tracks.state[t, 1], tracks.covariance[t, 5]),
-            *(tracks.n_hits[t], tracks.chi2[t], cuts),
-        ):
-            chosen = 1
+    n, n_tracks = 0, len(tracks.n_hits)
+    for first in range(0, n_tracks, cuda.blockDim.x):
+        t = first + cuda.threadIdx.x
+        chosen = 1 if t < n_tracks and makes_vertex(t, tracks, cuts) else 0
         place, n = place_in_block(buffer, chosen, n)
         if chosen:
             row[place], z[place] = t, tracks.state[t, 4]
     cuda.syncthreads()
     for k in range(cuda.threadIdx.x, n, cuda.blockDim.x):
         i = rank_of(z, n, k)
-        work.chosen[i], work.z[i] = row[k] - first, z[k]
-        work.sigma[i] = inflated(tracks.covariance[row[k], 14], cuts)
+        work.chosen[i], work.z[i] = row[k], z[k]
+        work.sigma[i] = inflated(tracks.covariance[row[k], VAR_ZIP], cuts)
     cuda.syncthreads()
     return n
 
 
 @device_function
 def _find_seeds(n: int, cuts: MixtureCuts, work: Mixture, buffer: Any) -> int:
-    """Maxima of the density of tracks in ``position``, a thread for each point."""
+    """Fill ``position`` with the maxima of the density of ``n`` tracks; return their number.
+
+    A thread takes a point.
+    """
     if n == 0:
         return 0
     z, density = work.z, work.grid
-    start, n_points = seed_grid(z[0], z[n - 1], cuts)
+    grid = seed_grid(z[0], z[n - 1], cuts)
+    start, n_points = grid
     low, high = work.vertex, work.other  # not needed yet
     for i in range(cuda.threadIdx.x, n, cuda.blockDim.x):
         width = seed_width(work.sigma[i], cuts)
-        low[i], high[i] = seed_points(z[i], width, start, n_points, cuts)
+        low[i], high[i] = seed_points(z[i], width, grid, cuts)
     cuda.syncthreads()
     furthest = cuts.seed_reach * seed_width(cuts.inflation * cuts.max_error, cuts) + cuts.step
     for k in range(cuda.threadIdx.x, n_points, cuda.blockDim.x):
@@ -237,7 +237,7 @@ def _compete(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> None:
 
 @device_function
 def _keep_alive(m: int, work: Mixture, buffer: Any) -> int:
-    """Those of ``m`` vertices that survive, by rising position; returns their number."""
+    """Order the survivors of ``m`` vertices by position, and return their number."""
     position, share = work.mean, work.weight  # not needed yet
     alive = 0
     for first in range(0, m, cuda.blockDim.x):
@@ -256,7 +256,7 @@ def _keep_alive(m: int, work: Mixture, buffer: Any) -> int:
 
 @device_function
 def _drop_small(n: int, n_vertices: int, min_tracks: int, work: Mixture, buffer: Any) -> int:
-    """Leave out vertices of few tracks and renumber the rest; their number."""
+    """Leave out vertices of few tracks, renumber the rest, and return their number."""
     tracks, number = work.ndof, work.rank
     for v in range(cuda.threadIdx.x, n_vertices, cuda.blockDim.x):
         tracks[v] = 0
@@ -289,7 +289,7 @@ def _drop_small(n: int, n_vertices: int, min_tracks: int, work: Mixture, buffer:
 
 @device_function
 def _fit_vertices(n: int, n_vertices: int, work: Mixture) -> None:
-    """Weighted mean of the tracks of each vertex, and their chi2."""
+    """Find the weighted mean of the tracks of each vertex, and their chi2."""
     for v in range(cuda.threadIdx.x, n_vertices, cuda.blockDim.x):
         begin_fit(v, work)
         for i in range(n):

@@ -27,7 +27,8 @@ from trackserve.edm import (
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError
 
-from ..config import MixtureCuts, PatatrackConfig, ScoreCuts
+from ..config import PatatrackConfig
+from ..fit import measured_hits
 from ..hits import make_position_tables
 from ..result import PatatrackCounts, PatatrackResult
 from ..unpack import (
@@ -49,13 +50,11 @@ from .doublets import (
 )
 from .fit import fit_broken_lines
 from .hits import make_hits
-from .mixture import fit_mixture
 from .ntuplets import count_ntuplets, fill_ntuplets
-from .resolve import resolve_tracks, start_contest
-from .select import select_tracks
+from .resolve import Firsts, start_contest
+from .strategies import SELECTIONS, VERTEX_FINDERS
 from .tracks import make_tracks
 from .unpack import unpack
-from .vertices import find_vertices
 
 MAX_WORDS = 1 << 25
 """Words of a batch: longer lists of events are cut. About 500 dense events, whose arrays add up
@@ -200,29 +199,15 @@ class CudaPatatrack:
         beginnings = count_ntuplets(device, cells, graph, n_cells, self._pairs, config.ntuplets)
         n = device.read(beginnings.first, n_cells)
         ntuplets = fill_ntuplets(device, cells, graph, n_cells, beginnings, n, config.ntuplets)
-        fitted = fit_broken_lines(
-            device, ntuplets, n, ordered.hits, hits.columns, self._positions, config.fit
+        measured = measured_hits(ordered.hits, hits.columns, self._positions)
+        fitted = fit_broken_lines(device, ntuplets, n, measured, config.fit)
+        firsts = Firsts(hit=hits.start, cell=cells.start, ntuplet=beginnings.first)
+        contest = start_contest(
+            device, firsts, n_events=n_events, n_hits=n_hits, n_cells=n_cells, n=n
         )
-        contest = start_contest(device, hits, cells, beginnings, n_events, n_hits, n)
-        if isinstance(config.quality, ScoreCuts):
-            resolve_tracks(device, ntuplets, fitted, contest, n_events, n_hits, config.quality)
-        else:
-            select_tracks(
-                *(device, ntuplets, fitted, contest, n_events),
-                *(n_hits, n_cells, n, config.quality),
-            )
-
-        def tracks_of(name: str, lowest: int) -> Any:
-            return make_tracks(
-                *(device, name, hits, ordered, ntuplets, fitted, contest, n_events, n, lowest)
-            )
-
-        tracks = tracks_of("tracks", Tracks.LOOSE)
-        if isinstance(config.vertices, MixtureCuts):
-            span = 2 * config.quality.zip
-            vertices = fit_mixture(device, tracks, n, n_events, span, config.vertices)
-        else:
-            vertices = find_vertices(device, tracks, n, n_events, config.vertices)
+        SELECTIONS[type(config.quality)](device, fitted, contest, config.quality)
+        tracks = make_tracks(device, fitted, ordered, contest, Tracks.LOOSE, "tracks")
+        vertices = VERTEX_FINDERS[type(config.vertices)](device, tracks, config.vertices)
 
         parts = {
             "tracks": Part(Tracks, tracks.columns, tracks.start),
@@ -237,7 +222,7 @@ class CudaPatatrack:
             columns = make_doublets(device, hits, ordered, cells, graph.alive, n_cells)
             parts["doublets"] = Part(Doublets, columns, doublet_start)
         if "ntuplets" in keep:
-            kept = tracks_of("ntuplets_kept", Tracks.BAD)
+            kept = make_tracks(device, fitted, ordered, contest, Tracks.BAD, "ntuplets_kept")
             parts["ntuplets"] = Part(Tracks, kept.columns, kept.start)
         wanted = {"tracks", "vertices", "readout_errors", *keep}
         parts = {name: part for name, part in parts.items() if name in wanted}

@@ -1,8 +1,8 @@
 """Selection of ntuplets and resolution of shared hits, a block for each event.
 
-A track is judged once it is the best on all of its hits among those not yet judged: then
-every better one that shares a hit with it has been. So tracks far apart are judged at the
-same time, with the answer of taking them one by one in the order of their scores.
+A track is judged once it is the best of the waiting tracks on all of its hits: then every better
+one that shares a hit with it has been judged. So tracks far apart are judged at the same time. The
+answer is the same as if they were judged one by one in the order of their scores.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from trackserve.device.cuda import Device, cuda_kernel, device_function
 from trackserve.edm import Tracks
 
 from ..config import ScoreCuts
-from ..doublets import Cells
 from ..fit import Fitted
 from ..ntuplets import Ntuplets
 from ..resolve import (
@@ -26,27 +25,30 @@ from ..resolve import (
     penalty,
     score_of,
 )
-from .hits import BatchHits
-from .ntuplets import Beginnings
 
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
 _NOBODY = 0x7FFFFFFF
 
 
 class Contest(NamedTuple):
-    """Who has which hit.
+    """Ntuplets of a batch that compete for hits and cells.
 
     Attributes:
-        start: int32[events + 1], first ntuplet of each event.
-        quality: uint8[n], of each ntuplet.
-        score: float64[n].
-        waiting: int32[n], ntuplets not yet judged. Each thread of a block lists its own in
-            every so many rows of the event's, so that no thread waits for another's list.
-        taken: int32[hits], whether a track that stays has it.
-        best_score: float64[hits], the best of those that wait.
-        best: int32[hits], the first that has it.
+        n_events, n, n_hits, n_cells: numbers of events, ntuplets, hits and cells.
+        start: int32[n_events + 1], first ntuplet of each event.
+        quality: uint8[n], quality of each ntuplet.
+        score: float64[n], score of each ntuplet.
+        waiting: int32[n], ntuplets that are not judged yet. Each thread of a block has its own
+            list, in rows that are one block apart: so no thread waits for another's list.
+        taken: int32[n_hits], 1 for a hit of a track that stays, else 0.
+        best_score: float64[n_hits], best score of the waiting ntuplets that have the hit.
+        best: int32[n_hits], first of the ntuplets with that score.
     """
 
+    n_events: int
+    n: int
+    n_hits: int
+    n_cells: int
     start: Any
     quality: Any
     score: Any
@@ -56,17 +58,35 @@ class Contest(NamedTuple):
     best: Any
 
 
+class Firsts(NamedTuple):
+    """First items of a batch.
+
+    Attributes:
+        hit: int32[events * layers + 1], first hit of each layer of each event.
+        cell: int32[hits + 1], first cell that ends on each hit.
+        ntuplet: int32[cells + 1], first ntuplet that begins with each cell.
+    """
+
+    hit: Any
+    cell: Any
+    ntuplet: Any
+
+
 def start_contest(
     device: Device,
-    hits: BatchHits,
-    cells: Cells,
-    beginnings: Beginnings,
+    firsts: Firsts,
+    *,
     n_events: int,
     n_hits: int,
+    n_cells: int,
     n: int,
 ) -> Contest:
-    """Room for the quality of each of ``n`` ntuplets, and where those of each event begin."""
+    """Make room for the quality of ``n`` ntuplets, and find the first ntuplet of each event."""
     contest = Contest(
+        n_events=n_events,
+        n=n,
+        n_hits=n_hits,
+        n_cells=n_cells,
         start=device.array("contest.start", n_events + 1, np.int32),
         quality=device.array("contest.quality", n, np.uint8),
         score=device.array("contest.score", n, np.float64),
@@ -75,46 +95,32 @@ def start_contest(
         best_score=device.array("contest.best_score", n_hits, np.float64),
         best=device.array("contest.best", n_hits, np.int32),
     )
-    device.launch(
-        *(_find_events, n_events + 1, hits.start, cells.start, beginnings.first),
-        *(contest.start, n_events),
-    )
+    device.launch(_find_events, n_events + 1, firsts, contest.start, n_events)
     return contest
 
 
-def resolve_tracks(
-    device: Device,
-    ntuplets: Ntuplets,
-    fitted: Fitted,
-    contest: Contest,
-    n_events: int,
-    n_hits: int,
-    cuts: ScoreCuts,
-) -> None:
+def resolve_tracks(device: Device, fitted: Fitted, contest: Contest, cuts: ScoreCuts) -> None:
     """Fill :attr:`Contest.quality`."""
-    device.fill(contest.taken, n_hits, 0)
-    device.launch_blocks(_resolve, n_events, ntuplets, fitted, contest, cuts, n_events)
+    device.fill(contest.taken, contest.n_hits, 0)
+    device.launch_blocks(_resolve, contest.n_events, fitted, contest, cuts)
 
 
 @cuda_kernel
-def _find_events(hit: Any, cell: Any, ntuplet: Any, start: Any, n_events: int) -> None:
-    """From where each hit's cells and each cell's ntuplets begin."""
+def _find_events(firsts: Firsts, start: Any, n_events: int) -> None:
     for e in range(cuda.grid(1), n_events + 1, cuda.gridsize(1)):
-        start[e] = ntuplet[cell[hit[e * N_LAYERS]]]
+        start[e] = firsts.ntuplet[firsts.cell[firsts.hit[e * N_LAYERS]]]
 
 
 @cuda_kernel
-def _resolve(
-    ntuplets: Ntuplets, fitted: Fitted, contest: Contest, cuts: ScoreCuts, n_events: int
-) -> None:
-    for event in range(cuda.blockIdx.x, n_events, cuda.gridDim.x):
+def _resolve(fitted: Fitted, contest: Contest, cuts: ScoreCuts) -> None:
+    ntuplets = fitted.ntuplets
+    for event in range(cuda.blockIdx.x, contest.n_events, cuda.gridDim.x):
         first = end = contest.start[event] + cuda.threadIdx.x
         for t in range(first, contest.start[event + 1], cuda.blockDim.x):
-            length = int(ntuplets.n_hits[t])
-            tip, zip_, q_over_pt = fitted.state[t, 1], fitted.state[t, 4], fitted.state[t, 2]
-            cost = penalty(length, fitted.chi2[t], tip, fitted.covariance[t, 5], cuts)
-            contest.quality[t], contest.score[t] = _BAD, score_of(length, cost, cuts)
-            if is_good(length, cost, tip, zip_, q_over_pt, cuts):
+            cost = penalty(t, fitted, cuts)
+            contest.quality[t] = _BAD
+            contest.score[t] = score_of(int(ntuplets.n_hits[t]), cost, cuts)
+            if is_good(t, cost, fitted, cuts):
                 contest.waiting[end] = t
                 end += cuda.blockDim.x
         waiting = True
@@ -126,7 +132,7 @@ def _resolve(
 
 @device_function
 def _find_best(ntuplets: Ntuplets, contest: Contest, first: int, end: int) -> None:
-    """For each hit the best of the tracks that wait, by the threads of a block."""
+    """Find the best of the waiting tracks on each hit, by the threads of a block."""
     for p in range(first, end, cuda.blockDim.x):
         t = contest.waiting[p]
         for k in range(ntuplets.n_hits[t]):
@@ -149,7 +155,11 @@ def _find_best(ntuplets: Ntuplets, contest: Contest, first: int, end: int) -> No
 
 @device_function
 def _judge(ntuplets: Ntuplets, contest: Contest, first: int, end: int, cuts: ScoreCuts) -> int:
-    """Judge the tracks that are the best on all of their hits; where the list of others ends."""
+    """Judge the tracks that are the best on all of their hits.
+
+    Returns:
+        the end of this thread's list of the others.
+    """
     kept = first
     for p in range(first, end, cuda.blockDim.x):
         t = contest.waiting[p]

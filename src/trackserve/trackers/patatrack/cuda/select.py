@@ -1,9 +1,9 @@
-"""Quality of ntuplets and removal of duplicates, the latter a block for each event.
+"""Quality of ntuplets, and removal of duplicates with a block for each event.
 
-Doublets are judged in their order, since who stays on one decides who is left on the next. But
-a doublet can be judged once it is the first left to judge of each track that has it: then
-nothing that comes before it is of account any more. So doublets far apart are judged at the
-same time, with the answer of taking them one by one.
+Doublets are judged in their order, as the tracks that stay on one decide which are left on the
+next. But a doublet can be judged once it is the first waiting one of each track that has it: then
+no doublet before it matters. So doublets far apart are judged at the same time. The answer is the
+same as if they were judged one by one.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _NOBODY = 0x7FFFFFFF
 
 
 class OnCells(NamedTuple):
-    """Loose tracks that share cells; a row for each cell, but for ``next``.
+    """Loose tracks that share cells.
 
     Attributes:
-        next: int32[ntuplets], the first cell of each that is not judged yet.
-        n: int32, tracks that have it.
-        ahead: int32, tracks whose ``next`` it is.
-        tip: float64, the least distance of one of these from the beam spot, cm.
-        closest: int32, the first that is so close, once the cell can be judged.
+        next: int32[ntuplets], first cell of each that is not judged yet.
+        n: int32[cells], number of tracks that have the cell.
+        ahead: int32[cells], number of tracks whose ``next`` it is.
+        tip: float64[cells], least distance of these tracks from the beam spot, cm.
+        closest: int32[cells], first track at that distance, once the cell can be judged.
     """
 
     next: Any
@@ -45,12 +45,12 @@ class OnCells(NamedTuple):
 
 
 class OnHits(NamedTuple):
-    """Loose tracks that share hits; a row for each hit.
+    """Loose tracks that share hits.
 
     Attributes:
-        longest: int32, number of hits of the longest that has it.
-        tip: float64, the least distance of one from the beam spot, cm.
-        closest: int32, the first that is so close.
+        longest: int32[hits], number of hits of the longest track that has the hit.
+        tip: float64[hits], least distance of a track from the beam spot, cm.
+        closest: int32[hits], first track at that distance.
     """
 
     longest: Any
@@ -58,19 +58,9 @@ class OnHits(NamedTuple):
     closest: Any
 
 
-def select_tracks(
-    device: Device,
-    ntuplets: Ntuplets,
-    fitted: Fitted,
-    contest: Contest,
-    n_events: int,
-    n_hits: int,
-    n_cells: int,
-    n: int,
-    cuts: QualityCuts,
-) -> None:
-    """Fill :attr:`.Contest.quality` of ``n`` ntuplets."""
-    array = device.array
+def select_tracks(device: Device, fitted: Fitted, contest: Contest, cuts: QualityCuts) -> None:
+    """Fill :attr:`.Contest.quality`."""
+    array, n, n_hits, n_cells = device.array, contest.n, contest.n_hits, contest.n_cells
     on_cells = OnCells(
         next=array("select.next", n, np.int32),
         n=array("select.n", n_cells, np.int32),
@@ -83,36 +73,22 @@ def select_tracks(
         tip=array("select.hit_tip", n_hits, np.float64),
         closest=array("select.hit_closest", n_hits, np.int32),
     )
-    device.launch(_classify, n, ntuplets, fitted, contest, cuts, n)
-    device.launch_blocks(
-        *(_remove_duplicates, n_events, ntuplets, fitted, contest),
-        *(on_cells, on_hits, n_events),
-    )
+    device.launch(_classify, n, fitted, contest, cuts)
+    device.launch_blocks(_remove_duplicates, contest.n_events, fitted, contest, on_cells, on_hits)
 
 
 @cuda_kernel
-def _classify(
-    ntuplets: Ntuplets, fitted: Fitted, contest: Contest, cuts: QualityCuts, n: int
-) -> None:
-    for t in range(cuda.grid(1), n, cuda.gridsize(1)):
-        phi, tip, q_over_pt = fitted.state[t, 0], fitted.state[t, 1], fitted.state[t, 2]
-        contest.quality[t] = grade(
-            *(ntuplets.duplicate[t], ntuplets.n_hits[t], phi, tip, q_over_pt),
-            *(fitted.state[t, 3], fitted.state[t, 4], fitted.chi2[t], fitted.ndof[t], cuts),
-        )
+def _classify(fitted: Fitted, contest: Contest, cuts: QualityCuts) -> None:
+    for t in range(cuda.grid(1), contest.n, cuda.gridsize(1)):
+        contest.quality[t] = grade(t, fitted, cuts)
 
 
 @cuda_kernel
 def _remove_duplicates(
-    ntuplets: Ntuplets,
-    fitted: Fitted,
-    contest: Contest,
-    on_cells: OnCells,
-    on_hits: OnHits,
-    n_events: int,
+    fitted: Fitted, contest: Contest, on_cells: OnCells, on_hits: OnHits
 ) -> None:
-    quality = contest.quality
-    for event in range(cuda.blockIdx.x, n_events, cuda.gridDim.x):
+    ntuplets, quality = fitted.ntuplets, contest.quality
+    for event in range(cuda.blockIdx.x, contest.n_events, cuda.gridDim.x):
         first, last = contest.start[event] + cuda.threadIdx.x, contest.start[event + 1]
         end = first
         for t in range(first, last, cuda.blockDim.x):
@@ -132,7 +108,7 @@ def _remove_duplicates(
             _find_closest_on_cells(fitted, contest.waiting, on_cells, first, end)
             end = _judge_cells(ntuplets, contest, on_cells, first, end)
             waiting = cuda.syncthreads_or(1 if end > first else 0) != 0
-        _find_best_on_hits(ntuplets, fitted, quality, on_hits, first, last)
+        _find_best_on_hits(fitted, quality, on_hits, first, last)
         for t in range(first, last, cuda.blockDim.x):
             if quality[t] == _LOOSE:
                 for k in range(ntuplets.n_hits[t]):
@@ -144,7 +120,7 @@ def _remove_duplicates(
 
 @device_function
 def _cell_after(ntuplets: Ntuplets, t: int, cell: int) -> int:
-    """The first cell of a track that comes after ``cell``; if there is none, ``_NOBODY``."""
+    """Return the first cell of track ``t`` that comes after ``cell``; ``_NOBODY`` if none does."""
     found = _NOBODY
     for k in range(MAX_CELLS):
         if cell < ntuplets.cells[t, k] < found:
@@ -156,7 +132,7 @@ def _cell_after(ntuplets: Ntuplets, t: int, cell: int) -> int:
 def _find_closest_on_cells(
     fitted: Fitted, waiting: Any, on_cells: OnCells, first: int, end: int
 ) -> None:
-    """The closest track on each cell that can be judged, by the threads of a block."""
+    """Find the closest track on each cell that can be judged, by the threads of a block."""
     for p in range(first, end, cuda.blockDim.x):
         c = on_cells.next[waiting[p]]
         on_cells.ahead[c], on_cells.tip[c], on_cells.closest[c] = 0, np.inf, _NOBODY
@@ -178,7 +154,11 @@ def _find_closest_on_cells(
 def _judge_cells(
     ntuplets: Ntuplets, contest: Contest, on_cells: OnCells, first: int, end: int
 ) -> int:
-    """Judge the cells whose closest track is known; where the list of tracks with others ends."""
+    """Judge the cells whose closest track is known.
+
+    Returns:
+        the end of this thread's list of tracks that have other cells.
+    """
     kept = first
     for p in range(first, end, cuda.blockDim.x):
         t = contest.waiting[p]
@@ -198,9 +178,10 @@ def _judge_cells(
 
 @device_function
 def _find_best_on_hits(
-    ntuplets: Ntuplets, fitted: Fitted, quality: Any, on_hits: OnHits, first: int, last: int
+    fitted: Fitted, quality: Any, on_hits: OnHits, first: int, last: int
 ) -> None:
-    """Length of the longest track, and the closest, on each hit, by the threads of a block."""
+    """Find the longest track and the closest one on each hit, by the threads of a block."""
+    ntuplets = fitted.ntuplets
     for t in range(first, last, cuda.blockDim.x):
         if quality[t] == _LOOSE:
             for k in range(ntuplets.n_hits[t]):

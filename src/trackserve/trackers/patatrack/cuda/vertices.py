@@ -1,7 +1,7 @@
 """Tracks to vertices by density, a block for each event.
 
-A thread takes a track, or a vertex, and then scans the others: a sum is always made by one
-thread and in the order of a CPU, so that the number of threads is of no account.
+A thread takes a track, or a vertex, and scans the others. One thread makes each sum, in the order
+of a CPU. So the number of threads does not change any bit.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from trackserve.device.cuda import (
     place_in_block,
     rank_of,
 )
-from trackserve.edm import Vertices
+from trackserve.edm import VAR_ZIP, Vertices
 
 from ..config import VertexCuts
+from ..tracks import FittedTracks
 from ..vertices import (
     NOISE,
     Density,
+    Ranking,
     add_to_chi2,
     add_to_mean,
     begin_fit,
@@ -42,7 +44,7 @@ from ..vertices import (
     squared_pt,
 )
 from .columns import make_columns
-from .tracks import BatchTracks
+from .tracks import BatchTracks, tracks_of_event
 
 
 class BatchVertices(NamedTuple):
@@ -50,26 +52,20 @@ class BatchVertices(NamedTuple):
 
     Attributes:
         start: int32[events + 1], first of each event.
-        columns: of :class:`trackserve.edm.Vertices`.
+        columns: columns of :class:`trackserve.edm.Vertices`.
     """
 
     start: Any
     columns: Any
 
 
-def find_vertices(
-    device: Device, tracks: BatchTracks, n_tracks: int, n_events: int, cuts: VertexCuts
-) -> BatchVertices:
-    """Vertices of each event by falling sum of pT^2; fills the tracks' ``vertex``.
-
-    Args:
-        n_tracks: of the batch, at most.
-    """
+def make_density(device: Device, n: int) -> Density:
+    """Return memory for the ``n`` tracks of a batch."""
 
     def array(name: str, dtype: Any) -> Any:
-        return device.array(f"density.{name}", n_tracks, dtype)
+        return device.array(f"density.{name}", n, dtype)
 
-    work = Density(
+    return Density(
         chosen=array("chosen", np.int32),
         z=array("z", np.float64),
         variance=array("variance", np.float64),
@@ -83,17 +79,23 @@ def find_vertices(
         weight=array("weight", np.float64),
         chi2=array("chi2", np.float64),
         error=array("error", np.float64),
-        minus_sum=array("minus_sum", np.float64),
         ndof=array("ndof", np.int32),
+        minus_sum=array("minus_sum", np.float64),
         order=array("order", np.int32),
         rank=array("rank", np.int32),
         other=array("other", np.int32),
     )
+
+
+def find_vertices(device: Device, tracks: BatchTracks, cuts: VertexCuts) -> BatchVertices:
+    """Find the vertices of each event, by falling sum of pT^2; fill ``vertex`` of the tracks."""
+    n_events = tracks.n_events
+    work = make_density(device, tracks.n)
     vertices = BatchVertices(
         start=device.array("vertices.start", n_events + 1, np.int32),
-        columns=make_columns(device, "vertices", Vertices, n_tracks),
+        columns=make_columns(device, "vertices", Vertices, tracks.n),
     )
-    device.launch_blocks(_find, n_events, tracks, vertices.start, work, cuts, n_events)
+    device.launch_blocks(_find, n_events, tracks, vertices.start, work, cuts)
     device.scan(vertices.start, n_events, vertices.start)
     of_track = tracks.columns.vertex
     device.launch_blocks(_fill, n_events, tracks.start, of_track, vertices, work, n_events)
@@ -102,24 +104,36 @@ def find_vertices(
 
 @device_function
 def _of_event(work: Density, i: int, j: int) -> Density:
-    """The memory of an event with tracks ``i`` to ``j``."""
+    """Return the memory of an event with tracks ``i`` to ``j``."""
     return Density(
-        *(work.chosen[i:j], work.z[i:j], work.variance[i:j], work.density[i:j]),
-        *(work.parent[i:j], work.cluster[i:j], work.vertex[i:j], work.member[i:j]),
-        *(work.upper[i:j], work.position[i:j], work.weight[i:j], work.chi2[i:j]),
-        *(work.error[i:j], work.minus_sum[i:j], work.ndof[i:j], work.order[i:j]),
-        *(work.rank[i:j], work.other[i:j]),
+        chosen=work.chosen[i:j],
+        z=work.z[i:j],
+        variance=work.variance[i:j],
+        density=work.density[i:j],
+        parent=work.parent[i:j],
+        cluster=work.cluster[i:j],
+        vertex=work.vertex[i:j],
+        member=work.member[i:j],
+        upper=work.upper[i:j],
+        position=work.position[i:j],
+        weight=work.weight[i:j],
+        chi2=work.chi2[i:j],
+        error=work.error[i:j],
+        ndof=work.ndof[i:j],
+        minus_sum=work.minus_sum[i:j],
+        order=work.order[i:j],
+        rank=work.rank[i:j],
+        other=work.other[i:j],
     )
 
 
 @cuda_kernel
-def _find(tracks: BatchTracks, number: Any, work: Density, cuts: VertexCuts, n_events: int) -> None:
+def _find(batch: BatchTracks, number: Any, work: Density, cuts: VertexCuts) -> None:
     buffer = cuda.shared.array(THREADS, np.int32)
-    columns = tracks.columns
-    for e in range(cuda.blockIdx.x, n_events, cuda.gridDim.x):
-        i, j = tracks.start[e], tracks.start[e + 1]
-        state, mine = columns.state[i:j], _of_event(work, i, j)
-        n = _choose(j - i, state, columns.covariance[i:j], columns.n_hits[i:j], cuts, mine, buffer)
+    for e in range(cuda.blockIdx.x, batch.n_events, cuda.gridDim.x):
+        i, j = batch.start[e], batch.start[e + 1]
+        tracks, mine = tracks_of_event(batch, e), _of_event(work, i, j)
+        n = _choose(tracks, cuts, mine, buffer)
         n_vertices = _cluster(n, cuts, mine, buffer)
         _fit_vertices(n, n_vertices, cuts.outlier_chi2, mine)
         n_vertices = _split_vertices(n, n_vertices, cuts, mine, buffer)
@@ -131,43 +145,35 @@ def _find(tracks: BatchTracks, number: Any, work: Density, cuts: VertexCuts, n_e
         for k in range(cuda.threadIdx.x, n, cuda.blockDim.x):
             mine.vertex[mine.chosen[k]] = mine.cluster[k]
         cuda.syncthreads()
-        rank_by_sum_pt2(
-            state, mine.vertex, j - i, n_vertices, mine.minus_sum, mine.order, mine.rank
-        )
+        ranking = Ranking(mine.minus_sum, mine.order, mine.rank, mine.other)
+        rank_by_sum_pt2(tracks, mine.vertex, n_vertices, ranking)
         if cuda.threadIdx.x == 0:
             number[e] = n_vertices
 
 
 @device_function
-def _choose(
-    n_tracks: int,
-    state: Any,
-    covariance: Any,
-    n_hits: Any,
-    cuts: VertexCuts,
-    work: Density,
-    buffer: Any,
-) -> int:
-    """Tracks that make vertices, by rising z; returns their number."""
+def _choose(tracks: FittedTracks, cuts: VertexCuts, work: Density, buffer: Any) -> int:
+    """Find the tracks that make vertices, by rising z, and return their number."""
     row, z = work.other, work.position  # not needed yet
-    n = 0
+    n, n_tracks = 0, len(tracks.n_hits)
     for first in range(0, n_tracks, cuda.blockDim.x):
         t = first + cuda.threadIdx.x
-        chosen = 1 if t < n_tracks and makes_vertex(n_hits[t], state[t, 2], cuts) else 0
+        chosen = 1 if t < n_tracks and makes_vertex(t, tracks, cuts) else 0
         place, n = place_in_block(buffer, chosen, n)
         if chosen:
-            row[place], z[place] = t, state[t, 4]
+            row[place], z[place] = t, tracks.state[t, 4]
     cuda.syncthreads()
     for k in range(cuda.threadIdx.x, n, cuda.blockDim.x):
         i = rank_of(z, n, k)
-        work.chosen[i], work.z[i], work.variance[i] = row[k], z[k], covariance[row[k], 14]
+        work.chosen[i], work.z[i] = row[k], z[k]
+        work.variance[i] = tracks.covariance[row[k], VAR_ZIP]
     cuda.syncthreads()
     return n
 
 
 @device_function
 def _cluster(n: int, cuts: VertexCuts, work: Density, buffer: Any) -> int:
-    """Cluster of each track, -1 for noise; returns the number of clusters."""
+    """Find the cluster of each of ``n`` tracks, and return the number of clusters."""
     for i in range(cuda.threadIdx.x, n, cuda.blockDim.x):
         work.density[i] = count_neighbours(i, n, cuts, work)
     cuda.syncthreads()
@@ -191,7 +197,7 @@ def _cluster(n: int, cuts: VertexCuts, work: Density, buffer: Any) -> int:
 
 @device_function
 def _fit_vertices(n: int, n_vertices: int, outlier_chi2: float, work: Density) -> None:
-    """Weighted means; tracks with a larger chi2 leave their vertex."""
+    """Find the weighted mean of each vertex; tracks with a larger chi2 leave it."""
     for v in range(cuda.threadIdx.x, n_vertices, cuda.blockDim.x):
         begin_fit(v, work)
         for i in range(n):
@@ -207,7 +213,7 @@ def _fit_vertices(n: int, n_vertices: int, outlier_chi2: float, work: Density) -
 
 @device_function
 def _split_vertices(n: int, n_vertices: int, cuts: VertexCuts, work: Density, buffer: Any) -> int:
-    """Split vertices that fit badly in two; returns their number."""
+    """Split vertices that fit badly in two, and return the number of vertices."""
     found, n_members = n_vertices, 0
     for first in range(0, n_vertices, cuda.blockDim.x):
         v = first + cuda.threadIdx.x
@@ -226,21 +232,17 @@ def _split_vertices(n: int, n_vertices: int, cuts: VertexCuts, work: Density, bu
 
 
 @device_function
-def rank_by_sum_pt2(
-    state: Any,
-    vertex: Any,
-    n_tracks: int,
-    n_vertices: int,
-    minus_sum: Any,
-    order: Any,
-    rank: Any,
-) -> None:
-    """As :func:`..vertices.rank_by_sum_pt2`, by the threads of a block."""
+def rank_by_sum_pt2(tracks: FittedTracks, vertex: Any, n_vertices: int, ranking: Ranking) -> None:
+    """Order vertices by falling sum of pT^2, by the threads of a block.
+
+    The arguments are those of :func:`..vertices.rank_by_sum_pt2`.
+    """
+    minus_sum, order, rank, _ = ranking
     for v in range(cuda.threadIdx.x, n_vertices, cuda.blockDim.x):
         minus_sum[v] = 0.0
-        for t in range(n_tracks):
+        for t in range(len(tracks.n_hits)):
             if vertex[t] == v:
-                minus_sum[v] -= squared_pt(state[t, 2])
+                minus_sum[v] -= squared_pt(tracks.state[t, 2])
     cuda.syncthreads()
     for v in range(cuda.threadIdx.x, n_vertices, cuda.blockDim.x):
         rank[v] = rank_of(minus_sum, n_vertices, v)

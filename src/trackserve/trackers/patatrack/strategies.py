@@ -1,0 +1,28 @@
+"""Ways to select tracks and to find vertices: the type of the cuts chooses the function.
+
+A new way is a module, its cuts in :mod:`.config`, and a line here and in :mod:`.cuda.strategies`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from trackserve.edm import Tracks, Vertices
+from trackserve.edm.columns import Array
+
+from .config import MixtureCuts, QualityCuts, ScoreCuts, VertexCuts
+from .fit import Fitted, Sizes
+from .mixture import fit_mixture
+from .resolve import resolve_tracks
+from .select import select_tracks
+from .vertices import find_vertices
+
+SELECTIONS: dict[type, Callable[[Fitted, Sizes, Any], Array]] = {
+    QualityCuts: select_tracks,
+    ScoreCuts: resolve_tracks,
+}
+VERTEX_FINDERS: dict[type, Callable[[Tracks, Any], tuple[Vertices, Array]]] = {
+    VertexCuts: find_vertices,
+    MixtureCuts: fit_mixture,
+}
