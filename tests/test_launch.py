@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from fake_arrays import fake_array
 from hypothesis import given
 from hypothesis import strategies as st
 from numba.cuda.dispatcher import _Kernel
 from numba.cuda.typing.typeof import Purpose, typeof
 
+from benchmarks.fake_arrays import fake_array
 from trackserve.device import launch as module
 from trackserve.device.launch import Launcher, flatten
 

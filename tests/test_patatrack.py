@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raw_words import split, stream
 
+from benchmarks.raw_words import split, stream
 from trackserve import PatatrackPipeline
 from trackserve.edm import (
     Digis,

@@ -1,6 +1,6 @@
 """Requests that no server should fall over: wrong in every way that we could think of.
 
-Used by the tests and by ``benchmarks/serving_server.py``.
+Used by the tests and by :mod:`.serving_server`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import numpy as np
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from hypothesis import strategies as st
-from raw_words import payload, stream
 from tritonclient.utils import InferenceServerException
 
 from trackserve.edm import RawEvent
 from trackserve.trackers.patatrack.codec import CODEC
 from trackserve.wire.address import Address
 from trackserve.wire.bundle import BUNDLE, join_requests
+
+from .raw_words import payload, stream
 
 TYPES = {
     np.dtype(kind): name
