@@ -1,6 +1,7 @@
 """A client and a server under load, at full length: the client's half.
 
 usage: python -m benchmarks.serving_client CONDITIONS [EVENTS...] [--row NAME]...
+       [--scale FRACTION]
 
 CONDITIONS is a data directory; its events and those of EVENTS, mixed, are sent to a server
 started for it. Prints the figures of each row and pass or FAIL; exits with 1 if a row fails.
@@ -91,12 +92,13 @@ def same(answers: Iterable[Any], direct: Sequence[Any]) -> int:
 # rows
 
 
-def identity(setting: Setting, count: int = 2000) -> bool:
+def identity(setting: Setting, scale: float) -> bool:
     """Events of mixed sizes, 1, 4, 16 and 64 in flight: equal bits, and the parts of the latency.
 
     The sum of the parts is compared with a clock outside of the client. The clock runs from the
     moment that the client takes an event to the moment that it hands out the result.
     """
+    count = int(2000 * scale)
     passed = True
     for transport, in_flight in itertools.product(("shm", "grpc", "http"), (1, 4, 16, 64)):
         timings: list[Timings] = []
@@ -132,8 +134,9 @@ def identity(setting: Setting, count: int = 2000) -> bool:
     return passed
 
 
-def processes(setting: Setting, count: int = 500, rounds: int = 3) -> bool:
+def processes(setting: Setting, scale: float) -> bool:
     """Two client processes of 10 threads each: no error, and the throughput of one process."""
+    count, rounds = int(500 * scale), 3
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _, number in itertools.product(range(rounds), (1, 2)):
         children = [
@@ -162,7 +165,7 @@ def processes(setting: Setting, count: int = 500, rounds: int = 3) -> bool:
     )
 
 
-def killed(setting: Setting) -> bool:
+def killed(setting: Setting, scale: float) -> bool:
     """A client is killed with 50 requests out; the server forgets its memory within 5 s."""
     with Client(setting.server.grpc_url) as other, ThreadPoolExecutor(1) as pool:
         good = pool.submit(
@@ -191,11 +194,12 @@ def killed(setting: Setting) -> bool:
     )
 
 
-def memory(setting: Setting, count: int = 20_000, warm_up: int = 4000) -> bool:
+def memory(setting: Setting, scale: float) -> bool:
     """Resident memory of client and server over events of varying size.
 
     The median of the last fifth is compared with that of the first fifth after the warm-up.
     """
+    count, warm_up = int(20_000 * scale), int(4000 * scale)
     passed = True
     for transport in ("shm", "grpc", "http"):
         process = child("memory", setting, urls(setting.server)[transport], transport, str(count))
@@ -222,13 +226,14 @@ def memory(setting: Setting, count: int = 20_000, warm_up: int = 4000) -> bool:
     return passed
 
 
-def throughput(setting: Setting, rounds: int = 15, repeats: int = 16) -> bool:
+def throughput(setting: Setting, scale: float) -> bool:
     """Served against direct on dense events: throughput, and the latency that serving adds.
 
     The processor time of an event is that of client, Triton and backend together. Other programs
     on the machine change it less than the throughput.
     """
-    events = setting.dense * repeats
+    rounds = max(1, int(15 * scale))
+    events = setting.dense * 16
     threads = len(os.sched_getaffinity(0))
     direct = PatatrackPipeline.from_directory(setting.conditions, threads=threads)
     passed = True
@@ -280,12 +285,13 @@ def throughput(setting: Setting, rounds: int = 15, repeats: int = 16) -> bool:
     return passed
 
 
-def stream(setting: Setting, count: int = 400, rounds: int = 5) -> bool:
+def stream(setting: Setting, scale: float) -> bool:
     """The client's own window, fixed windows, and Triton's own Python client, on the same events.
 
     Triton's client makes asynchronous calls, with the number of events in flight that is best.
     All use gRPC, and one also shared memory.
     """
+    count, rounds = 400, max(1, int(5 * scale))
     url = setting.server.grpc_url
     events = list(cycle(setting.events, count))
     windows = (2, 4, 8, 16)
@@ -332,7 +338,7 @@ def by_hand(url: str, events: Sequence[RawEvent], in_flight: int) -> None:
         raise errors[0]
 
 
-ROWS: dict[str, Callable[[Setting], bool]] = {
+ROWS: dict[str, Callable[[Setting, float], bool]] = {
     "identity": identity,
     "stream": stream,
     "processes": processes,
@@ -431,6 +437,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directories", nargs="+", type=Path)
     parser.add_argument("--row", action="append", choices=ROWS)
+    parser.add_argument("--scale", type=float, default=1.0, help="fraction of the full length")
     arguments = parser.parse_args()
     conditions = arguments.directories[0]
     samples = [list(read_events(directory)) for directory in arguments.directories]
@@ -448,7 +455,7 @@ def main() -> None:
         with Server(directory, grpc_port=0, http_port=0, metrics_port=0) as server:
             direct = pipeline.run(events)
             setting = Setting(conditions, server, pipeline, events, direct, dense)
-            results = [ROWS[row](setting) for row in arguments.row or ROWS]
+            results = [ROWS[row](setting, arguments.scale) for row in arguments.row or ROWS]
     sys.exit(not all(results))
 
 

@@ -75,7 +75,7 @@ def random_tracks(n: int, seed: int) -> Tracks:
 
 
 def on_cpu(events: list[tuple[Candidates, Tracks]]) -> list[Any]:
-    """Of each event the qualities, resolved and selected, and vertices with those of tracks."""
+    """Qualities, resolved and selected, and vertices with those of tracks, of each event."""
     return [
         (
             resolve.resolve_tracks(c.ntuplets, c.fitted, c.n_hits, SCORES),

@@ -1,4 +1,4 @@
-"""What a detector, a disk or a network can do to an event."""
+"""Events that a detector, a disk or a network has damaged."""
 
 from __future__ import annotations
 

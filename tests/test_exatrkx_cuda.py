@@ -98,7 +98,7 @@ def assert_same(found: Any, expected: Any, closely: float = 1e-6) -> None:
 
 
 def events() -> list[PointsEvent]:
-    """Of many points, one, none, some far from each other, and again many."""
+    """Events of many points, one, none, some far from each other, and many again."""
     far = random_event(5, 3, 3)
     return [*(random_event(n, n, n) for n in (300, 1, 0)), far, random_event(800, 7, 7)]
 
@@ -121,7 +121,7 @@ def test_a_batch(make: Any, order: Any, segmentation: Any) -> None:
 
 
 def test_features_and_stages() -> None:
-    """In one batch with positions, as a server may have them."""
+    """Features and positions are in one batch, as on a server."""
     model = small_model()
     kernels, plain = on_one_thread(model), ExatrkxPipeline(model)
     spec = model.description.features
@@ -260,7 +260,7 @@ def test_perceptrons_on_rows(
     n: int,
     seed: int,
 ) -> None:
-    """As on a CPU; a row has the same bits alone."""
+    """Rows equal the CPU's; a row has the same bits alone."""
     shape, weights = random_perceptron(inputs, widths, output, activation, norm, seed)
     assert perceptrons.fits(shape)
     packed, device = on_cpu.pack(shape, weights, ""), OneThread()
@@ -291,7 +291,7 @@ def test_perceptrons_on_rows(
 def test_perceptrons_on_edges(
     n_node: int, n_own: int, widths: list[int], norm: bool, m: int, seed: int
 ) -> None:
-    """As on a CPU, from an edge on, and added to what is there."""
+    """Rows equal the CPU's, from an edge on, and added to an output."""
     shape, weights = random_perceptron(2 * n_node + n_own, widths, 3, "silu", norm, seed)
     assert perceptrons.fits(shape, n_node)
     packed, device = on_cpu.pack_edge(shape, weights, "", n_node), OneThread()
@@ -328,7 +328,7 @@ def on_device(device: OneThread, some: list[Array], outward: bool = True) -> fea
 @given(st.lists(st.sampled_from([0, 1, 2, 40, 1500, 3000]), min_size=1, max_size=4), st.data())
 @settings(max_examples=15)
 def test_order_of_points(sizes: list[int], data: st.DataObject) -> None:
-    """With points at the same distance, and equal ones."""
+    """Some points are at the same distance, some are equal."""
     random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     n_values = data.draw(st.sampled_from([1, 2, 5, 1000]))
     some = [(random.integers(-n_values, n_values, (n, 3)) / n_values).astype("f4") for n in sizes]
@@ -395,7 +395,7 @@ def test_pairs_of_a_batch(
 def test_candidates_of_a_batch(
     sizes: list[int], degree: float, n_scores: int, paths: bool, min_points: int, seed: int
 ) -> None:
-    """With edges of one score, isolated points and events without edges."""
+    """The batch has edges of one score, isolated points and events without edges."""
     random, device = np.random.default_rng(seed), OneThread()
     some = [random.uniform(-1, 1, (size, 3)).astype(np.float32) for size in sizes]
     n_events, starts = len(sizes), np.cumsum([0, *sizes])
@@ -435,7 +435,7 @@ def test_candidates_of_a_batch(
 
 
 def test_several_threads(tmp_path: Path) -> None:
-    """In Numba's simulator."""
+    """Numba's simulator runs several threads."""
     some = [random_event(60, 1, 1), random_event(0), random_event(30, 2, 2)]
     given, found = tmp_path / "events.pickle", tmp_path / "results.pickle"
     given.write_bytes(pickle.dumps(some))

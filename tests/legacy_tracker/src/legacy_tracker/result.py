@@ -1,4 +1,4 @@
-"""What the tracker finds in one event, and how it crosses the wire."""
+"""The result of one event, and its form on the wire."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trackserve.wire.events import PointsEventCodec
 
 @dataclass(frozen=True)
 class LegacyCounts(ResultCounts):
-    """How many of each."""
+    """Numbers of points, seeds and candidates."""
 
     points: int
     seeds: int

@@ -63,7 +63,7 @@ class Legacy(Tracker[PointsEvent, LegacyResult]):
         return PointsEvent(SpacePoints.empty())
 
     def validation(self) -> PointsValidation:
-        """That of all trackers of space points; there are no edges to keep."""
+        """The validation of all trackers of space points; there are no edges to keep."""
         from trackserve.report.points import PointsValidation
 
         return PointsValidation()
