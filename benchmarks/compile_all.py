@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 """Compile both pipelines for the CPU and a device at the same time, into Numba's cache.
 
-usage: benchmarks/compile_all.py DIR [--device cpu]
+usage: python -m benchmarks.compile_all DIR [--device cpu]
 
 DIR is a pixel data directory.
 """
@@ -37,8 +36,9 @@ def main() -> int:
     parser.add_argument("path", metavar="DIR")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     options = parser.parse_args()
+    program = (sys.executable, "-m", "benchmarks.compile_all")
     processes = [
-        subprocess.Popen([sys.executable, __file__, ONE, tracker, device, options.path])
+        subprocess.Popen([*program, ONE, tracker, device, options.path])
         for tracker in ("patatrack", "exatrkx")
         for device in sorted({"cpu", options.device})
     ]

@@ -1,7 +1,7 @@
-"""How busy a GPU is and what energy is spent while something is measured.
+"""A meter of a GPU's utilisation, and of the energy of GPU and processors.
 
-The GPU's figures come from NVML, the processor's from RAPL (Linux's powercap), each where it can
-be read. ``with Meter() as meter: ...`` leaves them in ``meter.usage``.
+The GPU's figures come from NVML, the processors' from RAPL (Linux's powercap), if they can be
+read. ``with Meter() as meter: ...`` leaves them in ``meter.usage``.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any, NamedTuple, Self
 _PERIOD = 0.02
 _LAG = 0.25
 """Seconds by which NVML's utilisation is late: it is that of the last sixth of a second or so."""
-_ZONES = Path("/sys/class/powercap")
+ZONES = Path("/sys/class/powercap")
 
 
 class Usage(NamedTuple):
-    """Of an interval; None is what cannot be read.
+    """Utilisation and energy in an interval; None if they cannot be read.
 
     Attributes:
-        seconds: its length.
+        seconds: length of the interval.
         busy: fraction of the time in which the GPU ran a kernel.
         gpu: energy of the GPU, J.
         cpu: energy of the processors, J.
@@ -35,7 +35,7 @@ class Usage(NamedTuple):
     cpu: float | None = None
 
     def describe(self, events: float | None = None) -> str:
-        """In words, with the energy of each of the ``events`` that were done in the interval."""
+        """The figures in words; with ``events``, their number, also the energy of an event."""
         parts = ["no NVML"] if self.busy is None else [f"GPU {self.busy:.0%} busy"]
         for name, joules in (("GPU", self.gpu), ("CPU", self.cpu)):
             if joules is not None:
@@ -45,11 +45,11 @@ class Usage(NamedTuple):
 
 
 class Meter:
-    """Watches from the beginning to the end of a ``with`` block, and leaves :attr:`usage`.
+    """A context manager that measures its block; then :attr:`usage` has the figures.
 
     Args:
-        nvml: the module ``pynvml``, or what stands for it; by default it is imported.
-        index: of the GPU, as NVML counts.
+        nvml: the module ``pynvml``, or an object like it; by default the module is imported.
+        index: number of the GPU in NVML.
     """
 
     def __init__(self, nvml: Any = None, index: int = 0) -> None:
@@ -120,9 +120,9 @@ class Meter:
 
 
 def _rapl() -> dict[Path, int]:
-    """Microjoules of each processor package that this user may read; they start anew at a bound."""
+    """Energy counter of each processor package that can be read, uJ; it wraps at a bound."""
     found = {}
-    for zone in _ZONES.glob("intel-rapl:*"):
+    for zone in ZONES.glob("intel-rapl:*"):
         try:
             if (zone / "name").read_text().startswith("package"):
                 found[zone] = int((zone / "energy_uj").read_text())

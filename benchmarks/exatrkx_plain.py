@@ -1,7 +1,7 @@
-"""The published recipe of the learned tracker, plainly: what ours is measured against.
+"""The published recipe of the learned tracker, plainly, to compare ours with.
 
-PyTorch in fp32 on whole tensors, FAISS flat range search, scipy's components, as the public
-service does it; same model, same cuts, all cores for one event after the other.
+It has PyTorch in fp32 on whole tensors, FAISS flat range search and scipy's components, as the
+public service has. Model and cuts are the same. All cores work on one event after the other.
 
 Needs ``pip install faiss-cpu scipy``.
 """
@@ -39,7 +39,7 @@ class PlainResult(NamedTuple):
 
 
 class PlainPipeline:
-    """Built once from a model, called with one event at a time."""
+    """The recipe, built once from a model and called with one event at a time."""
 
     def __init__(self, model: Model) -> None:
         self._description = model.description

@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 """Physics and time of models of several sizes on the same events, in turns: table and plot.
 
-usage: benchmarks/exatrkx_sizes.py MODEL... --events POINT=PATH [--events ...] [--rounds N]
+usage: python -m benchmarks.exatrkx_sizes MODEL... --events POINT=PATH [--events ...] [--rounds N]
        [--output PNG]
 
 Each model runs at its working point POINT on the events at PATH, on one thread. Efficiency is by
@@ -45,7 +44,6 @@ def measure(models: list[str], point: str, path: str, rounds: int) -> list[Measu
     seconds = alternate(
         {name: functools.partial(p.run, events) for name, p in pipelines.items()},
         rounds,
-        lambda: None,
     )
     return [
         judge(pipeline, events, median(seconds[name]) / len(events))

@@ -1,14 +1,13 @@
-#!/usr/bin/env python
-"""Ours against the published recipe (``exatrkx_plain.py``) on the same events, in turns.
+"""Ours against the published recipe (:mod:`.exatrkx_plain`) on the same events, in turns.
 
-usage: benchmarks/exatrkx_speed.py PATH... [--model NAME|DIR] [--events N] [--rounds N]
+usage: python -m benchmarks.exatrkx_speed PATH... [--model NAME|DIR] [--events N] [--rounds N]
        [--threads N] [--widths published]
 
-PATH are events as ``trackserve reconstruct exatrkx`` takes them. Ours runs ``threads`` events
-at a time, the plain recipe one with as many threads inside. For each PATH: seconds per event
-of both, how many candidates differ and how far from a cut the scores are of those that do;
-then time and edges per space point. ``--widths published`` gives filter, embedding and graph
-network the published sizes, with random weights and cuts that keep as many edges as the model.
+PATH are events as ``trackserve reconstruct exatrkx`` takes them. Ours runs N events at a time; the
+plain recipe runs one event with N threads inside. A line for each PATH has edges per space point,
+seconds per event of both, the number of candidates that differ, and the number of edges whose
+score is near a cut. ``--widths published`` gives embedding, filter and graph network the published
+sizes, with random weights and cuts that keep as many edges as the model does.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from statistics import fmean, median
 
 import numpy as np
 import torch
-from exatrkx_plain import PlainPipeline, PlainResult
 
 from trackserve import ExatrkxPipeline
 from trackserve.edm import PointsEvent
@@ -31,12 +29,14 @@ from trackserve.trackers.exatrkx.model import Model, load_model
 from trackserve.trackers.exatrkx.modules import make_modules, model_of
 from trackserve.trackers.exatrkx.result import ExatrkxCounts, ExatrkxResult
 
+from .exatrkx_plain import PlainPipeline, PlainResult
+
 NEAR = 1e-5
 """Scores that differ by rounding lie this near to a cut."""
 
 
 def measure(model: Model, events: list[PointsEvent], rounds: int, threads: int) -> str:
-    """Time both in turns; a line of what came out."""
+    """A line of the table: both are timed in turns."""
     ours, plain = ExatrkxPipeline(model, threads=threads), PlainPipeline(model)
     ours.warm_up()
     seconds: dict[str, list[float]] = {"ours": [], "plain": []}
@@ -107,7 +107,7 @@ def with_published_widths(model: Model, event: PointsEvent) -> Model:
 
 
 def _with_cuts(model: Model, event: PointsEvent, wanted: ExatrkxCounts) -> Model:
-    """Find a radius by halving, and the cuts by the scores' order."""
+    """The model with a radius and cuts that keep the wanted numbers of edges of ``event``."""
 
     def replace(**changes: float) -> Model:
         d = model.description

@@ -1,7 +1,6 @@
-#!/usr/bin/env python
-"""CPU time of each stage of the learned tracker: what a machine's other work changes little.
+"""CPU time of each stage of the learned tracker; other work on the machine changes it little.
 
-usage: benchmarks/exatrkx_stages.py PATH... [--model MODEL] [--events N] [--rounds N]
+usage: python -m benchmarks.exatrkx_stages PATH... [--model MODEL] [--events N] [--rounds N]
 
 Events run one by one on one thread; of all rounds the one that took least counts. `trackserve
 bench exatrkx` gives the same stages in wall time.
@@ -19,14 +18,8 @@ from trackserve.studies.throughput import cpu_name, stage_times
 
 
 def measure(pipeline: ExatrkxPipeline, events: list[PointsEvent]) -> dict[str, float]:
-    """Seconds of each stage, mean of an event, in one round."""
-    return stage_times(
-        pipeline,
-        events,
-        1,
-        lambda: None,
-        time.thread_time,
-    )
+    """Mean seconds per event of each stage in one round."""
+    return stage_times(pipeline, events, 1, clock=time.thread_time)
 
 
 def main() -> None:

@@ -30,6 +30,6 @@ for mu in 20 60 200; do
   trackserve validate exatrkx "$directory/pu$mu-test" --model "$directory/default@pu$mu"
   trackserve bench exatrkx "$directory/pu$mu-test" --model "$directory/default@pu$mu"
 done
-python "$here/exatrkx_sizes.py" "$directory"/{small,default,large} --events "pu20=$directory/pu20-test" \
+PYTHONPATH=$here/..:${PYTHONPATH:-} python -m benchmarks.exatrkx_sizes "$directory"/{small,default,large} --events "pu20=$directory/pu20-test" \
   --events "pu60=$directory/pu60-test" --events "pu200=$directory/pu200-test" \
   --output "$directory/sizes.png"

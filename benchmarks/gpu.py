@@ -1,11 +1,10 @@
-#!/usr/bin/env python
 """Patatrack on a CUDA device: the CPU's answer, kernels' times, throughput by batch size, energy.
 
-usage: benchmarks/gpu.py DIR [--device cpu] [--batches N...] [--streams N...] [--seconds S]
+usage: python -m benchmarks.gpu DIR [--device cpu] [--batches N...] [--streams N...] [--seconds S]
 
-DIR is a pixel data directory, whose events are taken in turn. A stream is a pipeline with
-memory and a Python thread of its own, so that one's copies overlap another's kernels. The last
-row is the CPU, with a thread per core; with another device than "cuda" there is nothing else.
+DIR is a pixel data directory; its events are taken in turn. A stream is a pipeline with its own
+memory and its own Python thread, so that the copies of one stream overlap the kernels of another.
+The last row is the CPU, with a thread per core. With ``--device cpu`` it is the only row.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from typing import Any, NamedTuple
 import numba
 import numba_cuda
 import numpy as np
-from energy import Meter, Usage
 from numba import cuda
 
 from trackserve import PatatrackPipeline
@@ -36,13 +34,16 @@ from trackserve.trackers.patatrack.config import DEFAULT
 from trackserve.trackers.patatrack.cuda import CudaPatatrack
 from trackserve.trackers.patatrack.result import PatatrackResult
 
+from .energy import Meter, Usage
+
 
 class Speed(NamedTuple):
-    """Of a measurement.
+    """Speed in one measurement.
 
     Attributes:
         rate: events per second, added up over the threads.
         lap: median seconds of a batch.
+        usage: utilisation and energy.
     """
 
     rate: float
@@ -75,7 +76,7 @@ class Stopwatch(Device):
 
 
 def compare(found: PatatrackResult, expected: PatatrackResult) -> dict[str, Any]:
-    """How far one event's result is from the CPU's."""
+    """Differences between the results of one event, and whether their bits are equal."""
     assert found.ntuplets is not None
     assert expected.ntuplets is not None
     ours = {tuple(row): t for t, row in enumerate(found.ntuplets.hits.tolist())}
@@ -153,7 +154,7 @@ def kernel_times(conditions: Any, batch: list[RawEvent], rounds: int = 5) -> Non
 def throughput(
     runs: Sequence[Callable[[list[Any]], Any]], batch: list[Any], seconds: float
 ) -> Speed:
-    """Of ``runs``, each of which a thread gives the batch again and again."""
+    """Speed of ``runs`` on a batch, for some seconds; each of them has a thread."""
     for run in dict.fromkeys(runs):
         run(batch)
     laps: list[float] = []
@@ -173,7 +174,7 @@ def throughput(
 
 
 def on_all_cores(pipeline: Any, events: list[Any], seconds: float) -> Speed:
-    """Of a pipeline on the CPU, a thread per core."""
+    """Speed of a pipeline on the CPU, with a thread per core."""
     return throughput([pipeline.run] * len(os.sched_getaffinity(0)), events, seconds)
 
 
@@ -212,12 +213,12 @@ def main() -> None:
         pipelines[0].run(events, list(PatatrackResult.intermediates()))
         print(f"kernels compiled or loaded in {time.perf_counter() - start:.0f} s")
         check(pipelines[0], cpu, events)
-        assert pipelines[0]._cuda is not None
-        device = pipelines[0]._cuda.device
-        before = device.synchronisations
-        pipelines[0].run(events)
-        print(f"times the host waits in a batch: {device.synchronisations - before}")
-        print(f"kernels that are launched past Numba: {device.past_numba}")
+        watched = CudaPatatrack(conditions, DEFAULT)
+        watched.run(events)
+        before = watched.device.synchronisations
+        watched.run(events)
+        print(f"times the host waits in a batch: {watched.device.synchronisations - before}")
+        print(f"kernels that are launched past Numba: {watched.device.past_numba}")
         kernel_times(conditions, cycle(events, 64))
         print(header)
         for n in options.streams:

@@ -12,6 +12,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 device=cuda
 if [ "${1:-}" = --device ]; then device=$2 && shift 2; fi
 archive=${1:+$(realpath "$1")}
+out=$(realpath -m "${OUT:-$root/build}")
+cd "$root" || exit # the benchmarks are a package here
 limit=${LIMIT:-580}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -34,21 +36,21 @@ part() { # NAME SECONDS COMMAND...
   fi
 }
 
-run() { # NAME SECONDS SCRIPT ARGUMENTS...
-  local name=$1 most=$2 script=$3
+run() { # NAME SECONDS MODULE ARGUMENTS...
+  local name=$1 most=$2 module=$3
   shift 3
-  part "$name" "$most" python3 "$root/benchmarks/$script" "$@" --device "$device"
+  part "$name" "$most" python3 -m "benchmarks.$module" "$@" --device "$device"
 }
 
 all() {
   local pixel=$work/carried/pixel tracker=$work/carried/tracker.npz
   if [ -n "$archive" ]; then python3 -m tarfile -e "$archive" "$work" || return 1; fi
   if [ ! -d "$pixel" ]; then
-    python3 -m tarfile -e "$root/tests/data/patatrack-sample.tar.xz" "$work"
+    python3 -m tarfile -e "tests/data/patatrack-sample.tar.xz" "$work"
     pixel=$work/patatrack-sample
     tracker=random
   fi
-  python3 "$root/benchmarks/overlay.py" "$work/python" ${archive:+"$work/carried"} || return 1
+  python3 -m benchmarks.overlay "$work/python" ${archive:+"$work/carried"} || return 1
   export PATH=$work/python/bin:$PATH
   if [[ $(readlink "$work/python/bin/python3") = "$work"/carried/python/* ]]; then
     echo "the Python of this machine has no shared library: the carried one is used"
@@ -57,15 +59,15 @@ all() {
 
   part "this machine" 60 python3 -c 'from trackserve.cli import app; app()' doctor
   df -h /dev/shm
-  run "compilation" 150 compile_all.py "$pixel"
-  run "Patatrack, direct" 150 gpu.py "$pixel"
-  run "Exa.TrkX, direct" 150 gpu_exatrkx.py "$tracker"
+  run "compilation" 150 compile_all "$pixel"
+  run "Patatrack, direct" 150 gpu "$pixel"
+  run "Exa.TrkX, direct" 150 gpu_exatrkx "$tracker"
   if [ -n "$archive" ]; then
-    run "Patatrack, served" 180 gpu_served.py patatrack "$pixel"
-    run "Exa.TrkX, served" 180 gpu_served.py exatrkx "$tracker" --events 3
+    run "Patatrack, served" 180 gpu_served patatrack "$pixel"
+    run "Exa.TrkX, served" 180 gpu_served exatrkx "$tracker" --events 3
   fi
-  run "Patatrack, roofline" 60 roofline.py patatrack "$pixel"
-  run "Exa.TrkX, roofline" 60 roofline.py exatrkx "$tracker" --events 3
+  run "Patatrack, roofline" 60 roofline patatrack "$pixel"
+  run "Exa.TrkX, roofline" 60 roofline exatrkx "$tracker" --events 3
 
   printf '\n== %d s, %d parts failed: %s\n' "$SECONDS" "${#failed[@]}" "$(IFS=\;; echo "${failed[*]:-none}")"
   [ ${#failed[@]} -eq 0 ]
@@ -73,7 +75,7 @@ all() {
 
 name=$device
 if [ "$device" = cuda ]; then name=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1); fi
-results=${OUT:-$root/build}/gpu-$(tr -cs 'a-z0-9' - <<<"${name,,}" | sed 's/-$//').txt
-mkdir -p "$(dirname "$results")"
+results=$out/gpu-$(tr -cs 'a-z0-9' - <<<"${name,,}" | sed 's/-$//').txt
+mkdir -p "$out"
 all 2>&1 | tee "$results"
 exit "${PIPESTATUS[0]}"

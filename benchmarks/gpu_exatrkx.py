@@ -1,14 +1,13 @@
-#!/usr/bin/env python
-"""The learned tracker on a CUDA device: the CPU's answer, times of stages and kernels, speed by
-model, precision, streams and batch size, energy.
+"""The learned tracker on a CUDA device: the CPU's answer, times of stages and kernels, speed.
 
-usage: benchmarks/gpu_exatrkx.py [EVENTS] [--device cpu] [--models MODEL...] [--precisions P...]
-                                 [--streams N...] [--batches N...] [--seconds S]
+The speed is measured by model, precision, streams and batch size, with the energy.
 
-EVENTS is a directory of space points, or what ``points.py`` made of one, for a machine without
-Parquet. Without it events are random: helices through the layers of a tracker, as many points
-as with pile-up 200. The last row is the CPU, with a thread per core; with another device than
-"cuda" there is nothing else.
+usage: python -m benchmarks.gpu_exatrkx [EVENTS] [--device cpu] [--models MODEL...]
+       [--precisions P...] [--streams N...] [--batches N...] [--seconds S]
+
+EVENTS is a directory of space points, or a file of :mod:`.points`. By default events are random:
+helices through the layers of a tracker, with as many points as a pile-up of 200 has. The last row
+is the CPU, with a thread per core. With ``--device cpu`` it is the only row.
 """
 
 from __future__ import annotations
@@ -20,8 +19,6 @@ import time
 from collections import defaultdict
 
 import torch
-from gpu import Stopwatch, cycle, describe_device, on_all_cores, print_speed, throughput
-from points import RANDOM, describe, read_points
 
 from trackserve import ExatrkxPipeline
 from trackserve.device.cuda import Device
@@ -34,6 +31,9 @@ from trackserve.trackers.exatrkx.model import Model, load_model
 from trackserve.trackers.exatrkx.pipeline import MAX_EDGES
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
 
+from .gpu import Stopwatch, cycle, describe_device, on_all_cores, print_speed, throughput
+from .points import RANDOM, describe, read_points
+
 
 def pairs_of(edges: Edges) -> dict[tuple[int, int], float]:
     columns = (edges.source.tolist(), edges.target.tolist(), edges.score.tolist())
@@ -41,7 +41,7 @@ def pairs_of(edges: Edges) -> dict[tuple[int, int], float]:
 
 
 def check(gpu: ExatrkxPipeline, cpu: ExatrkxPipeline, events: list[PointsEvent]) -> None:
-    """Print how far the device's results are from the CPU's."""
+    """Print the differences between the results of the device and of the CPU."""
     cuts = cpu.model.description.cuts
     totals: dict[str, float] = defaultdict(float)
     found, expected = gpu.run(events, GRAPH_STAGES), cpu.run(events, GRAPH_STAGES)
@@ -78,7 +78,7 @@ def check(gpu: ExatrkxPipeline, cpu: ExatrkxPipeline, events: list[PointsEvent])
 
 
 def stage_times(gpu: ExatrkxPipeline, batch: list[PointsEvent], rounds: int = 5) -> None:
-    """Print the least time of each stage, for which the host waits."""
+    """Print the least time of each stage; the host waits for its end."""
     best: dict[str, float] = {}
     for _ in range(rounds):
         before = time.perf_counter()

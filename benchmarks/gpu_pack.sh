@@ -9,8 +9,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python=${PYTHON:-python3}
-archive=$1
-export PYTHONPATH=$root/src
+archive=$(realpath -m "$1")
+pixel=${2:+$(realpath "$2")} tracker=${3:+$(realpath "$3")}
+export PYTHONPATH=$root/src:$root
 version=$($python -c 'import sys; print(f"{sys.version_info.major}.{sys.version_info.minor}")')
 
 get() { $python -m pip download -q --no-deps -d "$work/wheels" "$@"; }
@@ -45,12 +46,12 @@ else
   echo "no libpython$version.so in $prefix/lib: the other machine must have one"
 fi
 
-if [ $# -gt 1 ]; then
+if [ -n "$pixel" ]; then
   mkdir "$work/carried/pixel"
   for name in fedIds cablingMap gain cpefast beamspot raw material; do
-    [ ! -e "$2/$name.bin" ] || cp "$2/$name.bin" "$work/carried/pixel"
+    [ ! -e "$pixel/$name.bin" ] || cp "$pixel/$name.bin" "$work/carried/pixel"
   done
-  $python "$root/benchmarks/points.py" "$3" "$work/carried/tracker.npz"
+  $python -m benchmarks.points "$tracker" "$work/carried/tracker.npz"
 fi
 
 mkdir -p "$(dirname "$archive")"

@@ -1,13 +1,13 @@
-#!/usr/bin/env python
 """A tracker served by Triton at saturation, beside the same pipeline called directly.
 
-usage: benchmarks/gpu_served.py patatrack DIR [--device cpu] [--instances N...] [--rounds N]
-       benchmarks/gpu_served.py exatrkx EVENTS [--precision P] [...]
+usage: python -m benchmarks.gpu_served patatrack DIR [--device cpu] [--instances N...] [--rounds N]
+       python -m benchmarks.gpu_served exatrkx EVENTS [--precision P] [...]
 
-Direct are as many pipelines as one instance of the server has workers, in threads, on batches;
-served is what several client processes get (``load.py``). They take turns, and medians count.
-"no batches" is a server that runs each event alone, "answers at once" one whose answers are ready:
-what clients, Triton and the backend carry without a pipeline. Exits with 1 if a server fails.
+The direct way has as many pipelines as one instance of the server has workers, each in a thread,
+on batches. The served way has several client processes (:mod:`.load`). The ways take turns, and
+medians count. "no batches" is a server that runs each event alone. "answers at once" is a server
+whose answers are ready: it shows what clients, Triton and the backend carry without a pipeline.
+The program exits with 1 if a server fails.
 """
 
 from __future__ import annotations
@@ -26,11 +26,6 @@ from statistics import fmean, median
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from energy import Meter, Usage
-from gpu import cycle, describe_device, throughput
-from instant import replace_by_instant
-from load import LEAD, events_of
-
 from trackserve import Client
 from trackserve.client import keep_freed_memory
 from trackserve.errors import ServerError
@@ -42,23 +37,27 @@ from trackserve.studies.throughput import latencies
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from processes import processor_time
+from .energy import Meter, Usage
+from .gpu import cycle, describe_device, throughput
+from .instant import replace_by_instant
+from .load import LEAD, events_of
+from .processes import processor_time
 
 START_TIMEOUT = 180.0
 
 
 class Subject(NamedTuple):
-    """What is measured: a tracker on some events, and how this benchmark runs it.
+    """A tracker on some events, and the sizes of batches.
 
     Attributes:
-        tracker: one of the two.
-        options: the tracker's.
-        device: where it runs.
-        path, events: what it reconstructs.
-        batch: events of a direct batch.
-        waiting: events that clients keep in flight for each instance.
-        per_request: events that travel together, where that is measured.
+        tracker: the tracker.
+        options: values of the tracker's options, by name.
+        device: where the tracker runs.
+        path: where the events come from.
+        events: the events.
+        batch: number of events in a direct batch.
+        waiting: number of events that clients keep in flight for each instance.
+        per_request: number of events in a request, in rows with several.
     """
 
     tracker: Tracker[Any, Any]
@@ -79,12 +78,13 @@ class Subject(NamedTuple):
 
 
 class Served(NamedTuple):
-    """Of one measurement.
+    """Speed of one measurement.
 
     Attributes:
         rate: events per second.
-        times: of a request, by where it spent them; seconds.
-        cores: processors that Triton and its backends kept busy.
+        times: seconds of a request, by part of its way.
+        cores: number of processors that Triton and its backends kept busy.
+        usage: utilisation and energy.
     """
 
     rate: float
@@ -94,12 +94,22 @@ class Served(NamedTuple):
 
 
 class Clients:
-    """Client processes of one server, which work when they are told to."""
+    """Client processes of one server; they work while :meth:`measure` runs.
+
+    Args:
+        server: the server.
+        subject: the tracker and its events.
+        transport: "shm" or "grpc".
+        per_request: number of events in a request.
+        waiting: number of events that all clients together keep in flight.
+        n: number of processes.
+    """
 
     def __init__(
         self,
         server: Server,
         subject: Subject,
+        *,
         transport: str,
         per_request: int,
         waiting: int,
@@ -108,7 +118,7 @@ class Clients:
         self._server = server
         in_flight = max(1, waiting // n // per_request)
         command = [
-            *(sys.executable, str(Path(__file__).with_name("load.py"))),
+            *(sys.executable, "-m", "benchmarks.load"),
             *(server.grpc_url, subject.name, subject.path, str(len(subject.events))),
             *("--transport", transport, "--in-flight", str(in_flight)),
             *("--per-request", str(per_request)),
@@ -171,7 +181,7 @@ def make_subject(options: argparse.Namespace) -> Subject:
 
 
 def direct_runs(subject: Subject, device: str) -> list[Callable[[list[Any]], Any]]:
-    """As many as one instance has workers, sharing a pipeline where workers do."""
+    """A function for each worker of an instance; on a CPU all belong to one pipeline."""
     n = default_limits(device).workers or cores()
     if device == "cpu":
         return [subject.build().run] * n
@@ -209,7 +219,7 @@ def serve(
 
 
 def check(server: Server, subject: Subject, direct: dict[int, Any]) -> None:
-    """Print how many of the server's answers are the direct ones."""
+    """Print the number of answers that equal the direct ones."""
     with Client(server.grpc_url, timeout=120) as client:
         alone = [client.reconstruct(subject.name, event) for event in subject.events]
         together = list(client.stream(subject.name, cycle(subject.events, 64), in_flight=32))
@@ -231,7 +241,7 @@ def print_latencies(server: Server, subject: Subject, run: Any, rounds: int) -> 
             "shared memory": lambda event: shm.reconstruct(subject.name, event),
             "gRPC": lambda event: grpc.reconstruct(subject.name, event),
         }
-        found = latencies(calls, subject.events[:3], rounds, lambda: None)
+        found = latencies(calls, subject.events[:3], rounds)
     for name, latency in found.items():
         print(f"one event, {name}: {1e3 * latency.median:.2f} ms, "
               f"95 % below {1e3 * latency.p95:.2f}")  # fmt: skip
@@ -243,7 +253,7 @@ def row(
     options: argparse.Namespace,
     direct: Callable[[], float] | None,
 ) -> None:
-    """Measure and print: the round with the median rate, the median of the rounds' ratios."""
+    """Measure, then print the round with the median rate, and the median of all ratios."""
     rates, served = [], []
     for _ in range(options.rounds):
         if direct is not None:
@@ -290,12 +300,13 @@ def main() -> int:
         name: str,
         instances: int,
         ways: list[tuple[str, int]],
+        *,
         first: bool = False,
         change: Callable[[Path], None] = lambda repository: None,
         beside: Callable[[], float] | None = direct,
         **changes: Any,
     ) -> None:
-        """One server, a row for each transport and number of events that travel together."""
+        """Start a server and print a row for each way: transport, number of events in a request."""
         nonlocal failures
         try:
             with serve(subject, instances, replace(limits, **changes), change) as server:
@@ -305,9 +316,13 @@ def main() -> int:
                     print(f"\n{'':42s}  events/s    direct  ratio")
                 for transport, n in ways:
                     together = f", {n} a request" if n > 1 else ""
-                    waiting = subject.waiting * instances
                     with Clients(
-                        server, subject, transport, n, waiting, options.clients
+                        server,
+                        subject,
+                        transport=transport,
+                        per_request=n,
+                        waiting=subject.waiting * instances,
+                        n=options.clients,
                     ) as clients:
                         row(f"{name}, {transport}{together}", clients, options, beside)
         except ServerError as error:

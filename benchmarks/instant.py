@@ -1,7 +1,6 @@
-"""A model whose answers are ready: what serving costs by itself.
+"""A model whose answers are ready, which shows the cost of serving alone.
 
-It stands in another model's place, in a repository that was written for that one, and has the
-tensors of that model's tracker.
+It takes the place of another model in that model's repository, and has its tensors.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from trackserve.wire.events import number_of
 _ANSWERS = "answers.npz"
 _LOADER = """\
 import sys
-sys.path.insert(0, {folder})
-from instant import load
+sys.path.insert(0, {root})
+from benchmarks.instant import load
 from trackserve.serving.backend import triton
 
 
@@ -31,7 +30,7 @@ class TritonPythonModel(triton.TritonPythonModel):
 
 
 def load(folder: Path, parameters: Mapping[str, str]) -> Callable[[], RunBatch]:
-    """Makes what a worker runs; an event is known by its number."""
+    """Return a function that makes what a worker runs; an event is known by its number."""
     with np.load(folder / _ANSWERS) as file:
         tensors = {key: file[key] for key in file}
     answers: dict[int, dict[str, Any]] = {}
@@ -59,6 +58,6 @@ def replace_by_instant(
         for number, result in results.items()
         for name, array in codec.encode_result(result, names).items()
     }
-    loader = _LOADER.format(folder=json.dumps(str(Path(__file__).resolve().parent)))
+    loader = _LOADER.format(root=json.dumps(str(Path(__file__).resolve().parents[1])))
     (repository / "backends" / "trackserve" / "model.py").write_text(loader)
     np.savez(repository / "models" / model / "1" / _ANSWERS, **answers)

@@ -1,18 +1,15 @@
-#!/usr/bin/env python
 """Time that Python takes to prepare the arguments of a launch: Numba's way and ours.
 
-usage: benchmarks/launch_cost.py [--arrays N]
+usage: python -m benchmarks.launch_cost [--arrays N]
 
-It needs no GPU: the arrays are fake. What the driver takes is the same in both.
+No GPU is needed: the arrays are fake. The time of the driver is the same in both ways.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +19,11 @@ from numba.cuda.typing.typeof import Purpose, typeof
 from trackserve.device.launch import flatten
 from trackserve.studies.throughput import cpu_name
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from fake_arrays import fake_array
+from .fake_arrays import fake_array
 
 
 def least(call: Callable[[], Any], n: int = 200, rounds: int = 7) -> float:
-    """Microseconds."""
+    """Least microseconds of a call, of the means of some rounds."""
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()

@@ -1,11 +1,12 @@
-#!/usr/bin/env python
-"""One client process of a load, which sends events again and again.
+"""One client process of a load; it sends events again and again.
 
-usage: benchmarks/load.py URL MODEL EVENTS N [--transport T] [--in-flight N] [--per-request N]
+usage: python -m benchmarks.load URL MODEL EVENTS N [--transport T] [--in-flight N]
+       [--per-request N]
 
-EVENTS is as :mod:`gpu_served` takes it; the first N are sent. It prints "ready", reads from its
-input lines with a number of seconds, and for each prints, as JSON, how many events were answered
-in those seconds, after a lead that does not count, and the mean times of where they were.
+EVENTS is as for :mod:`.gpu_served`; the first N are sent. The process prints "ready". Then it reads
+lines from its input, each with a number of seconds. For each line it prints, as JSON, the number of
+events that were answered in those seconds, and the mean times of the parts of a request. A lead of
+some tenths of a second before them does not count.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from points import read_points
-
 from trackserve import Client
 from trackserve.client import Timings, keep_freed_memory
 from trackserve.io import read_events
 
+from .points import read_points
+
 LEAD = 0.75
-"""Seconds."""
+"""Seconds before the clients are counted."""
 
 
 def events_of(model: str, path: str, n: int) -> list[Any]:
@@ -44,7 +45,7 @@ def drive(
     per_request: int,
     seconds: float,
 ) -> int:
-    """Events answered in ``seconds``, after the lead."""
+    """Number of events that were answered in ``seconds`` after the lead."""
     start = time.perf_counter() + LEAD
 
     def source() -> Iterator[Any]:

@@ -1,15 +1,16 @@
 """A Python environment that has the packages of this one, this checkout and a few more.
 
-usage: benchmarks/overlay.py TARGET [CARRIED]
+usage: python -m benchmarks.overlay TARGET [CARRIED]
 
-Nothing is installed: ``TARGET`` becomes a virtual environment of links, with ``bin/python3``. It
-is one, and not a search path in a variable, since Triton's backend takes packages from the
-``python3`` on PATH alone. CARRIED is what gpu_pack.sh packed: ``site/``, packages, and ``python/``,
-an interpreter for the case that this one has no shared library, which the backend loads.
+Nothing is installed: TARGET becomes a virtual environment of links, with ``bin/python3``. A search
+path in a variable would not do: Triton's backend takes packages from the ``python3`` on PATH alone.
+CARRIED is a folder of gpu_pack.sh. It has packages in ``site/`` and an interpreter in ``python/``.
+That one is used if this interpreter has no shared library, which the backend loads.
 """
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import os
 import site
@@ -22,7 +23,7 @@ VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def has_library() -> bool:
-    """Whether the loader, or Triton's backend with the directories it is given, finds it."""
+    """Whether Triton's backend finds the shared library of this Python."""
     name = f"lib{VERSION}.so.1.0"
     places = (sysconfig.get_config_var("LIBDIR"), f"{sys.base_prefix}/lib")
     if any(place and Path(place, name).exists() for place in places):
@@ -35,7 +36,7 @@ def has_library() -> bool:
 
 
 def make(target: Path, interpreter: Path, packages: list[Path]) -> None:
-    """Of packages that are in several directories the first is linked."""
+    """Make the environment; if several directories have a package, the first one is linked."""
     inside = target / "lib" / VERSION / "site-packages"
     inside.mkdir(parents=True)
     for directory in packages:
@@ -48,13 +49,18 @@ def make(target: Path, interpreter: Path, packages: list[Path]) -> None:
 
 
 def main() -> None:
-    target, *rest = map(Path, sys.argv[1:])
+    parser = argparse.ArgumentParser(description="Make a Python environment of links.")
+    parser.add_argument("target", metavar="TARGET", type=Path)
+    parser.add_argument("carried", metavar="CARRIED", type=Path, nargs="?")
+    options = parser.parse_args()
     own = [Path(place) for place in site.getsitepackages() if Path(place).is_dir()]
     interpreter = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
-    carried = [(rest[0] / "site").resolve()] if rest else []
-    if rest and (os.environ.get("CARRIED_PYTHON") or not has_library()):
-        interpreter = (rest[0] / "python" / "bin" / VERSION).resolve()
-    make(target, interpreter, [SOURCES, *carried, *own])
+    packages = [SOURCES, *own]
+    if options.carried:
+        packages.insert(1, (options.carried / "site").resolve())
+        if os.environ.get("CARRIED_PYTHON") or not has_library():
+            interpreter = (options.carried / "python" / "bin" / VERSION).resolve()
+    make(options.target, interpreter, packages)
 
 
 if __name__ == "__main__":

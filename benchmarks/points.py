@@ -1,15 +1,14 @@
-#!/usr/bin/env python
 """Events of a tracker for benchmarks: read, packed for a machine without Parquet, or random.
 
-usage: benchmarks/points.py EVENTS FILE.npz [N]
+usage: python -m benchmarks.points EVENTS FILE.npz [N]
 
-EVENTS is a directory of space points, of which FILE.npz gets the first N (3).
+EVENTS is a directory of space points. Its first N events (3) are written to FILE.npz.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,9 @@ from trackserve.edm import PointsEvent, SpacePoints
 from trackserve.edm.columns import Array
 
 RANDOM = "random"
-"""Instead of a path."""
+"""The word for random events in place of a path."""
 N_POINTS = 140_000
-"""Of a random event: as many as with pile-up 200."""
+"""Number of points of a random event: that of pile-up 200."""
 BARREL = ((32, 72, 116, 172), 500), ((260, 360, 500, 660), 1080), ((820, 1020), 1080)
 """Radii, and half of the length, mm: much like ACTS' GenericDetector."""
 DISKS = (600, 700, 820, 960, 1120, 1300, 1500), 30, 176
@@ -31,7 +30,7 @@ FIELD = 2.0
 
 
 def random_event(n_points: int, event: int) -> PointsEvent:
-    """Helices from along the beam, until there are ``n_points``, and a twentieth of noise."""
+    """An event of ``n_points``: helices that start along the beam, and a twentieth of noise."""
     random = np.random.default_rng(event)
     n = n_points // 8
     p_t = 0.3 + random.exponential(0.5, n)
@@ -40,7 +39,7 @@ def random_event(n_points: int, event: int) -> PointsEvent:
     z0 = random.normal(0, 50, n)
 
     def at(angle: Array, rows: Array) -> Array:
-        """Half the turn since the beam -> position."""
+        """Positions after the helices ``rows`` have turned by twice ``angle`` since the beam."""
         r = np.sin(np.abs(angle)) / np.abs(turn[rows])
         along = phi[rows] + angle
         z = z0[rows] + slope[rows] * np.abs(angle / turn[rows])
@@ -70,7 +69,7 @@ def random_event(n_points: int, event: int) -> PointsEvent:
 
 
 def read_points(path: str, n: int) -> list[PointsEvent]:
-    """The first ``n``."""
+    """The first ``n`` events of a directory of space points or a packed file."""
     if path == RANDOM:
         return [random_event(N_POINTS, e) for e in range(n)]
     if not path.endswith(".npz"):
@@ -95,8 +94,12 @@ def describe(path: str, events: list[PointsEvent]) -> str:
 
 
 def main() -> None:
-    events, file, *rest = sys.argv[1:]
-    pack(read_points(events, int(rest[0]) if rest else 3), file)
+    parser = argparse.ArgumentParser(description="Pack events of space points.")
+    parser.add_argument("events", metavar="EVENTS")
+    parser.add_argument("file", metavar="FILE.npz")
+    parser.add_argument("n", metavar="N", type=int, nargs="?", default=3)
+    options = parser.parse_args()
+    pack(read_points(options.events, options.n), options.file)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-#!/usr/bin/env python
-"""Each stage beside what it would take if nothing counted but its bytes and its operations.
+"""Time of each stage beside its floor: the time that its bytes and operations alone would take.
 
-usage: benchmarks/roofline.py patatrack DIR [--device cuda] [--rounds N]
-       benchmarks/roofline.py exatrkx EVENTS [--model MODEL] [--device cuda] [--events N]
+usage: python -m benchmarks.roofline patatrack DIR [--device cuda] [--rounds N]
+       python -m benchmarks.roofline exatrkx EVENTS [--model MODEL] [--device cuda] [--events N]
 
-EVENTS is as points.py reads them. Patatrack on a device is a batch of 64 events, and its times are
-those of the kernels, by the module that they are in.
+EVENTS is as :mod:`.points` reads them. Patatrack on a device is a batch of 64 events, and its times
+are those of the kernels, by the module that they are in.
 
-Bytes are those of the nouns that a stage reads and writes, once each, and for networks those of
-the states of nodes and edges in every step; what a cache could hold (weights, tables, the states
-of an edge's points) is left out. Operations are the multiplications and additions of the
-networks, with the first layers on edges split per node. The machine's rates are measured: the
-best matrix product and the best copy of PyTorch, on one thread of a CPU or on the device.
+Bytes are those of the nouns that a stage reads and writes, once each. Networks also read and write
+the states of nodes and edges in every step. Bytes that a cache could hold (weights, tables, the
+states of an edge's points) do not count. Operations are the multiplications and additions of the
+networks; the first layer on edges is counted once for each node. The rates of the machine are
+measured: the best matrix product and the best copy of PyTorch, on one thread of a CPU or on the
+device.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from points import read_points
 
 from trackserve import ExatrkxPipeline, PatatrackPipeline
 from trackserve.edm import (
@@ -37,6 +36,8 @@ from trackserve.trackers.exatrkx.architecture import InteractionGnn, Perceptron,
 from trackserve.trackers.exatrkx.model import Description
 from trackserve.trackers.exatrkx.result import ExatrkxResult
 from trackserve.trackers.patatrack.result import PatatrackResult
+
+from .points import read_points
 
 FLOAT = 4
 BATCH = 64
@@ -55,19 +56,19 @@ MODULES = {
     "mixture": "vertices",
     "vertices": "vertices",
 }
-"""Of Patatrack's kernels -> the stages that they are of."""
+"""Module of a kernel of Patatrack -> the stages that it is part of."""
 OTHER = "scans and the rest"
 
 
 class Work(NamedTuple):
-    """Of one event, in one stage."""
+    """Bytes and operations of one event in one stage."""
 
     bytes: float
     operations: float = 0.0
 
 
 class Rates(NamedTuple):
-    """Of a machine, per second."""
+    """Bytes that a machine copies per second, and operations that it does per second."""
 
     name: str
     bytes: float
@@ -89,7 +90,7 @@ def measured_rates(device: str) -> Rates:
 
 
 def least(call: Callable[[], Any], wait: Callable[[], Any], rounds: int = 7) -> float:
-    """Seconds."""
+    """Least seconds of a call, with the wait for its end."""
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
@@ -104,7 +105,7 @@ def size_of(*nouns: Columns | None) -> int:
 
 
 def patatrack_work(words: int, result: PatatrackResult) -> dict[str, Work]:
-    """Bytes only: there is no stage whose arithmetic is countable in advance."""
+    """Bytes of each stage; operations are not counted, since they depend on the data."""
     digis, clusters, hits = (size_of(n) for n in (result.digis, result.clusters, result.hits))
     doublets, ntuplets = size_of(result.doublets), size_of(result.ntuplets)
     tracks, vertices = size_of(result.tracks), size_of(result.vertices)
@@ -125,13 +126,13 @@ def patatrack_work(words: int, result: PatatrackResult) -> dict[str, Work]:
 
 
 def products(p: Perceptron, first: int = 0) -> int:
-    """Multiplications of a row, from layer ``first`` on."""
+    """Number of multiplications of a row in layer ``first`` and those after it."""
     widths = [p.inputs, *p.widths, *([] if p.output is None else [p.output])]
     return sum(a * b for a, b in list(itertools.pairwise(widths))[first:])
 
 
 def on_edges(p: Perceptron, own: int, nodes: float, edges: float) -> float:
-    """Multiplications where only the last ``own`` inputs are the edge's, the rest its nodes'."""
+    """Number of multiplications on edges; the last ``own`` inputs are the edge's, others nodes'."""
     width = p.widths[0]
     return nodes * (p.inputs - own) * width + edges * (own * width + products(p, 1))
 
@@ -198,12 +199,12 @@ def run_patatrack(path: str, device: str, rounds: int) -> None:
         print(f"a batch of {BATCH}, copies and the host's part included: {1e3 * whole:.3f} ms "
               f"per event")  # fmt: skip
         return
-    seconds = stage_times(pipeline, events, rounds, lambda: None)
+    seconds = stage_times(pipeline, events, rounds)
     report(measured_rates("cpu"), works, seconds)
 
 
 def by_module(work: dict[str, Work]) -> dict[str, Work]:
-    """Stages whose kernels are in one module, together."""
+    """The work of stages whose kernels are in one module, added up."""
     found = {
         stages: Work(sum(work[stage].bytes for stage in stages.split(", ")))
         for stages in MODULES.values()
@@ -214,11 +215,11 @@ def by_module(work: dict[str, Work]) -> dict[str, Work]:
 def kernel_seconds(
     path: str, events: list[RawEvent], rounds: int
 ) -> tuple[dict[str, float], float]:
-    """Of an event in a batch, on a CUDA device: by stages, and from beginning to end."""
-    from gpu import Stopwatch, cycle
-
+    """Seconds of an event in a batch on a CUDA device: by stages, and in all."""
     from trackserve.trackers.patatrack.config import DEFAULT
     from trackserve.trackers.patatrack.cuda import CudaPatatrack
+
+    from .gpu import Stopwatch, cycle
 
     conditions, batch = read_conditions(path), cycle(events, BATCH)
     device = Stopwatch()
@@ -242,7 +243,7 @@ def run_exatrkx(path: str, model: str, device: str, n_events: int, rounds: int) 
     works = [
         exatrkx_work(pipeline.model.description, pipeline.reconstruct(event)) for event in events
     ]
-    seconds = stage_times(pipeline, events, rounds, lambda: None)
+    seconds = stage_times(pipeline, events, rounds)
     report(measured_rates(device), works, seconds)
 
 

@@ -1,6 +1,7 @@
-"""The client's half of what serving under load must show, at full length.
+"""A client and a server under load, at full length: the client's half.
 
-usage: benchmarks/serving_client.py CONDITIONS [EVENTS...] [--row NAME]...
+usage: python -m benchmarks.serving_client CONDITIONS [EVENTS...] [--row NAME]...
+       [--scale FRACTION]
 
 CONDITIONS is a data directory; its events and those of EVENTS, mixed, are sent to a server
 started for it. Prints the figures of each row and pass or FAIL; exits with 1 if a row fails.
@@ -12,7 +13,6 @@ import argparse
 import itertools
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -39,26 +39,33 @@ from trackserve.serving.server import Server
 from trackserve.studies.throughput import alternate, cpu_name
 from trackserve.trackers.patatrack.codec import CODEC
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from processes import processor_time as processor_time_of
-from raw_words import first_feds
-from triton_requests import inputs_of
+from .processes import processor_time as computed
+from .processes import resident, resident_of
+from .raw_words import first_feds
+from .triton_requests import inputs_of
 
 MODEL = "patatrack"
 CHILD = "--child"
 
 
 class Setting(NamedTuple):
-    """What every row works with."""
+    """The server and the events that every row uses.
+
+    Attributes:
+        conditions: data directory of the server's conditions.
+        server: the running server.
+        pipeline: the same pipeline in this process.
+        events: events of mixed sizes, numbered.
+        direct: results of ``pipeline``, one for each event.
+        dense: the largest events.
+    """
 
     conditions: Path
     server: Server
     pipeline: PatatrackPipeline
     events: list[RawEvent]
-    """Mixed sizes, numbered."""
     direct: list[Any]
     dense: list[RawEvent]
-    """The largest events."""
 
 
 def check(row: str, passed: bool, figures: str) -> bool:
@@ -75,7 +82,7 @@ def urls(server: Server) -> dict[str, str]:
 
 
 def same(answers: Iterable[Any], direct: Sequence[Any]) -> int:
-    """How many answers equal the direct ones, bit for bit."""
+    """Number of answers that equal the direct ones, bit for bit."""
     return sum(
         repr(a) == repr(b) if isinstance(a, EventError) else a == b
         for a, b in zip(answers, itertools.cycle(direct), strict=False)
@@ -85,12 +92,13 @@ def same(answers: Iterable[Any], direct: Sequence[Any]) -> int:
 # rows
 
 
-def identity(setting: Setting, count: int = 2000) -> bool:
-    """1, 4, 16, 64 in flight, mixed sizes: bit-identical, and the latency split adds up.
+def identity(setting: Setting, scale: float) -> bool:
+    """Events of mixed sizes, 1, 4, 16 and 64 in flight: equal bits, and the parts of the latency.
 
-    What its parts add up to is compared with a clock outside of the client, from the moment
-    that it takes an event to the moment that it hands out the result.
+    The sum of the parts is compared with a clock outside of the client. The clock runs from the
+    moment that the client takes an event to the moment that it hands out the result.
     """
+    count = int(2000 * scale)
     passed = True
     for transport, in_flight in itertools.product(("shm", "grpc", "http"), (1, 4, 16, 64)):
         timings: list[Timings] = []
@@ -126,8 +134,9 @@ def identity(setting: Setting, count: int = 2000) -> bool:
     return passed
 
 
-def processes(setting: Setting, count: int = 500, rounds: int = 3) -> bool:
-    """Two client processes of 10 threads: no error, at least one client's throughput."""
+def processes(setting: Setting, scale: float) -> bool:
+    """Two client processes of 10 threads each: no error, and the throughput of one process."""
+    count, rounds = int(500 * scale), 3
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _, number in itertools.product(range(rounds), (1, 2)):
         children = [
@@ -156,8 +165,8 @@ def processes(setting: Setting, count: int = 500, rounds: int = 3) -> bool:
     )
 
 
-def killed(setting: Setting) -> bool:
-    """A client killed with 50 requests out: freed within 5 s, others right."""
+def killed(setting: Setting, scale: float) -> bool:
+    """A client is killed with 50 requests out; the server forgets its memory within 5 s."""
     with Client(setting.server.grpc_url) as other, ThreadPoolExecutor(1) as pool:
         good = pool.submit(
             lambda: same(other.stream(MODEL, cycle(setting.events, 300)), setting.direct)
@@ -185,19 +194,21 @@ def killed(setting: Setting) -> bool:
     )
 
 
-def memory(setting: Setting, count: int = 20_000, warm_up: int = 4000) -> bool:
-    """The client's and the server's resident memory over events of varying size: the median of
-    the last fifth against that of the first fifth after the warm-up."""
+def memory(setting: Setting, scale: float) -> bool:
+    """Resident memory of client and server over events of varying size.
+
+    The median of the last fifth is compared with that of the first fifth after the warm-up.
+    """
+    count, warm_up = int(20_000 * scale), int(4000 * scale)
     passed = True
     for transport in ("shm", "grpc", "http"):
         process = child("memory", setting, urls(setting.server)[transport], transport, str(count))
-        server = [resident(pid) for pid in group(setting.server)]
+        at_start = resident(group(setting.server))
         sizes: list[tuple[int, int, int]] = []
         assert process.stdout
         for line in process.stdout:
-            sizes.append(
-                (int(line), resident(process.pid), sum(map(resident, group(setting.server))))
-            )
+            pair = resident_of(process.pid), resident(group(setting.server))
+            sizes.append((int(line), *pair))
         process.wait()
         fifth = len(sizes) // 5
         warm = [s for s in sizes if s[0] >= warm_up][:fifth]
@@ -210,18 +221,19 @@ def memory(setting: Setting, count: int = 20_000, warm_up: int = 4000) -> bool:
             process.returncode == 0 and max(grown) < 0.02,
             f"client {first[0]:.1f} -> {last[0]:.1f} MiB ({grown[0]:+.1%}), server {first[1]:.1f} "
             f"-> {last[1]:.1f} MiB ({grown[1]:+.1%}) from event {warm[0][0]} on; server at the "
-            f"start {sum(server) / 2**20:.1f} MiB",
+            f"start {at_start / 2**20:.1f} MiB",
         )
     return passed
 
 
-def throughput(setting: Setting, rounds: int = 15, repeats: int = 16) -> bool:
-    """Served against direct on dense events: rates with two threads, latency added.
+def throughput(setting: Setting, scale: float) -> bool:
+    """Served against direct on dense events: throughput, and the latency that serving adds.
 
-    Also the processor time per event, of client, Triton and backend together, which other
-    programs on the machine change less than the rate.
+    The processor time of an event is that of client, Triton and backend together. Other programs
+    on the machine change it less than the throughput.
     """
-    events = setting.dense * repeats
+    rounds = max(1, int(15 * scale))
+    events = setting.dense * 16
     threads = len(os.sched_getaffinity(0))
     direct = PatatrackPipeline.from_directory(setting.conditions, threads=threads)
     passed = True
@@ -242,7 +254,7 @@ def throughput(setting: Setting, rounds: int = 15, repeats: int = 16) -> bool:
 
         return call
 
-    seconds = alternate({name: counted(name) for name in calls}, rounds, lambda: None)
+    seconds = alternate({name: counted(name) for name in calls}, rounds)
     cost = {name: 1e3 * median(values) / len(events) for name, values in spent.items()}
     latency: dict[str, list[float]] = {name: [] for name in one}
     for _ in range(rounds):
@@ -273,12 +285,13 @@ def throughput(setting: Setting, rounds: int = 15, repeats: int = 16) -> bool:
     return passed
 
 
-def stream(setting: Setting, count: int = 400, rounds: int = 5) -> bool:
-    """The client's own window against fixed ones, and against a client written by hand.
+def stream(setting: Setting, scale: float) -> bool:
+    """The client's own window, fixed windows, and Triton's own Python client, on the same events.
 
-    The latter is Triton's own Python client with its asynchronous calls, at its best number
-    of events in flight. All by gRPC, on the same events.
+    Triton's client makes asynchronous calls, with the number of events in flight that is best.
+    All use gRPC, and one also shared memory.
     """
+    count, rounds = 400, max(1, int(5 * scale))
     url = setting.server.grpc_url
     events = list(cycle(setting.events, count))
     windows = (2, 4, 8, 16)
@@ -290,7 +303,7 @@ def stream(setting: Setting, count: int = 400, rounds: int = 5) -> bool:
         for n in windows:
             calls[f"{n}"] = lambda n=n: list(client.stream(MODEL, events, in_flight=n))  # type: ignore[misc]
             calls[f"by hand, {n}"] = lambda n=n: by_hand(url, events, n)  # type: ignore[misc]
-        seconds = alternate(calls, rounds, lambda: None)
+        seconds = alternate(calls, rounds)
     rates = {name: count / median(values) for name, values in seconds.items()}
     best = max(rates[f"by hand, {n}"] for n in windows)
     return check(
@@ -301,7 +314,7 @@ def stream(setting: Setting, count: int = 400, rounds: int = 5) -> bool:
 
 
 def by_hand(url: str, events: Sequence[RawEvent], in_flight: int) -> None:
-    """What a user of tritonclient would write."""
+    """Send events as a user of tritonclient would."""
     names = CODEC.output_names()
     room = Semaphore(in_flight)
     errors: list[Exception] = []
@@ -325,7 +338,7 @@ def by_hand(url: str, events: Sequence[RawEvent], in_flight: int) -> None:
         raise errors[0]
 
 
-ROWS: dict[str, Callable[[Setting], bool]] = {
+ROWS: dict[str, Callable[[Setting, float], bool]] = {
     "identity": identity,
     "stream": stream,
     "processes": processes,
@@ -339,7 +352,10 @@ ROWS: dict[str, Callable[[Setting], bool]] = {
 
 
 def child(work: str, setting: Setting, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, __file__, CHILD, work, str(setting.conditions), *arguments]
+    command = [
+        *(sys.executable, "-m", "benchmarks.serving_client", CHILD),
+        *(work, str(setting.conditions), *arguments),
+    ]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )
@@ -382,7 +398,7 @@ CHILDREN = {"threads": threads_child, "endless": endless_child, "memory": memory
 
 
 def cut_to_many_sizes(events: Sequence[RawEvent]) -> list[RawEvent]:
-    """Events of a tenth to all of their FEDs, numbered."""
+    """The events, and ten parts of each, of a tenth to all of its FEDs; all are numbered."""
     draw = random.Random(2)
     cut = [
         first_feds(event, int(draw.uniform(0.1, 1.0) * event.data.view("<u4")[0]))
@@ -393,7 +409,7 @@ def cut_to_many_sizes(events: Sequence[RawEvent]) -> list[RawEvent]:
 
 
 def regions(server: Server, pid: int) -> list[str]:
-    """What the server holds for the client ``pid``."""
+    """Names of the regions that the server holds for the client ``pid``."""
     opened = local.find(int(server.grpc_url.rpartition(":")[2]))
     assert opened
     with InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as triton:
@@ -405,34 +421,15 @@ def files(pid: int | str = "*") -> list[Path]:
     return list(Path("/dev/shm").glob(f"trackserve-client-{pid}-*"))
 
 
-def group(server: Server) -> list[int]:
-    """Triton's process and its backends'."""
+def group(server: Server) -> int:
+    """Process group of Triton and its backends."""
     assert server.pid
-    mine = os.getpgid(server.pid)
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if os.getpgid(int(entry.name)) == mine:
-                    found.append(int(entry.name))
-            except ProcessLookupError:
-                pass
-    return found
+    return server.pid
 
 
 def processor_time(server: Server, call: str) -> float:
-    """Seconds that this process, and but for ``"direct"`` the server's, have computed so far."""
-    assert server.pid
-    return time.process_time() + (0 if call == "direct" else processor_time_of(server.pid))
-
-
-def resident(pid: int) -> int:
-    """Resident memory, bytes."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0
-    return pages * resource.getpagesize()
+    """Seconds that this process has computed so far; if ``call`` is served, also the server."""
+    return time.process_time() + (0 if call == "direct" else computed(group(server)))
 
 
 def main() -> None:
@@ -440,6 +437,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directories", nargs="+", type=Path)
     parser.add_argument("--row", action="append", choices=ROWS)
+    parser.add_argument("--scale", type=float, default=1.0, help="fraction of the full length")
     arguments = parser.parse_args()
     conditions = arguments.directories[0]
     samples = [list(read_events(directory)) for directory in arguments.directories]
@@ -457,7 +455,7 @@ def main() -> None:
         with Server(directory, grpc_port=0, http_port=0, metrics_port=0) as server:
             direct = pipeline.run(events)
             setting = Setting(conditions, server, pipeline, events, direct, dense)
-            results = [ROWS[row](setting) for row in arguments.row or ROWS]
+            results = [ROWS[row](setting, arguments.scale) for row in arguments.row or ROWS]
     sys.exit(not all(results))
 
 

@@ -1,10 +1,10 @@
 """The learned tracker, served against direct: bit identity, throughput, latency and memory.
 
-usage: benchmarks/serving_exatrkx.py EVENTS [--model MODEL] [--memory COUNT] [--rounds N]
+usage: python -m benchmarks.serving_exatrkx EVENTS [--model MODEL] [--memory COUNT] [--rounds N]
 
-EVENTS is what ``trackserve simulate points`` wrote, or TrackML events. The first events of
-each of 40 sizes, from a tenth to all of an event's points, are sent for the memory. Prints the
-figures of each row and pass or FAIL; exits with 1 if a row fails.
+EVENTS is a directory of space points, as ``trackserve simulate points`` writes it, or TrackML
+events. For the memory events of 40 sizes are sent, from a tenth to all of an event's points.
+Each row prints its figures and pass or FAIL; the program exits with 1 if a row fails.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from trackserve.serving.server import Server
 from trackserve.studies.throughput import alternate, cpu_name
 from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from processes import backend_of, resident, resident_of
+from .processes import backend_of, resident, resident_of
 
 MODEL = "exatrkx"
 MIB = 1 << 20
@@ -49,7 +48,7 @@ def cut_to_many_sizes(events: Sequence[PointsEvent]) -> list[PointsEvent]:
 
 
 def speed(server: Server, model: str, events: list[PointsEvent], rounds: int) -> bool:
-    """At least 0.95 of two direct threads' throughput, every answer bit-identical."""
+    """Served against direct: every answer the same bits, 0.95 of the throughput of all cores."""
     threads = len(os.sched_getaffinity(0))
     direct = ExatrkxPipeline.from_model(model, threads=threads)
     one = ExatrkxPipeline.from_model(model)
@@ -63,7 +62,6 @@ def speed(server: Server, model: str, events: list[PointsEvent], rounds: int) ->
                     "served": lambda client=client: list(client.stream(MODEL, events)),
                 },
                 rounds,
-                lambda: None,
             )
             added = []
             for event in events:
@@ -86,7 +84,7 @@ def speed(server: Server, model: str, events: list[PointsEvent], rounds: int) ->
 
 
 def memory(server: Server, model: str, events: list[PointsEvent], count: int) -> bool:
-    """Events of varying size: less than 2 % growth after the first quarter."""
+    """Resident memory over events of varying size grows by less than 2 % after a quarter."""
     pipeline = ExatrkxPipeline.from_model(model)
     mixed = cut_to_many_sizes(events)
     assert server.pid

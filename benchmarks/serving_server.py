@@ -1,10 +1,10 @@
-"""The server's half of what serving under load must show, at full length.
+"""A client and a server under load, at full length: the server's half.
 
-usage: benchmarks/serving_server.py DIR [--row NAME]... [--scale FRACTION]
+usage: python -m benchmarks.serving_server DIR [--row NAME]... [--scale FRACTION]
 
 DIR is a data directory; its events and parts of them are sent to a server started for it.
 Prints the figures of each row and pass or FAIL; exits with 1 if a row fails. The malformed
-requests are those of the tests and need hypothesis.
+requests are those of the tests (:mod:`.malformed`) and need hypothesis.
 """
 
 from __future__ import annotations
@@ -39,10 +39,9 @@ from trackserve.studies.throughput import cpu_name
 from trackserve.trackers.patatrack.codec import CODEC
 from trackserve.wire.address import parse_url
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from processes import backend_of, resident
-from raw_words import first_feds
-from triton_requests import inputs_of
+from .processes import backend_of, resident
+from .raw_words import first_feds
+from .triton_requests import inputs_of
 
 MODEL = "patatrack"
 QUEUE = 64
@@ -158,7 +157,8 @@ def malformed(directory: Path, scale: float) -> bool:
     """10 000 malformed requests mixed with good ones, by gRPC and HTTP."""
     from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
-    from malformed import REFUSALS, requests, send
+
+    from .malformed import REFUSALS, requests, send
 
     events = list(read_events(directory))
     expected = PatatrackPipeline.from_directory(directory).run(events)

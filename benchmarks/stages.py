@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 """Milliseconds per event of each Patatrack stage on one thread, of one source tree or two.
 
-usage: benchmarks/stages.py DIR... [--config NAME] [--against SRC] [--rounds N]
+usage: python -m benchmarks.stages DIR... [--config NAME] [--against SRC] [--rounds N]
 
 DIR are pixel data directories; SRC is the ``src`` folder of another version, whose
 processes take turns with this one's. Other work on a machine only ever adds time, so
@@ -22,9 +21,9 @@ Stages = dict[str, float]
 
 
 def measure(directory: str, config: str) -> None:
-    """Child process: for each line on stdin a round over the events, its stages to stdout.
+    """Run as a child process: each line on stdin is a round, whose stages go to stdout.
 
-    It uses nothing that an old version may lack.
+    Nothing is used here that an old version may lack.
     """
     from trackserve import PatatrackPipeline
     from trackserve.io import read_events
@@ -49,7 +48,7 @@ def measure(directory: str, config: str) -> None:
 
 def start(directory: str, config: str, tree: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, __file__, directory, "--child", "--config", config],
+        [sys.executable, "-m", "benchmarks.stages", directory, "--child", "--config", config],
         env={**os.environ, "PYTHONPATH": tree},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

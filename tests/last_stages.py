@@ -76,7 +76,7 @@ def random_tracks(n: int, seed: int) -> Tracks:
 
 
 def on_cpu(events: list[tuple[Candidates, Tracks]]) -> list[Any]:
-    """Return for each event what the CPU finds: the qualities in both ways, then the vertices."""
+    """Qualities, resolved and selected, and vertices with those of tracks, of each event."""
     return [
         (
             resolve.resolve_tracks(c.fitted, c.sizes, SCORES),

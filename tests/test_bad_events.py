@@ -1,26 +1,30 @@
-"""What a detector, a disk or a network can do to an event."""
+"""Events that a detector, a disk or a network has damaged."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raw_words import FED, payload, pixel_word, split, stream
 
+from benchmarks.raw_words import FED, payload, pixel_word, split, stream
 from trackserve import PatatrackPipeline
+from trackserve.detectors.phase1.cabling import make_unpack_tables
 from trackserve.edm import RawEvent
 from trackserve.errors import EventError, InputError
+from trackserve.io import read_conditions
 from trackserve.trackers.patatrack import unpack as codes
 from trackserve.trackers.patatrack.result import PatatrackResult
 
 
 @pytest.fixture(scope="module")
-def link(sample_directory: object, pipeline: PatatrackPipeline) -> int:
+def link(sample_directory: Path) -> int:
     """A link of the FED whose ROC 1 is cabled to a module with double-column words."""
-    roc = pipeline._cabling.roc[(FED - 1200) * 384 :]
+    cabling = make_unpack_tables(read_conditions(sample_directory))
+    roc = cabling.roc[(FED - 1200) * 384 :]
     return next(n for n in range(1, 49) if roc[(n - 1) * 8 + 1, 0] >= 96)
 
 

@@ -1,7 +1,10 @@
-"""What the benchmarks measure with."""
+"""The command lines of the benchmarks, and their meter of energy."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,8 +13,31 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from energy import Meter, Usage
+import benchmarks
+from benchmarks.energy import Meter, Usage
+
+MODULES = [module.name for module in pkgutil.iter_modules(benchmarks.__path__)]
+SCRIPTS = sorted(Path(benchmarks.__path__[0]).glob("*.sh"))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_benchmark_can_be_imported_and_has_help(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name in ("exatrkx_plain", "exatrkx_speed"):
+        pytest.importorskip("faiss")
+    module = importlib.import_module(f"benchmarks.{name}")
+    if hasattr(module, "main"):
+        monkeypatch.setattr(sys, "argv", [name, "--help"])
+        with pytest.raises(SystemExit) as end:
+            module.main()
+        assert end.value.code == 0
+        assert capsys.readouterr().out.startswith("usage: ")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_every_script_can_be_parsed(script: Path) -> None:
+    subprocess.run(["bash", "-n", script], check=True)
 
 
 class Nvml:
@@ -64,7 +90,7 @@ def test_meter_adds_up_what_rapl_counts(monkeypatch: pytest.MonkeyPatch, tmp_pat
         (zone / "name").write_text(f"{kind}\n")
         (zone / "energy_uj").write_text(f"{before}\n")
         (zone / "max_energy_range_uj").write_text("1000\n")
-    monkeypatch.setattr("energy._ZONES", tmp_path)
+    monkeypatch.setattr("benchmarks.energy.ZONES", tmp_path)
     with Meter() as meter:
         (tmp_path / "intel-rapl:0" / "energy_uj").write_text("100\n")
         (tmp_path / "intel-rapl:1" / "energy_uj").write_text("150\n")

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from raw_words import first_feds
 from tritonclient.grpc import InferenceServerClient
 
+from benchmarks.raw_words import first_feds
 from trackserve.client import AsyncClient, Client, Timings
 from trackserve.client import regions as regions_module
 from trackserve.client.exchange import Settings, Task

@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from last_stages import Candidates, on_cpu, on_device, random_candidates, random_tracks
 from numba import cuda
 from one_thread import OneThread
-from raw_words import FED, payload, split, stream
 
+from benchmarks.raw_words import FED, payload, split, stream
 from trackserve import PatatrackPipeline
+from trackserve.detectors.phase1.cabling import UnpackTables, make_unpack_tables
 from trackserve.device.cuda import LARGEST
 from trackserve.edm import (
     RawEvent,
@@ -126,9 +127,9 @@ def test_damaged_events(
     assert same(kernels.run(events, keep), pipeline.run(events, keep))
 
 
-def only_modules(pipeline: PatatrackPipeline, event: RawEvent, modules: set[int]) -> RawEvent:
+def only_modules(event: RawEvent, modules: set[int], cabling: UnpackTables) -> RawEvent:
     """The event without the pixels of other modules."""
-    table = pipeline._cabling.roc
+    table = cabling.roc
     feds = []
     for fed, content in split(event):
         words = [
@@ -140,12 +141,12 @@ def only_modules(pipeline: PatatrackPipeline, event: RawEvent, modules: set[int]
 
 
 def around_tracks(
-    pipeline: PatatrackPipeline, event: RawEvent, result: PatatrackResult, n: int
+    event: RawEvent, result: PatatrackResult, n: int, cabling: UnpackTables
 ) -> RawEvent:
-    """The modules that the first ``n`` tracks of the first vertex hit."""
+    """The event in the modules that the first ``n`` tracks of the first vertex hit."""
     hits = result.tracks.hits[result.tracks.vertex == 0][:n]
     assert result.hits is not None
-    return only_modules(pipeline, event, set(result.hits.module[hits[hits >= 0]].tolist()))
+    return only_modules(event, set(result.hits.module[hits[hits >= 0]].tolist()), cabling)
 
 
 def damaged(event: RawEvent) -> RawEvent:
@@ -191,7 +192,7 @@ def test_random_candidates_and_tracks_on_several_threads(tmp_path: Path) -> None
 
 
 def simulate(script: str, events: Sequence[Any], folder: Path, *arguments: Path) -> list[Any]:
-    """What the CUDA kernels make of a batch."""
+    """Run a script with Numba's simulator on a batch; its results."""
     given, found = folder / "events.pickle", folder / "results.pickle"
     given.write_bytes(pickle.dumps(list(events)))
     # compiled without optimisation: the formulas that kernels call are not kept on disk
@@ -213,8 +214,9 @@ def test_a_batch_gives_what_a_cpu_gives(
     sample_results: list[PatatrackResult],
     tmp_path: Path,
 ) -> None:
+    cabling = make_unpack_tables(read_conditions(sample_directory))
     small = [
-        around_tracks(pipeline, event, result, n)
+        around_tracks(event, result, n, cabling)
         for event, result, n in zip(sample_events, sample_results, (8, 4), strict=False)
     ]
     nowhere = replace(small[0].beam_spot, z=float("nan"))

@@ -1,4 +1,4 @@
-"""What ``trackserve doctor`` finds."""
+"""The findings of ``trackserve doctor``."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def groups(labels: Array) -> set[frozenset[int]]:
 
 
 class TestPublishedEvent:
-    """The answer of a running Triton with the published model, for a published event."""
+    """The answer of a running Triton with the published model to a published event."""
 
     def test_same_edges_from_the_embedding(self, lrt: dict[str, Array]) -> None:
         source, target = pairs_of(lrt["embedding"], 1.6, 10_000)
@@ -449,7 +449,7 @@ class TestBadInput:
         assert (error.event, error.point) == (2, 13)
 
     def test_point_beyond_what_the_model_knows(self, pipeline: ExatrkxPipeline) -> None:
-        """An event whose features were scaled for another model is refused."""
+        """This happens where features were scaled for another model."""
         event = scaled(random_event(50, event=4), pipeline)
         event.features[7, 2] = np.float32(3.5)
         (error,) = pipeline.run([event])

@@ -98,7 +98,7 @@ def assert_same(found: Any, expected: Any, closely: float = 1e-6) -> None:
 
 
 def events() -> list[PointsEvent]:
-    """Events of many points, one point, none, some far from each other, and again many."""
+    """Events of many points, one, none, some far from each other, and many again."""
     far = random_event(5, 3, 3)
     return [*(random_event(n, n, n) for n in (300, 1, 0)), far, random_event(800, 7, 7)]
 
@@ -121,7 +121,7 @@ def test_a_batch(make: Any, order: Any, segmentation: Any) -> None:
 
 
 def test_features_and_stages() -> None:
-    """Features and positions share a batch, as in a server."""
+    """Features and positions are in one batch, as on a server."""
     model = small_model()
     kernels, plain = on_one_thread(model), ExatrkxPipeline(model)
     spec = model.description.features
@@ -260,7 +260,7 @@ def test_perceptrons_on_rows(
     n: int,
     seed: int,
 ) -> None:
-    """Results are as on a CPU; a row alone has the same bits."""
+    """Rows equal the CPU's; a row has the same bits alone."""
     shape, weights = random_perceptron(inputs, widths, output, activation, norm, seed)
     assert perceptrons.fits(shape)
     packed, device = on_cpu.pack(shape, weights, ""), OneThread()
@@ -291,7 +291,7 @@ def test_perceptrons_on_rows(
 def test_perceptrons_on_edges(
     n_node: int, n_own: int, widths: list[int], norm: bool, m: int, seed: int
 ) -> None:
-    """Results are as on a CPU, from an edge on; they are added to the output."""
+    """Rows equal the CPU's, from an edge on, and added to an output."""
     shape, weights = random_perceptron(2 * n_node + n_own, widths, 3, "silu", norm, seed)
     assert perceptrons.fits(shape, n_node)
     packed, device = on_cpu.pack_edge(shape, weights, "", n_node), OneThread()
@@ -397,7 +397,7 @@ def test_pairs_of_a_batch(
 def test_candidates_of_a_batch(
     sizes: list[int], degree: float, n_scores: int, paths: bool, min_points: int, seed: int
 ) -> None:
-    """There are edges with the same score, isolated points and events without edges."""
+    """The batch has edges of one score, isolated points and events without edges."""
     random, device = np.random.default_rng(seed), OneThread()
     some = [random.uniform(-1, 1, (size, 3)).astype(np.float32) for size in sizes]
     n_events, starts = len(sizes), np.cumsum([0, *sizes])
@@ -437,7 +437,7 @@ def test_candidates_of_a_batch(
 
 
 def test_several_threads(tmp_path: Path) -> None:
-    """The kernels run with several threads in Numba's simulator."""
+    """Numba's simulator runs several threads."""
     some = [random_event(60, 1, 1), random_event(0), random_event(30, 2, 2)]
     given, found = tmp_path / "events.pickle", tmp_path / "results.pickle"
     given.write_bytes(pickle.dumps(some))

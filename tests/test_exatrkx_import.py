@@ -31,7 +31,7 @@ CUTS = Cuts(1.6, 0.21, 0.75)
 
 
 def sequence(sizes: list[int], activation: type[nn.Module], norm: bool) -> nn.Sequential:
-    """A network with the layers of the published ones."""
+    """The layers of a published network."""
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise(sizes[:-1]):
         layers += [nn.Linear(a, b), *([nn.LayerNorm(b)] if norm else []), activation()]

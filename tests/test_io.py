@@ -166,7 +166,7 @@ def test_one_result_turns_into_a_record(sample_results: list[PatatrackResult]) -
 
 
 def test_eta_does_not_depend_on_where_memory_is() -> None:
-    """In memory that a pipeline keeps, arrays often lie right behind each other."""
+    """A pipeline keeps memory, so arrays often lie right behind each other."""
     keep_freed_memory()
     random = np.random.default_rng(1)
     held = []

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from fake_arrays import fake_array
 from hypothesis import given
 from hypothesis import strategies as st
 from numba.cuda.dispatcher import _Kernel
 from numba.cuda.typing.typeof import Purpose, typeof
 
+from benchmarks.fake_arrays import fake_array
 from trackserve.device import launch as module
 from trackserve.device.launch import Launcher, flatten
 
@@ -46,7 +46,7 @@ values = st.recursive(
 
 
 class Compiled(_Kernel):
-    """What Numba has after its first launch, as far as arguments go."""
+    """Stand-in for a kernel after Numba's first launch, as far as arguments go."""
 
     def __init__(self) -> None:
         self.extensions: Any = ()
@@ -73,7 +73,7 @@ class Kernel:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What goes past Numba."""
+    """The launches that go past Numba."""
     found: list[Any] = []
     stream = SimpleNamespace(from_handle=lambda handle: handle)
     monkeypatch.setattr(module, "Stream", stream)

@@ -19,10 +19,10 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from malformed import REFUSALS, Body, Tensors, requests, send
-from processes import backend_of, of_group, resident, shared_memory_of
-from triton_requests import inputs_of
 
+from benchmarks.malformed import REFUSALS, Body, Tensors, requests, send
+from benchmarks.processes import backend_of, of_group, resident, shared_memory_of
+from benchmarks.triton_requests import inputs_of
 from trackserve.edm import RawEvent
 from trackserve.errors import ServerUnavailable, decode
 from trackserve.serving import local, prometheus

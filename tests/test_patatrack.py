@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raw_words import split, stream
 
+from benchmarks.raw_words import split, stream
 from trackserve import PatatrackPipeline
 from trackserve.edm import (
     VAR_ZIP,
@@ -299,7 +299,7 @@ def test_dead_and_noisy_columns_drop_out(
 def helix_points(
     pt: float, charge: int, phi: float, tip: float, cot_theta: float, zip_: float, n: int
 ) -> Array:
-    """Where a helix crosses cylinders like the barrel's layers, [n, 3]."""
+    """Points where a helix crosses cylinders like the barrel's layers, [n, 3]."""
     radius = pt / REFERENCE.fit.field
     # at the point of closest approach the direction is phi; tip = q (|centre| - R)
     centre_distance = radius + charge * tip
@@ -409,7 +409,7 @@ def test_triplets_and_soft_tracks_make_no_vertex() -> None:
 def test_a_second_start_compiles_nothing(
     sample_directory: Path, sample_results: list[PatatrackResult]
 ) -> None:
-    """In a new process every loop comes from the cache on disk."""
+    """A new process takes every loop from the cache on disk."""
     code = f"""
 import importlib, pkgutil
 import trackserve.trackers.patatrack as patatrack

@@ -87,7 +87,7 @@ def make_result(event: int, tracks: Tracks, vertices: Vertices, hits: Hits) -> P
 
 
 def perfect_result(number: int, event: PixelTruth, rng: np.random.Generator) -> PatatrackResult:
-    """What an ideal reconstruction finds: every particle of three hits or more."""
+    """Result of an ideal reconstruction: every particle of three hits or more."""
     rows = np.full((len(event.particles), 5), -1)
     length = np.zeros(len(event.particles), int)
     for hit, particle in enumerate(event.hits.particle):

@@ -75,7 +75,7 @@ def to_helix(particles: Particles, row: Array, place: Array) -> tuple[Array, Arr
 
 
 def test_muons_leave_points_along_their_helix(muons: Path) -> None:
-    """In the pixel barrel within resolution and scattering; a wrong particle is mm away."""
+    """Points of the pixel barrel are within resolution and scattering; wrong ones are mm away."""
     across, along = [], []
     for event in open_points(muons):
         truth = truth_of(event)

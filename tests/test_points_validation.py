@@ -314,7 +314,7 @@ def permuted(event: PointsEvent, order: np.ndarray) -> PointsEvent:
 
 @given(st.integers(0, 2**32 - 1))
 def test_numbers_do_not_depend_on_any_order(seed: int) -> None:
-    """Of points, of candidates, of edges or of their two ends."""
+    """Points, candidates, edges and the two ends of an edge come in any order."""
     rng = np.random.default_rng(seed)
     event = hand_made(6)
     n_points = len(event.points)
@@ -381,7 +381,8 @@ def test_path_through_a_stranger_does_not_join_a_particle() -> None:
 
 
 def test_waterfall_says_where_each_particle_is_lost() -> None:
-    """Of five: one in the radius graph, one in the filter, one in the network, one merged."""
+    """Five particles: one is lost in the radius graph, one in the filter, one in the network, one
+    is merged."""
     event = hand_made(5)
     whole = [[(6 * p + i, 6 * p + i + 1) for i in range(5)] for p in range(5)]
     radius = [pair for p in (1, 2, 3, 4) for pair in whole[p]]
@@ -446,7 +447,7 @@ def test_event_without_truth_or_with_another_result_is_refused() -> None:
 
 @dataclass(frozen=True)
 class OnlyCandidates:
-    """What a tracker without graphs returns."""
+    """The result of a tracker without graphs."""
 
     event: int
     candidates: TrackCandidates

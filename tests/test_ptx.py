@@ -21,11 +21,11 @@ from numba import boolean, float32, float64, int32, int64, uint32, uint64
 from numba.core.dispatcher import Dispatcher
 from numba.cuda import compiler
 from numba.cuda.dispatcher import CUDADispatcher
-from raw_words import stream
 
 import trackserve.device
 import trackserve.trackers.exatrkx
 import trackserve.trackers.patatrack
+from benchmarks.raw_words import stream
 from trackserve.device.cuda import Device
 from trackserve.edm.columns import Array
 from trackserve.io import read_conditions

@@ -260,7 +260,7 @@ def test_a_model_that_runs_events_together_fails_them_together(counters: Counter
 
 
 def test_answers_are_gathered_from_any_threads() -> None:
-    """Answers keep their places; the wait for the others counts as waiting."""
+    """Answers come to their places; waiting for the others is waiting."""
     sent: list[Answer] = []
     gather = Gather(3, 2, sent.append)
     full = ServerBusy("full", bound=2)

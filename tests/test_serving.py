@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
-from processes import of_group, shared_memory_of
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.processes import of_group, shared_memory_of
 from trackserve.client import Client
 from trackserve.edm import RawEvent
 from trackserve.errors import (

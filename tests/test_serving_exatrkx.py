@@ -102,7 +102,7 @@ def url_of(server: Server, library: Any) -> str:
 def infer(
     server: Server, tensors: dict[str, Any], library: Any = triton_grpc, model: str = "exatrkx"
 ) -> Any:
-    """The answer to a client that is written with Triton's own library."""
+    """Outputs that a client of Triton's own library gets."""
     types = {np.dtype("f4"): "FP32", np.dtype("f8"): "FP64", np.dtype("i8"): "INT64"}
     inputs = []
     for name, array in tensors.items():

@@ -187,7 +187,7 @@ def test_without_material_particles_follow_helices_through_every_ladder(
 
 
 def distance_from_helix(particles: GeneratedParticles, point: Array) -> Array:
-    """Of each point from the circle, and along z from the helix, cm; the larger of the two."""
+    """Distance of each point from the circle, or along z from the helix if larger, cm."""
     px, py, pz = particles.momentum.T
     pt, charge = np.hypot(px, py), particles.charge
     radius = pt / PT_PER_RADIUS
@@ -226,7 +226,7 @@ def highland(p: float, thickness: float) -> float:
 def test_photons_convert_at_the_rate_of_pair_production(
     fatras: PixelFatras, geometry: PixelGeometry
 ) -> None:
-    """In the pipe and the first three layers; pairs of the fourth leave no hits."""
+    """Photons convert in the pipe and the first three layers; pairs of the fourth leave no hits."""
     n, p = 20_000, 20.0
     event = fatras.transport(with_momentum(n, p, np.full(n, 0.2), 22, 0, 0.0), 3)
     particles = event.particles

@@ -213,8 +213,10 @@ def test_edges_of_no_weight_have_no_gradient() -> None:
 
 
 def test_a_tiny_training_finds_every_track(events: Path, tmp_path: Path) -> None:
-    """Files become a model folder that the pipeline loads; the validation event is not
-    trained on."""
+    """Training leads from files to a model folder that the pipeline loads.
+
+    The validation event is not trained on.
+    """
     trained = train([events], tmp_path / "model", quick(150), nothing)
     model = load_model(tmp_path / "model")
     event = open_points(events)[2]
@@ -337,7 +339,7 @@ def test_the_chosen_cuts_keep_fakes_low() -> None:
 
 
 def test_the_default_cuts_are_a_compromise() -> None:
-    """Cuts with too many fakes in any directory are refused."""
+    """Cuts that have too many fakes anywhere are not taken."""
     loose, tight = Cuts(radius=1.0, filter=0.1, edge=0.1), Cuts(radius=1.0, filter=0.1, edge=0.5)
     light = [
         WorkingPoint(loose, 0.875, 0.01, 0.001, 6, 2),

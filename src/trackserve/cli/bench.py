@@ -30,6 +30,7 @@ def bench(
     tracker: Tracker[Any, Any],
     options: dict[str, str],
     path: Path,
+    *,
     device: Device = "cpu",
     threads: Annotated[str, typer.Option(help="Numbers of threads, as in 1,2.")] = "1,2",
     url: Url = None,

@@ -132,7 +132,6 @@ def _compare(subject: _Subject, client: Client) -> _Comparison:
                 "served": lambda: throughput.run_served(client, model, events),
             },
             _ROUNDS,
-            lambda: None,
         )
         latencies = throughput.latencies(
             {
@@ -141,7 +140,6 @@ def _compare(subject: _Subject, client: Client) -> _Comparison:
             },
             events,
             _ROUNDS,
-            lambda: None,
         )
     return _Comparison(
         model,

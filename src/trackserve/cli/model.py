@@ -34,6 +34,7 @@ _Activation = Annotated[
 
 @commands.command("import")
 def import_(
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
     embedding: _Network,
     filter: _Network,

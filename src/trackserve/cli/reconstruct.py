@@ -27,6 +27,7 @@ def reconstruct(
     tracker: Tracker[Any, Any],
     options: dict[str, str],
     path: Path,
+    *,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT.parquet", help="File to write.")
     ] = Path("tracks.parquet"),

@@ -73,6 +73,7 @@ class Load(NamedTuple):
 
 def serve(
     models: Models = None,
+    *,
     device: Device = "cpu",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     grpc_port: Annotated[int, typer.Option(help="0 takes a free port, here and below.")] = 8001,
@@ -125,6 +126,7 @@ def repository(
         Path, typer.Argument(metavar="DIR", help="Where to write.", show_default=False)
     ],
     models: Models = None,
+    *,
     device: Device = "cpu",
     workers: Workers = _DEFAULTS.workers,
     queue: Queue = _DEFAULTS.queue,

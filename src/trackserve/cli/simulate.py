@@ -55,6 +55,7 @@ Eta = Annotated[float, typer.Option(help="Gun: largest |eta|.")]
 @commands.command("pixel")
 def simulate_pixel(
     output: Output,
+    *,
     process: Process = "ttbar",
     pileup: Pileup = 50.0,
     events: Events = 100,
@@ -93,6 +94,7 @@ def simulate_pixel(
 @commands.command("points")
 def simulate_points(
     output: Output,
+    *,
     process: Process = "ttbar",
     pileup: Pileup = 20.0,
     events: Events = 100,

@@ -21,6 +21,7 @@ def validate(
     tracker: Tracker[Any, Any],
     options: dict[str, str],
     path: Path,
+    *,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -39,7 +39,7 @@ class Latency:
 
 
 def alternate(
-    calls: dict[str, Call], rounds: int, progress: Callable[[], None]
+    calls: dict[str, Call], rounds: int, progress: Callable[[], None] = lambda: None
 ) -> dict[str, list[float]]:
     """Seconds that each call takes, in ``rounds`` rounds in which the calls take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -58,7 +58,7 @@ def stage_times(
     pipeline: Pipeline[Any, Any],
     events: Sequence[Any],
     rounds: int,
-    progress: Callable[[], None],
+    progress: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Median seconds per event of each stage, one event at a time.
@@ -66,7 +66,7 @@ def stage_times(
     Args:
         pipeline: reconstructs the events.
         events: the events.
-        rounds: how often.
+        rounds: number of rounds.
         progress: called after each round.
         clock: seconds; :func:`time.thread_time` gives those of the processor.
     """
@@ -86,7 +86,7 @@ def latencies(
     calls: dict[str, Callable[[Any], Any]],
     events: Sequence[Any],
     rounds: int,
-    progress: Callable[[], None],
+    progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Latency]:
     """Latency of several ways to reconstruct an event, which take turns event by event."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}

@@ -1,4 +1,4 @@
-"""The result of the tracker for one event, and its codec."""
+"""The result of one event, and its form on the wire."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trackserve.wire.events import PointsEventCodec
 
 @dataclass(frozen=True)
 class LegacyCounts(ResultCounts):
-    """Numbers of objects."""
+    """Numbers of points, seeds and candidates."""
 
     points: int
     seeds: int

@@ -1,4 +1,4 @@
-"""What processes leave in the system: memory, children, shared memory."""
+"""The processes of a server: memory, processor time, shared memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def of_group(group: int) -> dict[int, str]:
-    """Names of the living processes of a process group, by id."""
+    """Names of the living processes of a process group, by process id."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -21,7 +21,7 @@ def of_group(group: int) -> dict[int, str]:
 
 
 def backend_of(group: int) -> int:
-    """The backend's process in Triton's group."""
+    """Process id of the backend in Triton's group."""
     return next(pid for pid, name in of_group(group).items() if name.startswith("triton_python"))
 
 
@@ -37,7 +37,7 @@ def resident_of(pid: int) -> int:
 
 
 def shared_memory_of(pid: int) -> list[Path]:
-    """The regions of the server ``pid``, and at least one."""
+    """Files of the shared memory of the server ``pid``; there is at least one."""
     command = Path(f"/proc/{pid}/cmdline").read_text()
     prefix = re.search(r"shm-region-prefix-name=([\w-]+)", command)
     assert prefix

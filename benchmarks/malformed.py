@@ -1,6 +1,6 @@
 """Malformed requests of many kinds; a server must survive them all.
 
-Used by the tests and by ``benchmarks/serving_server.py``.
+Used by the tests and by :mod:`.serving_server`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import numpy as np
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from hypothesis import strategies as st
-from raw_words import payload, stream
 from tritonclient.utils import InferenceServerException
 
 from trackserve.edm import RawEvent
 from trackserve.trackers.patatrack.codec import CODEC
 from trackserve.wire.address import Address
 from trackserve.wire.bundle import BUNDLE, join_events
+
+from .raw_words import payload, stream
 
 TYPES = {
     np.dtype(kind): name
