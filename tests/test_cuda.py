@@ -128,11 +128,11 @@ def test_damaged_events(
 
 def only_modules(pipeline: PatatrackPipeline, event: RawEvent, modules: set[int]) -> RawEvent:
     """The event without the pixels of other modules."""
-    table = pipeline._cabling.roc
+    cabling = pipeline._cabling
     feds = []
     for fed, content in split(event):
         words = [
-            w for w in content[2:-2] if w and table[find_roc(w, fed, len(table))[1], 0] in modules
+            w for w in content[2:-2] if w and find_roc(w, fed, cabling)[1].module in modules
         ]
         if words:
             feds.append((fed, payload(words, fed)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections import namedtuple
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, Self
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -107,7 +108,19 @@ class Ragged:
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """A struct of arrays whose columns all have the same length."""
+    """A struct of arrays whose columns all have the same length.
+
+    Attributes:
+        Arrays: the noun as compiled functions take it, a named tuple of arrays.
+    """
+
+    Arrays: ClassVar[Any]
+
+    def __init_subclass__(cls) -> None:
+        """Make ``Arrays``; it can be imported by its name, as the cache of compiled code needs."""
+        names = [name for name, value in vars(cls).items() if isinstance(value, Field)]
+        cls.Arrays = namedtuple(f"{cls.__name__}Arrays", names, module=cls.__module__)
+        cls.Arrays.__qualname__ = f"{cls.__qualname__}.Arrays"
 
     @classmethod
     @functools.cache
@@ -137,6 +150,10 @@ class Columns:
     def columns(self) -> dict[str, Any]:
         """Column name -> array, or :class:`Ragged`."""
         return {name: getattr(self, name) for name in self.schema()}
+
+    def arrays(self) -> Any:
+        """The columns as :attr:`Arrays`."""
+        return self.Arrays._make(vars(self).values())
 
     def take(self, index: Array | slice) -> Self:
         """The rows that ``index`` (integers, a mask or a slice) selects."""

@@ -6,6 +6,8 @@ numbered by their first pixel, and kept if their charge exceeds the cut.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from trackserve.detectors.phase1.layout import (
@@ -34,10 +36,16 @@ _NO_LABEL = u32(0xFFFFFFFF)
 
 
 def clusterize(digis: Digis, cuts: ClusterCuts) -> tuple[Clusters, int]:
-    """Clusters, and the number of modules with digis; fills ``digis.cluster``."""
-    columns, n_modules = _clusterize(
-        digis.module, digis.row, digis.col, digis.charge, digis.cluster, cuts
-    )
+    """Find clusters and fill ``digis.cluster``.
+
+    Args:
+        digis: the digis, modules contiguous.
+        cuts: least charge of a cluster.
+
+    Returns:
+        the clusters, and the number of modules with digis.
+    """
+    columns, n_modules = _clusterize(digis.arrays(), cuts)
     return Clusters(*columns), n_modules
 
 
@@ -58,9 +66,15 @@ def find_root(parent: Array, i: int) -> int:
 
 @shared
 def edge_charge(edge: int, total: int, place: int, charge: int) -> int:
-    """Charge at a cluster's edge, the largest place of its pixels, after one more pixel.
+    """Charge at the edge of a cluster after one more pixel, electrons.
 
-    Arithmetic, since which pixel is at an edge cannot be predicted.
+    It has no branch, since a processor cannot predict which pixel is at an edge.
+
+    Args:
+        edge: largest place of the pixels so far.
+        total: their charge at that place, electrons.
+        place: place of the new pixel.
+        charge: its charge, electrons.
     """
     return i32(total * i32(place <= edge) + charge * i32(place >= edge))
 
@@ -72,9 +86,8 @@ def enough_charge(module: int, charge: int, cuts: ClusterCuts) -> bool:
 
 
 @kernel
-def _clusterize(
-    module: Array, row: Array, col: Array, charge: Array, cluster: Array, cuts: ClusterCuts
-) -> tuple[tuple[Array, ...], int]:
+def _clusterize(digis: Any, cuts: ClusterCuts) -> tuple[tuple[Array, ...], int]:
+    module, row, col, charge, cluster = digis
     n_digis = len(module)
     start = np.zeros(N_MODULES, np.int32)
     end = np.zeros(N_MODULES, np.int32)
