@@ -43,9 +43,7 @@ class Count(NamedTuple):
 
 
 @shared
-def electrons(
-    module: int, count: Count, gains: GainTables, constants: ChargeCalibration
-) -> int:
+def electrons(module: int, count: Count, gains: GainTables, constants: ChargeCalibration) -> int:
     """Charge of a pixel, electrons: VCAL units by the pixel's gain, then the linear law."""
     gain = f32(count.gain) * gains.gain_step + gains.min_gain
     pedestal = f32(count.pedestal) * gains.pedestal_step + gains.min_pedestal

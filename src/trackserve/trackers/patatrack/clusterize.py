@@ -6,7 +6,7 @@ numbered by their first pixel, and kept if their charge exceeds the cut.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,19 +64,26 @@ def find_root(parent: Array, i: int) -> int:
     return i
 
 
+class Edge(NamedTuple):
+    """Pixels of a cluster at one of its edges.
+
+    Attributes:
+        place: int32, the largest place of the cluster's pixels.
+        charge: int32, charge of the pixels there, electrons.
+    """
+
+    place: int
+    charge: int
+
+
 @shared
-def edge_charge(edge: int, total: int, place: int, charge: int) -> int:
-    """Charge at the edge of a cluster after one more pixel, electrons.
+def edge_with(edge: Edge, pixel: Edge) -> Edge:
+    """Return an edge after one more pixel.
 
     It has no branch, since a processor cannot predict which pixel is at an edge.
-
-    Args:
-        edge: largest place of the pixels so far.
-        total: their charge at that place, electrons.
-        place: place of the new pixel.
-        charge: its charge, electrons.
     """
-    return i32(total * i32(place <= edge) + charge * i32(place >= edge))
+    kept, added = i32(pixel.place <= edge.place), i32(pixel.place >= edge.place)
+    return Edge(max(edge.place, pixel.place), i32(edge.charge * kept + pixel.charge * added))
 
 
 @shared
@@ -162,9 +169,8 @@ def _clusterize(digis: Any, cuts: ClusterCuts) -> tuple[tuple[Array, ...], int]:
             cluster[i] = k
             set_total[k] += q
             for edge, place in ((0, i32(-r)), (1, r), (2, i32(-c)), (3, c)):
-                at = set_edge[k, edge]
-                set_charge[k, edge] = edge_charge(at, set_charge[k, edge], place, q)
-                set_edge[k, edge] = max(at, place)
+                before = Edge(set_edge[k, edge], set_charge[k, edge])
+                set_edge[k, edge], set_charge[k, edge] = edge_with(before, Edge(place, q))
 
         for k in range(n_sets):
             kept = enough_charge(m, set_total[k], cuts)

@@ -345,7 +345,11 @@ def _graph(cells: Cells, source: Array, target: Array) -> CellGraph:
     )
     for k in range(n):
         c = cell[k]
-        graph.inner[k], graph.outer[k], graph.pair[k] = cells.inner[c], cells.outer[c], cells.pair[c]
+        graph.inner[k], graph.outer[k], graph.pair[k] = (
+            cells.inner[c],
+            cells.outer[c],
+            cells.pair[c],
+        )
     return graph
 
 

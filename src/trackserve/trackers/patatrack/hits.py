@@ -286,6 +286,26 @@ _PHI_1, _PHI_3, _PHI_5, _PHI_7, _PHI_9 = _phi_coefficients()
 
 
 @shared
+def box_of(clusters: Any, i: int) -> Box:
+    """The edges of a cluster.
+
+    Args:
+        clusters: columns of :class:`trackserve.edm.Clusters`.
+        i: row of the cluster.
+    """
+    return Box(
+        min_row=int(clusters.min_row[i]),
+        max_row=int(clusters.max_row[i]),
+        min_col=int(clusters.min_col[i]),
+        max_col=int(clusters.max_col[i]),
+        charge_min_row=clusters.charge_min_row[i],
+        charge_max_row=clusters.charge_max_row[i],
+        charge_min_col=clusters.charge_min_col[i],
+        charge_max_col=clusters.charge_max_col[i],
+    )
+
+
+@shared
 def sensor_of(module: int, box: Box, tables: PositionTables) -> Sensor:
     """The entries of ``tables`` for a cluster."""
     row_kind = 0 if box.min_row < box.max_row else 1 + int(is_wide_row(box.min_row))
@@ -305,8 +325,19 @@ def sensor_of(module: int, box: Box, tables: PositionTables) -> Sensor:
 
 
 @shared
-def local_position(module: int, box: Box, sensor: Sensor, errors: PositionErrors) -> LocalHit:
-    """Position of a cluster in its module."""
+def local_position(
+    clusters: Any, i: int, tables: PositionTables, errors: PositionErrors
+) -> LocalHit:
+    """Position of a cluster in its module.
+
+    Args:
+        clusters: columns of :class:`trackserve.edm.Clusters`.
+        i: row of the cluster.
+        tables: parameters of the modules.
+        errors: constants of the estimate.
+    """
+    module, box = clusters.module[i], box_of(clusters, i)
+    sensor = sensor_of(module, box, tables)
     inner_row_0, inner_row_1 = row_in_pitches(box.min_row + 1), row_in_pitches(box.max_row)
     inner_col_0, inner_col_1 = col_in_pitches(box.min_col + 1), col_in_pitches(box.max_col)
     middle_x = _HALF * f32(inner_row_0 + inner_row_1) - _HALF_ROWS
@@ -386,26 +417,6 @@ def global_position(
     return x, y, z
 
 
-@shared
-def box_of(clusters: Any, i: int) -> Box:
-    """The edges of a cluster.
-
-    Args:
-        clusters: columns of :class:`trackserve.edm.Clusters`.
-        i: row of the cluster.
-    """
-    return Box(
-        min_row=int(clusters.min_row[i]),
-        max_row=int(clusters.max_row[i]),
-        min_col=int(clusters.min_col[i]),
-        max_col=int(clusters.max_col[i]),
-        charge_min_row=clusters.charge_min_row[i],
-        charge_max_row=clusters.charge_max_row[i],
-        charge_min_col=clusters.charge_min_col[i],
-        charge_max_col=clusters.charge_max_col[i],
-    )
-
-
 @kernel
 def _make_hits(
     clusters: Any, tables: PositionTables, errors: PositionErrors, beam_spot: Array
@@ -418,8 +429,7 @@ def _make_hits(
     size = np.empty((2, n), np.int16)
     for i in range(n):
         m = clusters.module[i]
-        box = box_of(clusters, i)
-        hit = local_position(m, box, sensor_of(m, box, tables), errors)
+        hit = local_position(clusters, i, tables, errors)
         local[0, i], local[1, i] = hit.x, hit.y
         variance[0, i], variance[1, i] = hit.var_x, hit.var_y
         size[0, i], size[1, i] = hit.size_x, hit.size_y

@@ -17,7 +17,6 @@ from trackserve.device.cuda import Device, cuda_kernel, device_function
 from trackserve.edm import Tracks
 
 from ..config import ScoreCuts
-from ..doublets import Cells
 from ..fit import Fitted
 from ..ntuplets import Ntuplets
 from ..resolve import (
@@ -26,6 +25,7 @@ from ..resolve import (
     penalty,
     score_of,
 )
+from .doublets import BatchCells
 from .hits import BatchHits
 from .ntuplets import Beginnings
 
@@ -59,7 +59,7 @@ class Contest(NamedTuple):
 def start_contest(
     device: Device,
     hits: BatchHits,
-    cells: Cells,
+    cells: BatchCells,
     beginnings: Beginnings,
     n_events: int,
     n_hits: int,
