@@ -120,7 +120,7 @@ def remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> No
 
 @shared
 def aligned(inner: InRZ, middle: InRZ, outer: InRZ, cut: float, min_pt: float) -> bool:
-    """Whether three hits are on a line in r-z, within scattering at ``min_pt``.
+    """Whether three hits are on a line in r-z, within scattering at ``min_pt`` (GeV).
 
     The angle at the middle hit, from twice the triangle's area over the squared
     distance of the outer two, scaled by that distance over its radial part.

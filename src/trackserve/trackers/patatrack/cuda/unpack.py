@@ -27,7 +27,7 @@ from .columns import Batch, make_columns
 
 
 class Streams(NamedTuple):
-    """What the streams of a batch are made of; a range is the pixel words of one FED of one event.
+    """Streams of a batch; a range is the pixel words of one FED of one event.
 
     Attributes:
         n_ranges: number of ranges, events * FEDs.
