@@ -1,5 +1,7 @@
-"""Run events as one batch through the backend with the CUDA pipeline, on Numba's simulator: its
-own process, as the simulator replaces the real thing when numba is imported.
+"""Run events as one batch through the backend with the CUDA pipeline, on Numba's simulator.
+
+It is a process of its own, since the simulator replaces the real thing when numba is imported. It
+also writes the names of the stages that end.
 
     NUMBA_ENABLE_CUDASIM=1 python simulate_cuda.py DIRECTORY EVENTS RESULTS
 """
@@ -17,6 +19,7 @@ from trackserve.serving.backend.tracker import run
 from trackserve.trackers.patatrack.codec import CODEC
 from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
 from trackserve.trackers.patatrack.result import PatatrackResult
+from trackserve.trackers.patatrack.tracker import TRACKER
 
 
 def main(directory: str, events: str, results: str) -> None:
@@ -33,7 +36,9 @@ def main(directory: str, events: str, results: str) -> None:
         else answer
         for event, answer in zip(given, run(pipeline, CODEC, requests), strict=True)
     ]
-    Path(results).write_bytes(pickle.dumps(found))
+    ended: list[str] = []
+    pipeline.run([TRACKER.example()], lap=ended.append)
+    Path(results).write_bytes(pickle.dumps((found, ended)))
 
 
 main(*sys.argv[1:])

@@ -36,6 +36,7 @@ from trackserve.io import read_conditions
 from trackserve.trackers.patatrack.config import DEFAULT, REFERENCE
 from trackserve.trackers.patatrack.cuda import CudaPatatrack
 from trackserve.trackers.patatrack.result import PatatrackResult
+from trackserve.trackers.patatrack.tracker import TRACKER
 from trackserve.trackers.patatrack.unpack import (
     BAD_LENGTH,
     BAD_LINK,
@@ -64,6 +65,18 @@ def test_whole_events(
     some = kernels.run(sample_events[3:5])
     assert [result.tracks for result in some] == [r.tracks for r in sample_results[3:5]]  # type: ignore[union-attr]
     assert some[0].hits is None  # type: ignore[union-attr]
+
+
+def test_the_host_waits_for_each_stage_that_is_timed(
+    kernels: CudaPatatrack,
+    sample_events: list[RawEvent],
+    sample_results: list[PatatrackResult],
+) -> None:
+    before = kernels.device.synchronisations
+    ended: list[str] = []
+    assert kernels.run(sample_events[:2], KEEP, ended.append) == sample_results[:2]
+    assert tuple(ended) == TRACKER.stages
+    assert kernels.device.synchronisations == before + 6 + len(ended)
 
 
 def test_whole_events_in_the_reference_configuration(
@@ -129,12 +142,9 @@ def test_damaged_events(
 
 def only_modules(event: RawEvent, modules: set[int], cabling: UnpackTables) -> RawEvent:
     """The event without the pixels of other modules."""
-    table = cabling.roc
     feds = []
     for fed, content in split(event):
-        words = [
-            w for w in content[2:-2] if w and table[find_roc(w, fed, len(table))[1], 0] in modules
-        ]
+        words = [w for w in content[2:-2] if w and find_roc(w, fed, cabling)[1].module in modules]
         if words:
             feds.append((fed, payload(words, fed)))
     return replace(stream(feds, event.event), beam_spot=event.beam_spot)
@@ -191,8 +201,8 @@ def test_random_candidates_and_tracks_on_several_threads(tmp_path: Path) -> None
     assert max(len(vertices) for *_, (vertices, _) in expected) > 4  # more than threads
 
 
-def simulate(script: str, events: Sequence[Any], folder: Path, *arguments: Path) -> list[Any]:
-    """Run a script with Numba's simulator on a batch; its results."""
+def simulate(script: str, events: Sequence[Any], folder: Path, *arguments: Path) -> Any:
+    """Run a script with a batch in Numba's simulator; return what it writes."""
     given, found = folder / "events.pickle", folder / "results.pickle"
     given.write_bytes(pickle.dumps(list(events)))
     # compiled without optimisation: the formulas that kernels call are not kept on disk
@@ -203,8 +213,7 @@ def simulate(script: str, events: Sequence[Any], folder: Path, *arguments: Path)
     }
     command = [sys.executable, Path(__file__).with_name(script), *arguments, given, found]
     subprocess.run(command, check=True, env=env)
-    results: list[Any] = pickle.loads(found.read_bytes())
-    return results
+    return pickle.loads(found.read_bytes())
 
 
 def test_a_batch_gives_what_a_cpu_gives(
@@ -230,8 +239,9 @@ def test_a_batch_gives_what_a_cpu_gives(
         small[1],
     ]
     expected = pipeline.run(events, KEEP)
-    found = simulate("simulate_cuda.py", events, tmp_path, sample_directory)
+    found, ended = simulate("simulate_cuda.py", events, tmp_path, sample_directory)
     assert same(found, expected)
+    assert tuple(ended) == TRACKER.stages
     codes = {UNKNOWN_FED, SPLIT_MODULE, BAD_LENGTH, BAD_LINK, 29}
     assert set(expected[3].readout_errors.code) == codes  # type: ignore[union-attr]
 

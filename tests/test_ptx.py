@@ -33,14 +33,14 @@ from trackserve.trackers.exatrkx.architecture import Cuts
 from trackserve.trackers.exatrkx.cuda import CudaExatrkx, radius
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES
+from trackserve.trackers.patatrack.clusterize import Edge
 from trackserve.trackers.patatrack.config import (
     CONFIGS,
-    REFERENCE_PAIRS,
     DoubletCuts,
     MixtureCuts,
 )
 from trackserve.trackers.patatrack.cuda import CudaPatatrack
-from trackserve.trackers.patatrack.doublets import Candidates
+from trackserve.trackers.patatrack.doublets import Candidates, HitPoint, PairCuts
 from trackserve.trackers.patatrack.result import PatatrackResult
 
 COMPUTE_CAPABILITIES = ((7, 5), (8, 0), (9, 0))
@@ -49,12 +49,15 @@ candidates = Candidates(*(np.empty(0, t) for t in "iiiff"), np.empty((0, 0), np.
 OTHERS: dict[str, tuple[Any, ...]] = {
     "with_bit": (uint32, uint64, boolean),
     "bit": (uint32, uint64),
-    "edge_charge": (int32,) * 4,
+    "edge_with": (numba.types.NamedTuple((int32, int32), Edge),) * 2,
     "find_root": (int32[::1], int64),
     "accepted": (
         *(numba.typeof(candidates), uint64, uint64),
-        numba.types.Tuple((float32, float32, int32, int32)),
-        *(numba.typeof(REFERENCE_PAIRS[0]), numba.typeof(DoubletCuts()), int64),
+        numba.types.NamedTuple((float32, float32, int32, int32), HitPoint),
+        numba.types.NamedTuple(
+            (float32, float32, int32, int32, float32, int32, numba.typeof(DoubletCuts())), PairCuts
+        ),
+        int64,
     ),
     "grid_points": (float64, numba.typeof(MixtureCuts())),
 }

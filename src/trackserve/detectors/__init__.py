@@ -1,1 +1,1 @@
-"""What tracking and simulation both need to know of a detector."""
+"""Layouts, geometry and conditions of detectors, for tracking and for simulation."""

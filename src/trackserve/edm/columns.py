@@ -1,11 +1,12 @@
-"""Structs of arrays: what every noun of the event data model is made of."""
+"""Structs of arrays, of which the nouns of the event data model are made."""
 
 from __future__ import annotations
 
 import functools
+from collections import namedtuple
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, Self
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -30,7 +31,7 @@ class Column(NamedTuple):
     ragged: bool = False
 
     def empty(self) -> Array | Ragged:
-        """The column without rows."""
+        """Return the column without rows."""
         values = np.empty((0, *self.shape), self.dtype)
         return Ragged(np.zeros(1, OFFSET), values) if self.ragged else values
 
@@ -59,7 +60,7 @@ class Ragged:
 
     @classmethod
     def of(cls, lists: Sequence[Array], dtype: DTypeLike) -> Self:
-        """A row of ``dtype`` for each of ``lists``."""
+        """Make a column of ``lists``, with values of ``dtype``."""
         offsets = np.zeros(len(lists) + 1, OFFSET)
         offsets[1:] = np.cumsum([len(row) for row in lists])
         return cls(offsets, np.concatenate([np.empty(0, dtype), *lists]).astype(dtype))
@@ -70,7 +71,7 @@ class Ragged:
         return np.diff(self.offsets)
 
     def take(self, index: Array | slice) -> Self:
-        """The rows that ``index`` (integers, a mask or a slice) selects."""
+        """Return the rows that ``index`` (integers, a mask or a slice) selects."""
         rows = np.arange(len(self))[index]
         counts = self.counts[rows]
         offsets = np.zeros(len(rows) + 1, OFFSET)
@@ -80,7 +81,7 @@ class Ragged:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """The rows of all ``parts``, of which there is at least one."""
+        """Join the rows of ``parts``, one or more."""
         offsets = np.zeros(1 + sum(len(part) for part in parts), OFFSET)
         offsets[1:] = np.cumsum(np.concatenate([part.counts for part in parts]))
         return cls(offsets, np.concatenate([part.values for part in parts]))
@@ -89,7 +90,7 @@ class Ragged:
         return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> Array:
-        """The values of one row; an IndexError if there is no such row."""
+        """Return the values of one row; raise an IndexError if there is no such row."""
         start, end = self.offsets[:-1][row], self.offsets[1:][row]
         return self.values[start:end]
 
@@ -107,22 +108,35 @@ class Ragged:
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """A struct of arrays whose columns all have the same length."""
+    """A struct of arrays whose columns all have the same length.
+
+    Attributes:
+        Arrays: the noun as compiled functions take it, a named tuple of arrays.
+    """
+
+    Arrays: ClassVar[Any]
+
+    def __init_subclass__(cls) -> None:
+        """Make ``Arrays``; it can be imported by its name, as the cache of compiled code needs."""
+        names = [name for name, value in vars(cls).items() if isinstance(value, Field)]
+        make: Any = namedtuple
+        cls.Arrays = make(f"{cls.__name__}Arrays", names, module=cls.__module__)
+        cls.Arrays.__qualname__ = f"{cls.__qualname__}.Arrays"
 
     @classmethod
     @functools.cache
     def schema(cls) -> dict[str, Column]:
-        """Column name -> :class:`Column`, in order of declaration."""
+        """Return each :class:`Column` by its name, in order of declaration."""
         return {f.name: f.metadata["column"] for f in fields(cls)}
 
     @classmethod
     def empty(cls) -> Self:
-        """The noun without rows."""
+        """Return the noun without rows."""
         return cls(*(kind.empty() for kind in cls.schema().values()))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """The rows of all ``parts``."""
+        """Join the rows of ``parts``."""
         if not parts:
             return cls.empty()
         columns = ([getattr(part, name) for part in parts] for name in cls.schema())
@@ -135,11 +149,15 @@ class Columns:
         )
 
     def columns(self) -> dict[str, Any]:
-        """Column name -> array, or :class:`Ragged`."""
+        """Return the arrays, and each :class:`Ragged`, by name."""
         return {name: getattr(self, name) for name in self.schema()}
 
+    def arrays(self) -> Any:
+        """Return the columns as :attr:`Arrays`."""
+        return self.Arrays._make(vars(self).values())
+
     def take(self, index: Array | slice) -> Self:
-        """The rows that ``index`` (integers, a mask or a slice) selects."""
+        """Return the rows that ``index`` (integers, a mask or a slice) selects."""
         return type(self)(
             *(
                 values.take(index) if isinstance(values, Ragged) else values[index]

@@ -24,7 +24,7 @@ VAR_PHI, VAR_TIP, VAR_Q_OVER_PT, VAR_COT_THETA, VAR_ZIP = VARIANCES
 
 @dataclass(frozen=True)
 class BeamSpot:
-    """Where the beams meet (cm), in the order of ``BeamSpotPOD``."""
+    """Place where the beams meet, cm; fields in the order of ``BeamSpotPOD``."""
 
     x: float = 0.0
     y: float = 0.0
@@ -39,7 +39,7 @@ class BeamSpot:
     beta_star: float = 0.0
 
     def position(self) -> Array:
-        """``(x, y, z)`` as float32[3]."""
+        """Return x, y and z as float32[3], cm."""
         return np.array([self.x, self.y, self.z], np.float32)
 
 
@@ -199,7 +199,7 @@ class Vertices(Columns):
 
 @dataclass(frozen=True, eq=False)
 class ReadoutErrors(Columns):
-    """What was wrong in the raw words where, as in CMS, unpacking carries on."""
+    """Errors in the raw words; as in CMS, unpacking goes on after them."""
 
     fed: Array = column(np.int32)
     word: Array = column(np.int32)

@@ -15,7 +15,7 @@ from .truth import PointsTruth
 
 @dataclass(frozen=True, eq=False)
 class SpacePoints(Columns):
-    """Where sensors were hit."""
+    """Places where sensors were hit."""
 
     position: Array = column(np.float32, 3)
     """x, y, z, mm."""
@@ -42,7 +42,7 @@ class Edges(Columns):
     target: Array = column(np.int32)
     """Rows of the event's points, as it came."""
     score: Array = column(np.float32)
-    """Of the network that kept the edge, 0..1; 1 where none has judged it."""
+    """Score by the network that kept the edge, 0..1; 1 where no network has judged it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ _STATE = ("phi", "tip", "q_over_pt", "cot_theta", "zip")
 
 
 def to_records(part: Columns) -> ak.Array:
-    """One record per row, a field per column.
+    """Make a record of each row, with a field for each column.
 
     A ragged column becomes lists. Tracks have ``pt``, ``eta``, ``charge`` and the five
     parameters by name beside ``covariance`` (15 values); their ``hits`` are lists too.

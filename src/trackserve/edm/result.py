@@ -1,4 +1,4 @@
-"""What every tracker returns for one event."""
+"""The result of one event, for all trackers."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .columns import Array, Columns
 
 @dataclass(frozen=True)
 class ResultCounts:
-    """How many of each a tracker found; a tracker adds its own fields, all int."""
+    """Numbers of what a tracker found; a tracker adds its own fields, all int."""
 
     @classmethod
     def names(cls) -> list[str]:
-        """Names of the fields, in order."""
+        """Return the names of the fields, in order."""
         return [f.name for f in fields(cls)]
 
     def as_array(self) -> Array:
-        """int64[fields], in the order of the fields."""
+        """Return the numbers in the order of the fields, int64[fields]."""
         return np.array(list(vars(self).values()), np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a tracker found in one event; equality is bit for bit.
+    """Result of one event; equality is bit for bit.
 
     A tracker's result has two kinds of parts as fields. Every result has a part that is declared
     as a noun (``tracks: Tracks``). A part that is declared as a noun or None
@@ -44,14 +44,14 @@ class Result:
     @classmethod
     @functools.cache
     def counts_type(cls) -> type[ResultCounts]:
-        """Class of ``counts``."""
+        """Return the class of ``counts``."""
         kind: type[ResultCounts] = get_type_hints(cls)["counts"]
         return kind
 
     @classmethod
     @functools.cache
     def always(cls) -> dict[str, type[Columns]]:
-        """Parts of every result: name -> noun."""
+        """Return the nouns that every result has, by name."""
         hints = get_type_hints(cls)
         return {
             f.name: hints[f.name]
@@ -62,7 +62,7 @@ class Result:
     @classmethod
     @functools.cache
     def intermediates(cls) -> dict[str, type[Columns]]:
-        """Parts that a result has if the caller asks for them: name -> noun."""
+        """Return the nouns that a result has if the caller asks for them, by name."""
         hints = get_type_hints(cls)
         return {
             f.name: get_args(hints[f.name])[0]
@@ -72,19 +72,23 @@ class Result:
 
     @classmethod
     def check_keep(cls, keep: Collection[str]) -> None:
-        """Raise an :class:`InputError` if ``keep`` names what is no intermediate."""
+        """Check the names of intermediates.
+
+        Raises:
+            InputError: a name in ``keep`` is not one of :meth:`intermediates`.
+        """
         known = cls.intermediates()
         unknown = [name for name in keep if name not in known]
         if unknown:
             raise InputError("unknown part to keep", found=unknown, bound=list(known))
 
     def parts(self) -> dict[str, Columns]:
-        """The nouns that are there, by name."""
+        """Return the nouns that this result has, by name."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: part for name, part in found.items() if isinstance(part, Columns)}
 
     def to_awkward(self) -> Any:
-        """This event as an awkward record: ``event``, ``counts`` and a list for each noun."""
+        """Make an awkward record: ``event``, ``counts`` and a list for each noun."""
         import awkward as ak
 
         from .records import to_records

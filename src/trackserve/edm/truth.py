@@ -18,7 +18,7 @@ MM_PER_CM = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Collisions(Columns):
-    """Where protons met. Row 0 is the hard collision."""
+    """Collisions of protons. Row 0 is the hard collision."""
 
     position: Array = column(np.float64, 3)
 
@@ -71,13 +71,19 @@ class Particles(Columns):
 
 
 def momentum_of(pt: Array, eta: Array, phi: Array) -> Array:
-    """Momenta as float64[n, 3], GeV, from pT (GeV), pseudorapidity and azimuth (rad)."""
+    """Return momenta, float64[n, 3], GeV.
+
+    Args:
+        pt: transverse momenta, GeV.
+        eta: pseudorapidities.
+        phi: azimuths, rad.
+    """
     return np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
 class TrueHits(Columns):
-    """Where particles, and background, cross the modules of a pixel detector."""
+    """Places where particles, and background, cross the modules of a pixel detector."""
 
     particle: Array = column(np.int32)
     """Row in :class:`Particles`; -1 for background."""
@@ -89,7 +95,7 @@ class TrueHits(Columns):
 
 @dataclass(frozen=True, eq=False)
 class TruePoints(Columns):
-    """What is true of each space point, in the order of the points."""
+    """Truth of each space point, in the order of the points."""
 
     particle: Array = column(np.int32)
     """Row in :class:`Particles`; -1 for noise."""

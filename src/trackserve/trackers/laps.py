@@ -1,9 +1,11 @@
-"""A stopwatch for the stages of a pipeline."""
+"""Stopwatch for the stages of a pipeline."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+
+from .base import Lap
 
 
 class Laps:
@@ -27,3 +29,21 @@ class Laps:
         now = self._clock()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
+
+
+def after(wait: Callable[[], None], lap: Lap | None) -> Lap:
+    """Return ``lap`` with a call of ``wait`` before it; nothing is called if ``lap`` is None.
+
+    Args:
+        wait: waits for a device, so that a stage has ended when ``lap`` is called.
+        lap: called as each stage ends, or None.
+    """
+    if lap is None:
+        return lambda stage: None
+    call = lap
+
+    def wait_and_call(stage: str) -> None:
+        wait()
+        call(stage)
+
+    return wait_and_call

@@ -100,7 +100,7 @@ TYPICAL_MATERIAL = 0.02
 
 @dataclass(frozen=True, eq=False)
 class PixelConditions:
-    """All that reconstruction needs to know of the detector.
+    """Conditions of the detector, as far as reconstruction needs them.
 
     Attributes:
         fed_ids: uint32[n], FED ids in the order of unpacking.

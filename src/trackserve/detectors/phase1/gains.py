@@ -77,7 +77,7 @@ def make_gain_tables(conditions: PixelConditions) -> GainTables:
 
 
 class Pixel(NamedTuple):
-    """Where a pixel is: module (0..1855), row (0..159) and column (0..415)."""
+    """Place of a pixel: module (0..1855), row (0..159) and column (0..415)."""
 
     module: int
     row: int
@@ -86,7 +86,7 @@ class Pixel(NamedTuple):
 
 @shared
 def gain_place(pixel: Pixel, gains: GainTables) -> int:
-    """Row of :attr:`GainTables.values` for a pixel."""
+    """Return the row of :attr:`GainTables.values` for a pixel."""
     step = gains.column_step[pixel.module]
     return gains.first[pixel.module] + pixel.col * step + gains.block[pixel.row]
 

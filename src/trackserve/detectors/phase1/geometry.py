@@ -1,4 +1,4 @@
-"""Where the modules of the CMS Phase-1 pixel detector are, built from its published dimensions.
+"""Geometry of the CMS Phase-1 pixel detector, built from its published dimensions.
 
 Radii, disk positions, numbers of ladders and blades, the 20 degree turbine of the blades
 and the 12 degree tilt of the inner rings are those of the Technical Design Report
@@ -37,11 +37,11 @@ MODULE_PITCH = 6.7
 
 DISK_Z = (29.1, 39.6, 51.6)
 N_BLADES = (22, 34)
-"""Of the inner and the outer ring; each carries a module on both sides."""
+"""Number of blades of the inner and the outer ring; a blade has a module on both sides."""
 RING_RADIUS = (7.74, 12.86)
 RING_OFFSET = (-0.65, 0.65)
-"""Of the ring's module centres from the disk's z, away from the interaction point, cm; enough
-for the rings not to overlap in z."""
+"""Distance of a ring's module centres from the disk's z, away from the interaction point, cm.
+The rings do not overlap in z."""
 RING_TILT = (np.radians(12), 0.0)
 """The outer end of a blade leans towards the interaction point."""
 BLADE_TURN = np.radians(20)
@@ -70,12 +70,20 @@ class PixelGeometry:
     rotation: Array
 
     def to_global(self, module: Array, local: Array) -> Array:
-        """Points ``local`` float64[n, 3] (cm) of ``module`` int[n] in global coordinates."""
+        """Turn local points into global ones.
+
+        Args:
+            module: int[n], module of each point.
+            local: float64[n, 3], cm.
+
+        Returns:
+            float64[n, 3], cm.
+        """
         point: Array = self.position[module] + np.einsum("nij,ni->nj", self.rotation[module], local)
         return point
 
     def to_local(self, module: Array, point: Array) -> Array:
-        """The inverse of :meth:`to_global`."""
+        """Turn global points into local ones: the inverse of :meth:`to_global`."""
         offset = point - self.position[module]
         local: Array = np.einsum("nij,nj->ni", self.rotation[module], offset)
         return local
@@ -89,7 +97,7 @@ class _Module(NamedTuple):
 
 
 def phase1_geometry() -> PixelGeometry:
-    """The 1856 modules.
+    """Return the 1856 modules.
 
     Barrel ladders alternate in radius. A ladder's sensors look away from its read-out
     chips: those of inner ladders towards the beam, those of outer ladders outwards, so
@@ -109,7 +117,7 @@ def phase1_geometry() -> PixelGeometry:
 
 
 def _barrel() -> Iterator[_Module]:
-    """Layer by layer, ladder by ladder, in rising z; DetIds as in CMS."""
+    """Yield the barrel layer by layer, ladder by ladder, in rising z; DetIds as in CMS."""
     along = np.array([0.0, 0.0, 1.0])
     for layer in range(N_BARREL_LAYERS):
         for ladder in range(N_LADDERS[layer]):
@@ -123,7 +131,7 @@ def _barrel() -> Iterator[_Module]:
 
 
 def _disks(side: int) -> Iterator[_Module]:
-    """The disks on one side (+1 or -1) in the order of DetIds: by disk, blade and panel."""
+    """Yield the disks on one side (+1 or -1) in the order of DetIds: by disk, blade and panel."""
     away = np.array([0.0, 0.0, side])
     for disk, disk_z in enumerate(DISK_Z):
         for ring in range(2):

@@ -13,14 +13,13 @@ from .layout import ROC_COLS, ROC_ROWS
 
 @shared
 def row_in_pitches(row: int) -> int:
-    """Lower edge of a row, in units of pitch; rows 79 and 80 are twice as wide."""
+    """Return the lower edge of a row, pitches; rows 79 and 80 are twice as wide."""
     return row + (1 if row >= ROC_ROWS else 0) + (1 if row > ROC_ROWS else 0)
 
 
 @shared
 def col_in_pitches(col: int) -> int:
-    """Lower edge of a column, in units of pitch; the two at the ends of a chip are twice as
-    wide."""
+    """Return the lower edge of a column, pitches; the two at a chip's ends are twice as wide."""
     roc = col // ROC_COLS
     return col + 2 * roc + (1 if col > roc * ROC_COLS else 0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from trackserve.detectors.phase1.gains import (
@@ -20,55 +22,49 @@ from trackserve.device.compile import (
     u64,
 )
 from trackserve.edm import Digis
-from trackserve.edm.columns import Array
 
 
 def calibrate(digis: Digis, gains: GainTables, constants: ChargeCalibration) -> Digis:
-    """Digis with ``charge`` in electrons; those in dead or noisy columns are gone."""
-    n = _calibrate(digis.module, digis.row, digis.col, digis.charge, gains, constants)
+    """Turn the ADC counts in ``digis.charge`` into electrons, in place.
+
+    Returns:
+        the digis without those in dead or noisy columns.
+    """
+    n = _calibrate(digis.arrays(), gains, constants)
     return digis if n == len(digis) else digis.take(slice(n))
 
 
-@shared
-def pixel_charge(
-    adc: int, gain: float, pedestal: float, slope: float, offset: float, minimum: int
-) -> int:
-    """Charge in electrons: VCAL units through the pixel's gain, then the linear law."""
-    vcal = adc * gain - pedestal * gain
-    return max(i32(minimum), i32(vcal * slope + offset))
+class Count(NamedTuple):
+    """ADC count of a pixel, and the codes of gain and pedestal of its column."""
+
+    adc: int
+    gain: int
+    pedestal: int
 
 
 @shared
-def electrons(
-    module: int,
-    adc: int,
-    gain: int,
-    pedestal: int,
-    gains: GainTables,
-    constants: ChargeCalibration,
-) -> int:
-    """Charge of a pixel of ``module`` whose encoded gain and pedestal are given."""
+def electrons(module: int, count: Count, gains: GainTables, constants: ChargeCalibration) -> int:
+    """Charge of a pixel, electrons: VCAL units by the pixel's gain, then the linear law."""
+    gain = f32(count.gain) * gains.gain_step + gains.min_gain
+    pedestal = f32(count.pedestal) * gains.pedestal_step + gains.min_pedestal
+    vcal = f32(count.adc) * gain - pedestal * gain
     first_layer = module < FIRST_BARREL_2
-    return pixel_charge(
-        f32(adc),
-        f32(gain) * gains.gain_step + gains.min_gain,
-        f32(pedestal) * gains.pedestal_step + gains.min_pedestal,
-        constants.slope_1 if first_layer else constants.slope,
-        constants.offset_1 if first_layer else constants.offset,
-        constants.minimum,
-    )
+    slope = constants.slope_1 if first_layer else constants.slope
+    offset = constants.offset_1 if first_layer else constants.offset
+    return max(i32(constants.minimum), i32(vcal * slope + offset))
 
 
 @kernel
-def _calibrate(
-    module: Array,
-    row: Array,
-    col: Array,
-    charge: Array,
-    gains: GainTables,
-    constants: ChargeCalibration,
-) -> int:
-    """Replace ADC counts by electrons in place, keeping the good columns."""
+def _calibrate(digis: Any, gains: GainTables, constants: ChargeCalibration) -> int:
+    """Replace ADC counts by electrons in place, keeping the good columns.
+
+    Args:
+        digis: columns of :class:`trackserve.edm.Digis`.
+
+    Returns:
+        number of digis that are left.
+    """
+    module, row, col, charge = digis.module, digis.row, digis.col, digis.charge
     # The table does not fit in a near cache: a loop that does nothing but read has the most
     # reads on their way at a time. The arithmetic is vector instructions.
     n = len(module)
@@ -82,7 +78,8 @@ def _calibrate(
         gain[i], pedestal[i] = gains.values[k, 0], gains.values[k, 1]
     n_bad = 0
     for i in range(u64(n)):
-        charge[i] = electrons(module[i], charge[i], gain[i], pedestal[i], gains, constants)
+        count = Count(charge[i], gain[i], pedestal[i])
+        charge[i] = electrons(module[i], count, gains, constants)
         n_bad += is_bad(pedestal[i], gains)
     if n_bad == 0:
         return n

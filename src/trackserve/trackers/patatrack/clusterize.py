@@ -6,6 +6,8 @@ numbered by their first pixel, and kept if their charge exceeds the cut.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from trackserve.detectors.phase1.layout import (
@@ -34,10 +36,16 @@ _NO_LABEL = u32(0xFFFFFFFF)
 
 
 def clusterize(digis: Digis, cuts: ClusterCuts) -> tuple[Clusters, int]:
-    """Clusters, and the number of modules with digis; fills ``digis.cluster``."""
-    columns, n_modules = _clusterize(
-        digis.module, digis.row, digis.col, digis.charge, digis.cluster, cuts
-    )
+    """Find clusters and fill ``digis.cluster``.
+
+    Args:
+        digis: the digis, modules contiguous.
+        cuts: least charge of a cluster.
+
+    Returns:
+        the clusters, and the number of modules with digis.
+    """
+    columns, n_modules = _clusterize(digis.arrays(), cuts)
     return Clusters(*columns), n_modules
 
 
@@ -56,13 +64,26 @@ def find_root(parent: Array, i: int) -> int:
     return i
 
 
-@shared
-def edge_charge(edge: int, total: int, place: int, charge: int) -> int:
-    """Charge at a cluster's edge, the largest place of its pixels, after one more pixel.
+class Edge(NamedTuple):
+    """Pixels of a cluster at one of its edges.
 
-    Arithmetic, since which pixel is at an edge cannot be predicted.
+    Attributes:
+        place: int32, the largest place of the cluster's pixels.
+        charge: int32, charge of the pixels there, electrons.
     """
-    return i32(total * i32(place <= edge) + charge * i32(place >= edge))
+
+    place: int
+    charge: int
+
+
+@shared
+def edge_with(edge: Edge, pixel: Edge) -> Edge:
+    """Return an edge after one more pixel.
+
+    It has no branch, since a processor cannot predict which pixel is at an edge.
+    """
+    kept, added = i32(pixel.place <= edge.place), i32(pixel.place >= edge.place)
+    return Edge(max(edge.place, pixel.place), i32(edge.charge * kept + pixel.charge * added))
 
 
 @shared
@@ -72,9 +93,8 @@ def enough_charge(module: int, charge: int, cuts: ClusterCuts) -> bool:
 
 
 @kernel
-def _clusterize(
-    module: Array, row: Array, col: Array, charge: Array, cluster: Array, cuts: ClusterCuts
-) -> tuple[tuple[Array, ...], int]:
+def _clusterize(digis: Any, cuts: ClusterCuts) -> tuple[tuple[Array, ...], int]:
+    module, row, col, charge, cluster = digis
     n_digis = len(module)
     start = np.zeros(N_MODULES, np.int32)
     end = np.zeros(N_MODULES, np.int32)
@@ -149,9 +169,8 @@ def _clusterize(
             cluster[i] = k
             set_total[k] += q
             for edge, place in ((0, i32(-r)), (1, r), (2, i32(-c)), (3, c)):
-                at = set_edge[k, edge]
-                set_charge[k, edge] = edge_charge(at, set_charge[k, edge], place, q)
-                set_edge[k, edge] = max(at, place)
+                before = Edge(set_edge[k, edge], set_charge[k, edge])
+                set_edge[k, edge], set_charge[k, edge] = edge_with(before, Edge(place, q))
 
         for k in range(n_sets):
             kept = enough_charge(m, set_total[k], cuts)

@@ -34,12 +34,13 @@ class CellGraph(NamedTuple):
     """The cells that have a neighbour, in the order of :class:`.Cells`.
 
     Attributes:
-        cell: int32[n], which of the :class:`.Cells` it is.
-        inner, outer: int32[n], pair: uint8[n], as there.
-        start: int32[hits + 1], first of those that end on each hit, and n.
-        first: int32[n + 1], where its outer neighbours begin in ``neighbour``.
-        neighbour: int32[m], members of this graph.
-        alive: bool[n], not killed.
+        cell: int32[n], row in :class:`.Cells`.
+        inner, outer: int32[n], ordered hits.
+        pair: uint8[n], layer pair.
+        start: int32[hits + 1], first cell that ends on each hit, and n.
+        first: int32[n + 1], first outer neighbour of each cell in ``neighbour``, and m.
+        neighbour: int32[m], cells of this graph.
+        alive: bool[n], whether the cell is not killed.
     """
 
     cell: Array
@@ -52,9 +53,60 @@ class CellGraph(NamedTuple):
     alive: Array
 
 
+class InRZ(NamedTuple):
+    """A hit in the r-z plane, cm."""
+
+    r: float
+    z: float
+
+
+class InXY(NamedTuple):
+    """A hit in the transverse plane, cm."""
+
+    x: float
+    y: float
+
+
+class Vector(NamedTuple):
+    """A vector in space, cm."""
+
+    x: float
+    y: float
+    z: float
+
+
+class Outgoing(NamedTuple):
+    """Cells by their inner hit, of those hits where another cell ends.
+
+    Attributes:
+        start: int32[hits + 1], first cell that begins on each hit.
+        cell: int32[n], row in :class:`.Cells`.
+        r, z: float32[n], place of the cell's outer hit, cm.
+    """
+
+    start: Array
+    cell: Array
+    r: Array
+    z: Array
+
+
+class Blocks(NamedTuple):
+    """Blocks of outgoing cells of which at least one is aligned with a cell.
+
+    Attributes:
+        cell: int32[n], the cell.
+        start: int32[n], the first of the block in :class:`Outgoing`.
+        bits: uint32[n], a bit for each of ``LANES`` cells: whether it is aligned.
+    """
+
+    cell: Array
+    start: Array
+    bits: Array
+
+
 def connect_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> CellGraph:
     """Find the neighbours of each cell and leave out cells with none on either side."""
-    return CellGraph(*_connect_cells(hits, cells, cuts))
+    return _connect_cells(hits, cells, cuts)
 
 
 def remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> None:
@@ -67,40 +119,44 @@ def remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> No
 
 
 @shared
-def aligned(
-    r1: float, z1: float, r2: float, z2: float, r3: float, z3: float, cut: float, min_pt: float
-) -> bool:
-    """Whether three hits are on a line in r-z, within scattering at ``min_pt``.
+def aligned(inner: InRZ, middle: InRZ, outer: InRZ, cut: float, min_pt: float) -> bool:
+    """Whether three hits are on a line in r-z, within scattering at ``min_pt`` (GeV).
 
     The angle at the middle hit, from twice the triangle's area over the squared
     distance of the outer two, scaled by that distance over its radial part.
     """
-    area = z1 * (r2 - r3) + z2 * (r3 - r1) + z3 * (r1 - r2)
-    dr = r1 - r3
-    dz = z1 - z3
+    area = (
+        inner.z * (middle.r - outer.r)
+        + middle.z * (outer.r - inner.r)
+        + outer.z * (inner.r - middle.r)
+    )
+    dr = inner.r - outer.r
+    dz = inner.z - outer.z
     left = area * min_pt
     right = cut * dr
     return left * left <= right * right * (dr * dr + dz * dz)
 
 
 @shared
-def curvature_and_dca(
-    x1: float, y1: float, x2: float, y2: float, x3: float, y3: float
-) -> tuple[float, float]:
-    """Signed curvature (1/cm, positive if clockwise outwards) of the circle through three
-    points, and its distance of closest approach to the origin times that curvature."""
-    ax, ay = x1 - x2, y1 - y2
-    bx, by = x3 - x2, y3 - y2
+def curvature_and_dca(inner: InXY, middle: InXY, outer: InXY) -> tuple[float, float]:
+    """The circle through three hits.
+
+    Returns:
+        signed curvature (1/cm, positive if clockwise outwards), and the distance of closest
+        approach to the origin times that curvature.
+    """
+    ax, ay = inner.x - middle.x, inner.y - middle.y
+    bx, by = outer.x - middle.x, outer.y - middle.y
     a2 = ax * ax + ay * ay
     b2 = bx * bx + by * by
-    # the vector from point 2 to the centre is (ux, uy) / (2 cross)
+    # the vector from the middle hit to the centre is (ux, uy) / (2 cross)
     cross = ax * by - ay * bx
     ux = a2 * by - b2 * ay
     uy = b2 * ax - a2 * bx
     norm = f32(1) / math.sqrt(ux * ux + uy * uy)
     curvature = f32(2) * cross * norm
-    cx = curvature * x2 + ux * norm
-    cy = curvature * y2 + uy * norm
+    cx = curvature * middle.x + ux * norm
+    cy = curvature * middle.y + uy * norm
     return curvature, math.sqrt(cx * cx + cy * cy) - f32(1)
 
 
@@ -124,26 +180,46 @@ def max_theta(module: int, cuts: ConnectionCuts) -> float:
 
 
 @shared
-def same_direction(
-    ax: float, ay: float, az: float, bx: float, by: float, bz: float, min_cos2: float
-) -> bool:
+def in_rz(hits: OrderedHits, i: int) -> InRZ:
+    """Hit ``i`` in the r-z plane."""
+    return InRZ(hits.r[i], hits.z[i])
+
+
+@shared
+def in_xy(hits: OrderedHits, i: int) -> InXY:
+    """Hit ``i`` in the transverse plane."""
+    return InXY(hits.x[i], hits.y[i])
+
+
+@shared
+def vector_between(hits: OrderedHits, start: int, end: int) -> Vector:
+    """The vector from hit ``start`` to hit ``end``."""
+    return Vector(
+        hits.x[end] - hits.x[start], hits.y[end] - hits.y[start], hits.z[end] - hits.z[start]
+    )
+
+
+@shared
+def squared_length(v: Vector) -> float:
+    """Squared length, cm^2."""
+    return v.x * v.x + v.y * v.y + v.z * v.z
+
+
+@shared
+def same_direction(a: Vector, b: Vector, min_cos2: float) -> bool:
     """Whether the squared cosine between two vectors is at least ``min_cos2``."""
-    dot = ax * bx + ay * by + az * bz
-    a2 = ax * ax + ay * ay + az * az
-    b2 = bx * bx + by * by + bz * bz
-    return dot * dot >= min_cos2 * a2 * b2
+    dot = a.x * b.x + a.y * b.y + a.z * b.z
+    return dot * dot >= min_cos2 * squared_length(a) * squared_length(b)
 
 
 @kernel
-def _connect_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> tuple[Array, ...]:
+def _connect_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> CellGraph:
     source, target = _aligned_cells(hits, cells, cuts)
     n = u64(0)
     for k in range(len(source)):
         cell, other = source[k], target[k]
         a, b, c = cells.inner[cell], cells.outer[cell], cells.outer[other]
-        curvature, dca = curvature_and_dca(
-            hits.x[a], hits.y[a], hits.x[b], hits.y[b], hits.x[c], hits.y[c]
-        )
+        curvature, dca = curvature_and_dca(in_xy(hits, a), in_xy(hits, b), in_xy(hits, c))
         source[n], target[n] = cell, other
         n += u64(from_beam_line(curvature, dca, hits.module[a], cuts))
     return _graph(cells, source[:n], target[:n])
@@ -152,98 +228,99 @@ def _connect_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> tup
 @kernel
 def _aligned_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> tuple[Array, Array]:
     """Pairs of cells that share a hit and are aligned in r-z, by first, then second cell."""
-    n_cells = len(cells.inner)
-    n_hits = len(hits.order)
-
-    # cells by their inner hit, if one ends there, with the outer hit's place in r-z for the inner
-    # loop; most begin on the innermost layer, where none ends
-    begin = np.zeros(n_hits + 1, np.int32)
-    for c in range(n_cells):
-        b = u64(cells.inner[c])
-        begin[b + u64(1)] += cells.start[b + u64(1)] > cells.start[b]
-    for b in range(n_hits):
-        begin[b + 1] += begin[b]
-    filled = begin[:-1].copy()
-    n_beginning = begin[n_hits]
-    beginning = np.empty(n_beginning + LANES, np.int32)
-    r_outer = np.empty(n_beginning + LANES, np.float32)
-    z_outer = np.empty(n_beginning + LANES, np.float32)
-    for c in range(n_cells):
-        b = u64(cells.inner[c])
-        if cells.start[b + u64(1)] > cells.start[b]:
-            place = u64(filled[b])
-            filled[b] += 1
-            beginning[place] = c
-            r_outer[place], z_outer[place] = hits.r[cells.outer[c]], hits.z[cells.outer[c]]
-
-    capacity = n_cells // 2 + 64
+    outgoing = _outgoing(hits, cells)
+    capacity = len(cells.inner) // 2 + 64
     n_blocks = -1
     while n_blocks < 0:
         capacity *= 2
-        cell_of = np.empty(capacity, np.int32)
-        start_of = np.empty(capacity, np.int32)
-        bits_of = np.empty(capacity, np.uint32)
-        n_blocks = _aligned_blocks(
-            hits, cells, begin, r_outer, z_outer, cuts, cell_of, start_of, bits_of
+        blocks = Blocks(
+            cell=np.empty(capacity, np.int32),
+            start=np.empty(capacity, np.int32),
+            bits=np.empty(capacity, np.uint32),
         )
+        n_blocks = _aligned_blocks(hits, cells, outgoing, cuts, blocks)
 
     source = np.empty((n_blocks + 1) * LANES, np.int32)
     target = np.empty((n_blocks + 1) * LANES, np.int32)
     n = u64(0)
     for k in range(u64(n_blocks)):
         for lane in range(u64(LANES)):
-            source[n], target[n] = cell_of[k], beginning[u64(start_of[k]) + lane]
-            n += bit(bits_of[k], lane)
+            source[n] = blocks.cell[k]
+            target[n] = outgoing.cell[u64(blocks.start[k]) + lane]
+            n += bit(blocks.bits[k], lane)
     return source[:n], target[:n]
 
 
 @kernel
-def _aligned_blocks(
-    hits: OrderedHits,
-    cells: Cells,
-    begin: Array,
-    r_outer: Array,
-    z_outer: Array,
-    cuts: ConnectionCuts,
-    cell_of: Array,
-    start_of: Array,
-    bits_of: Array,
-) -> int:
-    """For each cell the blocks of those that begin where it ends, if any of them is aligned.
+def _outgoing(hits: OrderedHits, cells: Cells) -> Outgoing:
+    """Cells by their inner hit, if one ends there; on the innermost layer, where most begin,
+    none ends."""
+    n_cells = len(cells.inner)
+    n_hits = len(hits.order)
+    start = np.zeros(n_hits + 1, np.int32)
+    for c in range(n_cells):
+        b = u64(cells.inner[c])
+        start[b + u64(1)] += cells.start[b + u64(1)] > cells.start[b]
+    for b in range(n_hits):
+        start[b + 1] += start[b]
+    filled = start[:-1].copy()
+    room = start[n_hits] + LANES  # whole blocks of lanes are read
+    outgoing = Outgoing(
+        start=start,
+        cell=np.empty(room, np.int32),
+        r=np.empty(room, np.float32),
+        z=np.empty(room, np.float32),
+    )
+    for c in range(n_cells):
+        b = u64(cells.inner[c])
+        if cells.start[b + u64(1)] > cells.start[b]:
+            place = u64(filled[b])
+            filled[b] += 1
+            outgoing.cell[place] = c
+            outgoing.r[place] = hits.r[cells.outer[c]]
+            outgoing.z[place] = hits.z[cells.outer[c]]
+    return outgoing
 
-    Fills the cell, the block's start among the cells by inner hit, and a bit for each
-    that is aligned. Few blocks have any: they are listed without a branch, which could
-    not be predicted. Returns how many there are, or -1 if there is not enough room.
+
+@kernel
+def _aligned_blocks(
+    hits: OrderedHits, cells: Cells, outgoing: Outgoing, cuts: ConnectionCuts, blocks: Blocks
+) -> int:
+    """Find, for each cell, the blocks of outgoing cells with one that is aligned.
+
+    Few blocks have any: they are listed without a branch, which could not be predicted.
+
+    Returns:
+        the number of blocks, or -1 if ``blocks`` has not enough room.
     """
     wide_vectors()
     n = u64(0)
     for b in range(len(hits.order)):
-        out, end = u64(begin[b]), u64(begin[b + 1])
+        out, end = u64(outgoing.start[b]), u64(outgoing.start[b + 1])
         first, last = u64(cells.start[b]), u64(cells.start[b + 1])
         if out == end or first == last:
             continue
-        if n + (last - first) * ((end - out) // u64(LANES) + u64(1)) >= u64(len(cell_of)):
+        if n + (last - first) * ((end - out) // u64(LANES) + u64(1)) >= u64(len(blocks.cell)):
             return -1
-        r2, z2 = hits.r[b], hits.z[b]
+        middle = in_rz(hits, b)
         cut = max_theta(hits.module[b], cuts)
         for cell in range(first, last):
-            a = cells.inner[cell]
-            r1, z1 = hits.r[a], hits.z[a]
+            inner = in_rz(hits, cells.inner[cell])
             for block in range(out, end, u64(LANES)):
                 n_left = i32(end - block)
                 bits = u32(0)
                 for lane in range(u64(LANES)):
-                    r3, z3 = r_outer[block + lane], z_outer[block + lane]
-                    ok = aligned(r1, z1, r2, z2, r3, z3, cut, cuts.min_pt)
+                    outer = InRZ(outgoing.r[block + lane], outgoing.z[block + lane])
+                    ok = aligned(inner, middle, outer, cut, cuts.min_pt)
                     bits = with_bit(bits, lane, ok & (i32(lane) < n_left))
-                cell_of[n], start_of[n], bits_of[n] = cell, block, bits
+                blocks.cell[n], blocks.start[n], blocks.bits[n] = cell, block, bits
                 n += u64(bits != 0)
     return int(np.int64(n))
 
 
 @kernel
-def _graph(cells: Cells, source: Array, target: Array) -> tuple[Array, ...]:
-    """Columns of :class:`CellGraph`: the cells in ``source`` or ``target``, renumbered."""
+def _graph(cells: Cells, source: Array, target: Array) -> CellGraph:
+    """The graph of the cells in ``source`` or ``target``, renumbered."""
     n_cells = len(cells.inner)
     used = np.zeros(n_cells, np.bool_)
     for k in range(len(source)):
@@ -256,23 +333,29 @@ def _graph(cells: Cells, source: Array, target: Array) -> tuple[Array, ...]:
         cell[n], number[c] = c, n
         n += u64(used[c])
     number[n_cells] = n
-    cell = cell[:n].copy()
-    inner = np.empty(n, np.int32)
-    outer = np.empty(n, np.int32)
-    pair = np.empty(n, np.uint8)
+    graph = CellGraph(
+        cell=cell[:n].copy(),
+        inner=np.empty(n, np.int32),
+        outer=np.empty(n, np.int32),
+        pair=np.empty(n, np.uint8),
+        start=number[cells.start],
+        first=_starts(number[source], n),
+        neighbour=number[target],
+        alive=np.ones(n, np.bool_),
+    )
     for k in range(n):
         c = cell[k]
-        inner[k], outer[k], pair[k] = cells.inner[c], cells.outer[c], cells.pair[c]
-    start = number[cells.start]
-    neighbour = number[target]
-    first = _starts(number[source], len(cell))
-    alive = np.ones(len(cell), np.bool_)
-    return cell, inner, outer, pair, start, first, neighbour, alive
+        graph.inner[k], graph.outer[k], graph.pair[k] = (
+            cells.inner[c],
+            cells.outer[c],
+            cells.pair[c],
+        )
+    return graph
 
 
 @kernel
 def _starts(key: Array, n_keys: int) -> Array:
-    """Where each key begins in a counting sort of ``key``, int32[n_keys + 1]."""
+    """First item of each key in a counting sort of ``key``, int32[n_keys + 1]."""
     start = np.zeros(n_keys + 1, np.int32)
     for i in range(len(key)):
         start[key[i] + 1] += 1
@@ -282,18 +365,11 @@ def _starts(key: Array, n_keys: int) -> Array:
 
 
 @kernel
-def _largest_group(start: Array) -> int:
-    """Most members that one key has, from :func:`_starts`."""
-    most = 0
-    for k in range(len(start) - 1):
-        most = max(most, start[k + 1] - start[k])
-    return most
-
-
-@kernel
 def _remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> None:
     n_hits = len(hits.order)
-    most = _largest_group(graph.start)
+    most = 0
+    for h in range(n_hits):
+        most = max(most, graph.start[h + 1] - graph.start[h])
     x = np.empty(most, np.float32)
     y = np.empty(most, np.float32)
     z = np.empty(most, np.float32)
@@ -303,19 +379,17 @@ def _remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> N
         if n < 2:
             continue
         for i in range(n):
-            inner = graph.inner[first + i]
-            x[i] = hits.x[inner] - hits.x[h]
-            y[i] = hits.y[inner] - hits.y[h]
-            z[i] = hits.z[inner] - hits.z[h]
+            x[i], y[i], z[i] = vector_between(hits, h, graph.inner[first + i])
         for i in range(n - 1):
             module_i = hits.module[graph.inner[first + i]]
-            length_i = x[i] * x[i] + y[i] * y[i] + z[i] * z[i]
+            vector_i = Vector(x[i], y[i], z[i])
             for j in range(i + 1, n):
                 if hits.module[graph.inner[first + j]] == module_i:
                     continue
-                if not same_direction(x[i], y[i], z[i], x[j], y[j], z[j], min_cos2):
+                vector_j = Vector(x[j], y[j], z[j])
+                if not same_direction(vector_i, vector_j, min_cos2):
                     continue
-                if length_i > x[j] * x[j] + y[j] * y[j] + z[j] * z[j]:
+                if squared_length(vector_i) > squared_length(vector_j):
                     graph.alive[first + i] = False
                     break
                 graph.alive[first + j] = False

@@ -42,7 +42,7 @@ BARREL, TO_DISK, DISKS = range(3)
 
 
 class OrderedHits(NamedTuple):
-    """What the combinatorics needs of the hits, ordered by layer, then by phi.
+    """Hits ordered by layer, then by phi, with the columns that the combinatorics needs.
 
     Attributes:
         order: int32[n], row in :class:`trackserve.edm.Hits`.
@@ -65,12 +65,13 @@ class OrderedHits(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """For each layer pair the inner hits that pass the cuts on the inner hit, by phi.
+    """The inner hits of each layer pair that pass the cuts on the inner hit, by phi.
 
     Attributes:
-        hit: int32[n], the ordered hit; next to it what the cuts on pairs look at.
-        phi, size: int32[n].
-        z, r: float32[n].
+        hit: int32[n], the ordered hit.
+        phi: int32[n], pi/32768.
+        size: int32[n], 1/8 pixel.
+        z, r: float32[n], cm.
         start: int32[pairs, bins + 1], first candidate of each bin in phi.
     """
 
@@ -97,35 +98,69 @@ class Cells(NamedTuple):
     start: Array
 
 
+class HitPoint(NamedTuple):
+    """One hit, as the cuts on doublets see it.
+
+    Attributes:
+        z, r: cm.
+        phi: int32, pi/32768.
+        size: int32, length of the cluster along the beam, 1/8 pixel; not positive at an edge.
+    """
+
+    z: float
+    r: float
+    phi: int
+    size: int
+
+
+class PairCuts(NamedTuple):
+    """The cuts of one layer pair.
+
+    Attributes:
+        min_z, max_z: of the inner hit, cm.
+        min_size: least length of the inner cluster, 1/8 pixel.
+        max_dphi: largest difference in phi, pi/32768.
+        max_dr: largest step in r, cm.
+        max_size_difference: largest difference of the lengths of barrel clusters, 1/8 pixel.
+        all_pairs: the cuts that all layer pairs share.
+    """
+
+    min_z: float
+    max_z: float
+    min_size: int
+    max_dphi: int
+    max_dr: float
+    max_size_difference: int
+    all_pairs: DoubletCuts
+
+
 def order_by_phi(hits: Hits) -> OrderedHits:
     """Sort hits by (layer, phi, row)."""
-    columns = (hits.module, hits.phi, hits.x, hits.y, hits.z, hits.r, hits.size_y)
-    return OrderedHits(*_order_by_phi(*columns, LAYER_START))
+    return _order_by_phi(hits.arrays(), LAYER_START)
 
 
 def find_doublets(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Cells:
-    """All compatible pairs of hits.
+    """Find all compatible pairs of hits.
 
     Args:
+        hits: the hits.
         pairs: records of :data:`trackserve.trackers.patatrack.config.LAYER_PAIR`.
+        cuts: cuts on pairs of hits.
     """
-    return Cells(*_find_doublets(hits, pairs, cuts))
+    return _find_doublets(hits, pairs, cuts)
 
 
 @kernel
-def _order_by_phi(
-    module: Array,
-    phi: Array,
-    x: Array,
-    y: Array,
-    z: Array,
-    r: Array,
-    size_y: Array,
-    first_module: Array,
-) -> tuple[Array, ...]:
-    """Radix sort, two passes of eight bits within each layer; stable."""
+def _order_by_phi(hits: Any, first_module: Array) -> OrderedHits:
+    """Radix sort, two passes of eight bits within each layer; stable.
+
+    Args:
+        hits: columns of :class:`trackserve.edm.Hits`.
+        first_module: first module of each layer, and the number of modules.
+    """
+    phi = hits.phi
     n = len(phi)
-    layer_start = np.searchsorted(module, first_module).astype(np.int32)
+    layer_start = np.searchsorted(hits.module, first_module).astype(np.int32)
     order = np.empty(n, np.int32)
     other = np.empty(n, np.int32)
     count = np.empty(257, np.int32)
@@ -148,21 +183,23 @@ def _order_by_phi(
                 count[b] += 1
     integers = np.empty((3, n), np.int32)
     lengths = np.empty((4, n), np.float32)
+    ordered = OrderedHits(
+        order=order,
+        layer_start=layer_start,
+        module=integers[0],
+        phi=integers[1],
+        x=lengths[0],
+        y=lengths[1],
+        z=lengths[2],
+        r=lengths[3],
+        size_y=integers[2],
+    )
     for i in range(n):
         k = order[i]
-        integers[0, i], integers[1, i], integers[2, i] = module[k], phi[k], size_y[k]
-        lengths[0, i], lengths[1, i], lengths[2, i], lengths[3, i] = x[k], y[k], z[k], r[k]
-    return (
-        *(order, layer_start, integers[0], integers[1]),
-        *(lengths[0], lengths[1], lengths[2], lengths[3], integers[2]),
-    )
-
-
-@shared
-def long_enough(size: int, min_size: int) -> bool:
-    """Whether an inner cluster is as long as a track to a disk makes it; one at an edge
-    always is."""
-    return (size <= 0) | (size >= min_size)
+        ordered.module[i], ordered.phi[i] = hits.module[k], phi[k]
+        ordered.x[i], ordered.y[i], ordered.z[i] = hits.x[k], hits.y[k], hits.z[k]
+        ordered.r[i], ordered.size_y[i] = hits.r[k], hits.size_y[k]
+    return ordered
 
 
 @shared
@@ -173,61 +210,87 @@ def phi_bin(phi: int) -> int:
 
 @shared
 def phi_difference(a: int, b: int) -> int:
-    """a - b in units of pi/32768, int32, the short way round."""
+    """``a - b``, int32, pi/32768, the short way round."""
     return i32(i16(a - b))
 
 
 @shared
-def from_beam_spot(
-    zi: float, ri: float, zo: float, ro: float, dphi: int, max_dr: float, cuts: DoubletCuts
-) -> bool:
-    """Whether the line through both hits crosses the beam line within ``max_z0``, and
-    the circle through them and the beam line has at least ``min_radius``."""
-    dr = ro - ri
-    near = abs(zi * ro - ri * zo) <= cuts.max_z0 * dr
-    angle = f32(dphi) * _RAD
-    diameter2 = f32(4) * cuts.min_radius * cuts.min_radius
-    hard = angle * angle * (diameter2 - ri * ro) <= dr * dr
-    return (dr <= max_dr) & (dr >= 0) & near & hard
+def cuts_of(pair: Any, cuts: DoubletCuts) -> PairCuts:
+    """The cuts of one layer pair.
+
+    Args:
+        pair: has the fields of :data:`trackserve.trackers.patatrack.config.LAYER_PAIR`.
+        cuts: cuts that all layer pairs share.
+    """
+    min_size = 0
+    if pair.outer >= N_BARREL_LAYERS and pair.inner < 2:
+        min_size = cuts.min_size_1 if pair.inner == 0 else cuts.min_size_2
+    max_difference = cuts.max_size_difference_1 if pair.inner == 0 else cuts.max_size_difference
+    return PairCuts(
+        min_z=pair.min_z,
+        max_z=pair.max_z,
+        min_size=i32(min_size),
+        max_dphi=pair.phi,
+        max_dr=pair.max_dr,
+        max_size_difference=i32(max_difference),
+        all_pairs=cuts,
+    )
 
 
 @shared
-def similar_sizes(size_i: int, size_o: int, max_difference: int) -> bool:
+def starts_pair(hit: HitPoint, cuts: PairCuts) -> bool:
+    """Whether a hit may be the inner one of a pair.
+
+    Its cluster must be as long as a track to a disk makes it. One at an edge always is.
+    """
+    inside = (hit.z >= cuts.min_z) & (hit.z <= cuts.max_z)
+    return inside & ((hit.size <= 0) | (hit.size >= cuts.min_size))
+
+
+@shared
+def from_beam_spot(inner: HitPoint, outer: HitPoint, cuts: PairCuts) -> bool:
+    """Whether two hits may be of a track from the beam spot.
+
+    The line through both must cross the beam line within ``max_z0``. The circle through both and
+    the beam line must have at least ``min_radius``.
+    """
+    max_z0, min_radius = cuts.all_pairs.max_z0, cuts.all_pairs.min_radius
+    dr = outer.r - inner.r
+    near = abs(inner.z * outer.r - inner.r * outer.z) <= max_z0 * dr
+    angle = f32(phi_difference(outer.phi, inner.phi)) * _RAD
+    diameter2 = f32(4) * min_radius * min_radius
+    hard = angle * angle * (diameter2 - inner.r * outer.r) <= dr * dr
+    return (dr <= cuts.max_dr) & (dr >= 0) & near & hard
+
+
+@shared
+def similar_sizes(inner: HitPoint, outer: HitPoint, cuts: PairCuts) -> bool:
     """Whether two barrel clusters are about as long; one at an edge always is."""
-    return (size_i <= 0) | (size_o <= 0) | (abs(i32(size_o - size_i)) <= max_difference)
+    difference = abs(i32(outer.size - inner.size))
+    return (inner.size <= 0) | (outer.size <= 0) | (difference <= cuts.max_size_difference)
 
 
 @shared
-def size_as_predicted(
-    size_i: int, zi: float, ri: float, zo: float, ro: float, cuts: DoubletCuts
-) -> bool:
-    """Whether the barrel cluster is as long as the slope towards the disk's hit predicts;
-    one at an edge always is."""
-    predicted = i32(abs((zi - zo) / (ri - ro)) * cuts.size_per_slope + _HALF)
-    return (size_i <= 0) | (abs(i32(size_i - predicted)) <= i32(cuts.max_size_residual))
+def size_as_predicted(inner: HitPoint, outer: HitPoint, cuts: PairCuts) -> bool:
+    """Whether the barrel cluster is as long as the slope towards the disk's hit predicts.
 
-
-@shared
-def starts_pair(z: float, size: int, min_z: float, max_z: float, min_size: int) -> bool:
-    """Whether a hit may be the inner one of a pair."""
-    inside = (z >= min_z) & (z <= max_z)
-    return inside & long_enough(size, i32(min_size))
-
-
-@shared
-def min_inner_size(inner: int, outer: int, cuts: DoubletCuts) -> int:
-    """Shortest cluster on layer ``inner`` of a track to layer ``outer``."""
-    if outer >= N_BARREL_LAYERS and inner < 2:
-        return cuts.min_size_1 if inner == 0 else cuts.min_size_2
-    return 0
+    One at an edge always is.
+    """
+    slope = abs((inner.z - outer.z) / (inner.r - outer.r))
+    predicted = i32(slope * cuts.all_pairs.size_per_slope + _HALF)
+    residual = abs(i32(inner.size - predicted))
+    return (inner.size <= 0) | (residual <= i32(cuts.all_pairs.max_size_residual))
 
 
 @shared
 def phi_window(phi: int, width: int, part: int) -> tuple[int, int, int]:
-    """Bins within ``width`` of ``phi``: how many parts they have, first and end of ``part``.
+    """Bins within ``width`` of ``phi``.
 
-    There are two parts at the seam, where the window goes on at the other end; in the order
-    of the hits.
+    At the seam the window goes on at the other end; there it has two parts, in the order of the
+    hits.
+
+    Returns:
+        the number of parts; the first bin of ``part`` and the one past its last.
     """
     low = phi_bin(phi - width)
     high = phi_bin(phi + width) + 1
@@ -237,65 +300,43 @@ def phi_window(phi: int, width: int, part: int) -> tuple[int, int, int]:
 
 
 @shared
-def makes_pair(
-    zi: float,
-    ri: float,
-    size_i: int,
-    zo: float,
-    ro: float,
-    size_o: int,
-    dphi: int,
-    max_dphi: int,
-    max_dr: float,
-    max_difference: int,
-    cuts: DoubletCuts,
-    kind: int,
-) -> bool:
+def makes_pair(inner: HitPoint, outer: HitPoint, cuts: PairCuts, kind: int) -> bool:
     """Whether two hits pass all cuts of a layer pair.
 
     Args:
-        kind: of the pair; a constant of the caller, so that each has code of its own.
+        kind: kind of the layer pair; a constant of the caller, so that each has code of its own.
     """
-    ok = from_beam_spot(zi, ri, zo, ro, dphi, max_dr, cuts)
+    ok = from_beam_spot(inner, outer, cuts)
     if kind == BARREL:
-        ok &= similar_sizes(size_i, size_o, i32(max_difference))
+        ok &= similar_sizes(inner, outer, cuts)
     elif kind == TO_DISK:
-        ok &= size_as_predicted(size_i, zi, ri, zo, ro, cuts)
-    return ok & (abs(dphi) <= max_dphi)
+        ok &= size_as_predicted(inner, outer, cuts)
+    return ok & (abs(phi_difference(outer.phi, inner.phi)) <= cuts.max_dphi)
 
 
 @shared
 def accepted(
-    candidates: Candidates,
-    block: int,
-    last: int,
-    outer: tuple[float, float, int, int],
-    pair: Any,
-    cuts: DoubletCuts,
-    kind: int,
+    candidates: Candidates, block: int, last: int, outer: HitPoint, cuts: PairCuts, kind: int
 ) -> int:
-    """Which candidates from ``block`` on, but before ``last``, pass all cuts with an outer hit.
+    """Compare a block of candidates with an outer hit.
 
     Args:
-        outer: z, r, phi and size of the outer hit.
-        pair: record of :data:`trackserve.trackers.patatrack.config.LAYER_PAIR`.
-        kind: of the pair; a constant of the caller, so that each has a loop of its own.
+        candidates: inner hits.
+        block: the first candidate of the block.
+        last: the one past the last candidate; the block may go on behind it.
+        outer: the outer hit.
+        cuts: cuts of the layer pair.
+        kind: kind of the layer pair; a constant of the caller, so that each has a loop of its own.
 
     Returns:
-        uint32, a bit for each of ``LANES`` candidates.
+        uint32, a bit for each of ``LANES`` candidates: whether it passes all cuts.
     """
-    zo, ro, phi_o, size_o = outer
     n_left = i32(last - block)
-    max_difference = cuts.max_size_difference_1 if pair.inner == 0 else cuts.max_size_difference
     bits = u32(0)
     for lane in range(u64(LANES)):
         k = block + lane
-        zi, ri, size_i = candidates.z[k], candidates.r[k], candidates.size[k]
-        dphi = phi_difference(phi_o, candidates.phi[k])
-        ok = makes_pair(
-            *(zi, ri, size_i, zo, ro, size_o, dphi),
-            *(pair.phi, pair.max_dr, max_difference, cuts, kind),
-        )
+        inner = HitPoint(candidates.z[k], candidates.r[k], candidates.phi[k], candidates.size[k])
+        ok = makes_pair(inner, outer, cuts, kind)
         ok &= i32(lane) < n_left
         bits = with_bit(bits, lane, ok)
     return bits
@@ -307,59 +348,63 @@ def _inner_candidates(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Can
     for pair in pairs:
         n += hits.layer_start[pair.inner + 1] - hits.layer_start[pair.inner]
     # whole blocks of lanes are read: room for the last one
-    hit = np.empty(n + LANES, np.int32)
-    phi = np.empty(n + LANES, np.int32)
-    size = np.empty(n + LANES, np.int32)
-    z = np.empty(n + LANES, np.float32)
-    r = np.empty(n + LANES, np.float32)
-    start = np.zeros((len(pairs), BINS + 1), np.int32)
+    room = n + LANES
+    candidates = Candidates(
+        hit=np.empty(room, np.int32),
+        phi=np.empty(room, np.int32),
+        size=np.empty(room, np.int32),
+        z=np.empty(room, np.float32),
+        r=np.empty(room, np.float32),
+        start=np.zeros((len(pairs), BINS + 1), np.int32),
+    )
+    start = candidates.start
     n = 0
     for p in range(len(pairs)):
         pair = pairs[p]
-        min_size = min_inner_size(pair.inner, pair.outer, cuts)
+        pair_cuts = cuts_of(pair, cuts)
         start[p, 0] = n
         for i in range(hits.layer_start[pair.inner], hits.layer_start[pair.inner + 1]):
-            z_i, size_i = hits.z[i], hits.size_y[i]
-            hit[n], phi[n], size[n], z[n], r[n] = i, hits.phi[i], size_i, z_i, hits.r[i]
-            n += int(starts_pair(z_i, size_i, pair.min_z, pair.max_z, min_size))
+            point = hit_point(hits, i)
+            candidates.hit[n], candidates.phi[n], candidates.size[n] = i, point.phi, point.size
+            candidates.z[n], candidates.r[n] = point.z, point.r
+            n += int(starts_pair(point, pair_cuts))
         for k in range(start[p, 0], n):
-            start[p, phi_bin(phi[k]) + 1] += 1
+            start[p, phi_bin(candidates.phi[k]) + 1] += 1
         for b in range(BINS):
             start[p, b + 1] += start[p, b]
-    return Candidates(hit, phi, size, z, r, start)
+    return candidates
+
+
+@shared
+def hit_point(hits: OrderedHits, i: int) -> HitPoint:
+    """Hit ``i``."""
+    return HitPoint(z=hits.z[i], r=hits.r[i], phi=hits.phi[i], size=hits.size_y[i])
 
 
 @kernel
-def _find_doublets(
-    hits: OrderedHits, pairs: Array, cuts: DoubletCuts
-) -> tuple[Array, Array, Array, Array]:
+def _find_doublets(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Cells:
     candidates = _inner_candidates(hits, pairs, cuts)
     n_hits = len(hits.order)
-    start = np.empty(n_hits + 1, np.int32)
     capacity = 16 * n_hits + 64
     enough = False
     while not enough:
         capacity *= 2
-        inner = np.empty(capacity, np.int32)
-        outer = np.empty(capacity, np.int32)
-        pair_of = np.empty(capacity, np.uint8)
-        enough = _fill_cells(hits, candidates, pairs, cuts, inner, outer, pair_of, start)
-    n = start[n_hits]
-    return inner[:n], outer[:n], pair_of[:n], start
+        cells = Cells(
+            inner=np.empty(capacity, np.int32),
+            outer=np.empty(capacity, np.int32),
+            pair=np.empty(capacity, np.uint8),
+            start=np.empty(n_hits + 1, np.int32),
+        )
+        enough = _fill_cells(hits, candidates, pairs, cuts, cells)
+    n = cells.start[n_hits]
+    return Cells(cells.inner[:n], cells.outer[:n], cells.pair[:n], cells.start)
 
 
 @kernel
 def _fill_cells(
-    hits: OrderedHits,
-    candidates: Candidates,
-    pairs: Array,
-    cuts: DoubletCuts,
-    inner: Array,
-    outer: Array,
-    pair_of: Array,
-    start: Array,
+    hits: OrderedHits, candidates: Candidates, pairs: Array, cuts: DoubletCuts, cells: Cells
 ) -> bool:
-    """Fill the columns of :class:`Cells`; false if they have not enough room."""
+    """Fill ``cells``; false if they have not enough room."""
     wide_vectors()
     pairs_of_layer = np.empty(len(pairs), np.int32)
     n = u64(0)
@@ -370,30 +415,31 @@ def _fill_cells(
                 pairs_of_layer[n_pairs] = p
                 n_pairs += 1
         for o in range(hits.layer_start[layer], hits.layer_start[layer + 1]):
-            start[o] = n
-            measured = hits.z[o], hits.r[o], hits.phi[o], hits.size_y[o]
+            cells.start[o] = n
+            outer = hit_point(hits, o)
             for q in range(n_pairs):
                 p = pairs_of_layer[q]
                 pair = pairs[p]
+                own = cuts_of(pair, cuts)
                 for part in range(2):
-                    n_parts, first_bin, end_bin = phi_window(hits.phi[o], pair.phi, part)
+                    n_parts, first_bin, end_bin = phi_window(outer.phi, pair.phi, part)
                     if part == n_parts:
                         break
                     first = u64(candidates.start[p, first_bin])
                     last = u64(candidates.start[p, end_bin])
-                    if n + (last - first) + u64(LANES) > u64(len(inner)):
+                    if n + (last - first) + u64(LANES) > u64(len(cells.inner)):
                         return False
                     for block in range(first, last, u64(LANES)):
                         if pair.outer < N_BARREL_LAYERS:
-                            bits = accepted(candidates, block, last, measured, pair, cuts, BARREL)
+                            bits = accepted(candidates, block, last, outer, own, BARREL)
                         elif pair.inner < N_BARREL_LAYERS:
-                            bits = accepted(candidates, block, last, measured, pair, cuts, TO_DISK)
+                            bits = accepted(candidates, block, last, outer, own, TO_DISK)
                         else:
-                            bits = accepted(candidates, block, last, measured, pair, cuts, DISKS)
+                            bits = accepted(candidates, block, last, outer, own, DISKS)
                         for lane in range(u64(LANES)):
-                            outer[n + lane], pair_of[n + lane] = o, p
+                            cells.outer[n + lane], cells.pair[n + lane] = o, p
                         for lane in range(u64(LANES)):
-                            inner[n] = candidates.hit[block + lane]
+                            cells.inner[n] = candidates.hit[block + lane]
                             n += bit(bits, lane)
-    start[len(hits.order)] = n
+    cells.start[len(hits.order)] = n
     return True

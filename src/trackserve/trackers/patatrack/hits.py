@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,8 +62,16 @@ class PositionTables(NamedTuple):
 
 
 class Sensor(NamedTuple):
-    """The entries for one cluster, but for the module's place: formulas that take arrays
-    would count references to them."""
+    """The entries of :class:`PositionTables` that a cluster needs along its module.
+
+    Attributes:
+        thickness: cm.
+        shift_x, shift_y: cm.
+        charge_width_x, charge_width_y: cm.
+        origin: the detector's origin in the module's frame, cm.
+        sigma_x, sigma_y: error of a cluster of this kind, cm.
+        pitch_x, pitch_y: cm.
+    """
 
     thickness: float
     shift_x: float
@@ -72,14 +80,64 @@ class Sensor(NamedTuple):
     charge_width_y: float
     origin: tuple[float, float, float]
     sigma_x: float
-    """Of a cluster of :func:`kind_of_rows`; likewise along y."""
     sigma_y: float
     pitch_x: float
     pitch_y: float
 
 
+class Box(NamedTuple):
+    """The edges of a cluster: first and last row and column, and the charge in each, electrons."""
+
+    min_row: int
+    max_row: int
+    min_col: int
+    max_col: int
+    charge_min_row: int
+    charge_max_row: int
+    charge_min_col: int
+    charge_max_col: int
+
+
+class Projection(NamedTuple):
+    """A cluster along one local axis.
+
+    Attributes:
+        length: number of pixels.
+        inner: number of pitches between the end pixels.
+        wide_ends: number of end pixels that are twice as long; both ends of a lone pixel count.
+        first_charge, last_charge: charge in the end pixels, electrons.
+        pitch: cm.
+        width: extent of the charge that a particle from the origin leaves, cm.
+    """
+
+    length: int
+    inner: int
+    wide_ends: int
+    first_charge: int
+    last_charge: int
+    pitch: float
+    width: float
+
+
+class LocalHit(NamedTuple):
+    """A position in the frame of its module.
+
+    Attributes:
+        x, y: cm.
+        var_x, var_y: their variances, cm^2.
+        size_x, size_y: length of the cluster, 1/8 pixel; negative at the module's edge.
+    """
+
+    x: float
+    y: float
+    var_x: float
+    var_y: float
+    size_x: int
+    size_y: int
+
+
 def make_position_tables(conditions: PixelConditions) -> PositionTables:
-    """Derive :class:`PositionTables` from the payload of the position estimate."""
+    """Make :class:`PositionTables` from the payload of the position estimate."""
     cpe = conditions.cpe
     module = cpe["module"]
     thickness = np.where(module["is_barrel"], cpe["thickness_barrel"], cpe["thickness_endcap"])
@@ -96,98 +154,99 @@ def make_position_tables(conditions: PixelConditions) -> PositionTables:
 def make_hits(
     clusters: Clusters, tables: PositionTables, errors: PositionErrors, beam_spot: Array
 ) -> Hits:
-    """Positions of ``clusters``; global ones relative to ``beam_spot`` (float32[3], cm)."""
-    c = clusters
-    columns = _make_hits(
-        *(c.module, c.min_row, c.max_row, c.min_col, c.max_col),
-        *(c.charge_min_row, c.charge_max_row, c.charge_min_col, c.charge_max_col),
-        *(tables, errors, beam_spot),
-    )
+    """Estimate the positions of clusters.
+
+    Args:
+        clusters: the clusters.
+        tables: parameters of the modules.
+        errors: how errors are estimated.
+        beam_spot: float32[3], cm; global positions are relative to it.
+    """
+    columns = _make_hits(clusters.arrays(), tables, errors, beam_spot)
     x_local, y_local, var_x, var_y, x, y, z, r, phi, size_x, size_y = columns
     return Hits(
-        *(c.module, x_local, y_local, var_x, var_y, x, y, z, r, phi, c.charge, size_x, size_y)
+        module=clusters.module,
+        x_local=x_local,
+        y_local=y_local,
+        var_x=var_x,
+        var_y=var_y,
+        x=x,
+        y=y,
+        z=z,
+        r=r,
+        phi=phi,
+        charge=clusters.charge,
+        size_x=size_x,
+        size_y=size_y,
     )
 
 
 @shared
-def shared_width(length: int, inner: int, width: float, pitch: float, wide_ends: int) -> float:
-    """Over how much of a cluster's end pixels the charge is spread, cm.
-
-    Args:
-        length: pixels.
-        inner: pitches between the end pixels.
-        width: expected extent of the charge, cm.
-        wide_ends: how many of the end pixels are twice as long.
-    """
-    spread = width - pitch * f32(inner)
-    if length > 2 or spread < 0 or spread > pitch:
-        spread = pitch * _HALF * f32(2 + wide_ends)
+def shared_width(cluster: Projection) -> float:
+    """Length over which the charge is spread in a cluster's end pixels, cm."""
+    spread = cluster.width - cluster.pitch * f32(cluster.inner)
+    if cluster.length > 2 or spread < 0 or spread > cluster.pitch:
+        spread = cluster.pitch * _HALF * f32(2 + cluster.wide_ends)
     return spread
 
 
 @shared
-def edge_correction(length: int, first_charge: int, last_charge: int, spread: float) -> float:
-    """How far charge sharing moves a cluster's position off the middle, cm.
+def edge_correction(cluster: Projection, spread: float) -> float:
+    """Distance by which charge sharing moves a cluster's position off the middle, cm.
 
     Args:
-        length: pixels.
-        first_charge, last_charge: charge in the end pixels, electrons.
-        spread: see :func:`shared_width`.
+        cluster: the cluster along one axis.
+        spread: see :func:`shared_width`, cm.
     """
-    if length == 1:
+    if cluster.length == 1:
         return f32(0)
-    total = last_charge + first_charge
+    total = cluster.last_charge + cluster.first_charge
     if total == 0:
         total = 1
-    balance = f32(last_charge - first_charge) / f32(total)
+    balance = f32(cluster.last_charge - cluster.first_charge) / f32(total)
     return _HALF * balance * spread
 
 
 @shared
 def shape_variance(
-    length: int,
-    inner: int,
-    width: float,
-    spread: float,
-    pitch: float,
-    wide: bool,
-    share: float,
-    errors: PositionErrors,
+    cluster: Projection, spread: float, share: float, errors: PositionErrors
 ) -> float:
     """Variance of a position from the cluster's shape, cm^2.
 
     A lone pixel says that the charge's extent lies within it. In a longer cluster the share
-    of charge in the end pixels fluctuates, and more so along a longer one; if it is longer
-    than the particle makes it, something else is part of it.
+    of charge in the end pixels fluctuates. It fluctuates more in a cluster of many pixels. If a
+    cluster is longer than the particle makes it, something else is part of it.
 
     Args:
-        length, inner, width, spread: as in :func:`shared_width`.
-        wide: whether the first pixel is twice as long.
+        cluster: the cluster along one axis.
+        spread: see :func:`shared_width`, cm.
         share: error per ``spread``.
+        errors: constants of the estimate.
     """
-    if length == 1:
-        size = pitch + (pitch if wide else f32(0))
+    pitch, width = cluster.pitch, cluster.width
+    if cluster.length == 1:
+        size = pitch + (pitch if cluster.wide_ends > 0 else f32(0))
         free = max(size - width, errors.lone_share * size)
         return free * free / f32(12)
     noise = share * spread
     variance = errors.floor * errors.floor + noise * noise
-    if length > 2:
+    if cluster.length > 2:
         straggling = errors.straggling * pitch
-        excess = pitch * (f32(inner) + errors.excess_margin) - width
+        excess = pitch * (f32(cluster.inner) + errors.excess_margin) - width
         alien = errors.excess * max(excess, f32(0))
-        variance += straggling * straggling * f32(length - 2) + alien * alien
+        variance += straggling * straggling * f32(cluster.length - 2) + alien * alien
     return variance
 
 
 @shared
-def cluster_size(length: int, first_charge: int, last_charge: int) -> int:
+def cluster_size(cluster: Projection) -> int:
     """Length in eighths of a pixel, shortened by the imbalance of the end charges.
 
-    Args:
-        length: pixels, wide ends counted twice.
+    Wide end pixels count twice.
     """
-    total = max(1, first_charge + last_charge)
-    imbalance = 8 * abs(first_charge - last_charge) // total
+    length = cluster.inner + 2 + cluster.wide_ends
+    total = max(1, cluster.first_charge + cluster.last_charge)
+    imbalance = 8 * abs(cluster.first_charge - cluster.last_charge) // total
     return min(8 * length - imbalance, _MAX_SIZE)
 
 
@@ -227,42 +286,60 @@ _PHI_1, _PHI_3, _PHI_5, _PHI_7, _PHI_9 = _phi_coefficients()
 
 
 @shared
-def kind_of_rows(first: int, last: int) -> int:
-    """Column of the table of errors: several rows, one, one that is wide."""
-    return 0 if first < last else 1 + int(is_wide_row(first))
+def box_of(clusters: Any, i: int) -> Box:
+    """The edges of a cluster.
+
+    Args:
+        clusters: columns of :class:`trackserve.edm.Clusters`.
+        i: row of the cluster.
+    """
+    return Box(
+        min_row=int(clusters.min_row[i]),
+        max_row=int(clusters.max_row[i]),
+        min_col=int(clusters.min_col[i]),
+        max_col=int(clusters.max_col[i]),
+        charge_min_row=clusters.charge_min_row[i],
+        charge_max_row=clusters.charge_max_row[i],
+        charge_min_col=clusters.charge_min_col[i],
+        charge_max_col=clusters.charge_max_col[i],
+    )
 
 
 @shared
-def kind_of_cols(first: int, last: int) -> int:
-    """Column of the table of errors: several columns, one, one that is wide."""
-    return 0 if first < last else 1 + int(is_wide_col(first))
+def sensor_of(module: int, box: Box, tables: PositionTables) -> Sensor:
+    """The entries of ``tables`` for a cluster."""
+    row_kind = 0 if box.min_row < box.max_row else 1 + int(is_wide_row(box.min_row))
+    col_kind = 0 if box.min_col < box.max_col else 1 + int(is_wide_col(box.min_col))
+    return Sensor(
+        thickness=tables.thickness[module],
+        shift_x=tables.shift_x[module],
+        shift_y=tables.shift_y[module],
+        charge_width_x=tables.charge_width_x[module],
+        charge_width_y=tables.charge_width_y[module],
+        origin=(tables.origin[module, 0], tables.origin[module, 1], tables.origin[module, 2]),
+        sigma_x=tables.sigma_x[module, row_kind],
+        sigma_y=tables.sigma_y[module, col_kind],
+        pitch_x=tables.pitch_x,
+        pitch_y=tables.pitch_y,
+    )
 
 
 @shared
 def local_position(
-    module: int,
-    edges: tuple[int, int, int, int],
-    charges: tuple[int, int, int, int],
-    sensor: Sensor,
-    errors: PositionErrors,
-) -> tuple[float, float, float, float, int, int]:
-    """Local x and y of a cluster (cm), their variances, and its sizes (1/8 pixel).
+    clusters: Any, i: int, tables: PositionTables, errors: PositionErrors
+) -> LocalHit:
+    """Position of a cluster in its module.
 
     Args:
-        edges: first and last row, first and last column.
-        charges: in each of them, electrons.
+        clusters: columns of :class:`trackserve.edm.Clusters`.
+        i: row of the cluster.
+        tables: parameters of the modules.
+        errors: constants of the estimate.
     """
-    row_0, row_1, col_0, col_1 = edges
-    q_row_0, q_row_1, q_col_0, q_col_1 = charges
-    inner_row_0, inner_row_1 = row_in_pitches(row_0 + 1), row_in_pitches(row_1)
-    inner_col_0, inner_col_1 = col_in_pitches(col_0 + 1), col_in_pitches(col_1)
-    wide_rows = int(is_wide_row(row_0)) + int(is_wide_row(row_1))
-    wide_cols = int(is_wide_col(col_0)) + int(is_wide_col(col_1))
-    edge_row = row_0 == 0 or row_1 == ROWS - 1
-    edge_col = col_0 == 0 or col_1 == COLS - 1
-    size_x = cluster_size(inner_row_1 + 2 - inner_row_0 + wide_rows, q_row_0, q_row_1)
-    size_y = cluster_size(inner_col_1 + 2 - inner_col_0 + wide_cols, q_col_0, q_col_1)
-
+    module, box = clusters.module[i], box_of(clusters, i)
+    sensor = sensor_of(module, box, tables)
+    inner_row_0, inner_row_1 = row_in_pitches(box.min_row + 1), row_in_pitches(box.max_row)
+    inner_col_0, inner_col_1 = col_in_pitches(box.min_col + 1), col_in_pitches(box.max_col)
     middle_x = _HALF * f32(inner_row_0 + inner_row_1) - _HALF_ROWS
     middle_y = _HALF * f32(inner_col_0 + inner_col_1) - _HALF_COLS
     x = sensor.shift_x + sensor.pitch_x * middle_x
@@ -271,90 +348,92 @@ def local_position(
     toward_origin = f32(-1) / sensor.origin[2]
     cot_alpha = (x - sensor.origin[0]) * toward_origin
     cot_beta = (y - sensor.origin[1]) * toward_origin
-    width_x = abs(thickness * cot_alpha - sensor.charge_width_x)
-    width_y = abs(thickness * cot_beta - sensor.charge_width_y)
-    n_rows, n_cols = row_1 - row_0 + 1, col_1 - col_0 + 1
-    inner_x, inner_y = inner_row_1 - inner_row_0, inner_col_1 - inner_col_0
-    spread_x = shared_width(n_rows, inner_x, width_x, sensor.pitch_x, wide_rows)
-    spread_y = shared_width(n_cols, inner_y, width_y, sensor.pitch_y, wide_cols)
-    x += edge_correction(n_rows, q_row_0, q_row_1, spread_x)
-    y += edge_correction(n_cols, q_col_0, q_col_1, spread_y)
+    rows = Projection(
+        length=box.max_row - box.min_row + 1,
+        inner=inner_row_1 - inner_row_0,
+        wide_ends=int(is_wide_row(box.min_row)) + int(is_wide_row(box.max_row)),
+        first_charge=box.charge_min_row,
+        last_charge=box.charge_max_row,
+        pitch=sensor.pitch_x,
+        width=abs(thickness * cot_alpha - sensor.charge_width_x),
+    )
+    cols = Projection(
+        length=box.max_col - box.min_col + 1,
+        inner=inner_col_1 - inner_col_0,
+        wide_ends=int(is_wide_col(box.min_col)) + int(is_wide_col(box.max_col)),
+        first_charge=box.charge_min_col,
+        last_charge=box.charge_max_col,
+        pitch=sensor.pitch_y,
+        width=abs(thickness * cot_beta - sensor.charge_width_y),
+    )
+    spread_x, spread_y = shared_width(rows), shared_width(cols)
+    x += edge_correction(rows, spread_x)
+    y += edge_correction(cols, spread_y)
 
+    edge_row = box.min_row == 0 or box.max_row == ROWS - 1
+    edge_col = box.min_col == 0 or box.max_col == COLS - 1
     sigma_x = errors.edge_x if edge_row else sensor.sigma_x
     sigma_y = errors.edge_y if edge_col else sensor.sigma_y
     var_x, var_y = sigma_x * sigma_x, sigma_y * sigma_y
     if errors.from_shape:
         if not edge_row:
-            share_x = errors.share_two if n_rows == 2 else errors.share
-            var_x = shape_variance(
-                *(n_rows, inner_x, width_x, spread_x),
-                *(sensor.pitch_x, is_wide_row(row_0), share_x, errors),
+            share_x = errors.share_two if rows.length == 2 else errors.share
+            var_x = shape_variance(rows, spread_x, share_x, errors)
+        if not edge_col and module < FIRST_ENDCAP:
+            # the width is unknown: it depends on where along the beam a track starts
+            unknown = Projection(
+                length=cols.length,
+                inner=0,
+                wide_ends=cols.wide_ends,
+                first_charge=cols.first_charge,
+                last_charge=cols.last_charge,
+                pitch=cols.pitch,
+                width=errors.barrel_width * cols.pitch,
             )
-        share_y = errors.share_two if n_cols == 2 else errors.share
-        if module < FIRST_ENDCAP:  # unknown: it depends on where along the beam a track starts
-            inner_y, share_y = 0, errors.share
-            width_y = errors.barrel_width * sensor.pitch_y
-            spread_y = sensor.pitch_y * _HALF * f32(2 + wide_cols)
-        if not edge_col:
-            var_y = shape_variance(
-                *(n_cols, inner_y, width_y, spread_y),
-                *(sensor.pitch_y, is_wide_col(col_0), share_y, errors),
-            )
-    size_x = -size_x if edge_row else size_x
-    size_y = -size_y if edge_col else size_y
-    return x, y, var_x, var_y, size_x, size_y
+            spread_y = cols.pitch * _HALF * f32(2 + cols.wide_ends)
+            var_y = shape_variance(unknown, spread_y, errors.share, errors)
+        elif not edge_col:
+            share_y = errors.share_two if cols.length == 2 else errors.share
+            var_y = shape_variance(cols, spread_y, share_y, errors)
+    size_x, size_y = cluster_size(rows), cluster_size(cols)
+    return LocalHit(
+        x, y, var_x, var_y, -size_x if edge_row else size_x, -size_y if edge_col else size_y
+    )
 
 
 @shared
 def global_position(
-    x: float, y: float, x_axis: float, y_axis: float, centre: float, beam_spot: float
-) -> float:
-    """One coordinate of a local position, relative to the beam spot, cm; likewise the rest."""
-    return x_axis * x + y_axis * y + centre - beam_spot
+    module: int, hit: LocalHit, tables: PositionTables, beam_spot: Array
+) -> tuple[float, float, float]:
+    """Position relative to the beam spot, x, y and z, cm.
+
+    Args:
+        beam_spot: float32[3], cm.
+    """
+    axes, centre = tables.rotation, tables.position
+    x = axes[module, 0, 0] * hit.x + axes[module, 1, 0] * hit.y + centre[module, 0] - beam_spot[0]
+    y = axes[module, 0, 1] * hit.x + axes[module, 1, 1] * hit.y + centre[module, 1] - beam_spot[1]
+    z = axes[module, 0, 2] * hit.x + axes[module, 1, 2] * hit.y + centre[module, 2] - beam_spot[2]
+    return x, y, z
 
 
 @kernel
 def _make_hits(
-    module: Array,
-    min_row: Array,
-    max_row: Array,
-    min_col: Array,
-    max_col: Array,
-    q_row_0: Array,
-    q_row_1: Array,
-    q_col_0: Array,
-    q_col_1: Array,
-    tables: PositionTables,
-    errors: PositionErrors,
-    beam_spot: Array,
+    clusters: Any, tables: PositionTables, errors: PositionErrors, beam_spot: Array
 ) -> tuple[Array, ...]:
-    n = len(module)
+    n = len(clusters.module)
     local = np.empty((2, n), np.float32)
     variance = np.empty((2, n), np.float32)
     x, y, z, r = np.empty((4, n), np.float32)
     phi = np.empty(n, np.int16)
     size = np.empty((2, n), np.int16)
     for i in range(n):
-        m = module[i]
-        edges = int(min_row[i]), int(max_row[i]), int(min_col[i]), int(max_col[i])
-        sensor = Sensor(
-            *(tables.thickness[m], tables.shift_x[m], tables.shift_y[m]),
-            *(tables.charge_width_x[m], tables.charge_width_y[m]),
-            (tables.origin[m, 0], tables.origin[m, 1], tables.origin[m, 2]),
-            tables.sigma_x[m, kind_of_rows(edges[0], edges[1])],
-            tables.sigma_y[m, kind_of_cols(edges[2], edges[3])],
-            *(tables.pitch_x, tables.pitch_y),
-        )
-        charges = q_row_0[i], q_row_1[i], q_col_0[i], q_col_1[i]
-        xl, yl, var_x, var_y, size_x, size_y = local_position(m, edges, charges, sensor, errors)
-        local[0, i], local[1, i] = xl, yl
-        variance[0, i], variance[1, i] = var_x, var_y
-        size[0, i], size[1, i] = size_x, size_y
-        axes = tables.rotation[m]
-        centre = tables.position[m]
-        x[i] = global_position(xl, yl, axes[0, 0], axes[1, 0], centre[0], beam_spot[0])
-        y[i] = global_position(xl, yl, axes[0, 1], axes[1, 1], centre[1], beam_spot[1])
-        z[i] = global_position(xl, yl, axes[0, 2], axes[1, 2], centre[2], beam_spot[2])
+        m = clusters.module[i]
+        hit = local_position(clusters, i, tables, errors)
+        local[0, i], local[1, i] = hit.x, hit.y
+        variance[0, i], variance[1, i] = hit.var_x, hit.var_y
+        size[0, i], size[1, i] = hit.size_x, hit.size_y
+        x[i], y[i], z[i] = global_position(m, hit, tables, beam_spot)
     for i in range(u64(n)):  # apart, which makes it vector instructions
         r[i] = math.sqrt(x[i] * x[i] + y[i] * y[i])
         phi[i] = phi_in_units(y[i], x[i])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,9 +21,9 @@ class Ntuplets(NamedTuple):
 
     Attributes:
         n_hits: int8[n], 3 to 5.
-        cells: int32[n, 4], members of the graph, -1 after the last.
+        cells: int32[n, 4], cells of the graph, -1 after the last.
         hits: int32[n, 5], ordered hits, -1 after the last.
-        duplicate: bool[n]: not to be fitted, as it shares a cell with a longer one.
+        duplicate: bool[n], whether it shares a cell with a longer one; then it is not fitted.
     """
 
     n_hits: Array
@@ -33,19 +33,23 @@ class Ntuplets(NamedTuple):
 
 
 def find_ntuplets(graph: CellGraph, pairs: Array, rules: NtupletRules) -> Ntuplets:
-    """Depth-first from every live cell on a starting layer pair; 3 to 5 hits.
+    """Search depth-first from every live cell on a starting layer pair.
 
-    A path is kept where it cannot be continued, or at five hits. With ``only_longest``,
-    paths that start inside a longer one are found too, and are then duplicates, as is
-    whatever shares a cell with a longer path; without it, neither.
+    A path has 3 to 5 hits. It ends where it cannot be continued, or at five hits. With
+    ``only_longest``, paths that start inside a longer one are found too. A path that shares a
+    cell with a longer one is then a duplicate. Without it, a path starts only where no other
+    leads, and none is a duplicate.
+
+    Args:
+        graph: the cells.
+        pairs: records of :data:`trackserve.trackers.patatrack.config.LAYER_PAIR`.
+        rules: which paths are kept.
     """
-    return Ntuplets(*_find_ntuplets(graph, pairs["starts"].copy(), rules.only_longest))
+    return _find_ntuplets(graph, pairs["starts"].copy(), rules.only_longest)
 
 
 @kernel
-def _find_ntuplets(
-    graph: CellGraph, starts: Array, only_longest: bool
-) -> tuple[Array, Array, Array, Array]:
+def _find_ntuplets(graph: CellGraph, starts: Array, only_longest: bool) -> Ntuplets:
     n_cells = len(graph.cell)
     begins = _beginnings(graph, starts, only_longest)
     paths = np.empty((n_cells + 64, MAX_CELLS), np.int32)
@@ -73,12 +77,12 @@ def _find_ntuplets(
     for t in range(n if only_longest else 0):
         for k in range(n_hits[t] - 1):
             duplicate[t] |= longest[cells[t, k]] > n_hits[t]
-    return n_hits, cells, hits, duplicate
+    return Ntuplets(n_hits=n_hits, cells=cells, hits=hits, duplicate=duplicate)
 
 
 @kernel
 def _beginnings(graph: CellGraph, starts: Array, anywhere: bool) -> Array:
-    """Cells that paths start with, bool[n]: live ones on a starting layer pair; unless
+    """Whether paths start with each cell, bool[n]: live ones on a starting layer pair; unless
     ``anywhere``, only those that no path leads into."""
     n = len(graph.cell)
     begins = np.empty(n, np.bool_)
@@ -97,8 +101,13 @@ def _beginnings(graph: CellGraph, starts: Array, anywhere: bool) -> Array:
 
 
 class Walk(NamedTuple):
-    """Where a search stands: for each cell of its path the next neighbour, and whether the
-    path went on from it."""
+    """State of a search.
+
+    Attributes:
+        path: int32[MAX_CELLS], cells of the path.
+        next_one: int32[MAX_CELLS], next neighbour to try of each of them.
+        extended: bool[MAX_CELLS], whether the path went on from each of them.
+    """
 
     path: Array
     next_one: Array
@@ -106,21 +115,21 @@ class Walk(NamedTuple):
 
 
 @shared
-def walk(
-    start: int, first: Array, neighbour: Array, alive: Array, state: Walk, paths: Array, n: int
-) -> int:
-    """Depth-first from one cell; the paths that cannot be continued go to ``paths``.
+def walk(start: int, graph: Any, state: Walk, paths: Array, n: int) -> int:
+    """Search depth-first from one cell; write the paths that cannot be continued to ``paths``.
 
     Args:
-        first, neighbour, alive: of :class:`.CellGraph`.
-        state: scratch memory for ``MAX_CELLS`` cells.
+        start: the cell.
+        graph: has ``first``, ``neighbour`` and ``alive`` of :class:`.CellGraph`.
+        state: memory for the search.
         paths: int32[m, MAX_CELLS], -1 after the last cell.
-        n: how many paths there are already.
+        n: number of paths that are there already.
 
     Returns:
-        how many there are now; those past the end of ``paths`` are only counted.
+        the number of paths now; those past the end of ``paths`` are only counted.
     """
     path, next_one, extended = state
+    first, neighbour, alive = graph.first, graph.neighbour, graph.alive
     depth = 0
     path[0], next_one[0], extended[0] = start, first[start], False
     while depth >= 0:
@@ -148,9 +157,11 @@ def _find_paths(graph: CellGraph, begins: Array, paths: Array) -> int:
     """Fill ``paths`` with as many as it has room for; return how many there are."""
     n = 0
     state = Walk(
-        np.empty(MAX_CELLS, np.int32), np.empty(MAX_CELLS, np.int32), np.empty(MAX_CELLS, np.bool_)
+        path=np.empty(MAX_CELLS, np.int32),
+        next_one=np.empty(MAX_CELLS, np.int32),
+        extended=np.empty(MAX_CELLS, np.bool_),
     )
     for start in range(len(graph.cell)):
         if begins[start]:
-            n = walk(start, graph.first, graph.neighbour, graph.alive, state, paths, n)
+            n = walk(start, graph, state, paths, n)
     return n

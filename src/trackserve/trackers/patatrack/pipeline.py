@@ -53,13 +53,13 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
     """Pixel tracking, built once for a detector and called on batches of events.
 
     Args:
-        conditions: the detector's; read into look-up tables here, once.
+        conditions: conditions of the detector; look-up tables are made of them here, once.
         config: constants of the algorithm, or the name of a configuration.
-        threads: events that run at the same time on a CPU; it does not change any bit.
         device: "cpu", or "cuda" for the current CUDA device, which takes a batch as a whole.
+        threads: events that run at the same time on a CPU; no bit depends on it.
 
     Raises:
-        InputError: there is no such configuration or device.
+        InputError: the configuration or the device does not exist.
         MissingExtraError: a package is missing that the device needs.
     """
 
@@ -99,7 +99,7 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         device: str = "cpu",
         threads: int = 1,
     ) -> Self:
-        """Build from the conditions files of a pixel data directory.
+        """Build a pipeline from the conditions files of a pixel data directory.
 
         Raises:
             ConditionsError: a file is missing, short or inconsistent.
@@ -115,8 +115,8 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         Args:
             events: any number.
             keep: which of "digis", "clusters", "hits", "doublets" and "ntuplets" to return.
-            lap: called with the name of each stage as it ends; then all is on one thread. A GPU
-                ends one stage, "batch".
+            lap: called with the name of each stage as it ends. Then all is on one thread, and the
+                host waits for a GPU after each stage of a batch.
 
         Returns:
             for each event its result, or the :class:`EventError` that says why there is none.
@@ -127,19 +127,19 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         if self._cuda is None:
             return super().run(events, keep, lap)
         PatatrackResult.check_keep(keep)
-        results = self._cuda.run(events, keep)
-        if lap is not None:
-            lap("batch")
-        return results
+        return self._cuda.run(events, keep, lap)
 
     def warm_up(self) -> None:
-        """Compile or load all code, with an event without FEDs, read-only as a request's is."""
+        """Compile or load all code.
+
+        The event has no FEDs. It is read-only, as that of a request is.
+        """
         self.run([RawEvent(np.frombuffer(bytes(4), np.uint8))])
 
     def reconstruct_stages(
         self, event: RawEvent, keep: Collection[str], lap: Lap
     ) -> PatatrackResult:
-        """Reconstruct one event on a CPU, calling ``lap(stage)`` as each stage ends.
+        """Reconstruct one event on a CPU, and call ``lap(stage)`` as each stage ends.
 
         Raises:
             EventError: it cannot be reconstructed.

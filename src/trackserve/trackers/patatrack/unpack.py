@@ -88,9 +88,14 @@ def unpack(
 ) -> tuple[Digis, ReadoutErrors, int]:
     """Unpack one event.
 
+    Args:
+        event: the event.
+        tables: the cabling.
+        max_words: largest number of pixel words.
+
     Returns:
-        digis whose ``charge`` is still the ADC value, modules contiguous; what was
-        wrong in the words; and the number of pixel words.
+        digis whose ``charge`` is still the ADC value, modules contiguous; the errors in the
+        words; and the number of pixel words.
 
     Raises:
         EventError: the stream cannot be followed (truncated, FED id or size out of
@@ -98,13 +103,15 @@ def unpack(
     """
     words = stream_words(event)
     words.flags.writeable = False  # Numba compiles for writable arrays apart
-    (status, fed, word), n_words, split, digis, errors = _unpack(words, tables, max_words)
-    check_status(event.event, status, fed, word, n_words, max_words)
+    stream, split, digis, errors = _unpack(words, tables, max_words)
+    error = failure(event.event, stream, max_words)
+    if error is not None:
+        raise error
     module, row, col, adc = digis
     unpacked = Digis(module, row, col, adc, np.empty(len(module), np.int32))
     if split:
         unpacked = unpacked.take(np.argsort(module, kind="stable"))
-    return unpacked, ReadoutErrors(*errors), n_words
+    return unpacked, ReadoutErrors(*errors), stream.n_words
 
 
 def stream_words(event: RawEvent) -> Array:
@@ -128,18 +135,41 @@ def stream_words(event: RawEvent) -> Array:
     return np.ascontiguousarray(event.data).view(np.uint32)
 
 
-def check_status(
-    event: int, status: int, fed: int, word: int, n_words: int, max_words: int
-) -> None:
-    """Raise the :class:`EventError` that :func:`follow_stream` found, if any."""
-    if status == _TOO_MANY_WORDS:
-        raise EventError("too many pixel words", event=event, found=n_words, bound=max_words)
-    if status != OK:
-        raise EventError(_FAILURES[status], event=event, fed=fed, word=word)
+class Stream(NamedTuple):
+    """Summary of an event's stream.
+
+    Attributes:
+        status: OK, or why the stream cannot be followed.
+        fed: FED where it cannot; -1 if none is to blame.
+        word: word where it cannot.
+        n_words: number of pixel words.
+    """
+
+    status: int
+    fed: int
+    word: int
+    n_words: int
+
+
+def failure(event: int, stream: Stream, max_words: int) -> EventError | None:
+    """Return the error of a stream that cannot be unpacked; None if it can be.
+
+    Args:
+        event: number of the event.
+        stream: what :func:`follow_stream` found.
+        max_words: largest number of pixel words.
+    """
+    if stream.status == OK:
+        return None
+    if stream.status == _TOO_MANY_WORDS:
+        return EventError(
+            "too many pixel words", event=event, found=stream.n_words, bound=max_words
+        )
+    return EventError(_FAILURES[stream.status], event=event, fed=stream.fed, word=stream.word)
 
 
 class Notes(NamedTuple):
-    """Room for columns of :class:`trackserve.edm.ReadoutErrors`."""
+    """Memory for columns of :class:`trackserve.edm.ReadoutErrors`."""
 
     fed: Array
     word: Array
@@ -149,41 +179,60 @@ class Notes(NamedTuple):
 @kernel
 def _unpack(
     words: Array, tables: UnpackTables, max_words: int
-) -> tuple[tuple[int, int, int], int, bool, tuple[Array, ...], tuple[Array, ...]]:
-    """(status, FED, word), number of pixel words, whether a module was split, columns of
-    digis and of errors; both are empty if the status is not OK."""
+) -> tuple[Stream, bool, tuple[Array, ...], tuple[Array, ...]]:
+    """Unpack a stream.
+
+    Returns:
+        summary of the stream; whether a module was split; columns of digis and of errors. Both
+        are empty if the status is not OK.
+    """
     ranges = np.zeros((len(tables.fed_ids), 2), np.int32)
     most = most_notes(len(words), len(ranges)) + len(words)
-    notes = Notes(np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.uint8))
-    status, fed, word, n_words, n = follow_stream(words, tables, max_words, ranges, notes)
-    if status != OK:
+    notes = Notes(
+        fed=np.empty(most, np.int32), word=np.empty(most, np.int32), code=np.empty(most, np.uint8)
+    )
+    stream, n = follow_stream(words, tables, max_words, ranges, notes)
+    if stream.status != OK:
         n, ranges = 0, ranges[:0]
     digis, split, n = _unpack_words(words, tables, ranges, notes, n)
     word_of = notes.word[:n].copy()
     errors = notes.fed[:n].copy(), word_of, notes.code[:n].copy(), words[word_of]
-    return (status, fed, word), n_words, split, digis, errors
+    return stream, split, digis, errors
+
+
+@shared
+def add_note(notes: Notes, n: int, fed: int, word: int, code: int) -> int:
+    """Write a note behind the ``n`` that are there; return the number of notes now."""
+    notes.fed[n], notes.word[n], notes.code[n] = fed, word, code
+    return n + 1
 
 
 @shared
 def most_notes(n_words: int, n_feds: int) -> int:
-    """How many notes :func:`follow_stream` makes at most: a FED that is not read is two words
-    or more, as are a header and a trailer, and each FED ends with one of each and a CRC."""
+    """Largest number of notes that :func:`follow_stream` makes.
+
+    A FED that is not read is two words or more, as are a header and a trailer. Each FED ends with
+    one of each and a CRC.
+    """
     return n_words + 4 * n_feds
 
 
 @shared
 def follow_stream(
     words: Array, tables: UnpackTables, max_words: int, ranges: Array, notes: Notes
-) -> tuple[int, int, int, int, int]:
+) -> tuple[Stream, int]:
     """Find the pixel words of each FED.
 
     Args:
+        words: uint32[n], the stream.
+        tables: the cabling.
+        max_words: largest number of pixel words.
         ranges: int32[FEDs, 2], zeros; gets the first pixel word of each and the one past the
             last.
-        notes: room for :func:`most_notes`.
+        notes: memory for :func:`most_notes`.
 
     Returns:
-        status, FED and word of a failure, number of pixel words, number of notes.
+        summary of the stream, and the number of notes.
     """
     status, fed, word, n = _find_feds(words, tables.fed_slot, ranges, notes)
     n_words = 0
@@ -191,14 +240,18 @@ def follow_stream(
         n_words, n = _check_feds(words, tables.fed_ids, ranges, notes, n)
         if n_words > max_words:
             status = _TOO_MANY_WORDS
-    return status, fed, word, n_words, n
+    return Stream(status=status, fed=fed, word=word, n_words=n_words), n
 
 
 @shared
 def _find_feds(
     words: Array, fed_slot: Array, ranges: Array, notes: Notes
 ) -> tuple[int, int, int, int]:
-    """Payload range of each FED, in words; status, FED, word and number of notes."""
+    """Find the payload of each FED.
+
+    Returns:
+        status, FED and word of :class:`Stream`, and the number of notes.
+    """
     n = 0
     n_words = len(words)
     position = 1
@@ -219,8 +272,7 @@ def _find_feds(
             return _TRUNCATED, fed, position, n
         slot = fed_slot[fed]
         if slot == UNKNOWN_SLOT:
-            notes.fed[n], notes.word[n], notes.code[n] = fed, position, UNKNOWN_FED
-            n += 1
+            n = add_note(notes, n, fed, position, UNKNOWN_FED)
         elif slot >= 0:
             if ranges[slot, 1] > 0:
                 return _TWICE, fed, position, n
@@ -238,7 +290,8 @@ def _check_feds(
 ) -> tuple[int, int]:
     """Narrow ``ranges`` to the pixel words; as in CMS, only a CRC error drops a FED.
 
-    Returns the number of pixel words and of notes.
+    Returns:
+        the number of pixel words and of notes.
     """
     total = 0
     for slot in range(len(ranges)):
@@ -248,8 +301,7 @@ def _check_feds(
         if ranges[slot, 0] == ranges[slot, 1]:
             continue
         if words[last] & 4:
-            notes.fed[n], notes.word[n], notes.code[n] = fed, last, CRC_ERROR
-            n += 1
+            n = add_note(notes, n, fed, last, CRC_ERROR)
             ranges[slot, 1] = ranges[slot, 0]
             continue
         length = (ranges[slot, 1] - ranges[slot, 0]) // 2
@@ -258,8 +310,7 @@ def _check_feds(
             low, high = words[first], words[first + 1]
             right = (high >> 28) == HEADER_MARK
             if not right or ((low >> 8) & 0xFFF) != fed:
-                notes.fed[n], notes.word[n], notes.code[n] = fed, first, BAD_HEADER
-                n += 1
+                n = add_note(notes, n, fed, first, BAD_HEADER)
             more = right and (low & 8) != 0
             first += 2
         more = True
@@ -267,11 +318,9 @@ def _check_feds(
             low, high = words[last], words[last + 1]
             right = (high >> 28) == TRAILER_MARK
             if not right:
-                notes.fed[n], notes.word[n], notes.code[n] = fed, last, BAD_TRAILER
-                n += 1
+                n = add_note(notes, n, fed, last, BAD_TRAILER)
             elif (high & 0xFFFFFF) != length:
-                notes.fed[n], notes.word[n], notes.code[n] = fed, last, BAD_LENGTH
-                n += 1
+                n = add_note(notes, n, fed, last, BAD_LENGTH)
             more = right and (low & 8) != 0
             if more:
                 last -= 2
@@ -282,41 +331,53 @@ def _check_feds(
 
 
 @shared
-def double_column_pixel(double_column: int, pixel: int) -> tuple[int, int]:
-    """Row and column in the ROC from double column and pixel number (all but layer 1)."""
-    return ROC_ROWS - pixel // 2, 2 * double_column + pixel % 2
-
-
-@shared
 def error_code(word: int) -> int:
     """CMS' error number of a word whose ROC number, 25 to 31, is an error mark."""
     roc = (word >> ROC_SHIFT) & ROC_MASK
     return OVERFLOW if roc == 30 and (word >> 8) & 15 == 1 else roc
 
 
-@shared
-def roc_error(link: int, roc: int) -> int:
-    """What is wrong with words of such a link and ROC, whatever the pixel; 0 if nothing."""
-    if roc >= FIRST_ERROR_ROC:
-        return roc
-    if link == 0 or link > LINKS_PER_FED:
-        return BAD_LINK
-    if roc == 0 or roc > ROCS_PER_LINK:
-        return BAD_ROC
-    return 0
+class Roc(NamedTuple):
+    """Columns of :attr:`trackserve.detectors.phase1.cabling.UnpackTables.roc` for one ROC."""
+
+    module: int
+    first_row: int
+    row_step: int
+    first_col: int
+    col_step: int
+    layer_1: int
 
 
 @shared
-def find_roc(word: int, fed: int, n_rocs: int) -> tuple[int, int]:
-    """What is wrong with the word's link and ROC (0 if nothing), and the row of
-    :attr:`UnpackTables.roc`, which has ``n_rocs``; 0 if something is wrong."""
+def find_roc(word: int, fed: int, tables: UnpackTables) -> tuple[int, Roc]:
+    """Find the ROC of a pixel word.
+
+    Returns:
+        error of the word's link and ROC, whatever the pixel, 0 if there is none; and the ROC,
+        any if there is an error.
+    """
     link, roc = word >> LINK_SHIFT, (word >> ROC_SHIFT) & ROC_MASK
     index = (fed - FIRST_FED) * CHANNELS_PER_FED + (link - 1) * ROCS_PER_LINK + roc
-    code = roc_error(link, roc)
-    # FED 149, link 48, ROC 8 falls off the end of the map
-    if code == 0 and index >= n_rocs:
+    code = 0
+    if roc >= FIRST_ERROR_ROC:
+        code = roc
+    elif link == 0 or link > LINKS_PER_FED:
+        code = BAD_LINK
+    elif roc == 0 or roc > ROCS_PER_LINK or index >= len(tables.roc):
+        # FED 149, link 48, ROC 8 falls off the end of the map
         code = BAD_ROC
-    return code, index if code == 0 else 0
+    elif tables.roc[index, 0] == NOT_CABLED:
+        code = BAD_ROC
+    row = index if code == 0 else 0
+    found = Roc(
+        module=int(tables.roc[row, 0]),
+        first_row=int(tables.roc[row, 1]),
+        row_step=int(tables.roc[row, 2]),
+        first_col=int(tables.roc[row, 3]),
+        col_step=int(tables.roc[row, 4]),
+        layer_1=int(tables.roc[row, 5]),
+    )
+    return code, found
 
 
 @shared
@@ -326,16 +387,18 @@ def note_of(code: int, word: int) -> int:
 
 
 @shared
-def pixel_in_roc(word: int, layer_1: bool) -> tuple[int, int, bool]:
-    """Row and column in the ROC, and whether there is such a pixel."""
-    if layer_1:
+def find_pixel(word: int, roc: Roc) -> tuple[int, int, bool]:
+    """Row and column in the module, and whether there is such a pixel in the ROC."""
+    if roc.layer_1:
         row = (word >> 8) & 127
         col = (word >> 15) & 63
-        return row, col, row < ROC_ROWS and col < ROC_COLS
-    pixel = (word >> 8) & 255
-    double_column = (word >> 16) & 31
-    row, col = double_column_pixel(double_column, pixel)
-    return row, col, double_column < ROC_COLS // 2 and 2 <= pixel < 2 * ROC_ROWS + 2
+        valid = row < ROC_ROWS and col < ROC_COLS
+    else:
+        pixel = (word >> 8) & 255
+        double_column = (word >> 16) & 31
+        row, col = ROC_ROWS - pixel // 2, 2 * double_column + pixel % 2
+        valid = double_column < ROC_COLS // 2 and 2 <= pixel < 2 * ROC_ROWS + 2
+    return roc.first_row + roc.row_step * row, roc.first_col + roc.col_step * col, valid
 
 
 @kernel
@@ -360,43 +423,25 @@ def _unpack_words(
         while place < last:
             # the words of a ROC mostly come in a row: what they share is looked up once
             head = words[place] >> ROC_SHIFT
-            code, index = find_roc(int(words[place]), fed, len(tables.roc))
-            module = tables.roc[index, 0]
-            if code == 0 and module == NOT_CABLED:
-                code = BAD_ROC
-            if code:
-                while place < last and words[place] >> ROC_SHIFT == head:
-                    word = int(words[place])
-                    if word:
-                        notes.fed[n_notes], notes.word[n_notes] = fed, place
-                        notes.code[n_notes] = note_of(code, word)
-                        n_notes += 1
-                    place += u64(1)
-                continue
-            first_row, row_step = tables.roc[index, 1], tables.roc[index, 2]
-            first_col, col_step = tables.roc[index, 3], tables.roc[index, 4]
-            layer_1 = tables.roc[index, 5]
+            code, roc = find_roc(int(words[place]), fed, tables)
             while place < last and words[place] >> ROC_SHIFT == head:
                 word = int(words[place])
-                row, col, valid = pixel_in_roc(word, layer_1)
-                if module == MASKED:
+                row, col, valid = find_pixel(word, roc)
+                if code:
+                    if word:
+                        n_notes = add_note(notes, n_notes, fed, place, note_of(code, word))
+                elif roc.module == MASKED:
                     pass
                 elif not valid:
-                    notes.fed[n_notes], notes.word[n_notes] = fed, place
-                    notes.code[n_notes] = BAD_PIXEL
-                    n_notes += 1
+                    n_notes = add_note(notes, n_notes, fed, place, BAD_PIXEL)
                 else:
-                    if module != current:
-                        if seen[module]:
-                            notes.fed[n_notes], notes.word[n_notes] = fed, place
-                            notes.code[n_notes] = SPLIT_MODULE
-                            n_notes += 1
+                    if roc.module != current:
+                        if seen[roc.module]:
+                            n_notes = add_note(notes, n_notes, fed, place, SPLIT_MODULE)
                             split = True
-                        seen[module] = True
-                        current = module
-                    modules[n] = module
-                    rows[n] = first_row + row_step * row
-                    cols[n] = first_col + col_step * col
+                        seen[roc.module] = True
+                        current = roc.module
+                    modules[n], rows[n], cols[n] = roc.module, row, col
                     adcs[n] = word & ADC_MASK
                     n += u64(1)
                 place += u64(1)

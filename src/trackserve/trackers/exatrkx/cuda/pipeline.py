@@ -20,6 +20,7 @@ from trackserve.edm.columns import Array
 from trackserve.errors import EventError
 
 from ...base import Lap
+from ...laps import after
 from ..event import ExatrkxEvent, FeaturesEvent
 from ..features import features_of
 from ..model import Model
@@ -106,22 +107,10 @@ class CudaExatrkx:
             found = [
                 result
                 for batch in _batches(good)
-                for result in self._run_batch(batch, keep, self._stopwatch(lap))
+                for result in self._run_batch(batch, keep, after(self.device.wait, lap))
             ]
         rest = iter(found)
         return [failed[e] if e in failed else next(rest) for e in range(len(events))]
-
-    def _stopwatch(self, lap: Lap | None) -> Lap:
-        """Return ``lap``, but with a wait for the device before it."""
-        if lap is None:
-            return lambda stage: None
-        call = lap
-
-        def wait(stage: str) -> None:
-            self.device.wait()
-            call(stage)
-
-        return wait
 
     def _run_batch(
         self, events: Sequence[FeaturesEvent], keep: Collection[str], lap: Lap

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda
 
-from trackserve.detectors.phase1.layout import COLS, N_MODULES, ROWS
+from trackserve.detectors.phase1.layout import COLS, N_LAYERS, N_MODULES, ROWS
 from trackserve.device.cuda import Device, cuda_kernel
 from trackserve.device.union import find_root, unite
 from trackserve.edm import Clusters
@@ -32,15 +32,16 @@ _BEFORE = AROUND[:4]
 
 
 class Labels(NamedTuple):
-    """Clusters before the cut on charge, int32.
+    """Clusters before the cut on charge, int32; a cluster is in the row of its first digi.
 
     Attributes:
-        parent: [digis], a digi of the same cluster that comes before, or itself.
-        total, min_row, max_row, min_col, max_col: [digis], of the cluster whose first digi
-            it is; likewise the charge at its edges:
-        charge_min_row, charge_max_row, charge_min_col, charge_max_col: [digis].
-        kept: [digis + 1], whether it is the first of a cluster that is kept; then how many
-            such there are before it.
+        parent: [digis], a digi of the same cluster that comes before, or the digi itself.
+        total: [digis], charge of the cluster, electrons.
+        min_row, max_row, min_col, max_col: [digis], edges of the cluster.
+        charge_min_row, charge_max_row, charge_min_col, charge_max_col: [digis], charge at each
+            edge, electrons.
+        kept: [digis + 1], 1 for the first digi of a cluster that is kept, else 0; then the number
+            of kept clusters before.
         grid: [blocks * GRID_SIZE], digi at each place of the module that a block works on.
     """
 
@@ -62,11 +63,13 @@ class Modules(NamedTuple):
     """Modules of a batch, int32, a row for each module of each event.
 
     Attributes:
-        first, last: its first digi and the one past its last; equal if it has none.
-        cluster: sum of clusters before; one row more.
-        n_hit: of each event, modules with digis.
+        n: number of modules of the batch.
+        first, last: the module's first digi and the one past its last; equal if it has none.
+        cluster: number of clusters before; one row more.
+        n_hit: [events], number of modules with digis.
     """
 
+    n: int
     first: Any
     last: Any
     cluster: Any
@@ -77,31 +80,35 @@ class BatchClusters(NamedTuple):
     """Clusters of a batch.
 
     Attributes:
+        n_events: number of events.
+        n: number of clusters.
+        start: int32[events * layers + 1], first cluster of each layer of each event.
         event: int32[n].
-        columns: of :class:`trackserve.edm.Clusters`.
+        columns: columns of :class:`trackserve.edm.Clusters`.
     """
 
+    n_events: int
+    n: int
+    start: Any
     event: Any
     columns: Any
 
 
-def find_clusters(
-    device: Device, digis: BatchDigis, n_events: int, n_words: int, cuts: ClusterCuts
-) -> tuple[Labels, Modules]:
+def find_clusters(device: Device, digis: BatchDigis, cuts: ClusterCuts) -> tuple[Labels, Modules]:
     """Label connected pixels and count the clusters of each module.
 
-    The number of clusters of the batch is the last row of :attr:`Modules.cluster`.
+    The number of clusters of the batch is row ``n`` of :attr:`Modules.cluster`.
     """
+    n_events, n_words = digis.n_events, digis.room
     n_modules = n_events * N_MODULES
     n_blocks = device.n_blocks
     names = Labels._fields[:-1]
-    labels = Labels._make(
-        [
-            *(device.array(f"labels.{name}", n_words + 1, np.int32) for name in names),
-            device.array("labels.grid", n_blocks * GRID_SIZE, np.int32),
-        ]
+    labels = Labels(
+        **{name: device.array(f"labels.{name}", n_words + 1, np.int32) for name in names},
+        grid=device.array("labels.grid", n_blocks * GRID_SIZE, np.int32),
     )
     modules = Modules(
+        n=n_modules,
         first=device.array("modules.first", n_modules, np.int32),
         last=device.array("modules.last", n_modules, np.int32),
         cluster=device.array("modules.cluster", n_modules + 1, np.int32),
@@ -111,13 +118,11 @@ def find_clusters(
     device.fill(modules.last, n_modules, 0)
     device.fill(modules.n_hit, n_events, 0)
     device.fill(labels.grid, n_blocks * GRID_SIZE, _NOBODY)
-    device.launch(_find_modules, n_words, digis, modules, n_events)
-    device.launch_blocks(_label, n_blocks, digis, modules, labels, n_modules)
-    device.launch(
-        _mark_kept, n_words, digis.start, digis.columns.module, labels, cuts, n_events, n_words
-    )
+    device.launch(_find_modules, n_words, digis, modules)
+    device.launch_blocks(_label, n_blocks, digis, modules, labels)
+    device.launch(_mark_kept, n_words, digis, labels, cuts)
     device.scan(labels.kept, n_words, labels.kept)
-    device.launch(_count_clusters, n_modules, modules, labels.kept, n_modules)
+    device.launch(_count_clusters, n_modules, modules, labels.kept)
     device.scan(modules.cluster, n_modules, modules.cluster)
     return labels, modules
 
@@ -127,22 +132,35 @@ def fill_clusters(
     digis: BatchDigis,
     labels: Labels,
     modules: Modules,
-    n_events: int,
-    n_words: int,
+    layer_start: Any,
     n: int,
 ) -> BatchClusters:
-    """The ``n`` clusters that are kept; fills the digis' ``cluster``, a row of their event."""
+    """Make the clusters that are kept; fill the digis' ``cluster``, a row of their event.
+
+    Args:
+        device: the device.
+        digis: the digis.
+        labels: their clusters.
+        modules: where the clusters of each module begin.
+        layer_start: int32[layers + 1], first module of each layer.
+        n: number of clusters that are kept.
+    """
+    n_starts = digis.n_events * N_LAYERS + 1
     clusters = BatchClusters(
+        n_events=digis.n_events,
+        n=n,
+        start=device.array("clusters.start", n_starts, np.int32),
         event=device.array("clusters.event", n, np.int32),
         columns=make_columns(device, "clusters", Clusters, n),
     )
-    device.launch(_fill, n_words, digis, labels, modules, clusters, n_events)
+    device.launch(_fill, digis.room, digis, labels, modules, clusters)
+    device.launch(_find_layers, n_starts, modules, layer_start, clusters)
     return clusters
 
 
 @cuda_kernel
-def _find_modules(digis: BatchDigis, modules: Modules, n_events: int) -> None:
-    n = digis.start[n_events]
+def _find_modules(digis: BatchDigis, modules: Modules) -> None:
+    n = digis.start[digis.n_events]
     module = digis.columns.module
     for d in range(cuda.grid(1), n, cuda.gridsize(1)):
         event = digis.event[d]
@@ -155,11 +173,11 @@ def _find_modules(digis: BatchDigis, modules: Modules, n_events: int) -> None:
 
 
 @cuda_kernel
-def _label(digis: BatchDigis, modules: Modules, labels: Labels, n_modules: int) -> None:
+def _label(digis: BatchDigis, modules: Modules, labels: Labels) -> None:
     grid, parent = labels.grid, labels.parent
     columns = digis.columns
     mine = cuda.blockIdx.x * GRID_SIZE
-    for key in range(cuda.blockIdx.x, n_modules, cuda.gridDim.x):
+    for key in range(cuda.blockIdx.x, modules.n, cuda.gridDim.x):
         first, last = modules.first[key], modules.last[key]
         if first == last:
             continue
@@ -206,11 +224,9 @@ def _label(digis: BatchDigis, modules: Modules, labels: Labels, n_modules: int) 
 
 
 @cuda_kernel
-def _mark_kept(
-    start: Any, module: Any, labels: Labels, cuts: ClusterCuts, n_events: int, n_words: int
-) -> None:
-    n = start[n_events]
-    for d in range(cuda.grid(1), n_words, cuda.gridsize(1)):
+def _mark_kept(digis: BatchDigis, labels: Labels, cuts: ClusterCuts) -> None:
+    n, module = digis.start[digis.n_events], digis.columns.module
+    for d in range(cuda.grid(1), digis.room, cuda.gridsize(1)):
         kept = 0
         if d < n and labels.parent[d] == d:
             kept = 1 if enough_charge(module[d], labels.total[d], cuts) else 0
@@ -218,17 +234,15 @@ def _mark_kept(
 
 
 @cuda_kernel
-def _count_clusters(modules: Modules, kept: Any, n_modules: int) -> None:
-    for key in range(cuda.grid(1), n_modules, cuda.gridsize(1)):
+def _count_clusters(modules: Modules, kept: Any) -> None:
+    for key in range(cuda.grid(1), modules.n, cuda.gridsize(1)):
         modules.cluster[key] = kept[modules.last[key]] - kept[modules.first[key]]
 
 
 @cuda_kernel
-def _fill(
-    digis: BatchDigis, labels: Labels, modules: Modules, clusters: BatchClusters, n_events: int
-) -> None:
+def _fill(digis: BatchDigis, labels: Labels, modules: Modules, clusters: BatchClusters) -> None:
     columns = clusters.columns
-    for d in range(cuda.grid(1), digis.start[n_events], cuda.gridsize(1)):
+    for d in range(cuda.grid(1), digis.start[digis.n_events], cuda.gridsize(1)):
         event = digis.event[d]
         module = digis.columns.module[d]
         key = event * N_MODULES + int(module)
@@ -248,3 +262,10 @@ def _fill(
             columns.charge_max_row[c] = labels.charge_max_row[d]
             columns.charge_min_col[c] = labels.charge_min_col[d]
             columns.charge_max_col[c] = labels.charge_max_col[d]
+
+
+@cuda_kernel
+def _find_layers(modules: Modules, layer_start: Any, clusters: BatchClusters) -> None:
+    for k in range(cuda.grid(1), clusters.n_events * N_LAYERS + 1, cuda.gridsize(1)):
+        event, layer = k // N_LAYERS, k % N_LAYERS
+        clusters.start[k] = modules.cluster[event * N_MODULES + layer_start[layer]]

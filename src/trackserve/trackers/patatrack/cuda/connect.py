@@ -15,22 +15,29 @@ from ..connect import (
     aligned,
     curvature_and_dca,
     from_beam_line,
+    in_rz,
+    in_xy,
     max_theta,
     same_direction,
+    squared_length,
+    vector_between,
 )
-from ..doublets import Cells, OrderedHits
+from ..doublets import OrderedHits
+from .doublets import BatchCells, BatchOrderedHits
 
 
 class BatchGraph(NamedTuple):
     """Neighbours of the cells of a batch.
 
     Attributes:
-        first: int32[cells + 1], where a cell's outer neighbours begin in ``neighbour``.
-        neighbour: int32[m].
-        used: bool[cells], whether it has a neighbour on either side.
-        alive: bool[cells], not killed.
+        n: number of cells.
+        first: int32[n + 1], first outer neighbour of each cell in ``neighbour``, and m.
+        neighbour: int32[m], cells.
+        used: bool[n], whether the cell has a neighbour on either side.
+        alive: bool[n], whether the cell is not killed.
     """
 
+    n: int
     first: Any
     neighbour: Any
     used: Any
@@ -38,88 +45,85 @@ class BatchGraph(NamedTuple):
 
 
 def count_connections(
-    device: Device,
-    hits: OrderedHits,
-    n_hits: int,
-    cells: Cells,
-    n_cells: int,
-    cuts: ConnectionCuts,
+    device: Device, hits: BatchOrderedHits, cells: BatchCells, cuts: ConnectionCuts
 ) -> tuple[Group, BatchGraph]:
-    """The cells that begin on each hit, and the graph, but for its neighbours."""
-    outgoing = device.group("outgoing", cells.inner, n_cells, n_hits, cells.inner)
+    """Count the neighbours of each cell.
+
+    Returns:
+        the cells that begin on each hit; and the graph, with no memory for its neighbours.
+    """
+    n = cells.n
+    outgoing = device.group("outgoing", cells.inner, n, hits.n, cells.inner)
     graph = BatchGraph(
-        first=device.array("graph.first", n_cells + 1, np.int32),
+        n=n,
+        first=device.array("graph.first", n + 1, np.int32),
         neighbour=device.array("graph.neighbour", 0, np.int32),
-        used=device.array("graph.used", n_cells, np.bool_),
-        alive=device.array("graph.alive", n_cells, np.bool_),
+        used=device.array("graph.used", n, np.bool_),
+        alive=device.array("graph.alive", n, np.bool_),
     )
-    device.launch(_reset, n_cells, graph, n_cells)
-    device.launch(_count, n_cells, hits, cells, outgoing, graph, cuts, n_cells)
-    device.scan(graph.first, n_cells, graph.first)
+    device.launch(_reset, n, graph)
+    device.launch(_count, n, hits.hits, cells, outgoing, graph, cuts)
+    device.scan(graph.first, n, graph.first)
     return outgoing, graph
+
+
+def with_room(device: Device, graph: BatchGraph, m: int) -> BatchGraph:
+    """Return the graph with memory for ``m`` neighbours."""
+    return graph._replace(neighbour=device.array("graph.neighbour", m, np.int32))
 
 
 def fill_connections(
     device: Device,
-    hits: OrderedHits,
-    cells: Cells,
-    n_cells: int,
+    hits: BatchOrderedHits,
+    cells: BatchCells,
     outgoing: Group,
     graph: BatchGraph,
-    n: int,
     cuts: ConnectionCuts,
-) -> BatchGraph:
-    """The graph with its ``n`` neighbours."""
-    graph = graph._replace(neighbour=device.array("graph.neighbour", n, np.int32))
-    device.launch(_fill, n_cells, hits, cells, outgoing, graph, cuts, n_cells)
-    return graph
+) -> None:
+    """Fill the neighbours of a graph of :func:`with_room`.
+
+    Args:
+        device: the device.
+        hits: the hits.
+        cells: the cells.
+        outgoing: the cells that begin on each hit.
+        graph: the graph.
+        cuts: cuts on pairs of cells.
+    """
+    device.launch(_fill, cells.n, hits.hits, cells, outgoing, graph, cuts)
 
 
 def remove_fishbones(
-    device: Device,
-    hits: OrderedHits,
-    cells: Cells,
-    n_cells: int,
-    graph: BatchGraph,
-    min_cos2: float,
+    device: Device, hits: BatchOrderedHits, cells: BatchCells, graph: BatchGraph, min_cos2: float
 ) -> None:
-    """Kill the longer of two aligned cells that end on one hit, by the first of the two."""
-    device.launch(_remove_fishbones, n_cells, hits, cells, graph, min_cos2, n_cells)
+    """Kill the longer of two aligned cells that end on one hit, in ``graph.alive``."""
+    device.launch(_remove_fishbones, cells.n, hits.hits, cells, graph, min_cos2)
 
 
 @shared
 def _connected(
-    hits: OrderedHits, cells: Cells, cell: int, other: int, cuts: ConnectionCuts
+    hits: OrderedHits, cells: BatchCells, cell: int, other: int, cuts: ConnectionCuts
 ) -> bool:
-    """Whether a cell goes on as one that begins on its outer hit."""
+    """Whether ``other``, which begins on the outer hit of ``cell``, is its neighbour."""
     a, b, c = cells.inner[cell], cells.outer[cell], cells.outer[other]
-    if not aligned(
-        *(hits.r[a], hits.z[a], hits.r[b], hits.z[b], hits.r[c], hits.z[c]),
-        *(max_theta(hits.module[b], cuts), cuts.min_pt),
-    ):
+    cut = max_theta(hits.module[b], cuts)
+    if not aligned(in_rz(hits, a), in_rz(hits, b), in_rz(hits, c), cut, cuts.min_pt):
         return False
-    curvature, dca = curvature_and_dca(
-        hits.x[a], hits.y[a], hits.x[b], hits.y[b], hits.x[c], hits.y[c]
-    )
+    curvature, dca = curvature_and_dca(in_xy(hits, a), in_xy(hits, b), in_xy(hits, c))
     return from_beam_line(curvature, dca, hits.module[a], cuts)
 
 
 @cuda_kernel
-def _reset(graph: BatchGraph, n_cells: int) -> None:
-    for cell in range(cuda.grid(1), n_cells, cuda.gridsize(1)):
+def _reset(graph: BatchGraph) -> None:
+    for cell in range(cuda.grid(1), graph.n, cuda.gridsize(1)):
         graph.used[cell], graph.alive[cell] = False, True
 
 
 @cuda_kernel
 def _count(
-    hits: OrderedHits,
-    cells: Cells,
-    outgoing: Group,
-    graph: BatchGraph,
-    cuts: ConnectionCuts,
-    n_cells: int,
+    hits: OrderedHits, cells: BatchCells, outgoing: Group, graph: BatchGraph, cuts: ConnectionCuts
 ) -> None:
-    for cell in range(cuda.grid(1), n_cells, cuda.gridsize(1)):
+    for cell in range(cuda.grid(1), cells.n, cuda.gridsize(1)):
         n = 0
         b = cells.outer[cell]
         for k in range(outgoing.start[b], outgoing.start[b + 1]):
@@ -134,14 +138,9 @@ def _count(
 
 @cuda_kernel
 def _fill(
-    hits: OrderedHits,
-    cells: Cells,
-    outgoing: Group,
-    graph: BatchGraph,
-    cuts: ConnectionCuts,
-    n_cells: int,
+    hits: OrderedHits, cells: BatchCells, outgoing: Group, graph: BatchGraph, cuts: ConnectionCuts
 ) -> None:
-    for cell in range(cuda.grid(1), n_cells, cuda.gridsize(1)):
+    for cell in range(cuda.grid(1), cells.n, cuda.gridsize(1)):
         n = graph.first[cell]
         if n == graph.first[cell + 1]:
             continue
@@ -155,20 +154,19 @@ def _fill(
 
 @shared
 def _fishbones_of_cell(
-    hits: OrderedHits, cells: Cells, graph: BatchGraph, i: int, min_cos2: float
+    hits: OrderedHits, cells: BatchCells, graph: BatchGraph, i: int, min_cos2: float
 ) -> None:
     """Compare a cell with those after it that end on the same hit."""
     a, h = cells.inner[i], cells.outer[i]
-    ax, ay, az = hits.x[a] - hits.x[h], hits.y[a] - hits.y[h], hits.z[a] - hits.z[h]
-    length = ax * ax + ay * ay + az * az
+    vector_i = vector_between(hits, h, a)
     for j in range(i + 1, cells.start[h + 1]):
         b = cells.inner[j]
         if not graph.used[j] or hits.module[a] == hits.module[b]:
             continue
-        bx, by, bz = hits.x[b] - hits.x[h], hits.y[b] - hits.y[h], hits.z[b] - hits.z[h]
-        if not same_direction(ax, ay, az, bx, by, bz, min_cos2):
+        vector_j = vector_between(hits, h, b)
+        if not same_direction(vector_i, vector_j, min_cos2):
             continue
-        if length > bx * bx + by * by + bz * bz:
+        if squared_length(vector_i) > squared_length(vector_j):
             graph.alive[i] = False
             break
         graph.alive[j] = False
@@ -176,8 +174,8 @@ def _fishbones_of_cell(
 
 @cuda_kernel
 def _remove_fishbones(
-    hits: OrderedHits, cells: Cells, graph: BatchGraph, min_cos2: float, n_cells: int
+    hits: OrderedHits, cells: BatchCells, graph: BatchGraph, min_cos2: float
 ) -> None:
-    for i in range(cuda.grid(1), n_cells, cuda.gridsize(1)):
+    for i in range(cuda.grid(1), cells.n, cuda.gridsize(1)):
         if graph.used[i]:
             _fishbones_of_cell(hits, cells, graph, i, min_cos2)

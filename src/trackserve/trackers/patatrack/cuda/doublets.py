@@ -19,12 +19,11 @@ from ..doublets import (
     BINS,
     DISKS,
     TO_DISK,
-    Cells,
     OrderedHits,
+    cuts_of,
+    hit_point,
     makes_pair,
-    min_inner_size,
     phi_bin,
-    phi_difference,
     phi_window,
     starts_pair,
 )
@@ -36,20 +35,41 @@ class BatchOrderedHits(NamedTuple):
     """Hits of a batch by event, layer and phi.
 
     Attributes:
-        hits: their columns; ``order`` has rows of the batch, ``layer_start`` is
+        n_events: number of events.
+        n: number of hits.
+        hits: columns; ``order`` has rows of the batch, ``layer_start`` is
             :attr:`.BatchHits.start`.
         event, layer: int32[n].
         bin_start: int32[events * layers * bins + 1], first hit of each bin in phi.
     """
 
+    n_events: int
+    n: int
     hits: OrderedHits
     event: Any
     layer: Any
     bin_start: Any
 
 
+class BatchCells(NamedTuple):
+    """Doublets of a batch, by outer hit, then layer pair, then inner hit.
+
+    Attributes:
+        n: number of doublets.
+        inner, outer: int32[n], ordered hits of the batch.
+        pair: uint8[n], layer pair.
+        start: int32[hits + 1], first doublet that ends on each hit, and n.
+    """
+
+    n: int
+    inner: Any
+    outer: Any
+    pair: Any
+    start: Any
+
+
 class LayerPairs(NamedTuple):
-    """Columns of :data:`..config.LAYER_PAIR`."""
+    """Columns of :data:`..config.LAYER_PAIR`; also one row of them."""
 
     inner: Any
     outer: Any
@@ -61,7 +81,7 @@ class LayerPairs(NamedTuple):
 
 
 class SortKeys(NamedTuple):
-    """By what hits are sorted, int32[n]: a bin of the batch, and phi within; and the layer."""
+    """Keys by which hits are sorted, int32[n]: bin of the batch, then phi; and the layer."""
 
     key: Any
     phi: Any
@@ -69,21 +89,30 @@ class SortKeys(NamedTuple):
 
 
 def layer_pairs(pairs: Array) -> LayerPairs:
-    """Columns of the records that the CPU reads."""
+    """Make columns of records of :data:`..config.LAYER_PAIR`."""
     return LayerPairs(*(pairs[name].copy() for name in LayerPairs._fields))
 
 
-def order_by_phi(
-    device: Device, hits: BatchHits, n_events: int, n: int, layer_of_module: Any
-) -> BatchOrderedHits:
-    """Sort hits by (event, layer, phi, row)."""
-    array = device.array
-    keys = SortKeys(*(array(f"order.{name}", n, np.int32) for name in SortKeys._fields))
-    module, phi = hits.columns.module, hits.columns.phi
-    device.launch(_find_keys, n, hits.event, module, phi, layer_of_module, keys, n)
-    n_bins = n_events * N_LAYERS * BINS
+def order_by_phi(device: Device, hits: BatchHits, layer_of_module: Any) -> BatchOrderedHits:
+    """Sort hits by (event, layer, phi, row).
+
+    Args:
+        device: the device.
+        hits: the hits.
+        layer_of_module: uint8[modules].
+    """
+    array, n = device.array, hits.n
+    keys = SortKeys(
+        key=array("order.key", n, np.int32),
+        phi=array("order.phi", n, np.int32),
+        layer=array("order.layer", n, np.int32),
+    )
+    device.launch(_find_keys, n, hits, layer_of_module, keys)
+    n_bins = hits.n_events * N_LAYERS * BINS
     group = device.group("order", keys.key, n, n_bins, keys.phi)
     ordered = BatchOrderedHits(
+        n_events=hits.n_events,
+        n=n,
         hits=OrderedHits(
             order=group.item,
             layer_start=hits.start,
@@ -99,24 +128,22 @@ def order_by_phi(
         layer=array("ordered.layer", n, np.int32),
         bin_start=group.start,
     )
-    device.launch(_gather, n, hits, keys, ordered, n)
+    device.launch(_gather, n, hits, keys, ordered)
     return ordered
 
 
 @cuda_kernel
-def _find_keys(
-    event: Any, module: Any, phi: Any, layer_of_module: Any, keys: SortKeys, n: int
-) -> None:
-    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-        layer = int(layer_of_module[module[i]])
-        keys.layer[i], keys.phi[i] = layer, int(phi[i])
-        keys.key[i] = (event[i] * N_LAYERS + layer) * BINS + phi_bin(int(phi[i]))
+def _find_keys(hits: BatchHits, layer_of_module: Any, keys: SortKeys) -> None:
+    for i in range(cuda.grid(1), hits.n, cuda.gridsize(1)):
+        layer, phi = int(layer_of_module[hits.columns.module[i]]), int(hits.columns.phi[i])
+        keys.layer[i], keys.phi[i] = layer, phi
+        keys.key[i] = (hits.event[i] * N_LAYERS + layer) * BINS + phi_bin(phi)
 
 
 @cuda_kernel
-def _gather(hits: BatchHits, keys: SortKeys, ordered: BatchOrderedHits, n: int) -> None:
+def _gather(hits: BatchHits, keys: SortKeys, ordered: BatchOrderedHits) -> None:
     h, o = hits.columns, ordered.hits
-    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+    for i in range(cuda.grid(1), hits.n, cuda.gridsize(1)):
         k = o.order[i]
         o.module[i], o.phi[i], o.size_y[i] = h.module[k], h.phi[k], h.size_y[k]
         o.x[i], o.y[i], o.z[i], o.r[i] = h.x[k], h.y[k], h.z[k], h.r[k]
@@ -124,59 +151,76 @@ def _gather(hits: BatchHits, keys: SortKeys, ordered: BatchOrderedHits, n: int) 
 
 
 def count_doublets(
-    device: Device, hits: BatchOrderedHits, n_hits: int, pairs: LayerPairs, cuts: DoubletCuts
+    device: Device, hits: BatchOrderedHits, pairs: LayerPairs, cuts: DoubletCuts
 ) -> Any:
-    """Sum of the doublets that end on the hits before each; int32[hits + 1]."""
-    start = device.array("cells.start", n_hits + 1, np.int32)
-    device.launch(_count, n_hits, hits, pairs, cuts, start, n_hits)
-    device.scan(start, n_hits, start)
+    """Return the number of doublets that end on the hits before each, int32[hits + 1]."""
+    start = device.array("cells.start", hits.n + 1, np.int32)
+    device.launch(_count, hits.n, hits, pairs, cuts, start)
+    device.scan(start, hits.n, start)
     return start
 
 
 def fill_doublets(
     device: Device,
     hits: BatchOrderedHits,
-    n_hits: int,
     pairs: LayerPairs,
     cuts: DoubletCuts,
     start: Any,
     n: int,
-) -> Cells:
-    """The ``n`` doublets of a batch, by outer hit, then layer pair, then inner hit."""
-    cells = Cells(
+) -> BatchCells:
+    """Find the doublets of a batch.
+
+    Args:
+        device: the device.
+        hits: the hits.
+        pairs: the layer pairs.
+        cuts: cuts on pairs of hits.
+        start: the answer of :func:`count_doublets`.
+        n: its last value.
+    """
+    cells = BatchCells(
+        n=n,
         inner=device.array("cells.inner", n, np.int32),
         outer=device.array("cells.outer", n, np.int32),
         pair=device.array("cells.pair", n, np.uint8),
         start=start,
     )
-    device.launch(_fill, n_hits, hits, pairs, cuts, cells, n_hits)
+    device.launch(_fill, hits.n, hits, pairs, cuts, cells)
     return cells
+
+
+@shared
+def _pair_at(pairs: LayerPairs, p: int) -> LayerPairs:
+    """Row ``p``."""
+    return LayerPairs(
+        inner=pairs.inner[p],
+        outer=pairs.outer[p],
+        phi=pairs.phi[p],
+        min_z=pairs.min_z[p],
+        max_z=pairs.max_z[p],
+        max_dr=pairs.max_dr[p],
+        starts=pairs.starts[p],
+    )
 
 
 @shared
 def _is_doublet(
     hits: OrderedHits, i: int, o: int, pairs: LayerPairs, p: int, cuts: DoubletCuts
 ) -> bool:
-    inner, outer = pairs.inner[p], pairs.outer[p]
-    zi, ri, size_i = hits.z[i], hits.r[i], hits.size_y[i]
-    if not starts_pair(
-        zi, size_i, pairs.min_z[p], pairs.max_z[p], min_inner_size(inner, outer, cuts)
-    ):
-        return False
-    kind = BARREL if outer < N_BARREL_LAYERS else TO_DISK if inner < N_BARREL_LAYERS else DISKS
-    dphi = phi_difference(hits.phi[o], hits.phi[i])
-    max_difference = cuts.max_size_difference_1 if inner == 0 else cuts.max_size_difference
-    return makes_pair(
-        *(zi, ri, size_i, hits.z[o], hits.r[o], hits.size_y[o], dphi),
-        *(pairs.phi[p], pairs.max_dr[p], max_difference, cuts, kind),
-    )
+    """Whether hits ``i`` and ``o`` pass all cuts of layer pair ``p``."""
+    pair = _pair_at(pairs, p)
+    own, inner, outer = cuts_of(pair, cuts), hit_point(hits, i), hit_point(hits, o)
+    kind = DISKS
+    if pair.outer < N_BARREL_LAYERS:
+        kind = BARREL
+    elif pair.inner < N_BARREL_LAYERS:
+        kind = TO_DISK
+    return starts_pair(inner, own) and makes_pair(inner, outer, own, kind)
 
 
 @cuda_kernel
-def _count(
-    hits: BatchOrderedHits, pairs: LayerPairs, cuts: DoubletCuts, count: Any, n_hits: int
-) -> None:
-    for o in range(cuda.grid(1), n_hits, cuda.gridsize(1)):
+def _count(hits: BatchOrderedHits, pairs: LayerPairs, cuts: DoubletCuts, count: Any) -> None:
+    for o in range(cuda.grid(1), hits.n, cuda.gridsize(1)):
         n = 0
         for p in range(len(pairs.outer)):
             if pairs.outer[p] != hits.layer[o]:
@@ -192,10 +236,8 @@ def _count(
 
 
 @cuda_kernel
-def _fill(
-    hits: BatchOrderedHits, pairs: LayerPairs, cuts: DoubletCuts, cells: Cells, n_hits: int
-) -> None:
-    for o in range(cuda.grid(1), n_hits, cuda.gridsize(1)):
+def _fill(hits: BatchOrderedHits, pairs: LayerPairs, cuts: DoubletCuts, cells: BatchCells) -> None:
+    for o in range(cuda.grid(1), hits.n, cuda.gridsize(1)):
         n = cells.start[o]
         for p in range(len(pairs.outer)):
             if pairs.outer[p] != hits.layer[o]:
@@ -211,10 +253,10 @@ def _fill(
                         n += 1
 
 
-def find_doublet_starts(device: Device, hits: BatchHits, cells: Cells, n_events: int) -> Any:
-    """Where the doublets of each event begin, int32[events + 1]."""
-    start = device.array("doublets.start", n_events + 1, np.int32)
-    device.launch(_find_events, n_events + 1, hits.start, cells.start, start, n_events)
+def find_doublet_starts(device: Device, hits: BatchHits, cells: BatchCells) -> Any:
+    """Return the first doublet of each event, int32[events + 1]."""
+    start = device.array("doublets.start", hits.n_events + 1, np.int32)
+    device.launch(_find_events, hits.n_events + 1, hits, cells, start)
     return start
 
 
@@ -222,37 +264,39 @@ def make_doublets(
     device: Device,
     hits: BatchHits,
     ordered: BatchOrderedHits,
-    cells: Cells,
+    cells: BatchCells,
     alive: Any,
-    n: int,
 ) -> Any:
-    """Columns of :class:`trackserve.edm.Doublets` of ``n`` cells.
+    """Make columns of :class:`trackserve.edm.Doublets`.
 
     Args:
-        alive: bool[n], not killed.
+        device: the device.
+        hits: the hits.
+        ordered: the same by phi.
+        cells: the doublets.
+        alive: bool[n], whether a doublet is not killed.
     """
-    doublets = make_columns(device, "doublets", Doublets, n)
-    device.launch(_make_doublets, n, hits, ordered, cells, alive, doublets, n)
+    doublets = make_columns(device, "doublets", Doublets, cells.n)
+    device.launch(_make_doublets, cells.n, hits, ordered, cells, alive, doublets)
     return doublets
 
 
 @cuda_kernel
-def _find_events(hit: Any, cell: Any, start: Any, n_events: int) -> None:
-    for e in range(cuda.grid(1), n_events + 1, cuda.gridsize(1)):
-        start[e] = cell[hit[e * N_LAYERS]]
+def _find_events(hits: BatchHits, cells: BatchCells, start: Any) -> None:
+    for e in range(cuda.grid(1), hits.n_events + 1, cuda.gridsize(1)):
+        start[e] = cells.start[hits.start[e * N_LAYERS]]
 
 
 @cuda_kernel
 def _make_doublets(
     hits: BatchHits,
     ordered: BatchOrderedHits,
-    cells: Cells,
+    cells: BatchCells,
     alive: Any,
     doublets: Any,
-    n: int,
 ) -> None:
     order = ordered.hits.order
-    for c in range(cuda.grid(1), n, cuda.gridsize(1)):
+    for c in range(cuda.grid(1), cells.n, cuda.gridsize(1)):
         first_hit = hits.start[ordered.event[cells.outer[c]] * N_LAYERS]
         doublets.inner[c] = order[cells.inner[c]] - first_hit
         doublets.outer[c] = order[cells.outer[c]] - first_hit

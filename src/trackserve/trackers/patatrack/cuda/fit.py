@@ -18,19 +18,19 @@ from ..fit import (
     fit_broken_line,
     load_hits,
 )
-from ..ntuplets import Ntuplets
+from .ntuplets import BatchNtuplets
 
 
 def fit_broken_lines(
     device: Device,
-    ntuplets: Ntuplets,
-    n: int,
+    ntuplets: BatchNtuplets,
     hits: MeasuredHits,
     constants: FitConstants,
 ) -> Fitted:
-    """Fit each of ``n`` ntuplets that is not a duplicate."""
+    """Fit each ntuplet that is not a duplicate."""
+    n = ntuplets.n
     fitted = Fitted(
-        ntuplets=ntuplets,
+        ntuplets=ntuplets.columns,
         state=device.array("fit.state", n, np.float32, 5),
         covariance=device.array("fit.covariance", n, np.float32, 15),
         chi2=device.array("fit.chi2", n, np.float32),

@@ -11,7 +11,6 @@ from trackserve.device.cuda import Device, cuda_kernel
 from trackserve.edm import MAX_HITS
 
 from ..config import NtupletRules
-from ..doublets import Cells
 from ..ntuplets import (
     MAX_CELLS,
     Ntuplets,
@@ -19,17 +18,17 @@ from ..ntuplets import (
     walk,
 )
 from .connect import BatchGraph
-from .doublets import LayerPairs
+from .doublets import BatchCells, LayerPairs
 
 
 class Beginnings(NamedTuple):
-    """Which cells paths begin with.
+    """Cells that paths begin with.
 
     Attributes:
-        begins: bool[cells], live and on a starting layer pair.
-        continues: bool[cells], whether a path leads into it.
-        first: int32[cells + 1], number of paths that begin with it; then with those before.
-        longest: int32[cells], hits of the longest path through it.
+        begins: bool[cells], whether the cell is live and on a starting layer pair.
+        continues: bool[cells], whether a path leads into the cell.
+        first: int32[cells + 1], number of paths that begin with the cell; then with those before.
+        longest: int32[cells], hits of the longest path through the cell.
     """
 
     begins: Any
@@ -38,115 +37,135 @@ class Beginnings(NamedTuple):
     longest: Any
 
 
+class BatchNtuplets(NamedTuple):
+    """Ntuplets of a batch, by first cell.
+
+    Attributes:
+        n: number of ntuplets.
+        columns: the ntuplets; hits and cells are those of the batch.
+    """
+
+    n: int
+    columns: Ntuplets
+
+
 def count_ntuplets(
-    device: Device,
-    cells: Cells,
-    graph: BatchGraph,
-    n_cells: int,
-    pairs: LayerPairs,
-    rules: NtupletRules,
+    device: Device, cells: BatchCells, graph: BatchGraph, pairs: LayerPairs, rules: NtupletRules
 ) -> Beginnings:
-    """Find how many ntuplets begin with each cell: the last of ``first`` is their number."""
+    """Count the ntuplets that begin with each cell; the last of ``first`` is their number."""
+    n = graph.n
     beginnings = Beginnings(
-        begins=device.array("ntuplets.begins", n_cells, np.bool_),
-        continues=device.array("ntuplets.continues", n_cells, np.bool_),
-        first=device.array("ntuplets.first", n_cells + 1, np.int32),
-        longest=device.array("ntuplets.longest", n_cells, np.int32),
+        begins=device.array("ntuplets.begins", n, np.bool_),
+        continues=device.array("ntuplets.continues", n, np.bool_),
+        first=device.array("ntuplets.first", n + 1, np.int32),
+        longest=device.array("ntuplets.longest", n, np.int32),
     )
-    device.launch(_begin, n_cells, cells.pair, graph.alive, pairs.starts, beginnings, n_cells)
+    device.launch(_begin, n, cells, graph, pairs.starts, beginnings)
     if not rules.only_longest:
-        device.launch(_mark_continued, n_cells, graph, beginnings, n_cells)
-    device.launch(_count, n_cells, graph, beginnings, n_cells)
-    device.scan(beginnings.first, n_cells, beginnings.first)
+        device.launch(_mark_continued, n, graph, beginnings)
+    device.launch(_count, n, graph, beginnings)
+    device.scan(beginnings.first, n, beginnings.first)
     return beginnings
 
 
 def fill_ntuplets(
     device: Device,
-    cells: Cells,
+    cells: BatchCells,
     graph: BatchGraph,
-    n_cells: int,
     beginnings: Beginnings,
     n: int,
     rules: NtupletRules,
-) -> Ntuplets:
-    """The ``n`` ntuplets of a batch, by first cell."""
-    ntuplets = Ntuplets(
-        n_hits=device.array("ntuplets.n_hits", n, np.int8),
-        cells=device.array("ntuplets.cells", n, np.int32, MAX_CELLS),
-        hits=device.array("ntuplets.hits", n, np.int32, MAX_HITS),
-        duplicate=device.array("ntuplets.duplicate", n, np.bool_),
+) -> BatchNtuplets:
+    """Find the ntuplets of a batch.
+
+    Args:
+        device: the device.
+        cells: the cells.
+        graph: their neighbours.
+        beginnings: the answer of :func:`count_ntuplets`.
+        n: the last value of its ``first``.
+        rules: which paths are kept.
+    """
+    ntuplets = BatchNtuplets(
+        n=n,
+        columns=Ntuplets(
+            n_hits=device.array("ntuplets.n_hits", n, np.int8),
+            cells=device.array("ntuplets.cells", n, np.int32, MAX_CELLS),
+            hits=device.array("ntuplets.hits", n, np.int32, MAX_HITS),
+            duplicate=device.array("ntuplets.duplicate", n, np.bool_),
+        ),
     )
-    device.launch(_fill, n_cells, graph, beginnings, ntuplets, n_cells)
-    device.launch(_find_hits, n, cells, beginnings, ntuplets, n)
+    device.launch(_fill, graph.n, graph, beginnings, ntuplets)
+    device.launch(_find_hits, n, cells, beginnings, ntuplets)
     if rules.only_longest:
-        device.launch(_mark_duplicates, n, beginnings, ntuplets, n)
+        device.launch(_mark_duplicates, n, beginnings, ntuplets)
     return ntuplets
 
 
 @cuda_kernel
-def _begin(pair: Any, alive: Any, starts: Any, beginnings: Beginnings, n_cells: int) -> None:
-    for cell in range(cuda.grid(1), n_cells, cuda.gridsize(1)):
-        beginnings.begins[cell] = alive[cell] and starts[pair[cell]]
+def _begin(cells: BatchCells, graph: BatchGraph, starts: Any, beginnings: Beginnings) -> None:
+    for cell in range(cuda.grid(1), graph.n, cuda.gridsize(1)):
+        beginnings.begins[cell] = graph.alive[cell] and starts[cells.pair[cell]]
         beginnings.continues[cell] = False
         beginnings.longest[cell] = 0
 
 
 @cuda_kernel
-def _mark_continued(graph: BatchGraph, beginnings: Beginnings, n_cells: int) -> None:
-    for cell in range(cuda.grid(1), n_cells, cuda.gridsize(1)):
+def _mark_continued(graph: BatchGraph, beginnings: Beginnings) -> None:
+    for cell in range(cuda.grid(1), graph.n, cuda.gridsize(1)):
         if beginnings.begins[cell]:
             for k in range(graph.first[cell], graph.first[cell + 1]):
                 beginnings.continues[graph.neighbour[k]] = True
 
 
 @cuda_kernel
-def _count(graph: BatchGraph, beginnings: Beginnings, n_cells: int) -> None:
+def _count(graph: BatchGraph, beginnings: Beginnings) -> None:
     no_room = cuda.local.array((1, MAX_CELLS), np.int32)[:0]
     state = Walk(
-        cuda.local.array(MAX_CELLS, np.int32),
-        cuda.local.array(MAX_CELLS, np.int32),
-        cuda.local.array(MAX_CELLS, np.bool_),
+        path=cuda.local.array(MAX_CELLS, np.int32),
+        next_one=cuda.local.array(MAX_CELLS, np.int32),
+        extended=cuda.local.array(MAX_CELLS, np.bool_),
     )
-    for cell in range(cuda.grid(1), n_cells, cuda.gridsize(1)):
+    for cell in range(cuda.grid(1), graph.n, cuda.gridsize(1)):
         n = 0
         if beginnings.begins[cell] and not beginnings.continues[cell]:
-            n = walk(cell, graph.first, graph.neighbour, graph.alive, state, no_room, 0)
+            n = walk(cell, graph, state, no_room, 0)
         beginnings.first[cell] = n
 
 
 @cuda_kernel
-def _fill(graph: BatchGraph, beginnings: Beginnings, ntuplets: Ntuplets, n_cells: int) -> None:
+def _fill(graph: BatchGraph, beginnings: Beginnings, ntuplets: BatchNtuplets) -> None:
     state = Walk(
-        cuda.local.array(MAX_CELLS, np.int32),
-        cuda.local.array(MAX_CELLS, np.int32),
-        cuda.local.array(MAX_CELLS, np.bool_),
+        path=cuda.local.array(MAX_CELLS, np.int32),
+        next_one=cuda.local.array(MAX_CELLS, np.int32),
+        extended=cuda.local.array(MAX_CELLS, np.bool_),
     )
-    for cell in range(cuda.grid(1), n_cells, cuda.gridsize(1)):
+    for cell in range(cuda.grid(1), graph.n, cuda.gridsize(1)):
         first, last = beginnings.first[cell], beginnings.first[cell + 1]
         if first < last:
-            paths = ntuplets.cells[first:last]
-            walk(cell, graph.first, graph.neighbour, graph.alive, state, paths, 0)
+            walk(cell, graph, state, ntuplets.columns.cells[first:last], 0)
 
 
 @cuda_kernel
-def _find_hits(cells: Cells, beginnings: Beginnings, ntuplets: Ntuplets, n: int) -> None:
-    for t in range(cuda.grid(1), n, cuda.gridsize(1)):
+def _find_hits(cells: BatchCells, beginnings: Beginnings, ntuplets: BatchNtuplets) -> None:
+    columns = ntuplets.columns
+    for t in range(cuda.grid(1), ntuplets.n, cuda.gridsize(1)):
         length = 1
-        ntuplets.hits[t, 0] = cells.inner[ntuplets.cells[t, 0]]
+        columns.hits[t, 0] = cells.inner[columns.cells[t, 0]]
         for k in range(MAX_CELLS):
-            cell = ntuplets.cells[t, k]
-            ntuplets.hits[t, k + 1] = cells.outer[cell] if cell >= 0 else -1
+            cell = columns.cells[t, k]
+            columns.hits[t, k + 1] = cells.outer[cell] if cell >= 0 else -1
             length += 1 if cell >= 0 else 0
-        ntuplets.n_hits[t], ntuplets.duplicate[t] = length, False
+        columns.n_hits[t], columns.duplicate[t] = length, False
         for k in range(length - 1):
-            cuda.atomic.max(beginnings.longest, ntuplets.cells[t, k], length)
+            cuda.atomic.max(beginnings.longest, columns.cells[t, k], length)
 
 
 @cuda_kernel
-def _mark_duplicates(beginnings: Beginnings, ntuplets: Ntuplets, n: int) -> None:
-    for t in range(cuda.grid(1), n, cuda.gridsize(1)):
+def _mark_duplicates(beginnings: Beginnings, ntuplets: BatchNtuplets) -> None:
+    columns = ntuplets.columns
+    for t in range(cuda.grid(1), ntuplets.n, cuda.gridsize(1)):
         duplicate = False
-        for k in range(ntuplets.n_hits[t] - 1):
-            duplicate |= beginnings.longest[ntuplets.cells[t, k]] > ntuplets.n_hits[t]
-        ntuplets.duplicate[t] = duplicate
+        for k in range(columns.n_hits[t] - 1):
+            duplicate |= beginnings.longest[columns.cells[t, k]] > columns.n_hits[t]
+        columns.duplicate[t] = duplicate

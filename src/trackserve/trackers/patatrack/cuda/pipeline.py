@@ -11,7 +11,7 @@ import numpy as np
 from trackserve.detectors.phase1.cabling import make_unpack_tables
 from trackserve.detectors.phase1.conditions import PixelConditions
 from trackserve.detectors.phase1.gains import make_gain_tables
-from trackserve.detectors.phase1.layout import LAYER_START, N_LAYERS, N_MODULES
+from trackserve.detectors.phase1.layout import LAYER_START, N_LAYERS
 from trackserve.device.cuda import Device
 from trackserve.edm import (
     Clusters,
@@ -27,19 +27,17 @@ from trackserve.edm import (
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError
 
+from ...base import Lap
+from ...laps import after
 from ..config import PatatrackConfig
 from ..fit import measured_hits
 from ..hits import make_position_tables
 from ..result import PatatrackCounts, PatatrackResult
-from ..unpack import (
-    OK,
-    check_status,
-    stream_words,
-)
+from ..unpack import Stream, failure, stream_words
 from .calibrate import calibrate
 from .clusterize import fill_clusters, find_clusters
 from .columns import Batch
-from .connect import count_connections, fill_connections, remove_fishbones
+from .connect import count_connections, fill_connections, remove_fishbones, with_room
 from .doublets import (
     count_doublets,
     fill_doublets,
@@ -51,23 +49,24 @@ from .doublets import (
 from .fit import fit_broken_lines
 from .hits import make_hits
 from .ntuplets import count_ntuplets, fill_ntuplets
-from .resolve import Firsts, start_contest
+from .resolve import start_contest
 from .strategies import SELECTIONS, VERTEX_FINDERS
 from .tracks import make_tracks
 from .unpack import unpack
 
 MAX_WORDS = 1 << 25
-"""Words of a batch: longer lists of events are cut. About 500 dense events, whose arrays add up
-to some 17 GB; where there is less memory, batches are halved."""
+"""Most words of a batch; a longer list of events becomes several batches. These are about 500 dense
+events, whose arrays take some 17 GB. A batch that the memory does not hold is halved."""
 
 
 class Part(NamedTuple):
-    """A noun on the device.
+    """A noun of a batch on the device.
 
     Attributes:
-        noun: what it is.
-        columns: of the batch.
-        start: int32, where each event begins: every ``step``-th row.
+        noun: class of the noun.
+        columns: its columns.
+        start: int32, the first row of each event: every ``step``-th value.
+        step: see ``start``.
     """
 
     noun: type[Columns]
@@ -77,15 +76,19 @@ class Part(NamedTuple):
 
 
 class CudaPatatrack:
-    """The pipeline of :class:`..pipeline.PatatrackPipeline` on the current CUDA device.
+    """The stages of :class:`..pipeline.PatatrackPipeline` on the current CUDA device.
 
-    A batch is uploaded once, and what is asked for is downloaded once. The host waits for the
-    numbers of clusters, doublets, connections and ntuplets, so that arrays are as long as they
-    must be and nothing overflows; for where each event's results begin; and for the results.
+    A batch is uploaded at once, and the results are downloaded at once. The host waits six times
+    per batch: for the numbers of clusters, doublets, connections and ntuplets, so that arrays are
+    as long as they must be; for the first row of each event in the results; and for the results.
 
     Args:
-        conditions: the detector's; uploaded here, once.
+        conditions: conditions of the detector; uploaded here, once.
         config: constants of the algorithm.
+        device: a device to use instead of the current one: for tests and measurements.
+
+    Attributes:
+        device: the device.
 
     Raises:
         InputError: there is no CUDA device.
@@ -105,12 +108,18 @@ class CudaPatatrack:
         self._layers = device.table(Layers(LAYER_START, layers))
 
     def run(
-        self, events: Sequence[RawEvent], keep: Collection[str] = ()
+        self, events: Sequence[RawEvent], keep: Collection[str] = (), lap: Lap | None = None
     ) -> list[PatatrackResult | EventError]:
-        """As :meth:`..pipeline.PatatrackPipeline.run`; one caller at a time, others wait."""
+        """Reconstruct events, for one caller at a time; other callers wait.
+
+        The arguments are checked ones of :meth:`..pipeline.PatatrackPipeline.run`. With ``lap`` the
+        host waits at the end of each stage. The first stage has the upload, the last one the
+        download.
+        """
         results: list[PatatrackResult | EventError | None] = [None] * len(events)
         batches: list[dict[int, Array]] = [{}]
         room = MAX_WORDS
+        stage_ends = after(self.device.wait, lap)
         for row, event in enumerate(events):
             try:
                 stream = _check(event)
@@ -125,33 +134,35 @@ class CudaPatatrack:
         with self._lock:
             for batch in batches:
                 if batch:
-                    self._run_batch(events, list(batch), list(batch.values()), keep, results)
+                    found = self._run_batch(
+                        [events[row] for row in batch], list(batch.values()), keep, stage_ends
+                    )
+                    for row, result in zip(batch, found, strict=True):
+                        results[row] = result
         return [result for result in results if result is not None]
 
     def _run_batch(
         self,
         events: Sequence[RawEvent],
-        rows: list[int],
-        words: list[Array],
+        words: Sequence[Array],
         keep: Collection[str],
-        results: list[PatatrackResult | EventError | None],
-    ) -> None:
-        """Reconstruct the events in ``rows``; in halves, if they are too much for the device."""
-        chosen = [events[row] for row in rows]
+        lap: Lap,
+    ) -> list[PatatrackResult | EventError]:
+        """Reconstruct a batch; in halves, if it is too large for the device."""
         try:
-            found = self._reconstruct(chosen, words, keep)
+            return self._reconstruct(events, words, keep, lap)
         except OverflowError as error:
-            half = len(rows) // 2
-            if half == 0:
-                results[rows[0]] = EventError(f"{error}", event=chosen[0].event)
-                return
-            self._run_batch(events, rows[:half], words[:half], keep, results)
-            self._run_batch(events, rows[half:], words[half:], keep, results)
-            return
-        for row, result in zip(rows, found, strict=True):
-            results[row] = result
+            reason = f"{error}"
+        half = len(events) // 2
+        if half == 0:
+            return [EventError(reason, event=events[0].event)]
+        return [
+            result
+            for part in (slice(half), slice(half, None))
+            for result in self._run_batch(events[part], words[part], keep, lap)
+        ]
 
-    def _upload(self, events: Sequence[RawEvent], words: Sequence[Array]) -> tuple[Batch, int]:
+    def _upload(self, events: Sequence[RawEvent], words: Sequence[Array]) -> Batch:
         device = self.device
         start = np.zeros(len(events) + 1, np.int32)
         start[1:] = np.cumsum([len(stream) for stream in words])
@@ -161,65 +172,71 @@ class CudaPatatrack:
         on_device = device.array("batch.words", n_words, np.uint32)
         device.send(on_device, staged)
         spots = np.array([event.beam_spot.position() for event in events], np.float32)
-        batch = Batch(
-            on_device, device.upload("batch.start", start), device.upload("batch.spots", spots)
+        return Batch(
+            n_events=len(events),
+            n=n_words,
+            words=on_device,
+            start=device.upload("batch.start", start),
+            beam_spot=device.upload("batch.spots", spots),
         )
-        return batch, n_words
 
     def _reconstruct(
-        self, events: Sequence[RawEvent], words: Sequence[Array], keep: Collection[str]
+        self, events: Sequence[RawEvent], words: Sequence[Array], keep: Collection[str], lap: Lap
     ) -> list[PatatrackResult | EventError]:
+        """Reconstruct a batch.
+
+        Raises:
+            OverflowError: the batch is too large for the device.
+        """
         device, config = self.device, self._config
-        n_events = len(events)
-        batch, n_words = self._upload(events, words)
-        unpacked, streams, errors, error_start = unpack(
-            device, batch, n_events, n_words, self._cabling, config.max_words
-        )
-        digis = calibrate(device, unpacked, n_events, n_words, self._gains, config.charge)
-        labels, modules = find_clusters(device, digis, n_events, n_words, config.clusters)
-        n_hits = device.read(modules.cluster, n_events * N_MODULES)
-        clusters = fill_clusters(device, digis, labels, modules, n_events, n_words, n_hits)
-        hits = make_hits(
-            *(device, batch, clusters, modules, n_events, n_hits),
-            *(self._layers.start, self._positions, config.positions),
-        )
-        ordered = order_by_phi(device, hits, n_events, n_hits, self._layers.of_module)
-
-        start = count_doublets(device, ordered, n_hits, self._pairs, config.doublets)
+        batch = self._upload(events, words)
+        n_events = batch.n_events
+        unpacked, streams, errors = unpack(device, batch, self._cabling, config.max_words)
+        lap("unpack")
+        digis = calibrate(device, unpacked, self._gains, config.charge)
+        lap("calibrate")
+        labels, modules = find_clusters(device, digis, config.clusters)
+        n_hits = device.read(modules.cluster, modules.n)
+        clusters = fill_clusters(device, digis, labels, modules, self._layers.start, n_hits)
+        lap("clusters")
+        hits = make_hits(device, batch, clusters, self._positions, config.positions)
+        lap("hits")
+        ordered = order_by_phi(device, hits, self._layers.of_module)
+        lap("phi order")
+        start = count_doublets(device, ordered, self._pairs, config.doublets)
         n_cells = device.read(start, n_hits)
-        cells = fill_doublets(device, ordered, n_hits, self._pairs, config.doublets, start, n_cells)
-        cuts = config.connections
-        outgoing, graph = count_connections(device, ordered.hits, n_hits, cells, n_cells, cuts)
-        n_connections = device.read(graph.first, n_cells)
-        graph = fill_connections(
-            device, ordered.hits, cells, n_cells, outgoing, graph, n_connections, cuts
-        )
-        remove_fishbones(device, ordered.hits, cells, n_cells, graph, cuts.min_cos2)
-
-        beginnings = count_ntuplets(device, cells, graph, n_cells, self._pairs, config.ntuplets)
+        cells = fill_doublets(device, ordered, self._pairs, config.doublets, start, n_cells)
+        lap("doublets")
+        outgoing, graph = count_connections(device, ordered, cells, config.connections)
+        graph = with_room(device, graph, device.read(graph.first, n_cells))
+        fill_connections(device, ordered, cells, outgoing, graph, config.connections)
+        lap("connection")
+        remove_fishbones(device, ordered, cells, graph, config.connections.min_cos2)
+        lap("fishbone")
+        beginnings = count_ntuplets(device, cells, graph, self._pairs, config.ntuplets)
         n = device.read(beginnings.first, n_cells)
-        ntuplets = fill_ntuplets(device, cells, graph, n_cells, beginnings, n, config.ntuplets)
+        ntuplets = fill_ntuplets(device, cells, graph, beginnings, n, config.ntuplets)
+        lap("ntuplets")
         measured = measured_hits(ordered.hits, hits.columns, self._positions)
-        fitted = fit_broken_lines(device, ntuplets, n, measured, config.fit)
-        firsts = Firsts(hit=hits.start, cell=cells.start, ntuplet=beginnings.first)
-        contest = start_contest(
-            device, firsts, n_events=n_events, n_hits=n_hits, n_cells=n_cells, n=n
-        )
+        fitted = fit_broken_lines(device, ntuplets, measured, config.fit)
+        lap("fit")
+        contest = start_contest(device, hits, cells, beginnings, n)
         SELECTIONS[type(config.quality)](device, fitted, contest, config.quality)
         tracks = make_tracks(device, fitted, ordered, contest, Tracks.LOOSE, "tracks")
+        lap("selection")
         vertices = VERTEX_FINDERS[type(config.vertices)](device, tracks, config.vertices)
 
         parts = {
             "tracks": Part(Tracks, tracks.columns, tracks.start),
             "vertices": Part(Vertices, vertices.columns, vertices.start),
-            "readout_errors": Part(ReadoutErrors, errors, error_start),
+            "readout_errors": Part(ReadoutErrors, errors.columns, errors.start),
             "clusters": Part(Clusters, clusters.columns, hits.start, N_LAYERS),
             "hits": Part(Hits, hits.columns, hits.start, N_LAYERS),
             "digis": Part(Digis, digis.columns, digis.start),
         }
-        doublet_start = find_doublet_starts(device, hits, cells, n_events)
+        doublet_start = find_doublet_starts(device, hits, cells)
         if "doublets" in keep:
-            columns = make_doublets(device, hits, ordered, cells, graph.alive, n_cells)
+            columns = make_doublets(device, hits, ordered, cells, graph.alive)
             parts["doublets"] = Part(Doublets, columns, doublet_start)
         if "ntuplets" in keep:
             kept = make_tracks(device, fitted, ordered, contest, Tracks.BAD, "ntuplets_kept")
@@ -238,21 +255,75 @@ class CudaPatatrack:
         }
         numbers = {key: a.copy() for key, a in device.download(totals | starts).items()}
         columns = _download(device, parts, numbers)
-        return [
-            _result(event, e, numbers, parts, columns, config.max_words)
-            for e, event in enumerate(events)
+        results = [
+            self._result(event, e, numbers, parts, columns) for e, event in enumerate(events)
         ]
+        lap("vertices")
+        return results
+
+    def _result(
+        self,
+        event: RawEvent,
+        e: int,
+        numbers: Mapping[str, Array],
+        parts: Mapping[str, Part],
+        columns: Mapping[str, Array],
+    ) -> PatatrackResult | EventError:
+        """Return the result of one event.
+
+        Args:
+            event: the event.
+            e: its place in the batch.
+            numbers: counts, and starts of the parts, of all events.
+            parts: the nouns on the device.
+            columns: their columns, ``part.column``.
+        """
+        stream = Stream(*numbers["status"][e].tolist())
+        error = failure(event.event, stream, self._config.max_words)
+        if error is not None:
+            return error
+        nouns: dict[str, Any] = {}
+        for name, part in parts.items():
+            start = numbers[f"start.{name}"]
+            first, last = start[e * part.step], start[(e + 1) * part.step]
+            nouns[name] = part.noun(
+                *(columns[f"{name}.{key}"][first:last].copy() for key in part.noun.schema())
+            )
+
+        def number(name: str, step: int = 1) -> int:
+            start = numbers[name]
+            return int(start[(e + 1) * step] - start[e * step])
+
+        counts = PatatrackCounts(
+            modules=int(numbers["modules"][e]),
+            digis=stream.n_words,
+            clusters=number("clusters", N_LAYERS),
+            doublets=number("doublets"),
+            ntuplets=number("ntuplets"),
+            tracks=len(nouns["tracks"]),
+            vertices=len(nouns["vertices"]),
+        )
+        return PatatrackResult(event=event.event, counts=counts, **nouns)
 
 
 class Layers(NamedTuple):
-    """The detector's layers: int32[11], first module of each; uint8[modules], layer of each."""
+    """Layers of the detector.
+
+    Attributes:
+        start: int32[11], first module of each layer, and the number of modules.
+        of_module: uint8[modules], layer of each module.
+    """
 
     start: Any
     of_module: Any
 
 
 def _check(event: RawEvent) -> Array:
-    """The words of an event that has nothing wrong on its face."""
+    """Return the words of an event.
+
+    Raises:
+        EventError: the beam spot is not finite, or the data is not a whole number of words.
+    """
     beam_spot = event.beam_spot.position()
     if not np.isfinite(beam_spot).all():
         raise EventError("beam spot is not finite", event=event.event, found=beam_spot.tolist())
@@ -262,7 +333,7 @@ def _check(event: RawEvent) -> Array:
 def _download(
     device: Device, parts: Mapping[str, Part], numbers: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """All columns of all parts, ``part.column``."""
+    """Return all columns of all parts, ``part.column``."""
     return device.download(
         {
             f"{name}.{key}": (array, int(numbers[f"start.{name}"][-1]))
@@ -270,42 +341,3 @@ def _download(
             for key, array in part.columns._asdict().items()
         }
     )
-
-
-def _result(
-    event: RawEvent,
-    e: int,
-    numbers: Mapping[str, Array],
-    parts: Mapping[str, Part],
-    columns: Mapping[str, Array],
-    max_words: int,
-) -> PatatrackResult | EventError:
-    """What the device found in the ``e``-th event of its batch."""
-    status, fed, word, n_words = (int(value) for value in numbers["status"][e])
-    if status != OK:
-        try:
-            check_status(event.event, status, fed, word, n_words, max_words)
-        except EventError as error:
-            return error
-    nouns: dict[str, Any] = {}
-    for name, part in parts.items():
-        start = numbers[f"start.{name}"]
-        first, last = start[e * part.step], start[(e + 1) * part.step]
-        nouns[name] = part.noun(
-            *(columns[f"{name}.{key}"][first:last].copy() for key in part.noun.schema())
-        )
-
-    def number(name: str, step: int = 1) -> int:
-        start = numbers[name]
-        return int(start[(e + 1) * step] - start[e * step])
-
-    counts = PatatrackCounts(
-        modules=int(numbers["modules"][e]),
-        digis=n_words,
-        clusters=number("clusters", N_LAYERS),
-        doublets=number("doublets"),
-        ntuplets=number("ntuplets"),
-        tracks=len(nouns["tracks"]),
-        vertices=len(nouns["vertices"]),
-    )
-    return PatatrackResult(event=event.event, counts=counts, **nouns)

@@ -25,6 +25,9 @@ from ..resolve import (
     penalty,
     score_of,
 )
+from .doublets import BatchCells
+from .hits import BatchHits
+from .ntuplets import Beginnings
 
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
 _NOBODY = 0x7FFFFFFF
@@ -58,44 +61,26 @@ class Contest(NamedTuple):
     best: Any
 
 
-class Firsts(NamedTuple):
-    """First items of a batch.
-
-    Attributes:
-        hit: int32[events * layers + 1], first hit of each layer of each event.
-        cell: int32[hits + 1], first cell that ends on each hit.
-        ntuplet: int32[cells + 1], first ntuplet that begins with each cell.
-    """
-
-    hit: Any
-    cell: Any
-    ntuplet: Any
-
-
 def start_contest(
-    device: Device,
-    firsts: Firsts,
-    *,
-    n_events: int,
-    n_hits: int,
-    n_cells: int,
-    n: int,
+    device: Device, hits: BatchHits, cells: BatchCells, beginnings: Beginnings, n: int
 ) -> Contest:
     """Make room for the quality of ``n`` ntuplets, and find the first ntuplet of each event."""
     contest = Contest(
-        n_events=n_events,
+        n_events=hits.n_events,
         n=n,
-        n_hits=n_hits,
-        n_cells=n_cells,
-        start=device.array("contest.start", n_events + 1, np.int32),
+        n_hits=hits.n,
+        n_cells=cells.n,
+        start=device.array("contest.start", hits.n_events + 1, np.int32),
         quality=device.array("contest.quality", n, np.uint8),
         score=device.array("contest.score", n, np.float64),
         waiting=device.array("contest.waiting", n, np.int32),
-        taken=device.array("contest.taken", n_hits, np.int32),
-        best_score=device.array("contest.best_score", n_hits, np.float64),
-        best=device.array("contest.best", n_hits, np.int32),
+        taken=device.array("contest.taken", hits.n, np.int32),
+        best_score=device.array("contest.best_score", hits.n, np.float64),
+        best=device.array("contest.best", hits.n, np.int32),
     )
-    device.launch(_find_events, n_events + 1, firsts, contest.start, n_events)
+    device.launch(
+        _find_events, hits.n_events + 1, hits.start, cells.start, beginnings.first, contest
+    )
     return contest
 
 
@@ -106,9 +91,10 @@ def resolve_tracks(device: Device, fitted: Fitted, contest: Contest, cuts: Score
 
 
 @cuda_kernel
-def _find_events(firsts: Firsts, start: Any, n_events: int) -> None:
-    for e in range(cuda.grid(1), n_events + 1, cuda.gridsize(1)):
-        start[e] = firsts.ntuplet[firsts.cell[firsts.hit[e * N_LAYERS]]]
+def _find_events(hit: Any, cell: Any, ntuplet: Any, contest: Contest) -> None:
+    """Find the first ntuplet of each event, from the first of each hit's and each cell's."""
+    for e in range(cuda.grid(1), contest.n_events + 1, cuda.gridsize(1)):
+        contest.start[e] = ntuplet[cell[hit[e * N_LAYERS]]]
 
 
 @cuda_kernel
