@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from trackserve.errors import InputError
+from trackserve.errors import EventError, InputError
 
 from .columns import Array, Columns
 
@@ -89,7 +89,7 @@ class Result:
 
         from .records import to_records
 
-        nouns = {name: to_records(part) for name, part in self.parts().items()}
+        nouns = {name: ak.from_arrow(to_records(part)) for name, part in self.parts().items()}
         return ak.Record({"event": self.event, "counts": asdict(self.counts), **nouns})
 
     def __eq__(self, other: object) -> bool:
@@ -98,3 +98,7 @@ class Result:
         return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(self))
 
     __hash__ = None  # type: ignore[assignment]
+
+
+Outcome = Result | EventError
+"""What an event comes to: its result, or the error that says why there is none."""
