@@ -21,7 +21,7 @@ def record_type(noun: type[Columns]) -> pa.DataType:
     A ragged column becomes a list. Tracks have ``pt``, ``eta``, ``charge`` and the five
     parameters by name beside ``covariance`` (15 values); their ``hits`` are lists too.
     """
-    texts = meanings(noun)
+    texts = meanings(noun)  # type: ignore[arg-type]
     columns = _columns(noun.empty())
     return pa.struct([_field(name, _type(values), texts) for name, values in columns.items()])
 

@@ -74,7 +74,7 @@ def results_schema(
     """
     kind.check_keep(keep)
     counts = kind.counts_type()
-    texts = meanings(counts)
+    texts = meanings(counts)  # type: ignore[arg-type]
     numbers = pa.struct([_field(name, pa.int64(), texts.get(name, "")) for name in counts.names()])
     fields = [
         _field("event", pa.int64(), "Number of the event, unique in the file."),
