@@ -36,7 +36,7 @@ def to_records(part: Columns) -> pa.StructArray:
 
 def list_of(kind: pa.DataType, length: int = -1) -> pa.DataType:
     """A list of ``kind`` without missing items, of any or of one length."""
-    return pa.list_(pa.field("item", kind, nullable=False), length)
+    return pa.list_(pa.field("element", kind, nullable=False), length)
 
 
 def make_lists(offsets: Array, values: pa.Array) -> pa.ListArray:

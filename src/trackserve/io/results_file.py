@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -142,9 +142,10 @@ class ResultsFile:
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"cannot be read: {error}", file=str(part)) from error
         if not table.schema.equals(self._schema, check_metadata=True):
-            found, bound = _differences(table.schema, self._schema)
             raise InputError(
-                "a part was made in another way", file=str(part), found=found, bound=bound
+                "a part was made in another way",
+                file=str(part),
+                differs=_differences(table.schema, self._schema),
             )
         columns = table.select(["event", "source", "source_event"]).to_pydict()
         for event, source, number in zip(*columns.values(), strict=True):
@@ -154,12 +155,14 @@ class ResultsFile:
         self._n_parts = int(part.stem) + 1
 
 
-def _differences(found: pa.Schema, bound: pa.Schema) -> tuple[Any, Any]:
-    """Columns and metadata in which the two schemas differ."""
+def _differences(one: pa.Schema, other: pa.Schema) -> list[str]:
+    """Names of the columns and metadata that are not alike."""
     mine, theirs = (
-        {name: str(schema.field(name).type) for name in schema.names}
-        | {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-        for schema in (found, bound)
+        {field.name: field.type for field in schema} | (schema.metadata or {})
+        for schema in (one, other)
     )
-    names = [name for name in mine | theirs if mine.get(name) != theirs.get(name)]
-    return {name: mine.get(name) for name in names}, {name: theirs.get(name) for name in names}
+    return sorted(
+        name.decode() if isinstance(name, bytes) else name
+        for name in mine | theirs
+        if mine.get(name) != theirs.get(name)
+    )
