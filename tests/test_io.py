@@ -9,9 +9,12 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trackserve import io
-from trackserve.detectors.phase1.conditions import TYPICAL_MATERIAL
+from trackserve.detectors.phase1.conditions import TYPICAL_MATERIAL, PixelConditions
+from trackserve.detectors.phase1.gains import Pixel, gain_place, make_gain_tables
 from trackserve.device.heap import keep_freed_memory
 from trackserve.edm import RawEvent, Tracks
 from trackserve.errors import ConditionsError, EventError
@@ -67,6 +70,90 @@ def test_fed_id_out_of_range_is_an_error(copy: Path) -> None:
     (copy / "fedIds.bin").write_bytes(np.array([2, 1200, 1350], "<u4").tobytes())
     with pytest.raises(ConditionsError, match="1350"):
         io.read_conditions(copy)
+
+
+def _changed(record: np.ndarray, path: list[str | int], to: object) -> np.ndarray:
+    """A copy with one value, or one column, changed."""
+    copy = record.copy()
+    place = copy
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = to
+    return copy
+
+
+@pytest.fixture(scope="module")
+def conditions(sample_directory: Path) -> PixelConditions:
+    return io.read_conditions(sample_directory)
+
+
+@pytest.mark.parametrize(
+    ("part", "path", "to"),
+    [
+        ("fed_ids", [0], 1350),
+        ("fed_ids", [1], 1200),
+        ("cabling", ["module"], 0),
+        ("cabling", ["raw_id"], 0),
+        ("gain", ["rows_per_block"], 0),
+        ("gain", ["rows_per_block"], 1),
+        ("gain", ["min_gain"], np.nan),
+        ("gain", ["ped_precision"], np.inf),
+        ("gain", ["module", "first"], 2_000_000_000),
+        ("gain", ["module", 17, "first"], 3),
+        ("gain", ["module", 1855, "last"], 3_088_386),
+        ("gain", ["module", 3, "n_cols"], 0),
+        ("gain", ["module", 3, "n_cols"], 2000),
+        ("cpe", ["pitch_x"], 0),
+        ("cpe", ["thickness_endcap"], -1),
+        ("cpe", ["module", 5, "position", 1], np.nan),
+        ("cpe", ["module", 5, "sigma_y", 1], 0),
+        ("cpe", ["module", 5, "rotation"], 0),
+        ("cpe", ["module", 5, "rotation", 0, 0], np.inf),
+        ("cpe", ["module", 1183, "is_barrel"], False),
+        ("cpe", ["layer_start", 3], 0),
+    ],
+    ids=str,
+)
+def test_impossible_conditions_are_refused_by_file_and_place(
+    conditions: PixelConditions, tmp_path: Path, part: str, path: list[str | int], to: object
+) -> None:
+    record = _changed(getattr(conditions, part), path, to)
+    with pytest.raises(ConditionsError) as error:
+        replace(conditions, **{part: record})
+    assert error.value.fields.keys() == {"file", "at", "found", "bound"}
+    directory = tmp_path / "copy"
+    io.write_conditions(directory, conditions)
+    name = error.value.file
+    content = np.append(np.uint32(len(record)), record) if part == "fed_ids" else record
+    (directory / name).write_bytes(content.tobytes())
+    with pytest.raises(ConditionsError) as read:
+        io.read_conditions(directory)
+    assert str(read.value) == str(error.value).replace(name, str(directory / name))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_accepted_gains_are_read_inside_their_table(
+    conditions: PixelConditions, data: st.DataObject
+) -> None:
+    """Whatever is written over the ranges of modules: an error, or places in the table."""
+    gain = conditions.gain.copy()
+    name = data.draw(st.sampled_from(["first", "last", "n_cols", "rows_per_block"]))
+    value = data.draw(
+        st.sampled_from([0, 1, 2, 80, 415, 416, 832, 3_088_384]) | st.integers(0, 2**31 - 1)
+    )
+    module = data.draw(st.integers(0, 1855))
+    if name == "rows_per_block":
+        gain[name] = value
+    else:
+        gain["module"][module][name] = value
+    try:
+        accepted = replace(conditions, gain=gain)
+    except ConditionsError:
+        return
+    tables = make_gain_tables(accepted)
+    for row, col in ((0, 0), (159, 415), (0, 415), (159, 0)):
+        assert 0 <= gain_place(Pixel(module, row, col), tables) < len(tables.values)
 
 
 def test_file_that_ends_inside_an_event(copy: Path) -> None:
@@ -132,7 +219,7 @@ def test_parquet_has_a_row_for_every_event(
     write_parquet(tmp_path / "x.parquet", [good, failed], PatatrackResult)
     table = ak.from_parquet(tmp_path / "x.parquet")
     assert table.event.tolist() == [1, 7]
-    assert table.error[0] is None
+    assert table.error[0] == ""
     assert "fed 1201" in table.error[1]
     tracks = table.tracks[0]
     assert len(tracks) == table.counts.tracks[0] == len(good.tracks)

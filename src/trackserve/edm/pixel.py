@@ -64,8 +64,11 @@ class Digis(Columns):
     """Valid pixels above threshold, in the order of unpacking, modules contiguous."""
 
     module: Array = column(np.uint16)
+    """Module, 0..1855."""
     row: Array = column(np.uint16)
+    """Row in the module, 0..159."""
     col: Array = column(np.uint16)
+    """Column in the module, 0..415."""
     charge: Array = column(np.uint16)
     """Electrons."""
     cluster: Array = column(np.int32)
@@ -77,16 +80,25 @@ class Clusters(Columns):
     """Connected pixels of one module, ordered by module, then by first pixel."""
 
     module: Array = column(np.uint16)
+    """Module, 0..1855."""
     min_row: Array = column(np.uint16)
+    """First row."""
     max_row: Array = column(np.uint16)
+    """Last row."""
     min_col: Array = column(np.uint16)
+    """First column."""
     max_col: Array = column(np.uint16)
+    """Last column."""
     charge: Array = column(np.int32)
+    """Charge, electrons."""
     charge_min_row: Array = column(np.int32)
-    """Charge in the first row; likewise for the other edges."""
+    """Charge in the first row, electrons."""
     charge_max_row: Array = column(np.int32)
+    """Charge in the last row, electrons."""
     charge_min_col: Array = column(np.int32)
+    """Charge in the first column, electrons."""
     charge_max_col: Array = column(np.int32)
+    """Charge in the last column, electrons."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,21 +106,31 @@ class Hits(Columns):
     """Measured positions, one for each row of :class:`Clusters`."""
 
     module: Array = column(np.uint16)
+    """Module, 0..1855."""
     x_local: Array = column(np.float32)
+    """Position across the rows, in the module, cm."""
     y_local: Array = column(np.float32)
+    """Position along the columns, in the module, cm."""
     var_x: Array = column(np.float32)
     """Variance of ``x_local``, cm^2."""
     var_y: Array = column(np.float32)
+    """Variance of ``y_local``, cm^2."""
     x: Array = column(np.float32)
+    """x, relative to the beam spot, cm."""
     y: Array = column(np.float32)
+    """y, relative to the beam spot, cm."""
     z: Array = column(np.float32)
+    """z, relative to the beam spot, cm."""
     r: Array = column(np.float32)
+    """Distance from the beam line, cm."""
     phi: Array = column(np.int16)
-    """Azimuth in units of pi/32768."""
+    """Azimuth in units of pi/32768 rad."""
     charge: Array = column(np.int32)
+    """Charge of the cluster, electrons."""
     size_x: Array = column(np.int16)
-    """Cluster length in eighths of a pixel; negative if it touches the module's edge."""
+    """Length along x in eighths of a pixel; negative if the cluster touches the edge."""
     size_y: Array = column(np.int16)
+    """Length along y in eighths of a pixel; negative if the cluster touches the edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +138,13 @@ class Doublets(Columns):
     """Pairs of hits on a layer pair; the cells of the cellular automaton."""
 
     inner: Array = column(np.int32)
-    """Row in :class:`Hits`."""
+    """Inner hit, row in :class:`Hits`."""
     outer: Array = column(np.int32)
+    """Outer hit, row in :class:`Hits`."""
     layer_pair: Array = column(np.uint8)
+    """Row of the layer pairs that the tracker connects."""
     killed: Array = column(np.bool_)
-    """Removed by the fishbone cleaning."""
+    """Whether the fishbone cleaning removed it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,13 +158,19 @@ class Tracks(Columns):
     """
 
     state: Array = column(np.float32, 5)
+    """phi, tip, q/pT, cot(theta), zip; rad, cm, 1/GeV, 1, cm."""
     covariance: Array = column(np.float32, 15)
+    """Upper triangle of the covariance of the state, in row order."""
     chi2: Array = column(np.float32)
+    """chi^2 of the fit."""
     ndof: Array = column(np.int8)
+    """Degrees of freedom of the fit."""
     quality: Array = column(np.uint8)
+    """0 bad, 1 duplicate, 2 loose."""
     n_hits: Array = column(np.int8)
+    """Number of hits."""
     hits: Array = column(np.int32, MAX_HITS)
-    """Rows in :class:`Hits`, inside out; -1 after the last."""
+    """Rows in :class:`Hits`, from the inside out; -1 after the last."""
     vertex: Array = column(np.int16)
     """Row in :class:`Vertices`; -1 if in none."""
 
@@ -150,6 +180,7 @@ class Tracks(Columns):
 
     @property
     def phi(self) -> Array:
+        """Azimuth of the direction at the beam spot, rad."""
         return self.state[:, 0]
 
     @property
@@ -159,17 +190,24 @@ class Tracks(Columns):
 
     @property
     def pt(self) -> Array:
+        """Transverse momentum, GeV."""
         with np.errstate(divide="ignore"):
             pt: Array = 1 / np.abs(self.state[:, 2])
         return pt
 
     @property
     def charge(self) -> Array:
-        """+1 or -1, int8."""
+        """Charge, +1 or -1."""
         return np.where(self.state[:, 2] < 0, -1, 1).astype(np.int8)
 
     @property
+    def q_over_pt(self) -> Array:
+        """Charge over transverse momentum, 1/GeV."""
+        return self.state[:, 2]
+
+    @property
     def cot_theta(self) -> Array:
+        """Cotangent of the polar angle."""
         return self.state[:, 3]
 
     @property
@@ -190,11 +228,15 @@ class Vertices(Columns):
     """Collision points along the beam, by falling sum of pT^2."""
 
     z: Array = column(np.float32)
+    """z, relative to the beam spot, cm."""
     z_error: Array = column(np.float32)
+    """Error of ``z``, cm."""
     chi2: Array = column(np.float32)
+    """chi^2 of the fit."""
     ndof: Array = column(np.int32)
+    """Degrees of freedom of the fit."""
     sum_pt2: Array = column(np.float32)
-    """GeV^2."""
+    """Sum of pT^2 of the tracks, GeV^2."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,9 +244,10 @@ class ReadoutErrors(Columns):
     """Errors in the raw words; as in CMS, unpacking goes on after them."""
 
     fed: Array = column(np.int32)
+    """Id of the FED."""
     word: Array = column(np.int32)
     """32-bit word in the event's stream."""
     code: Array = column(np.uint8)
-    """See :data:`trackserve.trackers.patatrack.unpack.READOUT_ERRORS`."""
+    """Kind of error: see :data:`trackserve.trackers.patatrack.unpack.READOUT_ERRORS`."""
     value: Array = column(np.uint32)
     """The word itself."""

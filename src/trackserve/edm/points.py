@@ -39,8 +39,9 @@ class Edges(Columns):
     """Pairs of space points that may follow each other on a track."""
 
     source: Array = column(np.int32)
+    """Row of the event's points."""
     target: Array = column(np.int32)
-    """Rows of the event's points, as it came."""
+    """Row of the event's points."""
     score: Array = column(np.float32)
     """Score by the network that kept the edge, 0..1; 1 where no network has judged it."""
 

@@ -93,7 +93,7 @@ class Result:
 
         from .records import to_records
 
-        nouns = {name: to_records(part) for name, part in self.parts().items()}
+        nouns = {name: ak.from_arrow(to_records(part)) for name, part in self.parts().items()}
         return ak.Record({"event": self.event, "counts": asdict(self.counts), **nouns})
 
     def __eq__(self, other: object) -> bool:
@@ -105,4 +105,4 @@ class Result:
 
 
 Outcome = Result | EventError
-"""The result of one event, or its error."""
+"""What an event comes to: its result, or the error that says why there is none."""

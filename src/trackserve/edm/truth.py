@@ -21,6 +21,7 @@ class Collisions(Columns):
     """Collisions of protons. Row 0 is the hard collision."""
 
     position: Array = column(np.float64, 3)
+    """x, y, z, cm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +36,11 @@ class Particles(Columns):
     pdg: Array = column(np.int32)
     """Number of the Particle Data Group; 0 if it is not known."""
     charge: Array = column(np.int8)
+    """Charge, elementary charges."""
     position: Array = column(np.float64, 3)
+    """x, y, z of the start, cm."""
     momentum: Array = column(np.float64, 3)
+    """px, py, pz at the start, GeV."""
     primary: Array = column(np.bool_)
     """Who counts as primary depends on where the event is from.
 
@@ -88,9 +92,11 @@ class TrueHits(Columns):
     particle: Array = column(np.int32)
     """Row in :class:`Particles`; -1 for background."""
     module: Array = column(np.int32)
+    """Module, 0..1855."""
     x_local: Array = column(np.float64)
-    """Position in the module's frame, as in :class:`.Hits`."""
+    """Position across the rows, in the module, cm."""
     y_local: Array = column(np.float64)
+    """Position along the columns, in the module, cm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +106,7 @@ class TruePoints(Columns):
     particle: Array = column(np.int32)
     """Row in :class:`Particles`; -1 for noise."""
     volume: Array = column(np.int16)
+    """Number of the volume."""
     layer: Array = column(np.int16)
     """Number of the layer in its volume."""
     module: Array = column(np.int32)

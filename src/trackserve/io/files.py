@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from trackserve.edm.columns import Array
+from trackserve.errors import InputError
 
 
 @contextmanager
@@ -21,6 +22,20 @@ def complete(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Name ``path`` where the system refuses to write.
+
+    Raises:
+        InputError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"cannot be written: {reason}", file=str(path)) from error
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array], compress: bool = False) -> None:

@@ -1,62 +1,212 @@
-"""Results of many events as one awkward array, and as Parquet."""
+"""Results of many events as a table: in memory as an awkward array, on disk as Parquet.
+
+A table has a row for every event. Its schema follows from the class of the results and the
+intermediates that are kept, never from the data, so that files of many runs can be joined:
+
+- ``event``: number of the event, int64, unique in the file;
+- ``source``: where it was read, a string; ``source_event``: its number there, int64;
+- ``error``: why there is no result, a string; empty where there is one;
+- ``counts``: a record of int64;
+- each part of the result: a list of records (see :mod:`trackserve.edm.records`).
+
+No value is missing. Each field has the metadata ``meaning``, a text with the unit; the same texts
+are in the file's metadata ``meanings``, by place, as JSON.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from trackserve.edm.records import to_records
+from trackserve.edm.columns import OFFSET
+from trackserve.edm.meaning import meanings
+from trackserve.edm.records import list_of, make_lists, record_type, to_records
 from trackserve.edm.result import Outcome, Result
-from trackserve.errors import EventError
+from trackserve.errors import InputError
+
+from .files import complete, writable
+
+ROW_GROUP_EVENTS = 64
+"""Events of a row group, which is what is held in memory before it is written."""
+
+
+class Row(NamedTuple):
+    """An event and what it came to.
+
+    Attributes:
+        outcome: its result, or the error that says why there is none.
+        source: where the event was read.
+        shift: what is added to its number there, so that its number in the table is unique.
+    """
+
+    outcome: Outcome
+    source: str = ""
+    shift: int = 0
+
+    @property
+    def number(self) -> int:
+        """Number of the event where it was read; -1 where an error does not know it."""
+        if isinstance(self.outcome, Result):
+            return self.outcome.event
+        return int(self.outcome.fields.get("event", -1))
+
+
+def results_schema(
+    kind: type[Result], keep: Collection[str] = (), about: Mapping[str, str] | None = None
+) -> pa.Schema:
+    """Schema of a table of results.
+
+    Args:
+        kind: class of the results.
+        keep: intermediates that the table has.
+        about: further metadata of the file, as the version that wrote it.
+
+    Raises:
+        InputError: ``keep`` names a part that does not exist.
+    """
+    kind.check_keep(keep)
+    counts = kind.counts_type()
+    texts = meanings(counts)  # type: ignore[arg-type]
+    numbers = pa.struct([_field(name, pa.int64(), texts.get(name, "")) for name in counts.names()])
+    fields = [
+        _field("event", pa.int64(), "Number of the event, unique in the file."),
+        _field("source", pa.string(), "Where the event was read."),
+        _field("source_event", pa.int64(), "Number of the event there."),
+        _field("error", pa.string(), "Why there is no result; empty where there is one."),
+        _field("counts", numbers, "How many of each there are."),
+    ]
+    for name, noun in _nouns(kind, keep).items():
+        text = " ".join((noun.__doc__ or "").split())
+        fields.append(_field(name, list_of(record_type(noun)), text))
+    metadata = {"meanings": json.dumps(dict(_places(fields)))} | dict(about or {})
+    return pa.schema(fields, metadata)
+
+
+def to_table(rows: Iterable[Row], kind: type[Result], schema: pa.Schema) -> pa.Table:
+    """The table of ``rows``, of a :func:`results_schema`.
+
+    Raises:
+        InputError: a result is of another class, lacks a part of the table, or has one more.
+    """
+    rows = list(rows)
+    good = [row.outcome if isinstance(row.outcome, Result) else None for row in rows]
+    nouns = _nouns(kind, schema.names)
+    for result in good:
+        if result is not None and (type(result) is not kind or result.parts().keys() != set(nouns)):
+            raise InputError(
+                "a result does not fit the table",
+                event=result.event,
+                found=[type(result).__name__, *result.parts()],
+                bound=[kind.__name__, *nouns],
+            )
+    names = kind.counts_type().names()
+    zeros = np.zeros(len(names), np.int64)
+    counts = np.array([zeros if r is None else r.counts.as_array() for r in good], np.int64)
+    columns = counts.reshape(-1, len(names)).T
+    arrays: list[pa.Array] = [
+        pa.array([row.number + row.shift for row in rows], pa.int64()),
+        pa.array([row.source for row in rows], pa.string()),
+        pa.array([row.number for row in rows], pa.int64()),
+        pa.array(["" if isinstance(row.outcome, Result) else str(row.outcome) for row in rows]),
+        pa.StructArray.from_arrays(
+            [pa.array(np.ascontiguousarray(column)) for column in columns],
+            fields=list(schema.field("counts").type),
+        ),
+    ]
+    for name, noun in nouns.items():
+        parts = [noun.empty() if r is None else getattr(r, name) for r in good]
+        offsets = np.zeros(len(parts) + 1, OFFSET)
+        offsets[1:] = np.cumsum([len(part) for part in parts])
+        arrays.append(make_lists(offsets, to_records(noun.concatenate(parts))))
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def to_awkward(
-    results: Sequence[Outcome], kind: type[Result], keep: Collection[str] = ()
+    results: Iterable[Outcome], kind: type[Result], keep: Collection[str] | None = None
 ) -> ak.Array:
-    """One record per event: ``event``, ``error``, ``counts``, and each noun as a list of records.
-
-    The records are those of :func:`trackserve.edm.records.to_records`. An event that could not be
-    reconstructed says why in ``error``, which is None for the others, and has empty lists.
+    """One record per event, of the fields that the text of this module lists.
 
     Args:
-        results: results of one tracker; all have the same intermediates.
+        results: of one tracker.
         kind: class of the tracker's results.
-        keep: intermediates that the results have. They need not be given, unless no event could
-            be reconstructed: then their lists are all empty.
+        keep: intermediates that all results have; by default those of the first result.
+
+    Raises:
+        InputError: a result has other parts.
     """
-    good = [result if isinstance(result, Result) else None for result in results]
-    first = next((result for result in good if result is not None), None)
-    kept = {*keep, *(first.parts() if first else ())}
-    nouns = kind.always() | {n: noun for n, noun in kind.intermediates().items() if n in kept}
-    names = kind.counts_type().names()
-    none = np.zeros(len(names), np.int64)
-    rows = [none if r is None else r.counts.as_array() for r in good]
-    counts = np.array(rows, np.int64).reshape(-1, len(names)).T.copy()
-    table: dict[str, Any] = {
-        "event": np.array([_number(result) for result in results], np.int64),
-        "error": [str(r) if isinstance(r, EventError) else None for r in results],
-        "counts": ak.zip(dict(zip(names, counts, strict=True))),
-    }
-    for name, noun in nouns.items():
-        parts = [noun.empty() if r is None else getattr(r, name) for r in good]
-        lengths = np.array([len(part) for part in parts], np.int64)
-        table[name] = ak.unflatten(to_records(noun.concatenate(parts)), lengths)
-    return ak.Array(table)
+    results = list(results)
+    schema = results_schema(kind, _kept(results) if keep is None else keep)
+    return ak.from_arrow(to_table(map(Row, results), kind, schema))
 
 
 def write_parquet(
     path: str | Path,
-    results: Sequence[Outcome],
+    results: Iterable[Outcome],
     kind: type[Result],
-    keep: Collection[str] = (),
+    keep: Collection[str] | None = None,
 ) -> None:
-    """Write :func:`to_awkward` of the other arguments to ``path``, a Parquet file."""
-    ak.to_parquet(to_awkward(results, kind, keep), str(path))
+    """Write results as they come; the file is complete, or not there.
+
+    Args:
+        path: the file.
+        results, kind, keep: as of :func:`to_awkward`. By default ``keep`` is what the results of
+            the first row group have.
+
+    Raises:
+        InputError: a result has other parts, or the file cannot be written.
+    """
+    groups = in_groups(results)
+    first = next(groups, [])
+    schema = results_schema(kind, _kept(first) if keep is None else keep)
+    with writable(Path(path)), complete(Path(path)) as partial, writer(partial, schema) as file:
+        for group in chain([first], groups):
+            file.write_table(to_table(map(Row, group), kind, schema))
 
 
-def _number(result: Outcome) -> int:
-    return result.fields["event"] if isinstance(result, EventError) else result.event
+def writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """A writer that keeps nothing that it was given."""
+    return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+
+
+def in_groups(outcomes: Iterable[Any]) -> Iterator[list[Any]]:
+    """Lists of at most :data:`ROW_GROUP_EVENTS`."""
+    group = []
+    for outcome in outcomes:
+        group.append(outcome)
+        if len(group) == ROW_GROUP_EVENTS:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _kept(results: Iterable[Outcome]) -> list[str]:
+    """The intermediates of the first result."""
+    first = next((result for result in results if isinstance(result, Result)), None)
+    return [] if first is None else [name for name in first.parts() if name not in first.always()]
+
+
+def _nouns(kind: type[Result], names: Collection[str]) -> dict[str, Any]:
+    kept = {name: noun for name, noun in kind.intermediates().items() if name in names}
+    return kind.always() | kept
+
+
+def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
+    return pa.field(name, kind, nullable=False, metadata={"meaning": meaning})
+
+
+def _places(fields: Iterable[pa.Field], inside: str = "") -> Iterator[tuple[str, str]]:
+    """Place and meaning of each field and of those in it, as "tracks.pt"."""
+    for field in fields:
+        yield f"{inside}{field.name}", (field.metadata or {}).get(b"meaning", b"").decode()
+        kind = field.type.value_type if pa.types.is_list(field.type) else field.type
+        if pa.types.is_struct(kind):
+            yield from _places(kind, f"{inside}{field.name}.")

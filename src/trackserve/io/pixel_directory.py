@@ -10,13 +10,15 @@ float32 radiation lengths of each module, for the track fit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trackserve.detectors.phase1.checks import check_beam_spot
 from trackserve.detectors.phase1.conditions import (
     CABLING,
     CPE,
@@ -25,10 +27,7 @@ from trackserve.detectors.phase1.conditions import (
 )
 from trackserve.detectors.phase1.layout import (
     CABLING_SIZE,
-    FIRST_FED,
-    MAX_FEDS,
     N_MODULES,
-    PILOT_BLADE_FED,
 )
 from trackserve.edm.columns import Array
 from trackserve.edm.pixel import BeamSpot, RawEvent
@@ -54,48 +53,37 @@ def read_conditions(directory: str | Path) -> PixelConditions:
     """Read the five conditions files, and ``material.bin`` where it is.
 
     Raises:
-        ConditionsError: a file is missing, too short or too long, or a count in it is wrong.
+        ConditionsError: a file is missing, too short or too long, or its content is impossible
+            (see :func:`trackserve.detectors.phase1.checks.check_conditions`).
     """
     directory = Path(directory)
     fed_words = np.frombuffer(_read(directory / "fedIds.bin"), "<u4")
     _require(directory / "fedIds.bin", "number of ids", len(fed_words) - 1, _first(fed_words))
-    fed_ids = fed_words[1:]
-    pixel = fed_ids[fed_ids != PILOT_BLADE_FED]
-    wrong = pixel[(pixel < FIRST_FED) | (pixel >= FIRST_FED + MAX_FEDS)]
-    if len(wrong):
-        raise ConditionsError(
-            "FED id out of range",
-            file=str(directory / "fedIds.bin"),
-            found=int(wrong[0]),
-            bound=f"{FIRST_FED}..{FIRST_FED + MAX_FEDS - 1}",
-        )
     cabling = _record(directory / "cablingMap.bin", CABLING)
     _require(directory / "cablingMap.bin", "n_bytes", int(cabling["n_bytes"]), CABLING_SIZE)
     gain = _record(directory / "gain.bin", GAIN)
     _require(directory / "gain.bin", "n_bytes", int(gain["n_bytes"]), gain["values"].size)
     cpe = _record(directory / "cpefast.bin", CPE)
     _require(directory / "cpefast.bin", "n_modules", int(cpe["n_modules"]), N_MODULES)
-    conditions = PixelConditions(fed_ids, cabling, gain, cpe, read_beam_spot(directory))
+    parts: dict[str, Any] = {}
     material = directory / "material.bin"
-    if not material.exists():
-        return conditions
-    values = np.frombuffer(_read(material), "<f4")
-    _require(material, "number of modules", len(values), N_MODULES)
-    wrong = values[~(values > 0) | ~np.isfinite(values)]
-    if len(wrong):
-        raise ConditionsError(
-            "thickness is not positive", file=str(material), found=float(wrong[0]), bound="> 0"
-        )
-    return replace(conditions, material=values)
+    if material.exists():
+        parts["material"] = np.frombuffer(_read(material), "<f4")
+        _require(material, "number of modules", len(parts["material"]), N_MODULES)
+    beam_spot = read_beam_spot(directory)
+    with _in(directory):
+        return PixelConditions(fed_words[1:], cabling, gain, cpe, beam_spot, **parts)
 
 
 def read_beam_spot(directory: str | Path) -> BeamSpot:
     """Read ``beamspot.bin``.
 
     Raises:
-        ConditionsError: the file is missing, too short or too long.
+        ConditionsError: the file is missing, too short or too long, or a value is not finite.
     """
     record = _record(Path(directory) / "beamspot.bin", np.dtype([("values", "<f4", 11)]))
+    with _in(Path(directory)):
+        check_beam_spot(record["values"])
     return BeamSpot(*record["values"].tolist())
 
 
@@ -155,6 +143,16 @@ def write_reference_counts(directory: str | Path, counts: ReferenceCounts) -> No
         ("vertices", counts.vertices),
     ):
         (directory / f"{name}.bin").write_bytes(array.astype("<u4").tobytes())
+
+
+@contextmanager
+def _in(directory: Path) -> Iterator[None]:
+    """Name the directory of the file that an error names."""
+    try:
+        yield
+    except ConditionsError as error:
+        fields = error.fields | {"file": str(directory / error.file)}
+        raise ConditionsError(error.message, **fields) from None
 
 
 def _read(path: Path) -> bytes:

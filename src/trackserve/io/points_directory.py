@@ -1,4 +1,4 @@
-"""Events of space points as two Parquet files with a row group for every event.
+"""Events of space points as two Parquet files.
 
 ``points.parquet`` has the space points (``event``, ``x``, ``y``, ``z`` in mm) and, where the
 truth is known, their ``particle`` (row in the event's particles, -1 for noise), ``volume``,
@@ -6,16 +6,21 @@ truth is known, their ``particle`` (row in the event's particles, -1 for noise),
 ``collision``, ``pdg``, ``charge``, ``vx``, ``vy``, ``vz``, ``px``, ``py``, ``pz`` in mm and
 GeV, ``primary``). The metadata of ``points.parquet`` lists the numbers of the events, since
 an event may have no points, and may name the ``detector``.
+
+We write a row group for every event. A file that another program has written again may have any
+row groups and lack the list: the column ``event`` says which rows belong together, and they must
+follow each other.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -75,24 +80,28 @@ class PointsDirectory:
     """Reads the events of a directory that :func:`write_points` wrote.
 
     Raises:
-        InputError: a file cannot be read or lacks a column, or the two files differ in their
-            number of events.
+        InputError: a file cannot be read or lacks a column, the list of events is malformed, or
+            rows of an event do not follow each other.
     """
 
     def __init__(self, directory: Path) -> None:
         self._points = _open(directory / POINTS)
         metadata = self._points.metadata.metadata or {}
-        numbers = metadata.get(b"events")
-        if numbers is None:
-            raise InputError("no list of events in the metadata", file=self._points.path)
-        self._numbers: list[int] = json.loads(numbers)
         self.detector = metadata[b"detector"].decode() if b"detector" in metadata else None
-        self._points.require(SpacePoints, len(self._numbers))
+        self._points.require(SpacePoints)
+        listed = _listed(self._points.path, metadata.get(b"events"))
         self._particles: _File | None = None
         if (directory / PARTICLES).exists():
-            self._points.require(TruePoints, len(self._numbers))
+            self._points.require(TruePoints)
             self._particles = _open(directory / PARTICLES)
-            self._particles.require(_StoredParticles, len(self._numbers))
+            self._particles.require(_StoredParticles)
+            born = _places(self._particles, listed)
+            listed = [place.number for place in born]
+        self._places = _places(self._points, listed)
+        self._numbers = [place.number for place in self._places]
+        if self._particles is not None:
+            missing = [_Place(number) for number in self._numbers[len(born) :]]
+            self._born = born + missing
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -105,9 +114,9 @@ class PointsDirectory:
         """
         number = self._numbers[index]
         if self._particles is None:
-            return PointsEvent(self._points.read(index, number, SpacePoints)[0], number)
-        points, truth = self._points.read(index, number, SpacePoints, TruePoints)
-        (stored,) = self._particles.read(index, number, _StoredParticles)
+            return PointsEvent(self._points.read(self._places[index], SpacePoints)[0], number)
+        points, truth = self._points.read(self._places[index], SpacePoints, TruePoints)
+        (stored,) = self._particles.read(self._born[index], _StoredParticles)
         particles = stored.particles()
         if len(truth) and not -1 <= truth.particle.min() <= truth.particle.max() < len(particles):
             raise EventError(
@@ -164,6 +173,14 @@ def write_points(
         files[POINTS].add_key_value_metadata(metadata)
 
 
+class _Place(NamedTuple):
+    """Where the rows of event ``number`` are in a file."""
+
+    number: int
+    first: int = 0
+    n: int = 0
+
+
 class _File:
     """A Parquet file that is opened anew for every event, so that threads can share it."""
 
@@ -171,16 +188,12 @@ class _File:
         self.path = path
         self.metadata = metadata
         self._schema = schema
+        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        self.starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        """First row of each row group, and the number of rows."""
 
-    def require(self, noun: type[Columns], n_events: int) -> None:
-        if self.metadata.num_row_groups != n_events:
-            raise InputError(
-                "wrong number of row groups",
-                file=self.path,
-                found=self.metadata.num_row_groups,
-                bound=n_events,
-            )
-        for name, dtype in _schema(noun).items():
+    def require(self, noun: type[Columns]) -> None:
+        for name, dtype in ({"event": pa.int64()} | _schema(noun)).items():
             found = self._schema.field(name).type if name in self._schema.names else None
             if found != dtype:
                 raise InputError(
@@ -191,19 +204,104 @@ class _File:
                     bound=str(dtype),
                 )
 
-    def read(self, index: int, number: int, *nouns: type[Columns]) -> list[Any]:
+    def by_groups(self, listed: Sequence[int]) -> list[_Place] | None:
+        """The events, if there is a row group for each; by the statistics alone."""
+        numbers = [self._number_of(i) for i in range(self.metadata.num_row_groups)]
+        if len(numbers) != len(listed):
+            return None
+        places = [
+            _Place(number, int(begin), int(end - begin))
+            for number, (begin, end) in zip(listed, pairwise(self.starts), strict=True)
+        ]
+        fits = (
+            place.n == 0 or number == place.number
+            for number, place in zip(numbers, places, strict=True)
+        )
+        return places if all(fits) else None
+
+    def by_rows(self) -> list[_Place]:
+        """The events, as rows of one number that follow each other."""
+        number = self._event_column()
+        begin = np.flatnonzero(np.append(True, np.diff(number) != 0)[: len(number)])
+        end = np.append(begin, len(number))[1:]
+        return [
+            _Place(int(number[first]), int(first), int(last - first))
+            for first, last in zip(begin, end, strict=True)
+        ]
+
+    def read(self, place: _Place, *nouns: type[Columns]) -> list[Any]:
         names = [name for noun in nouns for name in _schema(noun)]
+        first, last = np.searchsorted(
+            self.starts, [place.first, place.first + place.n - 1], "right"
+        )
+        groups = range(first - 1, last if place.n else first - 1)
         try:
             with pq.ParquetFile(
                 self.path, metadata=self.metadata, page_checksum_verification=True
             ) as file:
-                table = file.read_row_group(index, names, use_threads=False)
+                table = file.read_row_groups(list(groups), names, use_threads=False)
         except (OSError, pa.ArrowException) as error:
-            raise EventError(f"cannot be read: {error}", event=number, file=self.path) from error
+            raise EventError(
+                f"cannot be read: {error}", event=place.number, file=self.path
+            ) from error
+        if place.n:
+            table = table.slice(place.first - int(self.starts[first - 1]), place.n)
         for name in names:
             if table[name].null_count:
-                raise EventError("values are missing", event=number, file=self.path, column=name)
+                raise EventError(
+                    "values are missing", event=place.number, file=self.path, column=name
+                )
         return [_columns(noun, table) for noun in nouns]
+
+    def _number_of(self, group: int) -> int | None:
+        """The one number of the events in a row group, if the statistics tell it."""
+        column = self.metadata.row_group(group).column(self._schema.names.index("event"))
+        known = column.statistics
+        if known is None or not known.has_min_max or known.min != known.max or known.null_count:
+            return None
+        return int(known.min)
+
+    def _event_column(self) -> Array:
+        try:
+            with pq.ParquetFile(self.path, metadata=self.metadata) as file:
+                column = file.read(["event"])["event"]
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"cannot be read: {error}", file=self.path) from error
+        if column.null_count:
+            raise InputError("values are missing", file=self.path, column="event")
+        return np.array(column)
+
+
+def _listed(path: str, text: bytes | None) -> list[int]:
+    """Numbers of events in the metadata; none if there is no list."""
+    if text is None:
+        return []
+    try:
+        numbers = json.loads(text)
+    except ValueError:
+        numbers = None
+    if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+        raise InputError(
+            "the list of events is malformed",
+            file=path,
+            found=text[:80].decode(errors="replace"),
+            bound="[int, ...]",
+        )
+    return numbers
+
+
+def _places(file: _File, listed: Sequence[int]) -> list[_Place]:
+    """The place of each event in ``listed``, then of those that are only in the file."""
+    if places := file.by_groups(listed):
+        return places
+    found: dict[int, _Place] = {}
+    for run in file.by_rows():
+        if run.number in found:
+            raise InputError(
+                "rows of an event do not follow each other", file=file.path, event=run.number
+            )
+        found[run.number] = run
+    return [found.pop(number, _Place(number)) for number in listed] + list(found.values())
 
 
 def _open(path: Path) -> _File:

@@ -24,6 +24,7 @@ from .layout import (
     ROC_COLS,
     ROC_ROWS,
     ROCS_PER_LINK,
+    ROCS_PER_MODULE,
 )
 
 LINK_SHIFT, ROC_SHIFT, ROC_MASK, ADC_MASK = 26, 21, 31, 255
@@ -69,9 +70,9 @@ def make_unpack_tables(conditions: PixelConditions) -> UnpackTables:
     roc = np.empty((len(raw_id), 6), np.int16)
     in_module = cabling["roc_in_module"].astype(np.int64)
     mirrored = ~(layer_1 | (barrel & ~negative))
-    roc[:, 1:5] = np.stack(_roc_frame(np.minimum(in_module, 15), mirrored), axis=1)
+    roc[:, 1:5] = np.stack(_roc_frame(np.minimum(in_module, ROCS_PER_MODULE - 1), mirrored), axis=1)
     roc[:, 5] = layer_1
-    cabled = (cabling["module"] < N_MODULES) & (in_module < 16)
+    cabled = (cabling["module"] < N_MODULES) & (in_module < ROCS_PER_MODULE)
     masked = (cabling["bad_roc"] != 0) | (cabling["skip_module"] != 0)
     roc[:, 0] = np.where(
         cabled, np.where(masked, MASKED, cabling["module"].astype(np.int64)), NOT_CABLED

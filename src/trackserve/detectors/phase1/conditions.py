@@ -13,6 +13,7 @@ import numpy as np
 from trackserve.edm.columns import Array
 from trackserve.edm.pixel import BeamSpot
 
+from .checks import check_conditions
 from .layout import (
     CABLING_SIZE,
     COLS,
@@ -102,6 +103,9 @@ TYPICAL_MATERIAL = 0.02
 class PixelConditions:
     """Conditions of the detector, as far as reconstruction needs them.
 
+    Raises:
+        ConditionsError: what they say is impossible; see :func:`.checks.check_conditions`.
+
     Attributes:
         fed_ids: uint32[n], FED ids in the order of unpacking.
         cabling: one record of :data:`CABLING`.
@@ -118,3 +122,6 @@ class PixelConditions:
     cpe: Array
     beam_spot: BeamSpot
     material: Array = field(default_factory=lambda: np.full(N_MODULES, TYPICAL_MATERIAL, "<f4"))
+
+    def __post_init__(self) -> None:
+        check_conditions(self)

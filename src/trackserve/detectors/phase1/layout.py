@@ -21,6 +21,7 @@ ROWS = 160
 COLS = 416
 ROC_ROWS = 80
 ROC_COLS = 52
+ROCS_PER_MODULE = 16
 
 PT_PER_RADIUS = 0.0114256972711507
 """GeV/cm: pT of a unit charge over its radius, in 3.8112 T (``CAHitNtupletCUDA.cc``)."""

@@ -1,0 +1,178 @@
+"""Tables of results: one schema for all files, read by other libraries; written as results come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import awkward as ak
+import duckdb
+import numpy as np
+import pandas
+import polars
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+import uproot
+
+from trackserve.edm import pixel, points, truth
+from trackserve.edm.columns import Columns
+from trackserve.edm.meaning import meanings
+from trackserve.edm.result import Outcome
+from trackserve.errors import EventError, InputError
+from trackserve.io.parquet import ROW_GROUP_EVENTS, results_schema, to_awkward, write_parquet
+from trackserve.io.results_file import ResultsFile
+from trackserve.trackers.exatrkx.result import ExatrkxResult
+from trackserve.trackers.patatrack.result import PatatrackResult
+
+FAILED = EventError("the stream ends inside a FED", event=7, fed=1201)
+KEEP = ("hits", "doublets")
+
+
+@pytest.fixture(scope="module")
+def results(sample_results: list[PatatrackResult]) -> list[PatatrackResult]:
+    """Some with the intermediates of :data:`KEEP` alone."""
+    dropped = {name: None for name in PatatrackResult.intermediates() if name not in KEEP}
+    return [replace(result, **dropped) for result in sample_results[:3]]
+
+
+@pytest.fixture(scope="module")
+def files(results: list[PatatrackResult], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """One of good events, one with a failure, one of failures alone, one of no event."""
+    folder = tmp_path_factory.mktemp("files")
+    contents: list[list[Outcome]] = [results[:2], [results[2], FAILED], [FAILED], []]
+    paths = [folder / f"{i}.parquet" for i in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        write_parquet(path, iter(content), PatatrackResult, KEEP)
+    return paths
+
+
+def test_the_schema_does_not_depend_on_the_data(files: list[Path]) -> None:
+    schemas = [pq.read_schema(path) for path in files]
+    assert all(schema.equals(schemas[0], check_metadata=True) for schema in schemas)
+    assert schemas[0].equals(results_schema(PatatrackResult, KEEP), check_metadata=True)
+    assert not any(field.nullable for field in schemas[0])
+
+
+def test_files_are_joined_by_other_libraries(
+    files: list[Path], results: list[PatatrackResult]
+) -> None:
+    n = [*(len(result.tracks) for result in results), 0, 0]
+    pt = np.concatenate([result.tracks.pt for result in results])
+    names = [str(path) for path in files]
+    assert pyarrow.dataset.dataset(names).count_rows() == 5
+    panda = pandas.concat([pandas.read_parquet(path) for path in files])
+    assert panda.tracks.map(len).tolist() == n
+    assert panda.error.map(bool).tolist() == [False, False, False, True, True]
+    polar = polars.concat([polars.read_parquet(path) for path in files])
+    assert polar["tracks"].list.len().to_list() == n
+    sql = "select unnest(tracks).pt from read_parquet({}) where error = ''"
+    assert np.array_equal(duckdb.sql(sql.format(names)).fetchnumpy()["(unnest(tracks)).pt"], pt)
+    awk = ak.concatenate([ak.from_parquet(path) for path in files])
+    assert ak.num(awk.tracks).tolist() == n
+    assert np.array_equal(ak.flatten(awk.tracks.pt), pt)
+
+
+def test_a_table_becomes_an_rntuple(
+    files: list[Path], results: list[PatatrackResult], tmp_path: Path
+) -> None:
+    table = ak.from_parquet(files[1])
+    with uproot.recreate(tmp_path / "x.root") as file:
+        file.mkrntuple("events", {name: table[name] for name in table.fields})
+    with uproot.open(tmp_path / "x.root") as file:
+        again = file["events"].arrays()
+    assert again.error.tolist() == ["", str(FAILED)]
+    assert np.array_equal(again.tracks.covariance[0], results[2].tracks.covariance)
+
+
+@pytest.mark.parametrize("kind", [PatatrackResult, ExatrkxResult])
+def test_every_column_says_what_it_means(kind: type[PatatrackResult | ExatrkxResult]) -> None:
+    schema = results_schema(kind, list(kind.intermediates()))
+    texts = json.loads(schema.metadata[b"meanings"])
+    assert [place for place, text in texts.items() if not text.endswith(".")] == []
+    assert {"event", "counts", *kind.always(), *kind.intermediates()} <= texts.keys()
+
+
+@pytest.mark.parametrize("module", [pixel, points, truth])
+def test_every_column_of_a_noun_has_a_text(module: object) -> None:
+    nouns = [
+        noun
+        for noun in vars(module).values()
+        if isinstance(noun, type) and issubclass(noun, Columns) and noun is not Columns
+    ]
+    assert len(nouns) > 2
+    assert [(n, name) for n in nouns for name in n.schema() if name not in meanings(n)] == []
+
+
+def test_results_of_other_parts_are_refused(
+    results: list[PatatrackResult], sample_results: list[PatatrackResult], tmp_path: Path
+) -> None:
+    mixed = [results[0], replace(results[1], hits=None)]
+    with pytest.raises(InputError, match=r"does not fit the table.*event 1"):
+        to_awkward(mixed, PatatrackResult)
+    with pytest.raises(InputError, match="does not fit the table"):
+        write_parquet(tmp_path / "x.parquet", mixed, PatatrackResult)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="does not fit the table"):
+        to_awkward(results, ExatrkxResult, keep=())
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "no" / "x.parquet", tmp_path / "file" / "x.parquet"):
+        with pytest.raises(InputError, match=r"cannot be written.*x\.parquet"):
+            write_parquet(place, [FAILED], PatatrackResult)
+    with pytest.raises(InputError, match="cannot be written"):
+        ResultsFile(tmp_path / "file" / "x.parquet", PatatrackResult)
+    with pytest.raises(InputError, match="a folder"):
+        ResultsFile(tmp_path, PatatrackResult)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def many(results: list[PatatrackResult], n: int) -> Iterator[PatatrackResult]:
+    for number in range(n):
+        yield replace(results[number % 3], event=number)
+
+
+def test_what_is_done_is_kept_and_continued(results: list[PatatrackResult], tmp_path: Path) -> None:
+    n = 2 * ROW_GROUP_EVENTS + 10
+    whole, path = tmp_path / "whole.parquet", tmp_path / "x.parquet"
+    with ResultsFile(whole, PatatrackResult, KEEP) as file:
+        for result in many(results, n):
+            file.write(result, "a")
+        for result in many(results, 3):
+            file.write(result, "b")
+
+    def write_and_stop() -> None:
+        with ResultsFile(path, PatatrackResult, KEEP) as file:
+            for result in many(results, n - 4):
+                file.write(result, "a")
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        write_and_stop()
+    assert not path.exists()
+    parts = pyarrow.dataset.dataset(tmp_path / "x.parquet.parts").to_table()
+    assert parts["event"].to_pylist() == list(range(n - 4))
+
+    with pytest.raises(InputError, match="did not end"):
+        ResultsFile(path, PatatrackResult, KEEP)
+    with pytest.raises(InputError, match=r"another way.*differs .*doublets.*hits"):
+        ResultsFile(path, PatatrackResult, resume=True)
+    with ResultsFile(path, PatatrackResult, KEEP, resume=True) as file:
+        assert file.done == {"a": n - 4}
+        for result in list(many(results, n))[file.done["a"] :]:
+            file.write(result, "a")
+        for result in many(results, 3):
+            file.write(result, "b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["whole.parquet", "x.parquet"]
+    assert pq.read_table(path).equals(pq.read_table(whole))
+    table = ak.from_parquet(path)
+    assert table.event.tolist() == list(range(n + 3))
+    assert table.source_event.tolist() == [*range(n), 0, 1, 2]
+    assert table.source.tolist() == ["a"] * n + ["b"] * 3
