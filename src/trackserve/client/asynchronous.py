@@ -9,16 +9,19 @@ from types import TracebackType
 from typing import Any, Self
 
 from trackserve.errors import ServerError
-from trackserve.wire.codec import Codec
+from trackserve.wire.identity import Identity
 
 from .exchange import (
     Exchange,
     OnTimings,
     Patience,
+    ServedModel,
     Settings,
-    Task,
+    ask_identity,
     connect,
-    find_codec,
+    find_model,
+    list_models,
+    make_task,
 )
 from .stream import Stream, StreamSettings
 
@@ -58,12 +61,13 @@ class AsyncClient:
         event: Any,
         keep: Collection[str] = (),
         *,
+        identity: Identity | str | None = None,
         timeout: float | None = None,
     ) -> Any:
         """Reconstruct one event; see :meth:`trackserve.client.Client.reconstruct`."""
         patience = Patience(self._settings, timeout)
-        codec = await self._codec(model, patience)
-        exchange = Exchange(self._settings, Task(model, codec, keep), event, patience)
+        task = make_task(await self._find(model, patience), keep, identity, self.url)
+        exchange = Exchange(self._settings, task, event, patience)
         while True:
             try:
                 call = self._transport.submit(exchange.request, exchange.send())
@@ -83,6 +87,7 @@ class AsyncClient:
         in_flight: int | None = None,
         per_request: int | None = None,
         ordered: bool = True,
+        identity: Identity | str | None = None,
         timeout: float | None = None,
     ) -> AsyncIterator[Any]:
         """Reconstruct many events; see :meth:`trackserve.client.Client.stream`."""
@@ -93,8 +98,8 @@ class AsyncClient:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(wake.set)
 
-        codec = await self._codec(model, Patience(self._settings, timeout))
-        task = Task(model, codec, keep)
+        served = await self._find(model, Patience(self._settings, timeout))
+        task = make_task(served, keep, identity, self.url)
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
         stream = Stream(self._settings, self._transport, task, how, wake_from_thread)
         source = aiter(_asynchronous(events))
@@ -122,12 +127,21 @@ class AsyncClient:
             if coming is not None:
                 coming.cancel()
 
-    async def _codec(self, model: str, patience: Patience) -> Codec[Any, Any]:
-        """The codec of a model; see :func:`.exchange.find_codec`."""
-        known = self._settings.codecs.get(model)
+    async def identify(self, model: str) -> str:
+        """Text of the identity that a model has now; see :meth:`.client.Client.identify`."""
+        served = await self._find(model, Patience(self._settings, None))
+        return await asyncio.to_thread(ask_identity, self._settings, self._transport, served)
+
+    async def models(self) -> dict[str, str]:
+        """Text of the identity of each model, by name; see :meth:`.client.Client.models`."""
+        return await asyncio.to_thread(list_models, self._settings, self._transport)
+
+    async def _find(self, model: str, patience: Patience) -> ServedModel:
+        """The model on the server; see :func:`.exchange.find_model`."""
+        known = self._settings.served.get(model)
         if known is not None:
             return known
-        return await asyncio.to_thread(find_codec, self._settings, self._transport, model, patience)
+        return await asyncio.to_thread(find_model, self._settings, self._transport, model, patience)
 
     async def close(self) -> None:
         """End what is in flight and let go of the server; takes 2 s at most."""

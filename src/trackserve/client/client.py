@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Collection, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from trackserve.errors import ServerError
+from trackserve.wire.identity import Identity
 
 from .exchange import (
     Exchange,
     OnTimings,
     Patience,
     Settings,
-    Task,
+    ask_identity,
     connect,
-    find_codec,
+    find_model,
+    list_models,
+    make_task,
 )
 from .stream import Stream, StreamSettings
 
@@ -68,6 +69,7 @@ class Client:
         event: Any,
         keep: Collection[str] = (),
         *,
+        identity: Identity | str | None = None,
         timeout: float | None = None,
     ) -> Any:
         """Reconstruct one event.
@@ -77,34 +79,33 @@ class Client:
                 once which tracker the model is.
             event: an event of the kind that the tracker takes.
             keep: intermediates of the tracker to return as well.
+            identity: identity that the model must have, or its text or hash. The default is that
+                of the first answer that this client had from the model. "unchecked" takes any;
+                then the result does not say its own.
             timeout: seconds for this event instead of the client's.
 
         Returns:
             the result, as the tracker's pipeline returns it; its arrays are read-only.
 
         Raises:
-            InputError: an unknown model or part, a model whose tracker is not installed here, an
-                event that is malformed or of another kind.
+            InputError: an unknown model or part, a model whose tracker is not installed here or
+                that does not say its identity, an event that is malformed or of another kind.
             EventError: the event cannot be reconstructed; the error is the pipeline's.
+            IdentityMismatch: the model has another identity than the expected one.
             ServerBusy: the server's queue was full until the timeout.
             ServerUnavailable: nothing answers at the url.
             DeadlineExceeded: there was no answer in time.
             Cancelled: the client was closed meanwhile.
-            ServerError: the server failed; it has ``url`` and ``status``. The four errors above
+            ServerError: the server failed; it has ``url`` and ``status``. The five errors above
                 are kinds of it.
         """
         patience = Patience(self._settings, timeout)
-        codec = find_codec(self._settings, self._transport, model, patience)
-        exchange = Exchange(self._settings, Task(model, codec, keep), event, patience)
-        while True:
-            try:
-                tensors = self._transport.call(exchange.request, exchange.send())
-                result = exchange.result(tensors)
-            except ServerError as error:
-                time.sleep(exchange.retry_after(error))
-            else:
-                exchange.handed_out()
-                return result
+        served = find_model(self._settings, self._transport, model, patience)
+        task = make_task(served, keep, identity, self.url)
+        exchange = Exchange(self._settings, task, event, patience)
+        result = exchange.answer(self._transport)
+        exchange.handed_out()
+        return result
 
     def stream(
         self,
@@ -115,6 +116,7 @@ class Client:
         in_flight: int | None = None,
         per_request: int | None = None,
         ordered: bool = True,
+        identity: Identity | str | None = None,
         timeout: float | None = None,
     ) -> Iterator[Any]:
         """Reconstruct many events, several at a time.
@@ -123,7 +125,7 @@ class Client:
         the events in flight are given up, on the server too.
 
         Args:
-            model, keep: as in :meth:`reconstruct`.
+            model, keep, identity: as in :meth:`reconstruct`.
             events: events of the kind that the tracker takes.
             in_flight: most requests in flight; by default the client finds a good number (see
                 :class:`trackserve.client.window.Window`).
@@ -143,8 +145,8 @@ class Client:
         """
         wake = threading.Event()
         patience = Patience(self._settings, timeout)
-        codec = find_codec(self._settings, self._transport, model, patience)
-        task = Task(model, codec, keep)
+        served = find_model(self._settings, self._transport, model, patience)
+        task = make_task(served, keep, identity, self.url)
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
         stream = Stream(self._settings, self._transport, task, how, wake.set)
         source = iter(events)
@@ -162,6 +164,26 @@ class Client:
                 stream.advance()
         finally:
             stream.cancel()
+
+    def identify(self, model: str) -> str:
+        """Text of the identity that a model has now; the server is asked.
+
+        Raises:
+            InputError, ServerError: as in :meth:`reconstruct`.
+        """
+        patience = Patience(self._settings, None)
+        served = find_model(self._settings, self._transport, model, patience)
+        return ask_identity(self._settings, self._transport, served)
+
+    def models(self) -> dict[str, str]:
+        """Text of the identity of each model on the server, by name.
+
+        The text is empty where a model does not say it, or its tracker is not installed here.
+
+        Raises:
+            ServerError: the server does not answer.
+        """
+        return list_models(self._settings, self._transport)
 
     def close(self) -> None:
         """End what is in flight and let go of the server; takes 2 s at most."""

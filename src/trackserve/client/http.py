@@ -6,12 +6,12 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
@@ -27,6 +27,7 @@ from trackserve.wire.tensors import Tensors
 
 from .transport import (
     Call,
+    ModelConfig,
     Request,
     closed,
     failure,
@@ -99,15 +100,17 @@ class HttpTransport:
             call.settle(closed(self.url))
         return call
 
-    def parameters(self, model: str, timeout: float) -> dict[str, str]:
-        deadline = time.monotonic() + timeout
-        reply = self._exchange(_Message("GET", f"/v2/models/{model}/config"), deadline)
-        self._check(reply)
-        try:
-            entries = json.loads(reply.body).get("parameters", {})
-            return {name: str(entry["string_value"]) for name, entry in entries.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ServerError(f"malformed reply: {error}", url=self.url) from error
+    def config(self, model: str, timeout: float) -> ModelConfig:
+        with self._asking(f"/v2/models/{model}/config", timeout) as found:
+            entries = found.get("parameters", {})
+            return ModelConfig(
+                {name: str(entry["string_value"]) for name, entry in entries.items()},
+                [str(output["name"]) for output in found.get("output", [])],
+            )
+
+    def models(self, timeout: float) -> list[str]:
+        with self._asking("/v2/models/stats", timeout) as found:
+            return sorted({str(model["name"]) for model in found["model_stats"]})
 
     def ready(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
@@ -123,6 +126,16 @@ class HttpTransport:
         for connection in connections:
             _hang_up(connection)
         self._threads.shutdown(cancel_futures=True)
+
+    @contextmanager
+    def _asking(self, path: str, timeout: float) -> Iterator[Any]:
+        """The JSON content at ``path``; what is missing from it is an error of the server."""
+        reply = self._exchange(_Message("GET", path), time.monotonic() + timeout)
+        self._check(reply)
+        try:
+            yield json.loads(reply.body)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ServerError(f"malformed reply: {error}", url=self.url) from error
 
     def _call(self, request: Request, deadline: float, call: Call) -> Tensors:
         header, body = _encode(request)
@@ -220,7 +233,7 @@ def _hang_up(connection: HTTPConnection) -> None:
 
 def _encode(request: Request) -> tuple[bytes, bytes]:
     """The JSON header, and the bytes of the input tensors."""
-    header = {
+    header: dict[str, Any] = {
         "inputs": [
             {
                 "name": name,
@@ -234,6 +247,8 @@ def _encode(request: Request) -> tuple[bytes, bytes]:
             {"name": name, "parameters": {"binary_data": True}} for name in request.outputs
         ],
     }
+    if request.parameters:
+        header["parameters"] = dict(request.parameters)
     body = b"".join(array.tobytes() for array in request.inputs.values())
     return json.dumps(header).encode(), body
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from trackserve.edm import (
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, InputError, ModelError
 
-from ..base import Lap
+from ..base import Lap, identified
 from .architecture import Filter, Gnn
 from .event import ExatrkxEvent, FeaturesEvent, values_of
 from .features import (
@@ -32,6 +32,7 @@ from .features import (
     outward_order,
     sector_order,
 )
+from .identity import identity_of
 from .model import Model, load_model
 from .networks import (
     Networks,
@@ -84,6 +85,7 @@ class ExatrkxPipeline:
         max_edges: int = MAX_EDGES,
     ) -> None:
         keep_freed_memory()
+        self.identity = identity_of(model, precision, device)
         self.model = model
         self.device = device
         self.threads = threads
@@ -155,7 +157,8 @@ class ExatrkxPipeline:
                 float32[n, 3].
         """
         _check(events, keep)
-        return self._stages.run(events, keep, lap)
+        outcomes = self._stages.run(events, keep, lap)
+        return [identified(outcome, self.identity) for outcome in outcomes]
 
     def reconstruct(self, event: ExatrkxEvent, keep: Collection[str] = ()) -> ExatrkxResult:
         """Reconstruct one event.
@@ -327,7 +330,7 @@ class HostExatrkx:
             components=int(labels.max(initial=-1)) + 1,
             candidates=len(candidates),
         )
-        kept = {name: stages[name] for name in keep}
+        kept: dict[str, Any] = {name: stages[name] for name in keep}
         return ExatrkxResult(number, counts, PointLabels(labels), candidates, **kept)
 
 

@@ -20,14 +20,11 @@ from trackserve.edm import (
 from trackserve.errors import EventError, InputError
 from trackserve.io import read_conditions
 
-from ..base import Lap
+from ..base import Lap, identified
 from ..single import SingleEventPipeline
 from .calibrate import calibrate
 from .clusterize import clusterize
-from .config import (
-    CONFIGS,
-    PatatrackConfig,
-)
+from .config import PatatrackConfig, find_config
 from .connect import CellGraph, connect_cells, remove_fishbones
 from .doublets import (
     Cells,
@@ -37,6 +34,7 @@ from .doublets import (
 )
 from .fit import Sizes, fit_broken_lines, measured_hits
 from .hits import make_hits, make_position_tables
+from .identity import identity_of
 from .ntuplets import find_ntuplets
 from .result import PatatrackCounts, PatatrackResult
 from .strategies import SELECTIONS, VERTEX_FINDERS
@@ -72,13 +70,11 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         threads: int = 1,
     ) -> None:
         if isinstance(config, str):
-            if config not in CONFIGS:
-                raise InputError("no such configuration", found=config, bound=sorted(CONFIGS))
-            config = CONFIGS[config]
+            config = find_config(config)
         if device not in DEVICES:
             raise InputError("no such device", found=device, bound=list(DEVICES))
         keep_freed_memory()
-        super().__init__(PatatrackResult, threads)
+        super().__init__(identity_of(conditions, config, device), PatatrackResult, threads)
         self.config = config
         self.device = device
         self._cuda: CudaPatatrack | None = None
@@ -127,7 +123,8 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         if self._cuda is None:
             return super().run(events, keep, lap)
         PatatrackResult.check_keep(keep)
-        return self._cuda.run(events, keep, lap)
+        outcomes = self._cuda.run(events, keep, lap)
+        return [identified(outcome, self.identity) for outcome in outcomes]
 
     def warm_up(self) -> None:
         """Compile or load all code.
