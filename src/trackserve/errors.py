@@ -56,6 +56,13 @@ class InputError(TrackserveError, ValueError):
     """An argument or a tensor has the wrong type, shape or name."""
 
 
+class MalformedEvent(EventError, InputError):
+    """An event is of the wrong kind, or a field of it has the wrong type, dtype or shape.
+
+    Fields: ``event`` where the number is known, ``field``, ``found`` and ``bound``.
+    """
+
+
 class MissingExtraError(TrackserveError, ImportError):
     """A part of the package was used whose optional dependency is not installed."""
 
@@ -88,6 +95,7 @@ _TYPES = {
         ModelError,
         EventError,
         InputError,
+        MalformedEvent,
         MissingExtraError,
         ServerError,
         ServerBusy,
@@ -103,9 +111,9 @@ def _rebuild(kind: str, message: str, fields: dict[str, Any]) -> TrackserveError
 
 
 def encode(error: TrackserveError) -> str:
-    """The error as the text that a server sends."""
+    """The error as the text that a server sends; a field that JSON lacks travels as its text."""
     body = {"type": type(error).__name__, "message": error.message, "fields": error.fields}
-    return _WIRE_PREFIX + json.dumps(body)
+    return _WIRE_PREFIX + json.dumps(body, default=str)
 
 
 def decode(text: str) -> TrackserveError | None:

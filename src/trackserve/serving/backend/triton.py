@@ -24,6 +24,7 @@ from trackserve.errors import (
     Cancelled,
     EventError,
     InputError,
+    MalformedEvent,
     ServerBusy,
     TrackserveError,
     encode,
@@ -45,6 +46,7 @@ _DRAIN_POLL = 0.05
 _CODES = {
     EventError: "INVALID_ARG",
     InputError: "INVALID_ARG",
+    MalformedEvent: "INVALID_ARG",
     ServerBusy: "UNAVAILABLE",
     Cancelled: "CANCELLED",
 }
