@@ -8,7 +8,9 @@ the same type and fields.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _WIRE_PREFIX = "trackserve-error "
 
@@ -108,6 +110,27 @@ _TYPES = {
 
 def _rebuild(kind: str, message: str, fields: dict[str, Any]) -> TrackserveError:
     return _TYPES[kind](message, **fields)
+
+
+def parse_json(text: str | bytes, kind: type[T], **where: Any) -> T:
+    """The JSON content of ``text``.
+
+    Args:
+        text: is perhaps not of ours.
+        kind: type of the content: dict or list.
+        where: fields of the error, as ``file``.
+
+    Raises:
+        InputError: it is no JSON, or of another kind.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError("no JSON", **where, found=str(error)[:80]) from None
+    if not isinstance(found, kind):
+        bound = kind.__name__
+        raise InputError("wrong JSON", **where, found=type(found).__name__, bound=bound)
+    return found
 
 
 def encode(error: TrackserveError) -> str:

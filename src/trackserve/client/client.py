@@ -9,8 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from trackserve.errors import ServerError
+from trackserve.trackers.batch import one_by_one
+from trackserve.wire.timeout import checked_timeout
 
 from .exchange import (
+    DEFAULT_TIMEOUT,
     Exchange,
     OnTimings,
     Patience,
@@ -19,7 +22,7 @@ from .exchange import (
     connect,
     find_codec,
 )
-from .stream import Stream, StreamSettings
+from .stream import END, Stream, StreamSettings
 
 
 class Client:
@@ -27,7 +30,8 @@ class Client:
 
     Args:
         url: ``grpc://host:port`` or ``http://host:port``.
-        timeout: seconds that an event may take, retries included.
+        timeout: seconds that an event may take, retries included; None or infinity: there is no
+            deadline. Then the wait ends by an answer, a broken connection or :meth:`close`.
         transport: ``"grpc"``, ``"http"``, ``"shm"`` (gRPC with large tensors in shared memory)
             or ``"auto"``. ``"auto"`` is the scheme of the url, and shared memory if client and
             server run on one host as one user. If shared memory fails, gRPC carries all tensors.
@@ -36,31 +40,36 @@ class Client:
         on_timings: called with the :class:`~trackserve.client.Timings` of each event, in the
             thread that gets its result.
 
+    A client belongs to the process that made it. After a fork, the other process makes its own.
+
     Raises:
-        InputError: a malformed url, or a transport that does not fit it.
+        InputError: a malformed url or timeout, or a transport that does not fit the url. Each
+            method raises it after a fork.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        timeout: float = 30.0,
+        timeout: float | None = DEFAULT_TIMEOUT,
         transport: str = "auto",
         retry: bool = True,
         on_timings: OnTimings | None = None,
     ) -> None:
+        self._settings = Settings(url, checked_timeout(timeout), retry, on_timings)
         self._transport = connect(url, transport)
-        self._settings = Settings(url, timeout, retry, on_timings)
         self.url = url
 
     @property
     def transport(self) -> str:
         """Name of the transport: ``"grpc"``, ``"http"`` or ``"shm"``."""
+        self._settings.check_process()
         return self._transport.name
 
     def ready(self) -> bool:
-        """Whether the server answers and has loaded its models."""
-        return self._transport.ready(self._settings.timeout)
+        """Whether the server answers, in 30 s at most, and has loaded its models."""
+        self._settings.check_process()
+        return self._transport.ready(min(self._settings.timeout, DEFAULT_TIMEOUT))
 
     def reconstruct(
         self,
@@ -77,15 +86,16 @@ class Client:
                 once which tracker the model is.
             event: an event of the kind that the tracker takes.
             keep: intermediates of the tracker to return as well.
-            timeout: seconds for this event instead of the client's.
+            timeout: seconds for this event instead of the client's; infinity: no deadline.
 
         Returns:
             the result, as the tracker's pipeline returns it; its arrays are read-only.
 
         Raises:
-            InputError: an unknown model or part, a model whose tracker is not installed here, an
-                event that is malformed or of another kind.
-            EventError: the event cannot be reconstructed; the error is the pipeline's.
+            InputError: an unknown model or part, a model whose tracker is not installed here, a
+                wrong timeout.
+            EventError: the event cannot be reconstructed; the error is the pipeline's. A malformed
+                event has a :class:`~trackserve.errors.MalformedEvent`.
             ServerBusy: the server's queue was full until the timeout.
             ServerUnavailable: nothing answers at the url.
             DeadlineExceeded: there was no answer in time.
@@ -93,6 +103,7 @@ class Client:
             ServerError: the server failed; it has ``url`` and ``status``. The four errors above
                 are kinds of it.
         """
+        self._settings.check_process()
         patience = Patience(self._settings, timeout)
         codec = find_codec(self._settings, self._transport, model, patience)
         exchange = Exchange(self._settings, Task(model, codec, keep), event, patience)
@@ -120,11 +131,14 @@ class Client:
         """Reconstruct many events, several at a time.
 
         ``events`` is read as answers are taken, so it may be endless. If the loop is left early,
-        the events in flight are given up, on the server too.
+        the events in flight are given up, on the server too. If reading ``events`` fails, the
+        stream raises that error after the answers to the events before it.
 
         Args:
             model, keep: as in :meth:`reconstruct`.
-            events: events of the kind that the tracker takes.
+            events: events of the kind that the tracker takes; see
+                :func:`trackserve.trackers.batch.one_by_one`. An
+                :class:`~trackserve.errors.EventError` among them is its own answer.
             in_flight: most requests in flight; by default the client finds a good number (see
                 :class:`trackserve.client.window.Window`).
             per_request: events in one request. Many events in a request cost less for each, and
@@ -133,7 +147,7 @@ class Client:
                 others while nothing is in flight.
             ordered: whether results come in the order of the events; else they come as they are
                 completed.
-            timeout: seconds for each event instead of the client's.
+            timeout: seconds for each event instead of the client's; infinity: no deadline.
 
         Yields:
             the result of each event, or its :class:`~trackserve.errors.EventError`.
@@ -141,30 +155,39 @@ class Client:
         Raises:
             InputError, ServerError: as in :meth:`reconstruct`; they end the stream.
         """
+        self._settings.check_process()
         wake = threading.Event()
         patience = Patience(self._settings, timeout)
         codec = find_codec(self._settings, self._transport, model, patience)
         task = Task(model, codec, keep)
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
         stream = Stream(self._settings, self._transport, task, how, wake.set)
-        source = iter(events)
+        source = one_by_one(events)
         try:
             while stream.unfinished:
                 while stream.wants_event:
-                    stream.start(next(source, None))
+                    try:
+                        event = next(source, END)
+                    except Exception as error:
+                        stream.end(error)
+                    else:
+                        stream.start(event)
                 stream.flush()
                 answer = stream.take()
-                if answer is None:
-                    wake.wait(stream.pause())
-                else:
+                if answer is not None:
                     yield answer
+                    self._settings.check_process()
+                elif stream.unfinished:
+                    wake.wait(stream.pause())
                 wake.clear()
                 stream.advance()
+            stream.close()
         finally:
             stream.cancel()
 
     def close(self) -> None:
         """End what is in flight and let go of the server; takes 2 s at most."""
+        self._settings.check_process()
         self._transport.close()
 
     def __enter__(self) -> Self:
