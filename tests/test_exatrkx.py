@@ -28,7 +28,7 @@ from trackserve.edm import (
     SpacePoints,
 )
 from trackserve.edm.columns import Array
-from trackserve.errors import EventError, InputError, ModelError
+from trackserve.errors import EventError, InputError, MalformedEvent, ModelError
 from trackserve.trackers.exatrkx.architecture import (
     EDGE_INPUTS,
     AttentionGnn,
@@ -470,8 +470,9 @@ class TestBadInput:
         ],
     )
     def test_wrong_type_or_shape(self, pipeline: ExatrkxPipeline, points: Array) -> None:
-        with pytest.raises(InputError, match="wrong type or shape"):
-            pipeline.run([PointsEvent(SpacePoints(points))])
+        (error,) = pipeline.run([PointsEvent(SpacePoints(points), 3)])
+        assert isinstance(error, MalformedEvent)
+        assert (error.event, error.field) == (3, "points")
         with pytest.raises(InputError, match="wrong type or shape"):
             pipeline.reconstruct(FeaturesEvent(points))
 

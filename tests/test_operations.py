@@ -253,7 +253,7 @@ def test_shared_memory_of_dead_clients_is_forgotten(server: Server) -> None:
     secret = {published.header.removeprefix("triton-grpc-protocol-"): published.value}
 
     def regions() -> list[str]:
-        return [r["name"] for r in service.get_json("/v2/systemsharedmemory/status", secret)]
+        return [r["name"] for r in service.get_json("/v2/systemsharedmemory/status", list, secret)]
 
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout

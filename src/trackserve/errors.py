@@ -8,7 +8,9 @@ the same type and fields.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _WIRE_PREFIX = "trackserve-error "
 
@@ -56,6 +58,13 @@ class InputError(TrackserveError, ValueError):
     """An argument or a tensor has the wrong type, shape or name."""
 
 
+class MalformedEvent(EventError, InputError):
+    """An event is of the wrong kind, or a field of it has the wrong type, dtype or shape.
+
+    Fields: ``event`` where the number is known, ``field``, ``found`` and ``bound``.
+    """
+
+
 class MissingExtraError(TrackserveError, ImportError):
     """A part of the package was used whose optional dependency is not installed."""
 
@@ -94,6 +103,7 @@ _TYPES = {
         ModelError,
         EventError,
         InputError,
+        MalformedEvent,
         MissingExtraError,
         ServerError,
         ServerBusy,
@@ -109,10 +119,31 @@ def _rebuild(kind: str, message: str, fields: dict[str, Any]) -> TrackserveError
     return _TYPES[kind](message, **fields)
 
 
+def parse_json(text: str | bytes, kind: type[T], **where: Any) -> T:
+    """The JSON content of ``text``.
+
+    Args:
+        text: is perhaps not of ours.
+        kind: type of the content: dict or list.
+        where: fields of the error, as ``file``.
+
+    Raises:
+        InputError: it is no JSON, or of another kind.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError("no JSON", **where, found=str(error)[:80]) from None
+    if not isinstance(found, kind):
+        bound = kind.__name__
+        raise InputError("wrong JSON", **where, found=type(found).__name__, bound=bound)
+    return found
+
+
 def encode(error: TrackserveError) -> str:
-    """The error as the text that a server sends."""
+    """The error as the text that a server sends; a field that JSON lacks travels as its text."""
     body = {"type": type(error).__name__, "message": error.message, "fields": error.fields}
-    return _WIRE_PREFIX + json.dumps(body)
+    return _WIRE_PREFIX + json.dumps(body, default=str)
 
 
 def decode(text: str) -> TrackserveError | None:

@@ -6,7 +6,8 @@ import re
 import shlex
 import signal
 import tempfile
-import threading
+import time
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,13 +92,13 @@ def serve(
 
     Uses the tritonserver of the nvidia-pytriton wheel (`pip install trackserve[server]`), or
     one on PATH. Ready means compiled, loaded and run once. Should Triton or the models'
-    process die, it is started anew; on Ctrl-C events in flight are answered first.
+    process die, it is started anew; on Ctrl-C events in flight are answered first, and a
+    second Ctrl-C ends them.
     """
     from trackserve.serving.server import Server
 
-    stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, signal.default_int_handler)
     wanted = parse_models(models)
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
         _write_models(Path(directory), wanted, Load(device, workers, queue, instances))
@@ -110,13 +111,15 @@ def serve(
             log=log,
             notice=lambda text: console.print(f"[yellow]{escape(text)}[/]"),
         )
-        with console.status("starting Triton"):
-            server.start()
         try:
-            _print_directions(server, wanted[0])
-            while not stop.wait(_POLL):
-                if server.failure:
-                    raise server.failure
+            with console.status("starting Triton"):
+                server.start()
+            with suppress(KeyboardInterrupt):
+                _print_directions(server, wanted[0])
+                while not server.failure:
+                    time.sleep(_POLL)
+            if server.failure:
+                raise server.failure
         finally:
             with console.status("answering what is in flight, and stopping"):
                 server.stop()

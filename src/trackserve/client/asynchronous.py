@@ -9,9 +9,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from trackserve.errors import ServerError
+from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
+from trackserve.wire.timeout import checked_timeout
 
 from .exchange import (
+    DEFAULT_TIMEOUT,
     Exchange,
     OnTimings,
     Patience,
@@ -23,7 +26,7 @@ from .exchange import (
     list_models,
     make_task,
 )
-from .stream import Stream, StreamSettings
+from .stream import END, Stream, StreamSettings
 
 
 class AsyncClient:
@@ -37,23 +40,26 @@ class AsyncClient:
         self,
         url: str,
         *,
-        timeout: float = 30.0,
+        timeout: float | None = DEFAULT_TIMEOUT,
         transport: str = "auto",
         retry: bool = True,
         on_timings: OnTimings | None = None,
     ) -> None:
+        self._settings = Settings(url, checked_timeout(timeout), retry, on_timings)
         self._transport = connect(url, transport)
-        self._settings = Settings(url, timeout, retry, on_timings)
         self.url = url
 
     @property
     def transport(self) -> str:
         """Name of the transport: ``"grpc"``, ``"http"`` or ``"shm"``."""
+        self._settings.check_process()
         return self._transport.name
 
     async def ready(self) -> bool:
-        """Whether the server answers and has loaded its models."""
-        return await asyncio.to_thread(self._transport.ready, self._settings.timeout)
+        """Whether the server answers, in 30 s at most, and has loaded its models."""
+        self._settings.check_process()
+        timeout = min(self._settings.timeout, DEFAULT_TIMEOUT)
+        return await asyncio.to_thread(self._transport.ready, timeout)
 
     async def reconstruct(
         self,
@@ -65,6 +71,7 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> Any:
         """Reconstruct one event; see :meth:`trackserve.client.Client.reconstruct`."""
+        self._settings.check_process()
         patience = Patience(self._settings, timeout)
         task = make_task(await self._find(model, patience), keep, identity, self.url)
         exchange = Exchange(self._settings, task, event, patience)
@@ -91,6 +98,7 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> AsyncIterator[Any]:
         """Reconstruct many events; see :meth:`trackserve.client.Client.stream`."""
+        self._settings.check_process()
         loop = asyncio.get_running_loop()
         wake = asyncio.Event()
 
@@ -107,21 +115,27 @@ class AsyncClient:
         try:
             while stream.unfinished:
                 if coming is None and stream.wants_event:
-                    coming = asyncio.ensure_future(anext(source, None))
+                    coming = asyncio.ensure_future(anext(source, END))
                     coming.add_done_callback(lambda _: wake.set())
                 elif coming is None:
                     stream.flush()
                 answer = stream.take()
-                if answer is None:
+                if answer is not None:
+                    yield answer
+                    self._settings.check_process()
+                else:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(wake.wait(), stream.pause())
-                else:
-                    yield answer
                 wake.clear()
                 if coming is not None and coming.done():
-                    stream.start(coming.result())
-                    coming = None
+                    read, coming = coming, None
+                    error = read.exception()
+                    if isinstance(error, Exception):
+                        stream.end(error)
+                    else:
+                        stream.start(read.result())
                 stream.advance()
+            stream.close()
         finally:
             stream.cancel()
             if coming is not None:
@@ -129,22 +143,24 @@ class AsyncClient:
 
     async def identify(self, model: str) -> str:
         """Text of the identity that a model has now; see :meth:`.client.Client.identify`."""
+        self._settings.check_process()
         served = await self._find(model, Patience(self._settings, None))
         return await asyncio.to_thread(ask_identity, self._settings, self._transport, served)
 
     async def models(self) -> dict[str, str]:
         """Text of the identity of each model, by name; see :meth:`.client.Client.models`."""
+        self._settings.check_process()
         return await asyncio.to_thread(list_models, self._settings, self._transport)
 
     async def _find(self, model: str, patience: Patience) -> ServedModel:
         """The model on the server; see :func:`.exchange.find_model`."""
-        known = self._settings.served.get(model)
-        if known is not None:
-            return known
+        if isinstance(model, str) and model in self._settings.served:
+            return self._settings.served[model]
         return await asyncio.to_thread(find_model, self._settings, self._transport, model, patience)
 
     async def close(self) -> None:
         """End what is in flight and let go of the server; takes 2 s at most."""
+        self._settings.check_process()
         await asyncio.to_thread(self._transport.close)
 
     async def __aenter__(self) -> Self:
@@ -166,5 +182,5 @@ async def _asynchronous(
         async for event in events:
             yield event
     else:
-        for event in events:
+        for event in one_by_one(events):
             yield event

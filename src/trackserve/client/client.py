@@ -7,9 +7,12 @@ from collections.abc import Collection, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
+from trackserve.wire.timeout import checked_timeout
 
 from .exchange import (
+    DEFAULT_TIMEOUT,
     Exchange,
     OnTimings,
     Patience,
@@ -20,7 +23,7 @@ from .exchange import (
     list_models,
     make_task,
 )
-from .stream import Stream, StreamSettings
+from .stream import END, Stream, StreamSettings
 
 
 class Client:
@@ -28,7 +31,8 @@ class Client:
 
     Args:
         url: ``grpc://host:port`` or ``http://host:port``.
-        timeout: seconds that an event may take, retries included.
+        timeout: seconds that an event may take, retries included; None or infinity: there is no
+            deadline. Then the wait ends by an answer, a broken connection or :meth:`close`.
         transport: ``"grpc"``, ``"http"``, ``"shm"`` (gRPC with large tensors in shared memory)
             or ``"auto"``. ``"auto"`` is the scheme of the url, and shared memory if client and
             server run on one host as one user. If shared memory fails, gRPC carries all tensors.
@@ -37,31 +41,36 @@ class Client:
         on_timings: called with the :class:`~trackserve.client.Timings` of each event, in the
             thread that gets its result.
 
+    A client belongs to the process that made it. After a fork, the other process makes its own.
+
     Raises:
-        InputError: a malformed url, or a transport that does not fit it.
+        InputError: a malformed url or timeout, or a transport that does not fit the url. Each
+            method raises it after a fork.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        timeout: float = 30.0,
+        timeout: float | None = DEFAULT_TIMEOUT,
         transport: str = "auto",
         retry: bool = True,
         on_timings: OnTimings | None = None,
     ) -> None:
+        self._settings = Settings(url, checked_timeout(timeout), retry, on_timings)
         self._transport = connect(url, transport)
-        self._settings = Settings(url, timeout, retry, on_timings)
         self.url = url
 
     @property
     def transport(self) -> str:
         """Name of the transport: ``"grpc"``, ``"http"`` or ``"shm"``."""
+        self._settings.check_process()
         return self._transport.name
 
     def ready(self) -> bool:
-        """Whether the server answers and has loaded its models."""
-        return self._transport.ready(self._settings.timeout)
+        """Whether the server answers, in 30 s at most, and has loaded its models."""
+        self._settings.check_process()
+        return self._transport.ready(min(self._settings.timeout, DEFAULT_TIMEOUT))
 
     def reconstruct(
         self,
@@ -82,15 +91,16 @@ class Client:
             identity: identity that the model must have, or its text or hash. The default is that
                 of the first answer that this client had from the model. "unchecked" takes any;
                 then the result does not say its own.
-            timeout: seconds for this event instead of the client's.
+            timeout: seconds for this event instead of the client's; infinity: no deadline.
 
         Returns:
             the result, as the tracker's pipeline returns it; its arrays are read-only.
 
         Raises:
             InputError: an unknown model or part, a model whose tracker is not installed here or
-                that does not say its identity, an event that is malformed or of another kind.
-            EventError: the event cannot be reconstructed; the error is the pipeline's.
+                that does not say its identity, a wrong timeout.
+            EventError: the event cannot be reconstructed; the error is the pipeline's. A malformed
+                event has a :class:`~trackserve.errors.MalformedEvent`.
             IdentityMismatch: the model has another identity than the expected one.
             ServerBusy: the server's queue was full until the timeout.
             ServerUnavailable: nothing answers at the url.
@@ -99,6 +109,7 @@ class Client:
             ServerError: the server failed; it has ``url`` and ``status``. The five errors above
                 are kinds of it.
         """
+        self._settings.check_process()
         patience = Patience(self._settings, timeout)
         served = find_model(self._settings, self._transport, model, patience)
         task = make_task(served, keep, identity, self.url)
@@ -122,11 +133,14 @@ class Client:
         """Reconstruct many events, several at a time.
 
         ``events`` is read as answers are taken, so it may be endless. If the loop is left early,
-        the events in flight are given up, on the server too.
+        the events in flight are given up, on the server too. If reading ``events`` fails, the
+        stream raises that error after the answers to the events before it.
 
         Args:
             model, keep, identity: as in :meth:`reconstruct`.
-            events: events of the kind that the tracker takes.
+            events: events of the kind that the tracker takes; see
+                :func:`trackserve.trackers.batch.one_by_one`. An
+                :class:`~trackserve.errors.EventError` among them is its own answer.
             in_flight: most requests in flight; by default the client finds a good number (see
                 :class:`trackserve.client.window.Window`).
             per_request: events in one request. Many events in a request cost less for each, and
@@ -135,7 +149,7 @@ class Client:
                 others while nothing is in flight.
             ordered: whether results come in the order of the events; else they come as they are
                 completed.
-            timeout: seconds for each event instead of the client's.
+            timeout: seconds for each event instead of the client's; infinity: no deadline.
 
         Yields:
             the result of each event, or its :class:`~trackserve.errors.EventError`.
@@ -143,25 +157,33 @@ class Client:
         Raises:
             InputError, ServerError: as in :meth:`reconstruct`; they end the stream.
         """
+        self._settings.check_process()
         wake = threading.Event()
         patience = Patience(self._settings, timeout)
         served = find_model(self._settings, self._transport, model, patience)
         task = make_task(served, keep, identity, self.url)
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
         stream = Stream(self._settings, self._transport, task, how, wake.set)
-        source = iter(events)
+        source = one_by_one(events)
         try:
             while stream.unfinished:
                 while stream.wants_event:
-                    stream.start(next(source, None))
+                    try:
+                        event = next(source, END)
+                    except Exception as error:
+                        stream.end(error)
+                    else:
+                        stream.start(event)
                 stream.flush()
                 answer = stream.take()
-                if answer is None:
-                    wake.wait(stream.pause())
-                else:
+                if answer is not None:
                     yield answer
+                    self._settings.check_process()
+                elif stream.unfinished:
+                    wake.wait(stream.pause())
                 wake.clear()
                 stream.advance()
+            stream.close()
         finally:
             stream.cancel()
 
@@ -171,6 +193,7 @@ class Client:
         Raises:
             InputError, ServerError: as in :meth:`reconstruct`.
         """
+        self._settings.check_process()
         patience = Patience(self._settings, None)
         served = find_model(self._settings, self._transport, model, patience)
         return ask_identity(self._settings, self._transport, served)
@@ -183,10 +206,12 @@ class Client:
         Raises:
             ServerError: the server does not answer.
         """
+        self._settings.check_process()
         return list_models(self._settings, self._transport)
 
     def close(self) -> None:
         """End what is in flight and let go of the server; takes 2 s at most."""
+        self._settings.check_process()
         self._transport.close()
 
     def __enter__(self) -> Self:

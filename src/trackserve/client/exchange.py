@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -34,6 +35,7 @@ from trackserve.wire.identity import (
     hash_of,
 )
 from trackserve.wire.tensors import Tensors, decode_timing
+from trackserve.wire.timeout import checked_timeout
 
 from .grpc import GrpcTransport
 from .http import HttpTransport
@@ -43,6 +45,8 @@ from .transport import Request, Transport
 _FIRST_DELAY = 0.01
 _LONGEST_DELAY = 1.0
 
+DEFAULT_TIMEOUT = 30.0
+"""Seconds."""
 TRANSPORTS = ("auto", "grpc", "http", "shm")
 
 
@@ -81,6 +85,24 @@ class Settings:
     """The models that the client has asked for, by name."""
     identities: dict[str, str] = field(default_factory=dict)
     """Text of the first identity that each model had, by model."""
+    process: int = field(default_factory=os.getpid)
+    """Process that made the client."""
+
+    def check_process(self) -> None:
+        """Refuse the use of a client that another process made.
+
+        Connections and threads do not survive a fork: events would get each other's answers.
+
+        Raises:
+            InputError: this is another process.
+        """
+        if os.getpid() != self.process:
+            raise InputError(
+                "a client cannot be used after a fork: make a new one in each process",
+                url=self.url,
+                found=os.getpid(),
+                bound=self.process,
+            )
 
 
 class ServedModel(NamedTuple):
@@ -119,13 +141,16 @@ class Patience:
 
     Args:
         settings: settings of the client.
-        timeout: seconds from now; None: the client's timeout.
+        timeout: seconds from now; None: the client's timeout; infinity: there is no deadline.
+
+    Raises:
+        InputError: the timeout is negative, NaN or no number.
     """
 
     def __init__(self, settings: Settings, timeout: float | None) -> None:
         self.begin = time.perf_counter()
         self._settings = settings
-        self._timeout = settings.timeout if timeout is None else timeout
+        self._timeout = settings.timeout if timeout is None else checked_timeout(timeout)
         self._deadline = self.begin + self._timeout
         self._delay = _FIRST_DELAY
 
@@ -168,6 +193,8 @@ def find_model(
         InputError: there is no such model, or its tracker is not installed here.
         ServerError: the server does not answer.
     """
+    if not isinstance(model, str):
+        raise InputError("the name of a model is a text", found=type(model).__name__)
     while model not in settings.served:
         try:
             config = transport.config(model, patience.left(model=model))
@@ -252,7 +279,8 @@ class Exchange:
         timed: whether to ask the server for its times, even if ``settings`` do not need them.
 
     Raises:
-        InputError: the event is of another kind or malformed, or a part is unknown.
+        MalformedEvent: the event is of another kind or malformed.
+        InputError: a part is unknown.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,6 +40,7 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
+_DIRECT = ("grpc.enable_http_proxy", 0)
 
 Done = Callable[[ModelInferResponse | TrackserveError], None]
 
@@ -50,7 +52,7 @@ class GrpcTransport:
 
     def __init__(self, address: Address) -> None:
         self.url = f"grpc://{address.target}"
-        self._channel = grpc.insecure_channel(address.target, _OPTIONS)
+        self._channel = make_channel(address)
         self._stub = GRPCInferenceServiceStub(self._channel)
 
     def call(self, request: Request, timeout: float) -> Tensors:
@@ -72,7 +74,7 @@ class GrpcTransport:
             TrackserveError: there is no reply.
         """
         with self._asking():
-            return self._stub.ModelInfer(message, timeout=timeout)
+            return self._stub.ModelInfer(message, timeout=_limit(timeout))
 
     def start(self, call: Call, message: ModelInferRequest, timeout: float, done: Done) -> None:
         """Send ``message`` for ``call``; do not wait.
@@ -84,9 +86,12 @@ class GrpcTransport:
             done: called with the reply or the error, in a thread of gRPC.
         """
         try:
-            rpc = self._stub.ModelInfer.future(message, timeout=timeout)
+            rpc = self._stub.ModelInfer.future(message, timeout=_limit(timeout))
         except ValueError:
             done(closed(self.url))
+            return
+        except grpc.RpcError as error:  # the message is too large
+            done(self._failure(error))
             return
         call.give_up = rpc.cancel
         if call.cancelled():
@@ -101,21 +106,23 @@ class GrpcTransport:
         rpc.add_done_callback(ended)
 
     def config(self, model: str, timeout: float) -> ModelConfig:
+        request = ModelConfigRequest(name=model)
         with self._asking():
-            config = self._stub.ModelConfig(ModelConfigRequest(name=model), timeout=timeout).config
+            config = self._stub.ModelConfig(request, timeout=_limit(timeout)).config
         return ModelConfig(
             {name: entry.string_value for name, entry in config.parameters.items()},
             [output.name for output in config.output],
         )
 
     def models(self, timeout: float) -> list[str]:
+        request = ModelStatisticsRequest()
         with self._asking():
-            found = self._stub.ModelStatistics(ModelStatisticsRequest(), timeout=timeout)
+            found = self._stub.ModelStatistics(request, timeout=_limit(timeout))
         return sorted({model.name for model in found.model_stats})
 
     def ready(self, timeout: float) -> bool:
         try:
-            return bool(self._stub.ServerReady(ServerReadyRequest(), timeout=timeout).ready)
+            return bool(self._stub.ServerReady(ServerReadyRequest(), timeout=_limit(timeout)).ready)
         except (grpc.RpcError, ValueError):
             return False
 
@@ -142,6 +149,21 @@ class GrpcTransport:
 
     def _failure(self, error: Any) -> TrackserveError:
         return failure(error.details() or "", status=error.code().name, url=self.url)
+
+
+def make_channel(address: Address) -> grpc.Channel:
+    """A channel to a server.
+
+    A server on this machine is reached directly. On the way to another one gRPC takes the proxy
+    that the environment names, and respects ``no_proxy``.
+    """
+    direct = [_DIRECT] if address.is_loopback else []
+    return grpc.insecure_channel(address.target, [*_OPTIONS, *direct])
+
+
+def _limit(timeout: float) -> float | None:
+    """The timeout as gRPC takes it."""
+    return None if timeout == math.inf else timeout
 
 
 def to_message(request: Request) -> ModelInferRequest:

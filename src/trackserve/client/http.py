@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
@@ -21,6 +23,7 @@ from trackserve.errors import (
     ServerError,
     ServerUnavailable,
     TrackserveError,
+    parse_json,
 )
 from trackserve.wire.address import Address
 from trackserve.wire.tensors import Tensors
@@ -89,6 +92,8 @@ class HttpTransport:
                 call.settle(self._call(request, deadline, call))
             except TrackserveError as error:
                 call.settle(error)
+            except Exception as error:  # or nobody would ever learn of it
+                call.settle(ServerError(f"the request failed: {error!r}", url=self.url))
 
         def dropped(job: Future[None]) -> None:
             if job.cancelled():
@@ -101,7 +106,7 @@ class HttpTransport:
         return call
 
     def config(self, model: str, timeout: float) -> ModelConfig:
-        with self._asking(f"/v2/models/{model}/config", timeout) as found:
+        with self._asking(f"/v2/models/{quote(model, safe='')}/config", timeout) as found:
             entries = found.get("parameters", {})
             return ModelConfig(
                 {name: str(entry["string_value"]) for name, entry in entries.items()},
@@ -133,7 +138,7 @@ class HttpTransport:
         reply = self._exchange(_Message("GET", path), time.monotonic() + timeout)
         self._check(reply)
         try:
-            yield json.loads(reply.body)
+            yield parse_json(reply.body, dict)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ServerError(f"malformed reply: {error}", url=self.url) from error
 
@@ -143,7 +148,7 @@ class HttpTransport:
             "Content-Type": "application/octet-stream",
             _HEADER_LENGTH: str(len(header)),
         }
-        path = f"/v2/models/{request.model}/infer"
+        path = f"/v2/models/{quote(request.model, safe='')}/infer"
         reply = self._exchange(_Message("POST", path, header + body, headers), deadline, call)
         self._check(reply)
         return _decode(reply)
@@ -152,7 +157,7 @@ class HttpTransport:
         """Raise the error of a reply that has no outputs."""
         if reply.status != 200:
             with suppress(ValueError, KeyError, TypeError):
-                text = str(json.loads(reply.body)["error"])
+                text = str(parse_json(reply.body, dict)["error"])
                 status = _STATUS.get(reply.status, str(reply.status))
                 raise failure(text, status=status, url=self.url)
             raise failure("the server failed", status=str(reply.status), url=self.url)
@@ -188,7 +193,10 @@ class HttpTransport:
         _limit(connection, deadline)
         reply = connection.getresponse()
         _limit(connection, deadline)
-        return _Reply(reply.status, int(reply.getheader(_HEADER_LENGTH) or 0), reply.read())
+        length = reply.getheader(_HEADER_LENGTH) or "0"
+        if not length.isdecimal():
+            raise HTTPException(f"{_HEADER_LENGTH} is {length}")
+        return _Reply(reply.status, int(length), reply.read())
 
     def _take(self) -> tuple[HTTPConnection, bool]:
         with self._lock:
@@ -220,7 +228,8 @@ def _left(deadline: float) -> float:
 def _limit(connection: HTTPConnection, deadline: float) -> None:
     """Let the next step of ``connection`` take until ``deadline``."""
     if connection.sock is not None:
-        connection.sock.settimeout(_left(deadline))
+        left = _left(deadline)
+        connection.sock.settimeout(None if left == math.inf else left)
 
 
 def _hang_up(connection: HTTPConnection) -> None:
@@ -262,7 +271,7 @@ def _decode(reply: _Reply) -> Tensors:
     tensors: Tensors = {}
     start = reply.header_length
     try:
-        for output in json.loads(reply.body[:start])["outputs"]:
+        for output in parse_json(reply.body[:start], dict)["outputs"]:
             end = start + output["parameters"]["binary_data_size"]
             flat = np.frombuffer(reply.body[start:end], triton_to_np_dtype(output["datatype"]))
             tensors[output["name"]] = flat.reshape(output["shape"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import threading
@@ -21,6 +22,8 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from trackserve.serving.local import find, region_name
 from trackserve.wire.address import Address
 
+from .grpc import make_channel
+
 _SHARED_MEMORY = Path("/dev/shm")
 _HEADROOM = 1.5
 _PAGE = 4096
@@ -33,6 +36,8 @@ _IDLE = 10.0
 """Seconds; a region that was free for longer is given up."""
 _CLOSE_TIMEOUT = 2.0
 _CLOSE_POLL = 0.02
+_FORBIDDEN = ("shm", "shared memory", "shared_memory", "shared-memory")
+_log = logging.getLogger("trackserve.client")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +62,7 @@ class Regions:
 
     def __init__(self, address: Address) -> None:
         self._port = address.port
-        self._channel = grpc.insecure_channel(address.target)
+        self._channel = make_channel(address)
         self._stub = GRPCInferenceServiceStub(self._channel)
         self._lock = threading.Lock()
         self._all: set[Region] = set()
@@ -66,6 +71,7 @@ class Regions:
         self._retired: set[Region] = set()
         self._registering: set[Any] = set()
         self._closed = False
+        self._explained = False
         self._paused_until = 0.0
 
     @property
@@ -152,13 +158,17 @@ class Regions:
         if local is None or region is None:
             self._pause()
             return
-        rpc = self._stub.SystemSharedMemoryRegister.future(
-            SystemSharedMemoryRegisterRequest(
-                name=region.name, key=f"/{region.name}", byte_size=region.size
-            ),
-            timeout=_RPC_TIMEOUT,
-            metadata=[(local.header, local.value)],
-        )
+        try:
+            rpc = self._stub.SystemSharedMemoryRegister.future(
+                SystemSharedMemoryRegisterRequest(
+                    name=region.name, key=f"/{region.name}", byte_size=region.size
+                ),
+                timeout=_RPC_TIMEOUT,
+                metadata=[(local.header, local.value)],
+            )
+        except ValueError:  # closed meanwhile
+            _unlink(region)
+            return
         with self._lock:
             self._all.add(region)
             self._registering.add(rpc)
@@ -174,6 +184,20 @@ class Regions:
             with self._lock:
                 self._all.discard(region)
             self._pause()
+            if not rpc.cancelled():
+                self._explain(rpc.details() or "")
+
+    def _explain(self, reason: str) -> None:
+        """Say once that the server does not allow shared memory to its clients."""
+        if self._explained or not any(word in reason for word in _FORBIDDEN):
+            return
+        self._explained = True
+        _log.warning(
+            "the server on port %d refuses shared memory, so gRPC carries all tensors: %s; "
+            "a Triton from 2.68 on allows it with --allow-client-shm=true",
+            self._port,
+            reason,
+        )
 
     def _pause(self) -> None:
         self._paused_until = time.monotonic() + _PAUSE
@@ -206,7 +230,7 @@ class Regions:
 def _wait(rpcs: list[Any], deadline: float) -> None:
     """Wait until all have ended or failed, or until the deadline."""
     for rpc in rpcs:
-        with suppress(grpc.RpcError, grpc.FutureTimeoutError):
+        with suppress(grpc.RpcError, grpc.FutureTimeoutError, grpc.FutureCancelledError):
             rpc.result(max(0.0, deadline - time.monotonic()))
 
 

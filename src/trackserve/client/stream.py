@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
+import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from trackserve.edm.result import Outcome
@@ -28,6 +30,8 @@ _WORTH_A_REQUEST = 0.15
 """Seconds of the server's work in a request, if the stream finds its window."""
 _MOST_PER_REQUEST = 16
 """Most events in a request. Any request costs client and server 1 to 2 ms."""
+END: Any = object()
+"""Stands behind the last event of a source."""
 
 
 class StreamSettings(NamedTuple):
@@ -38,7 +42,7 @@ class StreamSettings(NamedTuple):
         per_request: events in a request; None: the stream finds a good number if it finds
             ``in_flight`` too, else 1.
         ordered: whether answers come out in the order of the events; else they come as they arrive.
-        timeout: seconds for each event; None: the client's timeout.
+        timeout: seconds for each event, see :class:`.exchange.Patience`.
     """
 
     in_flight: int | None = None
@@ -57,7 +61,7 @@ class Stream:
         wake: called, in any thread, when :meth:`advance` has something to do.
 
     Raises:
-        InputError: a number in ``how`` is not positive.
+        InputError: a number in ``how`` is not a positive integer, or a part to keep is unknown.
     """
 
     def __init__(
@@ -70,8 +74,9 @@ class Stream:
     ) -> None:
         in_flight, per_request = how.in_flight, how.per_request
         for name, value in (("in_flight", in_flight), ("per_request", per_request)):
-            if value is not None and value < 1:
-                raise InputError(f"{name} is not positive", found=value)
+            if value is not None and not (isinstance(value, Integral) and value > 0):
+                raise InputError(f"{name} is not a positive integer", found=repr(value)[:80])
+        task.codec.result.check_keep(task.keep)
         self._settings = settings
         self._transport = transport
         self._task = task
@@ -91,7 +96,8 @@ class Stream:
         self._calls: dict[Call, list[int]] = {}
         self._ended: deque[Call] = deque()
         self._delayed: list[tuple[float, int]] = []
-        self._answers: dict[int, tuple[Exchange, Outcome]] = {}
+        self._answers: dict[int, tuple[Exchange | None, Outcome]] = {}
+        self._source_error: Exception | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -108,20 +114,41 @@ class Stream:
         is_full = len(self._exchanges) >= most or self._started - self._taken >= _AHEAD * most
         return self._filling and not self._source_ended and not is_full
 
-    def start(self, event: Any | None) -> None:
-        """Send an event, perhaps with others in one request; None: there are no more events."""
-        if event is None:
-            self._source_ended = True
-            self.flush()
+    def start(self, event: Any) -> None:
+        """Send an event, perhaps with others in one request.
+
+        An event that is an :class:`EventError`, or malformed, is answered by its error.
+        :data:`END` stands for no more events.
+        """
+        if event is END:
+            self.end()
             return
         number = self._started
-        patience = Patience(self._settings, self._how.timeout)
-        self._exchanges[number] = Exchange(self._settings, self._task, event, patience, self._timed)
         self._started += 1
+        try:
+            if isinstance(event, EventError):
+                raise event
+            patience = Patience(self._settings, self._how.timeout)
+            exchange = Exchange(self._settings, self._task, event, patience, self._timed)
+        except EventError as error:
+            self._answers[number] = None, error
+            return
+        self._exchanges[number] = exchange
         self._filling = len(self._exchanges) < self._window.size * self._per_request
         self._gathered.append(number)
         if len(self._gathered) >= self._per_request or self._is_idle:
             self.flush()
+
+    def end(self, error: Exception | None = None) -> None:
+        """There are no more events; the source has failed if there is an ``error``."""
+        self._source_ended = True
+        self._source_error = error
+        self.flush()
+
+    def close(self) -> None:
+        """Raise the error of the source, if it has failed; call it behind the last answer."""
+        if self._source_error is not None:
+            raise self._source_error
 
     def flush(self) -> None:
         """Send the events that wait for others in their request."""
@@ -141,7 +168,7 @@ class Stream:
             return None
         self._taken += 1
         exchange, answer = self._answers.pop(number)
-        if not isinstance(answer, EventError):
+        if exchange is not None and not isinstance(answer, EventError):
             exchange.handed_out()
         return answer
 
@@ -168,9 +195,10 @@ class Stream:
         """Give up all requests in flight.
 
         While Python ends, this does nothing: a thread may have stopped with a lock that it needs,
-        and the end of the process gives up all requests.
+        and the end of the process gives up all requests. After a fork the requests are those of
+        the other process.
         """
-        if sys.is_finalizing():
+        if sys.is_finalizing() or os.getpid() != self._settings.process:
             return
         for call in self._calls:
             call.cancel()

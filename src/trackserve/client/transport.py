@@ -81,7 +81,7 @@ class Transport(Protocol):
 
     Every failure is a :class:`TrackserveError`. :meth:`call` raises it; the :class:`Call` that
     :meth:`submit` returns has it. :meth:`close` ends all calls; after it every call fails with
-    :class:`Cancelled`.
+    :class:`Cancelled`. A timeout of infinity is no deadline.
     """
 
     @property

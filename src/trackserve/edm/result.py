@@ -77,10 +77,11 @@ class Result:
         """Check the names of intermediates.
 
         Raises:
-            InputError: a name in ``keep`` is not one of :meth:`intermediates`.
+            InputError: ``keep`` is not a collection of names of :meth:`intermediates`.
         """
         known = cls.intermediates()
-        unknown = [name for name in keep if name not in known]
+        names = keep if isinstance(keep, Collection) else [keep]
+        unknown = [name for name in names if not isinstance(name, str) or name not in known]
         if unknown:
             raise InputError("unknown part to keep", found=unknown, bound=list(known))
 

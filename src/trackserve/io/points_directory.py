@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.edm.points import PointsEvent, SpacePoints
 from trackserve.edm.truth import MM_PER_CM, Particles, PointsTruth, TruePoints
-from trackserve.errors import EventError, InputError
+from trackserve.errors import EventError, InputError, parse_json
 
 POINTS = "points.parquet"
 PARTICLES = "particles.parquet"
@@ -87,7 +87,8 @@ class PointsDirectory:
     def __init__(self, directory: Path) -> None:
         self._points = _open(directory / POINTS)
         metadata = self._points.metadata.metadata or {}
-        self.detector = metadata[b"detector"].decode() if b"detector" in metadata else None
+        detector = metadata.get(b"detector")
+        self.detector = None if detector is None else detector.decode(errors="replace")
         self._points.require(SpacePoints)
         listed = _listed(self._points.path, metadata.get(b"events"))
         self._particles: _File | None = None
@@ -277,10 +278,10 @@ def _listed(path: str, text: bytes | None) -> list[int]:
     if text is None:
         return []
     try:
-        numbers = json.loads(text)
-    except ValueError:
-        numbers = None
-    if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+        numbers = parse_json(text, list)
+    except InputError:
+        numbers = [None]
+    if not all(type(number) is int for number in numbers):
         raise InputError(
             "the list of events is malformed",
             file=path,

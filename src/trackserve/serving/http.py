@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import http.client
-import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
+
+from trackserve.errors import InputError, parse_json
+
+T = TypeVar("T")
 
 
 class Http(NamedTuple):
@@ -23,16 +26,15 @@ class Http(NamedTuple):
         """Status and text of the answer."""
         return self._call("GET", path, None, headers)
 
-    def get_json(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
-        """The JSON content of an answer; OSError if it is not JSON or its status is not 200."""
+    def get_json(self, path: str, kind: type[T], headers: Mapping[str, str] | None = None) -> T:
+        """The JSON content of an answer; OSError if it is no ``kind`` or its status is not 200."""
         status, text = self.get(path, headers)
         try:
-            found = json.loads(text)
-        except ValueError:
-            found = None
-        if status != 200 or found is None:
-            raise OSError(f"{path}: status {status}: {text[:200]}")
-        return found
+            if status == 200:
+                return parse_json(text, kind)
+        except InputError as error:
+            text = str(error)
+        raise OSError(f"{path}: status {status}: {text[:200]}")
 
     def post(
         self, path: str, body: str = "", headers: Mapping[str, str] | None = None

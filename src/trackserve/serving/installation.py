@@ -6,9 +6,12 @@ import importlib.util
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import sysconfig
 from contextlib import ExitStack
+from functools import cache
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,12 +24,22 @@ that bound to the largest block that was freed, up to 32 MiB, and such messages 
 heaps."""
 
 
+ALLOW_SHARED_MEMORY = "allow-client-shm"
+"""Option of Triton."""
+_HELP_TIMEOUT = 20.0
+
+
 class Triton(NamedTuple):
     """Files of an installation."""
 
     binary: Path
     python_backend: list[Path]
     libraries: list[Path]
+
+    @property
+    def forbids_shared_memory(self) -> bool:
+        """Whether this Triton allows shared memory to clients only if it is told to; 2.68 does."""
+        return ALLOW_SHARED_MEMORY in _help(self.binary, environment(self)["LD_LIBRARY_PATH"])
 
 
 class Ports(NamedTuple):
@@ -96,6 +109,40 @@ def environment(triton: Triton) -> dict[str, str]:
         rest = os.environ.get(name)
         variables[name] = os.pathsep.join([*map(str, first), *([rest] if rest else [])])
     return variables
+
+
+@cache
+def _help(binary: Path, libraries: str) -> str:
+    """The text of ``tritonserver --help``; "" if there is none."""
+    variables = os.environ | {"LD_LIBRARY_PATH": libraries}
+    try:
+        done = subprocess.run(
+            [binary, "--help"],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_HELP_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return (done.stdout + done.stderr).decode(errors="replace")
+
+
+def find_address(host: str) -> str:
+    """The IPv4 address of ``host``, an address or a name: Triton takes no name.
+
+    Raises:
+        ServerError: there is none, or none to listen on.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
+        address = IPv4Address(found[0][4][0])
+    except (OSError, ValueError) as error:
+        raise ServerError("the host has no IPv4 address", host=host, reason=str(error)) from None
+    if address.is_multicast or address.is_reserved:
+        raise ServerError("cannot listen on this address", host=host, found=str(address))
+    return str(address)
 
 
 def claim_ports(host: str, wanted: Ports) -> Ports:

@@ -13,8 +13,11 @@ import re
 import secrets
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from trackserve.errors import parse_json
 
 _REGION = re.compile(r"trackserve-client-(\d+)-(\d+)-[0-9a-f]+")
 
@@ -36,23 +39,27 @@ def publish(port: int, local: Local) -> bool:
     """Let clients of this user find the server on gRPC port ``port``.
 
     Returns:
-        False if nothing was written, because other users can use the directory.
+        False if nothing was written: other users can use the directory, or it cannot be written.
     """
     directory = _directory()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not _is_private(directory):
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_private(directory):
+            return False
+        draft = directory / f"{port}.{secrets.token_hex(4)}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as output:
+            json.dump(local._asdict(), output)
+        draft.rename(file(port))
+    except OSError:
         return False
-    draft = directory / f"{port}.{secrets.token_hex(4)}"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as output:
-        json.dump(local._asdict(), output)
-    draft.rename(file(port))
     return True
 
 
 def withdraw(port: int) -> None:
     """Undo :func:`publish`."""
-    file(port).unlink(missing_ok=True)
+    with suppress(OSError):
+        file(port).unlink(missing_ok=True)
 
 
 def file(port: int) -> Path:
@@ -69,7 +76,7 @@ def find(port: int) -> Local | None:
     try:
         if not all(_is_private(path) for path in (published.parent, published)):
             return None
-        entries = json.loads(published.read_text())
+        entries = parse_json(published.read_text(), dict)
         return Local(str(entries["header"]), str(entries["value"]), int(entries["pid"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

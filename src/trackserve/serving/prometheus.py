@@ -19,7 +19,7 @@ class MetricSample(NamedTuple):
 
 
 def parse(text: str) -> list[MetricSample]:
-    """The samples of a page."""
+    """The samples of a page; ValueError if a value is no number."""
     return [
         MetricSample(name, dict(_LABEL.findall(labels)), float(value))
         for name, labels, value in _LINE.findall(text)

@@ -12,21 +12,24 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from trackserve.errors import ServerError
+from trackserve.wire.timeout import checked_timeout
 
 from . import drain, guard, local
 from .http import Http
 from .installation import (
+    ALLOW_SHARED_MEMORY,
     Ports,
     Triton,
     assemble_backends,
     claim_ports,
     environment,
+    find_address,
     find_triton,
 )
 from .watch import Watch, sweep
@@ -73,15 +76,19 @@ class Server:
 
     Args:
         repository: directory written by :mod:`trackserve.serving.repository`.
-        host: address to listen on.
+        host: IPv4 address to listen on, or a name that has one.
         grpc_port: port of the gRPC service; 0 takes a free one, as for the next two.
         http_port: port of the HTTP service.
         metrics_port: port of the Prometheus metrics.
         log: file for Triton's log; by default a file that is removed with the server.
         start_timeout: seconds until the server must be ready; 3 s are usual, 40 s if Numba must
-            compile first.
-        stop_timeout: most seconds for requests in flight when the server stops.
+            compile first. None or infinity: until Triton is ready or ends.
+        stop_timeout: most seconds for requests in flight when the server stops. None or infinity:
+            until all are answered.
         notice: called with a line of text after Triton was started anew.
+
+    Raises:
+        InputError: a timeout is negative, NaN or no number.
     """
 
     def __init__(
@@ -93,8 +100,8 @@ class Server:
         http_port: int = 8000,
         metrics_port: int = 8002,
         log: str | Path | None = None,
-        start_timeout: float = 120.0,
-        stop_timeout: float = 10.0,
+        start_timeout: float | None = 120.0,
+        stop_timeout: float | None = 10.0,
         notice: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.host = host
@@ -104,8 +111,8 @@ class Server:
         self._wanted_ports = Ports(grpc_port, http_port, metrics_port)
         self._ports = self._wanted_ports
         self._log = None if log is None else Path(log)
-        self._start_timeout = start_timeout
-        self._stop_timeout = stop_timeout
+        self._start_timeout = checked_timeout(start_timeout, "start_timeout")
+        self._stop_timeout = checked_timeout(stop_timeout, "stop_timeout")
         self._notice = notice
         self._guard: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
@@ -144,17 +151,19 @@ class Server:
         return self._pid
 
     def start(self) -> None:
-        """Start and wait until ready.
+        """Start and wait until ready. An exception, as that of Ctrl-C, ends Triton at once.
 
         Raises:
-            ServerError: Triton is not installed, the repository is not there, a port is
-                taken, or the server died or was not ready in time (with the end of its log).
+            ServerError: Triton is not installed, the repository is not there, the host is no
+                address of this machine, a port is taken, the log cannot be written, or the server
+                died or was not ready in time (with the end of its log).
         """
         if self._guard:
             raise ServerError("the server runs already", url=self.grpc_url)
         triton = find_triton()
         if not (self._repository / "models").is_dir():
             raise ServerError("no model repository", directory=str(self._repository))
+        self.host = find_address(self.host)
         self._ports = claim_ports(self.host, self._wanted_ports)
         self._stopping = threading.Event()
         self.failure = None
@@ -171,7 +180,11 @@ class Server:
                 secrets.token_hex(16),
                 secrets.token_hex(16),
             )
-            launch.log.write_bytes(b"")
+            try:
+                launch.log.write_bytes(b"")
+            except OSError as error:
+                reason = f"the log cannot be written: {error.strerror}"
+                raise ServerError(reason, file=str(launch.log)) from None
             cleanup.callback(self._end, launch)
             self._launch(launch)
             header = _HEADER_PREFIX + launch.key
@@ -232,12 +245,14 @@ class Server:
         self._wait_ready(process, launch.log)
 
     def _end(self, launch: _Launch) -> None:
-        """Wait for the backends, then end Triton."""
+        """Wait for the backends, then end Triton; an exception in the wait ends it at once."""
         self._stopping.set()
         with self._starting:
-            if self._guard and self._guard.poll() is None:
-                self._drain(launch.work / "drain")
-            self._kill()
+            try:
+                if self._guard and self._guard.poll() is None:
+                    self._drain(launch.work / "drain")
+            finally:
+                self._kill()
 
     def _drain(self, directory: Path) -> None:
         """Refuse new requests, and wait until the backends have answered the others.
@@ -245,10 +260,11 @@ class Server:
         On SIGTERM, Triton itself unloads the models first. For seconds it answers new requests
         with "no such model", and a client would believe that.
         """
-        drain.order(directory)
         deadline = time.monotonic() + self._stop_timeout
-        while not drain.done(directory) and time.monotonic() < deadline:
-            time.sleep(_POLL)
+        with suppress(OSError):  # the folder for temporary files was cleaned
+            drain.order(directory)
+            while not drain.done(directory) and time.monotonic() < deadline:
+                time.sleep(_POLL)
         time.sleep(_LAST_REPLIES)
 
     def _kill(self) -> None:
@@ -264,8 +280,10 @@ class Server:
         nobody_knows = f"{secrets.token_hex(16)}={secrets.token_hex(16)}"
         closed = f"model-repository,trace,logging:{nobody_knows}"
         shared = f"shared-memory:{launch.key}={launch.value}"
+        options = [f"--{ALLOW_SHARED_MEMORY}=true"] if launch.triton.forbids_shared_memory else []
         return [
             str(launch.triton.binary),
+            *options,
             f"--model-repository={self._repository / 'models'}",
             f"--backend-directory={launch.backends}",
             "--model-control-mode=none",

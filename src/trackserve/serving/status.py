@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-from trackserve.errors import ServerUnavailable
+from trackserve.errors import ServerError, ServerUnavailable
 from trackserve.wire.address import Address
 
 from . import prometheus
@@ -60,14 +61,22 @@ def read_status(address: Address, metrics: Http) -> Status:
 
     Raises:
         ServerUnavailable: nothing answers at ``address``.
+        ServerError: the answer is not one of Triton.
     """
     ask = _ask_grpc if address.scheme == "grpc" else _ask_http
     version, ready, models = ask(address)
-    try:
+    samples: list[prometheus.MetricSample] | None = None
+    with suppress(OSError, ValueError):
         samples = prometheus.parse(metrics.get("/metrics")[1])
-    except OSError:
-        return Status(version, ready, [_from_triton(model) for model in models], False)
-    return Status(version, ready, [_from_all(model, samples) for model in models], True)
+    try:
+        found = [
+            _from_triton(model) if samples is None else _from_all(model, samples)
+            for model in models
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        url = f"{address.scheme}://{address.target}"
+        raise ServerError("malformed statistics", url=url, reason=repr(error)) from error
+    return Status(version, ready, found, samples is not None)
 
 
 def _from_all(statistics: Mapping[str, Any], samples: list[prometheus.MetricSample]) -> ModelStatus:
@@ -127,11 +136,12 @@ def _ask_http(address: Address) -> tuple[str, bool, list[Any]]:
     service = Http(address.host, address.port)
     try:
         ready = service.get("/v2/health/ready")[0] == 200
-        metadata, statistics = service.get_json("/v2"), service.get_json("/v2/models/stats")
+        metadata = service.get_json("/v2", dict)
+        statistics = service.get_json("/v2/models/stats", dict)
     except OSError as error:
         url = f"http://{address.target}"
         raise ServerUnavailable("no answer", url=url, reason=str(error)) from error
-    return metadata["version"], ready, statistics["model_stats"]
+    return str(metadata.get("version", "")), ready, statistics.get("model_stats", [])
 
 
 def _ask_grpc(address: Address) -> tuple[str, bool, list[Any]]:
@@ -139,7 +149,8 @@ def _ask_grpc(address: Address) -> tuple[str, bool, list[Any]]:
     from tritonclient.utils import InferenceServerException
 
     try:
-        with InferenceServerClient(address.target) as triton:
+        options = [("grpc.enable_http_proxy", 0)] if address.is_loopback else []
+        with InferenceServerClient(address.target, channel_args=options) as triton:
             ready = bool(triton.is_server_ready(client_timeout=_TIMEOUT))
             metadata = triton.get_server_metadata(client_timeout=_TIMEOUT)
             statistics = triton.get_inference_statistics(as_json=True, client_timeout=_TIMEOUT)

@@ -6,14 +6,14 @@ proves that a server is alive.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
-from trackserve.errors import ServerBusy, decode
+from trackserve.errors import InputError, ServerBusy, decode, parse_json
 
 from . import local, prometheus
 from .guard import SHARED_MEMORY
@@ -96,18 +96,18 @@ def probe(service: Http, model: str, body: str) -> Life:
 def _is_busy(text: str) -> bool:
     """Whether a backend refused the request; Triton itself refuses if a backend is dead."""
     try:
-        return isinstance(decode(json.loads(text)["error"]), ServerBusy)
-    except (ValueError, KeyError, TypeError):
+        return isinstance(decode(str(parse_json(text, dict)["error"])), ServerBusy)
+    except (InputError, KeyError):
         return False
 
 
 def count_batches(metrics: Http) -> float:
     """Number of batches that all backends have taken; 0 if there are no metrics."""
     try:
-        _, text = metrics.get("/metrics")
-    except OSError:
+        samples = prometheus.parse(metrics.get("/metrics")[1])
+    except (OSError, ValueError):
         return 0.0
-    return prometheus.total(prometheus.parse(text), "trackserve_batches_total")
+    return prometheus.total(samples, "trackserve_batches_total")
 
 
 def sweep(service: Http, secret: Mapping[str, str]) -> None:
@@ -116,8 +116,9 @@ def sweep(service: Http, secret: Mapping[str, str]) -> None:
     Triton keeps a region that a request uses; the next sweep tries again.
     """
     with suppress(OSError):
-        for region in service.get_json("/v2/systemsharedmemory/status", secret):
-            name = region["name"]
+        regions: list[Any] = service.get_json("/v2/systemsharedmemory/status", list, secret)
+        for region in regions:
+            name = str(region.get("name")) if isinstance(region, dict) else ""
             if local.abandoned(name):
                 service.post(f"/v2/systemsharedmemory/region/{name}/unregister", headers=secret)
     for file in SHARED_MEMORY.glob("*"):

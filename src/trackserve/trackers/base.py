@@ -8,7 +8,7 @@ command line, studies) knows a tracker by its :class:`Tracker` alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
@@ -43,27 +43,29 @@ class Pipeline(Protocol[E_contra, R_co]):
     def identity(self) -> Identity: ...
 
     def run(
-        self, events: Sequence[E_contra], keep: Collection[str] = (), lap: Lap | None = None
+        self, events: Iterable[E_contra], keep: Collection[str] = (), lap: Lap | None = None
     ) -> Sequence[R_co | EventError]:
         """Reconstruct a batch of events.
 
         Args:
-            events: any number.
+            events: any number, see :func:`.batch.one_by_one`. An :class:`EventError` among them
+                stands for an event that could not be read; it is its own outcome.
             keep: intermediates to return as well.
             lap: called as each stage ends; with it, all runs on one thread.
 
         Returns:
-            the result of each event, or its error.
+            the result of each event, or its error: a malformed event has a
+            :class:`~trackserve.errors.MalformedEvent`.
 
         Raises:
-            InputError: ``keep`` has an unknown name, or an event is of another kind.
+            InputError: ``keep`` has an unknown name, or ``events`` cannot be iterated.
         """
 
     def reconstruct(self, event: E_contra, keep: Collection[str] = ()) -> R_co:
         """Reconstruct one event.
 
         Raises:
-            EventError: it cannot be reconstructed.
+            EventError: it cannot be reconstructed, or is malformed.
             InputError: as in :meth:`run`.
         """
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable
+from itertools import chain, islice
 from typing import Generic, TypeVar
 
 from trackserve.edm.result import Result
@@ -12,6 +12,7 @@ from trackserve.errors import EventError
 from trackserve.wire.identity import Identity
 
 from .base import Lap, identified
+from .batch import in_threads, one_by_one
 
 E = TypeVar("E")
 R = TypeVar("R", bound=Result)
@@ -43,8 +44,7 @@ class SingleEventPipeline(ABC, Generic[E, R]):
             lap: function to call as each stage ends.
 
         Raises:
-            EventError: it cannot be reconstructed.
-            InputError: the event is of another kind.
+            EventError: it cannot be reconstructed, or is malformed.
         """
 
     @abstractmethod
@@ -52,22 +52,26 @@ class SingleEventPipeline(ABC, Generic[E, R]):
         """Compile or load all code, so that no event waits for it."""
 
     def run(
-        self, events: Sequence[E], keep: Collection[str] = (), lap: Lap | None = None
+        self, events: Iterable[E], keep: Collection[str] = (), lap: Lap | None = None
     ) -> list[R | EventError]:
         """Reconstruct a batch of events; see :meth:`.base.Pipeline.run`."""
         self._result.check_keep(keep)
         stage_ends = lap or _ignore
 
-        def one(event: E) -> R | EventError:
+        def one(event: E | EventError) -> R | EventError:
+            if isinstance(event, EventError):
+                return event
             try:
                 return identified(self.reconstruct_stages(event, keep, stage_ends), self.identity)
             except EventError as error:
                 return error
 
-        if self.threads == 1 or len(events) < 2 or lap is not None:
-            return [one(event) for event in events]
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(one, events))
+        rest = one_by_one(events)
+        first = list(islice(rest, 2))
+        read = chain(first, rest)
+        if self.threads == 1 or len(first) < 2 or lap is not None:
+            return [one(event) for event in read]
+        return in_threads(one, read, self.threads)
 
     def reconstruct(self, event: E, keep: Collection[str] = ()) -> R:
         """Reconstruct one event; see :meth:`.base.Pipeline.reconstruct`."""

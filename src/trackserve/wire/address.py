@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from trackserve.errors import InputError
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Address(NamedTuple):
@@ -25,8 +24,12 @@ class Address(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the host is this machine."""
-        return self.host in _LOOPBACK
+        """Whether the host is this machine: ``localhost``, 127.0.0.0/8, ::1, 0.0.0.0 or ::."""
+        try:
+            address = ip_address(self.host)
+        except ValueError:
+            return self.host == "localhost"
+        return address.is_loopback or address.is_unspecified
 
 
 def parse_url(url: str) -> Address:

@@ -28,6 +28,7 @@ from trackserve.errors import (
     TrackserveError,
     decode,
     encode,
+    parse_json,
 )
 
 from .tensors import Tensors, TensorSpec, checked
@@ -166,10 +167,10 @@ def _head(bundle: Array) -> tuple[dict[str, Any], int]:
     if not 0 <= length <= len(bundle) - first or length % _ALIGNMENT:
         raise _malformed("it is shorter than it says")
     try:
-        head = json.loads(bundle[first : first + length].tobytes())
-    except (ValueError, RecursionError) as error:
-        raise _malformed(f"its head is no JSON: {_short(error)}") from None
-    events = head.get("events") if isinstance(head, dict) else None
+        head: dict[str, Any] = parse_json(bundle[first : first + length].tobytes(), dict)
+    except InputError as error:
+        raise _malformed(f"its head is no JSON object: {_short(error)}") from None
+    events = head.get("events")
     if not isinstance(events, list):
         raise _malformed("its head has no events")
     if len(events) > MOST_EVENTS:

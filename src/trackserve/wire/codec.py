@@ -23,7 +23,7 @@ import numpy as np
 
 from trackserve.edm.columns import OFFSET, Array, Columns, Ragged
 from trackserve.edm.result import Result
-from trackserve.errors import InputError
+from trackserve.errors import InputError, MalformedEvent
 
 from .events import EventCodec
 from .tensors import TensorSpec, checked, timing
@@ -87,17 +87,23 @@ class Codec(Generic[E, R]):
         """The input tensors of one event.
 
         Raises:
-            InputError: the event is of another kind, or malformed.
+            MalformedEvent: the event is of another kind, or a field has the wrong type or shape.
         """
-        return self._events.encode(event)
+        try:
+            return self._events.encode(event)
+        except InputError as error:
+            raise _malformed(error) from None
 
     def decode_event(self, tensors: Mapping[str, Array]) -> E:
         """The event that the input tensors hold.
 
         Raises:
-            InputError: a tensor is missing, or has the wrong dtype or shape.
+            MalformedEvent: a tensor is missing, or has the wrong dtype or shape.
         """
-        event: E = self._events.decode(tensors)
+        try:
+            event: E = self._events.decode(tensors)
+        except InputError as error:
+            raise _malformed(error) from None
         return event
 
     def output_names(self, keep: Collection[str] = ()) -> list[str]:
@@ -279,6 +285,10 @@ def _pieces(noun: type[Columns]) -> Iterator[_Piece]:
 
 def _join(pieces: list[Array]) -> Array:
     return np.frombuffer(bytearray().join(pieces), np.uint8)  # type: ignore[arg-type]
+
+
+def _malformed(error: InputError) -> MalformedEvent:
+    return MalformedEvent(error.message, **error.fields)
 
 
 def _wrong_length(tensor: str, found: int, bound: int) -> InputError:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from trackserve.edm import BeamSpot, PointsEvent, RawEvent, SpacePoints
 from trackserve.edm.columns import Array
-from trackserve.errors import InputError
+from trackserve.errors import MalformedEvent
 
-from .tensors import TensorSpec, checked
+from .tensors import TensorSpec, checked, describe, fits
 
 E = TypeVar("E", contravariant=True)
 
@@ -27,7 +30,8 @@ class EventCodec(Protocol[E]):
         """The tensors of ``event``, C-contiguous.
 
         Raises:
-            InputError: the event is of another kind, or malformed.
+            InputError: the event is of another kind, or malformed. :class:`.codec.Codec` makes it a
+                :class:`~trackserve.errors.MalformedEvent`.
         """
 
     def decode(self, tensors: Mapping[str, Array]) -> Any:
@@ -45,6 +49,8 @@ POINTS = TensorSpec("points", np.dtype(np.float32), (-1, 3), optional=True)
 _RAW = TensorSpec("raw", np.dtype(np.uint8), (-1,), optional=True)
 _BEAM_SPOT = TensorSpec("beam_spot", np.dtype(np.float32), (3,), optional=True)
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 class RawEventCodec:
     """The tensors of raw pixel data: FED words, beam spot (x, y and z in cm), number.
@@ -56,13 +62,12 @@ class RawEventCodec:
 
     def encode(self, event: RawEvent) -> dict[str, Array]:
         """The tensors of ``event``; the beam spot's position stands for the beam spot."""
-        check_kind(event, RawEvent)
-        tensors = {
-            _RAW.name: event.data,
+        check_raw_event(event)
+        return {
+            _RAW.name: np.ascontiguousarray(event.data),
             _BEAM_SPOT.name: event.beam_spot.position(),
             NUMBER.name: np.array([event.event], np.int64),
         }
-        return {spec.name: np.ascontiguousarray(checked(tensors, spec)) for spec in self.inputs}
 
     def decode(self, tensors: Mapping[str, Array]) -> RawEvent:
         """The event that the tensors hold."""
@@ -78,10 +83,9 @@ class PointsEventCodec:
 
     def encode(self, event: PointsEvent) -> dict[str, Array]:
         """The tensors of ``event``, without its truth."""
-        check_kind(event, PointsEvent)
-        points = checked({POINTS.name: event.points.position}, POINTS)
+        check_points_event(event)
         return {
-            POINTS.name: np.ascontiguousarray(points),
+            POINTS.name: np.ascontiguousarray(event.points.position),
             NUMBER.name: np.array([event.event], np.int64),
         }
 
@@ -99,11 +103,79 @@ def number_of(tensors: Mapping[str, Array]) -> int:
     return int(checked(tensors, NUMBER)[0]) if NUMBER.name in tensors else 0
 
 
-def check_kind(event: object, kind: type) -> None:
-    """Raise an :class:`InputError` if ``event`` is not a ``kind``."""
-    if not isinstance(event, kind):
-        raise InputError(
-            "the tracker takes events of another kind",
-            found=type(event).__name__,
-            bound=kind.__name__,
-        )
+def check_raw_event(event: object) -> None:
+    """Check the kind of ``event``, and the types, dtypes and shapes of its fields.
+
+    Raises:
+        MalformedEvent: one of them is wrong.
+    """
+    if not isinstance(event, RawEvent):
+        raise wrong_kind(event, RawEvent)
+    check_number(event)
+    check_array(event, "data", event.data, _RAW)
+    spot = event.beam_spot
+    if not isinstance(spot, BeamSpot):
+        raise _wrong_field(event, "beam_spot", describe(spot), BeamSpot.__name__)
+    for name in "xyz":
+        value: Any = getattr(spot, name)
+        is_real = isinstance(value, Real)
+        if not is_real or _LARGEST < abs(value) < math.inf:
+            raise _wrong_field(event, f"beam_spot.{name}", repr(value)[:80], "float32")
+
+
+def check_points_event(event: object) -> None:
+    """Check the kind of ``event``, and the types, dtypes and shapes of its fields.
+
+    Raises:
+        MalformedEvent: one of them is wrong.
+    """
+    if not isinstance(event, PointsEvent):
+        raise wrong_kind(event, PointsEvent)
+    check_number(event)
+    if not isinstance(event.points, SpacePoints):
+        raise _wrong_field(event, "points", describe(event.points), SpacePoints.__name__)
+    check_array(event, "points", event.points.position, POINTS)
+
+
+def check_number(event: Any) -> None:
+    """Check that the number of ``event`` is an int64.
+
+    Raises:
+        MalformedEvent: it is not.
+    """
+    try:
+        is_number = -(2**63) <= operator.index(event.event) < 2**63
+    except TypeError:
+        is_number = False
+    if not is_number:
+        raise _wrong_field(event, "event", repr(event.event)[:80], "int64")
+
+
+def check_array(event: Any, field: str, array: object, spec: TensorSpec) -> None:
+    """Check that ``array``, a field of ``event``, has the dtype and shape of ``spec``.
+
+    Raises:
+        MalformedEvent: it has not.
+    """
+    if not fits(array, spec):
+        raise _wrong_field(event, field, describe(array), spec.describe())
+
+
+def wrong_kind(event: object, kind: type) -> MalformedEvent:
+    """The error of an event that is not a ``kind``."""
+    return MalformedEvent(
+        "the tracker takes events of another kind",
+        found=type(event).__name__,
+        bound=kind.__name__,
+    )
+
+
+def _wrong_field(event: Any, field: str, found: str, bound: str) -> MalformedEvent:
+    number = {} if field == "event" else {"event": int(event.event)}
+    return MalformedEvent(
+        "a field of the event has the wrong type or shape",
+        **number,
+        field=field,
+        found=found,
+        bound=bound,
+    )

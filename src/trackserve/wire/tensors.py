@@ -63,12 +63,26 @@ def checked(tensors: Mapping[str, Array], spec: TensorSpec) -> Array:
     array = tensors.get(spec.name)
     if array is None:
         raise InputError("tensor is missing", tensor=spec.name, bound=spec.describe())
-    length = array.shape[:1] if spec.shape[0] == -1 else spec.shape[:1]
-    if array.dtype != spec.dtype or array.shape != (*length, *spec.shape[1:]):
+    if not fits(array, spec):
         raise InputError(
             "tensor has the wrong dtype or shape",
             tensor=spec.name,
-            found=f"{array.dtype}{list(array.shape)}",
+            found=describe(array),
             bound=spec.describe(),
         )
     return array
+
+
+def fits(array: object, spec: TensorSpec) -> bool:
+    """Whether ``array`` is an array of the dtype and shape of ``spec``."""
+    if not isinstance(array, np.ndarray) or array.dtype != spec.dtype:
+        return False
+    length = array.shape[:1] if spec.shape[0] == -1 else spec.shape[:1]
+    return array.shape == (*length, *spec.shape[1:])
+
+
+def describe(value: object) -> str:
+    """The dtype and shape of an array, as in ``float32[7, 3]``; else the type's name."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{list(value.shape)}"
+    return type(value).__name__

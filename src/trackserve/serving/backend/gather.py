@@ -10,7 +10,7 @@ from trackserve.errors import ServerError
 from trackserve.wire.bundle import BUNDLE, OutputsOrError, join_answers
 from trackserve.wire.codec import TIMING
 
-from .runtime import Answer, EncodedResult
+from .runtime import Answer, EncodedResult, send_surely
 
 
 class Gather:
@@ -42,6 +42,11 @@ class Gather:
         for tensors, done in zip(self._answers, self._done, strict=True):
             if not isinstance(tensors, Exception) and TIMING.name in tensors:
                 tensors[TIMING.name][0] += now - done
-        self._send(
-            EncodedResult({BUNDLE.name: join_answers(self._answers, self._at_a_time)}, {}, {})
-        )
+        send_surely(self._send, self._joined())
+
+    def _joined(self) -> Answer:
+        try:
+            bundle = join_answers(self._answers, self._at_a_time)
+        except Exception as error:
+            return ServerError("the answers cannot be joined", reason=repr(error))
+        return EncodedResult({BUNDLE.name: bundle}, {}, {})

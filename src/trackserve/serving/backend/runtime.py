@@ -215,11 +215,17 @@ class Runtime:
             for answer in run(events()):
                 job, start = taken.popleft()
                 self._answer(job, answer, start)
-        except Exception as error:
+        except BaseException as error:  # whatever it is, the worker goes on
             reason = f"{type(error).__name__}: {error}"
+        failure = ServerError("the model failed", reason=reason)
         for job, start in taken:
-            self._answer(job, ServerError("the model failed", reason=reason), start)
-        return list(rest)
+            self._answer(job, failure, start)
+        left = list(rest)
+        if len(left) == len(batch):  # the run takes no event, so it would not take the next either
+            for job in left:
+                self._answer(job, failure, time.perf_counter())
+            return []
+        return left
 
     def _give_up(self, job: Job) -> bool:
         now = time.perf_counter()
@@ -249,7 +255,7 @@ class Runtime:
         else:
             outcome = type(answer).__name__
         self._counters.add((Series("trackserve_requests_total", outcome), 1), *counted)
-        _send(job, answer)
+        send_surely(job.send, answer)
         with self._changed:
             self._held -= 1
         self._places.release()
@@ -263,15 +269,15 @@ def _is_unwanted(job: Job) -> bool:
         return False
 
 
-def _send(job: Job, answer: Answer) -> None:
-    """Send an answer; an answer that cannot be sent must not end the worker."""
+def send_surely(send: Callable[[Answer], None], answer: Answer) -> None:
+    """Send an answer, or the error that says why it cannot be sent; raise nothing."""
     try:
-        job.send(answer)
+        send(answer)
     except Exception as error:
         if isinstance(answer, EncodedResult):
             failure = ServerError("the answer cannot be sent", reason=str(error))
             with suppress(Exception):
-                job.send(failure)
+                send(failure)
 
 
 def cores() -> int:

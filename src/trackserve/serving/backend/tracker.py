@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trackserve.errors import TrackserveError
+from trackserve.errors import InputError, MalformedEvent, TrackserveError
 from trackserve.trackers.base import Lap, Pipeline
 from trackserve.trackers.laps import Laps
 from trackserve.trackers.registry import tracker_of
@@ -72,11 +72,17 @@ def _run_together(
 def _reconstruct(
     pipeline: Pipeline[Any, Any], events: Sequence[Any], keep: Collection[str], lap: Lap
 ) -> Sequence[Any]:
-    """Reconstruct a batch; if the tracker refuses it, reconstruct each event alone."""
+    """Reconstruct a batch; if the tracker refuses it, reconstruct each event alone.
+
+    The codec knows the names in ``keep``, so an InputError is about an event.
+    """
     if not events:
         return []
     try:
         return pipeline.run(events, keep, lap)
+    except InputError as error:
+        if len(events) == 1:
+            return [MalformedEvent(error.message, **error.fields)]
     except TrackserveError as error:
         if len(events) == 1:
             return [error]

@@ -25,6 +25,7 @@ from trackserve.errors import (
     EventError,
     IdentityMismatch,
     InputError,
+    MalformedEvent,
     ServerBusy,
     TrackserveError,
     encode,
@@ -49,6 +50,7 @@ _CODES = {
     EventError: "INVALID_ARG",
     IdentityMismatch: "INVALID_ARG",
     InputError: "INVALID_ARG",
+    MalformedEvent: "INVALID_ARG",
     ServerBusy: "UNAVAILABLE",
     Cancelled: "CANCELLED",
 }

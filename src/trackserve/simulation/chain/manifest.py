@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from trackserve.errors import InputError
+from trackserve.errors import InputError, parse_json
 from trackserve.io.files import complete
 
 from .collisions import Setup
@@ -62,7 +62,7 @@ def claim(directory: Path, manifest: dict[str, Any], data: str) -> dict[str, int
         The counts if the directory is complete; None if something is to be made.
 
     Raises:
-        InputError: the directory holds other data.
+        InputError: the directory holds other data, or a malformed ``simulation.json``.
     """
     path = directory / _FILE
     if not path.exists():
@@ -71,7 +71,7 @@ def claim(directory: Path, manifest: dict[str, Any], data: str) -> dict[str, int
         directory.mkdir(parents=True, exist_ok=True)
         write_manifest(directory, manifest)
         return None
-    there = json.loads(path.read_text())
+    there = read_manifest(path)
     counts: dict[str, int] | None = there.pop("counts", None)
     differences = _differences(manifest, there)
     if differences:
@@ -79,6 +79,18 @@ def claim(directory: Path, manifest: dict[str, Any], data: str) -> dict[str, int
             "the directory holds another simulation", directory=str(directory), **differences
         )
     return counts
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The content of ``simulation.json``.
+
+    Raises:
+        InputError: the file cannot be read, or is no JSON object.
+    """
+    try:
+        return parse_json(path.read_bytes(), dict, file=str(path))
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=str(path)) from None
 
 
 def write_manifest(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from trackserve.detectors.phase1.geometry import SENSOR_LENGTH, SENSOR_WIDTH
 from trackserve.detectors.phase1.layout import LAYER_START
 from trackserve.edm.columns import Array
+from trackserve.errors import parse_json
 from trackserve.physics.pixel.matching import HIT_WINDOW
 from trackserve.physics.pixel.truth import MIN_LAYERS, layers_crossed
 from trackserve.physics.statistics import COVERAGE, Width, with_error
@@ -39,12 +39,15 @@ def contents_tables(directory: str | Path, survey: Survey) -> dict[str, Table]:
 
     Truth and hit quality have a table if there is truth. Provenance has one if there is a
     ``simulation.json``.
+
+    Raises:
+        InputError: ``simulation.json`` is no JSON object.
     """
     directory = Path(directory)
     tables = {"Files": _files(directory)}
     provenance = directory / "simulation.json"
     if provenance.exists():
-        rows = _flatten(json.loads(provenance.read_text(encoding="utf-8")))
+        rows = _flatten(parse_json(provenance.read_bytes(), dict, file=str(provenance)))
         tables["Provenance"] = Table(("simulation.json", ""), list(rows))
     tables |= {"Events": _events(survey), "Layers": _layers(survey)}
     if survey.truth:

@@ -13,7 +13,15 @@ from trackserve.edm import PointsEvent
 from trackserve.edm.columns import Array
 from trackserve.errors import InputError
 from trackserve.wire.codec import Codec
-from trackserve.wire.events import NUMBER, POINTS, PointsEventCodec, number_of
+from trackserve.wire.events import (
+    NUMBER,
+    POINTS,
+    PointsEventCodec,
+    check_array,
+    check_number,
+    check_points_event,
+    number_of,
+)
 from trackserve.wire.tensors import TensorSpec, checked
 
 from .event import FeaturesEvent
@@ -34,9 +42,9 @@ class _EventCodec(PointsEventCodec):
         """The tensors of ``event``, without its truth."""
         if not isinstance(event, FeaturesEvent):
             return super().encode(event)
-        features = checked({FEATURES.name: event.features}, FEATURES)
+        check_event(event)
         return {
-            FEATURES.name: np.ascontiguousarray(features),
+            FEATURES.name: np.ascontiguousarray(event.features),
             NUMBER.name: np.array([event.event], np.int64),
         }
 
@@ -51,6 +59,19 @@ class _EventCodec(PointsEventCodec):
             return FeaturesEvent(checked(tensors, FEATURES), number_of(tensors))
         event: PointsEvent = super().decode(tensors)
         return event
+
+
+def check_event(event: object) -> None:
+    """Check the kind of ``event``, and the types, dtypes and shapes of its fields.
+
+    Raises:
+        MalformedEvent: one of them is wrong.
+    """
+    if isinstance(event, FeaturesEvent):
+        check_number(event)
+        check_array(event, "features", event.features, FEATURES)
+    else:
+        check_points_event(event)
 
 
 CODEC: Codec[PointsEvent | FeaturesEvent, ExatrkxResult] = Codec(

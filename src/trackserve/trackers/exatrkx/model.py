@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.errors import InputError, MissingExtraError, ModelError
+from trackserve.errors import InputError, MissingExtraError, ModelError, parse_json
 
 from .architecture import (
     EDGE_INPUTS,
@@ -154,6 +154,10 @@ def save_model(model: Model, folder: str | Path) -> None:
     (folder / "model.json").write_text(text + "\n")
 
 
+_LARGEST = 1 << 53
+"""Integers up to here are floats."""
+
+
 def read_description(path: str | Path) -> Description:
     """Read ``model.json``.
 
@@ -162,11 +166,13 @@ def read_description(path: str | Path) -> Description:
     """
     path = Path(path)
     try:
-        values = json.loads(path.read_text())
+        values = parse_json(path.read_bytes(), dict)
     except FileNotFoundError:
         raise ModelError("file is missing", file=str(path)) from None
-    except ValueError as error:
-        raise ModelError("not a JSON file", file=str(path), found=str(error)) from None
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", file=str(path)) from None
+    except InputError as error:
+        raise ModelError("not a JSON file", file=str(path), **error.fields) from None
     return from_json(values, str(path))
 
 
@@ -199,7 +205,7 @@ def _parse(kind: Any, value: Any, at: str, where: str) -> Any:
     if kind == Gnn:
         kinds = {"attention": AttentionGnn, "interaction": InteractionGnn}
         found = value.get("kind") if isinstance(value, dict) else value
-        if found not in kinds:
+        if not isinstance(found, str) or found not in kinds:
             raise ModelError("no such kind", file=where, at=at, found=found, bound=sorted(kinds))
         return _parse_fields(kinds[found], value, at, where)
     if origin in (typing.Union, types.UnionType):
@@ -214,7 +220,7 @@ def _parse(kind: Any, value: Any, at: str, where: str) -> Any:
             return tuple(_parse(k, v, f"{at}[{i}]", where) for i, (k, v) in pairs)
     if origin is dict and isinstance(value, dict):
         return {key: _parse(arguments[1], v, f"{at}.{key}", where) for key, v in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int and abs(value) < _LARGEST:
         return float(value)
     if kind is Any or (isinstance(kind, type) and type(value) is kind):
         return value

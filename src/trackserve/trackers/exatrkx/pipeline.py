@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -20,10 +19,12 @@ from trackserve.edm import (
     SpacePoints,
 )
 from trackserve.edm.columns import Array
-from trackserve.errors import EventError, InputError, ModelError
+from trackserve.errors import EventError, ModelError
 
 from ..base import Lap, identified
+from ..batch import in_threads, run_batch
 from .architecture import Filter, Gnn
+from .codec import check_event
 from .event import ExatrkxEvent, FeaturesEvent, values_of
 from .features import (
     edge_inputs,
@@ -138,12 +139,13 @@ class ExatrkxPipeline:
         return cls(model, device=device, threads=threads, precision=precision, max_edges=max_edges)
 
     def run(
-        self, events: Sequence[ExatrkxEvent], keep: Collection[str] = (), lap: Lap | None = None
+        self, events: Iterable[ExatrkxEvent], keep: Collection[str] = (), lap: Lap | None = None
     ) -> list[ExatrkxResult | EventError]:
         """Reconstruct a batch of events.
 
         Args:
-            events: any number, of space points or of scaled features.
+            events: any number, of space points or of scaled features; see
+                :func:`..batch.one_by_one`.
             keep: names of :data:`GRAPH_STAGES`, whose edges the results have.
             lap: is called with a name of :data:`.stages.STAGES` when that stage ends; all is then
                 on one thread. The stages of a batch repeat for each graph: on the device
@@ -153,12 +155,11 @@ class ExatrkxPipeline:
             the result of each event, or its :class:`EventError`.
 
         Raises:
-            InputError: ``keep`` has an unknown name, or the array of an event is not
-                float32[n, 3].
+            InputError: ``keep`` has an unknown name, or ``events`` cannot be iterated.
         """
-        _check(events, keep)
-        outcomes = self._stages.run(events, keep, lap)
-        return [identified(outcome, self.identity) for outcome in outcomes]
+        ExatrkxResult.check_keep(keep)
+        found = run_batch(events, check_event, lambda good: self._stages.run(good, keep, lap))
+        return [identified(outcome, self.identity) for outcome in found]
 
     def reconstruct(self, event: ExatrkxEvent, keep: Collection[str] = ()) -> ExatrkxResult:
         """Reconstruct one event.
@@ -167,7 +168,7 @@ class ExatrkxPipeline:
             event, keep: as in :meth:`run`.
 
         Raises:
-            EventError: the event has no result.
+            EventError: the event has no result, or is malformed.
             InputError: as in :meth:`run`.
         """
         (result,) = self.run([event], keep)
@@ -212,8 +213,7 @@ class HostExatrkx:
         one = functools.partial(self._reconstruct, keep=keep, lap=lap or (lambda stage: None))
         batches = list(self._batches(events))
         if self._threads > 1 and len(batches) > 1 and lap is None:
-            with ThreadPoolExecutor(self._threads) as pool:
-                parts = list(pool.map(one, batches))
+            parts = in_threads(one, batches, self._threads)
         else:
             parts = [one(batch) for batch in batches]
         return list(itertools.chain.from_iterable(parts))
@@ -377,21 +377,6 @@ class BatchEdges(NamedTuple):
         edges = self.edges.take(slice(*self.start[e : e + 2]))
         row, first = points.row, np.int32(points.first)
         return Edges(row[edges.source - first], row[edges.target - first], edges.score)
-
-
-def _check(events: Sequence[ExatrkxEvent], keep: Collection[str]) -> None:
-    unknown = [name for name in keep if name not in GRAPH_STAGES]
-    if unknown:
-        raise InputError("unknown part to keep", found=unknown, bound=list(GRAPH_STAGES))
-    for event in events:
-        values = values_of(event)
-        if values.dtype != np.float32 or values.ndim != 2 or values.shape[1] != 3:
-            raise InputError(
-                "points have the wrong type or shape",
-                event=event.event,
-                found=f"{values.dtype}{list(values.shape)}",
-                bound="float32[n, 3]",
-            )
 
 
 def _join(near: Sequence[Pairs], points: Sequence[EventPoints]) -> BatchEdges:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -19,8 +19,10 @@ from trackserve.edm import (
 )
 from trackserve.errors import EventError, InputError
 from trackserve.io import read_conditions
+from trackserve.wire.events import check_raw_event
 
 from ..base import Lap, identified
+from ..batch import run_batch
 from ..single import SingleEventPipeline
 from .calibrate import calibrate
 from .clusterize import clusterize
@@ -104,12 +106,12 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         return cls(read_conditions(directory), config, device=device, threads=threads)
 
     def run(
-        self, events: Sequence[RawEvent], keep: Collection[str] = (), lap: Lap | None = None
+        self, events: Iterable[RawEvent], keep: Collection[str] = (), lap: Lap | None = None
     ) -> list[PatatrackResult | EventError]:
         """Reconstruct a batch of events.
 
         Args:
-            events: any number.
+            events: any number, see :func:`..batch.one_by_one`.
             keep: which of "digis", "clusters", "hits", "doublets" and "ntuplets" to return.
             lap: called with the name of each stage as it ends. Then all is on one thread, and the
                 host waits for a GPU after each stage of a batch.
@@ -118,13 +120,14 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
             for each event its result, or the :class:`EventError` that says why there is none.
 
         Raises:
-            InputError: ``keep`` has an unknown name.
+            InputError: ``keep`` has an unknown name, or ``events`` cannot be iterated.
         """
-        if self._cuda is None:
+        cuda = self._cuda
+        if cuda is None:
             return super().run(events, keep, lap)
         PatatrackResult.check_keep(keep)
-        outcomes = self._cuda.run(events, keep, lap)
-        return [identified(outcome, self.identity) for outcome in outcomes]
+        found = run_batch(events, check_raw_event, lambda good: cuda.run(good, keep, lap))
+        return [identified(outcome, self.identity) for outcome in found]
 
     def warm_up(self) -> None:
         """Compile or load all code.
@@ -139,8 +142,9 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         """Reconstruct one event on a CPU, and call ``lap(stage)`` as each stage ends.
 
         Raises:
-            EventError: it cannot be reconstructed.
+            EventError: it cannot be reconstructed, or is malformed.
         """
+        check_raw_event(event)
         config = self.config
         beam_spot = event.beam_spot.position()
         if not np.isfinite(beam_spot).all():

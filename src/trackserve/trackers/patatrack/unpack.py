@@ -120,12 +120,6 @@ def stream_words(event: RawEvent) -> Array:
     Raises:
         EventError: it is not a whole number of words.
     """
-    if event.data.dtype != np.uint8 or event.data.ndim != 1:
-        raise EventError(
-            "raw data must be uint8[n]",
-            event=event.event,
-            found=f"{event.data.dtype}{list(event.data.shape)}",
-        )
     if len(event.data) < 4 or len(event.data) % 4:
         raise EventError(
             "the stream is not a whole number of 32-bit words, at least one",

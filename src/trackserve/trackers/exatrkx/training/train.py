@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from trackserve.device.heap import keep_freed_memory
-from trackserve.errors import InputError
+from trackserve.errors import InputError, parse_json
 from trackserve.physics.points.metrics import PointsSummary, match_points_events, summarize_points
 
 from ..architecture import Cuts, Features
@@ -152,7 +152,7 @@ def _claim(folder: Path, directories: Sequence[Path], config: TrainingConfig, re
         return
     if not resume:
         raise InputError("there is a training already; --resume continues it", folder=str(folder))
-    theirs = json.loads(path.read_text())
+    theirs = parse_json(path.read_bytes(), dict, file=str(path))
     if theirs != mine:
         differ = sorted(key for key in mine if mine[key] != theirs.get(key))
         raise InputError("the folder holds another training", folder=str(folder), differ=differ)
