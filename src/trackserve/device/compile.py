@@ -13,17 +13,22 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from trackserve.errors import MissingExtraError
+from trackserve.errors import InputError, MissingExtraError
 
-from .cache import of_these_sources
+from .cache import add_last_place, of_these_sources
 
 try:
     from numba import njit, types
+    from numba.core import caching, config
     from numba.extending import intrinsic
 except ImportError:
     raise MissingExtraError(
         "to reconstruct on this machine, numba is needed: pip install 'trackserve[cpu]'"
     ) from None
+
+if config.DISABLE_JIT:
+    raise InputError("loops do not run without Numba's compiler: unset NUMBA_DISABLE_JIT")
+add_last_place(caching)
 
 f32: Any = np.float32
 i16: Any = np.int16

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from trackserve.errors import ServerError
+from trackserve.io.files import writable
 
 from . import drain, guard, local
 from .http import Http
@@ -148,7 +149,9 @@ class Server:
 
         Raises:
             ServerError: Triton is not installed, the repository is not there, a port is
-                taken, or the server died or was not ready in time (with the end of its log).
+                taken, there is no temporary folder, or the server died or was not ready in time
+                (with the end of its log).
+            InputError: the log cannot be written.
         """
         if self._guard:
             raise ServerError("the server runs already", url=self.grpc_url)
@@ -159,7 +162,10 @@ class Server:
         self._stopping = threading.Event()
         self.failure = None
         with ExitStack() as cleanup:
-            work = Path(tempfile.mkdtemp(prefix="trackserve-"))
+            try:
+                work = Path(tempfile.mkdtemp(prefix="trackserve-"))
+            except OSError as error:
+                raise ServerError(f"no temporary folder: {error.strerror}") from error
             cleanup.callback(shutil.rmtree, work, ignore_errors=True)
             launch = _Launch(
                 triton,
@@ -171,7 +177,8 @@ class Server:
                 secrets.token_hex(16),
                 secrets.token_hex(16),
             )
-            launch.log.write_bytes(b"")
+            with writable(launch.log):
+                launch.log.write_bytes(b"")
             cleanup.callback(self._end, launch)
             self._launch(launch)
             header = _HEADER_PREFIX + launch.key
