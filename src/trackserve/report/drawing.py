@@ -53,7 +53,7 @@ def to_png(figure: Figure) -> bytes:
 
 
 def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
-    """A figure of ``rows`` x ``columns`` panels, and its axes as :func:`subplots` gives them.
+    """A figure of ``rows`` x ``columns`` panels, and its axes, as matplotlib gives them.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
