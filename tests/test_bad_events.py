@@ -49,9 +49,9 @@ def test_one_hit(pipeline: PatatrackPipeline, link: int) -> None:
     assert result.counts.doublets == result.counts.tracks == result.counts.vertices == 0
 
 
-def test_zero_words_count_as_digis_and_are_skipped(pipeline: PatatrackPipeline) -> None:
+def test_zero_words_are_counted_and_skipped(pipeline: PatatrackPipeline) -> None:
     result = only(pipeline, stream([(FED, payload([0] * 6))]))
-    assert result.counts.digis == 6
+    assert result.counts.words == 6
     assert result.counts.modules == 0
 
 
@@ -99,7 +99,7 @@ def test_beam_spot_must_be_finite(
 
 def test_too_many_words(pipeline: PatatrackPipeline) -> None:
     whole = stream([(1200 + k, payload([0] * 3000, 1200 + k)) for k in range(100)])
-    assert only(pipeline, whole).counts.digis == 300_000
+    assert only(pipeline, whole).counts.words == 300_000
     over = stream([(1200 + k, payload([0] * 3002, 1200 + k)) for k in range(100)])
     with pytest.raises(EventError, match="too many") as error:
         only(pipeline, over)
@@ -126,7 +126,7 @@ def test_crc_error_drops_the_fed(pipeline: PatatrackPipeline, link: int) -> None
     content[-2] |= 4
     result = only(pipeline, stream([(FED, content)]))
     assert error_codes(result) == [codes.CRC_ERROR]
-    assert result.counts.digis == 0
+    assert result.counts.words == 0
 
 
 def test_several_headers_and_trailers(pipeline: PatatrackPipeline, link: int) -> None:
@@ -135,7 +135,7 @@ def test_several_headers_and_trailers(pipeline: PatatrackPipeline, link: int) ->
     more_header, more_trailer = [header[0] | 8, header[1]], [trailer[0] | 8, trailer[1]]
     content = [*more_header, *header, word, 0, *trailer, *more_trailer]
     result = only(pipeline, stream([(FED, content)]))
-    assert result.counts.digis == 2
+    assert result.counts.words == 2
     assert result.counts.clusters == 1
     assert error_codes(result) == []
 

@@ -47,9 +47,9 @@ def check_reference_counts(directory: Path) -> None:
     pipeline = PatatrackPipeline.from_directory(directory, "reference")
     results = pipeline.run(list(read_events(directory)))
     ours = np.array([r.counts.as_array() for r in results])  # type: ignore[union-attr]
-    modules, digis, clusters, _, ntuplets, _, vertices = ours.T
+    modules, words, clusters, _, ntuplets, _, vertices = ours.T
     np.testing.assert_array_equal(modules, counts.modules)
-    np.testing.assert_array_equal(digis, counts.digis)
+    np.testing.assert_array_equal(words, counts.digis)
     np.testing.assert_array_equal(clusters, counts.clusters)
     np.testing.assert_allclose(ntuplets, counts.ntuplets, rtol=0.012)
     np.testing.assert_allclose(vertices, counts.vertices, atol=1)

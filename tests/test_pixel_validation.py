@@ -316,7 +316,7 @@ def test_fraction_error_is_not_zero_at_one() -> None:
 
 def test_counts_are_compared_event_by_event() -> None:
     event, result = two_particles()
-    counts = PatatrackCounts(modules=3, digis=10, clusters=5, ntuplets=4, vertices=1)
+    counts = PatatrackCounts(modules=3, words=10, clusters=5, ntuplets=4, vertices=1)
     ours = [
         PatatrackResult(i, counts, result.tracks, result.vertices, result.readout_errors)
         for i in (0, 1)
@@ -328,7 +328,7 @@ def test_counts_are_compared_event_by_event() -> None:
     truth = [event, event]
     comparison = match_pixel_events(truth, ours, reference).reference
     assert comparison is not None
-    assert (comparison.modules, comparison.digis, comparison.clusters) == (2, 1, 2)
+    assert (comparison.modules, comparison.words, comparison.clusters) == (2, 1, 2)
     assert comparison.ntuplets == (8, 9)
     assert comparison.vertices == (2, 3)
     with pytest.raises(InputError, match="reference"):

@@ -70,10 +70,10 @@ commands.command()(doctor.doctor)
 
 
 def app() -> None:
-    """Run a command; an error of ours is one line, not a traceback."""
+    """Run a command; an error of ours, or of the system about a file, is one line."""
     try:
         commands()
-    except TrackserveError as error:
+    except (TrackserveError, OSError) as error:
         Console(stderr=True).print(
             f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True
         )

@@ -88,8 +88,8 @@ def on_cpu(name: str) -> Finding:
     try:
         for module in tracker.modules:
             importlib.import_module(module)
-    except ImportError as error:
-        return Finding(what, False, " ".join(str(error).split()), f"pip install {extra}")
+    except (ImportError, TrackserveError) as error:
+        return _fails(what, error, extra)
     return Finding(what, True, tracker.summary)
 
 
@@ -164,10 +164,15 @@ def _importable(what: str, extra: str, modules: str, *packages: str) -> Finding:
     try:
         for module in modules.split():
             importlib.import_module(module)
-    except ImportError as error:
-        target = f"'trackserve[{extra}]'" if extra else "trackserve"
-        return Finding(what, False, " ".join(str(error).split()), f"pip install {target}")
+    except (ImportError, TrackserveError) as error:
+        return _fails(what, error, f"'trackserve[{extra}]'" if extra else "trackserve")
     return Finding(what, True, ", ".join(f"{name} {_version(name)}" for name in packages))
+
+
+def _fails(what: str, error: Exception, packages: str) -> Finding:
+    """The finding that an import fails; ``packages`` mend it if one is missing."""
+    cure = f"pip install {packages}" if isinstance(error, ImportError) else ""
+    return Finding(what, False, " ".join(str(error).split()), cure)
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (

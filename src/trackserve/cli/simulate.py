@@ -39,7 +39,7 @@ Pileup = Annotated[
     float, typer.Option(help="Mean number of inelastic collisions beside the hard one.")
 ]
 Events = Annotated[int, typer.Option(help="How many events.")]
-Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Processes = Annotated[
     int | None,
     typer.Option(help="How many work at a time; the number of cores.", show_default=False),

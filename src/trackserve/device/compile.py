@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from trackserve.errors import MissingExtraError
+from trackserve.errors import InputError, MissingExtraError
 
-from .cache import of_these_sources
+from .cache import add_last_place, of_these_sources
 from .scalars import f32 as f32
 from .scalars import i16 as i16
 from .scalars import i32 as i32
@@ -22,11 +22,16 @@ from .scalars import u64 as u64
 
 try:
     from numba import njit, types
+    from numba.core import caching, config
     from numba.extending import intrinsic
 except ImportError:
     raise MissingExtraError(
         "to reconstruct on this machine, numba is needed: pip install 'trackserve[cpu]'"
     ) from None
+
+if config.DISABLE_JIT:
+    raise InputError("loops do not run without Numba's compiler: unset NUMBA_DISABLE_JIT")
+add_last_place(caching)
 
 F = TypeVar("F", bound=Callable[..., object])
 _NO_REFERENCES: Any = {"_nrt": False}

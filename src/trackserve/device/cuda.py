@@ -20,12 +20,12 @@ from numpy.typing import DTypeLike, NDArray
 
 from trackserve.errors import InputError, MissingExtraError
 
-from .cache import of_these_sources
+from .cache import add_last_place, of_these_sources
 
 try:
     from numba import cuda
     from numba.cuda import libdevice
-    from numba.cuda.core import config
+    from numba.cuda.core import caching, config
 except ImportError:
     raise MissingExtraError(
         "to reconstruct on a GPU, numba-cuda is needed: pip install 'trackserve[gpu]'"
@@ -33,6 +33,7 @@ except ImportError:
 
 # numba-cuda 0.30.4 needs it when it first compiles, but numpy 2.5 does not have it
 vars(np).setdefault("row_stack", np.vstack)
+add_last_place(caching)
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether kernels run in Numba's simulator, where each thread is one of Python."""

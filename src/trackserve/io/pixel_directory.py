@@ -40,7 +40,13 @@ RAW = "raw.bin"
 
 @dataclass(frozen=True, eq=False)
 class ReferenceCounts:
-    """Numbers that the public C++ program counts; each column is uint32[events]."""
+    """Numbers that the public C++ program counts; each column is uint32[events].
+
+    Attributes:
+        modules: modules with a digi.
+        digis: pixel words, padding included, as that program counts digis.
+        clusters, ntuplets, vertices: as their names say.
+    """
 
     modules: Array
     digis: Array

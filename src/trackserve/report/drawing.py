@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.errors import MissingExtraError
+from trackserve.errors import InputError, MissingExtraError
 from trackserve.physics.statistics import Fraction
 
 if TYPE_CHECKING:
@@ -53,10 +53,11 @@ def to_png(figure: Figure) -> bytes:
 
 
 def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
-    """A figure of ``rows`` x ``columns`` panels, and its axes as :func:`subplots` gives them.
+    """A figure of ``rows`` x ``columns`` panels, and its axes, as matplotlib gives them.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
+        InputError: matplotlib finds no folder for its cache.
     """
     try:
         import matplotlib
@@ -65,6 +66,8 @@ def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
         raise MissingExtraError(
             "figures need matplotlib: pip install 'trackserve[report]'"
         ) from None
+    except OSError as error:
+        raise InputError(str(error)) from error
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.5, 3.6 if rows == 1 else 5.6))
         return figure, figure.subplots(rows, columns)

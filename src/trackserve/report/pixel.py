@@ -139,7 +139,7 @@ def _rows(summary: PixelSummary) -> dict[str, list[Row]]:
         m = str(reference.n_events)
         rows[CPP] = [
             ["events with the same number of modules", str(reference.modules), m],
-            ["events with the same number of digis", str(reference.digis), m],
+            ["events with the same number of pixel words", str(reference.words), m],
             ["events with the same number of clusters", str(reference.clusters), m],
             _against("ntuplets", *reference.ntuplets),
             _against("vertices", *reference.vertices),

@@ -39,27 +39,25 @@ def publish(port: int, local: Local) -> bool:
     """Let clients of this user find the server on gRPC port ``port``.
 
     Returns:
-        False if nothing was written: other users can use the directory, or it cannot be written.
+        False if nothing was written: there is no place, or other users can use the directory.
     """
     directory = _directory()
-    try:
+    with suppress(OSError):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_private(directory):
-            return False
-        draft = directory / f"{port}.{secrets.token_hex(4)}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as output:
-            json.dump(local._asdict(), output)
-        draft.rename(file(port))
-    except OSError:
-        return False
-    return True
+        if _is_private(directory):
+            draft = directory / f"{port}.{secrets.token_hex(4)}"
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as output:
+                json.dump(local._asdict(), output)
+            draft.rename(file(port))
+            return True
+    return False
 
 
 def withdraw(port: int) -> None:
     """Undo :func:`publish`."""
     with suppress(OSError):
-        file(port).unlink(missing_ok=True)
+        file(port).unlink()
 
 
 def file(port: int) -> Path:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from trackserve.errors import ServerError
+from trackserve.io.files import writable
 from trackserve.wire.timeout import checked_timeout
 
 from . import drain, guard, local
@@ -155,8 +156,9 @@ class Server:
 
         Raises:
             ServerError: Triton is not installed, the repository is not there, the host is no
-                address of this machine, a port is taken, the log cannot be written, or the server
-                died or was not ready in time (with the end of its log).
+                address of this machine, a port is taken, there is no temporary folder, or the
+                server died or was not ready in time (with the end of its log).
+            InputError: the log cannot be written.
         """
         if self._guard:
             raise ServerError("the server runs already", url=self.grpc_url)
@@ -168,7 +170,10 @@ class Server:
         self._stopping = threading.Event()
         self.failure = None
         with ExitStack() as cleanup:
-            work = Path(tempfile.mkdtemp(prefix="trackserve-"))
+            try:
+                work = Path(tempfile.mkdtemp(prefix="trackserve-"))
+            except OSError as error:
+                raise ServerError(f"no temporary folder: {error.strerror}") from error
             cleanup.callback(shutil.rmtree, work, ignore_errors=True)
             launch = _Launch(
                 triton,
@@ -180,11 +185,8 @@ class Server:
                 secrets.token_hex(16),
                 secrets.token_hex(16),
             )
-            try:
+            with writable(launch.log):
                 launch.log.write_bytes(b"")
-            except OSError as error:
-                reason = f"the log cannot be written: {error.strerror}"
-                raise ServerError(reason, file=str(launch.log)) from None
             cleanup.callback(self._end, launch)
             self._launch(launch)
             header = _HEADER_PREFIX + launch.key

@@ -42,7 +42,9 @@ farther than :data:`.matching.VERTEX_WINDOW`."""
 PT_BINS = (0.5, 0.7, 1.0, 2.0, 5.0)
 """GeV."""
 PARAMETERS = ("phi", "tip", "q/pT", "cot(theta)", "zip")
-_COUNTS = ("modules", "digis", "clusters", "ntuplets", "vertices")
+_COUNTS = ("modules", "words", "clusters", "ntuplets", "vertices")
+_REFERENCE_COUNTS = ("modules", "digis", "clusters", "ntuplets", "vertices")
+"""Names of :class:`.ReferenceCounts` for the same."""
 
 
 class PixelCounts(Protocol):
@@ -51,7 +53,7 @@ class PixelCounts(Protocol):
     @property
     def modules(self) -> int: ...
     @property
-    def digis(self) -> int: ...
+    def words(self) -> int: ...
     @property
     def clusters(self) -> int: ...
     @property
@@ -145,13 +147,14 @@ class ReferenceComparison:
 
     Attributes:
         n_events: events that were compared.
-        modules, digis, clusters: number of events with exactly the same count.
+        modules, words, clusters: number of events with exactly the same count. ``words`` are
+            pixel words, padding included, which the C++ program calls digis.
         ntuplets, vertices: (ours, the C++ program's) in all events.
     """
 
     n_events: int
     modules: int
-    digis: int
+    words: int
     clusters: int
     ntuplets: tuple[int, int]
     vertices: tuple[int, int]
@@ -311,12 +314,12 @@ def _compare_counts(
     if len(outside):
         raise InputError("no reference counts", event=int(outside[0]), bound=n_events - 1)
     ours = np.array([row for _, row in counts], np.int64).reshape(-1, len(_COUNTS))
-    theirs = np.stack([getattr(reference, name)[event] for name in _COUNTS], axis=1)
-    modules, digis, clusters, _, _ = (ours == theirs).sum(axis=0).tolist()
+    theirs = np.stack([getattr(reference, name)[event] for name in _REFERENCE_COUNTS], axis=1)
+    modules, words, clusters, _, _ = (ours == theirs).sum(axis=0).tolist()
     *_, ntuplets, vertices = zip(
         ours.sum(axis=0).tolist(), theirs.sum(axis=0).tolist(), strict=True
     )
-    return ReferenceComparison(len(counts), modules, digis, clusters, ntuplets, vertices)
+    return ReferenceComparison(len(counts), modules, words, clusters, ntuplets, vertices)
 
 
 def _match_event(

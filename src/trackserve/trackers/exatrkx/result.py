@@ -10,14 +10,20 @@ from trackserve.edm.result import Result, ResultCounts
 
 @dataclass(frozen=True)
 class ExatrkxCounts(ResultCounts):
-    """Numbers of objects. ``components`` are connected components, also of single points."""
+    """Numbers of what was found in an event."""
 
     points: int = 0
+    """Space points."""
     radius_edges: int = 0
+    """Pairs of points that are near in the embedding."""
     filter_edges: int = 0
+    """Edges that remain after the filter."""
     track_edges: int = 0
+    """Edges that remain after the graph network."""
     components: int = 0
+    """Connected components of the graph, also those of one point."""
     candidates: int = 0
+    """Components with enough points for a track."""
 
 
 @dataclass(frozen=True, eq=False)

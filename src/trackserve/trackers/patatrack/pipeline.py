@@ -180,7 +180,7 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         lap("vertices")
         counts = PatatrackCounts(
             modules=n_modules,
-            digis=n_words,
+            words=n_words,
             clusters=len(clusters),
             doublets=len(cells.inner),
             ntuplets=len(quality),

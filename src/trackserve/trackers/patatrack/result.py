@@ -10,15 +10,22 @@ from trackserve.edm.result import Result, ResultCounts
 
 @dataclass(frozen=True)
 class PatatrackCounts(ResultCounts):
-    """Numbers of what was found; ``digis`` counts pixel words with their padding, as CMS does."""
+    """Numbers of what was found in an event."""
 
     modules: int = 0
-    digis: int = 0
+    """Modules with a digi."""
+    words: int = 0
+    """Pixel words of the raw data, padding included; the public C++ program calls them digis."""
     clusters: int = 0
+    """Clusters; each makes a hit."""
     doublets: int = 0
+    """Pairs of hits that may be of one particle."""
     ntuplets: int = 0
+    """Chains of hits, also bad ones and duplicates."""
     tracks: int = 0
+    """Ntuplets that were selected."""
     vertices: int = 0
+    """Vertices of the tracks."""
 
 
 @dataclass(frozen=True, eq=False)

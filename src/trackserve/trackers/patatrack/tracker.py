@@ -35,7 +35,7 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
         Option("conditions", "Conditions; by default those of PATH.", "", "DIR", stored=True),
     )
     variant = "config"
-    size = "digis"
+    size = "words"
     stages = (
         *("unpack", "calibrate", "clusters", "hits", "phi order", "doublets", "connection"),
         *("fishbone", "ntuplets", "fit", "selection", "vertices"),

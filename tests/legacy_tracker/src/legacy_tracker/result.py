@@ -18,8 +18,11 @@ class LegacyCounts(ResultCounts):
     """Numbers of points, seeds and candidates."""
 
     points: int
+    """Space points."""
     seeds: int
+    """Pairs of inner points that were tried."""
     candidates: int
+    """Track candidates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +30,15 @@ class Seeds(Columns):
     """Pairs of inner points that a particle from the beam may connect."""
 
     inner: Array = column(np.int32)
+    """Row of the inner point in the event's space points."""
     outer: Array = column(np.int32)
-    """Rows of the event's space points."""
+    """Row of the outer point."""
     curvature: Array = column(np.float32)
     """1/mm; positive where the particle turns counter-clockwise."""
     z0: Array = column(np.float32)
     """Where the particle leaves the beam, mm."""
     cot_theta: Array = column(np.float32)
+    """dz/ds of the particle along its arc in the transverse plane."""
 
 
 @dataclass(frozen=True, eq=False)

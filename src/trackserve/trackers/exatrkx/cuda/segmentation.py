@@ -156,7 +156,7 @@ def find_counts(
     """Return the numbers of :data:`COLUMNS` before each event, int32[events + 1, 6].
 
     Args:
-        graphs: the edges after each of :data:`trackserve.edm.GRAPH_STAGES`.
+        graphs: the edges after each of :data:`..result.GRAPH_STAGES`.
     """
     n_rows = points.n_events + 1
     counts = device.array("counts", n_rows, np.int32, len(COLUMNS))

@@ -296,7 +296,7 @@ class CudaPatatrack:
 
         counts = PatatrackCounts(
             modules=int(numbers["modules"][e]),
-            digis=stream.n_words,
+            words=stream.n_words,
             clusters=number("clusters", N_LAYERS),
             doublets=number("doublets"),
             ntuplets=number("ntuplets"),
