@@ -34,10 +34,12 @@ from trackserve.serving.backend.metrics import (
     Series,
 )
 from trackserve.serving.backend.runtime import (
+    ASK_AFTER,
     Answer,
     EncodedEvent,
     EncodedResult,
     Job,
+    JobQueue,
     RunBatch,
     Runtime,
     cores,
@@ -129,9 +131,12 @@ def start(model: Model, counters: Counters) -> Iterator[Callable[..., Runtime]]:
     """A function that starts runtimes; they are closed at the end."""
     started: list[Runtime] = []
 
-    def run(**limits: Any) -> Runtime:
-        started.append(Runtime(model.new_run, Limits(**limits), counters))
-        return started[-1]
+    def run(ask_after: float = ASK_AFTER, **limits: Any) -> Runtime:
+        bounds = Limits(**limits)
+        runtime = Runtime(JobQueue(bounds), counters, ask_after)
+        runtime.add_workers(model.new_run, bounds.workers)
+        started.append(runtime)
+        return runtime
 
     yield run
     model.gate.set()
@@ -246,7 +251,8 @@ def test_a_model_that_runs_events_together_fails_them_together(counters: Counter
         yield from (EncodedResult({}, {}, {}) for number in numbers if number != 7)
 
     gate, started, answers = threading.Event(), threading.Event(), Answers()
-    runtime = Runtime(lambda: run, Limits(workers=1, batch_events=3), counters)
+    runtime = Runtime(JobQueue(Limits(batch_events=3)), counters)
+    runtime.add_workers(lambda: run, 1)
     submit(runtime, answers.job(0))
     assert started.wait(10)
     for number in (1, 8, 9, 2, 3, 7):
@@ -283,12 +289,9 @@ def test_answers_are_gathered_from_any_threads() -> None:
         assert took == 1
 
 
-def test_what_nobody_waits_for_is_not_run(
-    model: Model, start: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_nobody_waits_for_is_not_run(model: Model, start: Callable[..., Runtime]) -> None:
     """An event can also be given up when its batch already runs."""
-    monkeypatch.setattr(runtime_module, "_ASK_AFTER", 0.01)
-    runtime, answers = start(workers=1), Answers()
+    runtime, answers = start(ask_after=0.01, workers=1), Answers()
     model.gate.clear()
     submit(runtime, answers.job(0, unwanted=True))
     assert model.started.acquire(timeout=10)

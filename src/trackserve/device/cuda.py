@@ -11,6 +11,7 @@ only that array.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeVar, cast
@@ -51,6 +52,13 @@ _ALIGNMENT = 256
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small batches are no mistake
 Array = NDArray[Any]
 F = TypeVar("F", bound=Callable[..., object])
+
+
+def choose_device(number: int) -> None:
+    """Make a GPU the device "cuda" of this thread, by its number."""
+    cuda.select_device(number)
+    if torch := sys.modules.get("torch"):
+        torch.cuda.set_device(number)
 
 
 def cuda_kernel(function: F) -> F:

@@ -78,16 +78,16 @@ def find_triton() -> Triton:
 
 
 def assemble_backends(directory: Path, triton: Triton, ours: Path) -> Path:
-    """Copy Triton's Python backend into ``directory``, link ours there, and return ``directory``.
+    """Copy Triton's Python backend and ours into ``directory``, and return ``directory``.
 
-    The copy is needed: Triton refuses links that leave the folder.
+    The copies are needed: Triton refuses libraries that are links out of the folder.
     """
     python = directory / "python"
     python.mkdir(parents=True)
     for file in triton.python_backend:
         shutil.copy2(file, python)
     for backend in ours.iterdir():
-        (directory / backend.name).symlink_to(backend)
+        shutil.copytree(backend, directory / backend.name)
     return directory
 
 
@@ -105,6 +105,8 @@ def environment(triton: Triton) -> dict[str, str]:
         "LD_LIBRARY_PATH": [*triton.libraries, *python],
     }
     variables = _HEAP | os.environ
+    if directory and (library := sysconfig.get_config_var("INSTSONAME")):
+        variables["TRACKSERVE_LIBPYTHON"] = str(Path(directory) / library)
     for name, first in paths.items():
         rest = os.environ.get(name)
         variables[name] = os.pathsep.join([*map(str, first), *([rest] if rest else [])])

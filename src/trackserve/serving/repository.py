@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trackserve.errors import InputError
+from trackserve.errors import InputError, ServerError
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
 from trackserve.wire.identity import DEVICE_PARAMETER, TRACKER_PARAMETER
 from trackserve.wire.tensors import TensorSpec
 
+from .backend.native import build
 from .limits import Limits, default_limits
 
 PROBE = "probe.json"
@@ -30,7 +32,8 @@ PROBE = "probe.json"
 _VERSION = "1"
 """Folder of a model's version. Triton needs it; some copies drop it if it is empty."""
 
-_BACKEND = "trackserve"
+BACKENDS = {"native": "trackserve_native", "python": "trackserve"}
+"""Triton's names of our backends: one in its own process, one in a process of Python."""
 _LOADER = """
 import os
 import sys
@@ -51,6 +54,7 @@ def write_model(
     device: str = "cpu",
     instances: int = 1,
     limits: Limits | None = None,
+    backend: str = "python",
 ) -> None:
     """Add a model to a repository.
 
@@ -63,13 +67,17 @@ def write_model(
         instances: number of backend processes of the model, or of each GPU if the device is not
             "cpu". One process uses all cores, or its GPU.
         limits: limits on the work of each process; by default good ones for the device.
+        backend: "native" runs the model in Triton's own process, "python" in one beside it.
 
     Raises:
-        InputError: there is no such tracker or option, an option has a wrong value, or the name is
-            not fit for a folder and a url.
+        InputError: there is no such tracker, option or backend, an option has a wrong value, or the
+            name is not fit for a folder and a url.
+        ServerError: the library of the native backend is not there and cannot be built.
         TrackserveError: data that an option names are missing or malformed.
     """
     found = find_tracker(tracker)
+    if backend not in BACKENDS:
+        raise InputError("no such backend", found=backend, bound=sorted(BACKENDS))
     name = name or tracker
     _check_name(name)
     model = Path(directory) / "models" / name
@@ -80,7 +88,7 @@ def write_model(
     kind = "KIND_CPU" if device == "cpu" else "KIND_AUTO"
     config = [
         f'name: "{name}"',
-        f'backend: "{_BACKEND}"',
+        f'backend: "{BACKENDS[backend]}"',
         "max_batch_size: 0",
         f"instance_group [ {{ count: {instances} kind: {kind} }} ]",
     ]
@@ -91,10 +99,30 @@ def write_model(
     (model / _VERSION).mkdir(parents=True, exist_ok=True)
     _write(model / "config.pbtxt", "\n".join(config))
     _write(model / PROBE, _probe(found))
-    _write(Path(directory) / "backends" / _BACKEND / "model.py", _LOADER)
+    _write_backend(Path(directory) / "backends" / BACKENDS[backend], backend)
     if found.published and name == tracker:
         alias = f"{name}{'cpu' if device == 'cpu' else 'gpu'}"
         _write_alias(Path(directory) / "models" / alias, name, found)
+
+
+def native_library() -> Path:
+    """The file of the library of the native backend; it is compiled if there is none.
+
+    Raises:
+        ServerError: there is none, and it cannot be compiled.
+    """
+    try:
+        return build.find_library()
+    except build.BuildError as error:
+        raise ServerError("the native backend cannot be built", reason=str(error)) from None
+
+
+def _write_backend(folder: Path, backend: str) -> None:
+    if backend == "python":
+        _write(folder / "model.py", _LOADER)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(native_library(), folder / build.LIBRARY)
 
 
 def _check_name(name: str) -> None:

@@ -47,6 +47,8 @@ class Counters:
     """
 
     def __init__(self) -> None:
+        self.collect: Callable[[], None] = lambda: None
+        """Adds what is counted elsewhere; called before each report."""
         self._lock = threading.Lock()
         self._unreported: defaultdict[Series, float] = defaultdict(float)
 
@@ -58,6 +60,7 @@ class Counters:
 
     def take(self) -> dict[Series, float]:
         """The sums since the last call, without zeros."""
+        self.collect()
         with self._lock:
             taken = dict(self._unreported)
             self._unreported.clear()

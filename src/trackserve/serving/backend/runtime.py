@@ -1,7 +1,7 @@
-"""The queue of a backend, and the workers that take batches of events from it.
+"""The workers of a backend, which take batches of events from its queue.
 
-Each event is answered by its own callback. :mod:`.triton` is the way to Triton, :mod:`.tracker` the
-way to the trackers.
+Each event is answered by its own callback. :mod:`.triton` and :mod:`.native` are the ways to
+Triton, :mod:`.tracker` is the way to the trackers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from trackserve.edm.columns import Array
 from trackserve.errors import (
@@ -30,9 +30,9 @@ from trackserve.wire.tensors import encode_timing
 from ..limits import Limits
 from .metrics import Counters, Series
 
-_ASK_AFTER = 0.1
-"""Seconds. If an event has waited for longer, its worker asks whether it is still wanted. The
-question takes 0.1 ms, for a message there and back between processes: too much for every event."""
+ASK_AFTER = 0.1
+"""Seconds. If an event has waited for longer, its worker asks whether it is still wanted. Between
+processes the question takes 0.1 ms, for a message there and back: too much for every event."""
 
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -89,6 +89,107 @@ class Job:
         return sum(array.nbytes for array in self.event.tensors.values())
 
 
+class Queue(Protocol):
+    """The jobs of a model that wait for a worker, and the number of those that are held."""
+
+    @property
+    def held(self) -> int:
+        """Jobs that have a place: they wait or are in work."""
+
+    def reserve(self) -> ServerBusy | None:
+        """Reserve a place for one job; return the error if there is none."""
+
+    def put(self, job: Job) -> None:
+        """Put a job into its place."""
+
+    def take(self, n_workers: int) -> list[Job]:
+        """Wait for jobs and take a batch: the share of one of ``n_workers``, within the limits.
+
+        Empty if the queue is closed and no job is left.
+        """
+
+    def release(self) -> None:
+        """Give back the place of a job that is answered."""
+
+    def refuse_new(self) -> None:
+        """Reserve no more places."""
+
+    def close(self) -> None:
+        """Refuse new jobs, and end the wait of the workers when no job is left."""
+
+
+class JobQueue:
+    """A queue in this process.
+
+    Args:
+        limits: largest queue and batch.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._places = threading.Semaphore(limits.queue)
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._held = 0
+        self._stopping = False
+        self._closed = False
+
+    @property
+    def held(self) -> int:
+        return self._held
+
+    def reserve(self) -> ServerBusy | None:
+        if self._stopping:
+            return stopping()
+        if not self._places.acquire(blocking=self._limits.when_full == "wait"):
+            return full(self._limits)
+        return None
+
+    def put(self, job: Job) -> None:
+        with self._changed:
+            self._waiting.append(job)
+            self._held += 1
+            self._changed.notify()
+
+    def take(self, n_workers: int) -> list[Job]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            share = math.ceil(len(self._waiting) / n_workers)
+            most = min(share, self._limits.batch_events)
+            batch: list[Job] = []
+            size = 0
+            while self._waiting and len(batch) < most:
+                size += self._waiting[0].bytes
+                if batch and size > self._limits.batch_bytes:
+                    break
+                batch.append(self._waiting.popleft())
+            return batch
+
+    def release(self) -> None:
+        with self._changed:
+            self._held -= 1
+        self._places.release()
+
+    def refuse_new(self) -> None:
+        self._stopping = True
+
+    def close(self) -> None:
+        self.refuse_new()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def full(limits: Limits) -> ServerBusy:
+    """The error of an event that finds the queue full."""
+    return ServerBusy("the server's queue is full", found=limits.queue, bound=limits.queue)
+
+
+def stopping() -> ServerBusy:
+    """The error of an event that comes while the server stops."""
+    return ServerBusy("the server is stopping")
+
+
 class Runtime:
     """Workers that answer jobs in batches.
 
@@ -96,34 +197,39 @@ class Runtime:
     workers have work.
 
     Args:
-        new_run: makes the function that one worker runs; called in this thread, once per worker.
-        limits: largest queue and batch, number of workers.
+        queue: the jobs.
         counters: sums for the metrics.
+        ask_after: seconds that a job must have waited until its worker asks whether it is wanted.
     """
 
-    def __init__(self, new_run: Callable[[], RunBatch], limits: Limits, counters: Counters) -> None:
-        self._limits = limits
+    def __init__(self, queue: Queue, counters: Counters, ask_after: float = ASK_AFTER) -> None:
+        self._queue = queue
         self._counters = counters
-        self._places = threading.Semaphore(limits.queue)
-        self._changed = threading.Condition()
-        self._waiting: deque[Job] = deque()
-        self._held = 0
+        self._ask_after = ask_after
         self._together = 1
-        self._stopping = False
-        self._closed = False
-        count = limits.workers or cores()
-        runs = [new_run() for _ in range(count)]
-        self._threads = [
+        self._threads: list[threading.Thread] = []
+
+    def add_workers(self, new_run: Callable[[], RunBatch], count: int) -> None:
+        """Start workers.
+
+        Args:
+            new_run: makes the function that one worker runs; called in this thread, once per
+                worker.
+            count: number of workers; 0 is one per core.
+        """
+        runs = [new_run() for _ in range(count or cores())]
+        threads = [
             threading.Thread(target=self._work, args=(run,), name=f"worker-{number}", daemon=True)
-            for number, run in enumerate(runs)
+            for number, run in enumerate(runs, len(self._threads))
         ]
-        for thread in self._threads:
+        self._threads += threads
+        for thread in threads:
             thread.start()
 
     @property
     def held(self) -> int:
         """Jobs that wait or are in work."""
-        return self._held
+        return self._queue.held
 
     @property
     def at_a_time(self) -> int:
@@ -140,12 +246,7 @@ class Runtime:
         Returns:
             None, or the error if there is no place.
         """
-        refusal = None
-        if self._stopping:
-            refusal = ServerBusy("the server is stopping")
-        elif not self._places.acquire(blocking=self._limits.when_full == "wait"):
-            queue = self._limits.queue
-            refusal = ServerBusy("the server's queue is full", found=queue, bound=queue)
+        refusal = self._queue.reserve()
         if refusal is not None:
             self._counters.add((Series("trackserve_requests_total", "ServerBusy"), 1))
         return refusal
@@ -153,27 +254,21 @@ class Runtime:
     def submit(self, job: Job) -> None:
         """Put a job into its place."""
         job.arrived = time.perf_counter()
-        with self._changed:
-            self._waiting.append(job)
-            self._held += 1
-            self._changed.notify()
+        self._queue.put(job)
         self._counters.add((Series("trackserve_waiting"), 1), (Series("trackserve_held"), 1))
 
     def refuse_new(self) -> None:
         """Reserve no more places; jobs that have a place are still done."""
-        self._stopping = True
+        self._queue.refuse_new()
 
     def close(self) -> None:
         """Do all jobs that have a place, then end the workers."""
-        self.refuse_new()
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._queue.close()
         for thread in self._threads:
             thread.join()
 
     def _work(self, run: RunBatch) -> None:
-        while batch := self._take():
+        while batch := self._queue.take(len(self._threads)):
             self._counters.add(
                 (Series("trackserve_batches_total"), 1),
                 (Series("trackserve_batched_requests_total"), len(batch)),
@@ -182,21 +277,6 @@ class Runtime:
             )
             while batch:
                 batch = self._run(run, batch)
-
-    def _take(self) -> list[Job]:
-        """The next batch of waiting jobs, up to a share and the limits; empty at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            share = math.ceil(len(self._waiting) / len(self._threads))
-            most = min(share, self._limits.batch_events)
-            batch: list[Job] = []
-            size = 0
-            while self._waiting and len(batch) < most:
-                size += self._waiting[0].bytes
-                if batch and size > self._limits.batch_bytes:
-                    break
-                batch.append(self._waiting.popleft())
-            return batch
 
     def _run(self, run: RunBatch, batch: list[Job]) -> list[Job]:
         """Answer the jobs of a batch; return the rest if one of them broke the run."""
@@ -229,7 +309,7 @@ class Runtime:
 
     def _give_up(self, job: Job) -> bool:
         now = time.perf_counter()
-        if now - job.arrived < _ASK_AFTER or not _is_unwanted(job):
+        if now - job.arrived < self._ask_after or not _is_unwanted(job):
             return False
         self._answer(job, Cancelled("nobody waits for the answer"), now)
         return True
@@ -256,9 +336,7 @@ class Runtime:
             outcome = type(answer).__name__
         self._counters.add((Series("trackserve_requests_total", outcome), 1), *counted)
         send_surely(job.send, answer)
-        with self._changed:
-            self._held -= 1
-        self._places.release()
+        self._queue.release()
 
 
 def _is_unwanted(job: Job) -> bool:

@@ -17,7 +17,9 @@ from trackserve.wire.identity import DEVICE_PARAMETER
 from .runtime import Answer, EncodedEvent, EncodedResult, RunBatch
 
 
-def load(folder: Path, parameters: Mapping[str, str]) -> Callable[[], RunBatch]:
+def load(
+    folder: Path, parameters: Mapping[str, str], gpu: int | None = None
+) -> Callable[[], RunBatch]:
     """Load a model.
 
     On a CPU all workers share a pipeline. Elsewhere each worker has a pipeline of its own, with a
@@ -26,6 +28,7 @@ def load(folder: Path, parameters: Mapping[str, str]) -> Callable[[], RunBatch]:
     Args:
         folder: folder of the model's version in the repository.
         parameters: parameters in the ``config.pbtxt`` of the model.
+        gpu: number of the GPU that the device "cuda" is; None leaves it to CUDA.
 
     Returns:
         function that makes the function that one worker runs.
@@ -35,10 +38,26 @@ def load(folder: Path, parameters: Mapping[str, str]) -> Callable[[], RunBatch]:
     """
     tracker, device = tracker_of(parameters), parameters[DEVICE_PARAMETER]
     build = partial(tracker.restore, folder, parameters, device)
-    if device != "cpu":
+    if device == "cpu":
+        pipeline = build()
+        return lambda: partial(run, pipeline, tracker.codec)
+    if gpu is None or device != "cuda":
         return lambda: partial(run, build(), tracker.codec)
+    return lambda: _on_gpu(gpu, build, tracker.codec)
+
+
+def _on_gpu(gpu: int, build: Callable[[], Pipeline[Any, Any]], codec: Codec[Any, Any]) -> RunBatch:
+    """The function of a worker on one of several GPUs; a device is chosen per thread."""
+    from trackserve.device.cuda import choose_device
+
+    choose_device(gpu)
     pipeline = build()
-    return lambda: partial(run, pipeline, tracker.codec)
+
+    def run_there(batch: Iterable[EncodedEvent]) -> Iterator[Answer]:
+        choose_device(gpu)
+        yield from run(pipeline, codec, batch)
+
+    return run_there
 
 
 def run(
