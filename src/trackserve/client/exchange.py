@@ -32,7 +32,7 @@ from trackserve.wire.identity import (
     UNCHECKED,
     Identity,
     check_identity,
-    hash_of,
+    is_same,
 )
 from trackserve.wire.tensors import Tensors, decode_timing
 from trackserve.wire.timeout import checked_timeout
@@ -311,7 +311,7 @@ class Exchange:
             self._expected = task.identity or known
             if self._expected:
                 parameters[IDENTITY_PARAMETER] = self._expected
-            if not known or hash_of(known) != hash_of(self._expected):
+            if not known or not is_same(known, self._expected):
                 names.append(IDENTITY.name)
         self.request = Request(task.model, task.codec.encode_event(event), names, parameters)
         self._event = int(event.event)

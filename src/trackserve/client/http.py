@@ -156,11 +156,11 @@ class HttpTransport:
     def _check(self, reply: _Reply) -> None:
         """Raise the error of a reply that has no outputs."""
         if reply.status != 200:
+            text, status = "the server failed", str(reply.status)
             with suppress(ValueError, KeyError, TypeError):
                 text = str(parse_json(reply.body, dict)["error"])
-                status = _STATUS.get(reply.status, str(reply.status))
-                raise failure(text, status=status, url=self.url)
-            raise failure("the server failed", status=str(reply.status), url=self.url)
+                status = _STATUS.get(reply.status, status)
+            raise failure(text, status=status, url=self.url)
 
     def _exchange(self, message: _Message, deadline: float, call: Call | None = None) -> _Reply:
         """Send and receive; once more if an idle connection turns out to be closed."""

@@ -139,7 +139,7 @@ class Codec(Generic[E, R]):
                 encoded[name] = _join(pieces)
                 continue
             if name == IDENTITY.name:
-                encoded[name] = np.frombuffer(result.identity.encode(), np.uint8)
+                encoded[name] = np.frombuffer(bytearray(result.identity.encode()), np.uint8)
                 continue
             if name == self._counts.name:
                 encoded[name] = result.counts.as_array()
