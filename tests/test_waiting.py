@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from trackserve.client import AsyncClient, Client
@@ -126,6 +128,20 @@ def test_an_empty_source_ends_the_stream(server: Server, transport: str, way: st
         for settings in ({}, {"in_flight": 2}, {"ordered": False}, {"timeout": float("inf")}):
             found = in_time(lambda s=source, k=settings: stream_of(server, transport, s, way, **k))
             assert found == []
+
+
+@pytest.mark.parametrize("transport", ["grpc", "http"])
+def test_a_command_ends_without_events(
+    server: Server, sample_directory: Path, tmp_path: Path, transport: str
+) -> None:
+    empty = tmp_path / "empty"
+    shutil.copytree(sample_directory, empty)
+    (empty / "raw.bin").write_bytes(b"")
+    run = "from trackserve.cli import app; app()"
+    arguments = ["reconstruct", "patatrack", str(empty), "-o", str(tmp_path / "tracks.parquet")]
+    command = [sys.executable, "-c", run, *arguments, "--url", url_of(server, transport)]
+    subprocess.run(command, check=True, timeout=30)
+    assert pq.read_table(tmp_path / "tracks.parquet").num_rows == 0
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])
