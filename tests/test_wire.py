@@ -214,8 +214,9 @@ def test_missing_input(name: str) -> None:
 
 def test_malformed_event_is_not_sent() -> None:
     with pytest.raises(InputError) as caught:
-        CODEC.encode_event(RawEvent(np.zeros(4, np.uint32)))
-    assert caught.value.fields == {"tensor": "raw", "found": "uint32[4]", "bound": "uint8[-1]"}
+        CODEC.encode_event(RawEvent(np.zeros(4, np.uint32), event=3))
+    fields = {"event": 3, "field": "data", "found": "uint32[4]", "bound": "uint8[-1]"}
+    assert caught.value.fields == fields
 
 
 @pytest.mark.parametrize(
@@ -372,7 +373,7 @@ def with_head(head: Any, content: int = 0) -> Any:
         (with_head({"events": []})[:-1], "shorter"),
         (with_head(b"{"), "no JSON"),
         (with_head(b"[" * 100_000), "no JSON"),
-        (with_head([]), "no events"),
+        (with_head([]), "no JSON object"),
         (with_head({"events": 3}), "no events"),
         (with_head({"events": []}), "no such outputs"),
         (with_head({"events": [], "outputs": ["result", ["result"]]}), "no such outputs"),

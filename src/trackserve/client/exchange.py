@@ -193,8 +193,8 @@ def find_model(
         InputError: there is no such model, or its tracker is not installed here.
         ServerError: the server does not answer.
     """
-    if not isinstance(model, str):
-        raise InputError("the name of a model is a text", found=type(model).__name__)
+    if not isinstance(model, str) or not model.isprintable():
+        raise InputError("the name of a model is a printable text", found=repr(model)[:80])
     while model not in settings.served:
         try:
             config = transport.config(model, patience.left(model=model))

@@ -188,6 +188,8 @@ class HttpTransport:
         if connection.sock is None:
             connection.timeout = min(_left(deadline), _CONNECT_TIMEOUT)
             connection.connect()
+            if self._closed:  # too late for close() to hang up
+                raise closed(self.url)
         _limit(connection, deadline)
         connection.request(*message)
         _limit(connection, deadline)
