@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from trackserve.errors import ServerError
-from trackserve.io.files import writable
 
 from . import drain, guard, local
 from .http import Http
@@ -151,7 +150,6 @@ class Server:
             ServerError: Triton is not installed, the repository is not there, a port is
                 taken, there is no temporary folder, or the server died or was not ready in time
                 (with the end of its log).
-            InputError: the log cannot be written.
         """
         if self._guard:
             raise ServerError("the server runs already", url=self.grpc_url)
@@ -177,8 +175,7 @@ class Server:
                 secrets.token_hex(16),
                 secrets.token_hex(16),
             )
-            with writable(launch.log):
-                launch.log.write_bytes(b"")
+            launch.log.write_bytes(b"")
             cleanup.callback(self._end, launch)
             self._launch(launch)
             header = _HEADER_PREFIX + launch.key
