@@ -204,7 +204,7 @@ def malformed(directory: Path, scale: float) -> bool:
         same_process = server.pid == before and server.failure is None
     third = len(memory) // 3
     growth = median(memory[2 * third :]) / median(memory[third : 2 * third]) - 1
-    known = {"answered", "EventError", "InputError", "refused by Triton"}
+    known = {"answered", "EventError", "InputError", "MalformedEvent", "refused by Triton"}
     return check(
         "malformed",
         set(outcomes) <= known

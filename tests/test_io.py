@@ -39,7 +39,12 @@ def test_material_is_optional_and_checked(copy: Path) -> None:
     material = np.linspace(0.01, 0.03, 1856, dtype="<f4")
     io.write_conditions(copy, replace(io.read_conditions(copy), material=material))
     np.testing.assert_array_equal(io.read_conditions(copy).material, material)
-    for wrong in (material[1:], np.append(material[1:], np.float32(np.nan)), -material):
+    for wrong in (
+        material[1:],
+        material.view("u1")[:-1],
+        np.append(material[1:], np.float32(np.nan)),
+        -material,
+    ):
         (copy / "material.bin").write_bytes(wrong.tobytes())
         with pytest.raises(ConditionsError) as error:
             io.read_conditions(copy)
@@ -55,7 +60,7 @@ def copy(sample_directory: Path, tmp_path: Path) -> Path:
 def test_missing_or_damaged_conditions_are_named(copy: Path, name: str) -> None:
     path = copy / f"{name}.bin"
     whole = path.read_bytes()
-    for damaged in (whole[:-4], whole + b"\0\0\0\0", b""):
+    for damaged in (whole[:-4], whole[:-1], whole + b"\0\0\0\0", b""):
         path.write_bytes(damaged)
         with pytest.raises(ConditionsError) as error:
             io.read_conditions(copy)
@@ -94,9 +99,11 @@ def conditions(sample_directory: Path) -> PixelConditions:
         ("fed_ids", [1], 1200),
         ("cabling", ["module"], 0),
         ("cabling", ["raw_id"], 0),
+        ("cabling", ["raw_id", 1], (1 << 25) | (2 << 20)),
         ("gain", ["rows_per_block"], 0),
         ("gain", ["rows_per_block"], 1),
         ("gain", ["min_gain"], np.nan),
+        ("gain", ["min_ped"], -1e30),
         ("gain", ["ped_precision"], np.inf),
         ("gain", ["module", "first"], 2_000_000_000),
         ("gain", ["module", 17, "first"], 3),
@@ -106,6 +113,7 @@ def conditions(sample_directory: Path) -> PixelConditions:
         ("cpe", ["pitch_x"], 0),
         ("cpe", ["thickness_endcap"], -1),
         ("cpe", ["module", 5, "position", 1], np.nan),
+        ("cpe", ["module", 5, "shift_x"], 1e30),
         ("cpe", ["module", 5, "sigma_y", 1], 0),
         ("cpe", ["module", 5, "rotation"], 0),
         ("cpe", ["module", 5, "rotation", 0, 0], np.inf),

@@ -20,7 +20,13 @@ import pytest
 import trackserve
 from trackserve.client import Client
 from trackserve.edm import PointsEvent, RawEvent, SpacePoints
-from trackserve.errors import EventError, InputError, MissingExtraError, TrackserveError
+from trackserve.errors import (
+    EventError,
+    InputError,
+    MalformedEvent,
+    MissingExtraError,
+    TrackserveError,
+)
 from trackserve.io import open_points
 from trackserve.physics.points.matching import match_candidates
 from trackserve.physics.points.truth import true_paths
@@ -227,10 +233,14 @@ def test_what_cannot_be_built_is_told(
             tracker.store(tmp_path, {"min_points": wrong})
         assert caught.value.fields == {"option": "min-points", "found": wrong, "bound": "int"}
     pipeline = tracker.build({})
+    other = RawEvent(np.zeros(4, np.uint8))
+    wide = PointsEvent(SpacePoints(np.zeros((2, 3))), 4)
+    errors = pipeline.run([other, wide])
+    assert [type(error) for error in errors] == [MalformedEvent, MalformedEvent]
+    assert "another kind" in errors[0].message
+    assert (errors[1].event, errors[1].field) == (4, "points")
     with pytest.raises(InputError, match="another kind"):
-        pipeline.run([RawEvent(np.zeros(4, np.uint8))])
-    with pytest.raises(InputError, match="points"):
-        pipeline.run([PointsEvent(SpacePoints(np.zeros((2, 3))))])
+        pipeline.reconstruct(other)
     with pytest.raises(InputError, match="unknown part to keep"):
         pipeline.run([], ["edges"])
     library = importlib.import_module("legacy_tracker.library")

@@ -289,6 +289,53 @@ def test_answers_are_gathered_from_any_threads() -> None:
         assert took == 1
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        EncodedResult({"x": "no array"}, {}, {}),  # type: ignore[dict-item]
+        EncodedResult({"x": np.zeros(1)}, {}, {}),
+    ],
+    ids=["not joined", "not sent"],
+)
+def test_answers_that_cannot_be_joined_or_sent_are_an_error(answer: Answer) -> None:
+    sent: list[Answer] = []
+
+    def send(reply: Answer) -> None:
+        if isinstance(reply, EncodedResult):
+            raise RuntimeError("no connection")
+        sent.append(reply)
+
+    gather = Gather(2, 1, send)
+    gather.put(0, answer)
+    gather.put(1, EventError("bad", event=1, found=object()))
+    (reply,) = sent
+    assert isinstance(reply, ServerError)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, MemoryError, ValueError])
+@pytest.mark.parametrize("takes", [0, 1])
+def test_whatever_a_model_raises_its_jobs_are_answered(
+    counters: Counters, kind: type[BaseException], takes: int
+) -> None:
+    def run(batch: Iterable[EncodedEvent]) -> Iterator[Answer]:
+        for _, _ in zip(range(takes), batch, strict=False):
+            pass
+        raise kind("unexpected")
+        yield
+
+    answers = Answers()
+    runtime = Runtime(JobQueue(Limits(queue=16)), counters)
+    runtime.add_workers(lambda: run, 1)
+    for number in range(8):
+        submit(runtime, answers.job(number))
+    found = answers.wait(8)
+    runtime.close()
+    assert runtime.held == 0
+    for answer in found.values():
+        assert isinstance(answer, ServerError)
+        assert answer.reason == f"{kind.__name__}: unexpected"
+
+
 def test_what_nobody_waits_for_is_not_run(model: Model, start: Callable[..., Runtime]) -> None:
     """An event can also be given up when its batch already runs."""
     runtime, answers = start(ask_after=0.01, workers=1), Answers()

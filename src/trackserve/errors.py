@@ -64,6 +64,11 @@ class MalformedEvent(EventError, InputError):
     Fields: ``event`` where the number is known, ``field``, ``found`` and ``bound``.
     """
 
+    @classmethod
+    def of(cls, error: InputError) -> MalformedEvent:
+        """The error of an event that another function has refused with ``error``."""
+        return error if isinstance(error, cls) else cls(error.message, **error.fields)
+
 
 class MissingExtraError(TrackserveError, ImportError):
     """A part of the package was used whose optional dependency is not installed."""

@@ -32,7 +32,7 @@ from trackserve.wire.identity import (
     UNCHECKED,
     Identity,
     check_identity,
-    hash_of,
+    is_same,
 )
 from trackserve.wire.tensors import Tensors, decode_timing
 from trackserve.wire.timeout import checked_timeout
@@ -193,8 +193,8 @@ def find_model(
         InputError: there is no such model, or its tracker is not installed here.
         ServerError: the server does not answer.
     """
-    if not isinstance(model, str):
-        raise InputError("the name of a model is a text", found=type(model).__name__)
+    if not isinstance(model, str) or not model.isprintable():
+        raise InputError("the name of a model is a printable text", found=repr(model)[:80])
     while model not in settings.served:
         try:
             config = transport.config(model, patience.left(model=model))
@@ -311,7 +311,7 @@ class Exchange:
             self._expected = task.identity or known
             if self._expected:
                 parameters[IDENTITY_PARAMETER] = self._expected
-            if not known or hash_of(known) != hash_of(self._expected):
+            if not known or not is_same(known, self._expected):
                 names.append(IDENTITY.name)
         self.request = Request(task.model, task.codec.encode_event(event), names, parameters)
         self._event = int(event.event)

@@ -156,11 +156,11 @@ class HttpTransport:
     def _check(self, reply: _Reply) -> None:
         """Raise the error of a reply that has no outputs."""
         if reply.status != 200:
+            text, status = "the server failed", str(reply.status)
             with suppress(ValueError, KeyError, TypeError):
                 text = str(parse_json(reply.body, dict)["error"])
-                status = _STATUS.get(reply.status, str(reply.status))
-                raise failure(text, status=status, url=self.url)
-            raise failure("the server failed", status=str(reply.status), url=self.url)
+                status = _STATUS.get(reply.status, status)
+            raise failure(text, status=status, url=self.url)
 
     def _exchange(self, message: _Message, deadline: float, call: Call | None = None) -> _Reply:
         """Send and receive; once more if an idle connection turns out to be closed."""
@@ -188,6 +188,8 @@ class HttpTransport:
         if connection.sock is None:
             connection.timeout = min(_left(deadline), _CONNECT_TIMEOUT)
             connection.connect()
+            if self._closed:  # too late for close() to hang up
+                raise closed(self.url)
         _limit(connection, deadline)
         connection.request(*message)
         _limit(connection, deadline)

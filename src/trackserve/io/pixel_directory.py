@@ -63,7 +63,7 @@ def read_conditions(directory: str | Path) -> PixelConditions:
             (see :func:`trackserve.detectors.phase1.checks.check_conditions`).
     """
     directory = Path(directory)
-    fed_words = np.frombuffer(_read(directory / "fedIds.bin"), "<u4")
+    fed_words = _numbers(directory / "fedIds.bin", "<u4")
     _require(directory / "fedIds.bin", "number of ids", len(fed_words) - 1, _first(fed_words))
     cabling = _record(directory / "cablingMap.bin", CABLING)
     _require(directory / "cablingMap.bin", "n_bytes", int(cabling["n_bytes"]), CABLING_SIZE)
@@ -74,7 +74,7 @@ def read_conditions(directory: str | Path) -> PixelConditions:
     parts: dict[str, Any] = {}
     material = directory / "material.bin"
     if material.exists():
-        parts["material"] = np.frombuffer(_read(material), "<f4")
+        parts["material"] = _numbers(material, "<f4")
         _require(material, "number of modules", len(parts["material"]), N_MODULES)
     beam_spot = read_beam_spot(directory)
     with _in(directory):
@@ -132,7 +132,7 @@ def read_reference_counts(directory: str | Path) -> ReferenceCounts | None:
     paths = [directory / f"{name}.bin" for name in ("digicluster", "tracks", "vertices")]
     if not all(path.exists() for path in paths):
         return None
-    digi_cluster, tracks, vertices = (np.frombuffer(_read(path), "<u4") for path in paths)
+    digi_cluster, tracks, vertices = (_numbers(path, "<u4") for path in paths)
     _require(paths[0], "number of events x 3", len(digi_cluster), 3 * len(tracks))
     _require(paths[2], "number of events", len(vertices), len(tracks))
     modules, digis, clusters = digi_cluster.reshape(-1, 3).T
@@ -166,6 +166,12 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise ConditionsError("file is missing", file=str(path)) from None
+
+
+def _numbers(path: Path, dtype: str) -> Array:
+    data = _read(path)
+    _require(path, "size in bytes", len(data), len(data) // 4 * 4)
+    return np.frombuffer(data, dtype)
 
 
 def _record(path: Path, dtype: np.dtype[Any]) -> Array:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from trackserve.io.files import writable
-
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
        max-width: 62rem; margin: 2.5rem auto; padding: 0 1.2rem; }
@@ -61,25 +59,21 @@ def write_report(directory: str | Path, title: str, sections: Sequence[Section])
 
     Returns:
         The path of ``report.html``.
-
-    Raises:
-        InputError: a file cannot be written.
     """
     directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    for picture in (picture for section in sections for picture in section.pictures):
+        (directory / f"{picture.name}.png").write_bytes(picture.png)
     links = "".join(f'<a href="#s{i}">{escape(s.title)}</a>' for i, s in enumerate(sections))
     body = "\n".join(_section(i, section) for i, section in enumerate(sections))
     page = directory / "report.html"
-    with writable(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        for picture in (picture for section in sections for picture in section.pictures):
-            (directory / f"{picture.name}.png").write_bytes(picture.png)
-        page.write_text(
-            f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta name="viewport" content="width=device-width">\n'
-            f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-            f"<h1>{escape(title)}</h1>\n<nav>{links}</nav>\n{body}\n</body>\n</html>\n",
-            encoding="utf-8",
-        )
+    page.write_text(
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(title)}</h1>\n<nav>{links}</nav>\n{body}\n</body>\n</html>\n",
+        encoding="utf-8",
+    )
     return page
 
 

@@ -13,7 +13,6 @@ import re
 import secrets
 import stat
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,25 +38,23 @@ def publish(port: int, local: Local) -> bool:
     """Let clients of this user find the server on gRPC port ``port``.
 
     Returns:
-        False if nothing was written: there is no place, or other users can use the directory.
+        False if nothing was written, because other users can use the directory.
     """
     directory = _directory()
-    with suppress(OSError):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if _is_private(directory):
-            draft = directory / f"{port}.{secrets.token_hex(4)}"
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as output:
-                json.dump(local._asdict(), output)
-            draft.rename(file(port))
-            return True
-    return False
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_private(directory):
+        return False
+    draft = directory / f"{port}.{secrets.token_hex(4)}"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as output:
+        json.dump(local._asdict(), output)
+    draft.rename(file(port))
+    return True
 
 
 def withdraw(port: int) -> None:
     """Undo :func:`publish`."""
-    with suppress(OSError):
-        file(port).unlink()
+    file(port).unlink(missing_ok=True)
 
 
 def file(port: int) -> Path:

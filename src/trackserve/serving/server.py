@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from trackserve.errors import ServerError
-from trackserve.io.files import writable
 from trackserve.wire.timeout import checked_timeout
 
 from . import drain, guard, local
@@ -156,9 +155,9 @@ class Server:
 
         Raises:
             ServerError: Triton is not installed, the repository is not there, the host is no
-                address of this machine, a port is taken, there is no temporary folder, or the
-                server died or was not ready in time (with the end of its log).
-            InputError: the log cannot be written.
+                address of this machine, a port is taken, the log cannot be written, there is no
+                temporary folder, or the server died or was not ready in time (with the end of
+                its log).
         """
         if self._guard:
             raise ServerError("the server runs already", url=self.grpc_url)
@@ -185,8 +184,11 @@ class Server:
                 secrets.token_hex(16),
                 secrets.token_hex(16),
             )
-            with writable(launch.log):
+            try:
                 launch.log.write_bytes(b"")
+            except OSError as error:
+                reason = f"the log cannot be written: {error.strerror}"
+                raise ServerError(reason, file=str(launch.log)) from None
             cleanup.callback(self._end, launch)
             self._launch(launch)
             header = _HEADER_PREFIX + launch.key

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import Generic, TypeVar
 
 from trackserve.edm.result import Result
-from trackserve.errors import EventError
+from trackserve.errors import EventError, InputError, MalformedEvent
 from trackserve.wire.identity import Identity
 
 from .base import Lap, identified
@@ -44,7 +44,8 @@ class SingleEventPipeline(ABC, Generic[E, R]):
             lap: function to call as each stage ends.
 
         Raises:
-            EventError: it cannot be reconstructed, or is malformed.
+            EventError: it cannot be reconstructed.
+            InputError: it is malformed, or of another kind.
         """
 
     @abstractmethod
@@ -65,6 +66,8 @@ class SingleEventPipeline(ABC, Generic[E, R]):
                 return identified(self.reconstruct_stages(event, keep, stage_ends), self.identity)
             except EventError as error:
                 return error
+            except InputError as error:
+                return MalformedEvent.of(error)
 
         rest = one_by_one(events)
         first = list(islice(rest, 2))

@@ -169,7 +169,7 @@ def _head(bundle: Array) -> tuple[dict[str, Any], int]:
     try:
         head: dict[str, Any] = parse_json(bundle[first : first + length].tobytes(), dict)
     except InputError as error:
-        raise _malformed(f"its head is no JSON object: {_short(error)}") from None
+        raise _malformed(f"its head is no JSON object: {error}") from None
     events = head.get("events")
     if not isinstance(events, list):
         raise _malformed("its head has no events")

@@ -92,7 +92,7 @@ class Codec(Generic[E, R]):
         try:
             return self._events.encode(event)
         except InputError as error:
-            raise _malformed(error) from None
+            raise MalformedEvent.of(error) from None
 
     def decode_event(self, tensors: Mapping[str, Array]) -> E:
         """The event that the input tensors hold.
@@ -103,7 +103,7 @@ class Codec(Generic[E, R]):
         try:
             event: E = self._events.decode(tensors)
         except InputError as error:
-            raise _malformed(error) from None
+            raise MalformedEvent.of(error) from None
         return event
 
     def output_names(self, keep: Collection[str] = ()) -> list[str]:
@@ -139,7 +139,7 @@ class Codec(Generic[E, R]):
                 encoded[name] = _join(pieces)
                 continue
             if name == IDENTITY.name:
-                encoded[name] = np.frombuffer(result.identity.encode(), np.uint8)
+                encoded[name] = np.frombuffer(bytearray(result.identity.encode()), np.uint8)
                 continue
             if name == self._counts.name:
                 encoded[name] = result.counts.as_array()
@@ -285,10 +285,6 @@ def _pieces(noun: type[Columns]) -> Iterator[_Piece]:
 
 def _join(pieces: list[Array]) -> Array:
     return np.frombuffer(bytearray().join(pieces), np.uint8)  # type: ignore[arg-type]
-
-
-def _malformed(error: InputError) -> MalformedEvent:
-    return MalformedEvent(error.message, **error.fields)
 
 
 def _wrong_length(tensor: str, found: int, bound: int) -> InputError:

@@ -12,6 +12,7 @@ from trackserve.errors import ConditionsError
 
 from .layout import (
     COLS,
+    FIRST_BARREL_2,
     FIRST_ENDCAP,
     FIRST_FED,
     LAYER_START,
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 _UNIT = 1e-3
 """How far the axes of a module may be from orthogonal unit vectors."""
+_FAR = 1000
+"""Largest length of the position estimate, cm."""
+_MAX_GAIN = 1000
+"""Largest gain, VCAL/ADC, and pedestal, ADC counts."""
 
 
 def check_conditions(conditions: PixelConditions) -> None:
@@ -72,13 +77,18 @@ def _check_cabling(cabling: Array) -> None:
     agrees = ~cabled | (in_barrel == (module < FIRST_ENDCAP))
     bound = f"modules below {FIRST_ENDCAP} in the barrel"
     _require(file, "raw id contradicts the module", cabling["raw_id"], agrees, bound, "channel")
+    in_first = in_barrel & ((cabling["raw_id"] >> 20) & 0xF == 1)
+    agrees = ~cabled | (in_first == (module < FIRST_BARREL_2))
+    bound = f"modules below {FIRST_BARREL_2} in barrel layer 1"
+    _require(file, "raw id contradicts the module", cabling["raw_id"], agrees, bound, "channel")
 
 
 def _check_gain(gain: Array) -> None:
     file = "gain.bin"
     for name in ("min_ped", "min_gain", "ped_precision", "gain_precision"):
         value = gain[name].reshape(1)
-        _require(file, f"{name} is not finite", value, np.isfinite(value), "finite")
+        bound = f"-{_MAX_GAIN}..{_MAX_GAIN}"
+        _require(file, f"{name} is out of range", value, np.abs(value) <= _MAX_GAIN, bound)
     per_block = gain["rows_per_block"].reshape(1)
     bound = f"1..{ROWS}"
     _require(file, "rows of a block", per_block, (per_block > 0) & (per_block <= ROWS), bound)
@@ -99,16 +109,17 @@ def _check_positions(cpe: Array) -> None:
     file = "cpefast.bin"
     for name in ("thickness_barrel", "thickness_endcap", "pitch_x", "pitch_y"):
         value = cpe[name].reshape(1)
-        _require(file, f"{name} is not positive", value, _is_positive(value), "> 0")
+        good = (value > 0) & (value <= _FAR)
+        _require(file, f"{name} is out of range", value, good, f"0..{_FAR} cm")
     module = cpe["module"]
     for name in ("shift_x", "shift_y", "charge_width_x", "charge_width_y", "origin", "position"):
-        finite = np.isfinite(module[name]).reshape(N_MODULES, -1).all(axis=1)
-        _require(file, f"{name} is not finite", module[name], finite, "finite")
+        near = (np.abs(module[name]) <= _FAR).reshape(N_MODULES, -1).all(axis=1)
+        _require(file, f"{name} is out of range", module[name], near, f"-{_FAR}..{_FAR} cm")
     for name in ("sigma_x", "sigma_y"):
-        positive = _is_positive(module[name]).all(axis=1)
-        _require(file, f"{name} is not positive", module[name], positive, "> 0")
-    axes = module["rotation"].astype(np.float64)
+        good = ((module[name] > 0) & (module[name] <= _FAR)).all(axis=1)
+        _require(file, f"{name} is out of range", module[name], good, f"0..{_FAR} cm")
     with np.errstate(invalid="ignore", over="ignore"):
+        axes = module["rotation"].astype(np.float64)
         wrong = np.abs(axes @ axes.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
     _require(file, "axes are not at right angles", wrong, wrong < _UNIT, f"< {_UNIT}")
     in_barrel = np.arange(N_MODULES) < FIRST_ENDCAP

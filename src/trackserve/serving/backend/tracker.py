@@ -101,7 +101,7 @@ def _reconstruct(
         return pipeline.run(events, keep, lap)
     except InputError as error:
         if len(events) == 1:
-            return [MalformedEvent(error.message, **error.fields)]
+            return [MalformedEvent.of(error)]
     except TrackserveError as error:
         if len(events) == 1:
             return [error]

@@ -60,7 +60,8 @@ def features_of(event: ExatrkxEvent, features: Features) -> Array | EventError:
     ``event``, ``point``, ``feature``, ``found`` and, for the second reason, ``bound``.
     """
     values = values_of(event)
-    scaled = values if isinstance(event, FeaturesEvent) else scale_points(values, features)
+    is_scaled = isinstance(event, FeaturesEvent)
+    scaled = np.asarray(values) if is_scaled else scale_points(values, features)
     finite = np.isfinite(scaled)
     if not finite.all():
         point, k = (int(i) for i in np.argwhere(~finite)[0])
