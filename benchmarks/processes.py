@@ -21,8 +21,9 @@ def of_group(group: int) -> dict[int, str]:
 
 
 def backend_of(group: int) -> int:
-    """Process id of the backend in Triton's group."""
-    return next(pid for pid, name in of_group(group).items() if name.startswith("triton_python"))
+    """Process id of the backend in Triton's group; the native one is Triton itself."""
+    found = (pid for pid, name in of_group(group).items() if name.startswith("triton_python"))
+    return next(found, group)
 
 
 def resident(group: int) -> int:
@@ -37,13 +38,11 @@ def resident_of(pid: int) -> int:
 
 
 def shared_memory_of(pid: int) -> list[Path]:
-    """Files of the shared memory of the server ``pid``; there is at least one."""
+    """Files of the shared memory of the Python backends of the server ``pid``."""
     command = Path(f"/proc/{pid}/cmdline").read_text()
     prefix = re.search(r"shm-region-prefix-name=([\w-]+)", command)
     assert prefix
-    regions = list(Path("/dev/shm").glob(f"{prefix[1]}*"))
-    assert regions
-    return regions
+    return list(Path("/dev/shm").glob(f"{prefix[1]}*"))
 
 
 def processor_time(group: int) -> float:

@@ -11,6 +11,7 @@ from hypothesis import settings
 from trackserve import PatatrackPipeline
 from trackserve.edm import RawEvent
 from trackserve.io import read_events
+from trackserve.serving.backend.native.build import BuildError, find_library
 from trackserve.trackers.patatrack.result import PatatrackResult
 
 DATA = Path(__file__).parent / "data"
@@ -26,6 +27,18 @@ def sample_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(DATA / "patatrack-sample.tar.xz") as archive:
         archive.extractall(target, filter="data")
     return target / "patatrack-sample"
+
+
+@pytest.fixture(scope="module", params=["python", "native"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend in turn; the native one needs a C compiler."""
+    name = str(request.param)
+    if name == "native":
+        try:
+            find_library()
+        except BuildError as error:
+            pytest.skip(str(error))
+    return name
 
 
 @pytest.fixture(scope="session")

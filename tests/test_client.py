@@ -63,9 +63,11 @@ TASK = Task("patatrack", CODEC, (), UNCHECKED)
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory, sample_directory: Path) -> Path:
+def repository(
+    tmp_path_factory: pytest.TempPathFactory, sample_directory: Path, backend: str
+) -> Path:
     written = tmp_path_factory.mktemp("repository")
-    write_model(written, "patatrack", {"conditions": sample_directory})
+    write_model(written, "patatrack", {"conditions": sample_directory}, backend=backend)
     return written
 
 
@@ -77,13 +79,12 @@ def server(repository: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def small_server(
-    tmp_path_factory: pytest.TempPathFactory, sample_directory: Path
+    tmp_path_factory: pytest.TempPathFactory, sample_directory: Path, backend: str
 ) -> Iterator[Server]:
     """A server that holds two events and refuses more."""
     written = tmp_path_factory.mktemp("small")
-    write_model(
-        written, "patatrack", {"conditions": sample_directory}, limits=Limits(workers=1, queue=2)
-    )
+    options, limits = {"conditions": sample_directory}, Limits(workers=1, queue=2)
+    write_model(written, "patatrack", options, limits=limits, backend=backend)
     with Server(written, **FREE, stop_timeout=0.5) as running:
         yield running
 

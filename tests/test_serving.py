@@ -32,19 +32,25 @@ from trackserve.serving.backend.dlpack import to_capsule
 from trackserve.serving.backend.runtime import EncodedEvent, EncodedResult
 from trackserve.serving.backend.tracker import run
 from trackserve.serving.limits import Limits
-from trackserve.serving.repository import write_model
+from trackserve.serving.repository import BACKENDS, write_model
 from trackserve.serving.server import Server
 from trackserve.trackers.patatrack.codec import CODEC
 from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
 from trackserve.trackers.patatrack.result import PatatrackResult
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+BACKEND_FILES = {
+    "python": "backends/trackserve/model.py",
+    "native": "backends/trackserve_native/libtriton_trackserve_native.so",
+}
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory, sample_directory: Path) -> Path:
+def repository(
+    tmp_path_factory: pytest.TempPathFactory, sample_directory: Path, backend: str
+) -> Path:
     written = tmp_path_factory.mktemp("written") / "repository"
-    write_model(written, "patatrack", {"conditions": sample_directory})
+    write_model(written, "patatrack", {"conditions": sample_directory}, backend=backend)
     return written.rename(tmp_path_factory.mktemp("moved") / "repository")
 
 
@@ -176,13 +182,13 @@ def test_metrics_count_requests(
     assert int(count[1]) > 0
 
 
-def test_repository_tree(repository: Path, sample_directory: Path) -> None:
+def test_repository_tree(repository: Path, sample_directory: Path, backend: str) -> None:
     files = {str(p.relative_to(repository)) for p in repository.rglob("*") if p.is_file()}
     conditions = ("beamspot", "cablingMap", "cpefast", "fedIds", "gain")
     assert {file for file in files if "__pycache__" not in file} == {
         "models/patatrack/config.pbtxt",
         "models/patatrack/probe.json",
-        "backends/trackserve/model.py",
+        BACKEND_FILES[backend],
         "models/patatrack/1/conditions/material.bin",
         *(f"models/patatrack/1/conditions/{name}.bin" for name in conditions),
     }
@@ -190,13 +196,14 @@ def test_repository_tree(repository: Path, sample_directory: Path) -> None:
         copy = repository / f"models/patatrack/1/conditions/{name}.bin"
         assert copy.read_bytes() == (sample_directory / f"{name}.bin").read_bytes()
     text = (repository / "models/patatrack/config.pbtxt").read_text()
-    assert 'backend: "trackserve"' in text
+    assert f'backend: "{BACKENDS[backend]}"' in text
     assert 'key: "tracker" value { string_value: "patatrack" }' in text
     assert str(sample_directory) not in text
 
 
-def test_broken_model_is_reported(tmp_path: Path, sample_directory: Path) -> None:
-    write_model(tmp_path, "patatrack", {"conditions": sample_directory, "config": "no-such"})
+def test_broken_model_is_reported(tmp_path: Path, sample_directory: Path, backend: str) -> None:
+    options = {"conditions": sample_directory, "config": "no-such"}
+    write_model(tmp_path, "patatrack", options, backend=backend)
     server = Server(tmp_path, **FREE)
     with pytest.raises(ServerError, match="no such configuration"):
         server.start()
@@ -286,13 +293,14 @@ def test_parameters_are_written(tmp_path: Path, sample_directory: Path) -> None:
 
 
 @pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "running"])
-def test_stop_leaves_nothing_behind(repository: Path, frozen: bool) -> None:
+def test_stop_leaves_nothing_behind(repository: Path, frozen: bool, backend: str) -> None:
     server = Server(repository, **FREE, stop_timeout=0.5 if frozen else 10)
     server.start()
     group = server.pid
     assert group is not None
     regions = shared_memory_of(group)
-    assert len(of_group(group)) >= 2
+    assert len(of_group(group)) >= {"python": 2, "native": 1}[backend]
+    assert regions or backend == "native"
     if frozen:
         os.killpg(group, signal.SIGSTOP)
     server.stop()

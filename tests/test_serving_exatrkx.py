@@ -67,14 +67,16 @@ def events() -> list[PointsEvent]:
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory, sample_directory: Path) -> Path:
+def repository(
+    tmp_path_factory: pytest.TempPathFactory, sample_directory: Path, backend: str
+) -> Path:
     """Both trackers, and a second learned one; moved once written."""
     written = tmp_path_factory.mktemp("written") / "repository"
     for name, model in (("exatrkx", small_model()), ("exatrkx-large", LARGE)):
         folder = tmp_path_factory.mktemp("model")
         save_model(model, folder)
-        write_model(written, "exatrkx", {"model": folder}, name=name)
-    write_model(written, "patatrack", {"conditions": sample_directory})
+        write_model(written, "exatrkx", {"model": folder}, name=name, backend=backend)
+    write_model(written, "patatrack", {"conditions": sample_directory}, backend=backend)
     return written.rename(tmp_path_factory.mktemp("moved") / "repository")
 
 
