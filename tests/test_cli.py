@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from trackserve.cli import commands
+from trackserve.serving.repository import choose_backend
 from trackserve.trackers.patatrack.result import PatatrackResult
 
 runner = CliRunner()
@@ -140,10 +141,11 @@ def test_serve_answers_until_it_is_interrupted(sample_directory: Path, tmp_path:
         assert server.stdout is not None
         ready = next(line for line in server.stdout if "ready" in line)
         url = ready.split()[1]
-        directions = [next(server.stdout) for _ in range(4)]
+        directions = [next(server.stdout) for _ in range(5)]
         assert "models: patatrack" in directions[0]
-        assert f"reconstruct patatrack PATH --url {url}" in directions[1]
-        status = directions[2].partition("trackserve ")[2].split()
+        assert f"backend: {choose_backend('cpu').name}" in directions[1]
+        assert f"reconstruct patatrack PATH --url {url}" in directions[2]
+        status = directions[3].partition("trackserve ")[2].split()
         served, direct = tmp_path / "served.parquet", tmp_path / "direct.parquet"
         run("reconstruct", "patatrack", sample_directory, "--url", url, "-o", served)
         run("reconstruct", "patatrack", sample_directory, "-o", direct)

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
-from tritonclient.utils import InferenceServerException
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tritonclient.utils import InferenceServerException
 
 from benchmarks.malformed import REFUSALS, Body, Tensors, requests, send
 from benchmarks.processes import backend_of, of_group, resident, shared_memory_of

@@ -155,6 +155,16 @@ def serving() -> Finding:
     )
 
 
+def native_backend() -> Finding:
+    """Check whether models can run in Triton's own process; else the Python backend serves."""
+    from trackserve.serving.repository import choose_backend
+
+    chosen = choose_backend("cpu")
+    cure = "serve uses the Python backend; for this one a C compiler and a shared libpython"
+    seen = chosen.reason or "models run in Triton's process"
+    return Finding("native backend", chosen.name == "native", seen, cure)
+
+
 def client() -> Finding:
     return _importable("client", "", "trackserve.client", "tritonclient")
 
@@ -182,5 +192,6 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     simulation,
     training,
     serving,
+    native_backend,
     client,
 )

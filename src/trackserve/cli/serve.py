@@ -24,6 +24,7 @@ from .common import console
 from .grammar import Device
 
 if TYPE_CHECKING:
+    from trackserve.serving.repository import BackendChoice
     from trackserve.serving.server import Server
 
 _MODELS_HELP = (
@@ -39,12 +40,23 @@ Models = Annotated[
         show_default="every tracker that needs no option",
     ),
 ]
-Instances = Annotated[int, typer.Option(min=1, help="Backend processes; one uses all cores.")]
+Instances = Annotated[
+    int, typer.Option(min=1, help="Backend processes, or groups of workers; one uses all cores.")
+]
 Workers = Annotated[
     int, typer.Option(min=0, help="Batches at a time; 0 is one per core, or two on a GPU.")
 ]
 Queue = Annotated[
     int, typer.Option(min=1, help="Events held, waiting or in work; more are refused as busy.")
+]
+BackendName = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="native|python",
+        help="Where the models run: in Triton's process, or in one beside it.",
+        show_default="native, where it can be built and the device is cpu",
+    ),
 ]
 _DEFAULTS = Limits()
 _POLL = 0.5
@@ -65,9 +77,10 @@ class ServedModel(NamedTuple):
 
 
 class Load(NamedTuple):
-    """The device of all models, and the limits on their work."""
+    """The device and the backend of all models, and the limits on their work."""
 
     device: str
+    backend: str
     workers: int
     queue: int
     instances: int
@@ -84,6 +97,7 @@ def serve(
     workers: Workers = _DEFAULTS.workers,
     queue: Queue = _DEFAULTS.queue,
     instances: Instances = 1,
+    backend: BackendName = None,
     log: Annotated[
         Path | None, typer.Option(help="File for Triton's log.", show_default=False)
     ] = None,
@@ -95,13 +109,16 @@ def serve(
     process die, it is started anew; on Ctrl-C events in flight are answered first, and a
     second Ctrl-C ends them.
     """
+    from trackserve.serving.repository import BackendChoice, choose_backend
     from trackserve.serving.server import Server
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     wanted = parse_models(models)
+    chosen = BackendChoice(backend) if backend else choose_backend(device)
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
-        _write_models(Path(directory), wanted, Load(device, workers, queue, instances))
+        load = Load(device, chosen.name, workers, queue, instances)
+        _write_models(Path(directory), wanted, load)
         server = Server(
             directory,
             host=host,
@@ -115,7 +132,7 @@ def serve(
             with console.status("starting Triton"):
                 server.start()
             with suppress(KeyboardInterrupt):
-                _print_directions(server, wanted[0])
+                _print_directions(server, wanted[0], chosen)
                 while not server.failure:
                     time.sleep(_POLL)
             if server.failure:
@@ -135,13 +152,17 @@ def repository(
     workers: Workers = _DEFAULTS.workers,
     queue: Queue = _DEFAULTS.queue,
     instances: Instances = 1,
+    backend: Annotated[
+        str, typer.Option(metavar="native|python", help="Where the models run; see `serve`.")
+    ] = "python",
 ) -> None:
     """Write the model repository and backend alone, for a container or another Triton.
 
     The tree holds conditions and models and can be moved; models that are there already
     stay. docs/serving.md says how to mount it.
     """
-    _write_models(directory, parse_models(models), Load(device, workers, queue, instances))
+    load = Load(device, backend, workers, queue, instances)
+    _write_models(directory, parse_models(models), load)
     console.print(f"wrote {directory}/models and {directory}/backends")
 
 
@@ -195,10 +216,11 @@ def _write_models(directory: Path, models: list[ServedModel], load: Load) -> Non
             device=load.device,
             instances=load.instances,
             limits=limits,
+            backend=load.backend,
         )
 
 
-def _print_directions(server: Server, model: ServedModel) -> None:
+def _print_directions(server: Server, model: ServedModel, backend: BackendChoice) -> None:
     url = server.grpc_url
     words = [] if model.name == model.tracker else ["--served", model.name]
     tracker = find_tracker(model.tracker)
@@ -209,6 +231,7 @@ def _print_directions(server: Server, model: ServedModel) -> None:
     lines = [
         f"ready: [bold]{url}[/] {server.http_url} (metrics: {server.metrics_url})",
         f"models: {', '.join(server.models)}",
+        f"backend: {backend.name}" + (f" ({backend.reason})" if backend.reason else ""),
         f"try it: trackserve reconstruct {model.tracker} PATH {shlex.join(['--url', url, *words])}",
         f"how is it? trackserve status {url} --metrics-port {server.ports.metrics}",
         "Ctrl-C stops it",

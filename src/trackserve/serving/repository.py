@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trackserve.errors import InputError, ServerError
 from trackserve.trackers.base import Tracker
@@ -105,24 +106,40 @@ def write_model(
         _write_alias(Path(directory) / "models" / alias, name, found)
 
 
-def native_library() -> Path:
-    """The file of the library of the native backend; it is compiled if there is none.
+class BackendChoice(NamedTuple):
+    """A backend, and the reason if it is not the native one."""
 
-    Raises:
-        ServerError: there is none, and it cannot be compiled.
+    name: str
+    reason: str = ""
+
+
+def choose_backend(device: str) -> BackendChoice:
+    """The backend that `trackserve serve` uses by default: the native one where it works.
+
+    Args:
+        device: device of the models. The native backend is not tried on a GPU yet.
     """
+    if device != "cpu":
+        return BackendChoice("python", "the native backend is not tried on a GPU yet")
+    if not sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        return BackendChoice("python", "this Python has no shared libpython")
     try:
-        return build.find_library()
+        build.find_library()
     except build.BuildError as error:
-        raise ServerError("the native backend cannot be built", reason=str(error)) from None
+        return BackendChoice("python", str(error))
+    return BackendChoice("native")
 
 
 def _write_backend(folder: Path, backend: str) -> None:
     if backend == "python":
         _write(folder / "model.py", _LOADER)
         return
+    try:
+        library = build.find_library()
+    except build.BuildError as error:
+        raise ServerError("the native backend cannot be built", reason=str(error)) from None
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(native_library(), folder / build.LIBRARY)
+    shutil.copyfile(library, folder / build.LIBRARY)
 
 
 def _check_name(name: str) -> None:
