@@ -1,10 +1,11 @@
 """A client and a server under load, at full length: the client's half.
 
 usage: python -m benchmarks.serving_client CONDITIONS [EVENTS...] [--row NAME]...
-       [--scale FRACTION]
+       [--backend NAME]... [--scale FRACTION]
 
 CONDITIONS is a data directory; its events and those of EVENTS, mixed, are sent to a server
 started for it. Prints the figures of each row and pass or FAIL; exits with 1 if a row fails.
+The row throughput compares all backends with direct calls, in turns; the others use the first.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
@@ -34,7 +36,7 @@ from trackserve.edm import RawEvent
 from trackserve.errors import EventError
 from trackserve.io import read_events
 from trackserve.serving import local
-from trackserve.serving.repository import write_model
+from trackserve.serving.repository import BACKENDS, write_model
 from trackserve.serving.server import Server
 from trackserve.studies.throughput import alternate, cpu_name
 from trackserve.trackers.patatrack.codec import CODEC
@@ -53,7 +55,7 @@ class Setting(NamedTuple):
 
     Attributes:
         conditions: data directory of the server's conditions.
-        server: the running server.
+        servers: a running server of each backend.
         pipeline: the same pipeline in this process.
         events: events of mixed sizes, numbered.
         direct: results of ``pipeline``, one for each event.
@@ -61,11 +63,16 @@ class Setting(NamedTuple):
     """
 
     conditions: Path
-    server: Server
+    servers: dict[str, Server]
     pipeline: PatatrackPipeline
     events: list[RawEvent]
     direct: list[Any]
     dense: list[RawEvent]
+
+    @property
+    def server(self) -> Server:
+        """The server of the first backend."""
+        return next(iter(self.servers.values()))
 
 
 def check(row: str, passed: bool, figures: str) -> bool:
@@ -237,7 +244,12 @@ def throughput(setting: Setting, scale: float) -> bool:
     threads = len(os.sched_getaffinity(0))
     direct = PatatrackPipeline.from_directory(setting.conditions, threads=threads)
     passed = True
-    clients = {t: Client(url, transport=t) for t, url in urls(setting.server).items()}
+    servers = {
+        f"{backend}, {transport}": (server, transport)
+        for backend, server in setting.servers.items()
+        for transport in urls(server)
+    }
+    clients = {n: Client(urls(s)[t], transport=t) for n, (s, t) in servers.items()}
     calls: dict[str, Callable[[], object]] = {"direct": lambda: direct.run(events)}
     for name, client in clients.items():
         calls[name] = lambda client=client: list(client.stream(MODEL, events))  # type: ignore[misc]
@@ -248,9 +260,10 @@ def throughput(setting: Setting, scale: float) -> bool:
 
     def counted(name: str) -> Callable[[], object]:
         def call() -> None:
-            before = processor_time(setting.server, name)
+            server, _ = servers.get(name, (None, ""))
+            before = processor_time(server)
             calls[name]()
-            spent[name].append(processor_time(setting.server, name) - before)
+            spent[name].append(processor_time(server) - before)
 
         return call
 
@@ -265,13 +278,15 @@ def throughput(setting: Setting, scale: float) -> bool:
                 latency[name].append(time.perf_counter() - start)
     for client in clients.values():
         client.close()
-    for name, bound in (("shm", 1.0), ("grpc", 3.0), ("http", None)):
+    bounds = {"shm": 1.0, "grpc": 3.0, "http": None}
+    for name, (_, transport) in servers.items():
+        bound = bounds[transport]
         pairs = zip(seconds["direct"], seconds[name], strict=True)
         ratio = median(mine / theirs for mine, theirs in pairs)
         added = 1e3 * median(
             theirs - mine for mine, theirs in zip(latency["direct"], latency[name], strict=True)
         )
-        good = bound is None or (added <= bound and (name != "shm" or ratio >= 0.93))
+        good = bound is None or (added <= bound and (transport != "shm" or ratio >= 0.93))
         passed &= check(
             f"served by {name} against direct",
             good,
@@ -427,9 +442,9 @@ def group(server: Server) -> int:
     return server.pid
 
 
-def processor_time(server: Server, call: str) -> float:
-    """Seconds that this process has computed so far; if ``call`` is served, also the server."""
-    return time.process_time() + (0 if call == "direct" else computed(group(server)))
+def processor_time(server: Server | None) -> float:
+    """Seconds that this process and the server, if there is one, have computed so far."""
+    return time.process_time() + (computed(group(server)) if server else 0)
 
 
 def main() -> None:
@@ -437,6 +452,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directories", nargs="+", type=Path)
     parser.add_argument("--row", action="append", choices=ROWS)
+    parser.add_argument("--backend", action="append", choices=BACKENDS)
     parser.add_argument("--scale", type=float, default=1.0, help="fraction of the full length")
     arguments = parser.parse_args()
     conditions = arguments.directories[0]
@@ -450,12 +466,16 @@ def main() -> None:
         f"{cpu_name()}; {len(events)} events of {min(e.data.nbytes for e in events)} to "
         f"{max(e.data.nbytes for e in events)} bytes; dense: {len(dense)}"
     )
-    with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
-        write_model(directory, "patatrack", {"conditions": conditions})
-        with Server(directory, grpc_port=0, http_port=0, metrics_port=0) as server:
-            direct = pipeline.run(events)
-            setting = Setting(conditions, server, pipeline, events, direct, dense)
-            results = [ROWS[row](setting, arguments.scale) for row in arguments.row or ROWS]
+    with ExitStack() as stack:
+        servers: dict[str, Server] = {}
+        for backend in arguments.backend or BACKENDS:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="trackserve-"))
+            write_model(directory, "patatrack", {"conditions": conditions}, backend=backend)
+            server = Server(directory, grpc_port=0, http_port=0, metrics_port=0)
+            servers[backend] = stack.enter_context(server)
+        direct = pipeline.run(events)
+        setting = Setting(conditions, servers, pipeline, events, direct, dense)
+        results = [ROWS[row](setting, arguments.scale) for row in arguments.row or ROWS]
     sys.exit(not all(results))
 
 

@@ -33,7 +33,7 @@ from trackserve.io import read_events
 from trackserve.serving import prometheus
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
-from trackserve.serving.repository import write_model
+from trackserve.serving.repository import BACKENDS, write_model
 from trackserve.serving.server import Server
 from trackserve.studies.throughput import cpu_name
 from trackserve.trackers.patatrack.codec import CODEC
@@ -44,6 +44,8 @@ from .raw_words import first_feds
 from .triton_requests import inputs_of
 
 MODEL = "patatrack"
+chosen = {"backend": "native"}
+"""The backend of all servers; the command line sets it."""
 QUEUE = 64
 MIB = 1 << 20
 OUTPUTS = [triton_grpc.InferRequestedOutput(n) for n in (*CODEC.output_names(), "tracks_state")]
@@ -57,7 +59,8 @@ def check(row: str, passed: bool, figures: str) -> bool:
 @contextmanager
 def serve(directory: Path, **limits: Any) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as repository:
-        write_model(repository, "patatrack", {"conditions": directory}, limits=Limits(**limits))
+        options, bounds = {"conditions": directory}, Limits(**limits)
+        write_model(repository, "patatrack", options, limits=bounds, backend=chosen["backend"])
         with Server(repository, grpc_port=0, http_port=0, metrics_port=0, notice=print) as server:
             yield server
 
@@ -270,9 +273,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="What serving must show: the server's half.")
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--row", action="append", choices=list(ROWS))
+    parser.add_argument("--backend", choices=BACKENDS, default=chosen["backend"])
     parser.add_argument("--scale", type=float, default=1.0, help="fraction of the full length")
     arguments = parser.parse_args()
-    print(cpu_name(), flush=True)
+    chosen["backend"] = arguments.backend
+    print(f"{cpu_name()}; backend {arguments.backend}", flush=True)
     passed = [ROWS[row](arguments.directory, arguments.scale) for row in arguments.row or ROWS]
     return 0 if all(passed) else 1
 

@@ -9,6 +9,7 @@ to a worker.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ _models: dict[int, _Model] = {}
 """By the address of the model in C."""
 _kept: list[Any] = []
 _MOST_DIMS = 8
+_MOST_NAMES = 255
 _ROW_HEAD = 7
 _DTYPES = {number: np.dtype(dtype) for dtype, number in TYPES.items()}
 
@@ -74,6 +76,9 @@ class _Model:
         self.lib = lib
         self.input_names = [declared["name"] for declared in inputs]
         self.output_names = [declared["name"] for declared in outputs]
+        if len(self.output_names) > _MOST_NAMES:
+            bound, found = _MOST_NAMES, len(self.output_names)
+            raise InputError("too many outputs for the native backend", found=found, bound=bound)
         self.output_numbers = {name: number for number, name in enumerate(self.output_names)}
         self._folder = folder
         self._parameters = parameters
@@ -141,7 +146,7 @@ class _Queue:
         self._limits = limits
         self._counters = counters
         self._bundled: dict[int, Job] = {}
-        self._tokens = 0
+        self._tokens = itertools.count(1)
         self._local = threading.local()
         self._counted = (0, 0)
         most_words = _ROW_HEAD + len(model.input_names) * (5 + _MOST_DIMS)
@@ -169,8 +174,7 @@ class _Queue:
         return (None, stopping(), full(self._limits))[place]
 
     def put(self, job: Job) -> None:
-        self._tokens += 1  # Triton calls one thread per instance; the lock of Python is held
-        token = self._tokens
+        token = next(self._tokens)
         self._bundled[token] = job
         self._lib.put(self._address, token, job.bytes)
 
