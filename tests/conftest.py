@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tarfile
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,15 +31,32 @@ def sample_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target / "patatrack-sample"
 
 
+ONE_BACKEND = ("test_client.py", "test_serving_exatrkx.py")
+"""Files that run with the native backend; with the other one they are slow."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that repeat others with the second backend as slow: `pytest -m ""` runs them."""
+    for item in items:
+        backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
+        if backend == "python" and item.path.name in ONE_BACKEND and find_native():
+            item.add_marker("slow")
+
+
+@cache
+def find_native() -> str:
+    """The file of the native backend's library; empty if it cannot be built."""
+    with suppress(BuildError):
+        return str(find_library())
+    return ""
+
+
 @pytest.fixture(scope="module", params=["python", "native"])
 def backend(request: pytest.FixtureRequest) -> str:
     """Each backend in turn; the native one needs a C compiler."""
     name = str(request.param)
-    if name == "native":
-        try:
-            find_library()
-        except BuildError as error:
-            pytest.skip(str(error))
+    if name == "native" and not find_native():
+        pytest.skip("the native backend cannot be built")
     return name
 
 
