@@ -24,3 +24,12 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, _MOST_MMAP_THRESHOLD)
         mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
+
+
+def return_large_memory() -> None:
+    """Let this process give freed blocks of more than 1 MiB back to the system again.
+
+    A server's front end frees messages of any size, which leave holes in a heap that keeps them.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
