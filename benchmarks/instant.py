@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trackserve.serving.backend.runtime import Answer, EncodedEvent, EncodedResult, RunBatch
-from trackserve.wire.codec import Codec
+from trackserve.wire.codec import IDENTITY, Codec
 from trackserve.wire.events import number_of
 
 _ANSWERS = "answers.npz"
@@ -52,7 +52,7 @@ def replace_by_instant(
     repository: Path, model: str, codec: Codec[Any, Any], results: Mapping[int, Any]
 ) -> None:
     """Let the models of the repository answer with ``results``, by event number."""
-    names = codec.output_names()
+    names = [*codec.output_names(), IDENTITY.name]
     answers = {
         f"{number}.{name}": array
         for number, result in results.items()

@@ -11,6 +11,8 @@ import torch
 from trackserve.edm import PointsEvent, SpacePoints
 from trackserve.edm.columns import Array
 from trackserve.trackers.exatrkx.architecture import (
+    EDGE_INPUTS,
+    NODE_INPUTS,
     AttentionGnn,
     Cuts,
     Embedding,
@@ -18,7 +20,6 @@ from trackserve.trackers.exatrkx.architecture import (
     Filter,
     InteractionGnn,
 )
-from trackserve.trackers.exatrkx.features import EDGE_INPUTS, NODE_INPUTS
 from trackserve.trackers.exatrkx.model import Description, Model
 from trackserve.trackers.exatrkx.modules import make_modules, model_of
 

@@ -112,11 +112,11 @@ def test_repository_can_be_written_alone(sample_directory: Path, tmp_path: Path)
 
 def test_wrong_arguments_are_told(sample_directory: Path) -> None:
     run("bench", "patatrack", sample_directory, "--threads", "two", code=2)
-    for pointless in (("--served", "x"), ("--in-flight", "3")):
+    for pointless in (("--served", "x"), ("--in-flight", "3"), ("--identity", "x")):
         text = run("reconstruct", "patatrack", sample_directory, *pointless, code=2)
         assert "give --url" in text
     url = ("--url", "grpc://localhost:1")
-    for pointless in (("--config", "reference"), ("--device", "cuda"), ("--threads", "2")):
+    for pointless in (("--device", "cuda"), ("--threads", "2")):
         text = run("reconstruct", "patatrack", sample_directory, *url, *pointless, code=2)
         assert "has no effect with --url" in text
     run("reconstruct", "patatrack", sample_directory / "nowhere", code=1)

@@ -52,13 +52,14 @@ from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.wire.address import parse_url
 from trackserve.wire.bundle import BUNDLE, join_answers, split_events
 from trackserve.wire.codec import TIMING
+from trackserve.wire.identity import UNCHECKED
 from trackserve.wire.tensors import encode_timing
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 TRANSPORTS = ("shm", "grpc", "http")
 KEEP = ("hits",)
 SLEEP = 0.02
-TASK = Task("patatrack", CODEC, ())
+TASK = Task("patatrack", CODEC, (), UNCHECKED)
 
 
 @pytest.fixture(scope="module")
@@ -567,7 +568,7 @@ def test_wrong_arguments(server: Server, sample_events: list[RawEvent]) -> None:
         with pytest.raises(InputError):
             Client(url, transport=transport)
     with Client(server.grpc_url) as client:
-        with pytest.raises(InputError, match="unknown model"):
+        with pytest.raises(InputError, match="no such model"):
             client.reconstruct("exatrkx", sample_events[0])
         for arguments in ({"in_flight": 0}, {"keep": ["cells"]}):
             with pytest.raises(InputError):

@@ -30,6 +30,7 @@ from trackserve.edm import (
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, InputError, MalformedEvent, ModelError
 from trackserve.trackers.exatrkx.architecture import (
+    EDGE_INPUTS,
     AttentionGnn,
     Cuts,
     Embedding,
@@ -39,7 +40,6 @@ from trackserve.trackers.exatrkx.architecture import (
 )
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.features import (
-    EDGE_INPUTS,
     edge_inputs,
     node_inputs,
     outward_order,

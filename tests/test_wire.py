@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from trackserve.trackers.patatrack.codec import CODEC
 from trackserve.trackers.patatrack.result import PatatrackCounts, PatatrackResult
 from trackserve.wire import bundle
 from trackserve.wire.bundle import BUNDLE
-from trackserve.wire.codec import TIMING, Codec
+from trackserve.wire.codec import IDENTITY, TIMING, Codec
 from trackserve.wire.events import PointsEventCodec
 from trackserve.wire.tensors import decode_timing, encode_timing
 
@@ -114,8 +114,21 @@ def test_all_outputs_are_those_of_all_parts() -> None:
     names = [spec.name for spec in CODEC.outputs]
     assert len(set(names)) == len(names)
     columns = [f"{part}_{name}" for part, noun in PARTS.items() for name in noun.schema()]
-    assert names == ["result", "counts", *PARTS, *columns, TIMING.name]
+    assert names == ["result", "counts", *PARTS, *columns, IDENTITY.name, TIMING.name]
     assert set(CODEC.output_names(PatatrackResult.intermediates())) < set(names)
+
+
+@given(results(), st.text())
+def test_the_identity_crosses_where_it_is_asked_for(
+    result_and_keep: tuple[PatatrackResult, set[str]], text: str
+) -> None:
+    result = replace(result_and_keep[0], identity=text)
+    names = CODEC.output_names(())
+    assert CODEC.decode_result(CODEC.encode_result(result, names), 0).identity == ""
+    tensors = CODEC.encode_result(result, [*names, IDENTITY.name])
+    assert CODEC.decode_result(tensors, 0).identity == text
+    with pytest.raises(InputError, match="wrong dtype"):
+        CODEC.decode_result(tensors | {IDENTITY.name: np.zeros(3)}, 0)
 
 
 def test_timing_survives() -> None:

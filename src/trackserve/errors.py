@@ -90,6 +90,12 @@ class DeadlineExceeded(ServerError):
     """The call took longer than its timeout."""
 
 
+class IdentityMismatch(ServerError):
+    """The server's model computes something else than was expected: another configuration, other
+    conditions, another model or algorithm. Fields: ``expected`` and ``found``, identities as
+    text; ``model``."""
+
+
 class Cancelled(ServerError):
     """The call was given up before it ended: its client was closed, or it was cancelled."""
 
@@ -108,6 +114,7 @@ _TYPES = {
         ServerBusy,
         ServerUnavailable,
         DeadlineExceeded,
+        IdentityMismatch,
         Cancelled,
     )
 }

@@ -16,8 +16,8 @@ from rich.table import Table
 from trackserve.errors import InputError
 from trackserve.trackers.base import Tracker
 
-from .common import Where, console, counts_table, show_progress
-from .grammar import Device, Served, Url, add_commands
+from .common import Where, agree, console, counts_table, show_progress
+from .grammar import Device, Identity, Served, Url, add_commands
 
 if TYPE_CHECKING:
     from trackserve.client import Timings
@@ -38,6 +38,7 @@ def bench(
     in_flight: Annotated[
         str, typer.Option(help="With --url: events in flight, as in 1,2,auto; auto finds it.")
     ] = "1,auto",
+    identity: Identity = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 7,
 ) -> None:
     """Events per second, time per stage, peak memory; with --url the cost of the service.
@@ -47,7 +48,7 @@ def bench(
     from trackserve.studies import throughput
 
     if url is None:
-        Where(url, served).check(tracker, options)
+        Where(url, served, identity=identity).check(tracker, options)
     numbers = _numbers(threads) if device == "cpu" else [1]
     windows = _windows(in_flight)
     events = tracker.open_events(path)
@@ -85,10 +86,11 @@ def bench(
             keep_freed_memory()
             model = served or tracker.name
             client = stack.enter_context(Client(url))
+            agreed = agree(client, model, identity or str(one.identity))
             rates |= throughput.alternate(
                 {
                     f"served, {n or 'auto'} in flight": functools.partial(
-                        throughput.run_served, client, model, batch, n
+                        throughput.run_served, client, model, batch, n, agreed
                     )
                     for n in windows
                 },
@@ -99,7 +101,7 @@ def bench(
             latency = throughput.latencies(
                 {
                     "direct": one.reconstruct,
-                    "served": lambda event: timing.reconstruct(model, event),
+                    "served": lambda event: timing.reconstruct(model, event, identity=agreed),
                 },
                 batch,
                 rounds,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from itertools import islice
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -14,17 +14,41 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from trackserve import __version__
 from trackserve.edm import ResultCounts
 from trackserve.edm.result import Outcome
-from trackserve.errors import EventError
+from trackserve.errors import EventError, IdentityMismatch
 from trackserve.trackers.base import Tracker
+from trackserve.wire.identity import UNCHECKED, check_identity
+
+if TYPE_CHECKING:
+    from trackserve.client import Client
 
 console = Console()
 
-Reconstruct = Callable[[Iterable[Any]], Iterator[Outcome]]
-
 _BATCH = 64
 """Events that a pipeline gets at once, if it works on several."""
+
+
+class Reconstruct(NamedTuple):
+    """A way to reconstruct events; call it.
+
+    Attributes:
+        run: takes events, and gives what they come to.
+        identity: text of the identity of what reconstructs; "unchecked" where it is unknown.
+    """
+
+    run: Callable[[Iterable[Any]], Iterator[Outcome]]
+    identity: str
+
+    def __call__(self, events: Iterable[Any]) -> Iterator[Outcome]:
+        """The outcome of each event."""
+        return self.run(events)
+
+    @property
+    def about(self) -> dict[str, str]:
+        """Metadata of a file of results."""
+        return {"identity": self.identity, "version": __version__}
 
 
 class Where(NamedTuple):
@@ -36,6 +60,8 @@ class Where(NamedTuple):
         in_flight: requests in flight to the server; None: as many as it can use.
         device: device of this machine.
         threads: events that run at the same time on a CPU of this machine.
+        identity: text of the identity that the model on the server must have, or its hash;
+            "unchecked": any; None: that of the options.
     """
 
     url: str | None = None
@@ -43,6 +69,7 @@ class Where(NamedTuple):
     in_flight: int | None = None
     device: str = "cpu"
     threads: int = 1
+    identity: str | None = None
 
     def check(self, tracker: Tracker[Any, Any], options: Mapping[str, str]) -> None:
         """Refuse arguments that would have no effect.
@@ -51,16 +78,64 @@ class Where(NamedTuple):
             BadParameter: an option is for a server and there is no url, or the reverse.
         """
         if self.url is None:
-            wrong = {"served": self.served is not None, "in-flight": self.in_flight is not None}
-            reason = "is for a server: give --url"
+            wrong = {"served": self.served, "in-flight": self.in_flight, "identity": self.identity}
+            _refuse((k for k, v in wrong.items() if v is not None), "is for a server: give --url")
         else:
-            defaults = tracker.complete({})
-            wrong = {name: value != defaults[name] for name, value in options.items()}
-            wrong |= {"device": self.device != "cpu", "threads": self.threads != 1}
-            reason = "has no effect with --url: the server has its own"
-        for name, is_given in wrong.items():
-            if is_given:
-                raise typer.BadParameter(f"--{name.replace('_', '-')} {reason}")
+            defaults = {"device": "cpu", "threads": 1}
+            wrong = {k: getattr(self, k) for k, v in defaults.items() if getattr(self, k) != v}
+            _refuse(wrong, "has no effect with --url: the server has its own")
+
+    def expected(
+        self, tracker: Tracker[Any, Any], options: Mapping[str, str], events: Any
+    ) -> str | None:
+        """The identity that the model on the server must have; None if it cannot be known here.
+
+        Args:
+            tracker: the tracker.
+            options: values by name of option.
+            events: what will be reconstructed, as the tracker opens it.
+
+        Raises:
+            BadParameter: an option has no effect, because the identity is given or unknown.
+        """
+        if self.identity is None:
+            own = tracker.identity(options, events=events)
+            if own is not None:
+                return str(own)
+        defaults = tracker.complete({})
+        given = (name for name, value in options.items() if value != defaults[name])
+        reason = "the model's data are not here" if self.identity is None else "--identity is given"
+        _refuse(given, f"has no effect with --url: {reason}")
+        return self.identity
+
+
+def _refuse(names: Iterable[str], reason: str) -> None:
+    for name in names:
+        raise typer.BadParameter(f"--{name.replace('_', '-')} {reason}")
+
+
+def agree(client: Client, model: str, expected: str | None) -> str:
+    """The identity that all answers of a model on a server must have.
+
+    Args:
+        client: client of the server.
+        model: name of the model.
+        expected: identity that it must have; None: the one that it has now; "unchecked": any.
+
+    Raises:
+        IdentityMismatch: it has another one. The models of the server are printed then.
+    """
+    if expected == UNCHECKED:
+        return expected
+    found = client.identify(model)
+    try:
+        check_identity(expected or found, found, model=model, url=client.url)
+    except IdentityMismatch:
+        console.print("models on the server (--served, --identity):")
+        for name, identity in client.models().items():
+            console.print(f"  {name}: {escape(identity)}", highlight=False, soft_wrap=True)
+        raise
+    return found
 
 
 @contextmanager
@@ -71,8 +146,8 @@ def reconstruction(
     events: Any,
     keep: Collection[str] = (),
 ) -> Iterator[Reconstruct]:
-    """A function that reconstructs events; its outcomes are in order, and a bad event leaves its
-    error in its place.
+    """A way to reconstruct events; its outcomes are in order, and a bad event leaves its error in
+    its place.
 
     Args:
         tracker: the tracker.
@@ -80,6 +155,9 @@ def reconstruction(
         where: here or on a server.
         events: what will be reconstructed, as the tracker opens it.
         keep: intermediates to return as well.
+
+    Raises:
+        IdentityMismatch: the model on the server has another identity than the expected one.
     """
     where.check(tracker, options)
     if where.url is not None:
@@ -87,13 +165,23 @@ def reconstruction(
 
         keep_freed_memory()
         model = where.served or tracker.name
+        expected = where.expected(tracker, options, events)
         with Client(where.url) as client:
-            yield lambda some: client.stream(model, some, keep, in_flight=where.in_flight)
+            identity = agree(client, model, expected)
+            yield Reconstruct(
+                lambda some: client.stream(
+                    model, some, keep, in_flight=where.in_flight, identity=identity
+                ),
+                identity,
+            )
     else:
         pipeline = tracker.build(options, device=where.device, threads=where.threads, events=events)
         is_single = where.device == "cpu" and where.threads == 1
         size = 1 if is_single else _BATCH
-        yield lambda some: _in_batches(lambda batch: pipeline.run(batch, keep), some, size)
+        yield Reconstruct(
+            lambda some: _in_batches(lambda batch: pipeline.run(batch, keep), some, size),
+            str(pipeline.identity),
+        )
 
 
 def _in_batches(

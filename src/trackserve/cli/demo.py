@@ -120,7 +120,7 @@ def _compare(subject: _Subject, client: Client) -> _Comparison:
         pipeline.warm_up()
     events = list(subject.events)
     direct = (pipeline.run([event], keep)[0] for event in events)
-    served = client.stream(model, events, keep)
+    served = client.stream(model, events, keep, identity=pipeline.identity)
     outcomes = {
         way: list(show_progress(stream, len(events), f"{model}, {way}"))
         for way, stream in {"direct": direct, "served": served}.items()

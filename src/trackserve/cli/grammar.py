@@ -50,6 +50,15 @@ InFlight = Annotated[
         show_default=False,
     ),
 ]
+Identity = Annotated[
+    str | None,
+    typer.Option(
+        metavar="IDENTITY",
+        help="With --url: the identity that the model must have, as `status` shows it, or its "
+        "hash; or `unchecked`. By default that of PATH's conditions and of the options.",
+        show_default=False,
+    ),
+]
 DataDirectory = Annotated[
     Path,
     typer.Argument(

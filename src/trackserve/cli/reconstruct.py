@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from trackserve.edm import Result
 from trackserve.trackers.base import Tracker
@@ -18,7 +19,7 @@ from .common import (
     report_failures,
     show_progress,
 )
-from .grammar import Device, InFlight, Served, Threads, Url, add_commands
+from .grammar import Device, Identity, InFlight, Served, Threads, Url, add_commands
 
 commands = typer.Typer(no_args_is_help=True, help="Reconstruct events into a Parquet file.")
 
@@ -42,6 +43,7 @@ def reconstruct(
     url: Url = None,
     served: Served = None,
     in_flight: InFlight = None,
+    identity: Identity = None,
 ) -> None:
     """OUT.parquet gets one row per event.
 
@@ -52,12 +54,13 @@ def reconstruct(
 
     tracker.result.check_keep(keep or ())
     events = tracker.open_events(path)
-    where = Where(url, served, in_flight, device, threads)
+    where = Where(url, served, in_flight, device, threads, identity)
     with reconstruction(tracker, options, where, events, keep or ()) as run:
         outcomes = list(show_progress(run(events), len(events), "Reconstructing"))
-    write_parquet(output, outcomes, tracker.result, keep or ())
+    write_parquet(output, outcomes, tracker.result, keep or (), run.about)
     console.print(counts_table([one.counts for one in outcomes if isinstance(one, Result)]))
     console.print(f"wrote {output}")
+    console.print(f"by {escape(run.identity)}", highlight=False, soft_wrap=True)
     report_failures(outcomes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import tempfile
 import time
@@ -199,11 +200,16 @@ def _write_models(directory: Path, models: list[ServedModel], load: Load) -> Non
 
 def _print_directions(server: Server, model: ServedModel) -> None:
     url = server.grpc_url
-    served = "" if model.name == model.tracker else f" --served {model.name}"
+    words = [] if model.name == model.tracker else ["--served", model.name]
+    tracker = find_tracker(model.tracker)
+    values = tracker.complete(model.options)
+    for option in tracker.options:
+        if values[option.name] != option.default != "":  # PATH brings what has no default
+            words += [f"--{option.spelling}", values[option.name]]
     lines = [
         f"ready: [bold]{url}[/] {server.http_url} (metrics: {server.metrics_url})",
         f"models: {', '.join(server.models)}",
-        f"try it: trackserve reconstruct {model.tracker} PATH --url {url}{served}",
+        f"try it: trackserve reconstruct {model.tracker} PATH {shlex.join(['--url', url, *words])}",
         f"how is it? trackserve status {url} --metrics-port {server.ports.metrics}",
         "Ctrl-C stops it",
     ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from .common import console
@@ -55,6 +56,10 @@ def status(
     for name, cell in rows.items():
         table.add_row(name, *map(cell, found.models))
     console.print(table)
+    for model in found.models:
+        if model.identity:
+            text = escape(model.identity)
+            console.print(f"{model.name}: {text}", highlight=False, soft_wrap=True)
     if not found.has_metrics:
         console.print(f"no metrics on port {port} (--metrics-port)", highlight=False)
 

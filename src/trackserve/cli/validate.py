@@ -12,7 +12,7 @@ from trackserve.errors import EventError
 from trackserve.trackers.base import Tracker
 
 from .common import Where, console, reconstruction, report_failures, show_progress
-from .grammar import Device, InFlight, Served, Threads, Url, add_commands
+from .grammar import Device, Identity, InFlight, Served, Threads, Url, add_commands
 
 commands = typer.Typer(no_args_is_help=True, help="Compare with the truth: numbers and plots.")
 
@@ -41,6 +41,7 @@ def validate(
     url: Url = None,
     served: Served = None,
     in_flight: InFlight = None,
+    identity: Identity = None,
 ) -> None:
     """Efficiency, fakes, duplicates, resolutions: results beside the truth of the same events.
 
@@ -51,7 +52,7 @@ def validate(
     validation = tracker.validation()
     keep = [name for name in validation.keep if name in tracker.result.intermediates()]
     events = tracker.open_events(path)
-    where = Where(url, served, in_flight, device, threads)
+    where = Where(url, served, in_flight, device, threads, identity)
     failed: list[EventError] = []
     matches = {}
     for name, values in _variants(tracker, options, against, where).items():

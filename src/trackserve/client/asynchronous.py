@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from trackserve.errors import ServerError
 from trackserve.trackers.batch import one_by_one
-from trackserve.wire.codec import Codec
+from trackserve.wire.identity import Identity
 from trackserve.wire.timeout import checked_timeout
 
 from .exchange import (
@@ -18,10 +18,13 @@ from .exchange import (
     Exchange,
     OnTimings,
     Patience,
+    ServedModel,
     Settings,
-    Task,
+    ask_identity,
     connect,
-    find_codec,
+    find_model,
+    list_models,
+    make_task,
 )
 from .stream import END, Stream, StreamSettings
 
@@ -64,13 +67,14 @@ class AsyncClient:
         event: Any,
         keep: Collection[str] = (),
         *,
+        identity: Identity | str | None = None,
         timeout: float | None = None,
     ) -> Any:
         """Reconstruct one event; see :meth:`trackserve.client.Client.reconstruct`."""
         self._settings.check_process()
         patience = Patience(self._settings, timeout)
-        codec = await self._codec(model, patience)
-        exchange = Exchange(self._settings, Task(model, codec, keep), event, patience)
+        task = make_task(await self._find(model, patience), keep, identity, self.url)
+        exchange = Exchange(self._settings, task, event, patience)
         while True:
             try:
                 call = self._transport.submit(exchange.request, exchange.send())
@@ -90,6 +94,7 @@ class AsyncClient:
         in_flight: int | None = None,
         per_request: int | None = None,
         ordered: bool = True,
+        identity: Identity | str | None = None,
         timeout: float | None = None,
     ) -> AsyncIterator[Any]:
         """Reconstruct many events; see :meth:`trackserve.client.Client.stream`."""
@@ -101,8 +106,8 @@ class AsyncClient:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(wake.set)
 
-        codec = await self._codec(model, Patience(self._settings, timeout))
-        task = Task(model, codec, keep)
+        served = await self._find(model, Patience(self._settings, timeout))
+        task = make_task(served, keep, identity, self.url)
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
         stream = Stream(self._settings, self._transport, task, how, wake_from_thread)
         source = aiter(_asynchronous(events))
@@ -136,11 +141,22 @@ class AsyncClient:
             if coming is not None:
                 coming.cancel()
 
-    async def _codec(self, model: str, patience: Patience) -> Codec[Any, Any]:
-        """The codec of a model; see :func:`.exchange.find_codec`."""
-        if isinstance(model, str) and model in self._settings.codecs:
-            return self._settings.codecs[model]
-        return await asyncio.to_thread(find_codec, self._settings, self._transport, model, patience)
+    async def identify(self, model: str) -> str:
+        """Text of the identity that a model has now; see :meth:`.client.Client.identify`."""
+        self._settings.check_process()
+        served = await self._find(model, Patience(self._settings, None))
+        return await asyncio.to_thread(ask_identity, self._settings, self._transport, served)
+
+    async def models(self) -> dict[str, str]:
+        """Text of the identity of each model, by name; see :meth:`.client.Client.models`."""
+        self._settings.check_process()
+        return await asyncio.to_thread(list_models, self._settings, self._transport)
+
+    async def _find(self, model: str, patience: Patience) -> ServedModel:
+        """The model on the server; see :func:`.exchange.find_model`."""
+        if isinstance(model, str) and model in self._settings.served:
+            return self._settings.served[model]
+        return await asyncio.to_thread(find_model, self._settings, self._transport, model, patience)
 
     async def close(self) -> None:
         """End what is in flight and let go of the server; takes 2 s at most."""

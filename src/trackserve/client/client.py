@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Collection, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from trackserve.errors import ServerError
 from trackserve.trackers.batch import one_by_one
+from trackserve.wire.identity import Identity
 from trackserve.wire.timeout import checked_timeout
 
 from .exchange import (
@@ -18,9 +17,11 @@ from .exchange import (
     OnTimings,
     Patience,
     Settings,
-    Task,
+    ask_identity,
     connect,
-    find_codec,
+    find_model,
+    list_models,
+    make_task,
 )
 from .stream import END, Stream, StreamSettings
 
@@ -77,6 +78,7 @@ class Client:
         event: Any,
         keep: Collection[str] = (),
         *,
+        identity: Identity | str | None = None,
         timeout: float | None = None,
     ) -> Any:
         """Reconstruct one event.
@@ -86,36 +88,35 @@ class Client:
                 once which tracker the model is.
             event: an event of the kind that the tracker takes.
             keep: intermediates of the tracker to return as well.
+            identity: identity that the model must have, or its text or hash. The default is that
+                of the first answer that this client had from the model. "unchecked" takes any;
+                then the result does not say its own.
             timeout: seconds for this event instead of the client's; infinity: no deadline.
 
         Returns:
             the result, as the tracker's pipeline returns it; its arrays are read-only.
 
         Raises:
-            InputError: an unknown model or part, a model whose tracker is not installed here, a
-                wrong timeout.
+            InputError: an unknown model or part, a model whose tracker is not installed here or
+                that does not say its identity, a wrong timeout.
             EventError: the event cannot be reconstructed; the error is the pipeline's. A malformed
                 event has a :class:`~trackserve.errors.MalformedEvent`.
+            IdentityMismatch: the model has another identity than the expected one.
             ServerBusy: the server's queue was full until the timeout.
             ServerUnavailable: nothing answers at the url.
             DeadlineExceeded: there was no answer in time.
             Cancelled: the client was closed meanwhile.
-            ServerError: the server failed; it has ``url`` and ``status``. The four errors above
+            ServerError: the server failed; it has ``url`` and ``status``. The five errors above
                 are kinds of it.
         """
         self._settings.check_process()
         patience = Patience(self._settings, timeout)
-        codec = find_codec(self._settings, self._transport, model, patience)
-        exchange = Exchange(self._settings, Task(model, codec, keep), event, patience)
-        while True:
-            try:
-                tensors = self._transport.call(exchange.request, exchange.send())
-                result = exchange.result(tensors)
-            except ServerError as error:
-                time.sleep(exchange.retry_after(error))
-            else:
-                exchange.handed_out()
-                return result
+        served = find_model(self._settings, self._transport, model, patience)
+        task = make_task(served, keep, identity, self.url)
+        exchange = Exchange(self._settings, task, event, patience)
+        result = exchange.answer(self._transport)
+        exchange.handed_out()
+        return result
 
     def stream(
         self,
@@ -126,6 +127,7 @@ class Client:
         in_flight: int | None = None,
         per_request: int | None = None,
         ordered: bool = True,
+        identity: Identity | str | None = None,
         timeout: float | None = None,
     ) -> Iterator[Any]:
         """Reconstruct many events, several at a time.
@@ -135,7 +137,7 @@ class Client:
         stream raises that error after the answers to the events before it.
 
         Args:
-            model, keep: as in :meth:`reconstruct`.
+            model, keep, identity: as in :meth:`reconstruct`.
             events: events of the kind that the tracker takes; see
                 :func:`trackserve.trackers.batch.one_by_one`. An
                 :class:`~trackserve.errors.EventError` among them is its own answer.
@@ -158,8 +160,8 @@ class Client:
         self._settings.check_process()
         wake = threading.Event()
         patience = Patience(self._settings, timeout)
-        codec = find_codec(self._settings, self._transport, model, patience)
-        task = Task(model, codec, keep)
+        served = find_model(self._settings, self._transport, model, patience)
+        task = make_task(served, keep, identity, self.url)
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
         stream = Stream(self._settings, self._transport, task, how, wake.set)
         source = one_by_one(events)
@@ -184,6 +186,28 @@ class Client:
             stream.close()
         finally:
             stream.cancel()
+
+    def identify(self, model: str) -> str:
+        """Text of the identity that a model has now; the server is asked.
+
+        Raises:
+            InputError, ServerError: as in :meth:`reconstruct`.
+        """
+        self._settings.check_process()
+        patience = Patience(self._settings, None)
+        served = find_model(self._settings, self._transport, model, patience)
+        return ask_identity(self._settings, self._transport, served)
+
+    def models(self) -> dict[str, str]:
+        """Text of the identity of each model on the server, by name.
+
+        The text is empty where a model does not say it, or its tracker is not installed here.
+
+        Raises:
+            ServerError: the server does not answer.
+        """
+        self._settings.check_process()
+        return list_models(self._settings, self._transport)
 
     def close(self) -> None:
         """End what is in flight and let go of the server; takes 2 s at most."""

@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from trackserve.errors import (
@@ -15,7 +15,9 @@ from trackserve.errors import (
     ServerBusy,
     ServerError,
     ServerUnavailable,
+    TrackserveError,
 )
+from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import tracker_of
 from trackserve.wire.address import parse_url
 from trackserve.wire.bundle import (
@@ -24,7 +26,14 @@ from trackserve.wire.bundle import (
     join_events,
     split_answers,
 )
-from trackserve.wire.codec import TIMING, Codec
+from trackserve.wire.codec import IDENTITY, TIMING, Codec
+from trackserve.wire.identity import (
+    IDENTITY_PARAMETER,
+    UNCHECKED,
+    Identity,
+    check_identity,
+    is_same,
+)
 from trackserve.wire.tensors import Tensors, decode_timing
 from trackserve.wire.timeout import checked_timeout
 
@@ -72,8 +81,10 @@ class Settings:
     """Whether the server has answered this client before."""
     compute: dict[str, float] = field(default_factory=dict)
     """Mean seconds of the latest events on the server, by model."""
-    codecs: dict[str, Codec[Any, Any]] = field(default_factory=dict)
-    """Codecs of the models that the client has asked for, by model."""
+    served: dict[str, ServedModel] = field(default_factory=dict)
+    """The models that the client has asked for, by name."""
+    identities: dict[str, str] = field(default_factory=dict)
+    """Text of the first identity that each model had, by model."""
     process: int = field(default_factory=os.getpid)
     """Process that made the client."""
 
@@ -94,6 +105,20 @@ class Settings:
             )
 
 
+class ServedModel(NamedTuple):
+    """A model on the server.
+
+    Attributes:
+        name: its name.
+        tracker: its tracker.
+        has_identity: whether it says its identity.
+    """
+
+    name: str
+    tracker: Tracker[Any, Any]
+    has_identity: bool
+
+
 class Task(NamedTuple):
     """The work that a client asks for.
 
@@ -101,11 +126,14 @@ class Task(NamedTuple):
         model: name of the model on the server.
         codec: codec of its tracker.
         keep: intermediates to return as well.
+        identity: text of the identity that the model must have, or its hash; :data:`UNCHECKED`:
+            any; None: that of the client's first answer.
     """
 
     model: str
     codec: Codec[Any, Any]
-    keep: Collection[str]
+    keep: Collection[str] = ()
+    identity: str | None = None
 
 
 class Patience:
@@ -156,10 +184,10 @@ class Patience:
         return delay
 
 
-def find_codec(
+def find_model(
     settings: Settings, transport: Transport, model: str, patience: Patience
-) -> Codec[Any, Any]:
-    """The codec of ``model``, a model on the server; the server is asked once.
+) -> ServedModel:
+    """The model on the server that is called ``model``; the server is asked once.
 
     Raises:
         InputError: there is no such model, or its tracker is not installed here.
@@ -167,15 +195,77 @@ def find_codec(
     """
     if not isinstance(model, str) or not model.isprintable():
         raise InputError("the name of a model is a printable text", found=repr(model)[:80])
-    while model not in settings.codecs:
+    while model not in settings.served:
         try:
-            parameters = transport.parameters(model, patience.left(model=model))
+            config = transport.config(model, patience.left(model=model))
         except ServerError as error:
             time.sleep(patience.retry_after(error))
             continue
-        tracker = tracker_of(parameters, model=model, url=settings.url)
-        settings.codecs[model] = tracker.codec
-    return settings.codecs[model]
+        except InputError as error:
+            names = transport.models(patience.left(model=model))
+            if model in names:
+                raise
+            fields = {"found": model, "bound": names, "url": settings.url}
+            raise InputError("the server has no such model", **fields) from error
+        tracker = tracker_of(config.parameters, model=model, url=settings.url)
+        settings.served[model] = ServedModel(model, tracker, IDENTITY.name in config.outputs)
+    return settings.served[model]
+
+
+def make_task(
+    model: ServedModel, keep: Collection[str], identity: Identity | str | None, url: str
+) -> Task:
+    """The work to do with a model.
+
+    Args:
+        model: the model.
+        keep: intermediates to return as well.
+        identity: as of :class:`Task`.
+        url: url of the server, for errors.
+
+    Raises:
+        InputError: ``identity`` is of another type, or the model does not say its own.
+    """
+    if isinstance(identity, Identity):
+        identity = str(identity)
+    if identity is not None and (not isinstance(identity, str) or not identity):
+        bound = f"None, an identity, its text or {UNCHECKED!r}"
+        raise InputError("this is no identity", found=repr(identity), bound=bound)
+    if identity != UNCHECKED and not model.has_identity:
+        reason = f"the model does not say its identity: it is used only with {UNCHECKED!r}"
+        raise InputError(reason, model=model.name, url=url)
+    return Task(model.name, model.tracker.codec, keep, identity)
+
+
+def ask_identity(settings: Settings, transport: Transport, model: ServedModel) -> str:
+    """Text of the identity of a model, by the answer to the example of its tracker.
+
+    Raises:
+        InputError, ServerError: as of :meth:`trackserve.client.Client.reconstruct`.
+    """
+    anew = replace(settings, identities={}, on_timings=None)
+    task = make_task(model, (), None, settings.url)
+    example = model.tracker.example()
+    result = Exchange(anew, task, example, Patience(anew, None)).answer(transport)
+    return str(result.identity)
+
+
+def list_models(settings: Settings, transport: Transport) -> dict[str, str]:
+    """Text of the identity of each model on the server, by name; see :func:`ask_identity`.
+
+    The text is empty where a model does not say it, or its tracker is not installed here.
+
+    Raises:
+        ServerError: the server does not answer.
+    """
+    found = {}
+    for name in transport.models(settings.timeout):
+        try:
+            model = find_model(settings, transport, name, Patience(settings, None))
+            found[name] = ask_identity(settings, transport, model)
+        except TrackserveError:
+            found[name] = ""
+    return found
 
 
 class Exchange:
@@ -210,11 +300,33 @@ class Exchange:
         self.queue = 0.0
         self.round_trip = 0.0
         self.compute = 0.0
+        self._model = task.model
+        self._checked = task.identity != UNCHECKED
         names = task.codec.output_names(task.keep)
         if self._timed:
             names.append(TIMING.name)
-        self.request = Request(task.model, task.codec.encode_event(event), names)
+        parameters = {}
+        if self._checked:
+            known = settings.identities.get(task.model, "")
+            self._expected = task.identity or known
+            if self._expected:
+                parameters[IDENTITY_PARAMETER] = self._expected
+            if not known or not is_same(known, self._expected):
+                names.append(IDENTITY.name)
+        self.request = Request(task.model, task.codec.encode_event(event), names, parameters)
         self._event = int(event.event)
+
+    def answer(self, transport: Transport) -> Any:
+        """The result from the server, which is asked until the deadline.
+
+        Raises:
+            InputError, EventError, ServerError: there is none.
+        """
+        while True:
+            try:
+                return self.result(transport.call(self.request, self.send()))
+            except ServerError as error:
+                time.sleep(self.retry_after(error))
 
     def send(self) -> float:
         """Note that the request is sent now; return the seconds that it may take.
@@ -233,6 +345,7 @@ class Exchange:
         """The result in a reply that arrived at ``arrived`` (by default now).
 
         Raises:
+            IdentityMismatch: the model has another identity than the expected one.
             ServerError: the reply is malformed.
         """
         self.round_trip = (arrived or time.perf_counter()) - self._sent
@@ -243,6 +356,17 @@ class Exchange:
                 self.queue, self.compute = decode_timing(tensors, TIMING)
         except InputError as error:
             raise ServerError(error.message, url=self._settings.url, **error.fields) from error
+        return self._identified(result) if self._checked else result
+
+    def _identified(self, result: Any) -> Any:
+        """The result with its identity, which it has or the server has checked."""
+        where = {"model": self._model, "url": self._settings.url}
+        if not result.identity:
+            if IDENTITY.name in self.request.outputs:
+                raise ServerError("the answer has no identity", **where)
+            return replace(result, identity=self._settings.identities[self._model])
+        first = self._settings.identities.setdefault(self._model, result.identity)
+        check_identity(self._expected or first, result.identity, **where)
         return result
 
     def handed_out(self) -> None:
@@ -258,12 +382,16 @@ class Exchange:
 
 
 def bundled(exchanges: Sequence[Exchange]) -> Request:
-    """One request for several exchanges, which have the same task."""
-    first = exchanges[0].request
+    """One request for several exchanges, which have the same task.
+
+    The first ones may be older: then they ask for the identity, and the others know it.
+    """
+    first, last = exchanges[0].request, exchanges[-1].request
     if len(exchanges) == 1:
         return first
-    bundle = join_events([exchange.request.inputs for exchange in exchanges], first.outputs)
-    return Request(first.model, {BUNDLE.name: bundle}, [BUNDLE.name])
+    outputs = list(dict.fromkeys([*first.outputs, *last.outputs]))
+    bundle = join_events([exchange.request.inputs for exchange in exchanges], outputs)
+    return Request(first.model, {BUNDLE.name: bundle}, [BUNDLE.name], last.parameters)
 
 
 def unbundled(exchanges: Sequence[Exchange], tensors: Tensors) -> AnswerBundle:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from tritonclient.grpc.service_pb2 import (
     ModelConfigRequest,
     ModelInferRequest,
     ModelInferResponse,
+    ModelStatisticsRequest,
     ServerReadyRequest,
 )
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
@@ -24,6 +26,7 @@ from trackserve.wire.tensors import Tensors
 
 from .transport import (
     Call,
+    ModelConfig,
     Request,
     closed,
     failure,
@@ -70,12 +73,8 @@ class GrpcTransport:
         Raises:
             TrackserveError: there is no reply.
         """
-        try:
+        with self._asking():
             return self._stub.ModelInfer(message, timeout=_limit(timeout))
-        except grpc.RpcError as error:
-            raise self._failure(error) from error
-        except ValueError:  # gRPC's answer to the use of a closed channel
-            raise closed(self.url) from None
 
     def start(self, call: Call, message: ModelInferRequest, timeout: float, done: Done) -> None:
         """Send ``message`` for ``call``; do not wait.
@@ -106,15 +105,19 @@ class GrpcTransport:
 
         rpc.add_done_callback(ended)
 
-    def parameters(self, model: str, timeout: float) -> dict[str, str]:
-        try:
+    def config(self, model: str, timeout: float) -> ModelConfig:
+        with self._asking():
             request = ModelConfigRequest(name=model)
             config = self._stub.ModelConfig(request, timeout=_limit(timeout)).config
-        except grpc.RpcError as error:
-            raise self._failure(error) from error
-        except ValueError:
-            raise closed(self.url) from None
-        return {name: entry.string_value for name, entry in config.parameters.items()}
+        return ModelConfig(
+            {name: entry.string_value for name, entry in config.parameters.items()},
+            [output.name for output in config.output],
+        )
+
+    def models(self, timeout: float) -> list[str]:
+        with self._asking():
+            found = self._stub.ModelStatistics(ModelStatisticsRequest(), timeout=_limit(timeout))
+        return sorted({model.name for model in found.model_stats})
 
     def ready(self, timeout: float) -> bool:
         try:
@@ -132,6 +135,16 @@ class GrpcTransport:
             return failure("cancelled", status="CANCELLED", url=self.url)
         except grpc.RpcError as error:
             return self._failure(error)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Turn gRPC's errors into ours."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise self._failure(error) from error
+        except ValueError:  # gRPC's answer to the use of a closed channel
+            raise closed(self.url) from None
 
     def _failure(self, error: Any) -> TrackserveError:
         return failure(error.details() or "", status=error.code().name, url=self.url)
@@ -154,12 +167,20 @@ def _limit(timeout: float) -> float | None:
 
 def to_message(request: Request) -> ModelInferRequest:
     """The gRPC message of a request, with all its tensors."""
-    message = ModelInferRequest(model_name=request.model)
+    message = new_message(request)
     for name, array in request.inputs.items():
         add_input(message, name, array)
         message.raw_input_contents.append(array.tobytes())
     for name in request.outputs:
         message.outputs.add(name=name)
+    return message
+
+
+def new_message(request: Request) -> ModelInferRequest:
+    """The gRPC message of a request, without tensors."""
+    message = ModelInferRequest(model_name=request.model)
+    for name, value in request.parameters.items():
+        message.parameters[name].string_param = value
     return message
 
 

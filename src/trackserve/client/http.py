@@ -7,12 +7,12 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -30,6 +30,7 @@ from trackserve.wire.tensors import Tensors
 
 from .transport import (
     Call,
+    ModelConfig,
     Request,
     closed,
     failure,
@@ -104,17 +105,17 @@ class HttpTransport:
             call.settle(closed(self.url))
         return call
 
-    def parameters(self, model: str, timeout: float) -> dict[str, str]:
-        deadline = time.monotonic() + timeout
-        reply = self._exchange(
-            _Message("GET", f"/v2/models/{quote(model, safe='')}/config"), deadline
-        )
-        self._check(reply)
-        try:
-            entries = parse_json(reply.body, dict).get("parameters", {})
-            return {name: str(entry["string_value"]) for name, entry in entries.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ServerError(f"malformed reply: {error}", url=self.url) from error
+    def config(self, model: str, timeout: float) -> ModelConfig:
+        with self._asking(f"/v2/models/{quote(model, safe='')}/config", timeout) as found:
+            entries = found.get("parameters", {})
+            return ModelConfig(
+                {name: str(entry["string_value"]) for name, entry in entries.items()},
+                [str(output["name"]) for output in found.get("output", [])],
+            )
+
+    def models(self, timeout: float) -> list[str]:
+        with self._asking("/v2/models/stats", timeout) as found:
+            return sorted({str(model["name"]) for model in found["model_stats"]})
 
     def ready(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
@@ -131,6 +132,16 @@ class HttpTransport:
             _hang_up(connection)
         self._threads.shutdown(cancel_futures=True)
 
+    @contextmanager
+    def _asking(self, path: str, timeout: float) -> Iterator[Any]:
+        """The JSON content at ``path``; what is missing from it is an error of the server."""
+        reply = self._exchange(_Message("GET", path), time.monotonic() + timeout)
+        self._check(reply)
+        try:
+            yield parse_json(reply.body, dict)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ServerError(f"malformed reply: {error}", url=self.url) from error
+
     def _call(self, request: Request, deadline: float, call: Call) -> Tensors:
         header, body = _encode(request)
         headers = {
@@ -145,11 +156,11 @@ class HttpTransport:
     def _check(self, reply: _Reply) -> None:
         """Raise the error of a reply that has no outputs."""
         if reply.status != 200:
+            text, status = "the server failed", str(reply.status)
             with suppress(ValueError, KeyError, TypeError):
                 text = str(parse_json(reply.body, dict)["error"])
-                status = _STATUS.get(reply.status, str(reply.status))
-                raise failure(text, status=status, url=self.url)
-            raise failure("the server failed", status=str(reply.status), url=self.url)
+                status = _STATUS.get(reply.status, status)
+            raise failure(text, status=status, url=self.url)
 
     def _exchange(self, message: _Message, deadline: float, call: Call | None = None) -> _Reply:
         """Send and receive; once more if an idle connection turns out to be closed."""
@@ -233,7 +244,7 @@ def _hang_up(connection: HTTPConnection) -> None:
 
 def _encode(request: Request) -> tuple[bytes, bytes]:
     """The JSON header, and the bytes of the input tensors."""
-    header = {
+    header: dict[str, Any] = {
         "inputs": [
             {
                 "name": name,
@@ -247,6 +258,8 @@ def _encode(request: Request) -> tuple[bytes, bytes]:
             {"name": name, "parameters": {"binary_data": True}} for name in request.outputs
         ],
     }
+    if request.parameters:
+        header["parameters"] = dict(request.parameters)
     body = b"".join(array.tobytes() for array in request.inputs.values())
     return json.dumps(header).encode(), body
 

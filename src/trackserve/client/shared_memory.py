@@ -26,11 +26,12 @@ from trackserve.wire.tensors import Tensors
 from .grpc import (
     GrpcTransport,
     add_input,
+    new_message,
     to_message,
     to_tensors,
 )
 from .regions import Region, Regions
-from .transport import Call, Request
+from .transport import Call, ModelConfig, Request
 
 _LARGE = 4096
 """Bytes; a smaller tensor travels in the gRPC message."""
@@ -132,8 +133,11 @@ class SharedMemoryTransport:
             self._grpc.start(call, loan.message, timeout, done_in_region)
         return call
 
-    def parameters(self, model: str, timeout: float) -> dict[str, str]:
-        return self._grpc.parameters(model, timeout)
+    def config(self, model: str, timeout: float) -> ModelConfig:
+        return self._grpc.config(model, timeout)
+
+    def models(self, timeout: float) -> list[str]:
+        return self._grpc.models(timeout)
 
     def ready(self, timeout: float) -> bool:
         return self._grpc.ready(timeout)
@@ -148,7 +152,7 @@ class SharedMemoryTransport:
         region = self._regions.lend(layout.size) if layout else None
         if layout is None or region is None:
             return None
-        message = ModelInferRequest(model_name=request.model)
+        message = new_message(request)
         for name, array in request.inputs.items():
             declared = add_input(message, name, array)
             place = layout.inputs.get(name)

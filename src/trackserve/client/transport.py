@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from trackserve.errors import (
@@ -21,10 +22,30 @@ from trackserve.wire.tensors import Tensors
 
 
 class Request(NamedTuple):
-    """A request to Triton: the model, its input tensors and the names of outputs to return."""
+    """A request to Triton.
+
+    Attributes:
+        model: name of the model.
+        inputs: its input tensors.
+        outputs: names of the outputs to return.
+        parameters: parameters of the request, by name.
+    """
 
     model: str
     inputs: Tensors
+    outputs: list[str]
+    parameters: Mapping[str, str] = MappingProxyType({})
+
+
+class ModelConfig(NamedTuple):
+    """The configuration of a model on the server.
+
+    Attributes:
+        parameters: its parameters, by name.
+        outputs: names of its outputs.
+    """
+
+    parameters: dict[str, str]
     outputs: list[str]
 
 
@@ -73,8 +94,11 @@ class Transport(Protocol):
     def submit(self, request: Request, timeout: float) -> Call:
         """Start a request; does not block."""
 
-    def parameters(self, model: str, timeout: float) -> dict[str, str]:
-        """The parameters in the configuration of ``model``, within ``timeout`` seconds."""
+    def config(self, model: str, timeout: float) -> ModelConfig:
+        """The configuration of ``model``, within ``timeout`` seconds."""
+
+    def models(self, timeout: float) -> list[str]:
+        """Names of the models that are loaded, within ``timeout`` seconds."""
 
     def ready(self, timeout: float) -> bool:
         """Whether the server answers and has loaded its models."""

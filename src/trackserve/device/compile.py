@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import numpy as np
-
 from trackserve.errors import MissingExtraError
 
 from .cache import of_these_sources
+from .scalars import f32 as f32
+from .scalars import i16 as i16
+from .scalars import i32 as i32
+from .scalars import u32 as u32
+from .scalars import u64 as u64
 
 try:
     from numba import njit, types
@@ -24,14 +27,6 @@ except ImportError:
     raise MissingExtraError(
         "to reconstruct on this machine, numba is needed: pip install 'trackserve[cpu]'"
     ) from None
-
-f32: Any = np.float32
-i16: Any = np.int16
-i32: Any = np.int32
-u32: Any = np.uint32
-u64: Any = np.uint64
-"""Scalar types of compiled code. An unsigned index is not tested for being negative: so the
-compiler can vectorise the innermost loops."""
 
 F = TypeVar("F", bound=Callable[..., object])
 _NO_REFERENCES: Any = {"_nrt": False}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -30,7 +30,7 @@ class ResultCounts:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Result of one event; equality is bit for bit.
+    """Result of one event; equality is bit for bit, and leaves the identity out.
 
     A tracker's result has two kinds of parts as fields. Every result has a part that is declared
     as a noun (``tracks: Tracks``). A part that is declared as a noun or None
@@ -40,6 +40,8 @@ class Result:
     event: int
     """Number of the event."""
     counts: ResultCounts
+    identity: str = field(default="", kw_only=True, compare=False, repr=False)
+    """What made it: the text of a :class:`trackserve.wire.identity.Identity`, or empty."""
 
     @classmethod
     @functools.cache
@@ -100,7 +102,8 @@ class Result:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Result) or type(other) is not type(self):
             return NotImplemented
-        return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(self))
+        compared = (f.name for f in fields(self) if f.compare)
+        return all(getattr(self, name) == getattr(other, name) for name in compared)
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -152,6 +152,7 @@ def write_parquet(
     results: Iterable[Outcome],
     kind: type[Result],
     keep: Collection[str] | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> None:
     """Write results as they come; the file is complete, or not there.
 
@@ -159,13 +160,14 @@ def write_parquet(
         path: the file.
         results, kind, keep: as of :func:`to_awkward`. By default ``keep`` is what the results of
             the first row group have.
+        about: as of :func:`results_schema`.
 
     Raises:
         InputError: a result has other parts, or the file cannot be written.
     """
     groups = in_groups(results)
     first = next(groups, [])
-    schema = results_schema(kind, _kept(first) if keep is None else keep)
+    schema = results_schema(kind, _kept(first) if keep is None else keep, about)
     with writable(Path(path)), complete(Path(path)) as partial, writer(partial, schema) as file:
         for group in chain([first], groups):
             file.write_table(to_table(map(Row, group), kind, schema))

@@ -26,6 +26,7 @@ class ModelStatus(NamedTuple):
         batch: mean number of events in a batch.
         queue: mean wait for a worker per event, seconds.
         compute: mean work per event, seconds.
+        identity: text of the identity of what the backend has loaded.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ModelStatus(NamedTuple):
     batch: float | None = None
     queue: float | None = None
     compute: float | None = None
+    identity: str | None = None
 
 
 class Status(NamedTuple):
@@ -112,6 +114,11 @@ def _from_metrics(
         return total(metric) / number if number else None
 
     batched = total("batched_requests_total")
+    identities = (
+        sample.labels["identity"]
+        for sample in samples
+        if sample.name == "trackserve_identity" and sample.labels["model"] == name
+    )
     return ModelStatus(
         name,
         statistics["version"],
@@ -121,6 +128,7 @@ def _from_metrics(
         mean("batched_requests_total", total("batches_total")),
         mean("queue_seconds_total", batched),
         mean("compute_seconds_total", batched),
+        next(identities, None),
     )
 
 

@@ -102,10 +102,22 @@ def latencies(
 
 
 def run_served(
-    client: Client, model: str, events: Iterable[Any], in_flight: int | None = None
+    client: Client,
+    model: str,
+    events: Iterable[Any],
+    in_flight: int | None = None,
+    identity: str | None = None,
 ) -> None:
-    """Reconstruct all events, ``in_flight`` at a time; by default the client finds how many."""
-    for result in client.stream(model, events, in_flight=in_flight):
+    """Reconstruct all events on a server.
+
+    Args:
+        client: client of the server.
+        model, events, in_flight, identity: as of :meth:`trackserve.client.Client.stream`.
+
+    Raises:
+        EventError: an event failed.
+    """
+    for result in client.stream(model, events, in_flight=in_flight, identity=identity):
         if isinstance(result, EventError):
             raise result
 

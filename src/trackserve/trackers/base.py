@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from trackserve.edm.result import Result
 from trackserve.errors import EventError, InputError
 from trackserve.wire.codec import Codec
+from trackserve.wire.identity import Identity, part
 
 E = TypeVar("E")
 R = TypeVar("R", bound=Result)
@@ -31,10 +33,14 @@ class Pipeline(Protocol[E_contra, R_co]):
 
     Attributes:
         device: the device, as in "cpu" or "cuda".
+        identity: what decides the results; each result has its text (see :func:`identified`).
     """
 
     @property
     def device(self) -> str: ...
+
+    @property
+    def identity(self) -> Identity: ...
 
     def run(
         self, events: Iterable[E_contra], keep: Collection[str] = (), lap: Lap | None = None
@@ -65,6 +71,13 @@ class Pipeline(Protocol[E_contra, R_co]):
 
     def warm_up(self) -> None:
         """Compile or load all code, so that no event waits for it."""
+
+
+def identified(outcome: R | EventError, identity: Identity) -> R | EventError:
+    """The outcome of an event; a result has the text of ``identity``."""
+    if isinstance(outcome, EventError):
+        return outcome
+    return replace(outcome, identity=str(identity))
 
 
 class Events(Protocol[E_co]):
@@ -130,6 +143,7 @@ class Tracker(ABC, Generic[E, R]):
 
     Attributes:
         name: one word, as on the command line.
+        algorithm: number of the algorithm; a change of any bit of an answer raises it.
         summary: one sentence.
         path_help: help of the argument PATH of commands.
         codec: codec of events and results.
@@ -145,6 +159,7 @@ class Tracker(ABC, Generic[E, R]):
     """
 
     name: ClassVar[str]
+    algorithm: ClassVar[int] = 1
     summary: ClassVar[str]
     path_help: ClassVar[str]
     codec: Codec[E, R]
@@ -189,6 +204,31 @@ class Tracker(ABC, Generic[E, R]):
         Raises:
             TrackserveError: a value is wrong, or data or a package are missing.
         """
+
+    def identity(
+        self, options: Mapping[str, str], *, device: str = "cpu", events: Any = None
+    ) -> Identity | None:
+        """The identity of the pipeline that :meth:`build` makes, computed without a pipeline.
+
+        It has the values of all options. A tracker with an option that names data on disk overrides
+        this method, so that the identity has the content of the data. It imports no compiler.
+
+        Args:
+            options, device, events: as of :meth:`build`.
+
+        Returns:
+            None if this machine does not have the data.
+
+        Raises:
+            TrackserveError: a value is wrong, or data are malformed.
+        """
+        stored = [option.spelling for option in self.options if option.stored]
+        if stored:
+            reason = "a tracker with an option that names data must override identity"
+            raise InputError(reason, tracker=self.name, found=stored)
+        values = self.values(options)
+        parts = (part(option.spelling, str(values[option.name])) for option in self.options)
+        return Identity(self.name, self.algorithm, tuple(parts), device)
 
     @abstractmethod
     def store(self, folder: Path, options: Mapping[str, str]) -> dict[str, str]:

@@ -9,8 +9,9 @@ from typing import Generic, TypeVar
 
 from trackserve.edm.result import Result
 from trackserve.errors import EventError, InputError, MalformedEvent
+from trackserve.wire.identity import Identity
 
-from .base import Lap
+from .base import Lap, identified
 from .batch import in_threads, one_by_one
 
 E = TypeVar("E")
@@ -21,13 +22,15 @@ class SingleEventPipeline(ABC, Generic[E, R]):
     """A :class:`.base.Pipeline` that lacks only the reconstruction of one event.
 
     Args:
+        identity: identity of the pipeline.
         result: class of the results.
         threads: events that are reconstructed at the same time.
     """
 
     device: str = "cpu"
 
-    def __init__(self, result: type[R], threads: int = 1) -> None:
+    def __init__(self, identity: Identity, result: type[R], threads: int = 1) -> None:
+        self.identity = identity
         self._result = result
         self.threads = threads
 
@@ -60,7 +63,7 @@ class SingleEventPipeline(ABC, Generic[E, R]):
             if isinstance(event, EventError):
                 return event
             try:
-                return self.reconstruct_stages(event, keep, stage_ends)
+                return identified(self.reconstruct_stages(event, keep, stage_ends), self.identity)
             except EventError as error:
                 return error
             except InputError as error:

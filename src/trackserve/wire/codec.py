@@ -33,6 +33,8 @@ R = TypeVar("R", bound=Result)
 
 TIMING = timing("timing")
 """Output of every model: seconds that the event waited, and seconds of work."""
+IDENTITY = TensorSpec("identity", np.dtype(np.uint8), (-1,))
+"""Output of every model: the text of its :class:`.identity.Identity`."""
 _RESULT = TensorSpec("result", np.dtype(np.uint8), (-1,))
 _HEAD = np.dtype(np.int64)
 
@@ -77,6 +79,7 @@ class Codec(Generic[E, R]):
             counts,
             *(block.spec for block in self._blocks.values()),
             *(TensorSpec(name, p.dtype, (-1, *p.shape)) for name, (_, p) in self._columns.items()),
+            IDENTITY,
             TIMING,
         )
 
@@ -135,6 +138,9 @@ class Codec(Generic[E, R]):
                     pieces += self._blocks[part].pack(parts[part])
                 encoded[name] = _join(pieces)
                 continue
+            if name == IDENTITY.name:
+                encoded[name] = np.frombuffer(bytearray(result.identity.encode()), np.uint8)
+                continue
             if name == self._counts.name:
                 encoded[name] = result.counts.as_array()
                 continue
@@ -152,7 +158,8 @@ class Codec(Generic[E, R]):
     ) -> R:
         """The result of event number ``event`` that the output tensors hold.
 
-        The arrays of the result are views of the tensors.
+        The arrays of the result are views of the tensors. Its identity is empty where the tensor
+        ``identity`` is missing.
 
         Raises:
             InputError: a tensor is missing or has the wrong dtype, shape or length, or ``keep``
@@ -174,7 +181,10 @@ class Codec(Generic[E, R]):
             parts[part], end = self._blocks[part].unpack(packed, 0, part)
             if end != len(packed):
                 raise _wrong_length(part, len(packed), end)
-        return self.result(event, counts, **parts)
+        identity = ""
+        if IDENTITY.name in tensors:
+            identity = checked(tensors, IDENTITY).tobytes().decode(errors="replace")
+        return self.result(event, counts, identity=identity, **parts)
 
 
 class _Piece(NamedTuple):

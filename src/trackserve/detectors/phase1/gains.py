@@ -1,4 +1,4 @@
-"""Calibration of charge: gain and pedestal of pixels, and the law from VCAL units to electrons.
+"""Gain and pedestal of pixels.
 
 A pixel's ADC count ``a`` stands for ``(a - pedestal) gain`` VCAL units. One byte each encodes
 gain and pedestal of a column within a block of rows.
@@ -15,21 +15,6 @@ from trackserve.edm.columns import Array
 
 from .conditions import PixelConditions
 from .layout import N_MODULES, ROWS
-
-
-class ChargeCalibration(NamedTuple):
-    """VCAL units to electrons: ``slope x VCAL + offset`` (gpuCalibPixel.h)."""
-
-    slope_1: float = f32(50)
-    """Electrons per VCAL unit in barrel layer 1."""
-    offset_1: float = f32(-670)
-    """Electrons, barrel layer 1."""
-    slope: float = f32(47)
-    """Electrons per VCAL unit in all other layers."""
-    offset: float = f32(-60)
-    """Electrons, all other layers."""
-    minimum: int = 100
-    """Least charge of a pixel, electrons."""
 
 
 class GainTables(NamedTuple):

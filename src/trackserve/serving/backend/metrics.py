@@ -33,6 +33,7 @@ METRICS = {
     "trackserve_compute_seconds_total": Metric("Time that workers took for events"),
     "trackserve_stage_seconds_total": Metric("Time that the stages took", "stage"),
     "trackserve_waiting": Metric("Events that wait for a worker", gauge=True),
+    "trackserve_identity": Metric("Backend processes, by identity", "identity", gauge=True),
     "trackserve_held": Metric("Events that wait or are in work", gauge=True),
 }
 """All metrics by name; each has the label ``model`` too. An event of a bundle counts as one."""

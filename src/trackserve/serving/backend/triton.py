@@ -23,6 +23,7 @@ from trackserve.edm.columns import Array
 from trackserve.errors import (
     Cancelled,
     EventError,
+    IdentityMismatch,
     InputError,
     MalformedEvent,
     ServerBusy,
@@ -31,6 +32,8 @@ from trackserve.errors import (
 )
 from trackserve.trackers.registry import tracker_of
 from trackserve.wire.bundle import BUNDLE, split_events
+from trackserve.wire.codec import IDENTITY
+from trackserve.wire.identity import IDENTITY_PARAMETER, check_identity
 from trackserve.wire.tensors import TensorSpec
 
 from .. import drain
@@ -45,6 +48,7 @@ _REPORT_PERIOD = 1.0
 _DRAIN_POLL = 0.05
 _CODES = {
     EventError: "INVALID_ARG",
+    IdentityMismatch: "INVALID_ARG",
     InputError: "INVALID_ARG",
     MalformedEvent: "INVALID_ARG",
     ServerBusy: "UNAVAILABLE",
@@ -93,13 +97,15 @@ class TritonPythonModel:
             for answer in run([example]):
                 if isinstance(answer, TrackserveError):
                     raise answer
+                self._identity = answer.tensors[IDENTITY.name].tobytes().decode()
             return run
 
-        counters = Counters()
+        self._counters = counters = Counters()
         self._families = _families()
         self._metrics: dict[Series, Any] = {}
         self._name = args["model_name"]
         self._runtime = Runtime(warm_run, limits, counters)
+        counters.add((Series("trackserve_identity", self._identity), 1))
         self._reporter = Reporter(counters, self._report, _REPORT_PERIOD)
         self._finished = threading.Event()
         threading.Thread(target=self._drain, name="drain", daemon=True).start()
@@ -117,7 +123,7 @@ class TritonPythonModel:
         if BUNDLE.name in tensors:
             return self._take_bundle(request, tensors)
         outputs = [name for name in request.requested_output_names() if name != BUNDLE.name]
-        refusal = self._runtime.reserve()
+        refusal = self._mismatch(request, 1) or self._runtime.reserve()
         if refusal is not None:
             return _response(refusal)
         sender = request.get_response_sender()
@@ -134,6 +140,9 @@ class TritonPythonModel:
             return _response(error)
         if not events:
             return _response(InputError("a bundle has no events", tensor=BUNDLE.name))
+        mismatch = self._mismatch(request, len(events))
+        if mismatch is not None:
+            return _response(mismatch)
         sender = request.get_response_sender()
         gather = Gather(len(events), self._runtime.at_a_time, partial(_send, sender))
         for place, event in enumerate(events):
@@ -143,6 +152,20 @@ class TritonPythonModel:
                 self._runtime.submit(Job(EncodedEvent(event, wanted), answer, sender.is_cancelled))
             else:
                 answer(refusal)
+        return None
+
+    def _mismatch(self, request: Any, n_events: int) -> IdentityMismatch | None:
+        """The error of a request that expects another identity; None if it expects this or none."""
+        parameters = request.parameters()
+        expected = json.loads(parameters).get(IDENTITY_PARAMETER) if parameters else None
+        if expected is None:
+            return None
+        try:
+            check_identity(str(expected), self._identity, model=self._name)
+        except IdentityMismatch as error:
+            outcome = Series("trackserve_requests_total", type(error).__name__)
+            self._counters.add((outcome, n_events))
+            return error
         return None
 
     def finalize(self) -> None:

@@ -13,12 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trackserve.detectors.phase1.charge import ChargeCalibration
 from trackserve.detectors.phase1.conditions import PixelConditions
-from trackserve.detectors.phase1.gains import (
-    ChargeCalibration,
-    GainTables,
-    make_gain_tables,
-)
+from trackserve.detectors.phase1.gains import GainTables, make_gain_tables
 from trackserve.detectors.phase1.geometry import PixelGeometry
 from trackserve.detectors.phase1.layout import (
     COLS,

@@ -9,6 +9,18 @@ Activation = Literal["relu", "tanh", "silu"]
 Order = Literal["given", "outward"]
 Segmentation = Literal["components", "paths"]
 
+NODE_INPUTS = ("r", "phi", "z", "x", "y", "cos_phi", "sin_phi", "eta")
+"""Names of the inputs of a point. ``r``, ``phi`` and ``z`` are the scaled features. ``x`` and
+``y`` are in units of the scale of r. ``eta`` is the pseudorapidity. ``phi`` has a seam at +-pi;
+the others have none."""
+
+EDGE_INPUTS = ("dr", "dphi", "dz", "deta", "phi_slope", "z0", "distance")
+"""Names of the inputs of an edge; differences are source minus target. ``dr`` and ``dz`` are in
+units of the scales. ``dphi`` is in (-1, 1] in units of pi, also across the seam. ``deta`` is the
+difference of the pseudorapidities. ``phi_slope`` is dphi in rad divided by ``dr``, limited to
++-4. ``z0`` is where the line through both points meets the beam axis, in units of 100 mm, limited
+to +-8. ``distance`` is that of the points in space, in units of the scale of r."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -26,7 +38,7 @@ class Embedding:
     """A perceptron from ``inputs`` of a point to ``dimensions`` coordinates."""
 
     inputs: tuple[str, ...]
-    """Names of :data:`.features.NODE_INPUTS`."""
+    """Names of :data:`NODE_INPUTS`."""
     widths: tuple[int, ...]
     """Widths of the hidden layers."""
     dimensions: int
@@ -42,7 +54,7 @@ class Filter:
     inputs: tuple[str, ...]
     widths: tuple[int, ...]
     edge_inputs: tuple[str, ...] = ()
-    """Names of :data:`.features.EDGE_INPUTS`."""
+    """Names of :data:`EDGE_INPUTS`."""
     activation: Activation = "relu"
     norm: bool = True
 

@@ -17,20 +17,8 @@ from trackserve.device.compile import (
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, InputError
 
-from .architecture import Features
+from .architecture import EDGE_INPUTS, NODE_INPUTS, Features
 from .event import ExatrkxEvent, FeaturesEvent, values_of
-
-NODE_INPUTS = ("r", "phi", "z", "x", "y", "cos_phi", "sin_phi", "eta")
-"""Names of the inputs of a point. ``r``, ``phi`` and ``z`` are the scaled features. ``x`` and
-``y`` are in units of the scale of r. ``eta`` is the pseudorapidity. ``phi`` has a seam at +-pi;
-the others have none."""
-
-EDGE_INPUTS = ("dr", "dphi", "dz", "deta", "phi_slope", "z0", "distance")
-"""Names of the inputs of an edge; differences are source minus target. ``dr`` and ``dz`` are in
-units of the scales. ``dphi`` is in (-1, 1] in units of pi, also across the seam. ``deta`` is the
-difference of the pseudorapidities. ``phi_slope`` is dphi in rad divided by ``dr``, limited to
-+-4. ``z0`` is where the line through both points meets the beam axis, in units of 100 mm, limited
-to +-8. ``distance`` is that of the points in space, in units of the scale of r."""
 
 POINTS_PER_SECTOR = 1024
 """About the number of points of a sector in phi."""
@@ -141,12 +129,12 @@ def node_inputs(names: Sequence[str], scaled: Array, features: Features) -> Arra
     """Return inputs of points, float32[n, len(names)].
 
     Args:
-        names: names of :data:`NODE_INPUTS`.
+        names: names of :data:`.architecture.NODE_INPUTS`.
         scaled: float32[n, 3], features.
         features: the scales.
 
     Raises:
-        InputError: a name is not in :data:`NODE_INPUTS`.
+        InputError: a name is not in :data:`.architecture.NODE_INPUTS`.
     """
     scales = np.array(features.scales, np.float32)
     return _node_inputs(numbers_of(names, NODE_INPUTS), np.ascontiguousarray(scaled), scales)
@@ -158,13 +146,13 @@ def edge_inputs(
     """Return inputs of edges, float32[m, len(names)].
 
     Args:
-        names: names of :data:`EDGE_INPUTS`.
+        names: names of :data:`.architecture.EDGE_INPUTS`.
         scaled: float32[n, 3], features of the points.
         features: the scales.
         source, target: int32[m], the rows of ``scaled`` that each edge joins.
 
     Raises:
-        InputError: a name is not in :data:`EDGE_INPUTS`.
+        InputError: a name is not in :data:`.architecture.EDGE_INPUTS`.
     """
     numbers = numbers_of(names, EDGE_INPUTS)
     if not len(numbers):
@@ -213,7 +201,7 @@ def direction(r: float, phi: float, z: float, scales: Array) -> tuple[float, flo
 
 @shared
 def node_values(r: float, phi: float, z: float, scales: Array) -> tuple[float, ...]:
-    """Return :data:`NODE_INPUTS` of a point with these scaled features."""
+    """Return :data:`.architecture.NODE_INPUTS` of a point with these scaled features."""
     eta_, cos, sin = direction(r, phi, z, scales)
     return r, phi, z, r * cos, r * sin, cos, sin, eta_
 
@@ -233,7 +221,7 @@ def edge_values(
     scales: Array,
     units: tuple[float, float, float],
 ) -> tuple[float, ...]:
-    """Return :data:`EDGE_INPUTS` of the edge from point ``s`` to point ``t``.
+    """Return :data:`.architecture.EDGE_INPUTS` of the edge from point ``s`` to point ``t``.
 
     Args:
         scaled: float32[n, 3], features of all points.

@@ -22,6 +22,8 @@ from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MissingExtraError, ModelError, parse_json
 
 from .architecture import (
+    EDGE_INPUTS,
+    NODE_INPUTS,
     AttentionGnn,
     Cuts,
     Embedding,
@@ -32,7 +34,6 @@ from .architecture import (
     Order,
     perceptrons_of,
 )
-from .features import EDGE_INPUTS, NODE_INPUTS
 
 MODELS = Path(__file__).parent / "models"
 """Folder of the models that ship with the package."""

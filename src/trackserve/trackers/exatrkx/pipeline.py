@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from trackserve.edm import (
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, ModelError
 
-from ..base import Lap
+from ..base import Lap, identified
 from ..batch import in_threads, run_batch
 from .architecture import Filter, Gnn
 from .codec import check_event
@@ -33,6 +33,7 @@ from .features import (
     outward_order,
     sector_order,
 )
+from .identity import identity_of
 from .model import Model, load_model
 from .networks import (
     Networks,
@@ -85,6 +86,7 @@ class ExatrkxPipeline:
         max_edges: int = MAX_EDGES,
     ) -> None:
         keep_freed_memory()
+        self.identity = identity_of(model, precision, device)
         self.model = model
         self.device = device
         self.threads = threads
@@ -156,7 +158,8 @@ class ExatrkxPipeline:
             InputError: ``keep`` has an unknown name, or ``events`` cannot be iterated.
         """
         ExatrkxResult.check_keep(keep)
-        return run_batch(events, check_event, lambda good: self._stages.run(good, keep, lap))
+        outcomes = run_batch(events, check_event, lambda good: self._stages.run(good, keep, lap))
+        return [identified(outcome, self.identity) for outcome in outcomes]
 
     def reconstruct(self, event: ExatrkxEvent, keep: Collection[str] = ()) -> ExatrkxResult:
         """Reconstruct one event.
@@ -327,7 +330,7 @@ class HostExatrkx:
             components=int(labels.max(initial=-1)) + 1,
             candidates=len(candidates),
         )
-        kept = {name: stages[name] for name in keep}
+        kept: dict[str, Any] = {name: stages[name] for name in keep}
         return ExatrkxResult(number, counts, PointLabels(labels), candidates, **kept)
 
 

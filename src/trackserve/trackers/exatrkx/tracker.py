@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from .stages import STAGES
 if TYPE_CHECKING:
     from trackserve.io import PointsEvents
     from trackserve.report.points import PointsValidation
+    from trackserve.wire.identity import Identity
 
     from .pipeline import ExatrkxPipeline
 
@@ -76,6 +78,21 @@ class Exatrkx(Tracker[PointsEvent | FeaturesEvent, ExatrkxResult]):
             threads=threads,
             precision=values["precision"],
         )
+
+    def identity(
+        self,
+        options: Mapping[str, str],
+        *,
+        device: str = "cpu",
+        events: PointsEvents | None = None,
+    ) -> Identity | None:
+        from .identity import identity_of
+        from .model import load_model
+
+        values = self.values(options)
+        if find_spec("safetensors") is None:  # a client without the extra cannot read a model
+            return None
+        return identity_of(load_model(values["model"]), values["precision"], device)
 
     def store(self, folder: Path, options: Mapping[str, str]) -> dict[str, str]:
         from .model import load_model, save_model

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.detectors.phase1.gains import ChargeCalibration
+from trackserve.detectors.phase1.charge import ChargeCalibration
 from trackserve.detectors.phase1.layout import MAX_WORDS, PT_PER_RADIUS
-from trackserve.device.compile import f32
+from trackserve.device.scalars import f32
 from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
+from trackserve.errors import InputError
 
 
 class ClusterCuts(NamedTuple):
@@ -320,3 +321,14 @@ DEFAULT = PatatrackConfig(
     vertices=MixtureCuts(max_zip=_SCORE.zip),
 )
 CONFIGS = {config.name: config for config in (DEFAULT, REFERENCE)}
+
+
+def find_config(name: str) -> PatatrackConfig:
+    """The configuration of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in CONFIGS:
+        raise InputError("no such configuration", found=name, bound=sorted(CONFIGS))
+    return CONFIGS[name]

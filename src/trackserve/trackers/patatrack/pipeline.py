@@ -21,15 +21,12 @@ from trackserve.errors import EventError, InputError
 from trackserve.io import read_conditions
 from trackserve.wire.events import check_raw_event
 
-from ..base import Lap
+from ..base import Lap, identified
 from ..batch import run_batch
 from ..single import SingleEventPipeline
 from .calibrate import calibrate
 from .clusterize import clusterize
-from .config import (
-    CONFIGS,
-    PatatrackConfig,
-)
+from .config import PatatrackConfig, find_config
 from .connect import CellGraph, connect_cells, remove_fishbones
 from .doublets import (
     Cells,
@@ -39,6 +36,7 @@ from .doublets import (
 )
 from .fit import Sizes, fit_broken_lines, measured_hits
 from .hits import make_hits, make_position_tables
+from .identity import identity_of
 from .ntuplets import find_ntuplets
 from .result import PatatrackCounts, PatatrackResult
 from .strategies import SELECTIONS, VERTEX_FINDERS
@@ -74,13 +72,11 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         threads: int = 1,
     ) -> None:
         if isinstance(config, str):
-            if config not in CONFIGS:
-                raise InputError("no such configuration", found=config, bound=sorted(CONFIGS))
-            config = CONFIGS[config]
+            config = find_config(config)
         if device not in DEVICES:
             raise InputError("no such device", found=device, bound=list(DEVICES))
         keep_freed_memory()
-        super().__init__(PatatrackResult, threads)
+        super().__init__(identity_of(conditions, config, device), PatatrackResult, threads)
         self.config = config
         self.device = device
         self._cuda: CudaPatatrack | None = None
@@ -130,7 +126,8 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         if cuda is None:
             return super().run(events, keep, lap)
         PatatrackResult.check_keep(keep)
-        return run_batch(events, check_raw_event, lambda good: cuda.run(good, keep, lap))
+        outcomes = run_batch(events, check_raw_event, lambda good: cuda.run(good, keep, lap))
+        return [identified(outcome, self.identity) for outcome in outcomes]
 
     def warm_up(self) -> None:
         """Compile or load all code.

@@ -18,6 +18,7 @@ from .result import PatatrackResult
 if TYPE_CHECKING:
     from trackserve.io import PixelEvents
     from trackserve.report.pixel import PixelValidation
+    from trackserve.wire.identity import Identity
 
     from .pipeline import PatatrackPipeline
 
@@ -64,6 +65,21 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
         return PatatrackPipeline.from_directory(
             conditions, values["config"], device=device, threads=threads
         )
+
+    def identity(
+        self, options: Mapping[str, str], *, device: str = "cpu", events: PixelEvents | None = None
+    ) -> Identity | None:
+        from trackserve.io import read_conditions
+
+        from .config import find_config
+        from .identity import identity_of
+
+        values = self.values(options)
+        config = find_config(values["config"])
+        conditions = values["conditions"]
+        if not conditions and events is not None and (events.directory / "fedIds.bin").exists():
+            conditions = events.directory
+        return identity_of(read_conditions(conditions), config, device) if conditions else None
 
     def store(self, folder: Path, options: Mapping[str, str]) -> dict[str, str]:
         from trackserve.io import read_conditions, write_conditions

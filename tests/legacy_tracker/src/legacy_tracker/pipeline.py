@@ -13,6 +13,7 @@ from trackserve.trackers.single import SingleEventPipeline
 
 from .library import Found, Library
 from .result import CODEC, LegacyCounts, LegacyResult, Seeds
+from .tracker import TRACKER
 
 
 class LegacyPipeline(SingleEventPipeline[PointsEvent, LegacyResult]):
@@ -27,7 +28,9 @@ class LegacyPipeline(SingleEventPipeline[PointsEvent, LegacyResult]):
     """
 
     def __init__(self, min_points: int, threads: int = 1) -> None:
-        super().__init__(LegacyResult, threads)
+        identity = TRACKER.identity({"min_points": str(min_points)})
+        assert identity is not None
+        super().__init__(identity, LegacyResult, threads)
         self._min_points = min_points
         self._library = Library()
 

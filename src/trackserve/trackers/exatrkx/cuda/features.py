@@ -104,7 +104,7 @@ def node_inputs(device: Device, name: str, numbers: Any, points: BatchPoints) ->
 
     Args:
         name: name of the network.
-        numbers: int32, places of the inputs in :data:`..features.NODE_INPUTS`.
+        numbers: int32, places of the inputs in :data:`..architecture.NODE_INPUTS`.
     """
     out = device.array(f"{name}.nodes", points.n, np.float32, len(numbers))
     device.launch(_node_inputs, points.n, points, numbers, out)
@@ -118,7 +118,7 @@ def edge_inputs(
 
     Args:
         name: name of the network.
-        numbers: int32, places of the inputs in :data:`..features.EDGE_INPUTS`.
+        numbers: int32, places of the inputs in :data:`..architecture.EDGE_INPUTS`.
     """
     out = device.array(f"{name}.edges", edges.n, np.float32, len(numbers))
     device.launch(_edge_inputs, edges.n, points, edges, numbers, out)

@@ -11,13 +11,15 @@ from torch import Tensor
 from trackserve.device.cuda import Device
 
 from ..architecture import (
+    EDGE_INPUTS,
+    NODE_INPUTS,
     Embedding,
     Filter,
     Gnn,
     InteractionGnn,
     perceptrons_of,
 )
-from ..features import EDGE_INPUTS, NODE_INPUTS, numbers_of
+from ..features import numbers_of
 from ..interaction import pack_interaction
 from ..model import Model
 from ..perceptrons import pack, pack_edge

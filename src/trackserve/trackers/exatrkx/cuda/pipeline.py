@@ -265,7 +265,7 @@ def _result(
         columns["score"][rows["candidates"]].copy(),
     )
     sizes = dict(zip(COLUMNS, np.diff(counts, axis=0)[0].tolist(), strict=True))
-    stages = {
+    stages: dict[str, Any] = {
         name: Edges(*(columns[f"{name}.{key}"][rows[name]].copy() for key in Edges.schema()))
         for name in keep
     }

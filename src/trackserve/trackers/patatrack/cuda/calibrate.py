@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda
 
+from trackserve.detectors.phase1.charge import ChargeCalibration
 from trackserve.detectors.phase1.gains import (
-    ChargeCalibration,
     GainTables,
     Pixel,
     gain_place,
