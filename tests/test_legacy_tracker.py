@@ -307,6 +307,21 @@ def test_served_is_direct_to_the_byte(
     assert ("seeds" in pq.read_table(one).column_names) == bool(keep)
 
 
+def test_a_served_name_goes_with_its_options(
+    served: dict[str, str], muons: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.parquet"
+    arguments = ("reconstruct", "legacy", muons, "-o", out, "--url", served["url"])
+    says = trackserve_says(*arguments, "--served", "strict", status=1)
+    assert "another identity" in says
+    for model in ("legacy: legacy 1, min-points 6", "strict: legacy 1, min-points 9"):
+        assert model in says
+    assert not out.exists()
+    says = trackserve_says(*arguments, "--served", "strict", "--min-points", 9)
+    assert "by legacy 1, min-points 9 [" in says
+    assert "another identity" in trackserve_says(*arguments, "--min-points", 9, status=1)
+
+
 def test_a_client_gets_what_the_options_of_the_model_say(
     served: dict[str, str], tracker: Tracker[Any, Any], events: list[PointsEvent]
 ) -> None:
