@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.errors import InputError
+from trackserve.errors import ConditionsError, InputError
 
 
 @contextmanager
@@ -22,6 +22,38 @@ def complete(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def as_path(path: str | Path) -> Path:
+    """The path, if it is one.
+
+    Raises:
+        InputError: it cannot name a file.
+    """
+    try:
+        found = Path(path)
+        found.exists()
+        if b"\0" not in os.fsencode(found):
+            return found
+    except (TypeError, ValueError, OSError):
+        pass
+    raise InputError("not a path", found=repr(path))
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Name ``path`` where the system refuses to read.
+
+    Raises:
+        ConditionsError: in place of an OSError.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise ConditionsError("file is missing", file=str(path)) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConditionsError(f"cannot be read: {reason}", file=str(path)) from error
 
 
 @contextmanager
@@ -36,6 +68,12 @@ def writable(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"cannot be written: {reason}", file=str(path)) from error
+
+
+def first_not_finite(values: Array) -> int | None:
+    """The first row whose value is not finite, or None."""
+    bad = ~np.isfinite(values)
+    return int(bad.argmax()) if bad.any() else None
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array], compress: bool = False) -> None:

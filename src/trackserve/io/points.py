@@ -10,6 +10,7 @@ from trackserve.edm.points import GENERIC_DETECTOR, PointsEvent
 from trackserve.errors import InputError
 
 from . import points_directory, trackml
+from .files import as_path
 
 
 class PointsEvents(Sequence[PointsEvent]):
@@ -65,7 +66,7 @@ def open_points(path: str | Path) -> PointsEvents:
     Raises:
         InputError: there are no events, or the directory's files do not fit together.
     """
-    path = Path(path)
+    path = as_path(path)
     name = path.resolve().name
     if (path / points_directory.POINTS).exists():
         directory = points_directory.PointsDirectory(path)

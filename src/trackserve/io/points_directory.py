@@ -31,6 +31,8 @@ from trackserve.edm.points import PointsEvent, SpacePoints
 from trackserve.edm.truth import MM_PER_CM, Particles, PointsTruth, TruePoints
 from trackserve.errors import EventError, InputError, parse_json
 
+from .files import as_path, first_not_finite, writable
+
 POINTS = "points.parquet"
 PARTICLES = "particles.parquet"
 
@@ -142,12 +144,18 @@ def write_points(
         detector: where they are from; a model for another detector refuses them.
 
     Raises:
-        InputError: some have truth and others do not.
+        InputError: some have truth and others do not, there is no event, columns of an event have
+            several lengths, or a file cannot be written.
     """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in (POINTS, PARTICLES):
-        (directory / name).unlink(missing_ok=True)
+    directory = as_path(directory)
+    with writable(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in (POINTS, PARTICLES):
+            (directory / name).unlink(missing_ok=True)
+        _write_points(directory, events, detector)
+
+
+def _write_points(directory: Path, events: Iterable[PointsEvent], detector: str | None) -> None:
     numbers: list[int] = []
     with_truth = True
     with ExitStack() as stack:
@@ -252,6 +260,15 @@ class _File:
                 raise EventError(
                     "values are missing", event=place.number, file=self.path, column=name
                 )
+            bad = first_not_finite(np.array(table[name]))
+            if bad is not None:
+                raise EventError(
+                    "value is not finite",
+                    event=place.number,
+                    file=self.path,
+                    column=name,
+                    row=bad,
+                )
         return [_columns(noun, table) for noun in nouns]
 
     def _number_of(self, group: int) -> int | None:
@@ -348,7 +365,10 @@ def _table(number: int, *parts: Columns) -> pa.Table:
                 columns[field] = values
             else:
                 columns |= dict(zip(axes, np.ascontiguousarray(values.T), strict=True))
-    return pa.table(columns)
+    try:
+        return pa.table(columns)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"columns do not fit together: {error}", event=number) from error
 
 
 def _columns(noun: type[Columns], table: pa.Table) -> Columns:
