@@ -52,19 +52,30 @@ def to_png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
+def require_matplotlib() -> None:
+    """Check that figures can be drawn.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise MissingExtraError(
+            "figures need matplotlib: pip install 'trackserve[report]'"
+        ) from None
+
+
 def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
     """A figure of ``rows`` x ``columns`` panels, and its axes as :func:`subplots` gives them.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(
-            "figures need matplotlib: pip install 'trackserve[report]'"
-        ) from None
+    require_matplotlib()
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.5, 3.6 if rows == 1 else 5.6))
         return figure, figure.subplots(rows, columns)

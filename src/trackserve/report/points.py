@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trackserve.edm import PointsEvent
@@ -53,12 +53,12 @@ class PointsValidation:
     keep: tuple[str, ...] = tuple(GRAPHS.values())
 
     def match(
-        self, events: Iterable[PointsEvent], results: Iterable[PointsResult | EventError]
+        self, events: Sequence[PointsEvent], results: Iterable[PointsResult | EventError]
     ) -> PointsMatches:
         """Compare results with the truth of their events; events that failed are left out.
 
         Args:
-            events: with truth; may be read as they are needed.
+            events: with truth; those that failed are not read.
             results: see :class:`.PointsResult` and :meth:`.validation.Validation.match`.
 
         Raises:

@@ -68,6 +68,9 @@ class Pipeline(Protocol[E_contra, R_co]):
 class Events(Protocol[E_co]):
     """Events that are read one by one, when they are asked for.
 
+    They may also have ``about() -> dict[str, Any]``: facts that hold for all of them, such as the
+    beam spot, as JSON takes them. The metadata of a file of results has them.
+
     Attributes:
         name: short name, for titles.
     """

@@ -10,14 +10,20 @@ from trackserve.edm.result import Result, ResultCounts
 
 @dataclass(frozen=True)
 class ExatrkxCounts(ResultCounts):
-    """Numbers of objects. ``components`` are connected components, also of single points."""
+    """Numbers of objects."""
 
     points: int = 0
+    """Space points of the event."""
     radius_edges: int = 0
+    """Edges of the radius graph."""
     filter_edges: int = 0
+    """Edges that are left after the filter."""
     track_edges: int = 0
+    """Edges that are left after the graph network."""
     components: int = 0
+    """Connected components, also those of a single point."""
     candidates: int = 0
+    """Track candidates of the result."""
 
 
 @dataclass(frozen=True, eq=False)

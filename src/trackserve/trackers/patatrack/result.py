@@ -10,15 +10,22 @@ from trackserve.edm.result import Result, ResultCounts
 
 @dataclass(frozen=True)
 class PatatrackCounts(ResultCounts):
-    """Numbers of what was found; ``digis`` counts pixel words with their padding, as CMS does."""
+    """Numbers of what was found."""
 
     modules: int = 0
+    """Modules with pixels."""
     digis: int = 0
+    """Pixel words with their padding, as CMS counts them."""
     clusters: int = 0
+    """Clusters; each is a hit."""
     doublets: int = 0
+    """Pairs of hits on two layers."""
     ntuplets: int = 0
+    """Candidates, also bad ones and duplicates."""
     tracks: int = 0
+    """Tracks of the result."""
     vertices: int = 0
+    """Vertices of the result."""
 
 
 @dataclass(frozen=True, eq=False)
