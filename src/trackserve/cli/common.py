@@ -31,7 +31,7 @@ Reconstruct = Callable[[Events[Any], Iterable[int]], Iterator[Outcome]]
 _BATCH = 64
 """Events that a GPU gets at once."""
 _AHEAD = 2
-"""Events that wait for each thread of a CPU."""
+"""Batches that wait for each thread; on a CPU a batch is an event."""
 _SECONDS_PER_LINE = 5.0
 """Time between two lines of progress."""
 
@@ -144,26 +144,24 @@ def _all_in_order(
 def _run_here(
     pipeline: Pipeline[Any, Any], events: Iterator[Any], keep: Collection[str], where: Where
 ) -> Iterator[Outcome]:
-    """Outcomes of events; few are in memory at a time."""
-    if where.device != "cpu":
-        while batch := list(islice(events, _BATCH)):
-            yield from pipeline.run(batch, keep)
-    elif where.threads == 1:
-        for event in events:
-            yield from pipeline.run([event], keep)
-    else:
-        waiting: deque[Future[Sequence[Outcome]]] = deque()
-        with ThreadPoolExecutor(where.threads) as pool:
-            try:
-                for event in events:
-                    waiting.append(pool.submit(pipeline.run, [event], keep))
-                    if len(waiting) > _AHEAD * where.threads:
-                        yield from waiting.popleft().result()
-                while waiting:
+    """Outcomes of events; few are in memory at a time.
+
+    The main thread computes nothing: it gets the user's interrupt, and an interrupt in the middle
+    of a compiled function's return can crash Python.
+    """
+    threads, size = (where.threads, 1) if where.device == "cpu" else (1, _BATCH)
+    waiting: deque[Future[Sequence[Outcome]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            while batch := list(islice(events, size)):
+                waiting.append(pool.submit(pipeline.run, batch, keep))
+                if len(waiting) > _AHEAD * threads:
                     yield from waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 class Progress(Protocol):

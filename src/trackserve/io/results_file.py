@@ -122,10 +122,10 @@ class ResultsFile:
         if not self._waiting:
             return
         table = to_table(self._waiting, self._kind, self._schema)
+        n_done = self.n_done + len(table)
         self._put(self.parts / f"{self._n_parts:06d}.parquet", [table])
         # stores alone, which no signal parts: an interrupt never writes a row twice
-        self._n_parts, self._waiting, self._bytes = self._n_parts + 1, [], 0
-        self.n_done += len(table)
+        self._n_parts, self.n_done, self._waiting, self._bytes = self._n_parts + 1, n_done, [], 0
 
     def __enter__(self) -> Self:
         return self
