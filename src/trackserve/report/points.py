@@ -30,6 +30,7 @@ from .tables import (
     Row,
     beside,
     mean_row,
+    number,
     of_one,
     sections_of,
     share_row,
@@ -135,10 +136,10 @@ def _majority_rows(name: str, share: Majority) -> list[Row]:
 def _graph_row(stage: str, graph: GraphQuality) -> Row:
     return [
         STAGE_NAMES[stage],
-        f"{graph.edges_per_point:.2f}",
+        number(graph.edges_per_point, 2),
         with_error(graph.efficiency.value, graph.efficiency.error),
-        f"{graph.purity.value:.3f}",
-        f"{graph.same_particle.value:.3f}",
+        number(graph.purity.value, 3),
+        number(graph.same_particle.value, 3),
     ]
 
 
