@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,7 +27,13 @@ from trackserve.edm.columns import Columns
 from trackserve.edm.meaning import meanings
 from trackserve.edm.result import Outcome
 from trackserve.errors import EventError, InputError
-from trackserve.io.parquet import ROW_GROUP_EVENTS, results_schema, to_awkward, write_parquet
+from trackserve.io.parquet import (
+    ROW_GROUP_EVENTS,
+    results_schema,
+    to_awkward,
+    write_parquet,
+    writer,
+)
 from trackserve.io.results_file import ResultsFile
 from trackserve.trackers.exatrkx.result import ExatrkxResult
 from trackserve.trackers.patatrack.result import PatatrackResult
@@ -206,6 +213,34 @@ def test_one_process_at_a_time_writes(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="another process"):
             ResultsFile(path, PatatrackResult, resume=True)
     assert pq.read_table(path)["event"].to_pylist() == [7]
+
+
+def test_a_full_disk_keeps_the_parts(
+    results: list[PatatrackResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_free = 2
+
+    def until_full(partial: Path, schema: pyarrow.Schema) -> pq.ParquetWriter:
+        nonlocal n_free
+        partial.write_bytes(b"begun")
+        n_free -= 1
+        if n_free < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return writer(partial, schema)
+
+    monkeypatch.setattr("trackserve.io.results_file.writer", until_full)
+    path = tmp_path / "x.parquet"
+
+    def write_all() -> None:
+        with ResultsFile(path, PatatrackResult, KEEP) as file:
+            for result in many(results, 4 * ROW_GROUP_EVENTS):
+                file.write(result)
+
+    with pytest.raises(InputError, match=r"No space left.*000002\.parquet"):
+        write_all()
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.parquet.parts"]
+    names = sorted(part.name for part in (tmp_path / "x.parquet.parts").iterdir())
+    assert names == ["000000.parquet", "000001.parquet"]
 
 
 def test_a_missing_part_is_told(results: list[PatatrackResult], tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def _chosen(sources: Mapping[str, Any], text: str) -> dict[str, range]:
 
 
 def _without_first(n: int, chosen: Mapping[str, range]) -> dict[str, range]:
-    """What is left of ``chosen`` without its first ``n`` events."""
+    """``chosen`` without its first ``n`` events."""
     left = {}
     for source, which in chosen.items():
         left[source] = which[n:]

@@ -174,7 +174,7 @@ def write_points(
 
 
 class _Place(NamedTuple):
-    """Where the rows of event ``number`` are in a file."""
+    """The place in a file of the rows of event ``number``."""
 
     number: int
     first: int = 0
