@@ -69,7 +69,7 @@ def test_reconstruct_keeps_the_row_of_a_bad_event(sample_directory: Path, tmp_pa
     table = ak.from_parquet(output)
     assert len(table) == 10
     assert "FED id" in table.error[0]
-    assert table.error[1] is None
+    assert table.error[1] == ""
 
 
 def test_validate_prints_physics_and_writes_a_report(

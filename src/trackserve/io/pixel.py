@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, overload
+from typing import Any, BinaryIO, NamedTuple, overload
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from trackserve.errors import EventError
 
 from .files import as_path, readable
 from .pixel_directory import RAW, ReferenceCounts, read_beam_spot, read_reference_counts
-from .pixel_truth import read_truth
+from .pixel_truth import TRUTH, read_truth
 
 
 class _Place(NamedTuple):
@@ -46,6 +47,10 @@ class PixelEvents(Sequence[RawEvent]):
         self._places = places
         self._numbers = numbers
 
+    def has_truth(self) -> bool:
+        """Whether there is a ``truth.npz``."""
+        return (self.directory / TRUTH).exists()
+
     def truth(self) -> list[PixelTruth]:
         """The truth of all events of the directory, by their number.
 
@@ -64,6 +69,10 @@ class PixelEvents(Sequence[RawEvent]):
             ConditionsError: a file is malformed.
         """
         return read_reference_counts(self.directory)
+
+    def about(self) -> dict[str, Any]:
+        """The beam spot, cm, by the name of its fields."""
+        return {"beam_spot": asdict(self._beam_spot)}
 
     def __len__(self) -> int:
         return len(self._numbers)

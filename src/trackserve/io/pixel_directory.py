@@ -36,6 +36,8 @@ from trackserve.errors import ConditionsError
 from .files import as_path, complete, readable, writable
 
 RAW = "raw.bin"
+REFERENCE = ("digicluster.bin", "tracks.bin", "vertices.bin")
+"""The files of :class:`ReferenceCounts`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +140,7 @@ def read_reference_counts(directory: str | Path) -> ReferenceCounts | None:
         ConditionsError: a file has the wrong number of events.
     """
     directory = as_path(directory)
-    paths = [directory / f"{name}.bin" for name in ("digicluster", "tracks", "vertices")]
+    paths = [directory / name for name in REFERENCE]
     if not all(path.exists() for path in paths):
         return None
     digi_cluster, tracks, vertices = (_numbers(path, "<u4") for path in paths)

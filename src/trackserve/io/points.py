@@ -35,6 +35,10 @@ class PointsEvents(Sequence[PointsEvent]):
         self._read = read
         self._keys = keys
 
+    def about(self) -> dict[str, Any]:
+        """The name of the detector; None if it is not known."""
+        return {"detector": self.detector}
+
     def __len__(self) -> int:
         return len(self._keys)
 

@@ -183,7 +183,7 @@ def _write_points(directory: Path, events: Iterable[PointsEvent], detector: str 
 
 
 class _Place(NamedTuple):
-    """Where the rows of event ``number`` are in a file."""
+    """The place in a file of the rows of event ``number``."""
 
     number: int
     first: int = 0
