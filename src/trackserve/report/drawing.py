@@ -60,7 +60,7 @@ def require_matplotlib() -> None:
         InputError: matplotlib finds no folder for its cache.
     """
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib.figure  # noqa: F401
     except ImportError:
         raise MissingExtraError(
             "figures need matplotlib: pip install 'trackserve[report]'"
