@@ -64,6 +64,13 @@ def bench(
     failed: list[EventError] = []
     timings: list[Timings] = []
     with progress() as show, ExitStack() as stack:
+        if url is not None:
+            from trackserve.client import Client, keep_freed_memory
+
+            keep_freed_memory()
+            model = served or tracker.name
+            client = stack.enter_context(Client(url))
+            agreed = agree(client, model, identity or str(one.identity))
         for index in range(len(events)):
             try:
                 event = events[index]
@@ -92,12 +99,6 @@ def bench(
         stages = throughput.stage_times(one, batch, rounds, step)
         latency: dict[str, Latency] = {}
         if url is not None:
-            from trackserve.client import Client, keep_freed_memory
-
-            keep_freed_memory()
-            model = served or tracker.name
-            client = stack.enter_context(Client(url))
-            agreed = agree(client, model, identity or str(one.identity))
             rates |= throughput.alternate(
                 {
                     f"served, {n or 'auto'} in flight": functools.partial(
@@ -151,7 +152,7 @@ def _windows(text: str) -> list[int | None]:
 def _rates(seconds: dict[str, list[float]], n_events: int) -> Table:
     table = Table(title="Throughput")
     table.add_column("")
-    for name in ("events/s", "slowest", "fastest", "ratio to first"):
+    for name in ("events/s", "slowest", "fastest", "ratio to first, median of rounds"):
         table.add_column(name, justify="right")
     rates = {name: [n_events / value for value in values] for name, values in seconds.items()}
     first = next(iter(rates.values()))

@@ -154,6 +154,7 @@ def reconstruction(
     where: Where,
     events: Any,
     keep: Collection[str] = (),
+    identity: str | None = None,
 ) -> Iterator[Reconstruct]:
     """A function that reconstructs events; its outcomes are in order. An event that is bad, or
     that cannot be read, leaves its error in its place.
@@ -164,6 +165,7 @@ def reconstruction(
         where: here or on a server.
         events: what will be reconstructed, as the tracker opens it.
         keep: intermediates to return as well.
+        identity: identity that the model on a server must have, if it is known already.
 
     Raises:
         IdentityMismatch: the model on the server has another identity than the expected one.
@@ -174,13 +176,13 @@ def reconstruction(
 
         keep_freed_memory()
         model = where.served or tracker.name
-        expected = where.expected(tracker, options, events)
+        expected = identity or where.expected(tracker, options, events)
         with Client(where.url) as client:
-            identity = agree(client, model, expected)
+            agreed = agree(client, model, expected)
 
             def run(events: Iterator[Any]) -> Iterator[Outcome]:
                 return client.stream(
-                    model, events, keep, in_flight=where.in_flight, identity=identity
+                    model, events, keep, in_flight=where.in_flight, identity=agreed
                 )
 
             yield lambda some, which: run(_read(some, which))

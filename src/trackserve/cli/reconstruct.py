@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +17,10 @@ import trackserve
 from trackserve.edm.result import Outcome
 from trackserve.errors import InputError, TrackserveError
 from trackserve.trackers.base import Tracker
+from trackserve.wire.identity import digest
 
 from .common import (
+    Reconstruct,
     Where,
     console,
     counts_table,
@@ -83,11 +86,21 @@ def reconstruct(
     where.check(tracker, options)
     sources = _open(tracker, paths)
     chosen = _chosen(sources, events)
-    about = _about(tracker, options, where, sources) | {"events": events}
+    identities = {
+        source: identity_of(tracker, options, where, found) for source, found in sources.items()
+    }
+    about = _about(tracker, options, where, sources, identities)
+    about |= {"events": events, "files": _stamp(paths, output)}
     file = ResultsFile(output, tracker.result, keep or (), about, resume=resume)
     n = sum(map(len, chosen.values()))
     left = _without_first(file.n_done, chosen)
-    todo = _outcomes(tracker, options, where, sources, left, keep or [])
+    todo = _outcomes(
+        sources,
+        left,
+        lambda source: reconstruction(
+            tracker, options, where, sources[source], keep or [], identities[source]
+        ),
+    )
     with _telling_what_is_kept(file, n), file, progress() as show, closing(todo) as outcomes:
         for done, (source, outcome) in enumerate(outcomes, file.n_done + 1):
             file.write(outcome, source)
@@ -97,10 +110,26 @@ def reconstruct(
 
 def _open(tracker: Tracker[Any, Any], paths: list[Path]) -> dict[str, Any]:
     """The events at each path."""
-    twice = [str(path) for path, n in Counter(paths).items() if n > 1]
+    twice = [str(path) for path, n in Counter(map(Path.resolve, paths)).items() if n > 1]
     if twice:
         raise InputError("the same path is given twice", found=twice)
-    return {str(path): tracker.open_events(path) for path in paths}
+    return {_name(path): tracker.open_events(path) for path in paths}
+
+
+def _name(path: Path) -> str:
+    """The path as text that can be written."""
+    return os.fsencode(path).decode(errors="replace")
+
+
+def _stamp(paths: list[Path], output: Path) -> str:
+    """Digits that change if a file of the sources changes; ``output`` is none of them."""
+    files = [
+        (str(file), file.stat().st_size, file.stat().st_mtime_ns)
+        for path in map(Path.resolve, paths)
+        for file in sorted(path.iterdir() if path.is_dir() else path.parent.glob(f"{path.name}*"))
+        if file.is_file() and file != output.resolve()
+    ]
+    return digest(files)
 
 
 def _chosen(sources: Mapping[str, Any], text: str) -> dict[str, range]:
@@ -139,13 +168,13 @@ def _about(
     options: Mapping[str, str],
     where: Where,
     sources: Mapping[str, Any],
+    identities: Mapping[str, str],
 ) -> dict[str, str]:
     """Metadata of the file."""
-    identities = [identity_of(tracker, options, where, events) for events in sources.values()]
     each = [
-        {"path": source, "events": len(events), "identity": identity}
+        {"path": source, "events": len(events), "identity": identities[source]}
         | getattr(events, "about", dict)()
-        for (source, events), identity in zip(sources.items(), identities, strict=True)
+        for source, events in sources.items()
     ]
     how = (
         {"options": json.dumps(options)}
@@ -155,25 +184,21 @@ def _about(
     return {
         "version": trackserve.__version__,
         "tracker": tracker.name,
-        "identity": "; ".join(dict.fromkeys(identities)),
+        "identity": "; ".join(dict.fromkeys(identities.values())),
         "sources": json.dumps(each),
     } | how
 
 
 def _outcomes(
-    tracker: Tracker[Any, Any],
-    options: Mapping[str, str],
-    where: Where,
     sources: Mapping[str, Any],
     chosen: Mapping[str, range],
-    keep: list[str],
+    reconstruct: Callable[[str], AbstractContextManager[Reconstruct]],
 ) -> Generator[tuple[str, Outcome], None, None]:
     """Source and outcome of each event; each source has its own conditions."""
     for source, which in chosen.items():
         if which:
-            events = sources[source]
-            with reconstruction(tracker, options, where, events, keep) as run:
-                for outcome in run(events, which):
+            with reconstruct(source) as run:
+                for outcome in run(sources[source], which):
                     yield source, outcome
 
 

@@ -15,7 +15,14 @@ from trackserve.errors import ConditionsError, InputError
 
 @contextmanager
 def complete(path: Path) -> Iterator[Path]:
-    """Give a path beside ``path``; the file written there takes its place if all goes well."""
+    """Give a path beside ``path``; the file written there takes its place if all goes well.
+
+    Raises:
+        InputError: ``path`` is a folder or a device.
+    """
+    path = path.resolve()  # the target of a link, not the link, is replaced
+    if path.exists() and not path.is_file():
+        raise InputError("this is a folder or a device, not a file", file=str(path))
     partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
     try:
         yield partial

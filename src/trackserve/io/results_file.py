@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from trackserve.edm.result import Outcome, Result
 from trackserve.errors import InputError, TrackserveError
 
-from .files import writable
+from .files import as_path, writable
 from .parquet import (
     ROW_GROUP_BYTES,
     ROW_GROUP_EVENTS,
@@ -27,6 +27,9 @@ from .parquet import (
     to_table,
     writer,
 )
+
+_LAST_EVENT = 2**63 - 1
+"""Largest number of an event that a column can hold."""
 
 
 class ResultsFile:
@@ -62,7 +65,7 @@ class ResultsFile:
         *,
         resume: bool = False,
     ) -> None:
-        self.path = Path(path)
+        self.path = as_path(path).resolve()
         self.parts = self.path.with_name(f"{self.path.name}.parts")
         self.n_done = 0
         self._kind = kind
@@ -73,8 +76,8 @@ class ResultsFile:
         self._shift: dict[str, int] = {}
         self._taken: set[int] = set()
         self._next = 0
-        if self.path.is_dir():
-            raise InputError("this is a folder, not a file", file=str(self.path))
+        self._lowest = 0
+        _check_replaceable(self.path)
         if self._files() and not resume:
             raise InputError(
                 "an earlier command did not end; resume it, or remove the folder",
@@ -82,17 +85,13 @@ class ResultsFile:
             )
         self.was_complete = resume and self.path.exists() and not self._files()
         with writable(self.path):
-            self.parts.mkdir(parents=True, exist_ok=True)
-            (self.parts / "test").touch()
-            (self.parts / "test").unlink(missing_ok=True)
-            self._lock = os.open(self.parts, os.O_RDONLY)
+            self._lock = _lock(self.parts)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with writable(self.path):
+                (self.parts / "test").touch()
+                (self.parts / "test").unlink(missing_ok=True)
             for part in [self.path] if self.was_complete else self._files():
                 self._take_over(part)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise InputError("another process writes here", folder=str(self.parts)) from None
         except BaseException:
             self._let_go()
             raise
@@ -102,7 +101,8 @@ class ResultsFile:
 
         Its ``event`` is its number in the source. Where a source begins with a number that an
         earlier one has passed, all its numbers are raised alike, so that they stay unique. An
-        event without a number, or with that of another, gets the next free one.
+        event with the number of another gets the next free one, an event without a number a
+        negative one.
 
         Raises:
             InputError: the result does not fit the table, or it cannot be written.
@@ -157,7 +157,7 @@ class ResultsFile:
 
     def _files(self) -> list[Path]:
         """The parts, in order."""
-        return sorted(self.parts.glob("[0-9]*.parquet"))
+        return sorted(part for part in self.parts.glob("*.parquet") if part.stem.isdecimal())
 
     def _put(self, place: Path, tables: Iterable[pa.Table]) -> None:
         """Write a file that is complete, or not there; a reader of the folder skips its name."""
@@ -200,14 +200,58 @@ class ResultsFile:
 
     def _unique(self, source: str, number: int) -> int:
         """Number in the file of an event that has ``number`` in its source; -1: it has none."""
-        event = number
-        if number >= 0:
-            event += self._shift.setdefault(source, self._next if number < self._next else 0)
-        if event < 0 or event in self._taken:
+        if number < 0:
+            event = self._lowest = self._lowest - 1
+            return event
+        event = number + self._shift.setdefault(source, self._next if number < self._next else 0)
+        if event in self._taken:
             event = self._next
+        if event > _LAST_EVENT:
+            raise InputError("number of an event is too large", found=event, bound=_LAST_EVENT)
         self._taken.add(event)
         self._next = max(self._next, event + 1)
         return event
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse a place that holds something that is no table of results.
+
+    Raises:
+        InputError: there is a folder, a device, or another file.
+    """
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise InputError("this is a folder or a device, not a file", file=str(path))
+    try:
+        known = b"meanings" in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowException):
+        known = False
+    if not known:
+        reason = "a file is there that is no table of results; it is not replaced"
+        raise InputError(reason, file=str(path))
+
+
+def _lock(folder: Path) -> int:
+    """Make a folder where needed and lock it; the open descriptor.
+
+    Raises:
+        InputError: another process has the lock.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise InputError("another process writes here", folder=str(folder)) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # the folder was removed before it was locked
 
 
 def _differences(one: pa.Schema, other: pa.Schema) -> list[str]:
