@@ -1,8 +1,9 @@
 # make demo    install, simulate events, then the main path of both trackers: direct, served
 # make test    install, then the tests
+# make test-slow  tests that repeat others with the second backend
 # make lint    format, lint and types
 # make bench   throughput and latency on the sample, direct and served
-.PHONY: demo test lint bench install clean
+.PHONY: demo test test-slow lint bench install clean
 
 supported = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -46,6 +47,9 @@ demo: .venv/server $(PIXEL)/raw.bin $(POINTS)/points.parquet
 
 test: .venv/dev
 	$(BIN)/pytest
+
+test-slow: .venv/dev
+	$(BIN)/pytest -m slow
 
 lint: .venv/dev
 	$(BIN)/ruff format --check

@@ -32,14 +32,14 @@ def sample_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 ONE_BACKEND = ("test_client.py", "test_serving_exatrkx.py")
-"""Files that run with the native backend; with the other one they are slow."""
+"""Files whose tests with the native backend are slow."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that repeat others with the second backend as slow: `pytest -m ""` runs them."""
+    """Mark tests that repeat others with the second backend as slow: `make test-slow` runs them."""
     for item in items:
         backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
-        if backend == "python" and item.path.name in ONE_BACKEND and find_native():
+        if backend == "native" and item.path.name in ONE_BACKEND:
             item.add_marker("slow")
 
 

@@ -45,11 +45,13 @@ def _is_module(name: str) -> bool:
 
 @pytest.mark.parametrize("path", [*TEXTS, *SOURCES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_names_of_modules_exist(path: Path) -> None:
-    quoted = r"`{1,2}~?((?:trackserve|benchmarks)(?:\.\w+)+)(?:\(\))?`"
-    names = set(re.findall(quoted, path.read_text())) - {"benchmarks.NAME"}
-    names |= set(
-        re.findall(r"python -m ((?:trackserve|benchmarks)\.[a-z][\w.]+)", path.read_text())
-    )
+    text = path.read_text()
+    names = set(re.findall(r"`{1,2}~?((?:trackserve|benchmarks)(?:\.\w+)+)(?:\(\))?`", text))
+    names |= set(re.findall(r"python -m ((?:trackserve|benchmarks)\.[a-z][\w.]+)", text))
+    imports = re.findall(r"^from (trackserve[\w.]*) import ([\w, ]+)$", text, re.MULTILINE)
+    for module, found in imports if path in TEXTS else ():
+        names |= {f"{module}.{name.strip()}" for name in found.split(",")}
+    names.discard("benchmarks.NAME")
     assert [name for name in sorted(names) if not exists(name)] == []
 
 

@@ -124,8 +124,21 @@ def test_what_cannot_be_imported(files: dict[str, Path], tmp_path: Path) -> None
     attempt("not one sequence", filter=files["gnn"])
     torch.jit.script(AlmostPublished()).save(str(tmp_path / "almost.pt"))
     attempt("other answers", embedding=tmp_path / "almost.pt")
+    torch.jit.script(PublishedFilter().net).save(str(tmp_path / "plain.pt"))
+    message = r"not called as a published one.*bound forward\(points\[n, 3\], edges"
+    attempt(message, filter=tmp_path / "plain.pt")
+    attempt("wrong shape", filter=files["embedding"])
     (tmp_path / "text.pt").write_text("no weights")
     attempt("not a file of weights", embedding=tmp_path / "text.pt")
+    for content in ({"a": 3}, [torch.zeros(2)], torch.zeros(2)):
+        torch.save(content, tmp_path / "other.pt")
+        attempt("not a file of weights", embedding=tmp_path / "other.pt")
+    for array in (np.array(["a"]), np.array([None])):
+        np.savez(tmp_path / "odd.npz", **{"network.0.weight": array})
+        attempt("not a file of weights", embedding=tmp_path / "odd.npz")
+    pair = {"network.0.weight": np.zeros((2, 3)), "network.0.bias": np.zeros(())}
+    np.savez(tmp_path / "odd.npz", **pair)
+    attempt("not a linear layer", embedding=tmp_path / "odd.npz")
     np.savez(tmp_path / "odd.npz", **{"network.weight": np.zeros((2, 2))})
     attempt("not a weight of a sequence", embedding=tmp_path / "odd.npz")
 
@@ -156,7 +169,7 @@ def test_results_as_parquet(tmp_path: Path) -> None:
     write_parquet(tmp_path / "tracks.parquet", results, ExatrkxResult)
     rows = pq.read_table(tmp_path / "tracks.parquet").to_pylist()
     assert [row["event"] for row in rows] == [1, 2, 3]
-    assert rows[0]["error"] is None
+    assert rows[0]["error"] == ""
     assert "point 4" in rows[2]["error"]
     first = results[0]
     assert not isinstance(first, EventError)

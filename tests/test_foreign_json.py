@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trackserve.client import Client
+from trackserve.client.exchange import ServedModel
 from trackserve.edm import PointsEvent, RawEvent, SpacePoints
 from trackserve.errors import InputError, ModelError, TrackserveError, parse_json
 from trackserve.io import open_points, write_points
@@ -27,7 +28,7 @@ from trackserve.simulation.chain.manifest import claim
 from trackserve.trackers.exatrkx.model import from_json, load_model, to_json
 from trackserve.trackers.exatrkx.training.config import TrainingConfig
 from trackserve.trackers.exatrkx.training.train import _claim
-from trackserve.trackers.patatrack.codec import CODEC
+from trackserve.trackers.patatrack.tracker import TRACKER
 from trackserve.wire.address import parse_url
 
 TEXTS = {
@@ -100,7 +101,7 @@ def test_a_reply_that_is_not_tritons_is_a_typed_error(
     with Client(f"http://127.0.0.1:{port}", timeout=5) as client:
         with pytest.raises(TrackserveError):
             client.reconstruct("patatrack", event)
-        client._settings.codecs["patatrack"] = CODEC
+        client._settings.served["patatrack"] = ServedModel("patatrack", TRACKER, True)
         with pytest.raises(TrackserveError):
             client.reconstruct("patatrack", event)
         with pytest.raises(TrackserveError):

@@ -245,7 +245,8 @@ def test_parquet_has_the_kept_parts_even_if_all_events_failed(tmp_path: Path) ->
     write_parquet(tmp_path / "x.parquet", [failed], PatatrackResult, ["hits"])
     table = ak.from_parquet(tmp_path / "x.parquet")
     assert ak.fields(table) == [
-        *("event", "error", "counts", "tracks", "vertices", "readout_errors", "hits")
+        *("event", "source", "source_event", "error", "counts"),
+        *("tracks", "vertices", "readout_errors", "hits"),
     ]
     assert len(table.hits[0]) == 0
 

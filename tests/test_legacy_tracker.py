@@ -262,7 +262,9 @@ def test_the_command_line_reconstructs(site: Path, muons: Path, tmp_path: Path) 
     says = trackserve_says("reconstruct", "legacy", muons, "-o", out, "--min-points=8")
     assert "candidates" in says
     table = pq.read_table(out)
-    assert table.column_names == ["event", "error", "counts", "candidates"]
+    assert table.column_names == [
+        *("event", "source", "source_event", "error", "counts", "candidates")
+    ]
     assert table.num_rows == 6
     for text in ("legacy,min-points=x", "legacy,min_points=x"):
         assert "option min-points" in trackserve_says("serve", text, *PORTS, status=1)
@@ -297,14 +299,29 @@ def served(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
 
 
 @pytest.mark.parametrize("keep", [(), ("--keep", "seeds")], ids=["all", "kept"])
-def test_served_is_direct_to_the_byte(
+def test_served_is_direct(
     served: dict[str, str], muons: Path, tmp_path: Path, keep: tuple[str, ...]
 ) -> None:
     one, other = tmp_path / "a.parquet", tmp_path / "b.parquet"
     trackserve_says("reconstruct", "legacy", muons, "-o", one, *keep)
     trackserve_says("reconstruct", "legacy", muons, "-o", other, *keep, "--url", served["url"])
-    assert other.read_bytes() == one.read_bytes()
+    assert pq.read_table(other).equals(pq.read_table(one))
     assert ("seeds" in pq.read_table(one).column_names) == bool(keep)
+
+
+def test_a_served_name_goes_with_its_options(
+    served: dict[str, str], muons: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.parquet"
+    arguments = ("reconstruct", "legacy", muons, "-o", out, "--url", served["url"])
+    says = trackserve_says(*arguments, "--served", "strict", status=1)
+    assert "another identity" in says
+    for model in ("legacy: legacy 1, min-points 6", "strict: legacy 1, min-points 9"):
+        assert model in says
+    assert not out.exists()
+    says = trackserve_says(*arguments, "--served", "strict", "--min-points", 9)
+    assert "by legacy 1, min-points 9 [" in says
+    assert "another identity" in trackserve_says(*arguments, "--min-points", 9, status=1)
 
 
 def test_a_client_gets_what_the_options_of_the_model_say(

@@ -35,7 +35,7 @@ from trackserve.serving.backend.runtime import (
 )
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
-from trackserve.serving.repository import choose_backend, write_model
+from trackserve.serving.repository import why_not_native, write_model
 from trackserve.serving.server import Server
 from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
 from trackserve.trackers.patatrack.tracker import Patatrack
@@ -116,9 +116,7 @@ def test_python_serves_where_the_library_cannot_be_built(
     monkeypatch.setenv("CC", "false")
     if reason == "no compiler":
         monkeypatch.setattr(build.shutil, "which", lambda name: None)
-    chosen = choose_backend("cpu")
-    assert chosen.name == "python"
-    assert chosen.reason
+    assert why_not_native()
     options = {"conditions": sample_directory}
     with pytest.raises(ServerError, match="native backend cannot be built"):
         write_model(tmp_path / "repository", "patatrack", options, backend="native")
@@ -135,8 +133,8 @@ def small_server(
     tmp_path_factory: pytest.TempPathFactory, sample_directory: Path
 ) -> Iterator[Server]:
     """A server of one worker that holds four events."""
-    if choose_backend("cpu").name != "native":
-        pytest.skip(choose_backend("cpu").reason)
+    if reason := why_not_native():
+        pytest.skip(reason)
     repository = tmp_path_factory.mktemp("repository")
     limits = Limits(workers=1, queue=4)
     options = {"conditions": sample_directory}

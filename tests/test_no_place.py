@@ -173,3 +173,21 @@ def test_doctor_runs_without_a_place(place: Place) -> None:
     done = place.run("from trackserve.cli import app; app()", "doctor", COLUMNS="300")
     assert done.returncode == 0, done.stderr
     assert "patatrack on this CPU │ yes" in done.stdout
+
+
+def test_without_the_compiler_the_error_says_so() -> None:
+    """Commands that need no loops run."""
+    env = os.environ | {"NUMBA_DISABLE_JIT": "1", "COLUMNS": "300"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        script = "from trackserve.cli import app; app()"
+        command = [sys.executable, "-c", script, *arguments]
+        return subprocess.run(command, env=env, capture_output=True, text=True)
+
+    assert "unset NUMBA_DISABLE_JIT" in run("doctor").stdout
+    assert run("--help").returncode == 0
+    refused = run("bench", "exatrkx", str(Path(__file__).parent / "data" / "trackml-mini"))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: ")
+    assert "unset NUMBA_DISABLE_JIT" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1

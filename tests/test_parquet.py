@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import awkward as ak
 import duckdb
@@ -16,13 +19,21 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 import uproot
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trackserve.edm import pixel, points, truth
 from trackserve.edm.columns import Columns
 from trackserve.edm.meaning import meanings
 from trackserve.edm.result import Outcome
 from trackserve.errors import EventError, InputError
-from trackserve.io.parquet import ROW_GROUP_EVENTS, results_schema, to_awkward, write_parquet
+from trackserve.io.parquet import (
+    ROW_GROUP_EVENTS,
+    results_schema,
+    to_awkward,
+    write_parquet,
+    writer,
+)
 from trackserve.io.results_file import ResultsFile
 from trackserve.trackers.exatrkx.result import ExatrkxResult
 from trackserve.trackers.patatrack.result import PatatrackResult
@@ -165,8 +176,8 @@ def test_what_is_done_is_kept_and_continued(results: list[PatatrackResult], tmp_
     with pytest.raises(InputError, match=r"another way.*differs .*doublets.*hits"):
         ResultsFile(path, PatatrackResult, resume=True)
     with ResultsFile(path, PatatrackResult, KEEP, resume=True) as file:
-        assert file.done == {"a": n - 4}
-        for result in list(many(results, n))[file.done["a"] :]:
+        assert file.n_done == n - 4
+        for result in list(many(results, n))[file.n_done :]:
             file.write(result, "a")
         for result in many(results, 3):
             file.write(result, "b")
@@ -176,3 +187,115 @@ def test_what_is_done_is_kept_and_continued(results: list[PatatrackResult], tmp_
     assert table.event.tolist() == list(range(n + 3))
     assert table.source_event.tolist() == [*range(n), 0, 1, 2]
     assert table.source.tolist() == ["a"] * n + ["b"] * 3
+
+
+def test_a_complete_file_has_nothing_left_to_do(
+    results: list[PatatrackResult], tmp_path: Path
+) -> None:
+    path = tmp_path / "x.parquet"
+    with ResultsFile(path, PatatrackResult, KEEP) as file:
+        assert not file.was_complete
+        file.write(results[0])
+    before = path.read_bytes()
+    with ResultsFile(path, PatatrackResult, KEEP, resume=True) as file:
+        assert file.was_complete
+        assert file.n_done == 1
+    assert path.read_bytes() == before
+    with pytest.raises(InputError, match="another way"):
+        ResultsFile(path, PatatrackResult, KEEP, {"version": "2"}, resume=True)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_one_process_at_a_time_writes(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    with ResultsFile(path, PatatrackResult) as file:
+        file.write(FAILED)
+        with pytest.raises(InputError, match="another process"):
+            ResultsFile(path, PatatrackResult, resume=True)
+    assert pq.read_table(path)["event"].to_pylist() == [7]
+
+
+def test_a_full_disk_keeps_the_parts(
+    results: list[PatatrackResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_free = 2
+
+    def until_full(partial: Path, schema: pyarrow.Schema) -> pq.ParquetWriter:
+        nonlocal n_free
+        partial.write_bytes(b"begun")
+        n_free -= 1
+        if n_free < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return writer(partial, schema)
+
+    monkeypatch.setattr("trackserve.io.results_file.writer", until_full)
+    path = tmp_path / "x.parquet"
+
+    def write_all() -> None:
+        with ResultsFile(path, PatatrackResult, KEEP) as file:
+            for result in many(results, 4 * ROW_GROUP_EVENTS):
+                file.write(result)
+
+    with pytest.raises(InputError, match=r"No space left.*000002\.parquet"):
+        write_all()
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.parquet.parts"]
+    names = sorted(part.name for part in (tmp_path / "x.parquet.parts").iterdir())
+    assert names == ["000000.parquet", "000001.parquet"]
+
+
+def test_a_missing_part_is_told(results: list[PatatrackResult], tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    with suppress(Interrupted), ResultsFile(path, PatatrackResult, KEEP) as file:
+        for result in many(results, 2 * ROW_GROUP_EVENTS):
+            file.write(result)
+        raise Interrupted
+    (tmp_path / "x.parquet.parts" / "000000.parquet").unlink()
+    with pytest.raises(InputError, match=r"part is missing.*bound 0"):
+        ResultsFile(path, PatatrackResult, KEEP, resume=True)
+
+
+def test_a_row_group_is_bounded_in_bytes(
+    results: list[PatatrackResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = sum(part.nbytes for part in results[0].parts().values())
+    assert size > 100_000
+    for module in ("parquet", "results_file"):
+        monkeypatch.setattr(f"trackserve.io.{module}.ROW_GROUP_BYTES", 3 * size)
+    with ResultsFile(tmp_path / "one", PatatrackResult, KEEP) as file:
+        for number in range(7):
+            file.write(replace(results[0], event=number))
+    write_parquet(tmp_path / "two", [results[0]] * 7, PatatrackResult, KEEP)
+    for name in ("one", "two"):
+        metadata = pq.read_metadata(tmp_path / name)
+        assert [metadata.row_group(i).num_rows for i in range(3)] == [3, 3, 1]
+
+
+numbers = st.integers(-1, 5)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.lists(numbers, max_size=5)), max_size=5))
+def test_event_numbers_are_unique_and_resumed_ones_the_same(
+    sources: list[tuple[str, list[int]]],
+) -> None:
+    """Sources that begin anywhere, repeat numbers, or do not know them."""
+    rows = [(source, number) for source, some in sources for number in some]
+    columns = []
+    for stop in (None, len(rows) // 2):
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "x.parquet"
+            with suppress(Interrupted), ResultsFile(path, ExatrkxResult) as file:
+                for source, number in rows[:stop]:
+                    file.write(failure(number), source)
+                if stop is not None:
+                    raise Interrupted
+            if stop is not None:
+                with ResultsFile(path, ExatrkxResult, resume=True) as file:
+                    for source, number in rows[file.n_done :]:
+                        file.write(failure(number), source)
+            columns.append(pq.read_table(path)["event"].to_pylist())
+    assert columns[0] == columns[1]
+    assert len(set(columns[0])) == len(rows)
+
+
+def failure(number: int) -> EventError:
+    return EventError("no") if number < 0 else EventError("no", event=number)

@@ -224,13 +224,13 @@ def same(one: PointsEvent, other: PointsEvent) -> bool:
 
 
 def test_events_are_read_as_they_were_written(tmp_path: Path) -> None:
-    events = [event_of(number, n) for number, n in ((7, 5), (3, 0), (9, 1000), (3, 2))]
+    events = [event_of(number, n) for number, n in ((7, 5), (3, 0), (9, 1000), (2, 2))]
     write_points(tmp_path / "truth", iter(events))
     there = open_points(tmp_path / "truth")
     assert len(there) == 4
     for index in (2, 0, 1, 3, -1):
         assert same(there[index], events[index])
-    assert [event.event for event in there[::-2]] == [3, 3]
+    assert [event.event for event in there[::-2]] == [2, 3]
     with pytest.raises(IndexError):
         there[4]
     data = [PointsEvent(event.points, event.event) for event in events]
@@ -325,7 +325,7 @@ def test_damaged_directories_are_refused(tmp_path: Path) -> None:
         open_points(column.parent)
 
     other = copy("other") / "points.parquet"
-    write_points(tmp_path / "data", [PointsEvent(event_of(0, 4).points)] * 3)
+    write_points(tmp_path / "data", [PointsEvent(event_of(i, 4).points, i) for i in range(3)])
     shutil.copy(tmp_path / "data" / "points.parquet", other)
     with pytest.raises(InputError, match=r"column particle, found None, bound int32"):
         open_points(other.parent)

@@ -414,7 +414,7 @@ def test_events_are_pooled_and_failed_ones_left_out() -> None:
     events = [hand_made(2), hand_made(3), hand_made(1)]
     good = result_of(events[0], [particle_points(0)])
     failed = EventError("no", event=0)
-    summary = summarize(iter(events), iter([good, failed, result_of(events[2], [])]))
+    summary = summarize(events, iter([good, failed, result_of(events[2], [])]))
     assert summary.n_events == 2
     assert summary.efficiency.double == Fraction(1, 3)
     assert summary.points == len(events[0].points) + len(events[2].points)

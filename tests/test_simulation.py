@@ -343,6 +343,11 @@ def test_another_simulation_in_the_same_directory_is_refused(muons: Path, tmp_pa
         ({"process": "gravitons"}, "process"),
         ({"pileup": -1}, "pileup"),
         ({"pileup": float("nan")}, "pileup"),
+        ({"pileup": float("inf")}, "pileup"),
+        ({"pileup": 1e30}, "pileup"),
+        ({"events": 10**9}, "events"),
+        ({"gun": Gun(max_pt=float("inf"))}, "max_pt"),
+        ({"gun": Gun(max_eta=float("nan"))}, "max_eta"),
         ({"events": 0}, "events"),
         ({"seed": -1}, "seed"),
         ({"gun": Gun(particles=0)}, "particles"),
@@ -357,6 +362,18 @@ def test_arguments_out_of_range_are_refused(
     with pytest.raises(InputError, match="processes is out of range"):
         simulate_pixel(tmp_path / "none", SIX, processes=0)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("wrong", ["2", None, 2.5, [1], True, np.int64(3)], ids=repr)
+@pytest.mark.parametrize("name", ["events", "seed", "particles"])
+def test_arguments_of_another_type_are_refused(name: str, wrong: object, tmp_path: Path) -> None:
+    gun = Gun(particles=wrong) if name == "particles" else Gun()  # type: ignore[arg-type]
+    setup = Setup("muons", **({} if name == "particles" else {name: wrong}), gun=gun)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"{name} has the wrong type"):
+        simulate_pixel(tmp_path / "none", setup)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot be written.*file"):
+        simulate_pixel(tmp_path / "file", SIX, processes=1)
 
 
 def test_crowded_modules_are_counted_and_shown(

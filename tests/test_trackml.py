@@ -162,6 +162,8 @@ def test_cells_and_detectors_are_read(event: PointsEvent, truth: PointsTruth) ->
         ("hits", "hit_id,x,y,z", "hit_id,x,y,w", "column is missing .*hits.csv, column z"),
         ("hits", "-76.566", "far", "cannot be read: .*far.*hits.csv"),
         ("hits", "-76.566", "", "values are missing .*hits.csv, column x"),
+        ("hits", "-76.566", "nan", "values are missing .*hits.csv, column x"),
+        ("hits", "-76.566", "-inf", "value is not finite .*hits.csv, column x, row 0"),
         ("hits", "\n9,", "\n6,", "identifier stands there twice .*found 6"),
         ("hits", "7,2,1\n", "7,2,100000000000\n", "cannot be read: .*100000000000"),
         (

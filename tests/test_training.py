@@ -284,7 +284,7 @@ def test_too_few_events(events: Path) -> None:
 
 
 def test_events_of_different_detectors(events: Path, tmp_path: Path) -> None:
-    write_points(tmp_path / "others", [helices(3, 1)] * 3, "another")
+    write_points(tmp_path / "others", [helices(3, 1, i) for i in range(3)], "another")
     with pytest.raises(InputError, match="different detectors"):
         Data([events, tmp_path / "others"], TrainingConfig(validation_events=1))
 

@@ -530,6 +530,8 @@ def test_a_client_refuses_to_work_after_a_fork(
             "a stream that runs": lambda: next(running),
             "ready": client.ready,
             "transport": lambda: client.transport,
+            "identify": lambda: client.identify("patatrack"),
+            "models": client.models,
             "close": client.close,
             "async reconstruct": lambda: asyncio.run(
                 asynchronous.reconstruct("patatrack", sample_events[0])
@@ -537,6 +539,8 @@ def test_a_client_refuses_to_work_after_a_fork(
             "async stream": lambda: asyncio.run(
                 first_of(asynchronous.stream("patatrack", sample_events))
             ),
+            "async identify": lambda: asyncio.run(asynchronous.identify("patatrack")),
+            "async models": lambda: asyncio.run(asynchronous.models()),
             "async ready": lambda: asyncio.run(asynchronous.ready()),
             "async transport": lambda: asynchronous.transport,
             "async close": lambda: asyncio.run(asynchronous.close()),

@@ -37,7 +37,7 @@ Patatrack program (`fedIds.bin`, `cablingMap.bin`, `gain.bin`, `cpefast.bin`, `b
 `raw.bin` and three optional validation files).
 
 - make one: `trackserve simulate pixel --pileup 50 --events 100 -o DIR`
-- what is in it? `trackserve inspect DIR -o report/`
+- what is in it? `trackserve inspect DIR -o report/contents`
 
 **Space points** are events of the learned tracker, simulated here or TrackML's.
 
@@ -49,7 +49,7 @@ Every tracker has the same commands; `trackserve reconstruct` lists the trackers
 - start a server: `trackserve serve patatrack,conditions=DIR exatrkx`
 - how is it? `trackserve status`
 - reconstruct there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
-- is the physics right? `trackserve validate patatrack DIR -o report/`
+- is the physics right? `trackserve validate patatrack DIR -o report/patatrack`
 - how fast is it? `trackserve bench patatrack DIR`
 - which learned model? `trackserve model show`; a new one: `trackserve train exatrkx`
 - what works on this machine? `trackserve doctor`

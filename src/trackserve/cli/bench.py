@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,13 +11,12 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress
 from rich.table import Table
 
-from trackserve.errors import InputError
+from trackserve.errors import EventError, InputError
 from trackserve.trackers.base import Tracker
 
-from .common import Where, agree, console, counts_table, show_progress
+from .common import Where, agree, console, counts_table, progress, report_failures
 from .grammar import Device, Identity, Served, Url, add_commands
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def bench(
 ) -> None:
     """Events per second, time per stage, peak memory; with --url the cost of the service.
 
-    What is compared takes turns round by round, since machines are noisy.
+    What is compared takes turns round by round, since machines are noisy. An event that cannot be
+    read or reconstructed is left out, and listed at the end.
     """
     from trackserve.studies import throughput
 
@@ -52,34 +53,17 @@ def bench(
     numbers = _numbers(threads) if device == "cpu" else [1]
     windows = _windows(in_flight)
     events = tracker.open_events(path)
+    if not len(events):
+        raise InputError("no events to measure with", path=str(path))
     pipelines = {
         n: tracker.build(options, device=device, threads=n, events=events) for n in numbers
     }
     one = pipelines[numbers[0]]
-    batch = list(events)
-    if not batch:
-        raise InputError("no events to measure with", path=str(path))
-    counts = [one.reconstruct(e).counts for e in show_progress(batch, len(batch), "warming up")]
-    size = sum(getattr(each, tracker.size) for each in counts) if tracker.size else 0
+    batch = []
+    counts: Counter[str] = Counter()
+    failed: list[EventError] = []
     timings: list[Timings] = []
-    console.print(f"{throughput.cpu_name()}; {events.name}, {len(batch)} events")
-    with Progress(console=console, transient=True) as bar, ExitStack() as stack:
-        steps = 2 * rounds if url is None else 4 * rounds + 1
-        task = bar.add_task("measuring", total=steps)
-
-        def progress() -> None:
-            bar.advance(task)
-
-        rates = throughput.alternate(
-            {
-                f"direct, {n} thread{'s' * (n > 1)}": functools.partial(pipeline.run, batch)
-                for n, pipeline in pipelines.items()
-            },
-            rounds,
-            progress,
-        )
-        stages = throughput.stage_times(one, batch, rounds, progress)
-        latency: dict[str, Latency] = {}
+    with progress() as show, ExitStack() as stack:
         if url is not None:
             from trackserve.client import Client, keep_freed_memory
 
@@ -87,6 +71,34 @@ def bench(
             model = served or tracker.name
             client = stack.enter_context(Client(url))
             agreed = agree(client, model, identity or str(one.identity))
+        for index in range(len(events)):
+            try:
+                event = events[index]
+                counts.update(vars(one.reconstruct(event).counts))
+                batch.append(event)
+            except EventError as error:
+                failed.append(error)
+            show("warming up", index + 1, len(events))
+        if not batch:
+            report_failures(failed)
+        console.print(f"{throughput.cpu_name()}; {events.name}, {len(batch)} events")
+        rounds_left = iter(range(1, 4 * rounds + 2))
+        steps = 2 * rounds if url is None else 4 * rounds + 1
+
+        def step() -> None:
+            show("measuring", next(rounds_left), steps)
+
+        rates = throughput.alternate(
+            {
+                f"direct, {n} thread{'s' * (n > 1)}": functools.partial(pipeline.run, batch)
+                for n, pipeline in pipelines.items()
+            },
+            rounds,
+            step,
+        )
+        stages = throughput.stage_times(one, batch, rounds, step)
+        latency: dict[str, Latency] = {}
+        if url is not None:
             rates |= throughput.alternate(
                 {
                     f"served, {n or 'auto'} in flight": functools.partial(
@@ -95,7 +107,7 @@ def bench(
                     for n in windows
                 },
                 rounds,
-                progress,
+                step,
             )
             timing = stack.enter_context(Client(url, on_timings=timings.append))
             latency = throughput.latencies(
@@ -105,15 +117,16 @@ def bench(
                 },
                 batch,
                 rounds,
-                progress,
+                step,
             )
     console.print(_rates(rates, len(batch)))
-    console.print(_stages(stages, numbers[0], tracker.size, size / len(batch)))
+    console.print(_stages(stages, numbers[0], tracker.size, counts[tracker.size] / len(batch)))
     if latency:
         console.print(_latencies(latency))
         console.print(_split(timings[len(batch) :]))
-    console.print(counts_table(counts, tracker.size))
+    console.print(counts_table(counts, len(batch), tracker.size))
     console.print(f"peak memory of this process: {throughput.peak_memory() / 2**20:.0f} MiB")
+    report_failures(failed)
 
 
 add_commands(commands, bench)
@@ -139,7 +152,7 @@ def _windows(text: str) -> list[int | None]:
 def _rates(seconds: dict[str, list[float]], n_events: int) -> Table:
     table = Table(title="Throughput")
     table.add_column("")
-    for name in ("events/s", "slowest", "fastest", "ratio to first"):
+    for name in ("events/s", "slowest", "fastest", "ratio to first, median of rounds"):
         table.add_column(name, justify="right")
     rates = {name: [n_events / value for value in values] for name, values in seconds.items()}
     first = next(iter(rates.values()))

@@ -2,53 +2,42 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import typer
+from rich import progress as bars
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
 from rich.table import Table
 
-from trackserve import __version__
-from trackserve.edm import ResultCounts
 from trackserve.edm.result import Outcome
 from trackserve.errors import EventError, IdentityMismatch
-from trackserve.trackers.base import Tracker
+from trackserve.trackers.base import Events, Pipeline, Tracker
 from trackserve.wire.identity import UNCHECKED, check_identity
 
 if TYPE_CHECKING:
     from trackserve.client import Client
 
 console = Console()
+messages = Console(stderr=True)
+"""For what is not the answer of a command: progress, and why it ended early."""
+
+Reconstruct = Callable[[Events[Any], Iterable[int]], Iterator[Outcome]]
+"""Takes events and the indices of those to reconstruct."""
 
 _BATCH = 64
-"""Events that a pipeline gets at once, if it works on several."""
-
-
-class Reconstruct(NamedTuple):
-    """A way to reconstruct events; call it.
-
-    Attributes:
-        run: takes events, and gives what they come to.
-        identity: text of the identity of what reconstructs; "unchecked" where it is unknown.
-    """
-
-    run: Callable[[Iterable[Any]], Iterator[Outcome]]
-    identity: str
-
-    def __call__(self, events: Iterable[Any]) -> Iterator[Outcome]:
-        """The outcome of each event."""
-        return self.run(events)
-
-    @property
-    def about(self) -> dict[str, str]:
-        """Metadata of a file of results."""
-        return {"identity": self.identity, "version": __version__}
+"""Events that a GPU gets at once."""
+_AHEAD = 2
+"""Batches that wait for each thread; on a CPU a batch is an event."""
+_SECONDS_PER_LINE = 5.0
+"""Time between two lines of progress."""
 
 
 class Where(NamedTuple):
@@ -138,6 +127,26 @@ def agree(client: Client, model: str, expected: str | None) -> str:
     return found
 
 
+def identity_of(
+    tracker: Tracker[Any, Any], options: Mapping[str, str], where: Where, events: Any
+) -> str:
+    """Text of the identity that all results will have; "unchecked" if it is not to be known.
+
+    Args:
+        tracker, options, where, events: as of :func:`reconstruction`.
+
+    Raises:
+        IdentityMismatch: the model on the server has another identity than the expected one.
+    """
+    if where.url is None:
+        return str(tracker.identity(options, device=where.device, events=events) or UNCHECKED)
+    from trackserve.client import Client
+
+    with Client(where.url) as client:
+        expected = where.expected(tracker, options, events)
+        return agree(client, where.served or tracker.name, expected)
+
+
 @contextmanager
 def reconstruction(
     tracker: Tracker[Any, Any],
@@ -145,9 +154,10 @@ def reconstruction(
     where: Where,
     events: Any,
     keep: Collection[str] = (),
+    identity: str | None = None,
 ) -> Iterator[Reconstruct]:
-    """A way to reconstruct events; its outcomes are in order, and a bad event leaves its error in
-    its place.
+    """A function that reconstructs events; its outcomes are in order. An event that is bad, or
+    that cannot be read, leaves its error in its place.
 
     Args:
         tracker: the tracker.
@@ -155,6 +165,7 @@ def reconstruction(
         where: here or on a server.
         events: what will be reconstructed, as the tracker opens it.
         keep: intermediates to return as well.
+        identity: identity that the model on a server must have, if it is known already.
 
     Raises:
         IdentityMismatch: the model on the server has another identity than the expected one.
@@ -165,64 +176,148 @@ def reconstruction(
 
         keep_freed_memory()
         model = where.served or tracker.name
-        expected = where.expected(tracker, options, events)
+        expected = identity or where.expected(tracker, options, events)
         with Client(where.url) as client:
-            identity = agree(client, model, expected)
-            yield Reconstruct(
-                lambda some: client.stream(
-                    model, some, keep, in_flight=where.in_flight, identity=identity
-                ),
-                identity,
-            )
+            agreed = agree(client, model, expected)
+
+            def run(events: Iterator[Any]) -> Iterator[Outcome]:
+                return client.stream(
+                    model, events, keep, in_flight=where.in_flight, identity=agreed
+                )
+
+            yield lambda some, which: run(_read(some, which))
     else:
         pipeline = tracker.build(options, device=where.device, threads=where.threads, events=events)
-        is_single = where.device == "cpu" and where.threads == 1
-        size = 1 if is_single else _BATCH
-        yield Reconstruct(
-            lambda some: _in_batches(lambda batch: pipeline.run(batch, keep), some, size),
-            str(pipeline.identity),
-        )
+        yield lambda some, which: _run_here(pipeline, _read(some, which), keep, where)
 
 
-def _in_batches(
-    run: Callable[[list[Any]], Sequence[Outcome]], events: Iterable[Any], size: int
+def _read(events: Events[Any], which: Iterable[int]) -> Iterator[Any]:
+    """The events of these indices; the error of one that cannot be read is in its place."""
+    for index in which:
+        try:
+            event = events[index]
+        except EventError as error:
+            event = error
+        yield event
+
+
+def _run_here(
+    pipeline: Pipeline[Any, Any], events: Iterator[Any], keep: Collection[str], where: Where
 ) -> Iterator[Outcome]:
-    waiting = iter(events)
-    while batch := list(islice(waiting, size)):
-        yield from run(batch)
+    """Outcomes of events; few are in memory at a time.
+
+    The main thread computes nothing: it gets the user's interrupt, and an interrupt in the middle
+    of a compiled function's return can crash Python.
+    """
+    threads, size = (where.threads, 1) if where.device == "cpu" else (1, _BATCH)
+    waiting: deque[Future[Sequence[Outcome]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            while batch := list(islice(events, size)):
+                waiting.append(pool.submit(pipeline.run, batch, keep))
+                if len(waiting) > _AHEAD * threads:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
-def show_progress(outcomes: Iterable[Any], n: int, description: str) -> Iterable[Any]:
-    """The outcomes, with a progress bar."""
-    return track(outcomes, description, total=n, console=console, transient=True)
+class Progress(Protocol):
+    """Tells how far something is; ``total`` 0 is unknown."""
+
+    def __call__(self, what: str, done: int, total: int, note: str = "") -> None: ...
 
 
-def report_failures(outcomes: Iterable[object]) -> None:
-    """Print the errors of the events that failed, if any, and then exit with 1."""
-    failed = [outcome for outcome in outcomes if isinstance(outcome, EventError)]
-    for error in failed:
-        console.print(
-            f"[red]event failed:[/] {escape(str(error))}", highlight=False, soft_wrap=True
-        )
-    if failed:
+@contextmanager
+def progress(*, transient: bool = True) -> Iterator[Progress]:
+    """Shows how far things are: bars on a terminal, else a line every few seconds.
+
+    Args:
+        transient: whether the bars vanish at the end.
+    """
+    if not messages.is_terminal:
+        yield _Lines()
+        return
+    columns: list[bars.ProgressColumn | str] = [
+        "{task.description}",
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(),
+        "{task.fields[note]}",
+    ]
+    with bars.Progress(*columns, console=messages, transient=transient) as shown:
+        tasks: dict[str, bars.TaskID] = {}
+
+        def show(what: str, done: int, total: int, note: str = "") -> None:
+            if what not in tasks:
+                tasks[what] = shown.add_task(escape(what), note="")
+            shown.update(tasks[what], completed=done, total=total or None, note=note)
+
+        yield show
+
+
+class _Lines:
+    """A :class:`Progress` that writes lines."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self._last >= _SECONDS_PER_LINE:
+            self._last = now
+            tell(f"{what}: {done}{f' of {total}' if total else ''} {note}".rstrip())
+
+
+def tell(text: str) -> None:
+    """Write a line that is not the answer of a command."""
+    messages.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def report_failures(failed: Iterable[object]) -> None:
+    """Print the events that failed, if any, and then exit with 1.
+
+    Args:
+        failed: the error of each.
+    """
+    errors = [str(error) for error in failed]
+    for error in errors:
+        console.print(f"[red]event failed:[/] {escape(error)}", highlight=False, soft_wrap=True)
+    if errors:
         raise typer.Exit(1)
 
 
-def counts_table(counts: Sequence[ResultCounts], size: str = "") -> Table:
+def counts_table(counts: Mapping[str, int], n_events: int, size: str = "") -> Table:
     """Mean counts per event, and per unit of an event's size.
 
     Args:
-        counts: of all events.
+        counts: sums over all events, by name.
+        n_events: number of events.
         size: name of the count that tells how large an event is.
     """
-    table = Table(title=f"Counts, means over {len(counts)} events")
+    table = Table(title=f"Counts, means over {n_events} events")
     table.add_column("")
     table.add_column("per event", justify="right")
-    total = sum(getattr(one, size) for one in counts) if size else 0
+    total = counts.get(size, 0)
     if total:
         table.add_column(f"per {size.removesuffix('s')}", justify="right")
-    for name in counts[0].names() if counts else ():
-        values = [getattr(one, name) for one in counts]
-        row = [name.replace("_", " "), f"{fmean(values):.1f}"]
-        table.add_row(*row, *([f"{sum(values) / total:.3f}"] if total else []))
+    for name, count in counts.items() if n_events else ():
+        row = [name.replace("_", " "), f"{count / n_events:.1f}"]
+        table.add_row(*row, *([f"{count / total:.3f}"] if total else []))
     return table
+
+
+def report_folder(output: Path, subject: str) -> None:
+    """Refuse, before any work, a folder that cannot take a report.
+
+    Raises:
+        InputError: it cannot be written, or has a report of something else.
+        MissingExtraError: matplotlib is not installed.
+    """
+    from trackserve.report.drawing import require_matplotlib
+    from trackserve.report.page import claim
+
+    require_matplotlib()
+    claim(output, subject)

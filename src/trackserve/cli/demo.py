@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean, median
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from rich.table import Table
 
-from trackserve.errors import EventError
+from trackserve.errors import EventError, InputError
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
 
-from .common import console, report_failures, show_progress
+from .common import console, progress, report_failures
 from .grammar import DataDirectory
 
 if TYPE_CHECKING:
@@ -122,14 +122,21 @@ def _compare(subject: _Subject, client: Client) -> _Comparison:
     direct = (pipeline.run([event], keep)[0] for event in events)
     served = client.stream(model, events, keep, identity=pipeline.identity)
     outcomes = {
-        way: list(show_progress(stream, len(events), f"{model}, {way}"))
+        way: _shown(stream, len(events), f"{model}, {way}")
         for way, stream in {"direct": direct, "served": served}.items()
     }
+    good = [
+        event
+        for event, outcome in zip(events, outcomes["direct"], strict=True)
+        if not isinstance(outcome, EventError)
+    ]
+    if not good:
+        raise InputError("no events to measure with", tracker=model)
     with console.status(f"measuring {model}"):
         seconds = throughput.alternate(
             {
-                "direct": lambda: pipeline.run(events),
-                "served": lambda: throughput.run_served(client, model, events),
+                "direct": lambda: pipeline.run(good),
+                "served": lambda: throughput.run_served(client, model, good),
             },
             _ROUNDS,
         )
@@ -138,15 +145,25 @@ def _compare(subject: _Subject, client: Client) -> _Comparison:
                 "direct": lambda event: pipeline.run([event]),
                 "served": lambda event: client.reconstruct(model, event),
             },
-            events,
+            good,
             _ROUNDS,
         )
     return _Comparison(
         model,
         outcomes,
-        {way: len(events) / median(spent) for way, spent in seconds.items()},
+        {way: len(good) / median(spent) for way, spent in seconds.items()},
         {way: latency.median for way, latency in latencies.items()},
     )
+
+
+def _shown(outcomes: Iterable[Any], n: int, what: str) -> list[Any]:
+    """All outcomes; a bar shows how many there are."""
+    found = []
+    with progress() as show:
+        for outcome in outcomes:
+            found.append(outcome)
+            show(what, len(found), n)
+    return found
 
 
 def _table(title: str, comparisons: Sequence[_Comparison]) -> Table:
@@ -174,7 +191,8 @@ def _count(result: Any) -> int:
 def _conclude(comparisons: Sequence[_Comparison]) -> None:
     """Exit with 1 if an event failed or differs."""
     for compared in comparisons:
-        report_failures(compared.outcomes["served"])
+        served = compared.outcomes["served"]
+        report_failures(one for one in served if isinstance(one, EventError))
         if n := compared.n_different:
             console.print(f"[bold red]{compared.model}: served and direct differ in {n} events[/]")
             raise typer.Exit(1)

@@ -156,13 +156,12 @@ def serving() -> Finding:
 
 
 def native_backend() -> Finding:
-    """Check whether models can run in Triton's own process; else the Python backend serves."""
-    from trackserve.serving.repository import choose_backend
+    """Check whether models can run in Triton's own process (``serve --backend native``)."""
+    from trackserve.serving.repository import why_not_native
 
-    chosen = choose_backend("cpu")
-    cure = "serve uses the Python backend; for this one a C compiler and a shared libpython"
-    seen = chosen.reason or "models run in Triton's process"
-    return Finding("native backend", chosen.name == "native", seen, cure)
+    reason = why_not_native()
+    cure = "the Python backend serves; the native one needs a C compiler and a shared libpython"
+    return Finding("native backend", not reason, reason or "can be built", cure)
 
 
 def client() -> Finding:

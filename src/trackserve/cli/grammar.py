@@ -78,8 +78,8 @@ def add_commands(group: typer.Typer, run: Callable[..., None]) -> None:
 
     Args:
         group: gets the subcommands.
-        run: takes ``tracker``, ``options`` (values by name), ``path`` and what is shared; its
-            docstring is the help.
+        run: takes ``tracker``, ``options`` (values by name), ``path`` or ``paths``, and what is
+            shared; its docstring is the help.
     """
 
     @group.callback()
@@ -96,9 +96,10 @@ def add_commands(group: typer.Typer, run: Callable[..., None]) -> None:
 
 def _command(tracker: Tracker[Any, Any], run: Callable[..., None]) -> Callable[..., None]:
     hints = get_type_hints(run, include_extras=True)
-    hints["path"] = Annotated[
-        Path, typer.Argument(metavar="PATH", help=tracker.path_help, show_default=False)
-    ]
+    for name, kind, metavar in (("path", Path, "PATH"), ("paths", list[Path], "PATH...")):
+        hints[name] = Annotated[
+            kind, typer.Argument(metavar=metavar, help=tracker.path_help, show_default=False)
+        ]
     shared = [
         parameter.replace(annotation=hints[parameter.name])
         for parameter in inspect.signature(run).parameters.values()
@@ -138,7 +139,7 @@ def _command(tracker: Tracker[Any, Any], run: Callable[..., None]) -> Callable[.
 def _broken(error: TrackserveError) -> Callable[..., None]:
     """A command of a tracker that cannot be imported: it says why."""
 
-    def command(path: Path) -> None:
+    def command(path: list[Path]) -> None:
         raise error
 
     command.__doc__ = f"Does not work here: {error}"

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
-from .common import console, report_failures
+from .common import console, progress, report_failures, report_folder
 from .grammar import DataDirectory
 
 
@@ -30,16 +29,17 @@ def inspect(
     Where there is a truth.npz, the positions of hits are compared with it.
     """
     from trackserve.report.tables import rich_table
-    from trackserve.studies.inspect.report import contents_tables, write_inspection_report
+    from trackserve.studies.inspect.report import (
+        contents_tables,
+        report_title,
+        write_inspection_report,
+    )
     from trackserve.studies.inspect.survey import survey_directory
 
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("reading events", total=None)
-        survey = survey_directory(
-            directory,
-            events,
-            lambda what, done, total: bar.update(task, completed=done, total=total),
-        )
+    if output is not None:
+        report_folder(output, report_title(directory))
+    with progress() as show:
+        survey = survey_directory(directory, events, show)
     for title, table in contents_tables(directory, survey).items():
         console.print(rich_table(title, table))
     if output is not None:

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from trackserve.edm import Result
+import trackserve
+from trackserve.edm.result import Outcome
+from trackserve.errors import InputError, TrackserveError
 from trackserve.trackers.base import Tracker
+from trackserve.wire.identity import digest
 
 from .common import (
+    Reconstruct,
     Where,
     console,
     counts_table,
+    identity_of,
+    progress,
     reconstruction,
     report_failures,
-    show_progress,
+    tell,
 )
 from .grammar import Device, Identity, InFlight, Served, Threads, Url, add_commands
+
+if TYPE_CHECKING:
+    from trackserve.io.results_file import ResultsFile
 
 commands = typer.Typer(no_args_is_help=True, help="Reconstruct events into a Parquet file.")
 
@@ -27,7 +41,7 @@ commands = typer.Typer(no_args_is_help=True, help="Reconstruct events into a Par
 def reconstruct(
     tracker: Tracker[Any, Any],
     options: dict[str, str],
-    path: Path,
+    paths: list[Path],
     *,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT.parquet", help="File to write.")
@@ -38,6 +52,17 @@ def reconstruct(
             metavar="PART", help="Write an intermediate too; may be repeated.", show_default=False
         ),
     ] = None,
+    events: Annotated[
+        str,
+        typer.Option(
+            metavar="A:B",
+            help="Only events A to B - 1 of all events of the command, counted from 0; as in "
+            "Python, A or B may be left out, and a negative one counts from the end.",
+        ),
+    ] = ":",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the same command stopped.")
+    ] = False,
     device: Device = "cpu",
     threads: Threads = 1,
     url: Url = None,
@@ -47,21 +72,177 @@ def reconstruct(
 ) -> None:
     """OUT.parquet gets one row per event.
 
-    Columns: event, error, counts, the parts of the tracker's result, and what --keep names. An
-    event that cannot be reconstructed keeps its row, with the reason in error.
+    Columns: event (a number that is unique in the file), source (the PATH), source_event (its
+    number there), error, counts, the parts of the tracker's result, and what --keep names. An
+    event that cannot be read or reconstructed keeps its row, with the reason in error.
+
+    Rows are written as they come, to OUT.parquet.parts. If the command stops early, they stay
+    there, and --resume goes on.
     """
-    from trackserve.io.parquet import write_parquet
+    from trackserve.io.results_file import ResultsFile
 
     tracker.result.check_keep(keep or ())
-    events = tracker.open_events(path)
     where = Where(url, served, in_flight, device, threads, identity)
-    with reconstruction(tracker, options, where, events, keep or ()) as run:
-        outcomes = list(show_progress(run(events), len(events), "Reconstructing"))
-    write_parquet(output, outcomes, tracker.result, keep or (), run.about)
-    console.print(counts_table([one.counts for one in outcomes if isinstance(one, Result)]))
+    where.check(tracker, options)
+    sources = _open(tracker, paths)
+    chosen = _chosen(sources, events)
+    identities = {
+        source: identity_of(tracker, options, where, found) for source, found in sources.items()
+    }
+    about = _about(tracker, options, where, sources, identities)
+    about |= {"events": events, "files": _stamp(paths, output)}
+    file = ResultsFile(output, tracker.result, keep or (), about, resume=resume)
+    n = sum(map(len, chosen.values()))
+    left = _without_first(file.n_done, chosen)
+    todo = _outcomes(
+        sources,
+        left,
+        lambda source: reconstruction(
+            tracker, options, where, sources[source], keep or [], identities[source]
+        ),
+    )
+    with _telling_what_is_kept(file, n), file, progress() as show, closing(todo) as outcomes:
+        for done, (source, outcome) in enumerate(outcomes, file.n_done + 1):
+            file.write(outcome, source)
+            show("Reconstructing", done, n)
+    _report(output, len(sources) > 1, about["identity"])
+
+
+def _open(tracker: Tracker[Any, Any], paths: list[Path]) -> dict[str, Any]:
+    """The events at each path."""
+    twice = [str(path) for path, n in Counter(map(Path.resolve, paths)).items() if n > 1]
+    if twice:
+        raise InputError("the same path is given twice", found=twice)
+    return {_name(path): tracker.open_events(path) for path in paths}
+
+
+def _name(path: Path) -> str:
+    """The path as text that can be written."""
+    return os.fsencode(path).decode(errors="replace")
+
+
+def _stamp(paths: list[Path], output: Path) -> str:
+    """Digits that change if a file of the sources changes; ``output`` is none of them."""
+    files = [
+        (str(file), file.stat().st_size, file.stat().st_mtime_ns)
+        for path in map(Path.resolve, paths)
+        for file in sorted(path.iterdir() if path.is_dir() else path.parent.glob(f"{path.name}*"))
+        if file.is_file() and file != output.resolve()
+    ]
+    return digest(files)
+
+
+def _chosen(sources: Mapping[str, Any], text: str) -> dict[str, range]:
+    """Indices of the wanted events of each source.
+
+    Raises:
+        InputError: ``text`` is not a slice.
+    """
+    begin, colon, end = text.partition(":")
+    try:
+        bounds = [int(bound) if bound.strip() else None for bound in (begin, end)]
+    except ValueError:
+        colon = ""
+    if not colon:
+        raise InputError("not a slice of events", option="events", found=text, bound="A:B")
+    start, stop, _ = slice(*bounds).indices(sum(map(len, sources.values())))
+    chosen, before = {}, 0
+    for source, events in sources.items():
+        inside = [min(max(bound - before, 0), len(events)) for bound in (start, stop)]
+        chosen[source] = range(*inside)
+        before += len(events)
+    return chosen
+
+
+def _without_first(n: int, chosen: Mapping[str, range]) -> dict[str, range]:
+    """``chosen`` without its first ``n`` events."""
+    left = {}
+    for source, which in chosen.items():
+        left[source] = which[n:]
+        n -= min(n, len(which))
+    return left
+
+
+def _about(
+    tracker: Tracker[Any, Any],
+    options: Mapping[str, str],
+    where: Where,
+    sources: Mapping[str, Any],
+    identities: Mapping[str, str],
+) -> dict[str, str]:
+    """Metadata of the file."""
+    each = [
+        {"path": source, "events": len(events), "identity": identities[source]}
+        | getattr(events, "about", dict)()
+        for source, events in sources.items()
+    ]
+    how = (
+        {"options": json.dumps(options)}
+        if where.url is None
+        else {"served": where.served or tracker.name}
+    )
+    return {
+        "version": trackserve.__version__,
+        "tracker": tracker.name,
+        "identity": "; ".join(dict.fromkeys(identities.values())),
+        "sources": json.dumps(each),
+    } | how
+
+
+def _outcomes(
+    sources: Mapping[str, Any],
+    chosen: Mapping[str, range],
+    reconstruct: Callable[[str], AbstractContextManager[Reconstruct]],
+) -> Generator[tuple[str, Outcome], None, None]:
+    """Source and outcome of each event; each source has its own conditions."""
+    for source, which in chosen.items():
+        if which:
+            with reconstruct(source) as run:
+                for outcome in run(sources[source], which):
+                    yield source, outcome
+
+
+@contextmanager
+def _telling_what_is_kept(file: ResultsFile, n: int) -> Iterator[None]:
+    """Say, if the command ends early, where its rows are."""
+    try:
+        yield
+    except (KeyboardInterrupt, TrackserveError) as error:
+        if file.n_done:
+            tell(
+                f"{file.n_done} of {n} events are in {file.parts}; "
+                "the same command with --resume goes on"
+            )
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(130) from None
+        raise
+
+
+def _report(output: Path, several: bool, identity: str) -> None:
+    """Print what is in the file.
+
+    Args:
+        output: the file.
+        several: whether to name the source of an event.
+        identity: text of the identity of what made it.
+    """
+    import pyarrow.parquet as pq
+
+    counts: Counter[str] = Counter()
+    n_events = 0
+    failed = []
+    with pq.ParquetFile(output) as file:
+        for batch in file.iter_batches(columns=["source", "error", "counts"]):
+            for row in batch.to_pylist():
+                if row["error"]:
+                    failed.append(f"{row['source']}: {row['error']}" if several else row["error"])
+                else:
+                    n_events += 1
+                    counts.update(row["counts"])
+    console.print(counts_table(counts, n_events))
     console.print(f"wrote {output}")
-    console.print(f"by {escape(run.identity)}", highlight=False, soft_wrap=True)
-    report_failures(outcomes)
+    console.print(f"by {escape(identity)}", highlight=False, soft_wrap=True)
+    report_failures(failed)
 
 
 add_commands(commands, reconstruct)

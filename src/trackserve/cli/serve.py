@@ -24,7 +24,6 @@ from .common import console
 from .grammar import Device
 
 if TYPE_CHECKING:
-    from trackserve.serving.repository import BackendChoice
     from trackserve.serving.server import Server
 
 _MODELS_HELP = (
@@ -50,12 +49,11 @@ Queue = Annotated[
     int, typer.Option(min=1, help="Events held, waiting or in work; more are refused as busy.")
 ]
 BackendName = Annotated[
-    str | None,
+    str,
     typer.Option(
         "--backend",
         metavar="native|python",
         help="Where the models run: in Triton's process, or in one beside it.",
-        show_default="native, where it can be built and the device is cpu",
     ),
 ]
 _DEFAULTS = Limits()
@@ -97,7 +95,7 @@ def serve(
     workers: Workers = _DEFAULTS.workers,
     queue: Queue = _DEFAULTS.queue,
     instances: Instances = 1,
-    backend: BackendName = None,
+    backend: BackendName = "python",
     log: Annotated[
         Path | None, typer.Option(help="File for Triton's log.", show_default=False)
     ] = None,
@@ -109,15 +107,13 @@ def serve(
     process die, it is started anew; on Ctrl-C events in flight are answered first, and a
     second Ctrl-C ends them.
     """
-    from trackserve.serving.repository import BackendChoice, choose_backend
     from trackserve.serving.server import Server
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     wanted = parse_models(models)
-    chosen = BackendChoice(backend) if backend else choose_backend(device)
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
-        load = Load(device, chosen.name, workers, queue, instances)
+        load = Load(device, backend, workers, queue, instances)
         _write_models(Path(directory), wanted, load)
         server = Server(
             directory,
@@ -132,7 +128,7 @@ def serve(
             with console.status("starting Triton"):
                 server.start()
             with suppress(KeyboardInterrupt):
-                _print_directions(server, wanted[0], chosen)
+                _print_directions(server, wanted[0])
                 while not server.failure:
                     time.sleep(_POLL)
             if server.failure:
@@ -152,9 +148,7 @@ def repository(
     workers: Workers = _DEFAULTS.workers,
     queue: Queue = _DEFAULTS.queue,
     instances: Instances = 1,
-    backend: Annotated[
-        str, typer.Option(metavar="native|python", help="Where the models run; see `serve`.")
-    ] = "python",
+    backend: BackendName = "python",
 ) -> None:
     """Write the model repository and backend alone, for a container or another Triton.
 
@@ -220,7 +214,7 @@ def _write_models(directory: Path, models: list[ServedModel], load: Load) -> Non
         )
 
 
-def _print_directions(server: Server, model: ServedModel, backend: BackendChoice) -> None:
+def _print_directions(server: Server, model: ServedModel) -> None:
     url = server.grpc_url
     words = [] if model.name == model.tracker else ["--served", model.name]
     tracker = find_tracker(model.tracker)
@@ -231,7 +225,6 @@ def _print_directions(server: Server, model: ServedModel, backend: BackendChoice
     lines = [
         f"ready: [bold]{url}[/] {server.http_url} (metrics: {server.metrics_url})",
         f"models: {', '.join(server.models)}",
-        f"backend: {backend.name}" + (f" ({backend.reason})" if backend.reason else ""),
         f"try it: trackserve reconstruct {model.tracker} PATH {shlex.join(['--url', url, *words])}",
         f"how is it? trackserve status {url} --metrics-port {server.ports.metrics}",
         "Ctrl-C stops it",

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import progress as progress_bars
 from rich.table import Table
 
-from .common import console
+from .common import console, progress
 
 if TYPE_CHECKING:
     from trackserve.simulation.chain.run import SimulationSummary
-    from trackserve.simulation.chain.workers import Progress
 
 commands = typer.Typer(no_args_is_help=True, help="Simulate events.")
 
@@ -79,9 +75,9 @@ def simulate_pixel(
     from trackserve.simulation.pixel.simulator import MAX_MODULE_PIXELS
 
     gun = Gun(particles, *pt, flat_pt=flat_pt, max_eta=eta)
-    with _progress() as progress:
+    with progress() as show:
         setup = Setup(process, pileup, events, seed, gun)
-        done = simulate_pixel(output, setup, processes, progress)
+        done = simulate_pixel(output, setup, processes, show)
     console.print(_summary(done, events))
     if crowded := done.counts["crowded"]:
         console.print(
@@ -118,25 +114,11 @@ def simulate_points(
     from trackserve.simulation.points.simulate import simulate_points
 
     gun = Gun(particles, *pt, flat_pt=flat_pt, max_eta=eta)
-    with _progress() as progress:
+    with progress() as show:
         setup = Setup(process, pileup, events, seed, gun)
-        done = simulate_points(output, setup, processes, progress)
+        done = simulate_points(output, setup, processes, show)
     console.print(_summary(done, events))
     console.print(f"wrote {output}")
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Shows a bar for each thing that is made."""
-    with progress_bars.Progress(console=console, transient=True) as bars:
-        tasks: dict[str, progress_bars.TaskID] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done)
-
-        yield progress
 
 
 def _summary(done: SimulationSummary, events: int) -> Table:

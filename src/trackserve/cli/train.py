@@ -6,19 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TaskID,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from trackserve.errors import MissingExtraError
 
-from .common import console
+from .common import console, progress
 
 if TYPE_CHECKING:
     from trackserve.physics.statistics import Fraction
@@ -70,22 +62,13 @@ def train_exatrkx(
 
     torch.set_num_threads(threads)
     told = TrainingConfig() if config is None else read_config(config)
-    columns: list[ProgressColumn | str] = [
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    ]
-    with Progress(*columns, "{task.fields[figures]}", console=console) as bar:
-        tasks: dict[str, TaskID] = {}
+    with progress(transient=False) as show:
 
-        def progress(what: str, done: int, total: int, figures: dict[str, float]) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total, figures="")
-            text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            bar.update(tasks[what], completed=done, figures=text)
+        def on_step(what: str, done: int, total: int, figures: dict[str, float]) -> None:
+            note = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            show(what, done, total, note)
 
-        trained = train(data, output, told, progress, device=device, resume=resume)
+        trained = train(data, output, told, on_step, device=device, resume=resume)
     console.print(_summary(trained))
     console.print(f"wrote {output}")
 

@@ -11,7 +11,15 @@ import typer
 from trackserve.errors import EventError
 from trackserve.trackers.base import Tracker
 
-from .common import Where, console, reconstruction, report_failures, show_progress
+from .common import (
+    Progress,
+    Where,
+    console,
+    progress,
+    reconstruction,
+    report_failures,
+    report_folder,
+)
 from .grammar import Device, Identity, InFlight, Served, Threads, Url, add_commands
 
 commands = typer.Typer(no_args_is_help=True, help="Compare with the truth: numbers and plots.")
@@ -52,19 +60,30 @@ def validate(
     validation = tracker.validation()
     keep = [name for name in validation.keep if name in tracker.result.intermediates()]
     events = tracker.open_events(path)
+    subject = f"{tracker.name} on {events.name}"
+    if output is not None:
+        report_folder(output, subject)
     where = Where(url, served, in_flight, device, threads, identity)
-    failed: list[EventError] = []
+    n = len(events)
+    failed: list[str] = []
     matches = {}
     for name, values in _variants(tracker, options, against, where).items():
-        with reconstruction(tracker, values, where, events, keep) as run:
-            outcomes = show_progress(run(events), len(events), name)
-            matches[name] = validation.match(events, _noting(outcomes, failed))
+
+        def noting(outcomes: Iterable[Any], show: Progress, name: str = name) -> Iterator[Any]:
+            for done, outcome in enumerate(outcomes, 1):
+                if isinstance(outcome, EventError):
+                    failed.append(f"{name}: {outcome}" if against else str(outcome))
+                yield outcome
+                show(name, done, n)
+
+        with reconstruction(tracker, values, where, events, keep) as run, progress() as show:
+            matches[name] = validation.match(events, noting(run(events, range(n)), show))
     for table in tables(validation, matches):
         console.print(table)
     if output is not None:
         title = f"{' and '.join(matches)} on {events.name}"
         with console.status("drawing"):
-            report = write_validation(output, title, validation, matches)
+            report = write_validation(output, title, validation, matches, subject=subject)
         console.print(f"wrote {report}")
     report_failures(failed)
 
@@ -90,13 +109,6 @@ def _variants(
         ]
     )
     return {f"{tracker.name} {v}": options | {tracker.variant: v} for v in variants}
-
-
-def _noting(outcomes: Iterable[Any], failed: list[EventError]) -> Iterator[Any]:
-    for outcome in outcomes:
-        if isinstance(outcome, EventError):
-            failed.append(outcome)
-        yield outcome
 
 
 add_commands(commands, validate)

@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -202,11 +203,12 @@ def find_model(
             time.sleep(patience.retry_after(error))
             continue
         except InputError as error:
-            names = transport.models(patience.left(model=model))
-            if model in names:
-                raise
-            fields = {"found": model, "bound": names, "url": settings.url}
-            raise InputError("the server has no such model", **fields) from error
+            with suppress(ServerError):  # a server may keep its list to itself
+                names = transport.models(patience.left(model=model))
+                if model not in names:
+                    fields = {"found": model, "bound": names, "url": settings.url}
+                    raise InputError("the server has no such model", **fields) from error
+            raise
         tracker = tracker_of(config.parameters, model=model, url=settings.url)
         settings.served[model] = ServedModel(model, tracker, IDENTITY.name in config.outputs)
     return settings.served[model]

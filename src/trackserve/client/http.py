@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import socket
@@ -10,7 +11,8 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPException
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -47,6 +49,9 @@ _STATUS = {
     500: "INTERNAL",
     503: "UNAVAILABLE",
 }
+
+_READ_AHEAD = 1 << 16
+"""Bytes that are read at once where they are there."""
 
 
 class _Message(NamedTuple):
@@ -192,9 +197,8 @@ class HttpTransport:
                 raise closed(self.url)
         _limit(connection, deadline)
         connection.request(*message)
-        _limit(connection, deadline)
+        connection.response_class = partial(_Response, deadline=deadline)  # type: ignore
         reply = connection.getresponse()
-        _limit(connection, deadline)
         length = reply.getheader(_HEADER_LENGTH) or "0"
         if not length.isdecimal():
             raise HTTPException(f"{_HEADER_LENGTH} is {length}")
@@ -217,6 +221,31 @@ class HttpTransport:
                 self._idle.append(connection)
                 return
         connection.close()
+
+
+class _Response(HTTPResponse):
+    """A response whose every byte must be there at the deadline, however it trickles."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, deadline: float, **more: Any) -> None:
+        super().__init__(sock, *arguments, **more)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Incoming(sock, deadline), _READ_AHEAD)
+
+
+class _Incoming(io.RawIOBase):
+    """The bytes that a socket receives until the deadline."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = _left(self._deadline)
+        self._sock.settimeout(None if left == math.inf else left)
+        return self._sock.recv_into(buffer)
 
 
 def _left(deadline: float) -> float:

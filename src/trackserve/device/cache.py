@@ -52,9 +52,9 @@ def add_last_place(caching: Any) -> None:
             with contextlib.suppress(OSError):
                 super().ensure_cache_path()
 
-    has_home = "XDG_CACHE_HOME" in os.environ or os.path.expanduser("~") != "~"  # noqa: PTH111
-    # without a home Numba would make a folder of the name "~"
-    places.insert(len(places) if has_home else 2, Temporary)
+    home = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))  # noqa: PTH111
+    # without a home Numba would make a folder of the name "~" where the program runs
+    places.insert(len(places) if Path(home).is_absolute() else 2, Temporary)
 
 
 def of_these_sources(compiled: T) -> T:

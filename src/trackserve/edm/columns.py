@@ -70,6 +70,11 @@ class Ragged:
         """Number of values of each row, int64[rows]."""
         return np.diff(self.offsets)
 
+    @property
+    def nbytes(self) -> int:
+        """Size of both arrays, bytes."""
+        return self.offsets.nbytes + self.values.nbytes
+
     def take(self, index: Array | slice) -> Self:
         """Return the rows that ``index`` (integers, a mask or a slice) selects."""
         rows = np.arange(len(self))[index]
@@ -147,6 +152,11 @@ class Columns:
                 for kind, column in zip(kinds, columns, strict=True)
             )
         )
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all columns, bytes."""
+        return sum(values.nbytes for values in self.columns().values())
 
     def columns(self) -> dict[str, Any]:
         """Return the arrays, and each :class:`Ragged`, by name."""

@@ -1,4 +1,4 @@
-"""What the columns of a noun mean, as its class says in the texts under them."""
+"""Meanings of the columns of a noun, as its class states them in the texts under them."""
 
 from __future__ import annotations
 

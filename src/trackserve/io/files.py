@@ -10,18 +10,57 @@ from pathlib import Path
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.errors import InputError
+from trackserve.errors import ConditionsError, InputError
 
 
 @contextmanager
 def complete(path: Path) -> Iterator[Path]:
-    """Give a path beside ``path``; the file written there takes its place if all goes well."""
+    """Give a path beside ``path``; the file written there takes its place if all goes well.
+
+    Raises:
+        InputError: ``path`` is a folder or a device.
+    """
+    path = path.resolve()  # the target of a link, not the link, is replaced
+    if path.exists() and not path.is_file():
+        raise InputError("this is a folder or a device, not a file", file=str(path))
     partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def as_path(path: str | Path) -> Path:
+    """The path, if it is one.
+
+    Raises:
+        InputError: it cannot name a file.
+    """
+    try:
+        found = Path(path)
+        found.exists()
+        if b"\0" not in os.fsencode(found):
+            return found
+    except (TypeError, ValueError, OSError):
+        pass
+    raise InputError("not a path", found=repr(path))
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Name ``path`` where the system refuses to read.
+
+    Raises:
+        ConditionsError: in place of an OSError.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise ConditionsError("file is missing", file=str(path)) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConditionsError(f"cannot be read: {reason}", file=str(path)) from error
 
 
 @contextmanager
@@ -36,6 +75,12 @@ def writable(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"cannot be written: {reason}", file=str(path)) from error
+
+
+def first_not_finite(values: Array) -> int | None:
+    """The first row whose value is not finite, or None."""
+    bad = ~np.isfinite(values)
+    return int(bad.argmax()) if bad.any() else None
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array], compress: bool = False) -> None:

@@ -35,7 +35,9 @@ from trackserve.errors import InputError
 from .files import complete, writable
 
 ROW_GROUP_EVENTS = 64
-"""Events of a row group, which is what is held in memory before it is written."""
+"""Most events of a row group, which is what is held in memory before it is written."""
+ROW_GROUP_BYTES = 1 << 26
+"""A row group of this size, as arrays in memory, is written though it has fewer events."""
 
 
 class Row(NamedTuple):
@@ -44,12 +46,12 @@ class Row(NamedTuple):
     Attributes:
         outcome: its result, or the error that says why there is none.
         source: where the event was read.
-        shift: what is added to its number there, so that its number in the table is unique.
+        event: its number in the table; None: the number that it has there.
     """
 
     outcome: Outcome
     source: str = ""
-    shift: int = 0
+    event: int | None = None
 
     @property
     def number(self) -> int:
@@ -112,7 +114,7 @@ def to_table(rows: Iterable[Row], kind: type[Result], schema: pa.Schema) -> pa.T
     counts = np.array([zeros if r is None else r.counts.as_array() for r in good], np.int64)
     columns = counts.reshape(-1, len(names)).T
     arrays: list[pa.Array] = [
-        pa.array([row.number + row.shift for row in rows], pa.int64()),
+        pa.array([row.number if row.event is None else row.event for row in rows], pa.int64()),
         pa.array([row.source for row in rows], pa.string()),
         pa.array([row.number for row in rows], pa.int64()),
         pa.array(["" if isinstance(row.outcome, Result) else str(row.outcome) for row in rows]),
@@ -178,16 +180,25 @@ def writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
 
 
-def in_groups(outcomes: Iterable[Any]) -> Iterator[list[Any]]:
-    """Lists of at most :data:`ROW_GROUP_EVENTS`."""
-    group = []
+def in_groups(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:
+    """Lists of outcomes, each a row group."""
+    group: list[Outcome] = []
+    size = 0
     for outcome in outcomes:
         group.append(outcome)
-        if len(group) == ROW_GROUP_EVENTS:
+        size += bytes_of(outcome)
+        if len(group) == ROW_GROUP_EVENTS or size >= ROW_GROUP_BYTES:
             yield group
-            group = []
+            group, size = [], 0
     if group:
         yield group
+
+
+def bytes_of(outcome: Outcome) -> int:
+    """Size of the arrays of a result, bytes; 0 of an error."""
+    if not isinstance(outcome, Result):
+        return 0
+    return sum(part.nbytes for part in outcome.parts().values())
 
 
 def _kept(results: Iterable[Outcome]) -> list[str]:

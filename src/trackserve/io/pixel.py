@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, overload
+from typing import Any, BinaryIO, NamedTuple, overload
 
 import numpy as np
 
 from trackserve.edm.pixel import RawEvent
 from trackserve.edm.truth import PixelTruth
-from trackserve.errors import ConditionsError, EventError
+from trackserve.errors import EventError
 
+from .files import as_path, readable
 from .pixel_directory import RAW, ReferenceCounts, read_beam_spot, read_reference_counts
-from .pixel_truth import read_truth
+from .pixel_truth import TRUTH, read_truth
 
 
 class _Place(NamedTuple):
@@ -45,6 +47,10 @@ class PixelEvents(Sequence[RawEvent]):
         self._places = places
         self._numbers = numbers
 
+    def has_truth(self) -> bool:
+        """Whether there is a ``truth.npz``."""
+        return (self.directory / TRUTH).exists()
+
     def truth(self) -> list[PixelTruth]:
         """The truth of all events of the directory, by their number.
 
@@ -64,6 +70,10 @@ class PixelEvents(Sequence[RawEvent]):
         """
         return read_reference_counts(self.directory)
 
+    def about(self) -> dict[str, Any]:
+        """The beam spot, cm, by the name of its fields."""
+        return {"beam_spot": asdict(self._beam_spot)}
+
     def __len__(self) -> int:
         return len(self._numbers)
 
@@ -77,7 +87,7 @@ class PixelEvents(Sequence[RawEvent]):
         """One event, or some of them as a sequence of its own.
 
         Raises:
-            EventError: the file ends inside the event.
+            EventError: the file ends inside the event, or cannot be read.
         """
         if isinstance(index, slice):
             return PixelEvents(self.directory, self._places, self._numbers[index])
@@ -85,7 +95,10 @@ class PixelEvents(Sequence[RawEvent]):
         place = self._places[number]
         if place.cut_at is not None:
             raise EventError(f"{RAW} ends inside an event", event=number, fed_number=place.cut_at)
-        data = np.fromfile(self.directory / RAW, np.uint8, place.size, offset=place.start)
+        try:
+            data = np.fromfile(self.directory / RAW, np.uint8, place.size, offset=place.start)
+        except OSError as error:
+            raise EventError(f"{RAW} cannot be read: {error.strerror}", event=number) from error
         return RawEvent(data, self._beam_spot, number)
 
 
@@ -93,14 +106,13 @@ def open_pixel(directory: str | Path) -> PixelEvents:
     """The events of a pixel data directory, with random access.
 
     Raises:
-        ConditionsError: ``raw.bin`` or ``beamspot.bin`` is missing, or the latter is short.
+        ConditionsError: ``raw.bin`` or ``beamspot.bin`` is missing or cannot be read, or the
+            latter is not a beam spot.
     """
-    path = Path(directory) / RAW
-    if not path.exists():
-        raise ConditionsError("file is missing", file=str(path))
-    with path.open("rb") as file:
+    path = as_path(directory) / RAW
+    with readable(path), path.open("rb") as file:
         places = list(_places(file))
-    return PixelEvents(Path(directory), places, range(len(places)))
+    return PixelEvents(path.parent, places, range(len(places)))
 
 
 def read_events(directory: str | Path) -> Iterator[RawEvent]:

@@ -10,7 +10,7 @@ float32 radiation lengths of each module, for the track fit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -33,9 +33,11 @@ from trackserve.edm.columns import Array
 from trackserve.edm.pixel import BeamSpot, RawEvent
 from trackserve.errors import ConditionsError
 
-from .files import complete
+from .files import as_path, complete, readable, writable
 
 RAW = "raw.bin"
+REFERENCE = ("digicluster.bin", "tracks.bin", "vertices.bin")
+"""The files of :class:`ReferenceCounts`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,7 @@ def read_conditions(directory: str | Path) -> PixelConditions:
         ConditionsError: a file is missing, too short or too long, or its content is impossible
             (see :func:`trackserve.detectors.phase1.checks.check_conditions`).
     """
-    directory = Path(directory)
+    directory = as_path(directory)
     fed_words = _numbers(directory / "fedIds.bin", "<u4")
     _require(directory / "fedIds.bin", "number of ids", len(fed_words) - 1, _first(fed_words))
     cabling = _record(directory / "cablingMap.bin", CABLING)
@@ -87,36 +89,45 @@ def read_beam_spot(directory: str | Path) -> BeamSpot:
     Raises:
         ConditionsError: the file is missing, too short or too long, or a value is not finite.
     """
-    record = _record(Path(directory) / "beamspot.bin", np.dtype([("values", "<f4", 11)]))
-    with _in(Path(directory)):
+    directory = as_path(directory)
+    record = _record(directory / "beamspot.bin", np.dtype([("values", "<f4", 11)]))
+    with _in(directory):
         check_beam_spot(record["values"])
     return BeamSpot(*record["values"].tolist())
 
 
 def write_conditions(directory: str | Path, conditions: PixelConditions) -> None:
-    """Write the five conditions files and ``material.bin``; the directory is made where needed."""
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    """Write the five conditions files and ``material.bin``; the directory is made where needed.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    directory = as_path(directory)
     fed_words = np.concatenate([[len(conditions.fed_ids)], conditions.fed_ids]).astype("<u4")
     beam_spot = np.array(astuple(conditions.beam_spot), "<f4")
-    for name, array in (
-        ("fedIds", fed_words),
-        ("cablingMap", conditions.cabling),
-        ("gain", conditions.gain),
-        ("cpefast", conditions.cpe),
-        ("beamspot", beam_spot),
-        ("material", conditions.material),
-    ):
-        (directory / f"{name}.bin").write_bytes(array.tobytes())
+    arrays = {
+        "fedIds": fed_words,
+        "cablingMap": conditions.cabling,
+        "gain": conditions.gain,
+        "cpefast": conditions.cpe,
+        "beamspot": beam_spot,
+        "material": conditions.material,
+    }
+    _write(directory, arrays)
 
 
 def write_events(directory: str | Path, events: Iterable[RawEvent]) -> None:
-    """Write ``raw.bin``; the directory is made where needed."""
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    with complete(directory / RAW) as partial, partial.open("wb") as file:
-        for event in events:
-            file.write(event.data.tobytes())
+    """Write ``raw.bin``; the directory is made where needed.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    path = as_path(directory) / RAW
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with complete(path) as partial, partial.open("wb") as file:
+            for event in events:
+                file.write(event.data.tobytes())
 
 
 def read_reference_counts(directory: str | Path) -> ReferenceCounts | None:
@@ -128,8 +139,8 @@ def read_reference_counts(directory: str | Path) -> ReferenceCounts | None:
     Raises:
         ConditionsError: a file has the wrong number of events.
     """
-    directory = Path(directory)
-    paths = [directory / f"{name}.bin" for name in ("digicluster", "tracks", "vertices")]
+    directory = as_path(directory)
+    paths = [directory / name for name in REFERENCE]
     if not all(path.exists() for path in paths):
         return None
     digi_cluster, tracks, vertices = (_numbers(path, "<u4") for path in paths)
@@ -140,15 +151,24 @@ def read_reference_counts(directory: str | Path) -> ReferenceCounts | None:
 
 
 def write_reference_counts(directory: str | Path, counts: ReferenceCounts) -> None:
-    """Write the three validation files."""
-    directory = Path(directory)
-    digi_cluster = np.stack([counts.modules, counts.digis, counts.clusters], axis=1)
-    for name, array in (
-        ("digicluster", digi_cluster),
-        ("tracks", counts.ntuplets),
-        ("vertices", counts.vertices),
-    ):
-        (directory / f"{name}.bin").write_bytes(array.astype("<u4").tobytes())
+    """Write the three validation files; the directory is made where needed.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    arrays = {
+        "digicluster": np.stack([counts.modules, counts.digis, counts.clusters], axis=1),
+        "tracks": counts.ntuplets,
+        "vertices": counts.vertices,
+    }
+    _write(as_path(directory), {name: array.astype("<u4") for name, array in arrays.items()})
+
+
+def _write(directory: Path, arrays: Mapping[str, Array]) -> None:
+    with writable(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, array in arrays.items():
+            (directory / f"{name}.bin").write_bytes(array.tobytes())
 
 
 @contextmanager
@@ -162,10 +182,8 @@ def _in(directory: Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with readable(path):
         return path.read_bytes()
-    except FileNotFoundError:
-        raise ConditionsError("file is missing", file=str(path)) from None
 
 
 def _numbers(path: Path, dtype: str) -> Array:

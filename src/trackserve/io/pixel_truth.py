@@ -14,22 +14,25 @@ are absolute.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from trackserve.detectors.phase1.layout import N_LAYERS
 from trackserve.edm.columns import Array
 from trackserve.edm.truth import Collisions, Particles, PixelTruth, TrueHits, momentum_of
-from trackserve.errors import ConditionsError
+from trackserve.errors import ConditionsError, InputError
 
-from .files import write_npz
+from .files import as_path, writable, write_npz
 
 TRUTH = "truth.npz"
 _N_COLUMNS = {"particles": 9, "hits": 5, "vertices": 4}
 _OPTIONAL = {"pdg": 0, "primary": True}
 """Arrays with a value for each particle that a file may lack, and what is assumed then."""
+_MAX_EVENTS = 1_000_000
+_MAX_ETA = 50
+"""Beyond it the momentum along the beam is larger than any number of physics."""
 
 
 def read_truth(directory: str | Path) -> list[PixelTruth]:
@@ -37,10 +40,11 @@ def read_truth(directory: str | Path) -> list[PixelTruth]:
 
     Raises:
         ConditionsError: the file is missing or is not an ``.npz``, an array is missing or
-            malformed, or an index in it is out of range.
+            malformed, a number is not finite, or an index is out of range.
     """
-    path = Path(directory) / TRUTH
+    path = as_path(directory) / TRUTH
     arrays = _load(path)
+    _check(path, arrays)
     spot, layer = arrays["bs"].astype(np.float64), arrays["layer"].astype(np.int32)
     n_events = 1 + max(int(arrays[name][:, 0].max(initial=-1)) for name in _N_COLUMNS)
     optional = (arrays[name] for name in _OPTIONAL)
@@ -79,11 +83,18 @@ def write_truth(directory: str | Path, events: Sequence[PixelTruth]) -> None:
     Args:
         directory: an existing one.
         events: at least one; all are of one detector and of one beam spot.
+
+    Raises:
+        InputError: there is no event, or the file cannot be written.
     """
+    path = as_path(directory) / TRUTH
+    if not events:
+        raise InputError("no events to write", directory=str(directory))
     rows = [_rows(number, event) for number, event in enumerate(events)]
     arrays = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     detector = {"layer": events[0].module_layer, "bs": events[0].beam_spot}
-    write_npz(Path(directory) / TRUTH, arrays | detector, compress=True)
+    with writable(path):
+        write_npz(path, arrays | detector, compress=True)
 
 
 def _rows(number: int, event: PixelTruth) -> dict[str, Array]:
@@ -116,7 +127,7 @@ def _load(path: Path) -> dict[str, Array]:
         raise ConditionsError("file is missing", file=str(path)) from None
     except KeyError as error:
         raise ConditionsError(f"lacks an array: {error.args[0]}", file=str(path)) from None
-    except (ValueError, EOFError, zipfile.BadZipFile):
+    except Exception:  # a damaged file has many: of zip, zlib, numpy's header, memory
         raise ConditionsError("not an .npz file of plain arrays", file=str(path)) from None
     expected: dict[str, tuple[int, ...]] = {"layer": (arrays["layer"].size,), "bs": (3,)}
     expected |= dict.fromkeys(_OPTIONAL, (n_particles,))
@@ -133,6 +144,30 @@ def _load(path: Path) -> dict[str, Array]:
     return arrays
 
 
+def _check(path: Path, arrays: dict[str, Array]) -> None:
+    """Refuse what is not a finite number, and integers that are none or are out of range."""
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise ConditionsError(
+                f"array {name!r} has the wrong type", file=str(path), found=str(array.dtype)
+            )
+        if not np.isfinite(array).all():
+            row = int(np.argwhere(~np.isfinite(array))[0, 0])
+            raise ConditionsError(f"array {name!r} is not finite", file=str(path), row=row)
+    for name in _N_COLUMNS:
+        _check_index(path, None, f"event in {name!r}", arrays[name][:, 0], 0, _MAX_EVENTS)
+    _check_index(path, None, "layer of a module", arrays["layer"], 0, N_LAYERS)
+    _check_index(path, None, "charge of a particle", arrays["particles"][:, 5], -128, 128)
+    _check_index(path, None, "pdg of a particle", arrays["pdg"], -(2**31), 2**31)
+    eta = arrays["particles"][:, 3]
+    wrong = np.flatnonzero(np.abs(eta) > _MAX_ETA)
+    if len(wrong):
+        found = float(eta[wrong[0]])
+        raise ConditionsError(
+            "eta of a particle is out of range", file=str(path), found=found, bound=_MAX_ETA
+        )
+
+
 def _by_event(rows: Array, n_events: int) -> list[Array]:
     """The rows of each event without their first column, in their order."""
     event = rows[:, 0].astype(np.int64)
@@ -141,13 +176,16 @@ def _by_event(rows: Array, n_events: int) -> list[Array]:
     return np.split(rows[order, 1:], ends)
 
 
-def _check_index(path: Path, event: int, what: str, found: Array, low: int, high: int) -> None:
-    wrong = found[(found < low) | (found >= high)]
+def _check_index(
+    path: Path, event: int | None, what: str, found: Array, low: int, high: int
+) -> None:
+    wrong = found[(found < low) | (found >= high) | (found != np.floor(found))]
     if len(wrong):
+        where = {} if event is None else {"event": event}
         raise ConditionsError(
             f"{what} is out of range",
             file=str(path),
-            event=event,
-            found=int(wrong[0]),
+            **where,
+            found=wrong[0].item(),
             bound=f"{low}..{high - 1}",
         )

@@ -10,6 +10,7 @@ from trackserve.edm.points import GENERIC_DETECTOR, PointsEvent
 from trackserve.errors import InputError
 
 from . import points_directory, trackml
+from .files import as_path
 
 
 class PointsEvents(Sequence[PointsEvent]):
@@ -33,6 +34,10 @@ class PointsEvents(Sequence[PointsEvent]):
         self.detector = detector
         self._read = read
         self._keys = keys
+
+    def about(self) -> dict[str, Any]:
+        """The name of the detector; None if it is not known."""
+        return {"detector": self.detector}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -65,7 +70,7 @@ def open_points(path: str | Path) -> PointsEvents:
     Raises:
         InputError: there are no events, or the directory's files do not fit together.
     """
-    path = Path(path)
+    path = as_path(path)
     name = path.resolve().name
     if (path / points_directory.POINTS).exists():
         directory = points_directory.PointsDirectory(path)

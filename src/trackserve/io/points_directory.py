@@ -15,6 +15,7 @@ follow each other.
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from trackserve.edm.columns import Array, Columns, column
 from trackserve.edm.points import PointsEvent, SpacePoints
 from trackserve.edm.truth import MM_PER_CM, Particles, PointsTruth, TruePoints
 from trackserve.errors import EventError, InputError, parse_json
+
+from .files import as_path, complete, first_not_finite, writable
 
 POINTS = "points.parquet"
 PARTICLES = "particles.parquet"
@@ -137,20 +140,25 @@ def write_points(
     """Write events as :func:`open_points` reads them; one is in memory at a time.
 
     Args:
-        directory: is made if needed; events that it holds are replaced.
+        directory: is made if needed; events that it holds are replaced once all are written.
         events: all have truth, or none has it.
         detector: where they are from; a model for another detector refuses them.
 
     Raises:
-        InputError: some have truth and others do not.
+        InputError: some have truth and others do not, there is no event, two have the same number
+            or one has a number that is no int64, columns of an event have
+            several lengths, or a file cannot be written.
     """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in (POINTS, PARTICLES):
-        (directory / name).unlink(missing_ok=True)
-    numbers: list[int] = []
+    directory = as_path(directory)
+    with writable(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        _write_points(directory, events, detector)
+
+
+def _write_points(directory: Path, events: Iterable[PointsEvent], detector: str | None) -> None:
+    numbers: dict[int, None] = {}
     with_truth = True
-    with ExitStack() as stack:
+    with ExitStack() as replace, ExitStack() as stack:
         files: dict[str, pq.ParquetWriter] = {}
         for event in events:
             truth = event.truth
@@ -158,24 +166,45 @@ def write_points(
                 with_truth = truth is not None
             if with_truth != (truth is not None):
                 raise InputError("some events have truth, others do not", event=event.event)
-            tables = {POINTS: _table(event.event, event.points, *_points_of(truth))}
+            number = _number(event.event)
+            if number in numbers:
+                raise InputError("two events have the same number", event=number)
+            tables = {POINTS: _table(number, event.points, *_points_of(truth))}
             if truth is not None:
-                tables[PARTICLES] = _table(event.event, _StoredParticles.of(truth.particles))
+                tables[PARTICLES] = _table(number, _StoredParticles.of(truth.particles))
             for name, table in tables.items():
                 if name not in files:
-                    files[name] = stack.enter_context(_writer(directory / name, table.schema))
+                    partial = replace.enter_context(complete(directory / name))
+                    files[name] = stack.enter_context(_writer(partial, table.schema))
                 files[name].write_table(table, row_group_size=max(len(table), 1))
-            numbers.append(event.event)
+            numbers[number] = None
         if not numbers:
             raise InputError("no events to write", directory=str(directory))
-        metadata = {"events": json.dumps(numbers)}
+        metadata = {"events": json.dumps(list(numbers))}
         if detector is not None:
             metadata["detector"] = detector
         files[POINTS].add_key_value_metadata(metadata)
+    if not with_truth:
+        (directory / PARTICLES).unlink(missing_ok=True)
+
+
+def _number(value: Any) -> int:
+    """The number of an event, as the file has it.
+
+    Raises:
+        InputError: it is no int64.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or not -(2**63) <= number < 2**63:
+        raise InputError("the number of an event is no int64", found=value)
+    return number
 
 
 class _Place(NamedTuple):
-    """Where the rows of event ``number`` are in a file."""
+    """The place in a file of the rows of event ``number``."""
 
     number: int
     first: int = 0
@@ -251,6 +280,15 @@ class _File:
             if table[name].null_count:
                 raise EventError(
                     "values are missing", event=place.number, file=self.path, column=name
+                )
+            bad = first_not_finite(np.array(table[name]))
+            if bad is not None:
+                raise EventError(
+                    "value is not finite",
+                    event=place.number,
+                    file=self.path,
+                    column=name,
+                    row=bad,
                 )
         return [_columns(noun, table) for noun in nouns]
 
@@ -348,7 +386,10 @@ def _table(number: int, *parts: Columns) -> pa.Table:
                 columns[field] = values
             else:
                 columns |= dict(zip(axes, np.ascontiguousarray(values.T), strict=True))
-    return pa.table(columns)
+    try:
+        return pa.table(columns)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"columns do not fit together: {error}", event=number) from error
 
 
 def _columns(noun: type[Columns], table: pa.Table) -> Columns:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +17,19 @@ import pyarrow.parquet as pq
 from trackserve.edm.result import Outcome, Result
 from trackserve.errors import InputError, TrackserveError
 
-from .files import complete, writable
-from .parquet import ROW_GROUP_EVENTS, Row, results_schema, to_table, writer
+from .files import as_path, writable
+from .parquet import (
+    ROW_GROUP_BYTES,
+    ROW_GROUP_EVENTS,
+    Row,
+    bytes_of,
+    results_schema,
+    to_table,
+    writer,
+)
+
+_LAST_EVENT = 2**63 - 1
+"""Largest number of an event that a column can hold."""
 
 
 class ResultsFile:
@@ -26,20 +38,22 @@ class ResultsFile:
     Until all is there, the folder ``PATH.parts`` has a Parquet file for each row group. Each is
     complete, so what is done can be read while the rest is made, and after a crash. If all went
     well, they are joined at the end of the context. Else they stay, and ``resume`` goes on.
+    An earlier file at ``path`` stays until then.
 
     Args:
         path: the file.
         kind: class of the results.
         keep: intermediates that the table has.
         about: metadata of the file. Parts are continued only with the same ones.
-        resume: continue what an earlier one left.
+        resume: continue what an earlier one left. A complete file has nothing left to do.
 
     Attributes:
-        done: rows that are there, by source.
+        n_done: rows that are on disk, those of an earlier one too.
+        was_complete: whether an earlier one has written the whole file.
 
     Raises:
-        InputError: the place cannot be written; the file or its parts are there, or parts were
-            made in another way.
+        InputError: the place cannot be written, another process writes there, parts are there
+            and ``resume`` is False, or what is there was made in another way.
     """
 
     def __init__(
@@ -51,45 +65,52 @@ class ResultsFile:
         *,
         resume: bool = False,
     ) -> None:
-        self.path = Path(path)
+        self.path = as_path(path).resolve()
         self.parts = self.path.with_name(f"{self.path.name}.parts")
-        self.done: Counter[str] = Counter()
+        self.n_done = 0
         self._kind = kind
         self._schema = results_schema(kind, keep, about)
         self._waiting: list[Row] = []
+        self._bytes = 0
         self._n_parts = 0
         self._shift: dict[str, int] = {}
-        self._next_event = 0
-        if self.path.is_dir():
-            raise InputError("this is a folder, not a file", file=str(self.path))
-        if self.parts.exists() and not resume:
+        self._taken: set[int] = set()
+        self._next = 0
+        self._lowest = 0
+        _check_replaceable(self.path)
+        if self._files() and not resume:
             raise InputError(
                 "an earlier command did not end; resume it, or remove the folder",
                 folder=str(self.parts),
             )
-        with writable(self.parts):
-            self.parts.mkdir(parents=True, exist_ok=True)
-            (self.parts / "test").touch()
-            (self.parts / "test").unlink()
-        for part in self._files():
-            self._take_over(part)
+        self.was_complete = resume and self.path.exists() and not self._files()
+        with writable(self.path):
+            self._lock = _lock(self.parts)
+        try:
+            with writable(self.path):
+                (self.parts / "test").touch()
+                (self.parts / "test").unlink(missing_ok=True)
+            for part in [self.path] if self.was_complete else self._files():
+                self._take_over(part)
+        except BaseException:
+            self._let_go()
+            raise
 
     def write(self, outcome: Outcome, source: str = "") -> None:
         """Add a row.
 
         Its ``event`` is its number in the source. Where a source begins with a number that an
-        earlier one has passed, all its numbers are raised alike, so that they stay unique.
+        earlier one has passed, all its numbers are raised alike, so that they stay unique. An
+        event with the number of another gets the next free one, an event without a number a
+        negative one.
 
         Raises:
             InputError: the result does not fit the table, or it cannot be written.
         """
         row = Row(outcome, source)
-        if source not in self._shift:
-            self._shift[source] = self._next_event if row.number < self._next_event else 0
-        row = row._replace(shift=self._shift[source])
-        self._next_event = max(self._next_event, row.number + row.shift + 1)
-        self._waiting.append(row)
-        if len(self._waiting) == ROW_GROUP_EVENTS:
+        self._waiting.append(row._replace(event=self._unique(source, row.number)))
+        self._bytes += bytes_of(outcome)
+        if len(self._waiting) == ROW_GROUP_EVENTS or self._bytes >= ROW_GROUP_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -101,12 +122,10 @@ class ResultsFile:
         if not self._waiting:
             return
         table = to_table(self._waiting, self._kind, self._schema)
-        place = self.parts / f"{self._n_parts:06d}.parquet"
-        with writable(place), complete(place) as partial, writer(partial, self._schema) as file:
-            file.write_table(table)
-        self.done.update(row.source for row in self._waiting)
-        self._n_parts += 1
-        self._waiting = []
+        n_done = self.n_done + len(table)
+        self._put(self.parts / f"{self._n_parts:06d}.parquet", [table])
+        # stores alone, which no signal parts: an interrupt never writes a row twice
+        self._n_parts, self.n_done, self._waiting, self._bytes = self._n_parts + 1, n_done, [], 0
 
     def __enter__(self) -> Self:
         return self
@@ -117,42 +136,122 @@ class ResultsFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
-            with suppress(TrackserveError):  # the first error is the one to see
+        try:
+            if error is None:
                 self.flush()
-            return
-        self.flush()
-        with (
-            writable(self.path),
-            complete(self.path) as partial,
-            writer(partial, self._schema) as file,
-        ):
-            for part in self._files():
-                file.write_table(pq.read_table(part, schema=self._schema))
-        shutil.rmtree(self.parts, ignore_errors=True)
+                if not self.was_complete:
+                    self._put(self.path, map(self._read, self._files()))
+                    for part in reversed(self._files()):  # what is left is always a beginning
+                        part.unlink()
+            else:
+                with suppress(TrackserveError):  # the first error is the one to see
+                    self.flush()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Release the folder, and remove it if no parts are there."""
+        if not self._files():
+            shutil.rmtree(self.parts, ignore_errors=True)
+        os.close(self._lock)
 
     def _files(self) -> list[Path]:
         """The parts, in order."""
-        return sorted(self.parts.glob("[0-9]*.parquet"))
+        return sorted(part for part in self.parts.glob("*.parquet") if part.stem.isdecimal())
 
-    def _take_over(self, part: Path) -> None:
-        """Count what an earlier command wrote."""
+    def _put(self, place: Path, tables: Iterable[pa.Table]) -> None:
+        """Write a file that is complete, or not there; a reader of the folder skips its name."""
+        partial = self.parts / "_partial"
+        with writable(place):
+            try:
+                with writer(partial, self._schema) as file:
+                    for table in tables:
+                        file.write_table(table)
+                partial.replace(place)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def _read(self, part: Path, columns: list[str] | None = None) -> pa.Table:
+        """Columns of a part; all by default."""
         try:
-            table = pq.read_table(part)
+            with pq.ParquetFile(part, page_checksum_verification=True) as file:
+                self._check(part, file.schema_arrow)
+                return file.read(columns)
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"cannot be read: {error}", file=str(part)) from error
-        if not table.schema.equals(self._schema, check_metadata=True):
+
+    def _check(self, part: Path, schema: pa.Schema) -> None:
+        if not schema.equals(self._schema, check_metadata=True):
             raise InputError(
-                "a part was made in another way",
+                "this was made in another way",
                 file=str(part),
-                differs=_differences(table.schema, self._schema),
+                differs=_differences(schema, self._schema),
             )
-        columns = table.select(["event", "source", "source_event"]).to_pydict()
-        for event, source, number in zip(*columns.values(), strict=True):
-            self.done[source] += 1
-            self._shift[source] = event - number
-            self._next_event = max(self._next_event, event + 1)
-        self._n_parts = int(part.stem) + 1
+
+    def _take_over(self, part: Path) -> None:
+        """Count what an earlier one wrote."""
+        if not self.was_complete and int(part.stem) != self._n_parts:
+            raise InputError("a part is missing", folder=str(self.parts), bound=self._n_parts)
+        table = self._read(part, ["source", "source_event"])
+        for source, number in zip(*table.to_pydict().values(), strict=True):
+            self._unique(source, number)
+        self.n_done += len(table)
+        self._n_parts += 1
+
+    def _unique(self, source: str, number: int) -> int:
+        """Number in the file of an event that has ``number`` in its source; -1: it has none."""
+        if number < 0:
+            event = self._lowest = self._lowest - 1
+            return event
+        event = number + self._shift.setdefault(source, self._next if number < self._next else 0)
+        if event in self._taken:
+            event = self._next
+        if event > _LAST_EVENT:
+            raise InputError("number of an event is too large", found=event, bound=_LAST_EVENT)
+        self._taken.add(event)
+        self._next = max(self._next, event + 1)
+        return event
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse a place that holds something that is no table of results.
+
+    Raises:
+        InputError: there is a folder, a device, or another file.
+    """
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise InputError("this is a folder or a device, not a file", file=str(path))
+    try:
+        known = b"meanings" in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowException):
+        known = False
+    if not known:
+        reason = "a file is there that is no table of results; it is not replaced"
+        raise InputError(reason, file=str(path))
+
+
+def _lock(folder: Path) -> int:
+    """Make a folder where needed and lock it; the open descriptor.
+
+    Raises:
+        InputError: another process has the lock.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise InputError("another process writes here", folder=str(folder)) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # the folder was removed before it was locked
 
 
 def _differences(one: pa.Schema, other: pa.Schema) -> list[str]:

@@ -7,6 +7,7 @@ detector's modules are in a file of their own, ``detectors.csv``.
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from trackserve.edm.columns import Array, Columns, column
 from trackserve.edm.points import PointsEvent, SpacePoints
 from trackserve.edm.truth import MM_PER_CM, Particles, PointsTruth, TruePoints
 from trackserve.errors import EventError, InputError
+
+from .files import as_path, first_not_finite
 
 HITS = "-hits.csv"
 _POSITION = ("x", "y", "z")
@@ -65,7 +68,7 @@ def find_events(path: Path) -> list[Path]:
     Returns:
         Prefixes such as ``dir/event000000001``, ordered by name.
     """
-    folder, pattern = (path, "*") if path.is_dir() else (path.parent, path.name)
+    folder, pattern = (path, "*") if path.is_dir() else (path.parent, glob.escape(path.name))
     found = {
         file.with_name(file.name[: file.name.index(HITS)])
         for suffix in ("", ".gz")
@@ -82,10 +85,11 @@ def read_event(prefix: str | Path) -> PointsEvent:
     in the challenge's own library. Weights are those of the file.
 
     Raises:
-        EventError: a file or a column is missing, a value is not a number, or files do
+        EventError: a file or a column is missing, a value is not a finite number, or files do
             not fit together.
+        InputError: ``prefix`` cannot name an event.
     """
-    prefix = Path(prefix)
+    prefix = _prefix(prefix)
     hits = _File(prefix, "hits")
     table = hits.read({"hit_id": np.int64} | dict.fromkeys(_POSITION, np.float32) | _PLACE)
     points = SpacePoints(_stack(table, _POSITION))
@@ -103,7 +107,7 @@ def read_cells(prefix: str | Path) -> TrackmlCells:
     Raises:
         EventError: as :func:`read_event`.
     """
-    prefix = Path(prefix)
+    prefix = _prefix(prefix)
     hits = _File(prefix, "hits")
     rows = _Rows(hits, hits.read({"hit_id": np.int64})["hit_id"])
     cells = _File(prefix, "cells")
@@ -116,14 +120,14 @@ def read_detectors(path: str | Path) -> TrackmlModules:
     """Read the modules from ``detectors.csv`` or ``detectors.csv.gz``.
 
     Raises:
-        InputError: the file or a column is missing, or a value is not a number.
+        InputError: the file or a column is missing, or a value is not a finite number.
     """
     centre = ("cx", "cy", "cz")
     rotation = tuple(f"rot_{axis}{local}" for axis in "xyz" for local in "uvw")
     size = ("module_t", "module_minhu", "module_maxhu", "module_hv", "pitch_u", "pitch_v")
     real = dict.fromkeys((*centre, *rotation, *size), np.float32)
     try:
-        table = _read_csv(Path(path), _PLACE | real)
+        table = _read_csv(as_path(path), _PLACE | real)
     except _CsvError as error:
         raise InputError(error.message, **error.fields) from error
     return TrackmlModules(
@@ -216,6 +220,10 @@ def _read_particles(prefix: Path) -> tuple[Particles, _Rows]:
         {"particle_id": np.int64, "q": np.int8} | real, optional={"particle_type": np.int32}
     )
     number = table["particle_id"]
+    if (number <= 0).any():
+        raise file.error(
+            "identifier is not positive", column="particle_id", found=int(number.min()), bound="> 0"
+        )
     generation = number >> 24 & 0xFFF
     particles = Particles(
         collision=((number >> 52) - 1).astype(np.int32),
@@ -250,7 +258,12 @@ def _read_csv(
     for name in present:
         if table[name].null_count:
             raise _CsvError("values are missing", file=str(path), column=name)
-    return {name: np.array(table[name]) for name in present}
+    found = {name: np.array(table[name]) for name in present}
+    for name, values in found.items():
+        row = first_not_finite(values)
+        if row is not None:
+            raise _CsvError("value is not finite", file=str(path), column=name, row=row)
+    return found
 
 
 def _place(table: Mapping[str, Array]) -> dict[str, Array]:
@@ -259,6 +272,13 @@ def _place(table: Mapping[str, Array]) -> dict[str, Array]:
 
 def _stack(table: Mapping[str, Array], names: tuple[str, ...]) -> Array:
     return np.stack([table[name] for name in names], axis=1)
+
+
+def _prefix(path: str | Path) -> Path:
+    prefix = as_path(path)
+    if not prefix.name:
+        raise InputError("not the prefix of an event", found=str(path))
+    return prefix
 
 
 def _number(prefix: Path) -> int:

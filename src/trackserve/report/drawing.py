@@ -52,6 +52,23 @@ def to_png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
+def require_matplotlib() -> None:
+    """Check that figures can be drawn.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        InputError: matplotlib finds no folder for its cache.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise MissingExtraError(
+            "figures need matplotlib: pip install 'trackserve[report]'"
+        ) from None
+    except OSError as error:
+        raise InputError(str(error)) from error
+
+
 def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
     """A figure of ``rows`` x ``columns`` panels, and its axes, as matplotlib gives them.
 
@@ -59,15 +76,10 @@ def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
         MissingExtraError: matplotlib is not installed.
         InputError: matplotlib finds no folder for its cache.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(
-            "figures need matplotlib: pip install 'trackserve[report]'"
-        ) from None
-    except OSError as error:
-        raise InputError(str(error)) from error
+    require_matplotlib()
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.5, 3.6 if rows == 1 else 5.6))
         return figure, figure.subplots(rows, columns)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape, unescape
 from pathlib import Path
+
+from trackserve.errors import InputError
+from trackserve.io.files import writable
+
+PAGE = "report.html"
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
@@ -22,6 +28,8 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 figure { margin: 1.4rem 0 2rem; } figure img { width: 100%; height: auto; }
 figcaption, .caption { color: #555; font-size: .92rem; max-width: 46rem; }
 """
+_SUBJECT = re.compile(r'<meta name="trackserve-subject" content="([^"]*)">')
+_PICTURE = re.compile(r'<img alt="([^"]*)" src="data:image/png;base64,')
 
 
 @dataclass(frozen=True)
@@ -52,29 +60,76 @@ class Section:
     pictures: Sequence[Picture] = ()
 
 
-def write_report(directory: str | Path, title: str, sections: Sequence[Section]) -> Path:
+def claim(directory: str | Path, subject: str) -> None:
+    """Make sure that a report of ``subject`` can be written to ``directory``, which is made.
+
+    Raises:
+        InputError: the folder cannot be written, or has a report of something else.
+    """
+    page = Path(directory) / PAGE
+    with writable(page):
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.open("a").close()
+        old = page.read_text(encoding="utf-8", errors="replace")
+        if not old:
+            page.unlink()
+    found = _SUBJECT.search(old)
+    if found and unescape(found[1]) != subject:
+        raise InputError(
+            "a report of something else is here: choose another folder, or remove this one",
+            folder=str(directory),
+            found=unescape(found[1]),
+            bound=subject,
+        )
+
+
+def write_report(
+    directory: str | Path, title: str, sections: Sequence[Section], subject: str | None = None
+) -> Path:
     """Write ``report.html``, with the pictures inside, and each picture as a file beside it.
 
-    The page has no script and fetches nothing. The directory is made if needed.
+    The page has no script and fetches nothing. The directory is made if needed. An earlier report
+    of the same subject is replaced: its pictures that are not in the new one are removed.
+
+    Args:
+        directory: gets the files.
+        title: of the page.
+        sections: content of the page.
+        subject: what the report is about; by default the title. A report of something else is
+            not overwritten.
 
     Returns:
         The path of ``report.html``.
+
+    Raises:
+        InputError: as :func:`claim`.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    for picture in (picture for section in sections for picture in section.pictures):
-        (directory / f"{picture.name}.png").write_bytes(picture.png)
+    subject = title if subject is None else subject
+    claim(directory, subject)
+    page = directory / PAGE
+    pictures = {picture.name: picture for section in sections for picture in section.pictures}
+    with writable(page):
+        old = page.read_text(encoding="utf-8", errors="replace") if page.exists() else ""
+        if _SUBJECT.search(old):
+            for name in set(map(unescape, _PICTURE.findall(old))) - pictures.keys():
+                (directory / f"{name}.png").unlink(missing_ok=True)
+        for name, picture in pictures.items():
+            (directory / f"{name}.png").write_bytes(picture.png)
+        page.write_text(_html(title, sections, subject), encoding="utf-8")
+    return page
+
+
+def _html(title: str, sections: Sequence[Section], subject: str) -> str:
     links = "".join(f'<a href="#s{i}">{escape(s.title)}</a>' for i, s in enumerate(sections))
     body = "\n".join(_section(i, section) for i, section in enumerate(sections))
-    page = directory / "report.html"
-    page.write_text(
+    return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width">\n'
+        f'<meta name="trackserve-subject" content="{escape(subject)}">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(title)}</h1>\n<nav>{links}</nav>\n{body}\n</body>\n</html>\n",
-        encoding="utf-8",
+        f"<h1>{escape(title)}</h1>\n<nav>{links}</nav>\n{body}\n</body>\n</html>\n"
     )
-    return page
 
 
 def _section(number: int, section: Section) -> str:

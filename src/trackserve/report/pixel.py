@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from trackserve.errors import EventError
+from trackserve.errors import EventError, InputError
 from trackserve.io import PixelEvents
+from trackserve.io.pixel_directory import REFERENCE
+from trackserve.io.pixel_truth import TRUTH
 from trackserve.physics.pixel.matching import HIT_SHARE, HIT_WINDOW, VERTEX_WINDOW
 from trackserve.physics.pixel.metrics import (
     FALSE_PULL,
@@ -41,6 +44,11 @@ if TYPE_CHECKING:
 
 CPP = "C++ program"
 """Heading of what is compared with it."""
+_CPP_TEXT = (
+    "Counts beside those that the public C++ program (pixeltrack-standalone) makes on the same raw "
+    "data."
+)
+_NO_TRUTH = f"There is no truth ({TRUTH}): only counts are compared."
 _UNITS = {
     "pT": (100.0, "%"),
     "phi": (1e3, "mrad"),
@@ -59,36 +67,54 @@ class PixelValidation:
     def match(
         self, events: PixelEvents, results: Iterable[PixelResult | EventError]
     ) -> PixelMatches:
-        """Compare results with the truth, and with the C++ program's counts if there are any.
+        """Compare results with the truth and with the C++ program's counts; one of them may lack.
 
         Args:
-            events: an opened directory with ``truth.npz``.
+            events: an opened directory with ``truth.npz``, or with the C++ program's counts.
             results: with their hits; see :meth:`.validation.Validation.match`.
 
         Raises:
-            ConditionsError: the truth or the counts are missing or malformed.
-            InputError: a result has no hits, or there is no truth or no count for its event.
+            ConditionsError: the truth or the counts are malformed.
+            InputError: there are neither truth nor counts; a result has no hits, or there is no
+                truth or no count for its event.
         """
-        return match_pixel_events(events.truth(), results, events.reference_counts())
+        reference = events.reference_counts()
+        truth = events.truth() if events.has_truth() else None
+        if truth is None and reference is None:
+            raise InputError(
+                "nothing to compare with",
+                directory=str(events.directory),
+                bound=f"{TRUTH}, or {', '.join(REFERENCE)}",
+            )
+        return match_pixel_events(truth, results, reference)
 
     def blocks(self, matches: Mapping[str, PixelMatches]) -> Blocks:
-        """Tables by heading. Several names are not compared with the C++ program."""
+        """Tables by heading. Several names are compared with the C++ program without truth only."""
+        has_truth = all(one.has_truth for one in matches.values())
         each = {name: of_one(_rows(summarize_pixel(one))) for name, one in matches.items()}
-        if len(each) == 1:
-            return next(iter(each.values()))
-        for blocks in each.values():
-            blocks.pop(CPP, None)
-        return beside(each)
+        for name, blocks in each.items():
+            if not has_truth:
+                each[name] = {CPP: blocks[CPP]}
+            elif len(each) > 1:
+                blocks.pop(CPP, None)
+        shown = next(iter(each.values())) if len(each) == 1 else beside(each)
+        if not has_truth:
+            shown[CPP] = replace(shown[CPP], caption=_NO_TRUTH)
+        return shown
 
     def sections(self, matches: Mapping[str, PixelMatches]) -> list[Section]:
         """The report's sections."""
         blocks = self.blocks(matches)
+        if not all(one.has_truth for one in matches.values()):
+            return [Section(CPP, _CPP_TEXT, [blocks[CPP]])]
         if len(matches) == 1:
             return _sections(next(iter(matches.values())), blocks)
         return sections_of(blocks, _compared_pictures(matches))
 
-    def summary(self, matches: PixelMatches) -> PixelSummary:
-        """The numbers of one comparison."""
+    def summary(self, matches: PixelMatches) -> PixelSummary | dict[str, Any]:
+        """The numbers of one comparison; without truth, its ``reference`` alone."""
+        if not matches.has_truth:
+            return {"reference": matches.reference}
         return summarize_pixel(matches)
 
 
@@ -192,10 +218,6 @@ def _sections(matches: PixelMatches, blocks: Blocks) -> list[Section]:
         return f"{10 * cm:g} mm"
 
     few = f"Bins with fewer than {figures.MIN_IN_BIN} tracks are left out."
-    cpp = (
-        "Counts beside those that the public C++ program (pixeltrack-standalone) makes on the same "
-        "raw data."
-    )
     return [
         section(
             "Events",
@@ -203,7 +225,7 @@ def _sections(matches: PixelMatches, blocks: Blocks) -> list[Section]:
             f"same events. Every error is statistical, at {COVERAGE}: a Wilson score interval for "
             "a share, and for a width that of a normal distribution.",
         ),
-        *([section(CPP, cpp)] if CPP in blocks else []),
+        *([section(CPP, _CPP_TEXT)] if CPP in blocks else []),
         section(
             "Efficiency",
             f"A track matches a particle if at least {100 * HIT_SHARE:g} % of its hits are that "

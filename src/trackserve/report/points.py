@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trackserve.edm import PointsEvent
@@ -30,6 +30,7 @@ from .tables import (
     Row,
     beside,
     mean_row,
+    number,
     of_one,
     sections_of,
     share_row,
@@ -53,12 +54,12 @@ class PointsValidation:
     keep: tuple[str, ...] = tuple(GRAPHS.values())
 
     def match(
-        self, events: Iterable[PointsEvent], results: Iterable[PointsResult | EventError]
+        self, events: Sequence[PointsEvent], results: Iterable[PointsResult | EventError]
     ) -> PointsMatches:
         """Compare results with the truth of their events; events that failed are left out.
 
         Args:
-            events: with truth; may be read as they are needed.
+            events: with truth; those that failed are not read.
             results: see :class:`.PointsResult` and :meth:`.validation.Validation.match`.
 
         Raises:
@@ -135,10 +136,10 @@ def _majority_rows(name: str, share: Majority) -> list[Row]:
 def _graph_row(stage: str, graph: GraphQuality) -> Row:
     return [
         STAGE_NAMES[stage],
-        f"{graph.edges_per_point:.2f}",
+        number(graph.edges_per_point, 2),
         with_error(graph.efficiency.value, graph.efficiency.error),
-        f"{graph.purity.value:.3f}",
-        f"{graph.same_particle.value:.3f}",
+        number(graph.purity.value, 3),
+        number(graph.same_particle.value, 3),
     ]
 
 

@@ -102,7 +102,8 @@ def stage_figure(matches: PointsMatches) -> Figure:
     figure, (bars, by_pt, by_eta) = new_figure(1, 3)
     chosen = matches.particles.take(matches.particles.reconstructable)
     stages = matches.stages
-    lost = [1 - Fraction.of(chosen.left_after(stage)).value for stage in stages]
+    shares = [Fraction.of(chosen.left_after(stage)) for stage in stages]
+    lost = [1 - share.value if share.total else 0.0 for share in shares]
     colours = [_SHADES[STAGES.index(stage)] for stage in stages]
     row = np.arange(len(stages))
     drawn = bars.barh(row, 100 * np.array(lost), color=colours)
@@ -116,7 +117,7 @@ def stage_figure(matches: PointsMatches) -> Figure:
         style = Style(STAGE_NAMES[stage], colour, "o")
         fractions(by_pt, PT_EDGES, chosen.pt, left, style, log=True)
         fractions(by_eta, ETA_EDGES, chosen.eta, left, style)
-    floor = min(_floor(Fraction.of(chosen.left_after(stage))) for stage in stages)
+    floor = min(map(_floor, shares))
     log_axis(by_pt, "true $p_T$ [GeV]", (1, 2, 5, 10, 20), MIN_PT, PT_EDGES[-1])
     by_eta.set(xlabel=r"true $\eta$")
     by_pt.set(ylabel="share of particles left")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from rich.markup import escape
@@ -15,6 +16,11 @@ Blocks = dict[str, Table]
 """Tables by heading."""
 Row = list[str]
 COLUMNS = ("quantity", "value", "of")
+
+
+def number(value: float, digits: int) -> str:
+    """A value with so many digits; a dash if it is not finite."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 
 
 def mean_row(name: str, total: float, n_events: int) -> Row:

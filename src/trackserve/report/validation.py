@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from rich.table import Table as RichTable
 
+from trackserve.io.files import writable
 from trackserve.physics.statistics import Fraction, Width
 
 from .page import Section, Table, write_report
@@ -79,13 +80,19 @@ def tables(validation: Validation[M], matches: Mapping[str, M]) -> list[RichTabl
 
 
 def write_validation(
-    output: str | Path, title: str, validation: Validation[M], matches: Mapping[str, M]
+    output: str | Path,
+    title: str,
+    validation: Validation[M],
+    matches: Mapping[str, M],
+    *,
+    subject: str | None = None,
 ) -> Path:
     """Write ``report.html``, its figures and ``summary.json`` to the directory ``output``.
 
     Args:
         output: is made if needed.
         title: of the page.
+        subject: see :func:`.page.write_report`.
         validation: of this kind of event.
         matches: by name, what ``validation.match`` returned.
 
@@ -94,11 +101,13 @@ def write_validation(
 
     Raises:
         MissingExtraError: matplotlib is not installed.
+        InputError: the folder cannot be written, or has a report of something else.
     """
-    page = write_report(output, title, validation.sections(matches))
+    page = write_report(output, title, validation.sections(matches), subject)
     each = {name: as_json(validation.summary(one)) for name, one in matches.items()}
     text = json.dumps(each if len(each) > 1 else next(iter(each.values())), indent=1) + "\n"
-    page.with_name("summary.json").write_text(text, encoding="utf-8")
+    with writable(page.with_name("summary.json")):
+        page.with_name("summary.json").write_text(text, encoding="utf-8")
     return page
 
 

@@ -16,7 +16,7 @@ import shutil
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from trackserve.errors import InputError, ServerError
 from trackserve.trackers.base import Tracker
@@ -106,28 +106,15 @@ def write_model(
         _write_alias(Path(directory) / "models" / alias, name, found)
 
 
-class BackendChoice(NamedTuple):
-    """A backend, and the reason if it is not the native one."""
-
-    name: str
-    reason: str = ""
-
-
-def choose_backend(device: str) -> BackendChoice:
-    """The backend that `trackserve serve` uses by default: the native one where it works.
-
-    Args:
-        device: device of the models. The native backend is not tried on a GPU yet.
-    """
-    if device != "cpu":
-        return BackendChoice("python", "the native backend is not tried on a GPU yet")
+def why_not_native() -> str:
+    """The reason why the native backend does not work here; empty if it does."""
     if not sysconfig.get_config_var("Py_ENABLE_SHARED"):
-        return BackendChoice("python", "this Python has no shared libpython")
+        return "this Python has no shared libpython"
     try:
         build.find_library()
     except build.BuildError as error:
-        return BackendChoice("python", str(error))
-    return BackendChoice("native")
+        return str(error)
+    return ""
 
 
 def _write_backend(folder: Path, backend: str) -> None:

@@ -100,7 +100,7 @@ class Server:
         http_port: int = 8000,
         metrics_port: int = 8002,
         log: str | Path | None = None,
-        start_timeout: float | None = 120.0,
+        start_timeout: float | None = 600.0,
         stop_timeout: float | None = 10.0,
         notice: Callable[[str], None] = lambda text: None,
     ) -> None:

@@ -83,6 +83,9 @@ def identified(outcome: R | EventError, identity: Identity) -> R | EventError:
 class Events(Protocol[E_co]):
     """Events that are read one by one, when they are asked for.
 
+    They may also have ``about() -> dict[str, Any]``: facts that hold for all of them, such as the
+    beam spot, as JSON takes them. The metadata of a file of results has them.
+
     Attributes:
         name: short name, for titles.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any, TypeVar
 
 from trackserve.errors import EventError, InputError
@@ -22,10 +23,11 @@ def one_by_one(events: Iterable[E]) -> Iterator[E | EventError]:
     Raises:
         InputError: ``events`` can be neither indexed nor iterated.
     """
-    is_sized = hasattr(events, "__len__") and hasattr(events, "__getitem__")
-    if is_sized and not isinstance(events, Mapping):
-        return _indexed(events)
+    is_indexed = hasattr(events, "__len__") and hasattr(events, "__getitem__")
     try:
+        if is_indexed and not isinstance(events, Mapping | type):
+            len(events)  # type: ignore[arg-type]  # or a TypeError
+            return _indexed(events)
         return iter(events)
     except TypeError:
         raise InputError("events cannot be iterated", found=type(events).__name__) from None
@@ -63,14 +65,17 @@ def in_threads(function: Callable[[T], R], items: Iterable[T], threads: int) -> 
 
 
 def _indexed(events: Any) -> Iterator[Any]:
-    index = 0
-    while index < len(events):
+    for index in count():
+        if index >= len(events):
+            return
         try:
             event = events[index]
         except EventError as error:
             event = error
+        except (LookupError, TypeError) as error:
+            found = type(events).__name__
+            raise InputError("events cannot be indexed by number", found=found) from error
         yield event
-        index += 1
 
 
 def _checked(event: E | EventError, check: Callable[[Any], None]) -> E | EventError:

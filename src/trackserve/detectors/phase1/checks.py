@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _UNIT = 1e-3
 """How far the axes of a module may be from orthogonal unit vectors."""
+BEAM_SPOT_LIMITS = np.array([2, 2, 30], np.float32)
+"""Largest |x|, |y| and |z| of a beam spot, cm: inside the beam pipe and the pixel barrel."""
 _FAR = 1000
 """Largest length of the position estimate, cm."""
 _MAX_GAIN = 1000
@@ -51,12 +53,21 @@ def check_conditions(conditions: PixelConditions) -> None:
 
 
 def check_beam_spot(values: Array) -> None:
-    """Refuse a beam spot that is not finite.
+    """Refuse a beam spot that is not finite, or not inside the beam pipe.
 
     Raises:
         ConditionsError: as :func:`check_conditions`.
     """
     _require("beamspot.bin", "beam spot is not finite", values, np.isfinite(values), "finite")
+    position = values[:3]
+    inside = np.abs(position) <= BEAM_SPOT_LIMITS
+    bound = f"at most {BEAM_SPOT_LIMITS.tolist()} cm"
+    _require("beamspot.bin", "beam spot is not inside the beam pipe", position, inside, bound)
+
+
+def is_beam_spot(position: Array) -> bool:
+    """Whether a position (float32[3], cm) is finite and inside the beam pipe."""
+    return bool((np.abs(position) <= BEAM_SPOT_LIMITS).all())
 
 
 def _check_feds(fed_ids: Array) -> None:

@@ -162,8 +162,14 @@ class ReferenceComparison:
 
 @dataclass(frozen=True, eq=False)
 class PixelMatches:
-    """Results of ``n_events`` events beside their truth, and beside the C++ program's counts
-    if there are any."""
+    """Results of events beside their truth, and beside the C++ program's counts.
+
+    Attributes:
+        n_events: events that were reconstructed.
+        particles, tracks, collisions, vertices, hits: rows of all events; none without truth.
+        reference: None without the C++ program's counts.
+        has_truth: whether there was truth to compare with.
+    """
 
     n_events: int
     particles: ParticleTable
@@ -172,6 +178,7 @@ class PixelMatches:
     vertices: VertexTable
     hits: HitTable
     reference: ReferenceComparison | None = None
+    has_truth: bool = True
 
 
 @dataclass(frozen=True)
@@ -222,14 +229,15 @@ class PixelSummary:
 
 
 def match_pixel_events(
-    truth: Sequence[PixelTruth],
+    truth: Sequence[PixelTruth] | None,
     results: Iterable[PixelResult | EventError],
     reference: ReferenceCounts | None = None,
 ) -> PixelMatches:
     """Compare results with the truth of their events; events that failed are left out.
 
     Args:
-        truth: by the number of the event, see :func:`trackserve.io.read_truth`.
+        truth: by the number of the event, see :func:`trackserve.io.read_truth`; None: only counts
+            are compared.
         results: with hits; may be made as they are needed.
         reference: by the number of the event, see
             :func:`trackserve.io.read_reference_counts`.
@@ -241,19 +249,21 @@ def match_pixel_events(
     for result in results:
         if isinstance(result, EventError):
             continue
-        tables.append(_match_event(result, truth))
+        if truth is not None:
+            tables.append(_match_event(result, truth))
         counts.append((result.event, [getattr(result.counts, name) for name in _COUNTS]))
     particles, tracks, collisions, vertices, hits = (
         zip(*tables, strict=True) if tables else ((),) * 5
     )
     return PixelMatches(
-        len(tables),
+        len(counts),
         ParticleTable.concatenate(particles),
         TrackTable.concatenate(tracks),
         CollisionTable.concatenate(collisions),
         VertexTable.concatenate(vertices),
         HitTable.concatenate(hits),
         None if reference is None else _compare_counts(counts, reference),
+        truth is not None,
     )
 
 

@@ -166,22 +166,26 @@ class PointsSummary:
 
 
 def match_points_events(
-    events: Iterable[PointsEvent], results: Iterable[PointsResult | EventError]
+    events: Sequence[PointsEvent], results: Iterable[PointsResult | EventError]
 ) -> PointsMatches:
     """Compare results with the truth of their events; events that failed are left out.
 
     Args:
-        events: with truth; may be read as they are needed.
+        events: with truth; those that failed are not read.
         results: one per event, in the same order; may be made as they are needed.
 
     Raises:
-        InputError: an event has no truth, or does not fit its result.
+        InputError: an event has no truth, or does not fit its result; or there are more or fewer
+            results than events.
     """
-    matches = [
-        match_points_event(event, result)
-        for event, result in zip(events, results, strict=True)
-        if not isinstance(result, EventError)
-    ]
+    matches = []
+    n = 0
+    for index, result in enumerate(results):
+        n = index + 1
+        if n <= len(events) and not isinstance(result, EventError):
+            matches.append(match_points_event(events[index], result))
+    if n != len(events):
+        raise InputError("not one result for each event", found=n, bound=len(events))
     return _pool(matches)
 
 

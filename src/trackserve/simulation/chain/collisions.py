@@ -28,7 +28,12 @@ PROCESSES = ("ttbar", "minbias", *SPECIES)
 BLOCK = 200
 """Inelastic collisions of the pool that are generated together."""
 MAX_POOL = 10_000
-"""The pool has at most this many inelastic collisions; a longer run uses them again."""
+"""The pool has at most this many inelastic collisions; a longer run uses them again. The mean
+pile-up is at most this, too."""
+MAX_EVENTS = 1_000_000
+"""Most events of a run."""
+MAX_SHOT = 100_000
+"""Most particles of a gun in an event."""
 
 
 class Setup(NamedTuple):
@@ -69,17 +74,29 @@ def check_setup(setup: Setup, acceptance: Acceptance, processes: int) -> None:
     """Check the arguments of a simulation.
 
     Raises:
-        InputError: one is out of range.
+        InputError: one has the wrong type or is out of range.
     """
     gun = setup.gun
+    given = setup._asdict() | gun._asdict() | {"processes": processes}
+    for names, kinds in (
+        (("events", "seed", "processes", "particles"), (int,)),
+        (("pileup", "min_pt", "max_pt", "max_eta"), (int, float)),
+    ):
+        for name in names:
+            if not isinstance(given[name], kinds) or isinstance(given[name], bool):
+                raise InputError(
+                    f"{name} has the wrong type",
+                    found=type(given[name]).__name__,
+                    bound=kinds[-1].__name__,
+                )
     min_pt, max_eta = acceptance.min_pt, acceptance.max_eta
     for name, found, good, bound in (
         ("process", setup.process, setup.process in PROCESSES, ", ".join(PROCESSES)),
-        ("pileup", setup.pileup, 0 <= setup.pileup < np.inf, ">= 0"),
-        ("events", setup.events, setup.events >= 1, ">= 1"),
+        ("pileup", setup.pileup, 0 <= setup.pileup <= MAX_POOL, f"0..{MAX_POOL}"),
+        ("events", setup.events, 1 <= setup.events <= MAX_EVENTS, f"1..{MAX_EVENTS}"),
         ("seed", setup.seed, setup.seed >= 0, ">= 0"),
         ("processes", processes, processes >= 1, ">= 1"),
-        ("particles", gun.particles, gun.particles >= 1, ">= 1"),
+        ("particles", gun.particles, 1 <= gun.particles <= MAX_SHOT, f"1..{MAX_SHOT}"),
         ("min_pt", gun.min_pt, gun.min_pt >= min_pt, f">= {min_pt}"),
         ("max_pt", gun.max_pt, gun.min_pt <= gun.max_pt < np.inf, f">= {gun.min_pt}"),
         ("max_eta", gun.max_eta, 0 < gun.max_eta <= max_eta, f"0..{max_eta}"),

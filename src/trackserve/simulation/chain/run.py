@@ -69,12 +69,13 @@ def simulate(
         progress: is told about every block of collisions and every event.
 
     Raises:
-        InputError: an argument is out of range, or the directory holds something else.
+        InputError: an argument has the wrong type or is out of range, or the directory holds
+            something else.
         MissingExtraError: pyacts, or Pythia where it is needed, is not installed.
     """
     n_processes = (os.cpu_count() or 1) if processes is None else processes
-    setup = setup._replace(pileup=float(setup.pileup))  # the manifest's text shows the type
     check_setup(setup, chain.acceptance, n_processes)
+    setup = setup._replace(pileup=float(setup.pileup))  # the manifest's text shows the type
     manifest = make_manifest(setup, chain.acceptance, chain.constants)
     counts = claim(directory, manifest, chain.data)
     if counts is not None:

@@ -10,6 +10,7 @@ from trackserve.detectors.phase1.geometry import phase1_geometry
 from trackserve.edm.pixel import RawEvent
 from trackserve.edm.truth import Collisions, Particles, PixelTruth, TrueHits
 from trackserve.io import write_conditions, write_events, write_truth
+from trackserve.io.files import as_path, writable
 from trackserve.io.pixel_directory import RAW
 
 from ..chain.collisions import Setup
@@ -33,11 +34,14 @@ def simulate_pixel(
     :class:`.simulator.SimulatedEvent` says what is counted.
 
     Raises:
-        InputError: an argument is out of range, or the directory holds something else.
+        InputError: an argument has the wrong type or is out of range, or the directory holds
+            something else or cannot be written.
         MissingExtraError: pyacts, or Pythia where it is needed, is not installed.
         EventError: an event does not fit into the raw format.
     """
-    return simulate(Path(directory), setup, _CHAIN, processes, progress)
+    directory = as_path(directory)
+    with writable(directory):
+        return simulate(directory, setup, _CHAIN, processes, progress)
 
 
 def _make_part(setup: Setup, parts: Path, number: int) -> dict[str, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from trackserve.edm.points import GENERIC_DETECTOR, PointsEvent, SpacePoints
 from trackserve.edm.truth import Particles, PointsTruth, TruePoints
 from trackserve.io import write_points
+from trackserve.io.files import as_path, writable
 from trackserve.io.points_directory import POINTS
 
 from ..chain.collisions import Setup
@@ -31,10 +32,13 @@ def simulate_points(
     :class:`.simulator.SimulatedEvent` says what is counted.
 
     Raises:
-        InputError: an argument is out of range, or the directory holds something else.
+        InputError: an argument has the wrong type or is out of range, or the directory holds
+            something else or cannot be written.
         MissingExtraError: pyacts, or Pythia where it is needed, is not installed.
     """
-    return simulate(Path(directory), setup, _CHAIN, processes, progress)
+    directory = as_path(directory)
+    with writable(directory):
+        return simulate(directory, setup, _CHAIN, processes, progress)
 
 
 def _make_part(setup: Setup, parts: Path, number: int) -> dict[str, float]:

@@ -63,10 +63,15 @@ def write_inspection_report(output: str | Path, directory: str | Path, survey: S
 
     Raises:
         MissingExtraError: matplotlib is not installed.
+        InputError: the folder cannot be written, or has a report of something else.
     """
     tables = contents_tables(directory, survey)
-    title = f"Contents of {Path(directory).resolve().name}"
-    return write_report(output, title, list(_sections(survey, tables)))
+    return write_report(output, report_title(directory), list(_sections(survey, tables)))
+
+
+def report_title(directory: str | Path) -> str:
+    """Title of the report about ``directory``."""
+    return f"Contents of {Path(directory).resolve().name}"
 
 
 def _sections(survey: Survey, tables: dict[str, Table]) -> Iterator[Section]:

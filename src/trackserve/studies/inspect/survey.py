@@ -28,7 +28,6 @@ from trackserve.edm import (
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.errors import EventError
 from trackserve.io import open_pixel, read_conditions
-from trackserve.io.pixel_truth import TRUTH
 from trackserve.physics.pixel.matching import match_hits
 from trackserve.physics.pixel.truth import MAX_R, start_positions
 from trackserve.simulation.chain.run import silent
@@ -165,7 +164,6 @@ def survey_directory(
 
     Raises:
         ConditionsError: a file is missing or malformed.
-        EventError: ``raw.bin`` ends inside an event.
     """
     directory = Path(directory)
     conditions = read_conditions(directory)
@@ -175,12 +173,13 @@ def survey_directory(
         make_position_tables(conditions),
     )
     opened = open_pixel(directory)[:max_events]
-    truth = opened.truth() if (directory / TRUTH).exists() else []
+    truth = opened.truth() if opened.has_truth() else []
     events, failed, described = [], [], []
     module_digis, module_clusters = np.zeros((2, N_MODULES), np.int64)
-    for done, event in enumerate(opened, start=1):
-        progress("events", done, len(opened))
+    for index in range(len(opened)):
+        progress("events", index + 1, len(opened))
         try:
+            event = opened[index]
             row, digis, clusters, hits = _read(event, tables)
         except EventError as error:
             failed.append(error)

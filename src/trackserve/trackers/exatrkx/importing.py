@@ -7,7 +7,6 @@ is run beside each possible activation; the one that gives the same outputs is t
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -89,8 +88,8 @@ def import_model(
         cuts: radius and cuts; they are in no file.
 
     Raises:
-        ModelError: a file is missing or is not such a network; or a file can be run and gives
-            other outputs.
+        ModelError: a file is missing or is not such a network; or a file can be run, and takes
+            other inputs or gives other outputs.
     """
     paths = (published.embedding, published.filter, published.gnn)
     sources = [_read(Path(path)) for path in paths]
@@ -117,7 +116,7 @@ def import_model(
                 cuts=cuts,
             )
             model = Model(description, weights, name)
-            differences = _differences(model, [source.script for source in sources])
+            differences = _differences(model, sources)
             if max(differences) < _TOLERANCE:
                 return model
             tried.append(differences)
@@ -138,12 +137,13 @@ def _read(path: Path) -> _Source:
     try:
         if path.suffix == ".npz":
             with np.load(path) as arrays:
-                weights = dict(arrays)
+                weights = {name: value.astype(np.float32) for name, value in arrays.items()}
         else:
             weights, script = _read_torch(path)
-    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError("not a file of weights", file=str(path), found=reason) from None
+    except Exception as error:  # what a file holds may fail in any way
+        raise ModelError(
+            "not a file of weights", file=str(path), found=_first_line(error)
+        ) from None
     return _Source(str(path), _find_perceptrons(weights, str(path)), script)
 
 
@@ -173,7 +173,8 @@ def _find_perceptrons(weights: Mapping[str, Array], path: str) -> dict[str, list
 def _layers(modules: Mapping[int, dict[str, Array]], prefix: str, path: str) -> list[_Layer]:
     layers: list[_Layer] = []
     for number, module in sorted(modules.items()):
-        if set(module) != {"weight", "bias"} or module["weight"].ndim > 2:
+        dimensions = [module[name].ndim for name in ("weight", "bias") if name in module]
+        if dimensions not in ([2, 1], [1, 1]):
             raise ModelError("not a linear layer or LayerNorm", file=path, at=f"{prefix}{number}")
         pair = module["weight"], module["bias"]
         if pair[0].ndim == 2:
@@ -219,7 +220,7 @@ def _rename(layers: Sequence[_Layer], prefix: str, has_last: bool, path: str) ->
             weights |= _pair(f"{prefix}norms.{i}", layer.norm)
     if has_last:
         weights |= _pair(f"{prefix}last", layers[-1].linear)
-    return {name: value.astype(np.float32) for name, value in weights.items()}
+    return weights
 
 
 def _pair(name: str, pair: tuple[Array, Array]) -> dict[str, Array]:
@@ -230,7 +231,7 @@ def _possible(source: _Source, given: Activation) -> Sequence[Activation]:
     return (given,) if source.script is None else _ACTIVATIONS
 
 
-def _differences(model: Model, scripts: Sequence[Any]) -> list[float]:
+def _differences(model: Model, sources: Sequence[_Source]) -> list[float]:
     """Return the largest difference of each network from its TorchScript file, on random points.
 
     It is 0 for a network that cannot be run.
@@ -246,11 +247,34 @@ def _differences(model: Model, scripts: Sequence[Any]) -> list[float]:
             modules.filter(points, *edges, none),
             modules.gnn(points, *edges, none),
         )
+        inputs = ((points,), (points, edges), (points, edges))
         return [
-            0.0
-            if script is None
-            else float((script(*inputs).reshape(answer.shape) - answer).abs().max())
-            for script, answer, inputs in zip(
-                scripts, ours, ((points,), (points, edges), (points, edges)), strict=True
-            )
+            0.0 if source.script is None else _difference(source, answer, arguments)
+            for source, answer, arguments in zip(sources, ours, inputs, strict=True)
         ]
+
+
+def _difference(
+    source: _Source, answer: torch.Tensor, arguments: tuple[torch.Tensor, ...]
+) -> float:
+    """Return the largest difference of ``answer`` from that of a TorchScript file.
+
+    Raises:
+        ModelError: the network is not called as a published one.
+    """
+    try:
+        difference = source.script(*arguments).reshape(answer.shape) - answer
+        return float(difference.abs().max())
+    except Exception as error:  # what a network does may fail in any way
+        names = "points[n, 3]" if len(arguments) == 1 else "points[n, 3], edges[2, m]"
+        raise ModelError(
+            "the network is not called as a published one; its weights alone (a state dict) can "
+            "be imported",
+            file=source.path,
+            found=_first_line(error),
+            bound=f"forward({names})",
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,10 +22,12 @@ import numpy as np
 
 from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MissingExtraError, ModelError, parse_json
+from trackserve.io.files import writable
 
 from .architecture import (
     EDGE_INPUTS,
     NODE_INPUTS,
+    Activation,
     AttentionGnn,
     Cuts,
     Embedding,
@@ -37,6 +41,8 @@ from .architecture import (
 
 MODELS = Path(__file__).parent / "models"
 """Folder of the models that ship with the package."""
+_MAX_STEPS = 100
+"""Most steps, and layers of a perceptron, of a graph network."""
 
 
 @dataclass(frozen=True)
@@ -138,20 +144,27 @@ def load_model(name_or_path: str | Path) -> Model:
 def _find(name_or_path: str) -> Path | None:
     """Return the folder of a model, or None."""
     folders = (MODELS / name_or_path, Path(name_or_path))
-    return next((folder for folder in folders if folder.is_dir()), None)
+    with suppress(OSError):  # the name is too long
+        return next((folder for folder in folders if folder.is_dir()), None)
+    return None
 
 
 def save_model(model: Model, folder: str | Path) -> None:
-    """Write a model folder; make the folder if it does not exist."""
+    """Write a model folder; make the folder if it does not exist.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
     from safetensors.numpy import save
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: np.ascontiguousarray(value) for name, value in model.weights.items()}
     # not save_file: its file can be read by its writer only, which is no use to a container
-    (folder / "weights.safetensors").write_bytes(save(weights))
     text = json.dumps(to_json(model.description), indent=2)
-    (folder / "model.json").write_text(text + "\n")
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "weights.safetensors").write_bytes(save(weights))
+        (folder / "model.json").write_text(text + "\n")
 
 
 _LARGEST = 1 << 53
@@ -265,14 +278,22 @@ def _check_description(description: Description, where: str) -> None:
         require(good, f"{network}.edge_inputs", list(names), list(EDGE_INPUTS))
         sizes = getattr(spec, "widths", None) or (getattr(spec, "hidden", 0),)
         require(min(sizes) > 0, f"{network}: width", min(sizes), "> 0")
-    require(min(d.features.scales) > 0, "features.scales", d.features.scales, "> 0")
+        activation = getattr(spec, "activation", "relu")
+        known = typing.get_args(Activation)
+        require(activation in known, f"{network}.activation", activation, list(known))
+    scales, low, high = d.features.scales, d.features.low, d.features.high
+    require(all(0 < scale < math.inf for scale in scales), "features.scales", scales, "> 0")
+    if low is not None and high is not None:
+        ordered = all(a <= b for a, b in zip(low, high, strict=True))
+        require(ordered, "features.low", low, f"<= {high}")
     require(d.embedding.dimensions > 0, "embedding.dimensions", d.embedding.dimensions, "> 0")
-    require(d.gnn.steps > 0, "gnn.steps", d.gnn.steps, "> 0")
+    require(0 < d.gnn.steps <= _MAX_STEPS, "gnn.steps", d.gnn.steps, f"1..{_MAX_STEPS}")
     least = 2 if isinstance(d.gnn, AttentionGnn) else 1
-    require(d.gnn.depth >= least, "gnn.depth", d.gnn.depth, f">= {least}")
+    good = least <= d.gnn.depth <= _MAX_STEPS
+    require(good, "gnn.depth", d.gnn.depth, f"{least}..{_MAX_STEPS}")
     for name, cuts in {"": d.cuts, **d.working_points}.items():
         at = f"working_points.{name}" if name else "cuts"
-        require(0 < cuts.radius < float("inf"), f"{at}.radius", cuts.radius, "> 0")
+        require(0 < cuts.radius < math.inf, f"{at}.radius", cuts.radius, "> 0")
         require(0 <= cuts.filter < 1, f"{at}.filter", cuts.filter, "0..1")
         require(0 <= cuts.edge < 1, f"{at}.edge", cuts.edge, "0..1")
         require(cuts.min_points > 0, f"{at}.min_points", cuts.min_points, "> 0")
@@ -312,6 +333,6 @@ def _read_weights(path: Path) -> dict[str, Array]:
         weights: dict[str, Array] = load_file(path)
     except FileNotFoundError:
         raise ModelError("file is missing", file=str(path)) from None
-    except SafetensorError as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError("not a safetensors file", file=str(path), found=str(error)) from None
     return weights

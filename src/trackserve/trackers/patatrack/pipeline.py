@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from trackserve.detectors.phase1.cabling import make_unpack_tables
+from trackserve.detectors.phase1.checks import is_beam_spot
 from trackserve.detectors.phase1.conditions import PixelConditions
 from trackserve.detectors.phase1.gains import make_gain_tables
 from trackserve.device.heap import keep_freed_memory
@@ -147,8 +148,10 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         check_raw_event(event)
         config = self.config
         beam_spot = event.beam_spot.position()
-        if not np.isfinite(beam_spot).all():
-            raise EventError("beam spot is not finite", event=event.event, found=beam_spot.tolist())
+        if not is_beam_spot(beam_spot):
+            raise EventError(
+                "beam spot is not inside the beam pipe", event=event.event, found=beam_spot.tolist()
+            )
         digis, readout_errors, n_words = unpack(event, self._cabling, config.max_words)
         lap("unpack")
         digis = calibrate(digis, self._gains, config.charge)

@@ -59,7 +59,7 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
         from .pipeline import PatatrackPipeline
 
         values = self.values(options)
-        conditions = values["conditions"] or (events.directory if events else None)
+        conditions = values["conditions"] or (None if events is None else events.directory)
         if conditions is None:
             raise InputError("conditions are missing", tracker=self.name, option="conditions")
         return PatatrackPipeline.from_directory(

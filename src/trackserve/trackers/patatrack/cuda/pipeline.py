@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trackserve.detectors.phase1.cabling import make_unpack_tables
+from trackserve.detectors.phase1.checks import is_beam_spot
 from trackserve.detectors.phase1.conditions import PixelConditions
 from trackserve.detectors.phase1.gains import make_gain_tables
 from trackserve.detectors.phase1.layout import LAYER_START, N_LAYERS
@@ -322,11 +323,14 @@ def _check(event: RawEvent) -> Array:
     """Return the words of an event.
 
     Raises:
-        EventError: the beam spot is not finite, or the data is not a whole number of words.
+        EventError: the beam spot is not inside the beam pipe, or the data is not a whole number of
+            words.
     """
     beam_spot = event.beam_spot.position()
-    if not np.isfinite(beam_spot).all():
-        raise EventError("beam spot is not finite", event=event.event, found=beam_spot.tolist())
+    if not is_beam_spot(beam_spot):
+        raise EventError(
+            "beam spot is not inside the beam pipe", event=event.event, found=beam_spot.tolist()
+        )
     return stream_words(event)
 
 
