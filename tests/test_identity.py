@@ -140,7 +140,7 @@ def test_hash_depends_on_every_value_of_the_conditions(
 
 
 def test_the_beam_spot_is_no_part_of_the_conditions(conditions: Any) -> None:
-    other = dataclasses.replace(conditions.beam_spot, x=7.0)
+    other = dataclasses.replace(conditions.beam_spot, x=0.7)
     moved = dataclasses.replace(conditions, beam_spot=other)
     before, after = (
         patatrack_identity.identity_of(each, DEFAULT, "cpu") for each in (conditions, moved)
