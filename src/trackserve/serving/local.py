@@ -13,6 +13,7 @@ import re
 import secrets
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,23 +39,27 @@ def publish(port: int, local: Local) -> bool:
     """Let clients of this user find the server on gRPC port ``port``.
 
     Returns:
-        False if nothing was written, because other users can use the directory.
+        False if nothing was written: other users can use the directory, or it cannot be written.
     """
     directory = _directory()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not _is_private(directory):
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_private(directory):
+            return False
+        draft = directory / f"{port}.{secrets.token_hex(4)}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as output:
+            json.dump(local._asdict(), output)
+        draft.rename(file(port))
+    except OSError:
         return False
-    draft = directory / f"{port}.{secrets.token_hex(4)}"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as output:
-        json.dump(local._asdict(), output)
-    draft.rename(file(port))
     return True
 
 
 def withdraw(port: int) -> None:
     """Undo :func:`publish`."""
-    file(port).unlink(missing_ok=True)
+    with suppress(OSError):
+        file(port).unlink(missing_ok=True)
 
 
 def file(port: int) -> Path:
