@@ -220,7 +220,9 @@ def test_errors_of_the_whole_call_are_raised(
 def test_errors_among_the_events_are_their_own_outcomes(pipeline: PatatrackPipeline) -> None:
     error = EventError("cannot be read", event=2)
     assert pipeline.run([EMPTY, error])[1] is error
-    assert run_batch([error], lambda event: None, lambda good: [1 / 0]) == [error]
+    assert run_batch([error], lambda event: None, lambda good: [1 / 0], pipeline.identity) == [
+        error
+    ]
     with pytest.raises(EventError, match="cannot be read"):
         pipeline.reconstruct(error)  # type: ignore[arg-type]
 

@@ -259,8 +259,7 @@ def test_a_row_group_is_bounded_in_bytes(
 ) -> None:
     size = sum(part.nbytes for part in results[0].parts().values())
     assert size > 100_000
-    for module in ("parquet", "results_file"):
-        monkeypatch.setattr(f"trackserve.io.{module}.ROW_GROUP_BYTES", 3 * size)
+    monkeypatch.setattr("trackserve.io.parquet.ROW_GROUP_BYTES", 3 * size)
     with ResultsFile(tmp_path / "one", PatatrackResult, KEEP) as file:
         for number in range(7):
             file.write(replace(results[0], event=number))

@@ -18,8 +18,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from trackserve.edm.result import Outcome
-from trackserve.errors import EventError, IdentityMismatch
+from trackserve.errors import IdentityMismatch
 from trackserve.trackers.base import Events, Pipeline, Tracker
+from trackserve.trackers.batch import read_at
 from trackserve.wire.identity import UNCHECKED, check_identity
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def agree(client: Client, model: str, expected: str | None) -> str:
     return found
 
 
-def identity_of(
+def identity_of_results(
     tracker: Tracker[Any, Any], options: Mapping[str, str], where: Where, events: Any
 ) -> str:
     """Text of the identity that all results will have; "unchecked" if it is not to be known.
@@ -165,7 +166,7 @@ def reconstruction(
         where: here or on a server.
         events: what will be reconstructed, as the tracker opens it.
         keep: intermediates to return as well.
-        identity: identity that the model on a server must have, if it is known already.
+        identity: identity that :func:`agree` found already on the server.
 
     Raises:
         IdentityMismatch: the model on the server has another identity than the expected one.
@@ -176,29 +177,18 @@ def reconstruction(
 
         keep_freed_memory()
         model = where.served or tracker.name
-        expected = identity or where.expected(tracker, options, events)
         with Client(where.url) as client:
-            agreed = agree(client, model, expected)
+            agreed = identity or agree(client, model, where.expected(tracker, options, events))
 
             def run(events: Iterator[Any]) -> Iterator[Outcome]:
                 return client.stream(
                     model, events, keep, in_flight=where.in_flight, identity=agreed
                 )
 
-            yield lambda some, which: run(_read(some, which))
+            yield lambda some, which: run(read_at(some, which))
     else:
         pipeline = tracker.build(options, device=where.device, threads=where.threads, events=events)
-        yield lambda some, which: _run_here(pipeline, _read(some, which), keep, where)
-
-
-def _read(events: Events[Any], which: Iterable[int]) -> Iterator[Any]:
-    """The events of these indices; the error of one that cannot be read is in its place."""
-    for index in which:
-        try:
-            event = events[index]
-        except EventError as error:
-            event = error
-        yield event
+        yield lambda some, which: _run_here(pipeline, read_at(some, which), keep, where)
 
 
 def _run_here(

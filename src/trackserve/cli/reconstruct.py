@@ -24,7 +24,7 @@ from .common import (
     Where,
     console,
     counts_table,
-    identity_of,
+    identity_of_results,
     progress,
     reconstruction,
     report_failures,
@@ -87,7 +87,8 @@ def reconstruct(
     sources = _open(tracker, paths)
     chosen = _chosen(sources, events)
     identities = {
-        source: identity_of(tracker, options, where, found) for source, found in sources.items()
+        source: identity_of_results(tracker, options, where, found)
+        for source, found in sources.items()
     }
     about = _about(tracker, options, where, sources, identities)
     about |= {"events": events, "files": _stamp(paths, output)}

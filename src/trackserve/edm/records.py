@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,9 @@ def record_type(noun: type[Columns]) -> pa.DataType:
     """
     texts = meanings(noun)  # type: ignore[arg-type]
     columns = _columns(noun.empty())
-    return pa.struct([_field(name, _type(values), texts) for name, values in columns.items()])
+    return pa.struct(
+        [field(name, _type(values), texts.get(name, "")) for name, values in columns.items()]
+    )
 
 
 def to_records(part: Columns) -> pa.StructArray:
@@ -32,6 +33,11 @@ def to_records(part: Columns) -> pa.StructArray:
     columns = _columns(part)
     arrays = [_array(columns[field.name], field.type) for field in kind]
     return pa.StructArray.from_arrays(arrays, fields=list(kind))
+
+
+def field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
+    """A field without missing values that says what it means."""
+    return pa.field(name, kind, nullable=False, metadata={"meaning": meaning})
 
 
 def list_of(kind: pa.DataType, length: int = -1) -> pa.DataType:
@@ -63,10 +69,6 @@ def _type(values: Any) -> pa.DataType:
         return list_of(pa.from_numpy_dtype(values.values.dtype))
     scalar = pa.from_numpy_dtype(values.dtype)
     return scalar if values.ndim == 1 else list_of(scalar, values.shape[1])
-
-
-def _field(name: str, kind: pa.DataType, texts: Mapping[str, str]) -> pa.Field:
-    return pa.field(name, kind, nullable=False, metadata={"meaning": texts.get(name, "")})
 
 
 def _array(values: Any, kind: pa.DataType) -> pa.Array:

@@ -21,14 +21,23 @@ def complete(path: Path) -> Iterator[Path]:
         InputError: ``path`` is a folder or a device.
     """
     path = path.resolve()  # the target of a link, not the link, is replaced
-    if path.exists() and not path.is_file():
-        raise InputError("this is a folder or a device, not a file", file=str(path))
+    check_file(path)
     partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_file(path: Path) -> None:
+    """Refuse a place that no file can take.
+
+    Raises:
+        InputError: ``path`` is a folder or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError("this is a folder or a device, not a file", file=str(path))
 
 
 def as_path(path: str | Path) -> Path:

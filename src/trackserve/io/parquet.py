@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from trackserve.edm.columns import OFFSET
 from trackserve.edm.meaning import meanings
-from trackserve.edm.records import list_of, make_lists, record_type, to_records
+from trackserve.edm.records import field, list_of, make_lists, record_type, to_records
 from trackserve.edm.result import Outcome, Result
 from trackserve.errors import InputError
 
@@ -77,17 +77,17 @@ def results_schema(
     kind.check_keep(keep)
     counts = kind.counts_type()
     texts = meanings(counts)  # type: ignore[arg-type]
-    numbers = pa.struct([_field(name, pa.int64(), texts.get(name, "")) for name in counts.names()])
+    numbers = pa.struct([field(name, pa.int64(), texts.get(name, "")) for name in counts.names()])
     fields = [
-        _field("event", pa.int64(), "Number of the event, unique in the file."),
-        _field("source", pa.string(), "Where the event was read."),
-        _field("source_event", pa.int64(), "Number of the event there."),
-        _field("error", pa.string(), "Why there is no result; empty where there is one."),
-        _field("counts", numbers, "How many of each there are."),
+        field("event", pa.int64(), "Number of the event, unique in the file."),
+        field("source", pa.string(), "Where the event was read."),
+        field("source_event", pa.int64(), "Number of the event there."),
+        field("error", pa.string(), "Why there is no result; empty where there is one."),
+        field("counts", numbers, "How many of each there are."),
     ]
     for name, noun in _nouns(kind, keep).items():
         text = " ".join((noun.__doc__ or "").split())
-        fields.append(_field(name, list_of(record_type(noun)), text))
+        fields.append(field(name, list_of(record_type(noun)), text))
     metadata = {"meanings": json.dumps(dict(_places(fields)))} | dict(about or {})
     return pa.schema(fields, metadata)
 
@@ -187,11 +187,16 @@ def in_groups(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:
     for outcome in outcomes:
         group.append(outcome)
         size += bytes_of(outcome)
-        if len(group) == ROW_GROUP_EVENTS or size >= ROW_GROUP_BYTES:
+        if is_full(len(group), size):
             yield group
             group, size = [], 0
     if group:
         yield group
+
+
+def is_full(n_events: int, size: int) -> bool:
+    """Whether a row group of ``size`` bytes in memory is to be written."""
+    return n_events >= ROW_GROUP_EVENTS or size >= ROW_GROUP_BYTES
 
 
 def bytes_of(outcome: Outcome) -> int:
@@ -212,14 +217,10 @@ def _nouns(kind: type[Result], names: Collection[str]) -> dict[str, Any]:
     return kind.always() | kept
 
 
-def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
-    return pa.field(name, kind, nullable=False, metadata={"meaning": meaning})
-
-
 def _places(fields: Iterable[pa.Field], inside: str = "") -> Iterator[tuple[str, str]]:
     """Place and meaning of each field and of those in it, as "tracks.pt"."""
-    for field in fields:
-        yield f"{inside}{field.name}", (field.metadata or {}).get(b"meaning", b"").decode()
-        kind = field.type.value_type if pa.types.is_list(field.type) else field.type
+    for one in fields:
+        yield f"{inside}{one.name}", (one.metadata or {}).get(b"meaning", b"").decode()
+        kind = one.type.value_type if pa.types.is_list(one.type) else one.type
         if pa.types.is_struct(kind):
-            yield from _places(kind, f"{inside}{field.name}.")
+            yield from _places(kind, f"{inside}{one.name}.")

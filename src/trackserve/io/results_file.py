@@ -17,12 +17,11 @@ import pyarrow.parquet as pq
 from trackserve.edm.result import Outcome, Result
 from trackserve.errors import InputError, TrackserveError
 
-from .files import as_path, writable
+from .files import as_path, check_file, writable
 from .parquet import (
-    ROW_GROUP_BYTES,
-    ROW_GROUP_EVENTS,
     Row,
     bytes_of,
+    is_full,
     results_schema,
     to_table,
     writer,
@@ -110,7 +109,7 @@ class ResultsFile:
         row = Row(outcome, source)
         self._waiting.append(row._replace(event=self._unique(source, row.number)))
         self._bytes += bytes_of(outcome)
-        if len(self._waiting) == ROW_GROUP_EVENTS or self._bytes >= ROW_GROUP_BYTES:
+        if is_full(len(self._waiting), self._bytes):
             self.flush()
 
     def flush(self) -> None:
@@ -219,10 +218,9 @@ def _check_replaceable(path: Path) -> None:
     Raises:
         InputError: there is a folder, a device, or another file.
     """
+    check_file(path)
     if not path.exists():
         return
-    if not path.is_file():
-        raise InputError("this is a folder or a device, not a file", file=str(path))
     try:
         known = b"meanings" in (pq.read_schema(path).metadata or {})
     except (OSError, pa.ArrowException):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
+from itertools import count, takewhile
 from typing import Any, TypeVar
 
+from trackserve.edm.result import Result
 from trackserve.errors import EventError, InputError
+from trackserve.wire.identity import Identity
+
+from .base import identified
 
 E = TypeVar("E")
-R = TypeVar("R")
+R = TypeVar("R", bound=Result)
+U = TypeVar("U")
 T = TypeVar("T")
 
 
@@ -27,7 +32,7 @@ def one_by_one(events: Iterable[E]) -> Iterator[E | EventError]:
     try:
         if is_indexed and not isinstance(events, Mapping | type):
             len(events)  # type: ignore[arg-type]  # or a TypeError
-            return _indexed(events)
+            return read_at(events, takewhile(lambda index: index < len(events), count()))  # type: ignore[arg-type]
         return iter(events)
     except TypeError:
         raise InputError("events cannot be iterated", found=type(events).__name__) from None
@@ -37,6 +42,7 @@ def run_batch(
     events: Iterable[E],
     check: Callable[[Any], None],
     run: Callable[[list[E]], Sequence[R | EventError]],
+    identity: Identity,
 ) -> list[R | EventError]:
     """Reconstruct a batch as a whole.
 
@@ -44,6 +50,7 @@ def run_batch(
         events: any iterable, see :func:`one_by_one`; an error among them is its own outcome.
         check: raises an :class:`EventError` if an event is malformed.
         run: reconstructs the events that are left; it is not called if there are none.
+        identity: identity of what reconstructs; each result gets its text.
 
     Returns:
         the outcome of each event.
@@ -51,10 +58,13 @@ def run_batch(
     read = [_checked(event, check) for event in one_by_one(events)]
     good = [event for event in read if not isinstance(event, EventError)]
     results = iter(run(good) if good else [])
-    return [event if isinstance(event, EventError) else next(results) for event in read]
+    return [
+        event if isinstance(event, EventError) else identified(next(results), identity)
+        for event in read
+    ]
 
 
-def in_threads(function: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
+def in_threads(function: Callable[[T], U], items: Iterable[T], threads: int) -> list[U]:
     """The results of ``function``, in order; after an exception no further item is begun."""
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -64,10 +74,13 @@ def in_threads(function: Callable[[T], R], items: Iterable[T], threads: int) -> 
             raise
 
 
-def _indexed(events: Any) -> Iterator[Any]:
-    for index in count():
-        if index >= len(events):
-            return
+def read_at(events: Any, indices: Iterable[int]) -> Iterator[Any]:
+    """The events at these indices; the error of one that cannot be read is in its place.
+
+    Raises:
+        InputError: ``events`` cannot be indexed by number.
+    """
+    for index in indices:
         try:
             event = events[index]
         except EventError as error:

@@ -59,8 +59,12 @@ class Identity:
     def _decisive(self) -> str:
         return ", ".join([f"{self.tracker} {self.algorithm}", *self.parts])
 
-    def __str__(self) -> str:
+    @cached_property
+    def _text(self) -> str:
         return f"{self._decisive} [{self.hash}] on {self.device}"
+
+    def __str__(self) -> str:
+        return self._text
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -21,7 +21,7 @@ from trackserve.edm import (
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, ModelError
 
-from ..base import Lap, identified
+from ..base import Lap
 from ..batch import in_threads, run_batch
 from .architecture import Filter, Gnn
 from .codec import check_event
@@ -158,8 +158,9 @@ class ExatrkxPipeline:
             InputError: ``keep`` has an unknown name, or ``events`` cannot be iterated.
         """
         ExatrkxResult.check_keep(keep)
-        found = run_batch(events, check_event, lambda good: self._stages.run(good, keep, lap))
-        return [identified(outcome, self.identity) for outcome in found]
+        return run_batch(
+            events, check_event, lambda good: self._stages.run(good, keep, lap), self.identity
+        )
 
     def reconstruct(self, event: ExatrkxEvent, keep: Collection[str] = ()) -> ExatrkxResult:
         """Reconstruct one event.

@@ -22,7 +22,7 @@ from trackserve.errors import EventError, InputError
 from trackserve.io import read_conditions
 from trackserve.wire.events import check_raw_event
 
-from ..base import Lap, identified
+from ..base import Lap
 from ..batch import run_batch
 from ..single import SingleEventPipeline
 from .calibrate import calibrate
@@ -127,8 +127,9 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         if cuda is None:
             return super().run(events, keep, lap)
         PatatrackResult.check_keep(keep)
-        found = run_batch(events, check_raw_event, lambda good: cuda.run(good, keep, lap))
-        return [identified(outcome, self.identity) for outcome in found]
+        return run_batch(
+            events, check_raw_event, lambda good: cuda.run(good, keep, lap), self.identity
+        )
 
     def warm_up(self) -> None:
         """Compile or load all code.
