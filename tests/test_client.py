@@ -482,7 +482,7 @@ def test_a_wrong_header_falls_back_to_grpc(
     server: Server, sample_events: list[RawEvent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stale file of another server."""
-    stale = local.Local("triton-grpc-protocol-0", "0", 1)
+    stale = local.Local("triton-grpc-protocol-0", "0", 1, 1)
     monkeypatch.setattr(regions_module, "find", lambda port: stale)
     with Client(server.grpc_url) as client:
         for event in sample_events:
@@ -755,7 +755,7 @@ def test_only_its_user_finds_a_local_server(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert local.find(1) is None
-    server = local.Local("header", "value", 3)
+    server = local.Local("header", "value", 3, 4)
     assert local.publish(1, server)
     assert local.find(1) == server
     file = tmp_path / "trackserve" / "1.json"

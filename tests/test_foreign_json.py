@@ -161,7 +161,7 @@ def test_a_published_file_is_checked(
     tmp_path: Path, text: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert local.publish(1, local.Local("header", "value", 3))
+    assert local.publish(1, local.Local("header", "value", 3, 4))
     local.file(1).write_bytes(text)
     assert local.find(1) is None
 
@@ -171,7 +171,7 @@ def test_a_file_that_cannot_be_published_is_not(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "file"))
-    assert not local.publish(1, local.Local("header", "value", 3))
+    assert not local.publish(1, local.Local("header", "value", 3, 4))
     assert local.find(1) is None
     local.withdraw(1)
 

@@ -44,7 +44,7 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Refusing(), server)
         number = server.add_insecure_port("127.0.0.1:0")
         server.start()
-        assert local.publish(number, local.Local("header", "value", 3))
+        assert local.publish(number, local.Local("header", "value", 3, 4))
         yield number
         server.stop(None).wait()
 

@@ -125,14 +125,15 @@ Error *TRITONBACKEND_RequestOutputName(TritonRequest *r, uint32_t index, const c
     return NULL;
 }
 Error *TRITONBACKEND_RequestParameterCount(TritonRequest *r, uint32_t *count) {
-    *count = r->identity ? 2 : 0;
+    *count = r->identity ? 3 : 0;
     return NULL;
 }
 Error *TRITONBACKEND_RequestParameter(TritonRequest *r, uint32_t index, const char **key, int *type,
                                       const void **value) {
-    *key = index ? "identity" : "other";
+    static const char *const keys[] = {"other", "identity", "ticket"};
+    *key = keys[index];
     *type = PARAMETER_STRING;
-    *value = r->identity;
+    *value = index == 2 ? "file:3:5" : r->identity;
     return NULL;
 }
 Error *TRITONBACKEND_RequestIsCancelled(TritonRequest *r, bool *cancelled) {
@@ -248,7 +249,7 @@ static int open_model(Model *model, const char *name, const char *folder, const 
     assert(!strcmp(name, "model") && !strcmp(folder, "/models/model/7") && !strcmp(config, "{}"));
     static const char *const inputs[] = {"in", "BUNDLE", NULL}, *const outputs[] = {"out", NULL};
     Settings settings = {QUEUE, 4, 150, getenv("WAIT") != NULL, "full", "stopping",
-                         "BUNDLE", "identity", inputs, outputs};
+                         "BUNDLE", "identity", "ticket", inputs, outputs};
     ts_configure(model, &settings);
     opened = model;
     snprintf(text, size, "{\"done\": 1}");
@@ -268,6 +269,7 @@ static void take(Model *model, Request *request) {
     assert(ts_describe(request, row, 64) == row[ROW_LENGTH]);
     if (row[ROW_HEAD] == 0) {
         const char *identity = ts_identity(request);
+        assert(!strcmp(ts_ticket(request), "file:3:5"));
         if (strcmp(identity, "right")) {
             ts_fail(request, CODE_INVALID_ARG, "another identity");
         } else {

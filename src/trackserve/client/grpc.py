@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,6 @@ from tritonclient.grpc.service_pb2 import (
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
-from trackserve.edm.columns import Array
 from trackserve.errors import ServerError, TrackserveError
 from trackserve.wire.address import Address
 from trackserve.wire.tensors import Tensors
@@ -42,7 +41,7 @@ _OPTIONS = [
 ]
 _DIRECT = ("grpc.enable_http_proxy", 0)
 
-Done = Callable[[ModelInferResponse | TrackserveError], None]
+Done = Callable[[Tensors | TrackserveError], None]
 
 
 class GrpcTransport:
@@ -56,43 +55,34 @@ class GrpcTransport:
         self._stub = GRPCInferenceServiceStub(self._channel)
 
     def call(self, request: Request, timeout: float) -> Tensors:
-        return to_tensors(self.infer(to_message(request), timeout))
+        with self._asking():
+            reply = self._stub.ModelInfer(_to_message(request), timeout=_limit(timeout))
+        return _to_tensors(reply)
 
     def submit(self, request: Request, timeout: float) -> Call:
         call = Call()
+        return self.start(call, request, timeout, call.settle)
 
-        def done(reply: ModelInferResponse | TrackserveError) -> None:
-            call.settle(reply if isinstance(reply, TrackserveError) else to_tensors(reply))
-
-        self.start(call, to_message(request), timeout, done)
-        return call
-
-    def infer(self, message: ModelInferRequest, timeout: float) -> ModelInferResponse:
-        """The reply to ``message``, within ``timeout`` seconds.
-
-        Raises:
-            TrackserveError: there is no reply.
-        """
-        with self._asking():
-            return self._stub.ModelInfer(message, timeout=_limit(timeout))
-
-    def start(self, call: Call, message: ModelInferRequest, timeout: float, done: Done) -> None:
-        """Send ``message`` for ``call``; do not wait.
+    def start(self, call: Call, request: Request, timeout: float, done: Done) -> Call:
+        """Send ``request`` for ``call``; do not wait.
 
         Args:
             call: gets a way to give the request up.
-            message: the request.
+            request: the request.
             timeout: seconds until the request fails.
-            done: called with the reply or the error, in a thread of gRPC.
+            done: called with the outputs or the error, mostly in a thread of gRPC.
+
+        Returns:
+            ``call``.
         """
         try:
-            rpc = self._stub.ModelInfer.future(message, timeout=_limit(timeout))
+            rpc = self._stub.ModelInfer.future(_to_message(request), timeout=_limit(timeout))
         except ValueError:
             done(closed(self.url))
-            return
+            return call
         except grpc.RpcError as error:  # the message is too large
             done(self._failure(error))
-            return
+            return call
         call.give_up = rpc.cancel
         if call.cancelled():
             rpc.cancel()
@@ -104,6 +94,7 @@ class GrpcTransport:
                 call.settle(ServerError(f"malformed reply: {error}", url=self.url))
 
         rpc.add_done_callback(ended)
+        return call
 
     def config(self, model: str, timeout: float) -> ModelConfig:
         request = ModelConfigRequest(name=model)
@@ -129,9 +120,9 @@ class GrpcTransport:
     def close(self) -> None:
         self._channel.close()
 
-    def _outcome(self, rpc: Any) -> ModelInferResponse | TrackserveError:
+    def _outcome(self, rpc: Any) -> Tensors | TrackserveError:
         try:
-            return rpc.result()
+            return _to_tensors(rpc.result())
         except grpc.FutureCancelledError:
             return failure("cancelled", status="CANCELLED", url=self.url)
         except grpc.RpcError as error:
@@ -166,33 +157,22 @@ def _limit(timeout: float) -> float | None:
     return None if timeout == math.inf else timeout
 
 
-def to_message(request: Request) -> ModelInferRequest:
+def _to_message(request: Request) -> ModelInferRequest:
     """The gRPC message of a request, with all its tensors."""
-    message = new_message(request)
+    message = ModelInferRequest(model_name=request.model)
+    for name, value in request.parameters.items():
+        message.parameters[name].string_param = value
     for name, array in request.inputs.items():
-        add_input(message, name, array)
+        kind = np_to_triton_dtype(array.dtype)
+        message.inputs.add(name=name, datatype=kind, shape=array.shape)
         message.raw_input_contents.append(array.tobytes())
     for name in request.outputs:
         message.outputs.add(name=name)
     return message
 
 
-def new_message(request: Request) -> ModelInferRequest:
-    """The gRPC message of a request, without tensors."""
-    message = ModelInferRequest(model_name=request.model)
-    for name, value in request.parameters.items():
-        message.parameters[name].string_param = value
-    return message
-
-
-def add_input(message: ModelInferRequest, name: str, array: Array) -> Any:
-    """Declare an input tensor in ``message``, without its content."""
-    kind = np_to_triton_dtype(array.dtype)
-    return message.inputs.add(name=name, datatype=kind, shape=array.shape)
-
-
-def to_tensors(reply: ModelInferResponse, leave: Collection[str] = ()) -> Tensors:
-    """The output tensors in the reply, without those in ``leave``; they are read-only.
+def _to_tensors(reply: ModelInferResponse) -> Tensors:
+    """The output tensors in the reply; they are read-only.
 
     Raises:
         ServerError: the reply contradicts itself.
@@ -203,7 +183,6 @@ def to_tensors(reply: ModelInferResponse, leave: Collection[str] = ()) -> Tensor
                 output.shape
             )
             for output, content in zip(reply.outputs, reply.raw_output_contents, strict=True)
-            if output.name not in leave
         }
     except (ValueError, TypeError) as error:
         raise ServerError(f"malformed reply: {error}") from error

@@ -141,7 +141,7 @@ class HttpTransport:
     def _asking(self, path: str, timeout: float) -> Iterator[Any]:
         """The JSON content at ``path``; what is missing from it is an error of the server."""
         reply = self._exchange(_Message("GET", path), time.monotonic() + timeout)
-        self._check(reply)
+        check_status(reply.status, reply.body, self.url)
         try:
             yield parse_json(reply.body, dict)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -155,17 +155,8 @@ class HttpTransport:
         }
         path = f"/v2/models/{quote(request.model, safe='')}/infer"
         reply = self._exchange(_Message("POST", path, header + body, headers), deadline, call)
-        self._check(reply)
+        check_status(reply.status, reply.body, self.url)
         return _decode(reply)
-
-    def _check(self, reply: _Reply) -> None:
-        """Raise the error of a reply that has no outputs."""
-        if reply.status != 200:
-            text, status = "the server failed", str(reply.status)
-            with suppress(ValueError, KeyError, TypeError):
-                text = str(parse_json(reply.body, dict)["error"])
-                status = _STATUS.get(reply.status, status)
-            raise failure(text, status=status, url=self.url)
 
     def _exchange(self, message: _Message, deadline: float, call: Call | None = None) -> _Reply:
         """Send and receive; once more if an idle connection turns out to be closed."""
@@ -221,6 +212,16 @@ class HttpTransport:
                 self._idle.append(connection)
                 return
         connection.close()
+
+
+def check_status(status: int, body: bytes, url: str) -> None:
+    """Raise the error of a reply of Triton that has no outputs."""
+    if status != 200:
+        text, name = "the server failed", str(status)
+        with suppress(ValueError, KeyError, TypeError):
+            text = str(parse_json(body, dict)["error"])
+            name = _STATUS.get(status, name)
+        raise failure(text, status=name, url=url)
 
 
 class _Response(HTTPResponse):

@@ -1,15 +1,21 @@
-"""The transport to a server on this host: large tensors in shared memory, the rest by gRPC."""
+"""The transport to a server on this host: tensors in shared memory, and an HTTP doorbell.
+
+gRPC registers the memory, and carries requests for which there is none.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import threading
 import time
 from collections.abc import Iterable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
-from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
-from tritonclient.utils import triton_to_np_dtype
+from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
 from trackserve.edm.columns import Array
 from trackserve.errors import (
@@ -19,28 +25,25 @@ from trackserve.errors import (
     ServerError,
     ServerUnavailable,
     TrackserveError,
+    parse_json,
 )
+from trackserve.serving.local import find
 from trackserve.wire.address import Address
 from trackserve.wire.tensors import Tensors
+from trackserve.wire.ticket import TICKET_PARAMETER, Ticket
 
-from .grpc import (
-    GrpcTransport,
-    add_input,
-    new_message,
-    to_message,
-    to_tensors,
-)
+from .bell import Bell, Reply
+from .grpc import GrpcTransport
+from .http import check_status
 from .regions import Region, Regions
+from .tickets import Tickets
 from .transport import Call, ModelConfig, Request
 
-_LARGE = 4096
-"""Bytes; a smaller tensor travels in the gRPC message."""
-_WORTH_IT = 1 << 18
-"""Bytes of all inputs and outputs; with fewer, all travels in the message. It is as fast then,
-because a region must be filled, described and read."""
 _ALIGNMENT = 64
 _MARGIN = 2
-_SMALLEST = 1 << 16
+_SMALLEST_INPUT = 1 << 16
+_SMALLEST_PLACE = 1 << 12
+"""Bytes; room for outputs whose size does not follow that of the inputs."""
 _LOST = "Unable to find shared memory region"
 _GIVEN_UP = (Cancelled, DeadlineExceeded, ServerUnavailable)
 """Errors after which the server may still work on the request."""
@@ -54,7 +57,7 @@ class _Place(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """The places of the large inputs and outputs of a request."""
+    """The places of the inputs and outputs of a request."""
 
     inputs: dict[str, _Place]
     outputs: dict[str, _Place]
@@ -65,22 +68,29 @@ class _Loan(NamedTuple):
     """A request in a region."""
 
     request: Request
-    message: ModelInferRequest
+    message: bytes
     region: Region
     outputs: dict[str, _Place]
+    ticket: Ticket | None
+    bell: Bell
 
 
 class SharedMemoryTransport:
-    """A gRPC channel and a pool of shared memory.
+    """A pool of shared memory, a doorbell and a gRPC channel.
 
     It learns the sizes of outputs from earlier replies. If outputs do not fit, or shared memory
-    fails, the request is sent again by gRPC alone.
+    fails, the request is sent again by gRPC.
     """
 
     def __init__(self, address: Address) -> None:
+        self._address = address
         self._grpc = GrpcTransport(address)
         self._regions = Regions(address)
         self._sizes = OutputSizes()
+        self._tickets = Tickets()
+        self._lock = threading.Lock()
+        self._bells: dict[int, Bell] = {}
+        self._port: int | None = None
 
     @property
     def name(self) -> str:
@@ -92,45 +102,48 @@ class SharedMemoryTransport:
         loan = self._place(request)
         if loan is not None:
             try:
-                reply = self._grpc.infer(loan.message, timeout)
+                tensors = self._read(loan, loan.bell.call(loan.message, deadline))
             except TrackserveError as error:
                 if not self._end(loan, error):
                     raise
             except BaseException:
                 self._regions.retire(loan.region)
+                self._tickets.end(loan.ticket)
                 raise
             else:
-                return self._read(loan, reply)
+                return tensors
         return self._learn(request, self._grpc.call(request, deadline - time.monotonic()))
 
     def submit(self, request: Request, timeout: float) -> Call:
         deadline = time.monotonic() + timeout
-        call = Call()
         loan = self._place(request)
-
-        def done(reply: ModelInferResponse | TrackserveError) -> None:
-            if isinstance(reply, TrackserveError):
-                call.settle(reply)
-            else:
-                call.settle(self._learn(request, to_tensors(reply)))
-
-        def send() -> None:
-            left = deadline - time.monotonic()
-            self._grpc.start(call, to_message(request), left, done)
-
-        def done_in_region(reply: ModelInferResponse | TrackserveError) -> None:
-            assert loan is not None
-            if not isinstance(reply, TrackserveError):
-                call.settle(self._read(loan, reply))
-            elif self._end(loan, reply):
-                send()
-            else:
-                call.settle(reply)
-
         if loan is None:
-            send()
-        else:
-            self._grpc.start(call, loan.message, timeout, done_in_region)
+            return self._submit_by_grpc(Call(), request, timeout)
+        call = Call()
+
+        def done(reply: Reply | TrackserveError) -> None:
+            try:
+                if isinstance(reply, TrackserveError):
+                    raise reply
+                call.settle(self._read(loan, reply))
+            except TrackserveError as error:
+                if self._end(loan, error):
+                    self._submit_by_grpc(call, request, deadline - time.monotonic())
+                else:
+                    call.settle(error)
+            except Exception as error:  # or nobody would ever learn of it
+                self._end(loan, ServerUnavailable(str(error)))
+                call.settle(ServerError(f"the request failed: {error!r}", url=loan.bell.url))
+
+        ring = loan.bell.submit(loan.message, deadline, done)
+
+        def give_up() -> None:
+            self._tickets.end(loan.ticket)
+            loan.bell.hang_up(ring)
+
+        call.give_up = give_up
+        if call.cancelled():
+            give_up()
         return call
 
     def config(self, model: str, timeout: float) -> ModelConfig:
@@ -143,42 +156,66 @@ class SharedMemoryTransport:
         return self._grpc.ready(timeout)
 
     def close(self) -> None:
+        self._tickets.close()
+        for bell in self._bells.values():
+            bell.close()
         self._grpc.close()
         self._regions.close()
+
+    def _submit_by_grpc(self, call: Call, request: Request, timeout: float) -> Call:
+        def done(reply: Tensors | TrackserveError) -> None:
+            if not isinstance(reply, TrackserveError):
+                self._sizes.learn(request, reply)
+            call.settle(reply)
+
+        return self._grpc.start(call, request, timeout, done)
 
     def _place(self, request: Request) -> _Loan | None:
         """The request in a region; None if it travels in a message."""
         layout = self._sizes.layout(request)
         region = self._regions.lend(layout.size) if layout else None
-        if layout is None or region is None:
+        bell = self._bell() if region else None
+        if layout is None or region is None or bell is None:
+            if region is not None:
+                self._regions.give_back(region)
             return None
-        message = new_message(request)
         for name, array in request.inputs.items():
-            declared = add_input(message, name, array)
-            place = layout.inputs.get(name)
-            if place is None:
-                message.raw_input_contents.append(array.tobytes())
-                continue
+            place = layout.inputs[name]
             target: Array = np.ndarray(array.shape, array.dtype, region.memory, place.offset)
             target[...] = array
-            _point(declared, region, place)
-        for name in request.outputs:
-            declared = message.outputs.add(name=name)
-            if name in layout.outputs:
-                _point(declared, region, layout.outputs[name])
-        return _Loan(request, message, region, layout.outputs)
+        ticket = self._tickets.take()
+        message = _message(request, region.name, layout, ticket)
+        return _Loan(request, message, region, layout.outputs, ticket, bell)
 
-    def _read(self, loan: _Loan, reply: ModelInferResponse) -> Tensors:
+    def _bell(self) -> Bell | None:
+        """The doorbell of the server; None if the server is not found."""
+        port = self._port
+        if port is None:
+            found = find(self._address.port)
+            if found is None:
+                return None
+            port = self._port = found.http_port
+        with self._lock:
+            if port not in self._bells:
+                self._bells[port] = Bell(self._address.host, port)
+            return self._bells[port]
+
+    def _read(self, loan: _Loan, reply: Reply) -> Tensors:
         """Copies of the output tensors, read-only; the region is free again."""
-        tensors = to_tensors(reply, leave=loan.outputs)
-        for output in reply.outputs:
-            if output.name in loan.outputs:
-                shape, dtype = tuple(output.shape), triton_to_np_dtype(output.datatype)
-                offset = loan.outputs[output.name].offset
-                array: Array = np.ndarray(shape, dtype, loan.region.memory, offset).copy()
+        check_status(reply.status, reply.body, loan.bell.url)
+        tensors: Tensors = {}
+        try:
+            for output in parse_json(reply.body, dict)["outputs"]:
+                place = loan.outputs[output["name"]]
+                shape, dtype = output["shape"], triton_to_np_dtype(output["datatype"])
+                array: Array = np.ndarray(shape, dtype, loan.region.memory, place.offset)
+                array = array.copy()
                 array.setflags(write=False)
-                tensors[output.name] = array
+                tensors[output["name"]] = array
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServerError(f"malformed reply: {error!r}", url=loan.bell.url) from error
         self._regions.give_back(loan.region)
+        self._tickets.end(loan.ticket)
         return self._learn(loan.request, tensors)
 
     def _end(self, loan: _Loan, error: TrackserveError) -> bool:
@@ -187,7 +224,9 @@ class SharedMemoryTransport:
         Returns:
             whether to ask again without it: the error is Triton's own, not the model's.
         """
+        self._tickets.end(loan.ticket)
         if isinstance(error, _GIVEN_UP):
+            self._port = None  # the next server may have another one
             self._regions.retire(loan.region)
             return False
         if _LOST in error.message:
@@ -215,39 +254,68 @@ class OutputSizes:
             self._ratios[request.model, name] = max(known, array.nbytes / weight)
 
     def layout(self, request: Request) -> _Layout | None:
-        """Places for all large tensors; None if they are small or an output's size is unknown."""
+        """Places for all tensors; None if an input is empty or an output's size is unknown."""
         weight = _weight(request)
         ratios = [self._ratios.get((request.model, name)) for name in request.outputs]
-        if None in ratios:
+        if None in ratios or not all(array.nbytes for array in request.inputs.values()):
             return None
         given = {name: array.nbytes for name, array in request.inputs.items()}
-        expected = [math.ceil(ratio * weight) for ratio in ratios if ratio is not None]
-        if sum(given.values()) + sum(expected) < _WORTH_IT:
-            return None
         inputs, end = _allot(given.items(), 0)
-        needed = [_MARGIN * size for size in expected]
+        needed = [
+            max(_MARGIN * math.ceil(ratio * weight), _SMALLEST_PLACE)
+            for ratio in ratios
+            if ratio is not None
+        ]
         outputs, end = _allot(zip(request.outputs, needed, strict=True), end)
         return _Layout(inputs, outputs, end)
 
 
 def _allot(sizes: Iterable[tuple[str, int]], end: int) -> tuple[dict[str, _Place], int]:
-    """Places for large tensors from byte ``end`` on, one after the other, and their end."""
+    """Places for tensors from byte ``end`` on, one after the other, and their end."""
     places = {}
     for name, size in sizes:
-        if size >= _LARGE:
-            places[name] = _Place(end, size)
-            end += -(-size // _ALIGNMENT) * _ALIGNMENT
+        places[name] = _Place(end, size)
+        end += -(-size // _ALIGNMENT) * _ALIGNMENT
     return places, end
 
 
 def _weight(request: Request) -> int:
     """Bytes of input, at least 64 KiB; below, the fixed parts of the outputs prevail."""
-    return max(_SMALLEST, sum(array.nbytes for array in request.inputs.values()))
+    return max(_SMALLEST_INPUT, sum(array.nbytes for array in request.inputs.values()))
 
 
-def _point(tensor: object, region: Region, place: _Place) -> None:
-    """Tell Triton that ``tensor`` lies at ``place`` in ``region``."""
-    parameters = tensor.parameters  # type: ignore[attr-defined]
-    parameters["shared_memory_region"].string_param = region.name
-    parameters["shared_memory_byte_size"].int64_param = place.size
-    parameters["shared_memory_offset"].int64_param = place.offset
+def _message(request: Request, region: str, layout: _Layout, ticket: Ticket | None) -> bytes:
+    """The HTTP request that says where the tensors lie."""
+    parameters = dict(request.parameters)
+    if ticket is not None:
+        parameters[TICKET_PARAMETER] = str(ticket)
+    point = partial(_point, region)
+    content: dict[str, Any] = {
+        "parameters": parameters,
+        "inputs": [
+            {
+                "name": name,
+                "shape": array.shape,
+                "datatype": np_to_triton_dtype(array.dtype),
+                "parameters": point(layout.inputs[name]),
+            }
+            for name, array in request.inputs.items()
+        ],
+        "outputs": [
+            {"name": name, "parameters": point(layout.outputs[name])} for name in request.outputs
+        ],
+    }
+    body = json.dumps(content).encode()
+    head = (
+        f"POST /v2/models/{quote(request.model, safe='')}/infer HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _point(region: str, place: _Place) -> dict[str, str | int]:
+    return {
+        "shared_memory_region": region,
+        "shared_memory_byte_size": place.size,
+        "shared_memory_offset": place.offset,
+    }

@@ -28,11 +28,13 @@ class Local(NamedTuple):
     Attributes:
         header, value: name and value of the gRPC header that opens shared memory.
         pid: process that runs the server.
+        http_port: port of its HTTP service.
     """
 
     header: str
     value: str
     pid: int
+    http_port: int
 
 
 def publish(port: int, local: Local) -> bool:
@@ -77,7 +79,8 @@ def find(port: int) -> Local | None:
         if not all(_is_private(path) for path in (published.parent, published)):
             return None
         entries = parse_json(published.read_text(), dict)
-        return Local(str(entries["header"]), str(entries["value"]), int(entries["pid"]))
+        numbers = int(entries["pid"]), int(entries["http_port"])
+        return Local(str(entries["header"]), str(entries["value"]), *numbers)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -86,6 +89,11 @@ def region_name() -> str:
     """A new name for a region of shared memory; it holds the process that owns the region."""
     pid = os.getpid()
     return f"trackserve-client-{pid}-{_start_time(pid)}-{secrets.token_hex(6)}"
+
+
+def is_region(name: str) -> bool:
+    """Whether ``name`` is one of :func:`region_name`."""
+    return _REGION.fullmatch(name) is not None
 
 
 def abandoned(region: str) -> bool:

@@ -193,7 +193,8 @@ class Server:
             self._launch(launch)
             header = _HEADER_PREFIX + launch.key
             cleanup.callback(local.withdraw, self._ports.grpc)
-            local.publish(self._ports.grpc, local.Local(header, launch.value, os.getpid()))
+            found = local.Local(header, launch.value, os.getpid(), self._ports.http)
+            local.publish(self._ports.grpc, found)
             watch = threading.Thread(
                 target=self._watch, args=(launch, self._stopping), name="watch", daemon=True
             )

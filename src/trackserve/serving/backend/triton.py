@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,17 @@ from trackserve.device.heap import keep_freed_memory
 from trackserve.errors import TrackserveError, encode
 from trackserve.wire.bundle import BUNDLE
 from trackserve.wire.identity import IDENTITY_PARAMETER
+from trackserve.wire.ticket import TICKET_PARAMETER
 
 from ..limits import Limits
 from .dlpack import to_capsule
 from .metrics import METRICS, Counters
 from .model import Reply, ServedModel, code_of, declared_tensors, parameters_of
 from .runtime import Answer, EncodedEvent, Job, JobQueue
+from .tickets import TicketReader
 from .tracker import load
+
+_tickets = TicketReader()
 
 
 class TritonPythonModel:
@@ -68,15 +73,17 @@ class TritonPythonModel:
 
     def _take(self, request: Any) -> Any:
         tensors = {tensor.name(): np.from_dlpack(tensor) for tensor in request.inputs()}
-        expected = _expected_identity(request)
+        parameters = json.loads(request.parameters() or "{}")
+        expected = _text(parameters, IDENTITY_PARAMETER)
+        reply = partial(_reply, request, _text(parameters, TICKET_PARAMETER))
         if BUNDLE.name in tensors:
-            refusal = self._model.take_bundle(tensors, expected, partial(_reply, request))
+            refusal = self._model.take_bundle(tensors, expected, reply)
             return None if refusal is None else _response(refusal)
         outputs = [name for name in request.requested_output_names() if name != BUNDLE.name]
         refusal = self._model.mismatch(expected, 1) or self._model.runtime.reserve()
         if refusal is not None:
             return _response(refusal)
-        self._model.runtime.submit(Job(EncodedEvent(tensors, outputs), *_reply(request)))
+        self._model.runtime.submit(Job(EncodedEvent(tensors, outputs), *reply()))
         return None
 
     def finalize(self) -> None:
@@ -84,15 +91,16 @@ class TritonPythonModel:
         self._model.close()
 
 
-def _expected_identity(request: Any) -> str | None:
-    parameters = request.parameters()
-    expected = json.loads(parameters).get(IDENTITY_PARAMETER) if parameters else None
-    return None if expected is None else str(expected)
+def _text(parameters: Mapping[str, Any], name: str) -> str | None:
+    """The parameter ``name`` of a request, if it has it."""
+    return None if name not in parameters else str(parameters[name])
 
 
-def _reply(request: Any) -> Reply:
+def _reply(request: Any, ticket: str | None) -> Reply:
     sender = request.get_response_sender()
-    return Reply(partial(_send, sender), sender.is_cancelled)
+    if ticket is None:
+        return Reply(partial(_send, sender), sender.is_cancelled)
+    return Reply(partial(_send, sender), lambda: not _tickets.is_wanted(ticket))
 
 
 def _see_only(device: str) -> None:

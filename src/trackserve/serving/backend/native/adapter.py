@@ -24,17 +24,20 @@ from trackserve.edm.columns import Array
 from trackserve.errors import InputError, ServerBusy, ServerError, TrackserveError, encode
 from trackserve.wire.bundle import BUNDLE
 from trackserve.wire.identity import IDENTITY_PARAMETER
+from trackserve.wire.ticket import TICKET_PARAMETER
 
 from ...limits import Limits
 from ..metrics import Counters, Series
 from ..model import Reply, ServedModel, code_of, declared_tensors, parameters_of
 from ..runtime import Answer, EncodedEvent, Job, full, stopping
+from ..tickets import TicketReader
 from ..tracker import load
 from . import metrics
 from .interface import CODES, FUNCTIONS, TYPES, Callbacks, Library, Settings, as_texts
 
 _models: dict[int, _Model] = {}
 """By the address of the model in C."""
+_tickets = TicketReader()
 _kept: list[Any] = []
 _MOST_DIMS = 8
 _MOST_NAMES = 255
@@ -119,11 +122,18 @@ class _Model:
 
     def reply(self, request: int) -> Reply:
         """The way of the answer to a request."""
-        return Reply(partial(self._send, request), partial(self.lib.start, request))
+        return Reply(partial(self._send, request), partial(self._start, request))
 
     def fail(self, request: int, error: TrackserveError) -> None:
         """Answer a request with an error."""
         self.lib.fail(request, CODES[code_of(error)], encode(error).encode())
+
+    def _start(self, request: int) -> bool:
+        """Begin the work on a request; return whether nobody waits for the answer."""
+        if self.lib.start(request):
+            return True
+        ticket: bytes | None = self.lib.ticket(request)
+        return ticket is not None and not _tickets.is_wanted(ticket.decode(errors="replace"))
 
     def _send(self, request: int, answer: Answer) -> None:
         if isinstance(answer, TrackserveError):
@@ -161,6 +171,7 @@ class _Queue:
             encode(stopping()).encode(),
             BUNDLE.name.encode(),
             IDENTITY_PARAMETER.encode(),
+            TICKET_PARAMETER.encode(),
             as_texts(model.input_names),
             as_texts(model.output_names),
         )

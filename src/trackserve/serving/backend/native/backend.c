@@ -33,7 +33,7 @@ struct Model {
     bool refusing, closed;
     int64_t queue, batch_events, batch_bytes;
     bool waits;
-    char *full, *stopping, *bundle, *identity, *accepted;
+    char *full, *stopping, *bundle, *identity, *ticket, *accepted;
     char *inputs[MAX_NAMES], *outputs[MAX_NAMES];
 };
 
@@ -49,6 +49,7 @@ struct Request {
     int64_t started;     /* ns; 0 before a worker has begun */
     int64_t batch, batch_started; /* size of the batch that ends with this request; else 0 */
     char *identity;      /* that the client expects; NULL for any */
+    char *ticket;        /* tells whether the client still waits; NULL if it has none */
     int64_t row[];       /* see backend.h */
 };
 
@@ -98,6 +99,7 @@ static void finish(Request *request, bool success, int64_t ended) {
     }
     log_error(TRITONBACKEND_RequestRelease(request->triton, RELEASE_ALL));
     free(request->identity);
+    free(request->ticket);
     free(request);
 }
 
@@ -158,6 +160,8 @@ int ts_start(Request *request) {
 }
 
 const char *ts_identity(const Request *request) { return request->identity; }
+
+const char *ts_ticket(const Request *request) { return request->ticket; }
 
 int64_t ts_describe(const Request *request, int64_t *row, int64_t capacity) {
     int64_t length = request->row[ROW_LENGTH];
@@ -245,8 +249,9 @@ static Error *describe_outputs(Request *request, uint32_t n, int64_t **end) {
     return NULL;
 }
 
-/* Read the identity that the client expects, if it expects one. */
-static Error *read_identity(Request *request) {
+/* Read the identity that the client expects and its ticket, if there are any. */
+static Error *read_parameters(Request *request) {
+    const Model *model = request->instance->model;
     uint32_t n = 0;
     Error *error = TRITONBACKEND_RequestParameterCount(request->triton, &n);
     for (uint32_t i = 0; i < n && !error; i++) {
@@ -254,8 +259,10 @@ static Error *read_identity(Request *request) {
         const void *value;
         int type;
         error = TRITONBACKEND_RequestParameter(request->triton, i, &key, &type, &value);
-        if (!error && !request->identity && !strcmp(key, request->instance->model->identity))
-            request->identity = copy_of(type == PARAMETER_STRING ? value : "");
+        if (error) break;
+        const char *text = type == PARAMETER_STRING ? value : "";
+        if (!request->identity && !strcmp(key, model->identity)) request->identity = copy_of(text);
+        if (!request->ticket && !strcmp(key, model->ticket)) request->ticket = copy_of(text);
     }
     return error;
 }
@@ -288,7 +295,7 @@ static void take_over(Instance *instance, TritonRequest *triton, const Callbacks
     int64_t *end = request->row + ROW_HEAD;
     Error *error = describe_inputs(request, n_inputs, &end, &has_bundle);
     if (!error) error = describe_outputs(request, n_outputs, &end);
-    if (!error) error = read_identity(request);
+    if (!error) error = read_parameters(request);
     if (error) {
         int64_t ended = now();
         send_error(triton, NULL, error);
@@ -317,6 +324,7 @@ void ts_configure(Model *model, const Settings *settings) {
     model->stopping = copy_of(settings->stopping);
     model->bundle = copy_of(settings->bundle);
     model->identity = copy_of(settings->identity);
+    model->ticket = copy_of(settings->ticket);
     for (int i = 0; i < MAX_NAMES - 1 && settings->inputs[i]; i++)
         model->inputs[i] = copy_of(settings->inputs[i]);
     for (int i = 0; i < MAX_NAMES - 1 && settings->outputs[i]; i++)
@@ -460,7 +468,8 @@ static const Callbacks *python;
 static pthread_mutex_t python_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void free_model(Model *model) {
-    char *texts[] = {model->full, model->stopping, model->bundle, model->identity, model->accepted};
+    char *texts[] = {model->full,     model->stopping, model->bundle,
+                     model->identity, model->ticket,   model->accepted};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) free(texts[i]);
     for (int i = 0; i < MAX_NAMES; i++) {
         free(model->inputs[i]);

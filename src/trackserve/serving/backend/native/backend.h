@@ -30,6 +30,7 @@ typedef struct {
     const char *full, *stopping; /* texts of the errors of requests that find no place */
     const char *bundle;          /* name of the input that holds a bundle */
     const char *identity;        /* name of the parameter that holds an identity */
+    const char *ticket;          /* name of the parameter that holds a ticket */
     const char *const *inputs, *const *outputs; /* names, NULL behind the last */
 } Settings;
 
@@ -54,6 +55,7 @@ void ts_counts(Model *model, int64_t counts[3]);
 void ts_accept(Model *model, const char *identity);
 int64_t ts_describe(const Request *request, int64_t *row, int64_t capacity);
 const char *ts_identity(const Request *request);
+const char *ts_ticket(const Request *request);
 int ts_copy(Request *request, char *to);
 int ts_start(Request *request);
 void ts_answer(Request *request, const int64_t *outputs, int64_t n_outputs);

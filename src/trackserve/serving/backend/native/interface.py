@@ -57,6 +57,7 @@ class Settings(ctypes.Structure):
         ("stopping", _text),
         ("bundle", _text),
         ("identity", _text),
+        ("ticket", _text),
         ("inputs", _texts),
         ("outputs", _texts),
     ]
@@ -80,6 +81,7 @@ _SHORT = {
     "accept": (None, _address, _text),
     "describe": (_count, _address, _words, _count),
     "identity": (_text, _address),
+    "ticket": (_text, _address),
     "start": (ctypes.c_int, _address),
 }
 

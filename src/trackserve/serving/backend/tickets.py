@@ -1,0 +1,81 @@
+"""Whether a client still waits for an answer; see :mod:`trackserve.wire.ticket`."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from trackserve.edm.columns import Array
+from trackserve.wire.ticket import TICKET_PLACES, TICKET_WORD, Ticket, read_ticket
+
+from .. import local
+from ..guard import SHARED_MEMORY
+
+_MOST_FILES = 256
+_LOOK = 0.1
+"""Seconds after which a worker looks again whether a client lives."""
+
+
+@dataclass
+class _File:
+    """The words of a client, and when somebody looked whether it lives."""
+
+    words: Array
+    looked: float
+    lives: bool = True
+
+
+class TicketReader:
+    """Reads the files of clients of this user; it keeps those that were used last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._files: OrderedDict[str, _File] = OrderedDict()
+
+    def is_wanted(self, text: str) -> bool:
+        """Whether the request with the ticket ``text`` is wanted; True if nobody can tell."""
+        ticket = read_ticket(text)
+        if ticket is None or not local.is_region(ticket.file):
+            return True
+        with self._lock:
+            file = self._file(ticket)
+        return file is None or (file.lives and int(file.words[ticket.place]) == ticket.number)
+
+    def _file(self, ticket: Ticket) -> _File | None:
+        file = self._files.get(ticket.file)
+        if file is None:
+            words = _read(ticket.file)
+            if words is None:
+                return None
+            file = self._files[ticket.file] = _File(words, looked=0.0)
+            if len(self._files) > _MOST_FILES:
+                self._files.popitem(last=False)
+        self._files.move_to_end(ticket.file)
+        if time.monotonic() - file.looked > _LOOK:
+            file.lives = not local.abandoned(ticket.file)
+            file.looked = time.monotonic()
+        return file
+
+
+def _read(name: str) -> Array | None:
+    """The words of a file of this user; None if it is not there or is another kind of file."""
+    size = TICKET_PLACES * TICKET_WORD.itemsize
+    try:
+        descriptor = os.open(SHARED_MEMORY / name, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.getuid() or found.st_size != size:
+            return None
+        return np.frombuffer(mmap.mmap(descriptor, size, prot=mmap.PROT_READ), TICKET_WORD)
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(descriptor)
