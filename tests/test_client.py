@@ -724,12 +724,13 @@ def test_sizes_are_learnt() -> None:
     layout = sizes.layout(request)
     assert layout
     assert set(layout.inputs) == {"raw"}
-    assert set(layout.outputs) == {"tracks"}
-    place = layout.outputs["tracks"]
-    assert place.size >= 40_000
-    assert 300_000 <= place.offset <= layout.size - place.size
-    small = request._replace(inputs={"raw": np.zeros(100_000, np.uint8)})
-    assert sizes.layout(small) is None
+    tracks, few = layout.outputs["tracks"], layout.outputs["few"]
+    assert tracks.size >= 40_000
+    assert few.size >= 28
+    assert tracks.offset >= 300_000
+    assert tracks.offset + tracks.size <= few.offset <= layout.size - few.size
+    empty = request._replace(inputs={"raw": np.zeros(0, np.uint8)})
+    assert sizes.layout(empty) is None
 
 
 def test_freed_memory_is_kept() -> None:

@@ -10,6 +10,7 @@ _M_MMAP_THRESHOLD = -3
 _MOST_MMAP_THRESHOLD = 32 << 20
 """Largest threshold that glibc takes on 64-bit machines, in bytes."""
 _TRIM_THRESHOLD = 64 << 20
+_MESSAGE_THRESHOLD = 8 << 20
 
 
 def keep_freed_memory() -> None:
@@ -26,10 +27,11 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
 
 
-def return_large_memory() -> None:
-    """Let this process give freed blocks of more than 1 MiB back to the system again.
+def return_large_messages() -> None:
+    """Let this process give freed blocks of more than 8 MiB back to the system again.
 
     A server's front end frees messages of any size, which leave holes in a heap that keeps them.
+    The arrays of an event are smaller.
     """
     with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MESSAGE_THRESHOLD)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from trackserve.device.heap import keep_freed_memory, return_large_memory
+from trackserve.device.heap import keep_freed_memory, return_large_messages
 from trackserve.edm.columns import Array
 from trackserve.errors import InputError, ServerBusy, ServerError, TrackserveError, encode
 from trackserve.wire.bundle import BUNDLE
@@ -94,7 +94,7 @@ class _Model:
     def add_workers(self, gpu: int | None) -> None:
         """Add the workers of one instance, on the GPU of this number if there is one."""
         self.served.add_workers(self.load(self._folder, self._parameters, gpu))
-        return_large_memory()
+        return_large_messages()
 
     def read_inputs(self, row: Sequence[int]) -> dict[str, Array] | None:
         """The inputs of the request that ``row`` describes, copied.
