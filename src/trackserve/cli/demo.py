@@ -91,12 +91,13 @@ def demo(
 def _serving(subjects: Sequence[_Subject]) -> Iterator[Client]:
     """A client of one server with the models of all subjects."""
     from trackserve.client import Client
-    from trackserve.serving.repository import write_model
+    from trackserve.serving.repository import best_backend, write_model
     from trackserve.serving.server import Server
 
     with tempfile.TemporaryDirectory(prefix="trackserve-") as repository:
         for subject in subjects:
-            write_model(repository, subject.tracker.name, subject.options)
+            backend, _ = best_backend("cpu")
+            write_model(repository, subject.tracker.name, subject.options, backend=backend)
         server = Server(repository, grpc_port=0, http_port=0, metrics_port=0)
         start = time.perf_counter()
         with console.status("starting Triton (the first time, compiling the pipelines)"):

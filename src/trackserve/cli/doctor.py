@@ -156,7 +156,7 @@ def serving() -> Finding:
 
 
 def native_backend() -> Finding:
-    """Check whether models can run in Triton's own process (``serve --backend native``)."""
+    """Check whether models can run in Triton's own process, as `serve` prefers."""
     from trackserve.serving.repository import why_not_native
 
     reason = why_not_native()

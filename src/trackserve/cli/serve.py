@@ -48,14 +48,6 @@ Workers = Annotated[
 Queue = Annotated[
     int, typer.Option(min=1, help="Events held, waiting or in work; more are refused as busy.")
 ]
-BackendName = Annotated[
-    str,
-    typer.Option(
-        "--backend",
-        metavar="native|python",
-        help="Where the models run: in Triton's process, or in one beside it.",
-    ),
-]
 _DEFAULTS = Limits()
 _POLL = 0.5
 
@@ -95,7 +87,15 @@ def serve(
     workers: Workers = _DEFAULTS.workers,
     queue: Queue = _DEFAULTS.queue,
     instances: Instances = 1,
-    backend: BackendName = "python",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="native|python",
+            help="Where the models run: in Triton's process, or in one beside it; by default in "
+            "Triton's where that works.",
+            show_default=False,
+        ),
+    ] = None,
     log: Annotated[
         Path | None, typer.Option(help="File for Triton's log.", show_default=False)
     ] = None,
@@ -107,12 +107,17 @@ def serve(
     process die, it is started anew; on Ctrl-C events in flight are answered first, and a
     second Ctrl-C ends them.
     """
+    from trackserve.serving.repository import best_backend
     from trackserve.serving.server import Server
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     wanted = parse_models(models)
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
+        if backend is None:
+            backend, reason = best_backend(device)
+            if reason:
+                console.print(f"[dim]the Python backend serves: {escape(reason)}[/]")
         load = Load(device, backend, workers, queue, instances)
         _write_models(Path(directory), wanted, load)
         server = Server(
@@ -148,7 +153,14 @@ def repository(
     workers: Workers = _DEFAULTS.workers,
     queue: Queue = _DEFAULTS.queue,
     instances: Instances = 1,
-    backend: BackendName = "python",
+    backend: Annotated[
+        str,
+        typer.Option(
+            metavar="native|python",
+            help="Where the models run: in Triton's process, which takes this machine's C library "
+            "and Python, or in one beside it.",
+        ),
+    ] = "python",
 ) -> None:
     """Write the model repository and backend alone, for a container or another Triton.
 

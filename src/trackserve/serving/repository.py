@@ -117,6 +117,14 @@ def why_not_native() -> str:
     return ""
 
 
+def best_backend(device: str) -> tuple[str, str]:
+    """The backend to take on this machine, and the reason if it is not the native one."""
+    if device != "cpu":
+        return "python", "the native backend has not run on a GPU yet"
+    reason = why_not_native()
+    return ("python", reason) if reason else ("native", "")
+
+
 def _write_backend(folder: Path, backend: str) -> None:
     if backend == "python":
         _write(folder / "model.py", _LOADER)
