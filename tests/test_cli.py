@@ -135,15 +135,18 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
 def test_serve_answers_until_it_is_interrupted(sample_directory: Path, tmp_path: Path) -> None:
     program = [sys.executable, "-u", "-c", "from trackserve.cli import app; app()"]
     ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
-    arguments = ["serve", f"patatrack,conditions={sample_directory}", *ports]
+    models = [f"patatrack,conditions={sample_directory}", "other=exatrkx,model=large"]
+    arguments = ["serve", *models, *ports]
     with subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         ready = next(line for line in server.stdout if "ready" in line)
         url = ready.split()[1]
-        directions = [next(server.stdout) for _ in range(4)]
-        assert "models: patatrack" in directions[0]
+        directions = [next(server.stdout) for _ in range(5)]
+        assert "models: other, patatrack" in directions[0]
         assert f"reconstruct patatrack PATH --url {url}" in directions[1]
-        status = directions[2].partition("trackserve ")[2].split()
+        other = f"reconstruct exatrkx PATH --url {url} --served other --model large"
+        assert other in directions[2]
+        status = directions[3].partition("trackserve ")[2].split()
         served, direct = tmp_path / "served.parquet", tmp_path / "direct.parquet"
         run("reconstruct", "patatrack", sample_directory, "--url", url, "-o", served)
         run("reconstruct", "patatrack", sample_directory, "-o", direct)
