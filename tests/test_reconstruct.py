@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
-import numpy as np
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest

@@ -38,10 +38,10 @@ _SECONDS_PER_PART = 10.0
 class ResultsFile:
     """Writes the table of :mod:`.parquet`; a context manager.
 
-    Until all is there, the folder ``PATH.parts`` has a Parquet file for each full row group, and for
-    the rows of each 10 s where these are fewer. Each is
-    complete, so what is done can be read while the rest is made, and after a crash. If all went
-    well, they are joined at the end of the context. Else they stay, and ``resume`` goes on.
+    Until all is there, the folder ``PATH.parts`` has a Parquet file for each full row group, and
+    where rows are slow for those of every 10 s. Each is complete, so what is done can be read while
+    the rest is made, and after a crash. If all went well, they are joined at the end of the
+    context. Else they stay, and ``resume`` goes on.
     An earlier file at ``path`` stays until then.
 
     Args:
