@@ -7,14 +7,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import pytest
 from typer.testing import CliRunner
 
+import trackserve.studies.inspect.survey
 from trackserve.cli import commands
+from trackserve.cli.common import Progress, beside_main
 from trackserve.trackers.patatrack.result import PatatrackResult
+from trackserve.trackers.single import SingleEventPipeline
 
 runner = CliRunner()
 
@@ -97,6 +103,51 @@ def test_bench_prints_rates_and_stages(sample_directory: Path) -> None:
     text = run("bench", "patatrack", sample_directory, "--threads", "1,2", "--rounds", "1")
     for word in ("events/s", "2 threads", "doublets", "vertices", "peak memory"):
         assert word in text
+
+
+@pytest.mark.parametrize(
+    ("command", "place", "name"),
+    [
+        (("bench", "patatrack"), SingleEventPipeline, "run"),
+        (("inspect",), trackserve.studies.inspect.survey, "unpack"),
+        (("reconstruct", "patatrack"), SingleEventPipeline, "run"),
+        (("validate", "patatrack"), SingleEventPipeline, "run"),
+    ],
+)
+def test_the_main_thread_computes_nothing(
+    sample_directory: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    place: Any,
+    name: str,
+) -> None:
+    """It gets Ctrl-C, which can crash Python in a compiled function's return."""
+    function, threads = getattr(place, name), set()
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        threads.add(threading.current_thread())
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(place, name, noting)
+    options = ("--rounds", 1, "--threads", 1) if "bench" in command else ()
+    output = ("-o", tmp_path / "x.parquet") if "reconstruct" in command else ()
+    run(*command, sample_directory, *options, *output)
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+def test_an_interrupt_ends_work_where_it_shows_its_progress() -> None:
+    def work(show: Progress) -> None:
+        signal.raise_signal(signal.SIGINT)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            show("working", 1, 2)
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        beside_main(work, lambda *progress: None)
+    assert time.monotonic() - start < 20
 
 
 def test_repository_can_be_written_alone(sample_directory: Path, tmp_path: Path) -> None:
