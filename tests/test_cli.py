@@ -7,14 +7,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import pytest
 from typer.testing import CliRunner
 
+import trackserve.studies.inspect.survey
 from trackserve.cli import commands
+from trackserve.cli.common import Progress, beside_main
 from trackserve.trackers.patatrack.result import PatatrackResult
+from trackserve.trackers.single import SingleEventPipeline
 
 runner = CliRunner()
 
@@ -99,6 +105,51 @@ def test_bench_prints_rates_and_stages(sample_directory: Path) -> None:
         assert word in text
 
 
+@pytest.mark.parametrize(
+    ("command", "place", "name"),
+    [
+        (("bench", "patatrack"), SingleEventPipeline, "run"),
+        (("inspect",), trackserve.studies.inspect.survey, "unpack"),
+        (("reconstruct", "patatrack"), SingleEventPipeline, "run"),
+        (("validate", "patatrack"), SingleEventPipeline, "run"),
+    ],
+)
+def test_the_main_thread_computes_nothing(
+    sample_directory: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    place: Any,
+    name: str,
+) -> None:
+    """It gets Ctrl-C, which can crash Python in a compiled function's return."""
+    function, threads = getattr(place, name), set()
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        threads.add(threading.current_thread())
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(place, name, noting)
+    options = ("--rounds", 1, "--threads", 1) if "bench" in command else ()
+    output = ("-o", tmp_path / "x.parquet") if "reconstruct" in command else ()
+    run(*command, sample_directory, *options, *output)
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+def test_an_interrupt_ends_work_where_it_shows_its_progress() -> None:
+    def work(show: Progress) -> None:
+        signal.raise_signal(signal.SIGINT)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            show("working", 1, 2)
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        beside_main(work, lambda *progress: None)
+    assert time.monotonic() - start < 20
+
+
 def test_repository_can_be_written_alone(sample_directory: Path, tmp_path: Path) -> None:
     run(
         "repository",
@@ -135,15 +186,18 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
 def test_serve_answers_until_it_is_interrupted(sample_directory: Path, tmp_path: Path) -> None:
     program = [sys.executable, "-u", "-c", "from trackserve.cli import app; app()"]
     ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
-    arguments = ["serve", f"patatrack,conditions={sample_directory}", *ports]
+    models = [f"patatrack,conditions={sample_directory}", "other=exatrkx,model=large"]
+    arguments = ["serve", *models, *ports]
     with subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         ready = next(line for line in server.stdout if "ready" in line)
         url = ready.split()[1]
-        directions = [next(server.stdout) for _ in range(4)]
-        assert "models: patatrack" in directions[0]
+        directions = [next(server.stdout) for _ in range(5)]
+        assert "models: other, patatrack" in directions[0]
         assert f"reconstruct patatrack PATH --url {url}" in directions[1]
-        status = directions[2].partition("trackserve ")[2].split()
+        other = f"reconstruct exatrkx PATH --url {url} --served other --model large"
+        assert other in directions[2]
+        status = directions[3].partition("trackserve ")[2].split()
         served, direct = tmp_path / "served.parquet", tmp_path / "direct.parquet"
         run("reconstruct", "patatrack", sample_directory, "--url", url, "-o", served)
         run("reconstruct", "patatrack", sample_directory, "-o", direct)

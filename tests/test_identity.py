@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 from trackserve.cli import commands
 from trackserve.client import AsyncClient, Client
+from trackserve.client.exchange import ServedModel
 from trackserve.edm import RawEvent
 from trackserve.errors import IdentityMismatch, InputError, decode, encode
 from trackserve.io import open_pixel, read_conditions, write_conditions
@@ -41,6 +42,7 @@ from trackserve.trackers.patatrack import identity as patatrack_identity
 from trackserve.trackers.patatrack.config import CONFIGS, DEFAULT, REFERENCE
 from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
 from trackserve.trackers.patatrack.tracker import Patatrack
+from trackserve.trackers.registry import find_tracker
 from trackserve.wire.address import parse_url
 from trackserve.wire.codec import IDENTITY
 from trackserve.wire.identity import Identity, digest, hash_of, part
@@ -523,6 +525,36 @@ def test_the_first_answer_is_held_to(
         assert hash_of(client.identify("patatrack")) != other.hash
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("way", ["reconstruct", "stream", "async", "async stream"])
+def test_a_server_with_another_tracker_now(server: Server, transport: str, way: str) -> None:
+    """The client found a model of another tracker under this name, before the server's restart."""
+    event = find_tracker("exatrkx").example()
+
+    stale = ServedModel("patatrack", find_tracker("exatrkx"), has_identity=True)
+
+    async def awaited(url: str) -> None:
+        async with AsyncClient(url, transport=transport) as client:
+            client._settings.served["patatrack"] = stale
+            if way == "async":
+                await client.reconstruct("patatrack", event)
+            async for _ in client.stream("patatrack", [event]):
+                pass
+
+    def answers(url: str) -> None:
+        if way.startswith("async"):
+            asyncio.run(awaited(url))
+        with Client(url, transport=transport) as client:
+            client._settings.served["patatrack"] = stale
+            if way == "reconstruct":
+                client.reconstruct("patatrack", event)
+            list(client.stream("patatrack", [event]))
+
+    with pytest.raises(IdentityMismatch, match="another tracker now") as caught:
+        answers(url_of(server, transport))
+    assert (caught.value.expected, caught.value.found) == ("exatrkx", "patatrack")
+
+
 def test_an_answer_of_another_server_is_refused(
     server: Server, sample_events: list[RawEvent], other: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -578,7 +610,7 @@ def test_a_name_that_the_server_does_not_have(
         assert caught.value.bound == ["exatrkx", "exatrkxcpu", "large", "patatrack", "second"]
         found = client.models()
         assert list(found) == caught.value.bound
-        assert found["exatrkxcpu"] == ""
+        assert found["exatrkxcpu"] == found["exatrkx"] == str(Exatrkx().identity({}))
         assert found["patatrack"] == str(own)
         assert found["large"] == str(Exatrkx().identity({"model": "large"}))
 

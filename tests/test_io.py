@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import awkward as ak
 import numpy as np
@@ -17,7 +18,7 @@ from trackserve.detectors.phase1.conditions import TYPICAL_MATERIAL, PixelCondit
 from trackserve.detectors.phase1.gains import Pixel, gain_place, make_gain_tables
 from trackserve.device.heap import keep_freed_memory
 from trackserve.edm import RawEvent, Tracks
-from trackserve.errors import ConditionsError, EventError
+from trackserve.errors import ConditionsError, EventError, InputError
 from trackserve.io.parquet import to_awkward, write_parquet
 from trackserve.trackers.patatrack.result import PatatrackResult
 
@@ -173,6 +174,36 @@ def test_file_that_ends_inside_an_event(copy: Path) -> None:
     with pytest.raises(EventError) as error:
         next(events)
     assert error.value.fields["event"] == 9
+
+
+@pytest.mark.parametrize("n", [5, 8, 400, (1 << 20) + 8])
+def test_zeros_behind_the_events_are_no_events(copy: Path, n: int) -> None:
+    path = copy / "raw.bin"
+    path.write_bytes(path.read_bytes() + bytes(n))
+    events = io.open_pixel(copy)
+    assert len(events) == 11
+    assert events[9].event == 9
+    with pytest.raises(EventError, match=f"ends in {n} zero bytes") as error:
+        events[10]
+    assert error.value.fields["event"] == 10
+
+
+@given(st.lists(st.booleans(), max_size=12))
+def test_events_without_feds_are_read_where_they_are(
+    sample_events: list[RawEvent], filled: list[bool]
+) -> None:
+    """A file never says another number of events than was written."""
+    empty = RawEvent(np.zeros(4, np.uint8))
+    some = [sample_events[0] if full else empty for full in filled]
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "beamspot.bin").write_bytes(bytes(44))
+        if len(some) > 1 and not any(filled[-2:]):
+            with pytest.raises(InputError, match="no FEDs"):
+                io.write_events(folder, some)
+            return
+        io.write_events(folder, some)
+        read = list(io.read_events(folder))
+    assert [event.data.tobytes() for event in read] == [event.data.tobytes() for event in some]
 
 
 def test_events_are_read_in_any_order(copy: Path) -> None:

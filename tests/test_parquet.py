@@ -7,8 +7,10 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import awkward as ak
 import duckdb
@@ -103,6 +105,7 @@ def test_every_column_says_what_it_means(kind: type[PatatrackResult | ExatrkxRes
     schema = results_schema(kind, list(kind.intermediates()))
     texts = json.loads(schema.metadata[b"meanings"])
     assert [place for place, text in texts.items() if not text.endswith(".")] == []
+    assert [place for place, text in texts.items() if "`" in text] == [], "markup is not for files"
     assert {"event", "counts", *kind.always(), *kind.intermediates()} <= texts.keys()
 
 
@@ -267,6 +270,24 @@ def test_a_row_group_is_bounded_in_bytes(
     for name in ("one", "two"):
         metadata = pq.read_metadata(tmp_path / name)
         assert [metadata.row_group(i).num_rows for i in range(3)] == [3, 3, 1]
+
+
+def test_slow_events_are_on_disk_before_a_row_group_is_full(
+    results: list[PatatrackResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock tells 11 s more at each row."""
+    seconds = count(step=11.0)
+    clock = SimpleNamespace(monotonic=lambda: next(seconds))
+    monkeypatch.setattr("trackserve.io.results_file.time", clock)
+    path = tmp_path / "x.parquet"
+    with ResultsFile(path, PatatrackResult, KEEP) as file:
+        for n, result in enumerate(many(results, ROW_GROUP_EVENTS + 3), 1):
+            file.write(result)
+            assert file.n_done == n
+    metadata = pq.read_metadata(path)
+    assert metadata.num_row_groups == 2
+    assert metadata.row_group(0).num_rows == ROW_GROUP_EVENTS
+    assert pq.read_table(path)["event"].to_pylist() == list(range(ROW_GROUP_EVENTS + 3))
 
 
 numbers = st.integers(-1, 5)

@@ -307,6 +307,27 @@ def test_close_ends_a_wait_without_deadline(
             assert isinstance(job.exception(10), Cancelled)
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_close_ends_a_stream_whose_source_is_idle(
+    server: Server, sample_events: list[RawEvent], transport: str
+) -> None:
+    async def idle() -> AsyncIterator[RawEvent]:
+        yield sample_events[0]
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        client = AsyncClient(url_of(server, transport), transport=transport, timeout=None)
+        stream = client.stream("patatrack", idle())
+        await anext(stream)
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.1)
+        await client.close()
+        with pytest.raises(Cancelled):
+            await asyncio.wait_for(waiting, 5)
+
+    asyncio.run(run())
+
+
 # Ctrl-C
 
 

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.table import Table
 
 from trackserve.errors import EventError, InputError
-from trackserve.trackers.base import Tracker
+from trackserve.trackers.base import Events, Pipeline, Tracker
 
-from .common import Where, agree, console, counts_table, progress, report_failures
+from .common import (
+    Progress,
+    Where,
+    agree,
+    beside_main,
+    console,
+    counts_table,
+    progress,
+    report_failures,
+)
 from .grammar import Device, Identity, Served, Url, add_commands
 
 if TYPE_CHECKING:
     from trackserve.client import Timings
     from trackserve.studies.throughput import Latency
 
+T = TypeVar("T")
 commands = typer.Typer(no_args_is_help=True, help="Measure throughput, latency and memory.")
 
 
@@ -59,10 +69,9 @@ def bench(
         n: tracker.build(options, device=device, threads=n, events=events) for n in numbers
     }
     one = pipelines[numbers[0]]
-    batch = []
-    counts: Counter[str] = Counter()
-    failed: list[EventError] = []
     timings: list[Timings] = []
+    rounds_left = iter(range(1, 4 * rounds + 2))
+    steps = 2 * rounds if url is None else 4 * rounds + 1
     with progress() as show, ExitStack() as stack:
         if url is not None:
             from trackserve.client import Client, keep_freed_memory
@@ -71,37 +80,33 @@ def bench(
             model = served or tracker.name
             client = stack.enter_context(Client(url))
             agreed = agree(client, model, identity or str(one.identity))
-        for index in range(len(events)):
-            try:
-                event = events[index]
-                counts.update(vars(one.reconstruct(event).counts))
-                batch.append(event)
-            except EventError as error:
-                failed.append(error)
-            show("warming up", index + 1, len(events))
+        batch, counts, failed = beside_main(partial(_warm_up, one, events), show)
         if not batch:
             report_failures(failed)
         console.print(f"{throughput.cpu_name()}; {events.name}, {len(batch)} events")
-        rounds_left = iter(range(1, 4 * rounds + 2))
-        steps = 2 * rounds if url is None else 4 * rounds + 1
 
-        def step() -> None:
+        def step(show: Progress = show) -> None:
             show("measuring", next(rounds_left), steps)
 
-        rates = throughput.alternate(
+        def measure(function: Callable[..., T], *arguments: Any) -> T:
+            return beside_main(
+                lambda show: function(*arguments, rounds, lambda: step(show)),
+                show,
+            )
+
+        rates = measure(
+            throughput.alternate,
             {
-                f"direct, {n} thread{'s' * (n > 1)}": functools.partial(pipeline.run, batch)
+                f"direct, {n} thread{'s' * (n > 1)}": partial(pipeline.run, batch)
                 for n, pipeline in pipelines.items()
             },
-            rounds,
-            step,
         )
-        stages = throughput.stage_times(one, batch, rounds, step)
+        stages = measure(throughput.stage_times, one, batch)
         latency: dict[str, Latency] = {}
         if url is not None:
             rates |= throughput.alternate(
                 {
-                    f"served, {n or 'auto'} in flight": functools.partial(
+                    f"served, {n or 'auto'} in flight": partial(
                         throughput.run_served, client, model, batch, n, agreed
                     )
                     for n in windows
@@ -110,14 +115,13 @@ def bench(
                 step,
             )
             timing = stack.enter_context(Client(url, on_timings=timings.append))
-            latency = throughput.latencies(
+            latency = measure(
+                throughput.latencies,
                 {
                     "direct": one.reconstruct,
                     "served": lambda event: timing.reconstruct(model, event, identity=agreed),
                 },
                 batch,
-                rounds,
-                step,
             )
     console.print(_rates(rates, len(batch)))
     console.print(_stages(stages, numbers[0], tracker.size, counts[tracker.size] / len(batch)))
@@ -130,6 +134,28 @@ def bench(
 
 
 add_commands(commands, bench)
+
+
+def _warm_up(
+    pipeline: Pipeline[Any, Any], events: Events[Any], show: Progress
+) -> tuple[list[Any], Counter[str], list[EventError]]:
+    """Reconstruct each event once.
+
+    Returns:
+        the events that can be reconstructed, the sums of their counts, the errors of the others.
+    """
+    batch: list[Any] = []
+    counts: Counter[str] = Counter()
+    failed: list[EventError] = []
+    for index in range(len(events)):
+        try:
+            event = events[index]
+            counts.update(vars(pipeline.reconstruct(event).counts))
+            batch.append(event)
+        except EventError as error:
+            failed.append(error)
+        show("warming up", index + 1, len(events))
+    return batch, counts, failed
 
 
 def _numbers(text: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import typer
 from rich import progress as bars
@@ -30,6 +31,7 @@ console = Console()
 messages = Console(stderr=True)
 """For what is not the answer of a command: progress, and why it ended early."""
 
+T = TypeVar("T")
 Reconstruct = Callable[[Events[Any], Iterable[int]], Iterator[Outcome]]
 """Takes events and the indices of those to reconstruct."""
 
@@ -246,6 +248,31 @@ def progress(*, transient: bool = True) -> Iterator[Progress]:
             shown.update(tasks[what], completed=done, total=total or None, note=note)
 
         yield show
+
+
+def beside_main(work: Callable[[Progress], T], show: Progress) -> T:
+    """What ``work`` returns, which another thread computes.
+
+    The main thread computes nothing, as in :func:`_run_here`. The user's interrupt ends the work
+    where it shows its progress next.
+
+    Args:
+        work: takes a function that shows its progress.
+        show: shows it.
+    """
+    stopped = threading.Event()
+
+    def show_unless_stopped(what: str, done: int, total: int, note: str = "") -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        show(what, done, total, note)
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work, show_unless_stopped)
+        try:
+            return future.result()
+        finally:
+            stopped.set()
 
 
 class _Lines:

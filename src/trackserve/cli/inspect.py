@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .common import console, progress, report_failures, report_folder
+from .common import beside_main, console, progress, report_failures, report_folder
 from .grammar import DataDirectory
 
 
@@ -39,7 +40,7 @@ def inspect(
     if output is not None:
         report_folder(output, report_title(directory))
     with progress() as show:
-        survey = survey_directory(directory, events, show)
+        survey = beside_main(partial(survey_directory, directory, events), show)
     for title, table in contents_tables(directory, survey).items():
         console.print(rich_table(title, table))
     if output is not None:

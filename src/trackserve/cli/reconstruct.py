@@ -91,6 +91,8 @@ def reconstruct(
         for source, found in sources.items()
     }
     about = _about(tracker, options, where, sources, identities)
+    used = [identities[source] for source, which in chosen.items() if which]
+    about["identity"] = "; ".join(dict.fromkeys(used or identities.values()))
     about |= {"events": events, "files": _stamp(paths, output)}
     file = ResultsFile(output, tracker.result, keep or (), about, resume=resume)
     n = sum(map(len, chosen.values()))
@@ -137,7 +139,7 @@ def _chosen(sources: Mapping[str, Any], text: str) -> dict[str, range]:
     """Indices of the wanted events of each source.
 
     Raises:
-        InputError: ``text`` is not a slice.
+        InputError: ``text`` is not a slice, or there are events and it has none of them.
     """
     begin, colon, end = text.partition(":")
     try:
@@ -146,7 +148,10 @@ def _chosen(sources: Mapping[str, Any], text: str) -> dict[str, range]:
         colon = ""
     if not colon:
         raise InputError("not a slice of events", option="events", found=text, bound="A:B")
-    start, stop, _ = slice(*bounds).indices(sum(map(len, sources.values())))
+    n = sum(map(len, sources.values()))
+    start, stop, _ = slice(*bounds).indices(n)
+    if n and start >= stop:
+        raise InputError("no event is in this slice", option="events", found=text, bound=f"0:{n}")
     chosen, before = {}, 0
     for source, events in sources.items():
         inside = [min(max(bound - before, 0), len(events)) for bound in (start, stop)]
@@ -185,7 +190,6 @@ def _about(
     return {
         "version": trackserve.__version__,
         "tracker": tracker.name,
-        "identity": "; ".join(dict.fromkeys(identities.values())),
         "sources": json.dumps(each),
     } | how
 

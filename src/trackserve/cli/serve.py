@@ -133,7 +133,7 @@ def serve(
             with console.status("starting Triton"):
                 server.start()
             with suppress(KeyboardInterrupt):
-                _print_directions(server, wanted[0])
+                _print_directions(server, wanted)
                 while not server.failure:
                     time.sleep(_POLL)
             if server.failure:
@@ -226,20 +226,25 @@ def _write_models(directory: Path, models: list[ServedModel], load: Load) -> Non
         )
 
 
-def _print_directions(server: Server, model: ServedModel) -> None:
+def _print_directions(server: Server, models: list[ServedModel]) -> None:
     url = server.grpc_url
+    lines = [
+        f"ready: [bold]{url}[/] {server.http_url} (metrics: {server.metrics_url})",
+        f"models: {', '.join(server.models)}",
+        *(f"try it: {escape(_command(model, url))}" for model in models),
+        f"how is it? trackserve status {url} --metrics-port {server.ports.metrics}",
+        "Ctrl-C stops it",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _command(model: ServedModel, url: str) -> str:
+    """A command that reconstructs events with a model on the server."""
     words = [] if model.name == model.tracker else ["--served", model.name]
     tracker = find_tracker(model.tracker)
     values = tracker.complete(model.options)
     for option in tracker.options:
         if values[option.name] != option.default != "":  # PATH brings what has no default
             words += [f"--{option.spelling}", values[option.name]]
-    lines = [
-        f"ready: [bold]{url}[/] {server.http_url} (metrics: {server.metrics_url})",
-        f"models: {', '.join(server.models)}",
-        f"try it: trackserve reconstruct {model.tracker} PATH {shlex.join(['--url', url, *words])}",
-        f"how is it? trackserve status {url} --metrics-port {server.ports.metrics}",
-        "Ctrl-C stops it",
-    ]
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+    return f"trackserve reconstruct {model.tracker} PATH {shlex.join(['--url', url, *words])}"

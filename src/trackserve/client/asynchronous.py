@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from trackserve.errors import ServerError
+from trackserve.errors import EventError, InputError, ServerError
 from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
 from trackserve.wire.timeout import checked_timeout
@@ -27,6 +27,7 @@ from .exchange import (
     make_task,
 )
 from .stream import END, Stream, StreamSettings
+from .transport import closed
 
 
 class AsyncClient:
@@ -47,6 +48,8 @@ class AsyncClient:
     ) -> None:
         self._settings = Settings(url, checked_timeout(timeout), retry, on_timings)
         self._transport = connect(url, transport)
+        self._streams: set[Callable[[], None]] = set()
+        self._closed = False
         self.url = url
 
     @property
@@ -81,6 +84,11 @@ class AsyncClient:
                 result = exchange.result(await asyncio.wrap_future(call), call.arrived)
             except ServerError as error:
                 await asyncio.sleep(exchange.retry_after(error))
+            except EventError:
+                raise
+            except InputError as error:
+                reason = await asyncio.to_thread(exchange.explained, error, self._transport)
+                raise reason from error
             else:
                 exchange.handed_out()
                 return result
@@ -112,6 +120,7 @@ class AsyncClient:
         stream = Stream(self._settings, self._transport, task, how, wake_from_thread)
         source = aiter(_asynchronous(events))
         coming: asyncio.Future[Any] | None = None
+        self._streams.add(wake_from_thread)
         try:
             while stream.unfinished:
                 if coming is None and stream.wants_event:
@@ -127,6 +136,8 @@ class AsyncClient:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(wake.wait(), stream.pause())
                 wake.clear()
+                if self._closed:
+                    raise closed(self.url)
                 if coming is not None and coming.done():
                     read, coming = coming, None
                     error = read.exception()
@@ -137,6 +148,7 @@ class AsyncClient:
                 stream.advance()
             stream.close()
         finally:
+            self._streams.discard(wake_from_thread)
             stream.cancel()
             if coming is not None:
                 coming.cancel()
@@ -159,8 +171,11 @@ class AsyncClient:
         return await asyncio.to_thread(find_model, self._settings, self._transport, model, patience)
 
     async def close(self) -> None:
-        """End what is in flight and let go of the server; takes 2 s at most."""
+        """End what is in flight, streams too, and let go of the server; takes 2 s at most."""
         self._settings.check_process()
+        self._closed = True
+        for wake in list(self._streams):
+            wake()
         await asyncio.to_thread(self._transport.close)
 
     async def __aenter__(self) -> Self:

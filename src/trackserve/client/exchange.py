@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from trackserve.errors import (
     DeadlineExceeded,
+    EventError,
+    IdentityMismatch,
     InputError,
     ServerBusy,
     ServerError,
@@ -29,6 +31,7 @@ from trackserve.wire.bundle import (
 )
 from trackserve.wire.codec import IDENTITY, TIMING, Codec
 from trackserve.wire.identity import (
+    ALIAS_PARAMETER,
     IDENTITY_PARAMETER,
     UNCHECKED,
     Identity,
@@ -45,6 +48,8 @@ from .transport import Request, Transport
 
 _FIRST_DELAY = 0.01
 _LONGEST_DELAY = 1.0
+_TIME_TO_EXPLAIN = 5.0
+"""Seconds in which a server is asked why it refuses a request."""
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds."""
@@ -214,6 +219,36 @@ def find_model(
     return settings.served[model]
 
 
+def explained(
+    refusal: InputError, settings: Settings, transport: Transport, model: str
+) -> TrackserveError:
+    """The reason why a model that was found earlier refuses a request.
+
+    A server that was started anew may have another tracker under the name of the model, or no such
+    model. So it is asked again which one it is.
+
+    Returns:
+        an :class:`IdentityMismatch` that names both trackers, the error that the model is not
+        there, or ``refusal``.
+    """
+    known = settings.served.pop(model, None)
+    try:
+        now = find_model(settings, transport, model, Patience(settings, _TIME_TO_EXPLAIN))
+    except InputError as reason:
+        return reason
+    except TrackserveError:
+        return refusal
+    if known is None or now.tracker.name == known.tracker.name:
+        return refusal
+    return IdentityMismatch(
+        "the model on the server is of another tracker now",
+        expected=known.tracker.name,
+        found=now.tracker.name,
+        model=model,
+        url=settings.url,
+    )
+
+
 def make_task(
     model: ServedModel, keep: Collection[str], identity: Identity | str | None, url: str
 ) -> Task:
@@ -255,7 +290,8 @@ def ask_identity(settings: Settings, transport: Transport, model: ServedModel) -
 def list_models(settings: Settings, transport: Transport) -> dict[str, str]:
     """Text of the identity of each model on the server, by name; see :func:`ask_identity`.
 
-    The text is empty where a model does not say it, or its tracker is not installed here.
+    An alias has that of its model. The text is empty where a model does not say it, or its tracker
+    is not installed here.
 
     Raises:
         ServerError: the server does not answer.
@@ -263,7 +299,9 @@ def list_models(settings: Settings, transport: Transport) -> dict[str, str]:
     found = {}
     for name in transport.models(settings.timeout):
         try:
-            model = find_model(settings, transport, name, Patience(settings, None))
+            parameters = transport.config(name, settings.timeout).parameters
+            named = parameters.get(ALIAS_PARAMETER, name)
+            model = find_model(settings, transport, named, Patience(settings, None))
             found[name] = ask_identity(settings, transport, model)
         except TrackserveError:
             found[name] = ""
@@ -329,6 +367,14 @@ class Exchange:
                 return self.result(transport.call(self.request, self.send()))
             except ServerError as error:
                 time.sleep(self.retry_after(error))
+            except EventError:
+                raise
+            except InputError as error:
+                raise self.explained(error, transport) from error
+
+    def explained(self, refusal: InputError, transport: Transport) -> TrackserveError:
+        """The reason of a refusal; see :func:`explained`."""
+        return explained(refusal, self._settings, transport, self._model)
 
     def send(self) -> float:
         """Note that the request is sent now; return the seconds that it may take.

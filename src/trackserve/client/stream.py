@@ -222,6 +222,8 @@ class Stream:
             answers = unbundled(exchanges, call.result())
         except (EventError, ServerError) as error:
             answers = AnswerBundle([error] * len(numbers), 1)
+        except InputError as error:
+            raise exchanges[0].explained(error, self._transport) from error
         done = [
             exchange
             for number, exchange, answer in zip(numbers, exchanges, answers.answers, strict=True)

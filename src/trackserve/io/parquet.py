@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trackserve.edm.columns import OFFSET
-from trackserve.edm.meaning import meanings
+from trackserve.edm.meaning import meanings, plain
 from trackserve.edm.records import field, list_of, make_lists, record_type, to_records
 from trackserve.edm.result import Outcome, Result
 from trackserve.errors import InputError
@@ -86,8 +86,7 @@ def results_schema(
         field("counts", numbers, "How many of each there are."),
     ]
     for name, noun in _nouns(kind, keep).items():
-        text = " ".join((noun.__doc__ or "").split())
-        fields.append(field(name, list_of(record_type(noun)), text))
+        fields.append(field(name, list_of(record_type(noun)), plain(noun.__doc__ or "")))
     metadata = {"meanings": json.dumps(dict(_places(fields)))} | dict(about or {})
     return pa.schema(fields, metadata)
 
@@ -197,6 +196,11 @@ def in_groups(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:
 def is_full(n_events: int, size: int) -> bool:
     """Whether a row group of ``size`` bytes in memory is to be written."""
     return n_events >= ROW_GROUP_EVENTS or size >= ROW_GROUP_BYTES
+
+
+def is_over(n_events: int, size: int) -> bool:
+    """Whether ``size`` bytes in memory are too many for a row group."""
+    return n_events > ROW_GROUP_EVENTS or size > ROW_GROUP_BYTES
 
 
 def bytes_of(outcome: Outcome) -> int:

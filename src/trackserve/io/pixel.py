@@ -18,16 +18,23 @@ from .files import as_path, readable
 from .pixel_directory import RAW, ReferenceCounts, read_beam_spot, read_reference_counts
 from .pixel_truth import TRUTH, read_truth
 
+_BLOCK = 1 << 20
+"""Bytes that are read at a time to find the end of zeros."""
+
 
 class _Place(NamedTuple):
     """Place of an event in ``raw.bin``, in bytes.
 
-    ``cut_at`` counts the FEDs of the event that are complete, if the file ends inside it.
+    Attributes:
+        start, size: its bytes.
+        damage: why no event can be read there; empty if one can.
+        fed_number: FEDs of a damaged event that are complete.
     """
 
     start: int
     size: int
-    cut_at: int | None = None
+    damage: str = ""
+    fed_number: int = 0
 
 
 class PixelEvents(Sequence[RawEvent]):
@@ -87,14 +94,15 @@ class PixelEvents(Sequence[RawEvent]):
         """One event, or some of them as a sequence of its own.
 
         Raises:
-            EventError: the file ends inside the event, or cannot be read.
+            EventError: the file ends inside the event or in zeros, or cannot be read.
         """
         if isinstance(index, slice):
             return PixelEvents(self.directory, self._places, self._numbers[index])
         number = self._numbers[index]
         place = self._places[number]
-        if place.cut_at is not None:
-            raise EventError(f"{RAW} ends inside an event", event=number, fed_number=place.cut_at)
+        if place.damage:
+            where = {"byte": place.start, "fed_number": place.fed_number}
+            raise EventError(f"{RAW} {place.damage}", event=number, **where)
         try:
             data = np.fromfile(self.directory / RAW, np.uint8, place.size, offset=place.start)
         except OSError as error:
@@ -120,25 +128,44 @@ def read_events(directory: str | Path) -> Iterator[RawEvent]:
 
     Raises:
         ConditionsError: as :func:`open_pixel`.
-        EventError: the file ends inside an event.
+        EventError: the file ends inside an event, or in zeros.
     """
     yield from open_pixel(directory)
 
 
 def _places(file: BinaryIO) -> Iterator[_Place]:
-    """One for each event: number of FEDs, then for each FED its id, its size and its payload."""
+    """One for each event: number of FEDs, then for each FED its id, its size and its payload.
+
+    An event without FEDs is four zero bytes. More zeros up to the end of the file are no events.
+    """
     end = os.fstat(file.fileno()).st_size
-    at = 0
+    at = zeros_end = 0
     while at < end:
         start, at = at, at + 4
         file.seek(start)
         head = file.read(4)
         n_feds = int.from_bytes(head, "little") if len(head) == 4 else 1
+        if n_feds == 0 and start >= zeros_end:
+            zeros_end = _end_of_zeros(file, start)
+            if at < zeros_end == end:
+                yield _Place(start, end - start, f"ends in {end - start} zero bytes")
+                return
         for fed in range(n_feds):
             file.seek(at)
             fed_head = file.read(8)
             at += 8 + int.from_bytes(fed_head[4:], "little")
             if len(fed_head) < 8 or at > end:
-                yield _Place(start, end - start, fed)
+                yield _Place(start, end - start, "ends inside an event", fed)
                 return
         yield _Place(start, at - start)
+
+
+def _end_of_zeros(file: BinaryIO, start: int) -> int:
+    """The byte behind all zero bytes that begin at ``start``."""
+    file.seek(start)
+    while block := file.read(_BLOCK):
+        nonzero = np.flatnonzero(np.frombuffer(block, np.uint8))
+        if len(nonzero):
+            return start + int(nonzero[0])
+        start += len(block)
+    return start

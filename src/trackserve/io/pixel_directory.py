@@ -31,7 +31,7 @@ from trackserve.detectors.phase1.layout import (
 )
 from trackserve.edm.columns import Array
 from trackserve.edm.pixel import BeamSpot, RawEvent
-from trackserve.errors import ConditionsError
+from trackserve.errors import ConditionsError, InputError
 
 from .files import as_path, complete, readable, writable
 
@@ -120,14 +120,19 @@ def write_events(directory: str | Path, events: Iterable[RawEvent]) -> None:
     """Write ``raw.bin``; the directory is made where needed.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be written, or the last two events have no FEDs: the file would end
+            in zeros, which are not read as events.
     """
     path = as_path(directory) / RAW
+    n_empty = 0
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with complete(path) as partial, partial.open("wb") as file:
             for event in events:
                 file.write(event.data.tobytes())
+                n_empty = 0 if event.data.any() else n_empty + 1
+            if n_empty > 1:
+                raise InputError("the last two events have no FEDs", file=str(path))
 
 
 def read_reference_counts(directory: str | Path) -> ReferenceCounts | None:

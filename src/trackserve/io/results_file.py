@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from .parquet import (
     Row,
     bytes_of,
     is_full,
+    is_over,
     results_schema,
     to_table,
     writer,
@@ -29,14 +31,17 @@ from .parquet import (
 
 _LAST_EVENT = 2**63 - 1
 """Largest number of an event that a column can hold."""
+_SECONDS_PER_PART = 10.0
+"""Rows that have waited this long are written with the next one."""
 
 
 class ResultsFile:
     """Writes the table of :mod:`.parquet`; a context manager.
 
-    Until all is there, the folder ``PATH.parts`` has a Parquet file for each row group. Each is
-    complete, so what is done can be read while the rest is made, and after a crash. If all went
-    well, they are joined at the end of the context. Else they stay, and ``resume`` goes on.
+    Until all is there, the folder ``PATH.parts`` has a Parquet file for each full row group, and
+    where rows are slow for those of every 10 s. Each is complete, so what is done can be read while
+    the rest is made, and after a crash. If all went well, they are joined at the end of the
+    context. Else they stay, and ``resume`` goes on.
     An earlier file at ``path`` stays until then.
 
     Args:
@@ -71,6 +76,7 @@ class ResultsFile:
         self._schema = results_schema(kind, keep, about)
         self._waiting: list[Row] = []
         self._bytes = 0
+        self._last = time.monotonic()
         self._n_parts = 0
         self._shift: dict[str, int] = {}
         self._taken: set[int] = set()
@@ -109,7 +115,8 @@ class ResultsFile:
         row = Row(outcome, source)
         self._waiting.append(row._replace(event=self._unique(source, row.number)))
         self._bytes += bytes_of(outcome)
-        if is_full(len(self._waiting), self._bytes):
+        waited = time.monotonic() - self._last
+        if waited > _SECONDS_PER_PART or is_full(len(self._waiting), self._bytes):
             self.flush()
 
     def flush(self) -> None:
@@ -125,6 +132,7 @@ class ResultsFile:
         self._put(self.parts / f"{self._n_parts:06d}.parquet", [table])
         # stores alone, which no signal parts: an interrupt never writes a row twice
         self._n_parts, self.n_done, self._waiting, self._bytes = self._n_parts + 1, n_done, [], 0
+        self._last = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +147,7 @@ class ResultsFile:
             if error is None:
                 self.flush()
                 if not self.was_complete:
-                    self._put(self.path, map(self._read, self._files()))
+                    self._put(self.path, self._row_groups())
                     for part in reversed(self._files()):  # what is left is always a beginning
                         part.unlink()
             else:
@@ -169,6 +177,19 @@ class ResultsFile:
                 partial.replace(place)
             finally:
                 partial.unlink(missing_ok=True)
+
+    def _row_groups(self) -> Iterator[pa.Table]:
+        """The rows of all parts; small parts share a row group."""
+        group: list[pa.Table] = []
+        for part in self._files():
+            table = self._read(part)
+            together = [*group, table]
+            if group and is_over(sum(map(len, together)), sum(one.nbytes for one in together)):
+                yield pa.concat_tables(group)
+                group = []
+            group.append(table)
+        if group:
+            yield pa.concat_tables(group)
 
     def _read(self, part: Path, columns: list[str] | None = None) -> pa.Table:
         """Columns of a part; all by default."""

@@ -21,7 +21,7 @@ from typing import Any
 from trackserve.errors import InputError, ServerError
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
-from trackserve.wire.identity import DEVICE_PARAMETER, TRACKER_PARAMETER
+from trackserve.wire.identity import ALIAS_PARAMETER, DEVICE_PARAMETER, TRACKER_PARAMETER
 from trackserve.wire.tensors import TensorSpec
 
 from .backend.native import build
@@ -93,10 +93,7 @@ def write_model(
         "max_batch_size: 0",
         f"instance_group [ {{ count: {instances} kind: {kind} }} ]",
     ]
-    config += [
-        f'parameters {{ key: "{key}" value {{ string_value: {json.dumps(value)} }} }}'
-        for key, value in parameters.items()
-    ]
+    config += [_parameter(key, value) for key, value in parameters.items()]
     (model / _VERSION).mkdir(parents=True, exist_ok=True)
     _write(model / "config.pbtxt", "\n".join(config))
     _write(model / PROBE, _probe(found))
@@ -146,6 +143,7 @@ def _check_name(name: str) -> None:
 def _write_alias(folder: Path, name: str, tracker: Tracker[Any, Any]) -> None:
     """Write a second name of a model: an ensemble of one step, without a process of its own."""
     config = [f'name: "{folder.name}"', 'platform: "ensemble"', "max_batch_size: 0"]
+    config.append(_parameter(ALIAS_PARAMETER, name))
     maps = []
     for part, specs in (("input", tracker.codec.inputs), ("output", tracker.codec.outputs)):
         for spec in specs:
@@ -156,6 +154,10 @@ def _write_alias(folder: Path, name: str, tracker: Tracker[Any, Any]) -> None:
     config.append(f"ensemble_scheduling {{ step [ {{ {step} }} ] }}")
     _write(folder / "config.pbtxt", "\n".join(config))
     _write(folder / _VERSION / "alias-of.txt", name)
+
+
+def _parameter(key: str, value: str) -> str:
+    return f'parameters {{ key: "{key}" value {{ string_value: {json.dumps(value)} }} }}'
 
 
 def _describe(spec: TensorSpec) -> str:
