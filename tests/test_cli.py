@@ -88,6 +88,7 @@ def test_validate_prints_physics_and_writes_a_report(
     assert "data:image/png;base64," in page
 
 
+@pytest.mark.slow
 def test_validate_compares_configurations(sample_directory: Path, tmp_path: Path) -> None:
     report = tmp_path / "report"
     text = run("validate", "patatrack", sample_directory, "--against", "reference", "-o", report)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from trackserve.io import (
     write_events,
 )
 from trackserve.io.trackml import read_event
+from trackserve.serving.server import Server
 from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
 from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
 
@@ -94,14 +95,8 @@ def other(sample_directory: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(sample_directory: Path) -> Iterator[str]:
-    ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
-    arguments = ["serve", f"patatrack,conditions={sample_directory}", *ports]
-    with subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield next(line for line in process.stdout if "ready" in line).split()[1]
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+def backend() -> str:
+    return "python"
 
 
 def test_sources_of_other_conditions_in_one_file(
@@ -305,10 +300,10 @@ def test_a_server_that_goes_away_loses_nothing(
 
 
 def test_events_that_cannot_be_read_keep_their_rows_through_a_server(
-    sample_directory: Path, other: Path, server: str, tmp_path: Path
+    sample_directory: Path, other: Path, server: Server, tmp_path: Path
 ) -> None:
     output = tmp_path / "x.parquet"
-    there = ("--url", server, "--identity", "unchecked")
+    there = ("--url", server.grpc_url, "--identity", "unchecked")
     says("patatrack", other, sample_directory, *there, "-o", output, status=1)
     table = ak.from_parquet(output)
     assert table.source_event.tolist() == [0, 1, 2, *range(10)]
