@@ -118,7 +118,7 @@ def test_counts_are_compared_without_truth(copy: Path, tmp_path: Path) -> None:
     assert "There is no truth (truth.npz)" in text
     assert "efficiency" not in text
     summary = json.loads((report / "summary.json").read_text())
-    assert list(summary) == ["reference"]
+    assert list(summary) == ["reference", "identity"]
     assert summary["reference"]["words"] == summary["reference"]["n_events"] == 10
     assert "There is no truth (truth.npz)" in (report / "report.html").read_text()
     text = says("validate", "patatrack", copy, "--against", "reference")
