@@ -1,6 +1,6 @@
 # make demo    install, simulate events, then the main path of both trackers: direct, served
-# make test    install, then the tests
-# make test-slow  tests that repeat others with the second backend
+# make test    install, then the quick tests
+# make test-slow  the tests that take long, or repeat others in another way
 # make lint    format, lint and types
 # make bench   throughput and latency on the sample, direct and served
 .PHONY: demo test test-slow lint bench install clean

@@ -1,11 +1,13 @@
-"""Fixtures: the sample of ten events and the pipeline built from its conditions."""
+"""Fixtures: the sample of ten events, the pipeline built from its conditions, a server of it."""
 
 from __future__ import annotations
 
 import tarfile
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -14,6 +16,8 @@ from trackserve import PatatrackPipeline
 from trackserve.edm import RawEvent
 from trackserve.io import read_events
 from trackserve.serving.backend.native.build import BuildError, find_library
+from trackserve.serving.repository import write_model
+from trackserve.serving.server import Server
 from trackserve.trackers.patatrack.result import PatatrackResult
 
 DATA = Path(__file__).parent / "data"
@@ -31,12 +35,12 @@ def sample_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target / "patatrack-sample"
 
 
-ONE_BACKEND = ("test_client.py", "test_serving_exatrkx.py")
+ONE_BACKEND = ("test_client.py", "test_operations.py", "test_serving_exatrkx.py")
 """Files whose tests with the native backend are slow."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that repeat others with the second backend as slow: `make test-slow` runs them."""
+    """Mark tests that repeat others with the second backend as slow."""
     for item in items:
         backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
         if backend == "native" and item.path.name in ONE_BACKEND:
@@ -58,6 +62,46 @@ def backend(request: pytest.FixtureRequest) -> str:
     if name == "native" and not find_native():
         pytest.skip("the native backend cannot be built")
     return name
+
+
+@pytest.fixture(scope="session")
+def repository_of(
+    tmp_path_factory: pytest.TempPathFactory, sample_directory: Path
+) -> Callable[[str], Path]:
+    """The model repository, by the name of its backend, that has Patatrack for the sample."""
+
+    @cache
+    def write(backend: str) -> Path:
+        written = tmp_path_factory.mktemp("repository")
+        write_model(written, "patatrack", {"conditions": sample_directory}, backend=backend)
+        return written
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def server_of(repository_of: Callable[[str], Path]) -> Iterator[Callable[[str], Server]]:
+    """The server of :func:`repository_of`, started when it is first asked for."""
+    free: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+    with ExitStack() as stack:
+
+        @cache
+        def start(backend: str) -> Server:
+            running = Server(repository_of(backend), host="localhost", stop_timeout=0.5, **free)
+            return stack.enter_context(running)
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def repository(repository_of: Callable[[str], Path], backend: str) -> Path:
+    return repository_of(backend)
+
+
+@pytest.fixture(scope="module")
+def server(server_of: Callable[[str], Server], backend: str) -> Server:
+    """A server of Patatrack that many files use: what a test does to it has an end."""
+    return server_of(backend)
 
 
 @pytest.fixture(scope="session")

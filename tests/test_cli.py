@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -20,6 +21,7 @@ import trackserve.studies.inspect.survey
 from trackserve.cli import commands
 from trackserve.cli.common import Progress, beside_main
 from trackserve.trackers.patatrack.result import PatatrackResult
+from trackserve.trackers.registry import find_tracker
 from trackserve.trackers.single import SingleEventPipeline
 
 runner = CliRunner()
@@ -86,8 +88,14 @@ def test_validate_prints_physics_and_writes_a_report(
     assert "fake rate" in text
     page = (tmp_path / "report" / "report.html").read_text()
     assert "data:image/png;base64," in page
+    identity = str(find_tracker("patatrack").identity({"conditions": str(sample_directory)}))
+    assert f"<td>{identity}</td>" in page
+    assert f"by {identity}" in text
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
+    assert summary["identity"] == identity
 
 
+@pytest.mark.slow
 def test_validate_compares_configurations(sample_directory: Path, tmp_path: Path) -> None:
     report = tmp_path / "report"
     text = run("validate", "patatrack", sample_directory, "--against", "reference", "-o", report)

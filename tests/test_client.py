@@ -63,21 +63,6 @@ TASK = Task("patatrack", CODEC, (), UNCHECKED)
 
 
 @pytest.fixture(scope="module")
-def repository(
-    tmp_path_factory: pytest.TempPathFactory, sample_directory: Path, backend: str
-) -> Path:
-    written = tmp_path_factory.mktemp("repository")
-    write_model(written, "patatrack", {"conditions": sample_directory}, backend=backend)
-    return written
-
-
-@pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[Server]:
-    with Server(repository, **FREE) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def small_server(
     tmp_path_factory: pytest.TempPathFactory, sample_directory: Path, backend: str
 ) -> Iterator[Server]:
@@ -128,8 +113,9 @@ def registered(server: Server) -> list[str]:
     return [name for name in status.regions if name.startswith("trackserve-client-")]
 
 
-def files() -> list[Path]:
-    return list(Path("/dev/shm").glob("trackserve-client-*"))
+def files(process: int) -> list[Path]:
+    """The files of the regions that a process made."""
+    return list(Path("/dev/shm").glob(f"trackserve-client-{process}-*"))
 
 
 def until(condition: Any, seconds: float) -> bool:
@@ -158,7 +144,7 @@ def test_stream_equals_direct(
         for _ in range(2):  # the second time, shared memory is warm
             assert same(client.stream("patatrack", mixed, KEEP, in_flight=in_flight), direct)
     assert until(lambda: not registered(server), 2)
-    assert not files()
+    assert not files(os.getpid())
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -384,8 +370,9 @@ for number, _ in enumerate(client.stream("patatrack", events, ["hits"], in_fligh
         mine = f"trackserve-client-{os.getpid()}-"
 
         def clean() -> bool:
-            left = [*registered(server), *(file.name for file in files())]
-            return all(name.startswith(mine) for name in left)
+            return not files(killed.pid) and all(
+                name.startswith(mine) for name in registered(server)
+            )
 
         assert until(clean, 5)
         assert other.reconstruct("patatrack", sample_events[0]) == before
@@ -488,7 +475,7 @@ def test_a_wrong_header_falls_back_to_grpc(
         for event in sample_events:
             assert client.reconstruct("patatrack", event, KEEP).event == event.event
     assert not registered(server)
-    assert not files()
+    assert not files(os.getpid())
 
 
 def test_timings_add_up(server: Server, sample_events: list[RawEvent]) -> None:

@@ -79,6 +79,7 @@ def test_the_host_waits_for_each_stage_that_is_timed(
     assert kernels.device.synchronisations == before + 6 + len(ended)
 
 
+@pytest.mark.slow
 def test_whole_events_in_the_reference_configuration(
     sample_directory: Path, sample_events: list[RawEvent]
 ) -> None:
@@ -193,6 +194,7 @@ def test_random_candidates_and_tracks(sizes: list[int], seed: int) -> None:
     assert_same_stages(on_device(OneThread(), events), on_cpu(events))
 
 
+@pytest.mark.slow
 def test_random_candidates_and_tracks_on_several_threads(tmp_path: Path) -> None:
     events = last_stages((40, 0, 1, 2, 13, 80), 0)
     found = simulate("simulate_last_stages.py", events, tmp_path)
@@ -216,6 +218,7 @@ def simulate(script: str, events: Sequence[Any], folder: Path, *arguments: Path)
     return pickle.loads(found.read_bytes())
 
 
+@pytest.mark.slow
 def test_a_batch_gives_what_a_cpu_gives(
     pipeline: PatatrackPipeline,
     sample_directory: Path,

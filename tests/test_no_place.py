@@ -130,7 +130,10 @@ def test_a_temporary_folder_that_others_can_write_to_is_not_read(place: Place) -
     assert place.call()[0] == ["2", "0"]
 
 
-@pytest.mark.parametrize("others", ["home", "temporary", "none"])
+@pytest.mark.parametrize(
+    "others",
+    ["none", *(pytest.param(name, marks=pytest.mark.slow) for name in ("home", "temporary"))],
+)
 def test_code_beside_read_only_sources_is_used(place: Place, others: str) -> None:
     assert place.call()[0] == ["2", "0"]
     place.protect(place.package)
@@ -150,6 +153,7 @@ def test_code_in_a_read_only_folder_that_the_user_names_is_used(
     assert place.call(NUMBA_CACHE_DIR=named) == (["2", "1"], [])
 
 
+@pytest.mark.slow
 def test_a_damaged_entry_is_compiled_again(place: Place) -> None:
     place.call()
     for damaged in ("*.nbi", "*.nbc"):
@@ -168,6 +172,7 @@ def test_a_user_whose_home_is_not_known_gets_no_folder_of_that_name(place: Place
     assert not (place.temporary / "~").exists()
 
 
+@pytest.mark.slow
 def test_doctor_runs_without_a_place(place: Place) -> None:
     place.protect(place.package, place.home, place.temporary)
     done = place.run("from trackserve.cli import app; app()", "doctor", COLUMNS="300")

@@ -21,7 +21,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 import uproot
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trackserve.edm import pixel, points, truth
@@ -153,8 +153,11 @@ def many(results: list[PatatrackResult], n: int) -> Iterator[PatatrackResult]:
         yield replace(results[number % 3], event=number)
 
 
-def test_what_is_done_is_kept_and_continued(results: list[PatatrackResult], tmp_path: Path) -> None:
-    n = 2 * ROW_GROUP_EVENTS + 10
+def test_what_is_done_is_kept_and_continued(
+    results: list[PatatrackResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trackserve.io.parquet.ROW_GROUP_EVENTS", 6)
+    n = 2 * 6 + 5
     whole, path = tmp_path / "whole.parquet", tmp_path / "x.parquet"
     with ResultsFile(whole, PatatrackResult, KEEP) as file:
         for result in many(results, n):
@@ -276,23 +279,25 @@ def test_slow_events_are_on_disk_before_a_row_group_is_full(
     results: list[PatatrackResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock tells 11 s more at each row."""
+    monkeypatch.setattr("trackserve.io.parquet.ROW_GROUP_EVENTS", 6)
     seconds = count(step=11.0)
     clock = SimpleNamespace(monotonic=lambda: next(seconds))
     monkeypatch.setattr("trackserve.io.results_file.time", clock)
     path = tmp_path / "x.parquet"
     with ResultsFile(path, PatatrackResult, KEEP) as file:
-        for n, result in enumerate(many(results, ROW_GROUP_EVENTS + 3), 1):
+        for n, result in enumerate(many(results, 9), 1):
             file.write(result)
             assert file.n_done == n
     metadata = pq.read_metadata(path)
     assert metadata.num_row_groups == 2
-    assert metadata.row_group(0).num_rows == ROW_GROUP_EVENTS
-    assert pq.read_table(path)["event"].to_pylist() == list(range(ROW_GROUP_EVENTS + 3))
+    assert metadata.row_group(0).num_rows == 6
+    assert pq.read_table(path)["event"].to_pylist() == list(range(9))
 
 
 numbers = st.integers(-1, 5)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.lists(numbers, max_size=5)), max_size=5))
 def test_event_numbers_are_unique_and_resumed_ones_the_same(
     sources: list[tuple[str, list[int]]],

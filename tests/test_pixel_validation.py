@@ -394,6 +394,7 @@ def test_isolated_and_false_vertices_are_counted(truth: list[PixelTruth]) -> Non
     assert matches.vertices.false.tolist() == [False, False, True, False, True]
 
 
+@pytest.mark.slow
 def test_report_of_events_that_all_failed(sample_directory: Path, tmp_path: Path) -> None:
     failed = [EventError("truncated", event=0)]
     validation = PixelValidation()

@@ -168,6 +168,7 @@ def test_another_simulation_in_the_same_directory_is_refused(muons: Path) -> Non
     assert files(muons) == before
 
 
+@pytest.mark.slow
 def test_collisions_with_pileup(tmp_path: Path) -> None:
     pytest.importorskip("pythia8mc")
     arguments = "simulate points --pileup 4 --events 3 --seed 2 --processes 1 -o"

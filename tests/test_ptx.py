@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,7 +44,8 @@ from trackserve.trackers.patatrack.cuda import CudaPatatrack
 from trackserve.trackers.patatrack.doublets import Candidates, HitPoint, PairCuts
 from trackserve.trackers.patatrack.result import PatatrackResult
 
-COMPUTE_CAPABILITIES = ((7, 5), (8, 0), (9, 0))
+NEWEST = (9, 0)
+OLDER = ((7, 5), (8, 0))
 candidates = Candidates(*(np.empty(0, t) for t in "iiiff"), np.empty((0, 0), np.int32))
 
 OTHERS: dict[str, tuple[Any, ...]] = {
@@ -91,11 +93,13 @@ class Recorder(Device):
         return np.zeros(n, np.uint8)
 
 
-def compile_to_ptx(function: Any, types: tuple[Any, ...], is_formula: bool) -> str:
+def compile_to_ptx(
+    function: Any, types: tuple[Any, ...], is_formula: bool, generations: Sequence[tuple[int, int]]
+) -> str:
     """Once to LLVM's code, then from that for each generation, of which the last is returned."""
-    options = {"device": is_formula, "abi": "numba", "cc": COMPUTE_CAPABILITIES[0]}
+    options = {"device": is_formula, "abi": "numba", "cc": generations[0]}
     library, _ = compiler._compile_pyfunc_with_fixup(function, types, **options)
-    for major, minor in COMPUTE_CAPABILITIES:
+    for major, minor in generations:
         ptx = library.get_asm_str(cc=(major, minor))
         assert f".target sm_{major}{minor}" in ptx
         if not is_formula:
@@ -115,9 +119,20 @@ def modules() -> list[Any]:
     ]
 
 
-def test_every_kernel_and_formula(sample_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "generations",
+    [
+        pytest.param((NEWEST,), id="newest"),
+        pytest.param(OLDER, id="older", marks=pytest.mark.slow),
+    ],
+)
+def test_every_kernel_and_formula(
+    sample_directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    generations: Sequence[tuple[int, int]],
+) -> None:
     # what a kernel calls is compiled for "the current device"
-    device = SimpleNamespace(compute_capability=COMPUTE_CAPABILITIES[0])
+    device = SimpleNamespace(compute_capability=generations[0])
     monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
     recorder = Recorder()
     for config in CONFIGS.values():
@@ -133,7 +148,7 @@ def test_every_kernel_and_formula(sample_directory: Path, monkeypatch: pytest.Mo
         learned.run([FeaturesEvent(np.empty((0, 3), np.float32))], GRAPH_STAGES)
         assert recorder.synchronisations == before + 4
     for kernel, types in recorder.launched:
-        ptx = compile_to_ptx(kernel.py_func, types, is_formula=False)
+        ptx = compile_to_ptx(kernel.py_func, types, is_formula=False, generations=generations)
         if kernel is radius._count:
             assert "mul.rn.f32" in ptx, "squared distances are not a CPU's"
             assert "fma.rn.f32" not in ptx
@@ -152,4 +167,4 @@ def test_every_kernel_and_formula(sample_directory: Path, monkeypatch: pytest.Mo
     called = {name for name, f in formulas.items() if hasattr(f, "_CUDATypingContext__dispatcher")}
     assert set(formulas) - called == set(OTHERS)
     for name, types in OTHERS.items():
-        compile_to_ptx(formulas[name].py_func, types, is_formula=True)
+        compile_to_ptx(formulas[name].py_func, types, is_formula=True, generations=generations)

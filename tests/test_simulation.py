@@ -399,6 +399,7 @@ def test_pythia_is_only_needed_for_collisions(
         assert not (tmp_path / process).exists()
 
 
+@pytest.mark.slow
 def test_top_quarks_with_pileup(tmp_path: Path) -> None:
     pytest.importorskip("pythia8mc")
     directory = tmp_path / "a directory"

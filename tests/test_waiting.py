@@ -31,7 +31,6 @@ from trackserve.errors import (
     ServerError,
 )
 from trackserve.serving.http import Http
-from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
 from trackserve.serving.status import read_status
 from trackserve.wire.address import parse_url
@@ -47,16 +46,9 @@ BOGUS = dict.fromkeys(
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory, sample_directory: Path) -> Path:
-    written = tmp_path_factory.mktemp("repository")
-    write_model(written, "patatrack", {"conditions": sample_directory})
-    return written
-
-
-@pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[Server]:
-    with Server(repository, host="localhost", **FREE, stop_timeout=0.5) as running:
-        yield running
+def backend() -> str:
+    """Waits are the client's, whatever the backend."""
+    return "python"
 
 
 @pytest.fixture
@@ -250,8 +242,16 @@ def test_a_callback_that_fails_ends_the_stream(
 # the deadline passes, or there is none
 
 
-@pytest.mark.parametrize("timeout", [None, float("inf"), 1e10, 10**400, 60])
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("timeout", "transport"),
+    [
+        *((None, transport) for transport in TRANSPORTS),
+        (float("inf"), "grpc"),
+        (1e10, "http"),
+        pytest.param(10**400, "shm", id="a number that no float holds"),
+        (60, "grpc"),
+    ],
+)
 def test_a_timeout_may_be_endless(
     server: Server, sample_events: list[RawEvent], transport: str, timeout: Any
 ) -> None:
@@ -364,8 +364,19 @@ with Client(url, transport=transport, timeout=None) as client:
 """
 
 
-@pytest.mark.parametrize("way", ["one", "stream", "source", "async"])
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("way", "transport"),
+    [
+        pytest.param(way, transport, marks=() if transport in few else pytest.mark.slow)
+        for way, few in (
+            ("one", ("grpc",)),
+            ("stream", ("shm",)),
+            ("source", ("http",)),
+            ("async", ("grpc",)),
+        )
+        for transport in TRANSPORTS
+    ],
+)
 def test_ctrl_c_ends_a_wait_without_deadline(
     server: Server,
     sample_directory: Path,

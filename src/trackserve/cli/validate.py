@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from trackserve.errors import EventError
 from trackserve.trackers.base import Tracker
+from trackserve.wire.identity import UNCHECKED
 
 from .common import (
     Progress,
@@ -67,12 +69,15 @@ def validate(
     n = len(events)
     failed: list[str] = []
     matches = {}
+    identities: dict[str, str] = {}
     for name, values in _variants(tracker, options, against, where).items():
 
         def noting(outcomes: Iterable[Any], show: Progress, name: str = name) -> Iterator[Any]:
             for done, outcome in enumerate(outcomes, 1):
                 if isinstance(outcome, EventError):
                     failed.append(f"{name}: {outcome}" if against else str(outcome))
+                else:
+                    identities[name] = outcome.identity or UNCHECKED
                 yield outcome
                 show(name, done, n)
 
@@ -80,10 +85,14 @@ def validate(
             matches[name] = validation.match(events, noting(run(events, range(n)), show))
     for table in tables(validation, matches):
         console.print(table)
+    for identity in identities.values():
+        console.print(f"by {escape(identity)}", highlight=False, soft_wrap=True)
     if output is not None:
         title = f"{' and '.join(matches)} on {events.name}"
         with console.status("drawing"):
-            report = write_validation(output, title, validation, matches, subject=subject)
+            report = write_validation(
+                output, title, validation, matches, subject=subject, identities=identities
+            )
         console.print(f"wrote {report}")
     report_failures(failed)
 

@@ -86,6 +86,7 @@ def write_validation(
     matches: Mapping[str, M],
     *,
     subject: str | None = None,
+    identities: Mapping[str, str] | None = None,
 ) -> Path:
     """Write ``report.html``, its figures and ``summary.json`` to the directory ``output``.
 
@@ -95,6 +96,7 @@ def write_validation(
         subject: see :func:`.page.write_report`.
         validation: of this kind of event.
         matches: by name, what ``validation.match`` returned.
+        identities: text of the identity of what made the results, by name, where it is known.
 
     Returns:
         The path of ``report.html``.
@@ -103,8 +105,14 @@ def write_validation(
         MissingExtraError: matplotlib is not installed.
         InputError: the folder cannot be written, or has a report of something else.
     """
-    page = write_report(output, title, validation.sections(matches), subject)
+    sections = validation.sections(matches)
+    if identities:
+        made_by = Table(("", "identity"), list(identities.items()))
+        sections = [*sections, Section("What made the results", tables=[made_by])]
+    page = write_report(output, title, sections, subject)
     each = {name: as_json(validation.summary(one)) for name, one in matches.items()}
+    for name, identity in (identities or {}).items():
+        each[name]["identity"] = identity
     text = json.dumps(each if len(each) > 1 else next(iter(each.values())), indent=1) + "\n"
     with writable(page.with_name("summary.json")):
         page.with_name("summary.json").write_text(text, encoding="utf-8")

@@ -46,8 +46,10 @@ def size_figure(survey: Survey) -> Figure:
         counts, edges = np.histogram(values, bins=min(40, max(5, len(values) // 4)))
         axes.stairs(counts, edges, fill=True, color=BLUE, alpha=0.35)
         axes.stairs(counts, edges, color=BLUE)
-        axes.axvline(values.mean(), color=RED, lw=1.2)
-        axes.set(xlabel=label, ylabel="events", title=f"mean {values.mean():.1f}")
+        axes.set(xlabel=label, ylabel="events")
+        if len(values):
+            axes.axvline(values.mean(), color=RED, lw=1.2)
+            axes.set_title(f"mean {values.mean():.1f}")
         axes.set_ylim(bottom=0)
     return figure
 
