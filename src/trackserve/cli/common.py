@@ -145,8 +145,10 @@ def agree(client: Client, model: str, expected: str | None) -> str:
         return client.identify(model, expected)
     except IdentityMismatch:
         console.print("models on the server (--served, --identity):")
-        for name, identity in client.models().items():
-            console.print(f"  {name}: {escape(identity)}", highlight=False, soft_wrap=True)
+        each = {f"{one.model} at {one.server}": one.identity for one in client.servers()}
+        found = each or client.models()
+        for name, text in found.items():
+            console.print(f"  {name}: {escape(text)}", highlight=False, soft_wrap=True)
         raise
 
 

@@ -22,6 +22,7 @@ from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
 from trackserve.errors import (
     DeadlineExceeded,
+    InputError,
     ServerError,
     ServerUnavailable,
     TrackserveError,
@@ -50,7 +51,8 @@ _STATUS = {
     503: "UNAVAILABLE",
 }
 
-_UNKNOWN = (404, 405, 501)
+_NOT_FOUND = 404
+_UNKNOWN = (_NOT_FOUND, 405, 501)
 """Status of a path that a server does not have, perhaps because it is an extension of Triton's."""
 _READ_AHEAD = 1 << 16
 """Bytes that are read at once where they are there."""
@@ -116,7 +118,11 @@ class HttpTransport:
         path, deadline = f"/v2/models/{quote(model, safe='')}", time.monotonic() + timeout
         reply = self._get(f"{path}/config", deadline)
         if reply.status in _UNKNOWN:
-            with self._content(self._get(path, deadline)) as found:
+            reply = self._get(path, deadline)
+            if reply.status == _NOT_FOUND:
+                status = _STATUS[_NOT_FOUND]
+                raise InputError("no such model", found=model, url=self.url, status=status)
+            with self._content(reply) as found:
                 outputs, inputs = _names(found["outputs"]), _names(found["inputs"])
                 return ModelConfig({}, outputs, inputs)
         with self._content(reply) as found:

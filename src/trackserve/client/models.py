@@ -70,9 +70,10 @@ def find_task(
     served = find_model(settings, transport, model, patience)
     task = make_task(served, keep, identity, settings.url)
     if isinstance(transport, Pool):
-        agreed = transport.agree(
-            model, served.tracker, task.identity or settings.identities.get(model, "")
-        )
+        expected = task.identity or settings.identities.get(model, "")
+        left = patience.left(model=model)
+        agreed = transport.agree(model, served.tracker, expected, left)
+        settings.answered = True
         if task.identity is None:
             settings.identities.setdefault(model, agreed)
     return task
@@ -98,7 +99,7 @@ def ask_identity(
         InputError, ServerError: as of :meth:`trackserve.client.Client.reconstruct`.
     """
     if isinstance(transport, Pool):
-        return transport.agree(model.name, model.tracker, expected)
+        return transport.agree(model.name, model.tracker, expected, settings.timeout)
     anew = replace(settings, identities={}, on_timings=None, counters=Counters())
     task = make_task(model, (), None, settings.url)
     example = model.tracker.example()

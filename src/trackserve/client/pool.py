@@ -201,7 +201,7 @@ class Pool:
             found = [lane.server.url for lane in self._usable(model, identity)]
         return found or [""]
 
-    def agree(self, model: str, tracker: Tracker[Any, Any], identity: str) -> str:
+    def agree(self, model: str, tracker: Tracker[Any, Any], identity: str, timeout: float) -> str:
         """Text of the identity that all answers of a model will have.
 
         From now on the fallback answers for the model too, where it has one.
@@ -211,20 +211,28 @@ class Pool:
             tracker: its tracker.
             identity: the identity that it must have, as text or hash; empty: that of the fallback,
                 or of the first server that answered; "unchecked": any.
+            timeout: seconds for servers that have not answered yet, if no other has the identity.
 
         Raises:
             IdentityMismatch: servers have answered, and all have another one.
             MissingExtraError, InputError: the fallback cannot be built here.
         """
         here = "" if self._fallback is None else self._fallback.add(model, tracker)
-        with self.lock:
+        deadline = time.monotonic() + min(timeout, _FIRST_ANSWERS)
+        with self._changed:
             if here and model not in self._here and self._fallback is not None:
                 lane = Lane(Server("", lambda: self._fallback), model)  # type: ignore[arg-type, return-value]
                 lane.identity = here
                 self._here[model] = lane
             expected = "" if identity == UNCHECKED else identity or here
-            for lane in self._usable(model, expected):
-                return lane.identity
+            while True:
+                for lane in self._usable(model, expected):
+                    return lane.identity
+                left = deadline - time.monotonic()
+                lanes = self._lanes[model].values()
+                if left <= 0 or all(lane.state is not State.NEW for lane in lanes):
+                    break
+                self._changed.wait(left)
             error = self._why_none(model, expected)
         if isinstance(error, IdentityMismatch):
             raise error
