@@ -27,6 +27,7 @@ import pytest
 from exatrkx_models import random_event
 
 from trackserve.client import AsyncClient, Client
+from trackserve.client import pool as pool_module
 from trackserve.client import servers as servers_module
 from trackserve.client.transport import failure
 from trackserve.edm import PointsEvent, RawEvent
@@ -186,11 +187,11 @@ def test_a_server_that_ends_and_comes_back_loses_nothing(
     leaves = EmulatedServer({"exatrkx": slow})
     with leaves, Client(url_of(stays, leaves)) as client:
         answers = []
-        for number, answer in enumerate(client.stream("exatrkx", events * 5, in_flight=6)):
+        for number, answer in enumerate(client.stream("exatrkx", events * 2, in_flight=6)):
             answers.append(answer)
-            if number == 50:
+            if number == 30:
                 leaves.__exit__(None, None, None)
-        assert [answer.event for answer in answers] == [event.event for event in events * 5]
+        assert [answer.event for answer in answers] == [event.event for event in events * 2]
         assert states(client)[leaves.url] == "set aside"
         assert answers[-1].origin.server == stays.url
         start(slow, port=leaves.port)
@@ -201,7 +202,13 @@ def test_a_server_that_ends_and_comes_back_loses_nothing(
         assert {sample.labels["server"] for sample in failures} == {leaves.url}
 
 
-@pytest.mark.parametrize("fault", ["delay", "cut", "lose", "stall", "all stall"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "cut",
+        *(pytest.param(f, marks=pytest.mark.slow) for f in ("delay", "lose", "stall", "all stall")),
+    ],
+)
 def test_a_bad_network_loses_nothing(
     start: Any, emulation: Emulation, events: list[PointsEvent], fault: str
 ) -> None:
@@ -231,6 +238,7 @@ def test_a_bad_network_loses_nothing(
         assert until(lambda: set(states(client).values()) == {"usable"})
 
 
+@pytest.mark.slow
 def test_deadlines_hold_while_all_servers_stall(
     start: Any, emulation: Emulation, events: list[PointsEvent]
 ) -> None:
@@ -330,8 +338,13 @@ def test_a_foreign_server_behind_the_same_address_answers_nothing(
 
 
 def test_a_file_of_servers_is_read_again(
-    start: Any, emulation: Emulation, events: list[PointsEvent], tmp_path: Path
+    start: Any,
+    emulation: Emulation,
+    events: list[PointsEvent],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(pool_module, "_LOOK_AGAIN", 0.05)
     one, two = start(emulation), start(emulation)
     file = tmp_path / "servers.txt"
     file.write_text(f"# of the cluster\n\n{one.url}\n")
@@ -340,14 +353,14 @@ def test_a_file_of_servers_is_read_again(
         file.write_text(f"{one.url}\n{two.url}\n")
         assert until(lambda: states(client).get(two.url) == "usable")
         file.write_text("nonsense\n")
-        time.sleep(1.5)
+        time.sleep(0.2)
         assert states(client).keys() == {one.url, two.url}
         file.write_text(two.url)
         assert until(lambda: states(client).keys() == {two.url})
         answers = list(client.stream("exatrkx", events))
         assert {answer.origin.server for answer in answers} == {two.url}
         file.unlink()
-        time.sleep(1.5)
+        time.sleep(0.2)
         assert client.reconstruct("exatrkx", events[0]).origin.server == two.url
         file.write_text("")
         assert until(lambda: not states(client))
@@ -368,6 +381,7 @@ def test_a_name_stands_for_all_its_addresses(
     def resolve(*arguments: Any, **more: Any) -> list[Any]:
         return [(family, socket.SOCK_STREAM, 6, "", (host, 0)) for host in hosts]
 
+    monkeypatch.setattr(pool_module, "_LOOK_AGAIN", 0.05)
     monkeypatch.setattr(servers_module.socket, "getaddrinfo", resolve)
     with Client(f"grpc://tracking.example:{one.port}") as client:
         answers = list(client.stream("exatrkx", events * 2, in_flight=8))
