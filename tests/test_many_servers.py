@@ -382,6 +382,7 @@ def test_a_name_stands_for_all_its_addresses(
         return [(family, socket.SOCK_STREAM, 6, "", (host, 0)) for host in hosts]
 
     monkeypatch.setattr(pool_module, "_LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(servers_module, "_RESOLVE_AGAIN", 0.0)
     monkeypatch.setattr(servers_module.socket, "getaddrinfo", resolve)
     with Client(f"grpc://tracking.example:{one.port}") as client:
         answers = list(client.stream("exatrkx", events * 2, in_flight=8))

@@ -28,8 +28,8 @@ class ServedModel(NamedTuple):
     name: str
     tracker: Tracker[Any, Any]
     has_identity: bool
-    has_timing: bool
-    has_bundles: bool
+    has_timing: bool = True
+    has_bundles: bool = True
 
 
 def served_model(config: ModelConfig, name: str, url: str) -> ServedModel:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -15,6 +17,8 @@ from trackserve.wire.address import Address, parse_url
 
 _FILE = "@"
 _COMMENT = "#"
+_RESOLVE_AGAIN = 5.0
+"""Seconds between two looks at the addresses of a name."""
 
 _log = logging.getLogger("trackserve.client")
 
@@ -46,8 +50,13 @@ class Name:
 
     address: Address
     _last: list[Address] = field(default_factory=list)
+    _asked: float = -math.inf
 
     def addresses(self) -> list[Address]:
+        now = time.monotonic()
+        if now - self._asked < _RESOLVE_AGAIN:
+            return self._last or [self.address]
+        self._asked = now
         try:
             found = socket.getaddrinfo(self.address.host, None, type=socket.SOCK_STREAM)
         except OSError:
