@@ -82,10 +82,10 @@ class SharedMemoryTransport:
     fails, the request is sent again by gRPC.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, own: bool = False) -> None:
         self._address = address
-        self._grpc = GrpcTransport(address)
-        self._regions = Regions(address)
+        self._grpc = GrpcTransport(address, own=own)
+        self._regions = Regions(address, own=own)
         self._sizes = OutputSizes()
         self._tickets = Tickets()
         self._lock = threading.Lock()
