@@ -8,7 +8,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from trackserve.errors import ServerError
+from trackserve.edm import EventLimits
+from trackserve.errors import EventError, ServerError
 from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
 from trackserve.wire.timeout import checked_timeout
@@ -69,16 +70,19 @@ class AsyncClient:
         *,
         identity: Identity | str | None = None,
         timeout: float | None = None,
+        limits: EventLimits | None = None,
     ) -> Any:
         """Reconstruct one event; see :meth:`trackserve.client.Client.reconstruct`."""
         self._settings.check_process()
         patience = Patience(self._settings, timeout)
-        task = make_task(await self._find(model, patience), keep, identity, self.url)
+        task = make_task(await self._find(model, patience), keep, identity, self.url, limits)
         exchange = Exchange(self._settings, task, event, patience)
         while True:
             try:
                 call = self._transport.submit(exchange.request, exchange.send())
                 result = exchange.result(await asyncio.wrap_future(call), call.arrived)
+            except EventError:
+                raise
             except ServerError as error:
                 await asyncio.sleep(exchange.retry_after(error))
             else:
@@ -96,6 +100,7 @@ class AsyncClient:
         ordered: bool = True,
         identity: Identity | str | None = None,
         timeout: float | None = None,
+        limits: EventLimits | None = None,
     ) -> AsyncIterator[Any]:
         """Reconstruct many events; see :meth:`trackserve.client.Client.stream`."""
         self._settings.check_process()
@@ -107,7 +112,7 @@ class AsyncClient:
                 loop.call_soon_threadsafe(wake.set)
 
         served = await self._find(model, Patience(self._settings, timeout))
-        task = make_task(served, keep, identity, self.url)
+        task = make_task(served, keep, identity, self.url, limits)
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
         stream = Stream(self._settings, self._transport, task, how, wake_from_thread)
         source = aiter(_asynchronous(events))

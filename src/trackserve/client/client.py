@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from trackserve.edm import EventLimits
 from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
 from trackserve.wire.timeout import checked_timeout
@@ -80,6 +81,7 @@ class Client:
         *,
         identity: Identity | str | None = None,
         timeout: float | None = None,
+        limits: EventLimits | None = None,
     ) -> Any:
         """Reconstruct one event.
 
@@ -92,15 +94,20 @@ class Client:
                 of the first answer that this client had from the model. "unchecked" takes any;
                 then the result does not say its own.
             timeout: seconds for this event instead of the client's; infinity: no deadline.
+            limits: the most work on the event, as the tracker's pipeline takes it; None: the
+                tracker's defaults. Its deadline counts from now, and goes on while the event waits
+                or is sent again.
 
         Returns:
             the result, as the tracker's pipeline returns it; its arrays are read-only.
 
         Raises:
             InputError: an unknown model or part, a model whose tracker is not installed here or
-                that does not say its identity, a wrong timeout.
+                that does not say its identity, a wrong timeout, limits of another tracker.
             EventError: the event cannot be reconstructed; the error is the pipeline's. A malformed
-                event has a :class:`~trackserve.errors.MalformedEvent`.
+                event has a :class:`~trackserve.errors.MalformedEvent`, one beyond its limits a
+                :class:`~trackserve.errors.LimitExceeded` or, beyond their deadline, an
+                :class:`~trackserve.errors.EventDeadlineExceeded`.
             IdentityMismatch: the model has another identity than the expected one.
             ServerBusy: the server's queue was full until the timeout.
             ServerUnavailable: nothing answers at the url.
@@ -112,7 +119,7 @@ class Client:
         self._settings.check_process()
         patience = Patience(self._settings, timeout)
         served = find_model(self._settings, self._transport, model, patience)
-        task = make_task(served, keep, identity, self.url)
+        task = make_task(served, keep, identity, self.url, limits)
         exchange = Exchange(self._settings, task, event, patience)
         result = exchange.answer(self._transport)
         exchange.handed_out()
@@ -129,6 +136,7 @@ class Client:
         ordered: bool = True,
         identity: Identity | str | None = None,
         timeout: float | None = None,
+        limits: EventLimits | None = None,
     ) -> Iterator[Any]:
         """Reconstruct many events, several at a time.
 
@@ -137,7 +145,7 @@ class Client:
         stream raises that error after the answers to the events before it.
 
         Args:
-            model, keep, identity: as in :meth:`reconstruct`.
+            model, keep, identity, limits: as in :meth:`reconstruct`.
             events: events of the kind that the tracker takes; see
                 :func:`trackserve.trackers.batch.one_by_one`. An
                 :class:`~trackserve.errors.EventError` among them is its own answer.
@@ -146,7 +154,7 @@ class Client:
             per_request: events in one request. Many events in a request cost less for each, and
                 their answers come together. The default is 1 if ``in_flight`` is given. Else it is
                 the number that the server computes in 150 ms, at most 16; but no event waits for
-                others while nothing is in flight.
+                others while nothing is in flight, nor if ``limits`` have a deadline.
             ordered: whether results come in the order of the events; else they come as they are
                 completed.
             timeout: seconds for each event instead of the client's; infinity: no deadline.
@@ -161,7 +169,7 @@ class Client:
         wake = threading.Event()
         patience = Patience(self._settings, timeout)
         served = find_model(self._settings, self._transport, model, patience)
-        task = make_task(served, keep, identity, self.url)
+        task = make_task(served, keep, identity, self.url, limits)
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
         stream = Stream(self._settings, self._transport, task, how, wake.set)
         source = one_by_one(events)

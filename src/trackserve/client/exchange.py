@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -10,8 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from trackserve.edm import EventLimits
 from trackserve.errors import (
     DeadlineExceeded,
+    EventError,
     InputError,
     ServerBusy,
     ServerError,
@@ -19,6 +22,7 @@ from trackserve.errors import (
     TrackserveError,
 )
 from trackserve.trackers.base import Tracker
+from trackserve.trackers.deadline import deadline_exceeded
 from trackserve.trackers.registry import tracker_of
 from trackserve.wire.address import parse_url
 from trackserve.wire.bundle import (
@@ -35,6 +39,7 @@ from trackserve.wire.identity import (
     check_identity,
     is_same,
 )
+from trackserve.wire.limits import STOPPED_BY, encode_limits
 from trackserve.wire.tensors import Tensors, decode_timing
 from trackserve.wire.timeout import checked_timeout
 
@@ -45,6 +50,9 @@ from .transport import Request, Transport
 
 _FIRST_DELAY = 0.01
 _LONGEST_DELAY = 1.0
+
+_GRACE = 0.05
+"""Seconds after an event's own deadline in which the server may say that it is over."""
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds."""
@@ -129,12 +137,14 @@ class Task(NamedTuple):
         keep: intermediates to return as well.
         identity: text of the identity that the model must have, or its hash; :data:`UNCHECKED`:
             any; None: that of the client's first answer.
+        limits: limits on the work on each event; None: the defaults of the tracker.
     """
 
     model: str
     codec: Codec[Any, Any]
     keep: Collection[str] = ()
     identity: str | None = None
+    limits: EventLimits | None = None
 
 
 class Patience:
@@ -215,7 +225,11 @@ def find_model(
 
 
 def make_task(
-    model: ServedModel, keep: Collection[str], identity: Identity | str | None, url: str
+    model: ServedModel,
+    keep: Collection[str],
+    identity: Identity | str | None,
+    url: str,
+    limits: EventLimits | None = None,
 ) -> Task:
     """The work to do with a model.
 
@@ -224,9 +238,11 @@ def make_task(
         keep: intermediates to return as well.
         identity: as of :class:`Task`.
         url: url of the server, for errors.
+        limits: as of :class:`Task`.
 
     Raises:
-        InputError: ``identity`` is of another type, or the model does not say its own.
+        InputError: ``identity`` is of another type, the model does not say its own, or ``limits``
+            are those of another tracker.
     """
     if isinstance(identity, Identity):
         identity = str(identity)
@@ -236,7 +252,8 @@ def make_task(
     if identity != UNCHECKED and not model.has_identity:
         reason = f"the model does not say its identity: it is used only with {UNCHECKED!r}"
         raise InputError(reason, model=model.name, url=url)
-    return Task(model.name, model.tracker.codec, keep, identity)
+    codec = model.tracker.codec
+    return Task(model.name, codec, keep, identity, codec.limits.of(limits))
 
 
 def ask_identity(settings: Settings, transport: Transport, model: ServedModel) -> str:
@@ -307,6 +324,9 @@ class Exchange:
         names = task.codec.output_names(task.keep)
         if self._timed:
             names.append(TIMING.name)
+        self._limits = task.codec.limits.of(task.limits)
+        if self._limits.beyond == "partial":
+            names.append(STOPPED_BY.name)
         parameters = {}
         if self._checked:
             known = settings.identities.get(task.model, "")
@@ -315,7 +335,8 @@ class Exchange:
                 parameters[IDENTITY_PARAMETER] = self._expected
             if not known or not is_same(known, self._expected):
                 names.append(IDENTITY.name)
-        self.request = Request(task.model, task.codec.encode_event(event), names, parameters)
+        inputs = task.codec.encode_event(event) | encode_limits(self._limits)
+        self.request = Request(task.model, inputs, names, parameters)
         self._event = int(event.event)
 
     def answer(self, transport: Transport) -> Any:
@@ -327,6 +348,8 @@ class Exchange:
         while True:
             try:
                 return self.result(transport.call(self.request, self.send()))
+            except EventError:
+                raise
             except ServerError as error:
                 time.sleep(self.retry_after(error))
 
@@ -334,14 +357,35 @@ class Exchange:
         """Note that the request is sent now; return the seconds that it may take.
 
         Raises:
+            EventDeadlineExceeded: the event's own deadline is over.
             DeadlineExceeded: no time is left.
         """
         self._sent = time.perf_counter()
-        return self._patience.left(event=self._event)
+        left = self._left
+        if left <= 0:
+            raise deadline_exceeded(self._event, self._limits.deadline)
+        if left < math.inf:
+            self.request.inputs.update(encode_limits(replace(self._limits, deadline=left)))
+        return min(left + _GRACE, self._patience.left(event=self._event))
+
+    @property
+    def _left(self) -> float:
+        """Seconds until the event's own deadline."""
+        return self._patience.begin + self._limits.deadline - time.perf_counter()
 
     def retry_after(self, error: ServerError) -> float:
-        """Seconds to wait before the next try; see :meth:`Patience.retry_after`."""
-        return self._patience.retry_after(error)
+        """Seconds to wait before the next try; see :meth:`Patience.retry_after`.
+
+        Raises:
+            EventDeadlineExceeded: the event's own deadline is over, or will be by then.
+            ServerError: there is no next try; it is ``error``.
+        """
+        if isinstance(error, DeadlineExceeded) and self._left <= 0:
+            raise deadline_exceeded(self._event, self._limits.deadline) from error
+        delay = self._patience.retry_after(error)
+        if delay >= self._left:
+            raise deadline_exceeded(self._event, self._limits.deadline) from error
+        return delay
 
     def result(self, tensors: Tensors, arrived: float | None = None) -> Any:
         """The result in a reply that arrived at ``arrived`` (by default now).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import os
 import sys
 import time
@@ -82,7 +83,8 @@ class Stream:
         self._task = task
         self._how = how
         self._timed = in_flight is None
-        self._finds_per_request = per_request is None and in_flight is None
+        lasts = task.limits is None or task.limits.deadline == math.inf
+        self._finds_per_request = per_request is None and in_flight is None and lasts
         self._per_request = per_request or self._worth_a_request()
         self._burst = 1 if in_flight is not None else _BURST
         self._filling = True
@@ -204,8 +206,17 @@ class Stream:
             call.cancel()
 
     def _send(self, numbers: list[int]) -> None:
+        timeouts = {}
+        for number in numbers:
+            try:
+                timeouts[number] = self._exchanges[number].send()
+            except EventError as error:
+                self._answers[number] = self._exchanges.pop(number), error
+                self._filling = True
+        if not timeouts:
+            return
+        numbers, timeout = list(timeouts), min(timeouts.values())
         exchanges = [self._exchanges[number] for number in numbers]
-        timeout = min(exchange.send() for exchange in exchanges)
         call = self._transport.submit(bundled(exchanges), timeout)
         self._calls[call] = numbers
         call.add_done_callback(lambda _: self._end(call))
@@ -249,9 +260,13 @@ class Stream:
         except EventError as error:
             settled = error
         except ServerError as error:
-            due = time.monotonic() + exchange.retry_after(error)
-            heapq.heappush(self._delayed, (due, number))
-            return False
+            try:
+                due = time.monotonic() + exchange.retry_after(error)
+            except EventError as late:
+                settled = late
+            else:
+                heapq.heappush(self._delayed, (due, number))
+                return False
         self._answers[number] = exchange, settled
         del self._exchanges[number]
         return not isinstance(settled, EventError)
