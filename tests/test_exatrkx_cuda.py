@@ -79,6 +79,7 @@ def assert_same(found: Any, expected: Any, closely: float = 1e-6) -> None:
             continue
         assert isinstance(mine, ExatrkxResult), mine
         assert (mine.event, mine.counts) == (theirs.event, theirs.counts)
+        assert mine.stopped_by == theirs.stopped_by
         assert mine.labels == theirs.labels
         for part in ("candidates", *GRAPH_STAGES):
             a, b = getattr(mine, part), getattr(theirs, part)
@@ -140,6 +141,19 @@ def test_a_reduced_precision(precision: str) -> None:
     plain = ExatrkxPipeline(model, device="cpu:0", precision=precision)
     expected = plain.run(events(), GRAPH_STAGES)
     assert_same(on_one_thread(model, precision).run(events(), GRAPH_STAGES), expected)
+
+
+@pytest.mark.parametrize("name", ExatrkxLimits.names())
+def test_events_beyond_a_limit_are_the_same_as_on_a_cpu(name: str) -> None:
+    model = small_model()
+    batch = [random_event(n, n, n) for n in (30, 300, 100, 0, 250)]
+    most = vars(ExatrkxPipeline(model).reconstruct(batch[2]).counts)[name]
+    for beyond in ("error", "partial"):
+        limits = ExatrkxLimits(**{name: most}, beyond=beyond)
+        found = on_one_thread(model).run(batch, GRAPH_STAGES, limits=limits)
+        expected = ExatrkxPipeline(model).run(batch, GRAPH_STAGES, limits=limits)
+        assert_same(found, expected, 5e-5)
+        assert sum(isinstance(r, EventError) or bool(r.stopped_by) for r in expected) == 2
 
 
 def test_an_event_at_fault_fails_alone() -> None:
