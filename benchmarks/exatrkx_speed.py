@@ -22,7 +22,7 @@ import torch
 
 from trackserve import ExatrkxPipeline
 from trackserve.edm import PointsEvent
-from trackserve.errors import EventError
+from trackserve.errors import EventError, LimitExceeded
 from trackserve.io import open_points
 from trackserve.trackers.exatrkx.architecture import AttentionGnn, Embedding, Filter
 from trackserve.trackers.exatrkx.model import Model, load_model
@@ -128,8 +128,10 @@ def _with_cuts(model: Model, event: PointsEvent, wanted: ExatrkxCounts) -> Model
     for _ in range(20):
         radius = (low + high) / 2
         most = 2 * wanted.radius_edges
-        pairs = find_pairs(coordinates, radius, most, 0)
-        n = most if isinstance(pairs, EventError) else len(pairs.source)
+        try:
+            n = len(find_pairs(coordinates, radius, most, 0).source)
+        except LimitExceeded:
+            n = most
         low, high = (low, radius) if n > wanted.radius_edges else (radius, high)
     for name, stage, kept in (
         ("filter", "filter_edges", wanted.filter_edges),

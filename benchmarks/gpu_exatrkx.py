@@ -28,7 +28,6 @@ from trackserve.edm import (
 )
 from trackserve.trackers.exatrkx.cuda import CudaExatrkx
 from trackserve.trackers.exatrkx.model import Model, load_model
-from trackserve.trackers.exatrkx.pipeline import MAX_EDGES
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
 
 from .gpu import Stopwatch, cycle, describe_device, on_all_cores, print_speed, throughput
@@ -97,7 +96,7 @@ def stage_times(gpu: ExatrkxPipeline, batch: list[PointsEvent], rounds: int = 5)
 
 def cuda_stages(model: Model, device: Device | None = None) -> CudaExatrkx:
     where = torch.device("cuda", torch.cuda.current_device())
-    return CudaExatrkx(model, where, precision="fp32", max_edges=MAX_EDGES, device=device)
+    return CudaExatrkx(model, where, precision="fp32", device=device)
 
 
 def kernel_times(model: Model, batch: list[PointsEvent], rounds: int = 5) -> None:

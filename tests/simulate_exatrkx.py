@@ -21,7 +21,7 @@ from trackserve.trackers.exatrkx.result import GRAPH_STAGES
 def main(events: str, results: str) -> None:
     prepare()
     model = wide_model()
-    kernels = CudaExatrkx(model, torch.device("cpu"), precision="fp32", max_edges=10_000)
+    kernels = CudaExatrkx(model, torch.device("cpu"), precision="fp32")
     found = kernels.run(pickle.loads(Path(events).read_bytes()), GRAPH_STAGES)
     Path(results).write_bytes(pickle.dumps(found))
 

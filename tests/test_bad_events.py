@@ -14,7 +14,7 @@ from benchmarks.raw_words import FED, payload, pixel_word, split, stream
 from trackserve import PatatrackPipeline
 from trackserve.detectors.phase1.cabling import make_unpack_tables
 from trackserve.edm import RawEvent
-from trackserve.errors import EventError, InputError
+from trackserve.errors import EventError, InputError, LimitExceeded
 from trackserve.io import read_conditions
 from trackserve.trackers.patatrack import unpack as codes
 from trackserve.trackers.patatrack.result import PatatrackResult
@@ -98,12 +98,13 @@ def test_beam_spot_must_be_finite(
 
 
 def test_too_many_words(pipeline: PatatrackPipeline) -> None:
-    whole = stream([(1200 + k, payload([0] * 3000, 1200 + k)) for k in range(100)])
-    assert only(pipeline, whole).counts.words == 300_000
-    over = stream([(1200 + k, payload([0] * 3002, 1200 + k)) for k in range(100)])
-    with pytest.raises(EventError, match="too many") as error:
+    whole = stream([(1200 + k, payload([0] * 4000, 1200 + k)) for k in range(100)])
+    assert only(pipeline, whole).counts.words == 400_000
+    over = stream([(1200 + k, payload([0] * 4002, 1200 + k)) for k in range(100)])
+    with pytest.raises(LimitExceeded) as error:
         only(pipeline, over)
-    assert error.value.fields["bound"] == 300_000
+    found = {"limit": "words", "bound": 400_000, "found": 400_200}
+    assert error.value.fields == {"event": 0} | found
 
 
 def test_wrong_headers_and_trailers_are_counted(pipeline: PatatrackPipeline, link: int) -> None:

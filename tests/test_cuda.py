@@ -31,10 +31,11 @@ from trackserve.edm import (
     RawEvent,
     Tracks,
 )
-from trackserve.errors import EventError, InputError, encode
+from trackserve.errors import EventDeadlineExceeded, EventError, InputError, encode
 from trackserve.io import read_conditions
 from trackserve.trackers.patatrack.config import DEFAULT, REFERENCE
 from trackserve.trackers.patatrack.cuda import CudaPatatrack
+from trackserve.trackers.patatrack.limits import PatatrackLimits
 from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.trackers.patatrack.tracker import TRACKER
 from trackserve.trackers.patatrack.unpack import (
@@ -112,6 +113,31 @@ def same(
     return [encode(r) if isinstance(r, EventError) else r for r in found] == [
         encode(r) if isinstance(r, EventError) else r for r in expected
     ]
+
+
+@pytest.mark.parametrize("beyond", ["error", "partial"])
+@pytest.mark.parametrize("name", PatatrackLimits.names())
+def test_events_beyond_a_limit_leave_their_batch(
+    kernels: CudaPatatrack,
+    pipeline: PatatrackPipeline,
+    sample_events: list[RawEvent],
+    name: str,
+    beyond: str,
+) -> None:
+    events = sample_events[:5]
+    few, many = 0, PatatrackLimits().counts()[name]
+    stopped = 0
+    while not 0 < stopped < len(events):  # find a limit that some of them exceed
+        limits = PatatrackLimits(**{name: (few + many) // 2}, beyond=beyond)
+        expected = pipeline.run(events, KEEP, limits=limits)
+        stopped = sum(isinstance(r, EventError) or bool(r.stopped_by) for r in expected)
+        few, many = ((few + many) // 2, many) if stopped else (few, (few + many) // 2)
+    assert same(kernels.run(events, KEEP, limits=limits), expected)
+
+
+def test_the_deadline_of_a_batch(kernels: CudaPatatrack, sample_events: list[RawEvent]) -> None:
+    found = kernels.run(sample_events[:2], limits=PatatrackLimits(deadline=0))
+    assert [type(error) for error in found] == [EventDeadlineExceeded] * 2
 
 
 @settings(max_examples=30)

@@ -28,7 +28,7 @@ from trackserve.edm import (
     SpacePoints,
 )
 from trackserve.edm.columns import Array
-from trackserve.errors import EventError, InputError, MalformedEvent, ModelError
+from trackserve.errors import EventError, InputError, LimitExceeded, MalformedEvent, ModelError
 from trackserve.trackers.exatrkx.architecture import (
     EDGE_INPUTS,
     AttentionGnn,
@@ -45,6 +45,7 @@ from trackserve.trackers.exatrkx.features import (
     outward_order,
     scale_points,
 )
+from trackserve.trackers.exatrkx.limits import ExatrkxLimits
 from trackserve.trackers.exatrkx.model import load_model, save_model
 from trackserve.trackers.exatrkx.networks import CpuNetworks, scores_of
 from trackserve.trackers.exatrkx.perceptrons import NetworkGraph
@@ -67,10 +68,8 @@ def pipeline() -> ExatrkxPipeline:
 
 
 def pairs_of(coordinates: Array, radius: float, max_edges: int) -> Pairs:
-    """All pairs within the radius; the search must succeed."""
-    pairs = find_pairs(coordinates, radius, max_edges, 0)
-    assert isinstance(pairs, Pairs)
-    return pairs
+    """All pairs within the radius."""
+    return find_pairs(coordinates, radius, max_edges, 0)
 
 
 def groups(labels: Array) -> set[frozenset[int]]:
@@ -168,19 +167,18 @@ class TestRadius:
 
     def test_too_many_pairs_is_an_error(self) -> None:
         points = np.zeros((100, 8), np.float32)
-        error = find_pairs(points, 0.1, 4949, 3)
-        assert isinstance(error, EventError)
-        assert error.message == "too many pairs of points within the radius"
-        assert (error.event, error.bound) == (3, 4949)
+        with pytest.raises(LimitExceeded) as error:
+            find_pairs(points, 0.1, 4949, 3)
+        assert error.value.fields == {"event": 3, "limit": "radius_edges", "bound": 4949}
         assert len(pairs_of(points, 0.1, 4950).source) == 4950
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf])
     def test_embedding_that_is_not_finite(self, bad: float) -> None:
         points = np.zeros((4, 2), np.float32)
         points[2, 1] = bad
-        error = find_pairs(points, 0.1, 100, 0)
-        assert isinstance(error, EventError)
-        assert (error.message, error.point) == ("embedding of a point is not finite", 2)
+        with pytest.raises(EventError, match="embedding of a point is not finite") as error:
+            find_pairs(points, 0.1, 100, 0)
+        assert error.value.point == 2
 
 
 def random_graph(n: int, n_edges: int, seed: int) -> Edges:
@@ -477,10 +475,10 @@ class TestBadInput:
             pipeline.reconstruct(FeaturesEvent(points))
 
     def test_more_edges_than_allowed(self) -> None:
-        pipeline = ExatrkxPipeline(small_model(), max_edges=100)
+        pipeline = ExatrkxPipeline(small_model())
         big, small = random_event(500, event=1), random_event(10, event=2)
-        error, result = pipeline.run([big, small])
-        assert isinstance(error, EventError)
+        error, result = pipeline.run([big, small], limits=ExatrkxLimits(radius_edges=100))
+        assert isinstance(error, LimitExceeded)
         assert (error.event, error.bound) == (1, 100)
         assert result == ExatrkxPipeline(small_model()).reconstruct(small)
 

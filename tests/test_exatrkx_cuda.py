@@ -33,7 +33,7 @@ from trackserve.edm import (
     SpacePoints,
 )
 from trackserve.edm.columns import Array, Ragged
-from trackserve.errors import EventError, encode
+from trackserve.errors import EventError, LimitExceeded, encode
 from trackserve.trackers.exatrkx import perceptrons as on_cpu
 from trackserve.trackers.exatrkx.architecture import Cuts, Features, Perceptron
 from trackserve.trackers.exatrkx.cuda import (
@@ -46,8 +46,8 @@ from trackserve.trackers.exatrkx.cuda import (
 from trackserve.trackers.exatrkx.cuda.edges import BatchEdges
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.features import outward_order, scale_points, sector_order
+from trackserve.trackers.exatrkx.limits import ExatrkxLimits
 from trackserve.trackers.exatrkx.model import Model
-from trackserve.trackers.exatrkx.pipeline import MAX_EDGES
 from trackserve.trackers.exatrkx.radius import Pairs, find_pairs
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
 from trackserve.trackers.exatrkx.segmentation import keep_best_edges, make_candidates
@@ -65,12 +65,9 @@ def _one_thread_of_pytorch() -> Iterator[None]:
     torch.set_num_threads(n)
 
 
-def on_one_thread(
-    model: Model, precision: str = "fp32", max_edges: int = MAX_EDGES, device: Any = None
-) -> CudaExatrkx:
+def on_one_thread(model: Model, precision: str = "fp32", device: Any = None) -> CudaExatrkx:
     """The stages of a GPU, run by one thread."""
-    device = device or OneThread()
-    return CudaExatrkx(model, CPU, precision=precision, max_edges=max_edges, device=device)
+    return CudaExatrkx(model, CPU, precision=precision, device=device or OneThread())
 
 
 def assert_same(found: Any, expected: Any, closely: float = 1e-6) -> None:
@@ -82,6 +79,7 @@ def assert_same(found: Any, expected: Any, closely: float = 1e-6) -> None:
             continue
         assert isinstance(mine, ExatrkxResult), mine
         assert (mine.event, mine.counts) == (theirs.event, theirs.counts)
+        assert mine.stopped_by == theirs.stopped_by
         assert mine.labels == theirs.labels
         for part in ("candidates", *GRAPH_STAGES):
             a, b = getattr(mine, part), getattr(theirs, part)
@@ -145,6 +143,19 @@ def test_a_reduced_precision(precision: str) -> None:
     assert_same(on_one_thread(model, precision).run(events(), GRAPH_STAGES), expected)
 
 
+@pytest.mark.parametrize("name", ExatrkxLimits.names())
+def test_events_beyond_a_limit_are_the_same_as_on_a_cpu(name: str) -> None:
+    model = small_model()
+    batch = [random_event(n, n, n) for n in (30, 300, 100, 0, 250)]
+    most = vars(ExatrkxPipeline(model).reconstruct(batch[2]).counts)[name]
+    for beyond in ("error", "partial"):
+        limits = ExatrkxLimits(**{name: most}, beyond=beyond)
+        found = on_one_thread(model).run(batch, GRAPH_STAGES, limits=limits)
+        expected = ExatrkxPipeline(model).run(batch, GRAPH_STAGES, limits=limits)
+        assert_same(found, expected, 5e-5)
+        assert sum(isinstance(r, EventError) or bool(r.stopped_by) for r in expected) == 2
+
+
 def test_an_event_at_fault_fails_alone() -> None:
     model, good = small_model(), random_event(300)
     nan, outside = random_event(50, 1, 1), random_event(50, 2, 2)
@@ -153,13 +164,10 @@ def test_an_event_at_fault_fails_alone() -> None:
     dense = PointsEvent(SpacePoints(np.repeat(good.points.position[:9], 50, axis=0)), 4)
     batch = [good, nan, dense, outside, good]
     most = ExatrkxPipeline(model).reconstruct(good).counts.radius_edges
-    found = on_one_thread(model, max_edges=most).run(batch, GRAPH_STAGES)
-    expected = ExatrkxPipeline(model, max_edges=most).run(batch, GRAPH_STAGES)
-    assert isinstance(found[2], EventError)
-    assert isinstance(expected[2], EventError)
-    # a CPU stops to count where it has no room
-    assert found[2].found >= expected[2].found > most
-    found[2].fields["found"] = expected[2].found
+    limits = ExatrkxLimits(radius_edges=most)
+    found = on_one_thread(model).run(batch, GRAPH_STAGES, limits=limits)
+    expected = ExatrkxPipeline(model).run(batch, GRAPH_STAGES, limits=limits)
+    assert isinstance(found[2], LimitExceeded)
     assert_same(found, expected, 5e-5)
 
 

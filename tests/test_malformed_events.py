@@ -260,7 +260,7 @@ def test_an_event_that_a_tracker_refuses_is_malformed() -> None:
     class Strict:
         device = "cuda"
 
-        def run(self, events: Any, keep: Any, lap: Any) -> Any:
+        def run(self, events: Any, keep: Any, lap: Any, limits: Any) -> Any:
             if any(event.event == 1 for event in events):
                 raise InputError("no such event", found=1)
             return [EventError("seen", event=event.event) for event in events]

@@ -144,7 +144,7 @@ def test_every_kernel_and_formula(
         before = recorder.synchronisations
         model = small_model(cuts=Cuts(0.1, 0.5, 0.5, 3, segmentation))
         where = torch.device("cpu")
-        learned = CudaExatrkx(model, where, precision="fp32", max_edges=100, device=recorder)
+        learned = CudaExatrkx(model, where, precision="fp32", device=recorder)
         learned.run([FeaturesEvent(np.empty((0, 3), np.float32))], GRAPH_STAGES)
         assert recorder.synchronisations == before + 4
     for kernel, types in recorder.launched:

@@ -7,15 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client import Client
+    from .trackers.exatrkx.limits import ExatrkxLimits
     from .trackers.exatrkx.pipeline import ExatrkxPipeline
+    from .trackers.patatrack.limits import PatatrackLimits
     from .trackers.patatrack.pipeline import PatatrackPipeline
 
 __version__ = "0.1.0"
-__all__ = ["Client", "ExatrkxPipeline", "PatatrackPipeline", "__version__"]
+__all__ = [
+    "Client",
+    "ExatrkxLimits",
+    "ExatrkxPipeline",
+    "PatatrackLimits",
+    "PatatrackPipeline",
+    "__version__",
+]
 
 _PLACES = {
     "Client": "client",
+    "ExatrkxLimits": "trackers.exatrkx.limits",
     "ExatrkxPipeline": "trackers.exatrkx.pipeline",
+    "PatatrackLimits": "trackers.patatrack.limits",
     "PatatrackPipeline": "trackers.patatrack.pipeline",
 }
 

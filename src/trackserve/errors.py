@@ -73,6 +73,14 @@ class MalformedEvent(EventError, InputError):
         return error if isinstance(error, cls) else cls(error.message, **error.fields)
 
 
+class LimitExceeded(EventError):
+    """An event needs more work than its limits allow: see :class:`trackserve.edm.EventLimits`.
+
+    Fields: ``event``; ``limit``, the name of what there is too much of; ``bound``, the most that
+    is allowed; ``found`` where the number is known without the work.
+    """
+
+
 class MissingExtraError(TrackserveError, ImportError):
     """A part of the package was used whose optional dependency is not installed."""
 
@@ -91,6 +99,14 @@ class ServerUnavailable(ServerError):
 
 class DeadlineExceeded(ServerError):
     """The call took longer than its timeout."""
+
+
+class EventDeadlineExceeded(EventError, DeadlineExceeded):
+    """The work on an event took longer than the deadline in its limits; the event may be good.
+
+    Fields: ``event``; ``bound``, the deadline in seconds; ``stage``, the last one that ended,
+    where one did.
+    """
 
 
 class IdentityMismatch(ServerError):
@@ -112,11 +128,13 @@ _TYPES = {
         EventError,
         InputError,
         MalformedEvent,
+        LimitExceeded,
         MissingExtraError,
         ServerError,
         ServerBusy,
         ServerUnavailable,
         DeadlineExceeded,
+        EventDeadlineExceeded,
         IdentityMismatch,
         Cancelled,
     )

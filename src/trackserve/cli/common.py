@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from trackserve.edm import EventLimits
 from trackserve.edm.result import Outcome
 from trackserve.errors import IdentityMismatch
 from trackserve.trackers.base import Events, Pipeline, Tracker
@@ -180,6 +181,7 @@ def reconstruction(
     events: Any,
     keep: Collection[str] = (),
     identity: str | None = None,
+    limits: EventLimits | None = None,
 ) -> Iterator[Reconstruct]:
     """A function that reconstructs events; its outcomes are in order. An event that is bad, or
     that cannot be read, leaves its error in its place.
@@ -191,6 +193,7 @@ def reconstruction(
         events: what will be reconstructed, as the tracker opens it.
         keep: intermediates to return as well.
         identity: identity that :func:`agree` found already on the server.
+        limits: the most work on each event; None: the tracker's defaults.
 
     Raises:
         IdentityMismatch: the model on the server has another identity than the expected one.
@@ -205,18 +208,23 @@ def reconstruction(
             agreed = identity or agree(client, model, where.expected(tracker, options, events))
 
             def run(events: Iterator[Any]) -> Iterator[Outcome]:
+                in_flight = where.in_flight
                 return client.stream(
-                    model, events, keep, in_flight=where.in_flight, identity=agreed
+                    model, events, keep, in_flight=in_flight, identity=agreed, limits=limits
                 )
 
             yield lambda some, which: run(read_at(some, which))
     else:
         pipeline = tracker.build(options, device=where.device, threads=where.threads, events=events)
-        yield lambda some, which: _run_here(pipeline, read_at(some, which), keep, where)
+        yield lambda some, which: _run_here(pipeline, read_at(some, which), keep, where, limits)
 
 
 def _run_here(
-    pipeline: Pipeline[Any, Any], events: Iterator[Any], keep: Collection[str], where: Where
+    pipeline: Pipeline[Any, Any],
+    events: Iterator[Any],
+    keep: Collection[str],
+    where: Where,
+    limits: EventLimits | None,
 ) -> Iterator[Outcome]:
     """Outcomes of events; few are in memory at a time.
 
@@ -228,7 +236,7 @@ def _run_here(
     with ThreadPoolExecutor(threads) as pool:
         try:
             while batch := list(islice(events, size)):
-                waiting.append(pool.submit(pipeline.run, batch, keep))
+                waiting.append(pool.submit(pipeline.run, batch, keep, limits=limits))
                 if len(waiting) > _AHEAD * threads:
                     yield from waiting.popleft().result()
             while waiting:

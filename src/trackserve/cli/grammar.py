@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from trackserve.edm import EventLimits
 from trackserve.errors import InputError, TrackserveError
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker, tracker_names
@@ -69,6 +70,30 @@ Identity = Annotated[
         show_default=False,
     ),
 ]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=N",
+        help="Most of something that one event may need, as --limit words=200000; may be repeated. "
+        "An event with more has no result. The tracker's page lists names and defaults.",
+        show_default=False,
+    ),
+]
+Partial = Annotated[
+    bool,
+    typer.Option(
+        "--partial", help="An event beyond a limit keeps what the stages before it have found."
+    ),
+]
+Deadline = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Longest time for the work on one event; with --url, the wait counts too.",
+        show_default=False,
+    ),
+]
 DataDirectory = Annotated[
     Path,
     typer.Argument(
@@ -81,6 +106,29 @@ DataDirectory = Annotated[
 ]
 
 _GIVEN = ("tracker", "options")
+
+
+def limits_of(
+    tracker: Tracker[Any, Any], limit: list[str] | None, partial: bool, deadline: float | None
+) -> EventLimits:
+    """The limits that :data:`Limit`, :data:`Partial` and :data:`Deadline` stand for.
+
+    Raises:
+        InputError: a name is unknown, or a value is wrong.
+    """
+    values: dict[str, Any] = {}
+    for text in limit or ():
+        name, _, most = text.partition("=")
+        name = name.replace("-", "_")
+        if not most.isdecimal() or name not in tracker.limits.names():
+            bound = [f"{known}=N" for known in tracker.limits.names()]
+            raise InputError("no such limit", option="limit", found=text, bound=bound)
+        values[name] = int(most)
+    if partial:
+        values["beyond"] = "partial"
+    if deadline is not None:
+        values["deadline"] = deadline
+    return tracker.limits.make(values)
 
 
 def add_commands(group: typer.Typer, run: Callable[..., None]) -> None:

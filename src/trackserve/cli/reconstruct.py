@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +31,20 @@ from .common import (
     report_failures,
     tell,
 )
-from .grammar import Device, FallBack, Identity, InFlight, Served, Threads, Url, add_commands
+from .grammar import (
+    Deadline,
+    Device,
+    FallBack,
+    Identity,
+    InFlight,
+    Limit,
+    Partial,
+    Served,
+    Threads,
+    Url,
+    add_commands,
+    limits_of,
+)
 
 if TYPE_CHECKING:
     from trackserve.io.results_file import ResultsFile
@@ -70,13 +84,17 @@ def reconstruct(
     in_flight: InFlight = None,
     identity: Identity = None,
     fallback: FallBack = False,
+    limit: Limit = None,
+    partial: Partial = False,
+    deadline: Deadline = None,
 ) -> None:
     """OUT.parquet gets one row per event.
 
     Columns: event (a number that is unique in the file), source (the PATH), source_event (its
     number there), error, origin (the server that answered, tries, seconds, fallback or not, the
-    identity), counts, the parts of the tracker's result, and what --keep names. An
-    event that cannot be read or reconstructed keeps its row, with the reason in error.
+    identity), stopped_by, counts, the parts of the tracker's result, and what --keep names. An
+    event that cannot be read or reconstructed keeps its row, with the reason in error. A result
+    that is partial has the name of the limit in stopped_by.
 
     Rows are written as they come, to OUT.parquet.parts. If the command stops early, they stay
     there, and --resume goes on.
@@ -84,6 +102,7 @@ def reconstruct(
     from trackserve.io.results_file import ResultsFile
 
     tracker.result.check_keep(keep or ())
+    limits = limits_of(tracker, limit, partial, deadline)
     where = Where(url, served, in_flight, device, threads, identity, fallback)
     where.check(tracker, options)
     sources = _open(tracker, paths)
@@ -96,6 +115,7 @@ def reconstruct(
     used = [identities[source] for source, which in chosen.items() if which]
     about["identity"] = "; ".join(dict.fromkeys(used or identities.values()))
     about |= {"events": events, "files": _stamp(paths, output)}
+    about |= {"limits": json.dumps(asdict(limits))}
     file = ResultsFile(output, tracker.result, keep or (), about, resume=resume)
     n = sum(map(len, chosen.values()))
     left = _without_first(file.n_done, chosen)
@@ -103,7 +123,7 @@ def reconstruct(
         sources,
         left,
         lambda source: reconstruction(
-            tracker, options, where, sources[source], keep or [], identities[source]
+            tracker, options, where, sources[source], keep or [], identities[source], limits
         ),
     )
     with _telling_what_is_kept(file, n), file, progress() as show, closing(todo) as outcomes:
@@ -236,19 +256,25 @@ def _report(output: Path, several: bool, identity: str) -> None:
     import pyarrow.parquet as pq
 
     counts: Counter[str] = Counter()
+    stopped: Counter[str] = Counter()
     n_events = 0
     failed = []
     with pq.ParquetFile(output) as file:
-        for batch in file.iter_batches(columns=["source", "error", "counts"]):
+        for batch in file.iter_batches(columns=["source", "error", "stopped_by", "counts"]):
             for row in batch.to_pylist():
                 if row["error"]:
                     failed.append(f"{row['source']}: {row['error']}" if several else row["error"])
+                elif row["stopped_by"]:
+                    stopped[row["stopped_by"]] += 1
                 else:
                     n_events += 1
                     counts.update(row["counts"])
     console.print(counts_table(counts, n_events))
     console.print(f"wrote {output}")
     console.print(f"by {escape(identity)}", highlight=False, soft_wrap=True)
+    for name, n in stopped.items():
+        text = f"partial, not in the means: {n} event{'s' * (n > 1)} beyond the limit of {name}"
+        console.print(text, style="yellow", highlight=False)
     report_failures(failed)
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from trackserve.edm import EventLimits
 from trackserve.errors import EventError, InputError, ServerError
 from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
@@ -15,7 +16,7 @@ from trackserve.wire.timeout import checked_timeout
 
 from .connect import connect_to
 from .counters import Sample, as_text
-from .exchange import DEFAULT_TIMEOUT, Exchange, OnTimings, Patience, Settings, Task
+from .exchange import DEFAULT_TIMEOUT, Exchange, OnTimings, Patience, Settings, Task, Terms
 from .local import Fallback
 from .models import ask_identity, explained, find_model, find_task, is_known, list_models
 from .pool import Pool, ServerState
@@ -66,11 +67,12 @@ class AsyncClient:
         *,
         identity: Identity | str | None = None,
         timeout: float | None = None,
+        limits: EventLimits | None = None,
     ) -> Any:
         """Reconstruct one event; see :meth:`trackserve.client.Client.reconstruct`."""
         self._settings.check_process()
         patience = Patience(self._settings, timeout)
-        task = await self._find(model, keep, identity, patience)
+        task = await self._find(model, Terms(keep, identity, limits), patience)
         exchange = Exchange(self._settings, task, event, patience)
         while True:
             try:
@@ -80,10 +82,10 @@ class AsyncClient:
                 finally:
                     exchange.note(call.via)
                 result = exchange.result(tensors, call.arrived)
-            except ServerError as error:
-                await asyncio.sleep(exchange.retry_after(error))
             except EventError as error:
                 raise exchange.failed(error) from None
+            except ServerError as error:
+                await asyncio.sleep(exchange.retry_after(error))
             except InputError as error:
                 raise await asyncio.to_thread(
                     explained, error, self._settings, self._transport, model
@@ -103,6 +105,7 @@ class AsyncClient:
         ordered: bool = True,
         identity: Identity | str | None = None,
         timeout: float | None = None,
+        limits: EventLimits | None = None,
     ) -> AsyncIterator[Any]:
         """Reconstruct many events; see :meth:`trackserve.client.Client.stream`."""
         self._settings.check_process()
@@ -113,7 +116,8 @@ class AsyncClient:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(wake.set)
 
-        task = await self._find(model, keep, identity, Patience(self._settings, timeout))
+        patience = Patience(self._settings, timeout)
+        task = await self._find(model, Terms(keep, identity, limits), patience)
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
         stream = Stream(self._settings, self._transport, task, how, wake_from_thread)
         source = aiter(_asynchronous(events))
@@ -183,12 +187,11 @@ class AsyncClient:
     async def _find(
         self,
         model: str,
-        keep: Collection[str],
-        identity: Identity | str | None,
+        terms: Terms,
         patience: Patience,
     ) -> Task:
         """The work to do with a model; see :func:`.models.find_task`."""
-        arguments = (self._settings, self._transport, model, keep, identity, patience)
+        arguments = (self._settings, self._transport, model, terms, patience)
         if is_known(self._settings, model):
             return find_task(*arguments)
         return await asyncio.to_thread(find_task, *arguments)

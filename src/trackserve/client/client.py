@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from trackserve.edm import EventLimits
 from trackserve.errors import EventError, InputError
 from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
@@ -14,7 +15,7 @@ from trackserve.wire.timeout import checked_timeout
 
 from .connect import connect_to
 from .counters import Sample, as_text
-from .exchange import DEFAULT_TIMEOUT, Exchange, OnTimings, Patience, Settings
+from .exchange import DEFAULT_TIMEOUT, Exchange, OnTimings, Patience, Settings, Terms
 from .local import Fallback
 from .models import ask_identity, explained, find_model, find_task, list_models
 from .pool import Pool, ServerState
@@ -81,6 +82,7 @@ class Client:
         *,
         identity: Identity | str | None = None,
         timeout: float | None = None,
+        limits: EventLimits | None = None,
     ) -> Any:
         """Reconstruct one event.
 
@@ -93,15 +95,20 @@ class Client:
                 of the first answer that this client had from the model. "unchecked" takes any;
                 then the result does not say its own.
             timeout: seconds for this event instead of the client's; infinity: no deadline.
+            limits: the most work on the event, as the tracker's pipeline takes it; None: the
+                tracker's defaults. Its deadline counts from now, and goes on while the event waits
+                or is sent again.
 
         Returns:
             the result, as the tracker's pipeline returns it; its arrays are read-only.
 
         Raises:
             InputError: an unknown model or part, a model whose tracker is not installed here or
-                that does not say its identity, a wrong timeout.
+                that does not say its identity, a wrong timeout, limits of another tracker.
             EventError: the event cannot be reconstructed; the error is the pipeline's. A malformed
-                event has a :class:`~trackserve.errors.MalformedEvent`.
+                event has a :class:`~trackserve.errors.MalformedEvent`, one beyond its limits a
+                :class:`~trackserve.errors.LimitExceeded` or, beyond their deadline, an
+                :class:`~trackserve.errors.EventDeadlineExceeded`.
             IdentityMismatch: the model has another identity than the expected one.
             ServerBusy: the server's queue was full until the timeout.
             ServerUnavailable: nothing answers at the url.
@@ -112,7 +119,8 @@ class Client:
         """
         self._settings.check_process()
         patience = Patience(self._settings, timeout)
-        task = find_task(self._settings, self._transport, model, keep, identity, patience)
+        terms = Terms(keep, identity, limits)
+        task = find_task(self._settings, self._transport, model, terms, patience)
         exchange = Exchange(self._settings, task, event, patience)
         try:
             result = exchange.answer(self._transport)
@@ -134,6 +142,7 @@ class Client:
         ordered: bool = True,
         identity: Identity | str | None = None,
         timeout: float | None = None,
+        limits: EventLimits | None = None,
     ) -> Iterator[Any]:
         """Reconstruct many events, several at a time.
 
@@ -142,7 +151,7 @@ class Client:
         stream raises that error after the answers to the events before it.
 
         Args:
-            model, keep, identity: as in :meth:`reconstruct`.
+            model, keep, identity, limits: as in :meth:`reconstruct`.
             events: events of the kind that the tracker takes; see
                 :func:`trackserve.trackers.batch.one_by_one`. An
                 :class:`~trackserve.errors.EventError` among them is its own answer.
@@ -151,7 +160,7 @@ class Client:
             per_request: events in one request. Many events in a request cost less for each, and
                 their answers come together. The default is 1 if ``in_flight`` is given. Else it is
                 the number that the server computes in 150 ms, at most 16; but no event waits for
-                others while nothing is in flight.
+                others while nothing is in flight, nor if ``limits`` have a deadline.
             ordered: whether results come in the order of the events; else they come as they are
                 completed.
             timeout: seconds for each event instead of the client's; infinity: no deadline.
@@ -165,7 +174,8 @@ class Client:
         self._settings.check_process()
         wake = threading.Event()
         patience = Patience(self._settings, timeout)
-        task = find_task(self._settings, self._transport, model, keep, identity, patience)
+        terms = Terms(keep, identity, limits)
+        task = find_task(self._settings, self._transport, model, terms, patience)
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
         stream = Stream(self._settings, self._transport, task, how, wake.set)
         source = one_by_one(events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from trackserve.edm import EventLimits
 from trackserve.edm.result import Origin
 from trackserve.errors import (
     DeadlineExceeded,
@@ -18,6 +20,7 @@ from trackserve.errors import (
     ServerError,
     ServerUnavailable,
 )
+from trackserve.trackers.deadline import deadline_exceeded
 from trackserve.wire.bundle import (
     BUNDLE,
     AnswerBundle,
@@ -32,6 +35,7 @@ from trackserve.wire.identity import (
     check_identity,
     is_same,
 )
+from trackserve.wire.limits import STOPPED_BY, encode_limits
 from trackserve.wire.tensors import Tensors, decode_timing
 from trackserve.wire.timeout import checked_timeout
 
@@ -42,6 +46,10 @@ from .transport import Request, Transport, Via
 
 _FIRST_DELAY = 0.01
 _LONGEST_DELAY = 1.0
+
+_GRACE = 0.05
+"""Seconds after an event's own deadline in which the server may say that it is over."""
+
 DEFAULT_TIMEOUT = 30.0
 """Seconds."""
 
@@ -114,6 +122,7 @@ class Task(NamedTuple):
             any; None: that of the client's first answer.
         has_timing: whether the model says its times.
         has_bundles: whether a request may have several events.
+        limits: limits on the work on each event; None: the defaults of the tracker.
     """
 
     model: str
@@ -122,6 +131,7 @@ class Task(NamedTuple):
     identity: str | None = None
     has_timing: bool = True
     has_bundles: bool = True
+    limits: EventLimits | None = None
 
 
 class Patience:
@@ -172,20 +182,33 @@ class Patience:
         return delay
 
 
-def make_task(
-    model: ServedModel, keep: Collection[str], identity: Identity | str | None, url: str
-) -> Task:
+class Terms(NamedTuple):
+    """What a caller wants of a model.
+
+    Attributes:
+        keep: intermediates to return as well.
+        identity: as of :class:`Task`, or an :class:`~trackserve.wire.identity.Identity`.
+        limits: limits on the work on each event; None: the defaults of the tracker.
+    """
+
+    keep: Collection[str] = ()
+    identity: Identity | str | None = None
+    limits: EventLimits | None = None
+
+
+def make_task(model: ServedModel, terms: Terms, url: str) -> Task:
     """The work to do with a model.
 
     Args:
         model: the model.
-        keep: intermediates to return as well.
-        identity: as of :class:`Task`.
+        terms: what the caller wants.
         url: url of the server, for errors.
 
     Raises:
-        InputError: ``identity`` is of another type, or the model does not say its own.
+        InputError: the identity is of another type, the model does not say its own, or the limits
+            are those of another tracker.
     """
+    identity = terms.identity
     if isinstance(identity, Identity):
         identity = str(identity)
     if identity is not None and (not isinstance(identity, str) or not identity):
@@ -195,7 +218,15 @@ def make_task(
         reason = f"the model does not say its identity: it is used only with {UNCHECKED!r}"
         raise InputError(reason, model=model.name, url=url)
     codec = model.tracker.codec
-    return Task(model.name, codec, keep, identity, model.has_timing, model.has_bundles)
+    return Task(
+        model.name,
+        codec,
+        terms.keep,
+        identity,
+        model.has_timing,
+        model.has_bundles,
+        codec.limits.of(terms.limits),
+    )
 
 
 class Exchange:
@@ -237,6 +268,9 @@ class Exchange:
         names = task.codec.output_names(task.keep)
         if self._timed:
             names.append(TIMING.name)
+        self._limits = task.codec.limits.of(task.limits)
+        if self._limits.beyond == "partial":
+            names.append(STOPPED_BY.name)
         parameters = {}
         if self._checked:
             known = settings.identities.get(task.model, "")
@@ -245,7 +279,8 @@ class Exchange:
                 parameters[IDENTITY_PARAMETER] = self._expected
             if not known or not is_same(known, self._expected):
                 names.append(IDENTITY.name)
-        self.request = Request(task.model, task.codec.encode_event(event), names, parameters)
+        inputs = task.codec.encode_event(event) | encode_limits(self._limits)
+        self.request = Request(task.model, inputs, names, parameters)
         self._event = int(event.event)
 
     def answer(self, transport: Transport) -> Any:
@@ -264,10 +299,10 @@ class Exchange:
                 finally:
                     self.note(call.via)
                 return self.result(tensors, call.arrived)
-            except ServerError as error:
-                time.sleep(self.retry_after(error))
             except EventError as error:
                 raise self.failed(error) from None
+            except ServerError as error:
+                time.sleep(self.retry_after(error))
 
     def note(self, via: Via | None) -> None:
         """Note the way that a request has taken, where there are many servers."""
@@ -279,15 +314,36 @@ class Exchange:
         """Note that the request is sent now; return the seconds that it may take.
 
         Raises:
+            EventDeadlineExceeded: the event's own deadline is over.
             DeadlineExceeded: no time is left.
         """
         self._sent = time.perf_counter()
         self._tries += 1
-        return self._patience.left(event=self._event)
+        left = self._left
+        if left <= 0:
+            raise deadline_exceeded(self._event, self._limits.deadline)
+        if left < math.inf:
+            self.request.inputs.update(encode_limits(replace(self._limits, deadline=left)))
+        return min(left + _GRACE, self._patience.left(event=self._event))
+
+    @property
+    def _left(self) -> float:
+        """Seconds until the event's own deadline."""
+        return self._patience.begin + self._limits.deadline - time.perf_counter()
 
     def retry_after(self, error: ServerError) -> float:
-        """Seconds to wait before the next try; see :meth:`Patience.retry_after`."""
-        return self._patience.retry_after(error)
+        """Seconds to wait before the next try; see :meth:`Patience.retry_after`.
+
+        Raises:
+            EventDeadlineExceeded: the event's own deadline is over, or will be by then.
+            ServerError: there is no next try; it is ``error``.
+        """
+        if isinstance(error, DeadlineExceeded) and self._left <= 0:
+            raise deadline_exceeded(self._event, self._limits.deadline) from error
+        delay = self._patience.retry_after(error)
+        if delay >= self._left:
+            raise deadline_exceeded(self._event, self._limits.deadline) from error
+        return delay
 
     def result(self, tensors: Tensors, arrived: float | None = None) -> Any:
         """The result in a reply that arrived at ``arrived`` (by default now).

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from trackserve.errors import IdentityMismatch, InputError, ServerError, TrackserveError
-from trackserve.wire.identity import ALIAS_PARAMETER, Identity, check_identity
+from trackserve.wire.identity import ALIAS_PARAMETER, check_identity
 
 from .counters import Counters
-from .exchange import Exchange, Patience, Settings, Task, make_task
+from .exchange import Exchange, Patience, Settings, Task, Terms, make_task
 from .pool import Pool
 from .served import ServedModel, served_model
 from .transport import Transport
@@ -53,8 +52,7 @@ def find_task(
     settings: Settings,
     transport: Transport,
     model: str,
-    keep: Collection[str],
-    identity: Identity | str | None,
+    terms: Terms,
     patience: Patience,
 ) -> Task:
     """The work to do with a model.
@@ -62,8 +60,7 @@ def find_task(
     Args:
         settings, transport: settings and transport of the client.
         model: name of the model.
-        keep: intermediates to return as well.
-        identity: as of :class:`.exchange.Task`.
+        terms: what the caller wants.
         patience: deadline of the first event.
 
     Raises:
@@ -71,7 +68,7 @@ def find_task(
         IdentityMismatch: each of many servers has another identity.
     """
     served = find_model(settings, transport, model, patience)
-    task = make_task(served, keep, identity, settings.url)
+    task = make_task(served, terms, settings.url)
     if isinstance(transport, Pool):
         expected = task.identity or settings.identities.get(model, "")
         left = patience.left(model=model)
@@ -134,7 +131,7 @@ def ask_identity(
     if isinstance(transport, Pool):
         return transport.agree(model.name, model.tracker, expected, settings.timeout)
     anew = replace(settings, identities={}, on_timings=None, counters=Counters())
-    task = make_task(model, (), None, settings.url)
+    task = make_task(model, Terms(), settings.url)
     example = model.tracker.example()
     result = Exchange(anew, task, example, Patience(anew, None)).answer(transport)
     check_identity(expected or result.identity, result.identity, model=model.name, url=settings.url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import os
 import sys
 import time
@@ -86,8 +87,9 @@ class Stream:
         self._transport = transport
         self._task = task
         self._how = how
+        lasts = task.limits is None or task.limits.deadline == math.inf
         self._timed = in_flight is None and task.has_timing
-        self._finds_per_request = per_request is None and self._timed and task.has_bundles
+        self._finds_per_request = per_request is None and self._timed and task.has_bundles and lasts
         self._per_request = (per_request if task.has_bundles else 1) or self._worth_a_request()
         self._burst = 1 if in_flight is not None else _BURST
         self._filling = True
@@ -217,8 +219,17 @@ class Stream:
         return self._transport.usable(self._task.model, "" if identity == UNCHECKED else identity)
 
     def _send(self, numbers: list[int]) -> None:
+        timeouts = {}
+        for number in numbers:
+            try:
+                timeouts[number] = self._exchanges[number].send()
+            except EventError as error:
+                self._answers[number] = self._exchanges.pop(number), error
+                self._filling = True
+        if not timeouts:
+            return
+        numbers, timeout = list(timeouts), min(timeouts.values())
         exchanges = [self._exchanges[number] for number in numbers]
-        timeout = min(exchange.send() for exchange in exchanges)
         call = self._transport.submit(bundled(exchanges), timeout)
         self._calls[call] = numbers
         call.add_done_callback(lambda _: self._end(call))
@@ -267,9 +278,13 @@ class Stream:
         except EventError as error:
             settled = exchange.failed(error)
         except ServerError as error:
-            due = time.monotonic() + exchange.retry_after(error)
-            heapq.heappush(self._delayed, (due, number))
-            return False
+            try:
+                due = time.monotonic() + exchange.retry_after(error)
+            except EventError as late:
+                settled = late
+            else:
+                heapq.heappush(self._delayed, (due, number))
+                return False
         self._answers[number] = exchange, settled
         del self._exchanges[number]
         return not isinstance(settled, EventError)

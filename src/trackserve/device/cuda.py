@@ -238,10 +238,20 @@ class Device:
         Raises:
             OverflowError: the value is the sum of a scan, and the sum does not fit.
         """
-        value = int(self.download({"": (array[index:], 1)})[""][0])
-        if value == LARGEST:
-            raise OverflowError("more items than 32 bits can count")
-        return value
+        return total(self.download({"": (array[index:], 1)})[""])
+
+    def gather(self, name: str, values: Any, index: Any, n: int) -> Any:
+        """Return ``values[index[i]]`` for i from 0 to ``n`` - 1, int32.
+
+        Args:
+            name: name of the memory.
+            values: int32.
+            index: int32[n].
+            n: number of values.
+        """
+        found = self.array(name, n, np.int32)
+        self.launch(_gather, n, Values(values, found), index, n)
+        return found
 
     def pinned(self, name: str, n_bytes: int) -> Array:
         """Return pinned memory, uint8[n_bytes or more]; its content is lost when it grows."""
@@ -316,6 +326,18 @@ class Device:
         return pinned
 
 
+def total(before: Array) -> int:
+    """The last of the sums of a :meth:`Device.scan`.
+
+    Raises:
+        OverflowError: it does not fit.
+    """
+    value = int(before[-1])
+    if value == LARGEST:
+        raise OverflowError("more items than 32 bits can count")
+    return value
+
+
 class Values(NamedTuple):
     """An input array and an output array."""
 
@@ -372,6 +394,12 @@ def _fill(arrays: Values, n: int, value: int) -> None:
 def _copy_values(arrays: Values, n: int) -> None:
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
         arrays.target[i] = arrays.source[i]
+
+
+@cuda_kernel
+def _gather(arrays: Values, index: Any, n: int) -> None:
+    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+        arrays.target[i] = arrays.source[index[i]]
 
 
 @device_function

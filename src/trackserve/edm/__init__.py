@@ -1,6 +1,7 @@
 """The nouns: structs of arrays that every stage takes and returns."""
 
 from .columns import Columns, Ragged
+from .limits import EventLimits
 from .pixel import (
     MAX_HITS,
     VAR_COT_THETA,
@@ -54,6 +55,7 @@ __all__ = [
     "Digis",
     "Doublets",
     "Edges",
+    "EventLimits",
     "Hits",
     "Particles",
     "PixelTruth",

@@ -61,6 +61,8 @@ class Result:
     """What made it: the text of a :class:`trackserve.wire.identity.Identity`, or empty."""
     origin: Origin = field(default=Origin(), kw_only=True, compare=False, repr=False)
     """Where it came from."""
+    stopped_by: str = field(default="", kw_only=True)
+    """Name of the limit that ended the work: the result is partial. Empty: it is complete."""
 
     @classmethod
     @functools.cache
@@ -110,13 +112,14 @@ class Result:
         return {name: part for name, part in found.items() if isinstance(part, Columns)}
 
     def to_awkward(self) -> Any:
-        """Make an awkward record: ``event``, ``counts`` and a list for each noun."""
+        """Make an awkward record: ``event``, ``stopped_by``, ``counts``, a list for each noun."""
         import awkward as ak
 
         from .records import to_records
 
         nouns = {name: ak.from_arrow(to_records(part)) for name, part in self.parts().items()}
-        return ak.Record({"event": self.event, "counts": asdict(self.counts), **nouns})
+        about = {"event": self.event, "stopped_by": self.stopped_by, "counts": asdict(self.counts)}
+        return ak.Record(about | nouns)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Result) or type(other) is not type(self):

@@ -7,6 +7,8 @@ intermediates that are kept, never from the data, so that files of many runs can
 - ``source``: where it was read, a string; ``source_event``: its number there, int64;
 - ``error``: why there is no result, a string; empty where there is one;
 - ``origin``: a record: the server that gave the answer, and how (see :data:`ORIGIN`);
+- ``stopped_by``: name of the limit that ended the work on the event, a string; where it is not
+  empty, the result is partial;
 - ``counts``: a record of int64;
 - each part of the result: a list of records (see :mod:`trackserve.edm.records`).
 
@@ -35,6 +37,10 @@ from trackserve.errors import InputError
 
 from .files import complete, writable
 
+_STOPPED_BY = (
+    "Name of the limit that ended the work on the event: its result is partial. "
+    "Empty where it is complete."
+)
 ROW_GROUP_EVENTS = 64
 """Most events of a row group, which is what is held in memory before it is written."""
 ROW_GROUP_BYTES = 1 << 26
@@ -97,6 +103,7 @@ def results_schema(
         field("source_event", pa.int64(), "Number of the event there."),
         field("error", pa.string(), "Why there is no result; empty where there is one."),
         field("origin", origin, "Where the answer came from."),
+        field("stopped_by", pa.string(), _STOPPED_BY),
         field("counts", numbers, "How many of each there are."),
     ]
     for name, noun in _nouns(kind, keep).items():
@@ -132,6 +139,7 @@ def to_table(rows: Iterable[Row], kind: type[Result], schema: pa.Schema) -> pa.T
         pa.array([row.number for row in rows], pa.int64()),
         pa.array(["" if isinstance(row.outcome, Result) else str(row.outcome) for row in rows]),
         pa.array(map(_origin, rows), schema.field("origin").type),
+        pa.array(["" if result is None else result.stopped_by for result in good], pa.string()),
         pa.StructArray.from_arrays(
             [pa.array(np.ascontiguousarray(column)) for column in columns],
             fields=list(schema.field("counts").type),

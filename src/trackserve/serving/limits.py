@@ -65,7 +65,10 @@ class Limits:
 def default_limits(device: str) -> Limits:
     """Good limits for a model on ``device``.
 
+    A CPU works event by event. A worker that takes one at a time leaves the others to workers that
+    are free: none waits behind a large event while one of them is idle.
+
     A GPU has two workers: one prepares a batch while the batch of the other is on the device. Its
     batches are large enough to fill it.
     """
-    return Limits() if device == "cpu" else Limits(workers=2, batch_events=64)
+    return Limits(batch_events=1) if device == "cpu" else Limits(workers=2, batch_events=64)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
+from trackserve.edm import EventLimits
 from trackserve.edm.result import Result
 from trackserve.errors import EventError, InputError
 from trackserve.wire.codec import Codec
@@ -43,7 +44,11 @@ class Pipeline(Protocol[E_contra, R_co]):
     def identity(self) -> Identity: ...
 
     def run(
-        self, events: Iterable[E_contra], keep: Collection[str] = (), lap: Lap | None = None
+        self,
+        events: Iterable[E_contra],
+        keep: Collection[str] = (),
+        lap: Lap | None = None,
+        limits: EventLimits | None = None,
     ) -> Sequence[R_co | EventError]:
         """Reconstruct a batch of events.
 
@@ -52,16 +57,22 @@ class Pipeline(Protocol[E_contra, R_co]):
                 stands for an event that could not be read; it is its own outcome.
             keep: intermediates to return as well.
             lap: called as each stage ends; with it, all runs on one thread.
+            limits: the most work on each event, of the class that the tracker's codec names; None:
+                the defaults. The deadline counts from the begin of the event; of a batch that is
+                reconstructed as a whole, from the begin of the batch.
 
         Returns:
             the result of each event, or its error: a malformed event has a
             :class:`~trackserve.errors.MalformedEvent`.
 
         Raises:
-            InputError: ``keep`` has an unknown name, or ``events`` cannot be iterated.
+            InputError: ``keep`` has an unknown name, ``events`` cannot be iterated, or ``limits``
+                are those of another tracker.
         """
 
-    def reconstruct(self, event: E_contra, keep: Collection[str] = ()) -> R_co:
+    def reconstruct(
+        self, event: E_contra, keep: Collection[str] = (), limits: EventLimits | None = None
+    ) -> R_co:
         """Reconstruct one event.
 
         Raises:
@@ -178,6 +189,11 @@ class Tracker(ABC, Generic[E, R]):
     def result(self) -> type[R]:
         """Class of the results."""
         return self.codec.result
+
+    @property
+    def limits(self) -> type[EventLimits]:
+        """Class of the limits on the work on an event."""
+        return self.codec.limits
 
     @abstractmethod
     def open_events(self, path: Path) -> Any:

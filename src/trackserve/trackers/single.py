@@ -5,14 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from itertools import chain, islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from trackserve.edm import EventLimits
 from trackserve.edm.result import Result
 from trackserve.errors import EventError, InputError, MalformedEvent
 from trackserve.wire.identity import Identity
 
 from .base import Lap, identified
 from .batch import in_threads, one_by_one
+from .deadline import DeadlineOver, Watch
 
 E = TypeVar("E")
 R = TypeVar("R", bound=Result)
@@ -25,26 +27,35 @@ class SingleEventPipeline(ABC, Generic[E, R]):
         identity: identity of the pipeline.
         result: class of the results.
         threads: events that are reconstructed at the same time.
+        limits: class of the limits on the work on an event.
     """
 
     device: str = "cpu"
 
-    def __init__(self, identity: Identity, result: type[R], threads: int = 1) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        result: type[R],
+        threads: int = 1,
+        limits: type[EventLimits] = EventLimits,
+    ) -> None:
         self.identity = identity
         self._result = result
+        self._limits = limits
         self.threads = threads
 
     @abstractmethod
-    def reconstruct_stages(self, event: E, keep: Collection[str], lap: Lap) -> R:
+    def reconstruct_stages(self, event: E, keep: Collection[str], lap: Lap, limits: Any) -> R:
         """Reconstruct one event; several threads may do so at the same time.
 
         Args:
             event: the event.
             keep: intermediates to return as well; they are known ones.
-            lap: function to call as each stage ends.
+            lap: function to call as each stage ends; it ends the work if the deadline is over.
+            limits: the most work on the event, of the class that the pipeline was made with.
 
         Raises:
-            EventError: it cannot be reconstructed.
+            EventError: it cannot be reconstructed, or is beyond a limit.
             InputError: it is malformed, or of another kind.
         """
 
@@ -53,17 +64,24 @@ class SingleEventPipeline(ABC, Generic[E, R]):
         """Compile or load all code, so that no event waits for it."""
 
     def run(
-        self, events: Iterable[E], keep: Collection[str] = (), lap: Lap | None = None
+        self,
+        events: Iterable[E],
+        keep: Collection[str] = (),
+        lap: Lap | None = None,
+        limits: EventLimits | None = None,
     ) -> list[R | EventError]:
         """Reconstruct a batch of events; see :meth:`.base.Pipeline.run`."""
         self._result.check_keep(keep)
-        stage_ends = lap or _ignore
+        most = self._limits.of(limits)
 
         def one(event: E | EventError) -> R | EventError:
             if isinstance(event, EventError):
                 return event
+            watch = Watch(most, lap or _ignore)
             try:
-                return identified(self.reconstruct_stages(event, keep, stage_ends), self.identity)
+                return identified(self.reconstruct_stages(event, keep, watch, most), self.identity)
+            except DeadlineOver:
+                return watch.error(int(event.event))  # type: ignore[attr-defined]
             except EventError as error:
                 return error
             except InputError as error:
@@ -76,9 +94,11 @@ class SingleEventPipeline(ABC, Generic[E, R]):
             return [one(event) for event in read]
         return in_threads(one, read, self.threads)
 
-    def reconstruct(self, event: E, keep: Collection[str] = ()) -> R:
+    def reconstruct(
+        self, event: E, keep: Collection[str] = (), limits: EventLimits | None = None
+    ) -> R:
         """Reconstruct one event; see :meth:`.base.Pipeline.reconstruct`."""
-        (result,) = self.run([event], keep)
+        (result,) = self.run([event], keep, limits=limits)
         if isinstance(result, EventError):
             raise result
         return result

@@ -21,11 +21,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from trackserve.edm import EventLimits
 from trackserve.edm.columns import OFFSET, Array, Columns, Ragged
 from trackserve.edm.result import Result
 from trackserve.errors import InputError, MalformedEvent
 
 from .events import EventCodec
+from .limits import LIMITS, STOPPED_BY, decode_limits
 from .tensors import TensorSpec, checked, timing
 
 E = TypeVar("E")
@@ -46,10 +48,12 @@ class Codec(Generic[E, R]):
         events: the codec of the tracker's events.
         result: class of the tracker's results.
         aliases: more outputs, each another name of a column: name -> (part, column).
+        limits: class of the tracker's limits.
 
     Attributes:
         inputs, outputs: the tensors of the model.
         result: class of the results.
+        limits: class of the limits.
     """
 
     def __init__(
@@ -57,9 +61,11 @@ class Codec(Generic[E, R]):
         events: EventCodec[E],
         result: type[R],
         aliases: Mapping[str, tuple[str, str]] | None = None,
+        limits: type[EventLimits] = EventLimits,
     ) -> None:
         self._events = events
         self.result = result
+        self.limits = limits
         counts = TensorSpec("counts", _HEAD, (len(result.counts_type().names()),))
         self._counts = counts
         self._blocks = {
@@ -73,13 +79,14 @@ class Codec(Generic[E, R]):
         }
         for name, (part, column) in (aliases or {}).items():
             self._columns[name] = self._columns[f"{part}_{column}"]
-        self.inputs = tuple(events.inputs)
+        self.inputs = (*events.inputs, LIMITS)
         self.outputs = (
             _RESULT,
             counts,
             *(block.spec for block in self._blocks.values()),
             *(TensorSpec(name, p.dtype, (-1, *p.shape)) for name, (_, p) in self._columns.items()),
             IDENTITY,
+            STOPPED_BY,
             TIMING,
         )
 
@@ -105,6 +112,17 @@ class Codec(Generic[E, R]):
         except InputError as error:
             raise MalformedEvent.of(error) from None
         return event
+
+    def decode_limits(self, tensors: Mapping[str, Array]) -> EventLimits:
+        """The limits that the input tensors hold.
+
+        Raises:
+            MalformedEvent: they are malformed.
+        """
+        try:
+            return decode_limits(tensors, self.limits)
+        except InputError as error:
+            raise MalformedEvent.of(error) from None
 
     def output_names(self, keep: Collection[str] = ()) -> list[str]:
         """The outputs to ask for: ``result``, and the blocks of the parts in ``keep``.
@@ -141,6 +159,9 @@ class Codec(Generic[E, R]):
             if name == IDENTITY.name:
                 encoded[name] = np.frombuffer(bytearray(result.identity.encode()), np.uint8)
                 continue
+            if name == STOPPED_BY.name:
+                encoded[name] = np.frombuffer(bytearray(result.stopped_by.encode()), np.uint8)
+                continue
             if name == self._counts.name:
                 encoded[name] = result.counts.as_array()
                 continue
@@ -159,7 +180,7 @@ class Codec(Generic[E, R]):
         """The result of event number ``event`` that the output tensors hold.
 
         The arrays of the result are views of the tensors. Its identity is empty where the tensor
-        ``identity`` is missing.
+        ``identity`` is missing, and it is complete where ``stopped_by`` is missing.
 
         Raises:
             InputError: a tensor is missing or has the wrong dtype, shape or length, or ``keep``
@@ -181,10 +202,12 @@ class Codec(Generic[E, R]):
             parts[part], end = self._blocks[part].unpack(packed, 0, part)
             if end != len(packed):
                 raise _wrong_length(part, len(packed), end)
-        identity = ""
-        if IDENTITY.name in tensors:
-            identity = checked(tensors, IDENTITY).tobytes().decode(errors="replace")
-        return self.result(event, counts, identity=identity, **parts)
+        texts: dict[str, Any] = {
+            spec.name: checked(tensors, spec).tobytes().decode(errors="replace")
+            for spec in (IDENTITY, STOPPED_BY)
+            if spec.name in tensors
+        }
+        return self.result(event, counts, **(texts | parts))
 
 
 class _Piece(NamedTuple):

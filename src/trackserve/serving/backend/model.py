@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 from trackserve.edm.columns import Array
 from trackserve.errors import (
     Cancelled,
+    EventDeadlineExceeded,
     EventError,
     IdentityMismatch,
     InputError,
+    LimitExceeded,
     MalformedEvent,
     ServerBusy,
     TrackserveError,
@@ -40,6 +42,8 @@ _CODES = {
     IdentityMismatch: "INVALID_ARG",
     InputError: "INVALID_ARG",
     MalformedEvent: "INVALID_ARG",
+    LimitExceeded: "INVALID_ARG",
+    EventDeadlineExceeded: "CANCELLED",
     ServerBusy: "UNAVAILABLE",
     Cancelled: "CANCELLED",
 }

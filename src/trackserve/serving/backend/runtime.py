@@ -38,10 +38,17 @@ _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 class EncodedEvent(NamedTuple):
-    """The input tensors of one event, and the names of the outputs that are wanted."""
+    """One event of a request.
+
+    Attributes:
+        tensors: its input tensors.
+        outputs: names of the outputs that are wanted.
+        arrived: time of its arrival, by :func:`time.perf_counter`; a deadline counts from then.
+    """
 
     tensors: Mapping[str, Array]
     outputs: Sequence[str]
+    arrived: float = math.inf
 
 
 class EncodedResult(NamedTuple):
@@ -51,11 +58,13 @@ class EncodedResult(NamedTuple):
         tensors: output tensors by name.
         found: number of objects that were found, by kind.
         seconds: time of each stage, by name.
+        outcome: what the event came to: "ok", or "partial".
     """
 
     tensors: dict[str, Array]
     found: Mapping[str, int]
     seconds: Mapping[str, float]
+    outcome: str = "ok"
 
 
 Answer = EncodedResult | TrackserveError
@@ -288,7 +297,7 @@ class Runtime:
                 if not self._give_up(job):
                     taken.append((job, time.perf_counter()))
                     self._together = max(self._together, len(taken))
-                    yield job.event
+                    yield job.event._replace(arrived=job.arrived)
 
         reason = "no answer"
         try:
@@ -316,13 +325,14 @@ class Runtime:
 
     def _answer(self, job: Job, answer: Answer, start: float) -> None:
         queue, compute = start - job.arrived, time.perf_counter() - start
-        outcome = "ok"
         counted = [
             (Series("trackserve_queue_seconds_total"), queue),
             (Series("trackserve_compute_seconds_total"), compute),
             (Series("trackserve_held"), -1.0),
         ]
+        outcome = type(answer).__name__
         if isinstance(answer, EncodedResult):
+            outcome = answer.outcome
             if TIMING.name in job.event.outputs:
                 answer.tensors[TIMING.name] = encode_timing(queue, compute)
             counted += [
@@ -332,8 +342,6 @@ class Runtime:
                 (Series("trackserve_stage_seconds_total", stage), spent)
                 for stage, spent in answer.seconds.items()
             ]
-        else:
-            outcome = type(answer).__name__
         self._counters.add((Series("trackserve_requests_total", outcome), 1), *counted)
         send_surely(job.send, answer)
         self._queue.release()

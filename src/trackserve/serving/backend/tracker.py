@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from trackserve.edm import EventLimits
 from trackserve.errors import InputError, MalformedEvent, TrackserveError
 from trackserve.trackers.base import Lap, Pipeline
+from trackserve.trackers.deadline import deadline_exceeded
 from trackserve.trackers.laps import Laps
 from trackserve.trackers.registry import tracker_of
 from trackserve.wire.codec import Codec
 from trackserve.wire.identity import DEVICE_PARAMETER
+from trackserve.wire.limits import STOPPED_BY
 
 from .runtime import Answer, EncodedEvent, EncodedResult, RunBatch
 
@@ -69,43 +75,69 @@ def run(
         yield from _run_together(pipeline, codec, events)
 
 
+class _Given(NamedTuple):
+    """An event, and the limits on the work on it; the deadline is what is left of it."""
+
+    event: Any
+    limits: EventLimits
+
+
 def _run_together(
     pipeline: Pipeline[Any, Any], codec: Codec[Any, Any], encoded: list[EncodedEvent]
 ) -> Iterator[Answer]:
     """Reconstruct the events together; each has the same share of the time of the batch."""
     lap = Laps()
     inputs = [_decode(codec, event) for event in encoded]
-    events = [given for given in inputs if not isinstance(given, TrackserveError)]
+    given = [one for one in inputs if isinstance(one, _Given)]
     keep = {part for event in encoded for part in codec.kept_parts(event.outputs)}
     lap("decode")
-    results = iter(_reconstruct(pipeline, events, keep, lap))
-    outcomes = [given if isinstance(given, TrackserveError) else next(results) for given in inputs]
+    results = iter(_by_limits(pipeline, given, keep, lap))
+    outcomes = [next(results) if isinstance(one, _Given) else one for one in inputs]
     pairs = zip(encoded, outcomes, strict=True)
     answers = [_encode(codec, outcome, event.outputs) for event, outcome in pairs]
     lap("encode")
-    shares = {stage: spent / max(len(events), 1) for stage, spent in lap.seconds.items()}
+    shares = {stage: spent / max(len(given), 1) for stage, spent in lap.seconds.items()}
     for answer in answers:
         yield answer._replace(seconds=shares) if isinstance(answer, EncodedResult) else answer
 
 
+def _by_limits(
+    pipeline: Pipeline[Any, Any], given: Sequence[_Given], keep: Collection[str], lap: Lap
+) -> list[Any]:
+    """Reconstruct events; those with the same limits together, until their last deadline."""
+    groups: dict[EventLimits, list[int]] = {}
+    for row, one in enumerate(given):
+        groups.setdefault(replace(one.limits, deadline=math.inf), []).append(row)
+    results: dict[int, Any] = {}
+    for limits, rows in groups.items():
+        most = replace(limits, deadline=max(given[row].limits.deadline for row in rows))
+        found = _reconstruct(pipeline, [given[row].event for row in rows], keep, lap, most)
+        results |= dict(zip(rows, found, strict=True))
+    return [results[row] for row in range(len(given))]
+
+
 def _reconstruct(
-    pipeline: Pipeline[Any, Any], events: Sequence[Any], keep: Collection[str], lap: Lap
+    pipeline: Pipeline[Any, Any],
+    events: Sequence[Any],
+    keep: Collection[str],
+    lap: Lap,
+    limits: EventLimits,
 ) -> Sequence[Any]:
     """Reconstruct a batch; if the tracker refuses it, reconstruct each event alone.
 
     The codec knows the names in ``keep``, so an InputError is about an event.
     """
-    if not events:
-        return []
     try:
-        return pipeline.run(events, keep, lap)
+        return pipeline.run(events, keep, lap, limits)
     except InputError as error:
         if len(events) == 1:
             return [MalformedEvent.of(error)]
     except TrackserveError as error:
         if len(events) == 1:
             return [error]
-    return [result for event in events for result in _reconstruct(pipeline, [event], keep, lap)]
+    return [
+        result for event in events for result in _reconstruct(pipeline, [event], keep, lap, limits)
+    ]
 
 
 def _encode(codec: Codec[Any, Any], outcome: Any, outputs: Sequence[str]) -> Answer:
@@ -116,12 +148,25 @@ def _encode(codec: Codec[Any, Any], outcome: Any, outputs: Sequence[str]) -> Ans
         tensors = codec.encode_result(outcome, outputs)
     except TrackserveError as error:
         return error
-    return EncodedResult(tensors, vars(outcome.counts), {})
+    return EncodedResult(
+        tensors, vars(outcome.counts), {}, outcome="partial" if outcome.stopped_by else "ok"
+    )
 
 
-def _decode(codec: Codec[Any, Any], event: EncodedEvent) -> Any:
-    """The event, or the error if its tensors are malformed."""
+def _decode(codec: Codec[Any, Any], encoded: EncodedEvent) -> _Given | TrackserveError:
+    """The event and its limits, or the error if its tensors are malformed or its deadline is over.
+
+    Nobody takes a partial result for a complete one: without the output that tells them apart,
+    there is an error.
+    """
     try:
-        return codec.decode_event(event.tensors)
+        event = codec.decode_event(encoded.tensors)
+        limits = codec.decode_limits(encoded.tensors)
     except TrackserveError as error:
         return error
+    if STOPPED_BY.name not in encoded.outputs:
+        limits = replace(limits, beyond="error")
+    left = limits.deadline - max(0.0, time.perf_counter() - encoded.arrived)
+    if left <= 0:
+        return deadline_exceeded(event.event, limits.deadline)
+    return _Given(event, replace(limits, deadline=left))

@@ -36,6 +36,7 @@ from trackserve.trackers.patatrack.calibrate import calibrate
 from trackserve.trackers.patatrack.clusterize import clusterize
 from trackserve.trackers.patatrack.config import REFERENCE
 from trackserve.trackers.patatrack.hits import PositionTables, make_hits, make_position_tables
+from trackserve.trackers.patatrack.limits import PatatrackLimits
 from trackserve.trackers.patatrack.unpack import unpack
 
 LAYER_NAMES = (
@@ -141,7 +142,7 @@ def _read(event: RawEvent, tables: _Tables) -> tuple[EventTable, Digis, Clusters
     Raises:
         EventError: the event cannot be unpacked.
     """
-    digis, errors, n_words = unpack(event, tables.cabling, REFERENCE.max_words)
+    digis, errors, n_words = unpack(event, tables.cabling, PatatrackLimits().words)
     digis = calibrate(digis, tables.gains, REFERENCE.charge)
     clusters, n_modules = clusterize(digis, REFERENCE.clusters)
     beam_spot = event.beam_spot.position()

@@ -25,6 +25,7 @@ from trackserve.wire.events import (
 from trackserve.wire.tensors import TensorSpec, checked
 
 from .event import FeaturesEvent
+from .limits import ExatrkxLimits
 from .result import ExatrkxResult
 
 FEATURES = TensorSpec("FEATURES", np.dtype(np.float32), (-1, 3), optional=True)
@@ -75,5 +76,8 @@ def check_event(event: object) -> None:
 
 
 CODEC: Codec[PointsEvent | FeaturesEvent, ExatrkxResult] = Codec(
-    _EventCodec(), ExatrkxResult, aliases={LABELS.name: ("labels", "component")}
+    _EventCodec(),
+    ExatrkxResult,
+    aliases={LABELS.name: ("labels", "component")},
+    limits=ExatrkxLimits,
 )

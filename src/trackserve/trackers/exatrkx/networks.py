@@ -73,7 +73,7 @@ def on_cuda(device: str) -> bool:
     return device.partition(":")[0] == "cuda"
 
 
-def make_cuda(model: Model, device: str, precision: str, max_edges: int) -> CudaExatrkx:
+def make_cuda(model: Model, device: str, precision: str) -> CudaExatrkx:
     """Return the whole pipeline on the CUDA device "cuda" or "cuda:N".
 
     Raises:
@@ -88,7 +88,7 @@ def make_cuda(model: Model, device: str, precision: str, max_edges: int) -> Cuda
     where = find_device(device)
     from .cuda import CudaExatrkx
 
-    return CudaExatrkx(model, where, precision=precision, max_edges=max_edges)
+    return CudaExatrkx(model, where, precision=precision)
 
 
 def _check_precision(precision: str) -> None:

@@ -14,15 +14,18 @@ from trackserve.device.components import connected_components
 from trackserve.device.heap import keep_freed_memory
 from trackserve.edm import (
     Edges,
+    EventLimits,
     PointLabels,
     PointsEvent,
     SpacePoints,
 )
 from trackserve.edm.columns import Array
-from trackserve.errors import EventError, ModelError
+from trackserve.edm.limits import check_limit
+from trackserve.errors import EventError, LimitExceeded, ModelError
 
 from ..base import Lap
 from ..batch import in_threads, run_batch
+from ..deadline import DeadlineOver, Watch
 from .architecture import Filter, Gnn
 from .codec import check_event
 from .event import ExatrkxEvent, FeaturesEvent, values_of
@@ -34,6 +37,7 @@ from .features import (
     sector_order,
 )
 from .identity import identity_of
+from .limits import ExatrkxLimits
 from .model import Model, load_model
 from .networks import (
     Networks,
@@ -44,14 +48,12 @@ from .networks import (
 )
 from .perceptrons import NetworkGraph
 from .radius import Pairs, find_pairs, orient
-from .result import GRAPH_STAGES, ExatrkxCounts, ExatrkxResult
+from .result import ExatrkxCounts, ExatrkxResult, partial_result
 from .segmentation import keep_best_edges, make_candidates
 
 if TYPE_CHECKING:
     from .cuda import CudaExatrkx
 
-MAX_EDGES = 20_000_000
-"""Pairs within the radius that one event may have: about 2 GB of memory."""
 MAX_GRAPH_POINTS = 200_000
 """Points of the events that are one graph, where the networks run on another device."""
 
@@ -69,7 +71,6 @@ class ExatrkxPipeline:
         threads: events that run at the same time on a CPU; it does not change any bit.
         precision: ``"fp32"``; on devices of PyTorch also ``"fp16"`` or ``"bf16"``, for the
             matrix products of filter and graph network.
-        max_edges: pairs within the radius that one event may have.
 
     Raises:
         InputError: the device or the precision does not exist.
@@ -83,7 +84,6 @@ class ExatrkxPipeline:
         device: str = "cpu",
         threads: int = 1,
         precision: str = "fp32",
-        max_edges: int = MAX_EDGES,
     ) -> None:
         keep_freed_memory()
         self.identity = identity_of(model, precision, device)
@@ -91,17 +91,15 @@ class ExatrkxPipeline:
         self.device = device
         self.threads = threads
         self.precision = precision
-        self.max_edges = max_edges
         self._stages: CudaExatrkx | HostExatrkx
         if on_cuda(device):
-            self._stages = make_cuda(model, device, precision, max_edges)
+            self._stages = make_cuda(model, device, precision)
         else:
             networks = make_networks(model, device, precision)
             one_by_one = device == "cpu"  # so that each event stays in the cache
             self._stages = HostExatrkx(
                 model,
                 networks,
-                max_edges=max_edges,
                 threads=threads if one_by_one else 1,
                 graph_points=0 if one_by_one else MAX_GRAPH_POINTS,
             )
@@ -115,14 +113,13 @@ class ExatrkxPipeline:
         device: str = "cpu",
         threads: int = 1,
         precision: str = "fp32",
-        max_edges: int = MAX_EDGES,
     ) -> Self:
         """Build from a model that ships with the package, or from a model folder.
 
         Args:
             name_or_path: as :func:`.model.load_model` takes it.
             detector: the detector that the events come from, if it is known.
-            device, threads, precision, max_edges: as above.
+            device, threads, precision: as above.
 
         Raises:
             InputError: the model, device or precision does not exist.
@@ -136,43 +133,56 @@ class ExatrkxPipeline:
             raise ModelError(
                 "the model is for another detector", file=model.where, found=found, bound=detector
             )
-        return cls(model, device=device, threads=threads, precision=precision, max_edges=max_edges)
+        return cls(model, device=device, threads=threads, precision=precision)
 
     def run(
-        self, events: Iterable[ExatrkxEvent], keep: Collection[str] = (), lap: Lap | None = None
+        self,
+        events: Iterable[ExatrkxEvent],
+        keep: Collection[str] = (),
+        lap: Lap | None = None,
+        limits: EventLimits | None = None,
     ) -> list[ExatrkxResult | EventError]:
         """Reconstruct a batch of events.
 
         Args:
             events: any number, of space points or of scaled features; see
                 :func:`..batch.one_by_one`.
-            keep: names of :data:`GRAPH_STAGES`, whose edges the results have.
+            keep: names of :data:`.result.GRAPH_STAGES`, whose edges the results have.
             lap: is called with a name of :data:`.stages.STAGES` when that stage ends; all is then
                 on one thread. The stages of a batch repeat for each graph: on the device
                 ``"cpu"`` for each event.
+            limits: the most work on each event, an :class:`.limits.ExatrkxLimits`. The deadline
+                counts from the begin of a graph: on the device ``"cpu"`` from that of the event.
 
         Returns:
             the result of each event, or its :class:`EventError`.
 
         Raises:
-            InputError: ``keep`` has an unknown name, or ``events`` cannot be iterated.
+            InputError: ``keep`` has an unknown name, ``events`` cannot be iterated, or ``limits``
+                are those of another tracker.
         """
         ExatrkxResult.check_keep(keep)
+        most = ExatrkxLimits.of(limits)
         return run_batch(
-            events, check_event, lambda good: self._stages.run(good, keep, lap), self.identity
+            events, check_event, lambda good: self._stages.run(good, keep, lap, most), self.identity
         )
 
-    def reconstruct(self, event: ExatrkxEvent, keep: Collection[str] = ()) -> ExatrkxResult:
+    def reconstruct(
+        self,
+        event: ExatrkxEvent,
+        keep: Collection[str] = (),
+        limits: EventLimits | None = None,
+    ) -> ExatrkxResult:
         """Reconstruct one event.
 
         Args:
-            event, keep: as in :meth:`run`.
+            event, keep, limits: as in :meth:`run`.
 
         Raises:
             EventError: the event has no result, or is malformed.
             InputError: as in :meth:`run`.
         """
-        (result,) = self.run([event], keep)
+        (result,) = self.run([event], keep, limits=limits)
         if isinstance(result, EventError):
             raise result
         return result
@@ -193,25 +203,28 @@ class HostExatrkx:
     Args:
         model: networks and cuts.
         networks: the networks of the model.
-        max_edges: pairs within the radius that one event may have.
         threads: graphs that run at the same time.
         graph_points: most points of a graph of several events; 0: each event is a graph.
     """
 
     def __init__(
-        self, model: Model, networks: Networks, *, max_edges: int, threads: int, graph_points: int
+        self, model: Model, networks: Networks, *, threads: int, graph_points: int
     ) -> None:
         self._description = model.description
         self._networks = networks
-        self._max_edges = max_edges
         self._threads = threads
         self._graph_points = graph_points
 
     def run(
-        self, events: Sequence[ExatrkxEvent], keep: Collection[str], lap: Lap | None = None
+        self,
+        events: Sequence[ExatrkxEvent],
+        keep: Collection[str],
+        lap: Lap | None,
+        limits: ExatrkxLimits,
     ) -> list[ExatrkxResult | EventError]:
         """Reconstruct events; the arguments are checked ones of :meth:`ExatrkxPipeline.run`."""
-        one = functools.partial(self._reconstruct, keep=keep, lap=lap or (lambda stage: None))
+        stage_ends = lap or (lambda stage: None)
+        one = functools.partial(self._reconstruct, keep=keep, lap=stage_ends, limits=limits)
         batches = list(self._batches(events))
         if self._threads > 1 and len(batches) > 1 and lap is None:
             parts = in_threads(one, batches, self._threads)
@@ -234,22 +247,56 @@ class HostExatrkx:
             yield batch
 
     def _reconstruct(
-        self, events: Sequence[ExatrkxEvent], keep: Collection[str], lap: Lap
+        self,
+        events: Sequence[ExatrkxEvent],
+        keep: Collection[str],
+        lap: Lap,
+        limits: ExatrkxLimits,
     ) -> list[ExatrkxResult | EventError]:
-        """Reconstruct events as one graph; an event that fails goes on without points."""
+        """Reconstruct events as one graph; if their deadline is over, all have that error."""
+        watch = Watch(limits, lap)
+        try:
+            return self._run_stages(events, keep, watch, limits)
+        except DeadlineOver:
+            return [watch.error(event.event) for event in events]
+
+    def _run_stages(
+        self,
+        events: Sequence[ExatrkxEvent],
+        keep: Collection[str],
+        lap: Lap,
+        limits: ExatrkxLimits,
+    ) -> list[ExatrkxResult | EventError]:
+        """Reconstruct events as one graph; an event that fails goes on without points or edges.
+
+        Raises:
+            DeadlineOver: ``lap`` says so.
+        """
         description, cuts = self._description, self._description.cuts
         failed: dict[int, EventError] = {}
+        graphs: dict[str, BatchEdges] = {}
         points: list[EventPoints] = []
         first = 0
+
+        def results() -> list[ExatrkxResult | EventError]:
+            return [
+                self._failed(event, failed[e], e, points[e], graphs, keep, limits)
+                if e in failed
+                else self._find_candidates(event.event, e, points[e], graphs, keep)
+                for e, event in enumerate(events)
+            ]
+
         for e, event in enumerate(events):
-            found = self._order_points(event, first)
-            if isinstance(found, EventError):
-                failed[e] = found
-                found = EventPoints.empty(first)
+            try:
+                found = self._order_points(event, first, limits)
+            except EventError as error:
+                failed[e], found = error, EventPoints.empty(first)
             points.append(found)
             first += len(found.scaled)
-        scaled = np.concatenate([part.scaled for part in points])
         lap("features")
+        if len(failed) == len(events):
+            return results()
+        scaled = np.concatenate([part.scaled for part in points])
         spec = description.embedding
         nodes = node_inputs(spec.inputs, scaled, description.features)
         coordinates = self._networks.embed(nodes)
@@ -257,33 +304,72 @@ class HostExatrkx:
         near: list[Pairs] = []
         for e, (event, part) in enumerate(zip(events, points, strict=True)):
             rows = coordinates[part.first : part.first + len(part.scaled)]
-            pairs = find_pairs(rows, cuts.radius, self._max_edges, event.event)
-            if isinstance(pairs, EventError):
-                failed[e] = pairs
-                pairs = Pairs.empty()
+            try:
+                pairs = find_pairs(rows, cuts.radius, limits.radius_edges, event.event)
+            except EventError as error:
+                failed[e], pairs = error, Pairs.empty()
             near.append(pairs)
-        radius = _join(near, points)
+        if len(failed) == len(events):
+            return results()
+        radius = graphs["radius_edges"] = _join(near, points)
         lap("radius")
         graph = self._network_graph(description.filter, scaled, radius.edges)
         filtered = _keep_edges(radius, self._networks.filter(graph), cuts.filter)
+        for e, event in enumerate(events):
+            n = filtered.count(e)
+            try:
+                check_limit("filter_edges", n, limits.filter_edges, event=event.event)
+            except LimitExceeded as error:
+                failed[e], filtered = error, filtered.without(e)
+        graphs["filter_edges"] = filtered
         lap("filter")
+        if len(failed) == len(events):
+            return results()
         graph = self._network_graph(description.gnn, scaled, filtered.edges)
-        tracks = _keep_edges(filtered, self._networks.gnn(graph), cuts.edge)
+        graphs["track_edges"] = _keep_edges(filtered, self._networks.gnn(graph), cuts.edge)
         lap("gnn")
-        graphs = dict(zip(GRAPH_STAGES, (radius, filtered, tracks), strict=True))
-        results = [
-            failed[e] if e in failed else self._find_candidates(event.event, e, part, graphs, keep)
-            for e, (event, part) in enumerate(zip(events, points, strict=True))
-        ]
+        outcomes = results()
         lap("components")
-        return results
+        return outcomes
 
-    def _order_points(self, event: ExatrkxEvent, first: int) -> EventPoints | EventError:
-        """Return the points of an event sector by sector; the batch has ``first`` points before."""
+    def _failed(
+        self,
+        event: ExatrkxEvent,
+        error: EventError,
+        e: int,
+        points: EventPoints,
+        graphs: Mapping[str, BatchEdges],
+        keep: Collection[str],
+        limits: ExatrkxLimits,
+    ) -> ExatrkxResult | EventError:
+        """Return what an event with an error comes to: that error, or a partial result.
+
+        Args:
+            event: the event.
+            error: its error.
+            e, points, graphs, keep: as of :meth:`_find_candidates`; the edges of some of the
+                stages.
+            limits: limits of the event.
+        """
+        if limits.beyond == "error" or not isinstance(error, LimitExceeded):
+            return error
+        n_edges = {name: graph.count(e) for name, graph in graphs.items()}
+        counts = ExatrkxCounts(points=len(values_of(event)), **n_edges)
+        edges = {name: graphs[name].of_event(e, points) for name in graphs if name in keep}
+        return partial_result(event.event, error.limit, counts, edges, keep)
+
+    def _order_points(self, event: ExatrkxEvent, first: int, limits: ExatrkxLimits) -> EventPoints:
+        """Return the points of an event sector by sector; the batch has ``first`` points before.
+
+        Raises:
+            EventError: a feature is wrong.
+            LimitExceeded: there are too many points.
+        """
+        check_limit("points", len(values_of(event)), limits.points, event=event.event)
         description = self._description
         scaled = features_of(event, description.features)
         if isinstance(scaled, EventError):
-            return scaled
+            raise scaled
         numbers = np.arange(len(scaled), dtype=np.int32)
         rank = np.empty_like(numbers)
         rank[outward_order(scaled, description.features)] = numbers
@@ -315,7 +401,7 @@ class HostExatrkx:
             number: number of the event.
             e: place of the event in the batch.
             points: the points of the event.
-            graphs: the edges of the batch after each of :data:`GRAPH_STAGES`.
+            graphs: the edges of the batch after each of :data:`.result.GRAPH_STAGES`.
             keep: stages whose edges the result has.
         """
         cuts, rank = self._description.cuts, points.rank
@@ -378,6 +464,13 @@ class BatchEdges(NamedTuple):
         edges = self.edges.take(slice(*self.start[e : e + 2]))
         row, first = points.row, np.int32(points.first)
         return Edges(row[edges.source - first], row[edges.target - first], edges.score)
+
+    def without(self, e: int) -> BatchEdges:
+        """Return the edges of the other events."""
+        first, last = self.start[e : e + 2]
+        start = np.where(np.arange(len(self.start)) > e, self.start - (last - first), self.start)
+        others = np.delete(np.arange(len(self.edges)), slice(first, last))
+        return BatchEdges(self.edges.take(others), start)
 
 
 def _join(near: Sequence[Pairs], points: Sequence[EventPoints]) -> BatchEdges:

@@ -24,6 +24,7 @@ from trackserve.device.compile import (
     with_bit,
 )
 from trackserve.edm.columns import Array
+from trackserve.edm.limits import check_limit
 from trackserve.errors import EventError
 
 BINS_PER_RADIUS = 4
@@ -86,8 +87,8 @@ class _Grid(NamedTuple):
     bins: Array
 
 
-def find_pairs(coordinates: Array, radius: float, max_edges: int, event: int) -> Pairs | EventError:
-    """Return all pairs of points nearer than ``radius``, each once, or the error of the event.
+def find_pairs(coordinates: Array, radius: float, max_edges: int, event: int) -> Pairs:
+    """Return all pairs of points nearer than ``radius``, each once.
 
     The squared distance is the sum over the dimensions, in their order, in float32 without fused
     operations. It must be less than the square of ``radius`` in float32.
@@ -95,45 +96,39 @@ def find_pairs(coordinates: Array, radius: float, max_edges: int, event: int) ->
     Args:
         coordinates: float32[n, d].
         radius: largest distance, in the units of the coordinates.
-        max_edges: most pairs that the event may have.
+        max_edges: most pairs that the event may have; memory for little more is allocated.
         event: number of the event, for the error.
 
-    Returns:
-        the pairs; an :class:`EventError` if there are more than ``max_edges``, or if a coordinate
-        is not finite.
+    Raises:
+        LimitExceeded: there are more pairs.
+        EventError: a coordinate is not finite.
     """
     n_points = len(coordinates)
     if n_points < 2:
         return Pairs.empty()
     finite = np.isfinite(coordinates).all(axis=1)
     if not finite.all():
-        return not_finite(event, int(finite.argmin()))
+        raise not_finite(event, int(finite.argmin()))
     padded, axes = _choose_axes(coordinates)
     most = max(LEAST_CELLS, CELLS_PER_POINT * n_points)
     grid = _Grid(*_make_grid(padded, axes, most, radius))
     squared = f32(radius) * f32(radius)
-    room = _FIRST_ROOM * n_points
+    # room for all that one point can add to as many as are allowed
+    most_room = max_edges + 2 * n_points + LANES
+    room = min(_FIRST_ROOM * n_points, most_room)
     pairs = Pairs(np.empty(room, np.int32), np.empty(room, np.int32))
     done, n = _append_pairs(grid, squared, 0, 0, pairs)
     while done < n_points and n <= max_edges:
-        room = 2 * room
+        room = min(2 * room, most_room)
         pairs = Pairs(*(_longer(array, room, n) for array in pairs))
         done, n = _append_pairs(grid, squared, done, n, pairs)
-    if n > max_edges:
-        return too_many(event, found=n, max_edges=max_edges)
+    check_limit("radius_edges", n, max_edges, exact=False, event=event)
     return _order_pairs(n_points, pairs.source[:n], pairs.target[:n])
 
 
 def not_finite(event: int, point: int) -> EventError:
     """Return the error of an event whose ``point`` has no finite coordinates."""
     return EventError("embedding of a point is not finite", event=event, point=point)
-
-
-def too_many(event: int, *, found: int, max_edges: int) -> EventError:
-    """Return the error of an event that has ``found`` pairs or more."""
-    return EventError(
-        "too many pairs of points within the radius", event=event, found=found, bound=max_edges
-    )
 
 
 def orient(place: Array, pairs: Pairs) -> tuple[Array, Array]:

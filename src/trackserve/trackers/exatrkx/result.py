@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from trackserve.edm import Edges, PointLabels, TrackCandidates
 from trackserve.edm.result import Result, ResultCounts
@@ -44,3 +46,24 @@ class ExatrkxResult(Result):
 
 GRAPH_STAGES = tuple(ExatrkxResult.intermediates())
 """Names of the edges that remain after each stage: the intermediates."""
+
+
+def partial_result(
+    event: int,
+    limit: str,
+    counts: ExatrkxCounts,
+    edges: Mapping[str, Edges],
+    keep: Collection[str],
+) -> ExatrkxResult:
+    """Return the result of an event beyond a limit.
+
+    Args:
+        event: number of the event.
+        limit: name of the limit.
+        counts: numbers of what the stages that ended have found.
+        edges: its edges after these stages, by name.
+        keep: stages whose edges the result has.
+    """
+    kept: dict[str, Any] = {name: edges.get(name, Edges.empty()) for name in keep}
+    labels, candidates = PointLabels.empty(), TrackCandidates.empty()
+    return ExatrkxResult(event, counts, labels, candidates, stopped_by=limit, **kept)

@@ -25,6 +25,7 @@ from trackserve.device.compile import (
 )
 from trackserve.edm import Clusters, Digis
 from trackserve.edm.columns import Array
+from trackserve.edm.limits import MOST, check_limit
 
 from .config import ClusterCuts
 
@@ -35,17 +36,28 @@ AROUND = tuple(_STRIDE * row + col for row in (-1, 0, 1) for col in (-1, 0, 1))
 _NO_LABEL = u32(0xFFFFFFFF)
 
 
-def clusterize(digis: Digis, cuts: ClusterCuts) -> tuple[Clusters, int]:
+def clusterize(
+    digis: Digis, cuts: ClusterCuts, max_digis: int = MOST, max_clusters: int = MOST
+) -> tuple[Clusters, int]:
     """Find clusters and fill ``digis.cluster``.
 
     Args:
         digis: the digis, modules contiguous.
         cuts: least charge of a cluster.
+        max_digis: most digis of a module.
+        max_clusters: most clusters.
 
     Returns:
         the clusters, and the number of modules with digis.
+
+    Raises:
+        LimitExceeded: there are more; then ``digis.cluster`` is -1.
     """
-    columns, n_modules = _clusterize(digis.arrays(), cuts)
+    columns, n_modules, most = _clusterize(digis.arrays(), cuts, max_digis)
+    if most > max_digis or len(columns[0]) > max_clusters:
+        digis.cluster[:] = -1
+    check_limit("module_digis", most, max_digis)
+    check_limit("clusters", len(columns[0]), max_clusters)
     return Clusters(*columns), n_modules
 
 
@@ -93,7 +105,14 @@ def enough_charge(module: int, charge: int, cuts: ClusterCuts) -> bool:
 
 
 @kernel
-def _clusterize(digis: Any, cuts: ClusterCuts) -> tuple[tuple[Array, ...], int]:
+def _clusterize(
+    digis: Any, cuts: ClusterCuts, max_digis: int
+) -> tuple[tuple[Array, ...], int, int]:
+    """Find clusters; none if a module has more than ``max_digis``.
+
+    Returns:
+        columns of the clusters, the number of modules with digis, and the most digis of a module.
+    """
     module, row, col, charge, cluster = digis
     n_digis = len(module)
     start = np.zeros(N_MODULES, np.int32)
@@ -107,6 +126,9 @@ def _clusterize(digis: Any, cuts: ClusterCuts) -> tuple[tuple[Array, ...], int]:
             i += 1
         end[m] = i
         most = max(most, i - start[m])
+    if most > max_digis:
+        n_digis = 0
+        start[:] = end
 
     cluster_module = np.empty(n_digis, np.uint16)
     box = np.empty((4, n_digis), np.uint16)
@@ -187,4 +209,4 @@ def _clusterize(digis: Any, cuts: ClusterCuts) -> tuple[tuple[Array, ...], int]:
         *(cluster_module[:n], box[0, :n], box[1, :n], box[2, :n], box[3, :n], total[:n]),
         *(edges[0, :n], edges[1, :n], edges[2, :n], edges[3, :n]),
     )
-    return columns, n_modules
+    return columns, n_modules, most

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.detectors.phase1.charge import ChargeCalibration
-from trackserve.detectors.phase1.layout import MAX_WORDS, PT_PER_RADIUS
+from trackserve.detectors.phase1.layout import PT_PER_RADIUS
 from trackserve.device.scalars import f32
 from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
@@ -266,7 +266,6 @@ class PatatrackConfig:
     """All constants of one configuration."""
 
     name: str
-    max_words: int = MAX_WORDS
     charge: ChargeCalibration = ChargeCalibration()
     clusters: ClusterCuts = ClusterCuts()
     positions: PositionErrors = PositionErrors()

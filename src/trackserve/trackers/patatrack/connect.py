@@ -7,7 +7,7 @@ on a helix from the beam spot.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from trackserve.device.compile import (
     with_bit,
 )
 from trackserve.edm.columns import Array
+from trackserve.edm.limits import MOST, check_limit
 
 from .config import ConnectionCuts
 from .doublets import Cells, OrderedHits
@@ -104,9 +105,30 @@ class Blocks(NamedTuple):
     bits: Array
 
 
-def connect_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> CellGraph:
-    """Find the neighbours of each cell and leave out cells with none on either side."""
-    return _connect_cells(hits, cells, cuts)
+def connect_cells(
+    hits: OrderedHits,
+    cells: Cells,
+    cuts: ConnectionCuts,
+    max_triplets: int = MOST,
+    max_connections: int = MOST,
+) -> CellGraph:
+    """Find the neighbours of each cell and leave out cells with none on either side.
+
+    Args:
+        hits: the hits.
+        cells: the cells.
+        cuts: cuts on pairs of cells.
+        max_triplets: most pairs of cells that share a hit, and so are to be judged.
+        max_connections: most pairs of neighbours.
+
+    Raises:
+        LimitExceeded: there are more.
+    """
+    outgoing, n_triplets = _outgoing(hits, cells)
+    check_limit("triplets", n_triplets, max_triplets)
+    source, target = _connections(hits, cells, outgoing, cuts, max_connections)
+    check_limit("connections", len(source), max_connections, exact=False)
+    return _graph(cells, source, target)
 
 
 def remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> None:
@@ -213,33 +235,45 @@ def same_direction(a: Vector, b: Vector, min_cos2: float) -> bool:
 
 
 @kernel
-def _connect_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> CellGraph:
-    source, target = _aligned_cells(hits, cells, cuts)
-    n = u64(0)
-    for k in range(len(source)):
-        cell, other = source[k], target[k]
-        a, b, c = cells.inner[cell], cells.outer[cell], cells.outer[other]
-        curvature, dca = curvature_and_dca(in_xy(hits, a), in_xy(hits, b), in_xy(hits, c))
-        source[n], target[n] = cell, other
-        n += u64(from_beam_line(curvature, dca, hits.module[a], cuts))
-    return _graph(cells, source[:n], target[:n])
+def _connections(
+    hits: OrderedHits,
+    cells: Cells,
+    outgoing: Outgoing,
+    cuts: ConnectionCuts,
+    max_connections: int,
+) -> tuple[Array, Array]:
+    """Pairs of neighbours, by first, then second cell.
+
+    Aligned pairs are found, then judged, in parts of bounded size. It ends early above
+    ``max_connections``.
+    """
+    room = len(cells.inner) + 128
+    for b in range(len(hits.order)):
+        room = max(room, _most_blocks(b, cells, outgoing) + 1)
+    blocks = Blocks(
+        cell=np.empty(room, np.int32),
+        start=np.empty(room, np.int32),
+        bits=np.empty(room, np.uint32),
+    )
+    hit, n_blocks = _aligned_blocks(hits, cells, outgoing, cuts, blocks, 0)
+    source, target = _judge(hits, cells, outgoing, cuts, blocks, n_blocks)
+    while hit < len(hits.order) and len(source) <= max_connections:
+        hit, n_blocks = _aligned_blocks(hits, cells, outgoing, cuts, blocks, hit)
+        more, others = _judge(hits, cells, outgoing, cuts, blocks, n_blocks)
+        source, target = np.concatenate((source, more)), np.concatenate((target, others))
+    return source, target
 
 
 @kernel
-def _aligned_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> tuple[Array, Array]:
-    """Pairs of cells that share a hit and are aligned in r-z, by first, then second cell."""
-    outgoing = _outgoing(hits, cells)
-    capacity = len(cells.inner) // 2 + 64
-    n_blocks = -1
-    while n_blocks < 0:
-        capacity *= 2
-        blocks = Blocks(
-            cell=np.empty(capacity, np.int32),
-            start=np.empty(capacity, np.int32),
-            bits=np.empty(capacity, np.uint32),
-        )
-        n_blocks = _aligned_blocks(hits, cells, outgoing, cuts, blocks)
-
+def _judge(
+    hits: OrderedHits,
+    cells: Cells,
+    outgoing: Outgoing,
+    cuts: ConnectionCuts,
+    blocks: Blocks,
+    n_blocks: int,
+) -> tuple[Array, Array]:
+    """Those aligned pairs in ``n_blocks`` blocks that are neighbours."""
     source = np.empty((n_blocks + 1) * LANES, np.int32)
     target = np.empty((n_blocks + 1) * LANES, np.int32)
     n = u64(0)
@@ -248,13 +282,20 @@ def _aligned_cells(hits: OrderedHits, cells: Cells, cuts: ConnectionCuts) -> tup
             source[n] = blocks.cell[k]
             target[n] = outgoing.cell[u64(blocks.start[k]) + lane]
             n += bit(blocks.bits[k], lane)
-    return source[:n], target[:n]
+    m = u64(0)
+    for k in range(n):
+        cell, other = source[k], target[k]
+        a, b, c = cells.inner[cell], cells.outer[cell], cells.outer[other]
+        curvature, dca = curvature_and_dca(in_xy(hits, a), in_xy(hits, b), in_xy(hits, c))
+        source[m], target[m] = cell, other
+        m += u64(from_beam_line(curvature, dca, hits.module[a], cuts))
+    return source[:m], target[:m]
 
 
 @kernel
-def _outgoing(hits: OrderedHits, cells: Cells) -> Outgoing:
+def _outgoing(hits: OrderedHits, cells: Cells) -> tuple[Outgoing, int]:
     """Cells by their inner hit, if one ends there; on the innermost layer, where most begin,
-    none ends."""
+    none ends. And the number of pairs of cells that share a hit."""
     n_cells = len(cells.inner)
     n_hits = len(hits.order)
     start = np.zeros(n_hits + 1, np.int32)
@@ -263,6 +304,10 @@ def _outgoing(hits: OrderedHits, cells: Cells) -> Outgoing:
         start[b + u64(1)] += cells.start[b + u64(1)] > cells.start[b]
     for b in range(n_hits):
         start[b + 1] += start[b]
+    n_triplets: Any = np.int64(0)
+    for b in range(n_hits):
+        incoming = np.int64(cells.start[b + 1]) - np.int64(cells.start[b])
+        n_triplets += incoming * (np.int64(start[b + 1]) - np.int64(start[b]))
     filled = start[:-1].copy()
     room = start[n_hits] + LANES  # whole blocks of lanes are read
     outgoing = Outgoing(
@@ -279,29 +324,45 @@ def _outgoing(hits: OrderedHits, cells: Cells) -> Outgoing:
             outgoing.cell[place] = c
             outgoing.r[place] = hits.r[cells.outer[c]]
             outgoing.z[place] = hits.z[cells.outer[c]]
-    return outgoing
+    return outgoing, n_triplets
+
+
+@shared
+def _most_blocks(b: int, cells: Cells, outgoing: Outgoing) -> int:
+    """Largest number of blocks of outgoing cells that the cells of hit ``b`` are aligned with."""
+    n_outgoing = int(outgoing.start[b + 1]) - int(outgoing.start[b])
+    return (int(cells.start[b + 1]) - int(cells.start[b])) * (n_outgoing // LANES + 1)
 
 
 @kernel
 def _aligned_blocks(
-    hits: OrderedHits, cells: Cells, outgoing: Outgoing, cuts: ConnectionCuts, blocks: Blocks
-) -> int:
+    hits: OrderedHits,
+    cells: Cells,
+    outgoing: Outgoing,
+    cuts: ConnectionCuts,
+    blocks: Blocks,
+    first_hit: int,
+) -> tuple[int, int]:
     """Find, for each cell, the blocks of outgoing cells with one that is aligned.
 
     Few blocks have any: they are listed without a branch, which could not be predicted.
 
+    Args:
+        blocks: memory, at least for the blocks of one hit; it gets the blocks.
+        first_hit: the hit to begin with.
+
     Returns:
-        the number of blocks, or -1 if ``blocks`` has not enough room.
+        the hit to go on with, as there was no room for its blocks; and the number of blocks.
     """
     wide_vectors()
     n = u64(0)
-    for b in range(len(hits.order)):
+    for b in range(first_hit, len(hits.order)):
         out, end = u64(outgoing.start[b]), u64(outgoing.start[b + 1])
         first, last = u64(cells.start[b]), u64(cells.start[b + 1])
         if out == end or first == last:
             continue
         if n + (last - first) * ((end - out) // u64(LANES) + u64(1)) >= u64(len(blocks.cell)):
-            return -1
+            return b, int(np.int64(n))
         middle = in_rz(hits, b)
         cut = max_theta(hits.module[b], cuts)
         for cell in range(first, last):
@@ -315,7 +376,7 @@ def _aligned_blocks(
                     bits = with_bit(bits, lane, ok & (i32(lane) < n_left))
                 blocks.cell[n], blocks.start[n], blocks.bits[n] = cell, block, bits
                 n += u64(bits != 0)
-    return int(np.int64(n))
+    return len(hits.order), int(np.int64(n))
 
 
 @kernel

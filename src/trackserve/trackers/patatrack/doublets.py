@@ -29,6 +29,7 @@ from trackserve.device.compile import (
 )
 from trackserve.edm import Hits
 from trackserve.edm.columns import Array
+from trackserve.edm.limits import MOST, check_limit
 
 from .config import DoubletCuts
 
@@ -139,15 +140,23 @@ def order_by_phi(hits: Hits) -> OrderedHits:
     return _order_by_phi(hits.arrays(), LAYER_START)
 
 
-def find_doublets(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Cells:
+def find_doublets(
+    hits: OrderedHits, pairs: Array, cuts: DoubletCuts, max_doublets: int = MOST
+) -> Cells:
     """Find all compatible pairs of hits.
 
     Args:
         hits: the hits.
         pairs: records of :data:`trackserve.trackers.patatrack.config.LAYER_PAIR`.
         cuts: cuts on pairs of hits.
+        max_doublets: most pairs; memory for little more is allocated.
+
+    Raises:
+        LimitExceeded: there are more.
     """
-    return _find_doublets(hits, pairs, cuts)
+    cells, found = _find_doublets(hits, pairs, cuts, max_doublets)
+    check_limit("doublets", found, max_doublets, exact=False)
+    return cells
 
 
 @kernel
@@ -382,29 +391,41 @@ def hit_point(hits: OrderedHits, i: int) -> HitPoint:
 
 
 @kernel
-def _find_doublets(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Cells:
+def _find_doublets(
+    hits: OrderedHits, pairs: Array, cuts: DoubletCuts, max_doublets: int
+) -> tuple[Cells, int]:
+    """Find the doublets, and their number; if it is above ``max_doublets``, there may be more."""
     candidates = _inner_candidates(hits, pairs, cuts)
     n_hits = len(hits.order)
     capacity = 16 * n_hits + 64
-    enough = False
-    while not enough:
-        capacity *= 2
+    n = -1
+    while n < 0:
+        # room for all that one window can add to as many as are allowed
+        capacity = min(2 * capacity, max_doublets + len(candidates.hit) + LANES)
         cells = Cells(
             inner=np.empty(capacity, np.int32),
             outer=np.empty(capacity, np.int32),
             pair=np.empty(capacity, np.uint8),
             start=np.empty(n_hits + 1, np.int32),
         )
-        enough = _fill_cells(hits, candidates, pairs, cuts, cells)
-    n = cells.start[n_hits]
-    return Cells(cells.inner[:n], cells.outer[:n], cells.pair[:n], cells.start)
+        n = _fill_cells(hits, candidates, pairs, cuts, cells, max_doublets)
+    return Cells(cells.inner[:n], cells.outer[:n], cells.pair[:n], cells.start), n
 
 
 @kernel
 def _fill_cells(
-    hits: OrderedHits, candidates: Candidates, pairs: Array, cuts: DoubletCuts, cells: Cells
-) -> bool:
-    """Fill ``cells``; false if they have not enough room."""
+    hits: OrderedHits,
+    candidates: Candidates,
+    pairs: Array,
+    cuts: DoubletCuts,
+    cells: Cells,
+    max_doublets: int,
+) -> int:
+    """Fill ``cells``.
+
+    Returns:
+        number of doublets, -1 if they have not enough room; it ends early above ``max_doublets``.
+    """
     wide_vectors()
     pairs_of_layer = np.empty(len(pairs), np.int32)
     n = u64(0)
@@ -428,7 +449,8 @@ def _fill_cells(
                     first = u64(candidates.start[p, first_bin])
                     last = u64(candidates.start[p, end_bin])
                     if n + (last - first) + u64(LANES) > u64(len(cells.inner)):
-                        return False
+                        found = int(np.int64(n))
+                        return found if found > max_doublets else -1
                     for block in range(first, last, u64(LANES)):
                         if pair.outer < N_BARREL_LAYERS:
                             bits = accepted(candidates, block, last, outer, own, BARREL)
@@ -442,4 +464,4 @@ def _fill_cells(
                             cells.inner[n] = candidates.hit[block + lane]
                             n += bit(bits, lane)
     cells.start[len(hits.order)] = n
-    return True
+    return int(np.int64(n))

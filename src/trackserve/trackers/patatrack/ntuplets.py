@@ -9,6 +9,7 @@ import numpy as np
 from trackserve.device.compile import kernel, shared
 from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
+from trackserve.edm.limits import MOST, check_limit
 
 from .config import NtupletRules
 from .connect import CellGraph
@@ -32,7 +33,9 @@ class Ntuplets(NamedTuple):
     duplicate: Array
 
 
-def find_ntuplets(graph: CellGraph, pairs: Array, rules: NtupletRules) -> Ntuplets:
+def find_ntuplets(
+    graph: CellGraph, pairs: Array, rules: NtupletRules, max_ntuplets: int = MOST
+) -> Ntuplets:
     """Search depth-first from every live cell on a starting layer pair.
 
     A path has 3 to 5 hits. It ends where it cannot be continued, or at five hits. With
@@ -44,19 +47,31 @@ def find_ntuplets(graph: CellGraph, pairs: Array, rules: NtupletRules) -> Ntuple
         graph: the cells.
         pairs: records of :data:`trackserve.trackers.patatrack.config.LAYER_PAIR`.
         rules: which paths are kept.
+        max_ntuplets: most paths; no memory for more is allocated.
+
+    Raises:
+        LimitExceeded: there are more.
     """
-    return _find_ntuplets(graph, pairs["starts"].copy(), rules.only_longest)
+    starts = pairs["starts"].copy()
+    ntuplets, found = _find_ntuplets(graph, starts, rules.only_longest, max_ntuplets)
+    check_limit("ntuplets", found, max_ntuplets, exact=False)
+    return ntuplets
 
 
 @kernel
-def _find_ntuplets(graph: CellGraph, starts: Array, only_longest: bool) -> Ntuplets:
+def _find_ntuplets(
+    graph: CellGraph, starts: Array, only_longest: bool, max_ntuplets: int
+) -> tuple[Ntuplets, int]:
+    """Find the ntuplets, and their number; if it is above ``max_ntuplets``, there are none."""
     n_cells = len(graph.cell)
     begins = _beginnings(graph, starts, only_longest)
     paths = np.empty((n_cells + 64, MAX_CELLS), np.int32)
-    n = _find_paths(graph, begins, paths)
+    n = found = _find_paths(graph, begins, paths, max_ntuplets)
+    if found > max_ntuplets:
+        n = 0
     if n > len(paths):
         paths = np.empty((n, MAX_CELLS), np.int32)
-        _find_paths(graph, begins, paths)
+        _find_paths(graph, begins, paths, max_ntuplets)
     cells = paths[:n].copy()
 
     n_hits = np.empty(n, np.int8)
@@ -77,7 +92,7 @@ def _find_ntuplets(graph: CellGraph, starts: Array, only_longest: bool) -> Ntupl
     for t in range(n if only_longest else 0):
         for k in range(n_hits[t] - 1):
             duplicate[t] |= longest[cells[t, k]] > n_hits[t]
-    return Ntuplets(n_hits=n_hits, cells=cells, hits=hits, duplicate=duplicate)
+    return Ntuplets(n_hits=n_hits, cells=cells, hits=hits, duplicate=duplicate), found
 
 
 @kernel
@@ -115,7 +130,7 @@ class Walk(NamedTuple):
 
 
 @shared
-def walk(start: int, graph: Any, state: Walk, paths: Array, n: int) -> int:
+def walk(start: int, graph: Any, state: Walk, paths: Array, n: int, most: int) -> int:
     """Search depth-first from one cell; write the paths that cannot be continued to ``paths``.
 
     Args:
@@ -124,6 +139,7 @@ def walk(start: int, graph: Any, state: Walk, paths: Array, n: int) -> int:
         state: memory for the search.
         paths: int32[m, MAX_CELLS], -1 after the last cell.
         n: number of paths that are there already.
+        most: number of paths above which the search ends.
 
     Returns:
         the number of paths now; those past the end of ``paths`` are only counted.
@@ -132,7 +148,7 @@ def walk(start: int, graph: Any, state: Walk, paths: Array, n: int) -> int:
     first, neighbour, alive = graph.first, graph.neighbour, graph.alive
     depth = 0
     path[0], next_one[0], extended[0] = start, first[start], False
-    while depth >= 0:
+    while depth >= 0 and n <= most:
         cell = path[depth]
         if depth + 1 < MAX_CELLS and next_one[depth] < first[cell + 1]:
             other = neighbour[next_one[depth]]
@@ -153,8 +169,11 @@ def walk(start: int, graph: Any, state: Walk, paths: Array, n: int) -> int:
 
 
 @kernel
-def _find_paths(graph: CellGraph, begins: Array, paths: Array) -> int:
-    """Fill ``paths`` with as many as it has room for; return how many there are."""
+def _find_paths(graph: CellGraph, begins: Array, paths: Array, most: int) -> int:
+    """Fill ``paths`` with as many as it has room for; return how many there are.
+
+    It ends early above ``most``.
+    """
     n = 0
     state = Walk(
         path=np.empty(MAX_CELLS, np.int32),
@@ -163,5 +182,5 @@ def _find_paths(graph: CellGraph, begins: Array, paths: Array) -> int:
     )
     for start in range(len(graph.cell)):
         if begins[start]:
-            n = walk(start, graph, state, paths, n)
+            n = walk(start, graph, state, paths, n, most)
     return n

@@ -15,10 +15,13 @@ from trackserve.detectors.phase1.gains import make_gain_tables
 from trackserve.device.heap import keep_freed_memory
 from trackserve.edm import (
     Doublets,
+    EventLimits,
     RawEvent,
     Tracks,
 )
-from trackserve.errors import EventError, InputError
+from trackserve.edm.columns import Array
+from trackserve.edm.limits import of_event
+from trackserve.errors import EventError, InputError, LimitExceeded
 from trackserve.io import read_conditions
 from trackserve.wire.events import check_raw_event
 
@@ -28,7 +31,7 @@ from ..single import SingleEventPipeline
 from .calibrate import calibrate
 from .clusterize import clusterize
 from .config import PatatrackConfig, find_config
-from .connect import CellGraph, connect_cells, remove_fishbones
+from .connect import connect_cells, remove_fishbones
 from .doublets import (
     Cells,
     OrderedHits,
@@ -38,8 +41,9 @@ from .doublets import (
 from .fit import Sizes, fit_broken_lines, measured_hits
 from .hits import make_hits, make_position_tables
 from .identity import identity_of
+from .limits import PatatrackLimits
 from .ntuplets import find_ntuplets
-from .result import PatatrackCounts, PatatrackResult
+from .result import Found, PatatrackResult
 from .strategies import SELECTIONS, VERTEX_FINDERS
 from .tracks import make_tracks
 from .unpack import unpack
@@ -77,7 +81,9 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         if device not in DEVICES:
             raise InputError("no such device", found=device, bound=list(DEVICES))
         keep_freed_memory()
-        super().__init__(identity_of(conditions, config, device), PatatrackResult, threads)
+        super().__init__(
+            identity_of(conditions, config, device), PatatrackResult, threads, PatatrackLimits
+        )
         self.config = config
         self.device = device
         self._cuda: CudaPatatrack | None = None
@@ -107,7 +113,11 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         return cls(read_conditions(directory), config, device=device, threads=threads)
 
     def run(
-        self, events: Iterable[RawEvent], keep: Collection[str] = (), lap: Lap | None = None
+        self,
+        events: Iterable[RawEvent],
+        keep: Collection[str] = (),
+        lap: Lap | None = None,
+        limits: EventLimits | None = None,
     ) -> list[PatatrackResult | EventError]:
         """Reconstruct a batch of events.
 
@@ -116,19 +126,23 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
             keep: which of "digis", "clusters", "hits", "doublets" and "ntuplets" to return.
             lap: called with the name of each stage as it ends. Then all is on one thread, and the
                 host waits for a GPU after each stage of a batch.
+            limits: the most work on each event, a :class:`.limits.PatatrackLimits`. The deadline
+                counts from the begin of the event; on a GPU from that of the batch.
 
         Returns:
             for each event its result, or the :class:`EventError` that says why there is none.
 
         Raises:
-            InputError: ``keep`` has an unknown name, or ``events`` cannot be iterated.
+            InputError: ``keep`` has an unknown name, ``events`` cannot be iterated, or ``limits``
+                are those of another tracker.
         """
         cuda = self._cuda
         if cuda is None:
-            return super().run(events, keep, lap)
+            return super().run(events, keep, lap, limits)
         PatatrackResult.check_keep(keep)
+        most = PatatrackLimits.of(limits)
         return run_batch(
-            events, check_raw_event, lambda good: cuda.run(good, keep, lap), self.identity
+            events, check_raw_event, lambda good: cuda.run(good, keep, lap, most), self.identity
         )
 
     def warm_up(self) -> None:
@@ -139,37 +153,71 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         self.run([RawEvent(np.frombuffer(bytes(4), np.uint8))])
 
     def reconstruct_stages(
-        self, event: RawEvent, keep: Collection[str], lap: Lap
+        self, event: RawEvent, keep: Collection[str], lap: Lap, limits: PatatrackLimits
     ) -> PatatrackResult:
         """Reconstruct one event on a CPU, and call ``lap(stage)`` as each stage ends.
 
         Raises:
-            EventError: it cannot be reconstructed, or is malformed.
+            EventError: it cannot be reconstructed, is malformed, or is beyond a limit.
         """
         check_raw_event(event)
-        config = self.config
         beam_spot = event.beam_spot.position()
         if not is_beam_spot(beam_spot):
             raise EventError(
                 "beam spot is not inside the beam pipe", event=event.event, found=beam_spot.tolist()
             )
-        digis, readout_errors, n_words = unpack(event, self._cabling, config.max_words)
+        found = Found()
+        try:
+            self._run_stages(event, beam_spot, keep, lap, limits, found)
+        except LimitExceeded as error:
+            if limits.beyond == "error":
+                raise of_event(error, event.event) from None
+            found.stop(error)
+        return found.result(event.event, keep)
+
+    def _run_stages(
+        self,
+        event: RawEvent,
+        beam_spot: Array,
+        keep: Collection[str],
+        lap: Lap,
+        limits: PatatrackLimits,
+        found: Found,
+    ) -> None:
+        """Run the stages, and put what each finds into ``found``.
+
+        Raises:
+            EventError: the event cannot be reconstructed.
+            LimitExceeded: it is beyond a limit.
+        """
+        config, counts, nouns = self.config, found.counts, found.nouns
+        digis, nouns["readout_errors"], counts["words"] = unpack(event, self._cabling, limits.words)
         lap("unpack")
-        digis = calibrate(digis, self._gains, config.charge)
+        nouns["digis"] = digis = calibrate(digis, self._gains, config.charge)
         lap("calibrate")
-        clusters, n_modules = clusterize(digis, config.clusters)
+        clusters, counts["modules"] = clusterize(
+            digis, config.clusters, limits.module_digis, limits.clusters
+        )
+        nouns["clusters"], counts["clusters"] = clusters, len(clusters)
         lap("clusters")
-        hits = make_hits(clusters, self._positions, config.positions, beam_spot)
+        hits = nouns["hits"] = make_hits(clusters, self._positions, config.positions, beam_spot)
         lap("hits")
         ordered = order_by_phi(hits)
         lap("phi order")
-        cells = find_doublets(ordered, config.layer_pairs, config.doublets)
+        cells = find_doublets(ordered, config.layer_pairs, config.doublets, limits.doublets)
+        counts["doublets"] = len(cells.inner)
+        if "doublets" in keep:
+            nouns["doublets"] = _doublets(cells, ordered)
         lap("doublets")
-        graph = connect_cells(ordered, cells, config.connections)
+        graph = connect_cells(
+            ordered, cells, config.connections, limits.triplets, limits.connections
+        )
         lap("connection")
         remove_fishbones(ordered, graph, config.connections.min_cos2)
+        if "doublets" in keep:
+            nouns["doublets"].killed[graph.cell] = ~graph.alive
         lap("fishbone")
-        ntuplets = find_ntuplets(graph, config.layer_pairs, config.ntuplets)
+        ntuplets = find_ntuplets(graph, config.layer_pairs, config.ntuplets, limits.ntuplets)
         lap("ntuplets")
         measured = measured_hits(ordered, hits, self._positions)
         fitted = fit_broken_lines(ntuplets, measured, config.fit)
@@ -181,33 +229,15 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         find_vertices = VERTEX_FINDERS[type(config.vertices)]
         vertices, vertex_of_track = find_vertices(tracks, config.vertices)
         tracks.vertex[:] = vertex_of_track
+        nouns["tracks"], nouns["vertices"] = tracks, vertices
+        counts["ntuplets"], counts["tracks"] = len(quality), len(tracks)
+        counts["vertices"] = len(vertices)
+        if "ntuplets" in keep:
+            nouns["ntuplets"] = make_tracks(fitted, ordered, quality, Tracks.BAD)
         lap("vertices")
-        counts = PatatrackCounts(
-            modules=n_modules,
-            words=n_words,
-            clusters=len(clusters),
-            doublets=len(cells.inner),
-            ntuplets=len(quality),
-            tracks=len(tracks),
-            vertices=len(vertices),
-        )
-        return PatatrackResult(
-            event=event.event,
-            counts=counts,
-            tracks=tracks,
-            vertices=vertices,
-            readout_errors=readout_errors,
-            digis=digis if "digis" in keep else None,
-            clusters=clusters if "clusters" in keep else None,
-            hits=hits if "hits" in keep else None,
-            doublets=_doublets(cells, graph, ordered) if "doublets" in keep else None,
-            ntuplets=make_tracks(fitted, ordered, quality, Tracks.BAD)
-            if "ntuplets" in keep
-            else None,
-        )
 
 
-def _doublets(cells: Cells, graph: CellGraph, ordered: OrderedHits) -> Doublets:
+def _doublets(cells: Cells, ordered: OrderedHits) -> Doublets:
+    """The doublets, none of them killed."""
     killed = np.zeros(len(cells.inner), np.bool_)
-    killed[graph.cell] = ~graph.alive
     return Doublets(ordered.order[cells.inner], ordered.order[cells.outer], cells.pair, killed)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
 
 from trackserve.edm import Clusters, Digis, Doublets, Hits, ReadoutErrors, Tracks, Vertices
 from trackserve.edm.result import Result, ResultCounts
+from trackserve.errors import LimitExceeded
 
 
 @dataclass(frozen=True)
@@ -45,3 +48,40 @@ class PatatrackResult(Result):
     hits: Hits | None = None
     doublets: Doublets | None = None
     ntuplets: Tracks | None = None
+
+
+@dataclass
+class Found:
+    """What the stages have found so far in an event.
+
+    Attributes:
+        counts: numbers, by name in :class:`PatatrackCounts`.
+        nouns: parts of the result, by name, those too that are not to be kept.
+        stopped_by: name of the limit that ended the work; empty: none.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    nouns: dict[str, Any] = field(default_factory=dict)
+    stopped_by: str = ""
+
+    def stop(self, error: LimitExceeded) -> None:
+        """Note that a limit has ended the work; the size of the event is known all the same."""
+        self.stopped_by = error.limit
+        if error.limit == "words":
+            self.counts["words"] = error.found
+
+    def result(self, event: int, keep: Collection[str]) -> PatatrackResult:
+        """The result of an event; what was not found is empty.
+
+        Args:
+            event: number of the event.
+            keep: intermediates that it has.
+        """
+        kinds = PatatrackResult.always() | {
+            name: kind for name, kind in PatatrackResult.intermediates().items() if name in keep
+        }
+        nouns: dict[str, Any] = {
+            name: self.nouns.get(name, kind.empty()) for name, kind in kinds.items()
+        }
+        counts = PatatrackCounts(**self.counts)
+        return PatatrackResult(event, counts, stopped_by=self.stopped_by, **nouns)

@@ -37,6 +37,7 @@ from trackserve.detectors.phase1.layout import (
 from trackserve.device.compile import kernel, shared, u64
 from trackserve.edm import Digis, RawEvent, ReadoutErrors
 from trackserve.edm.columns import Array
+from trackserve.edm.limits import check_limit
 from trackserve.errors import EventError
 
 UNKNOWN_FED = 1
@@ -72,7 +73,7 @@ READOUT_ERRORS = {
 }
 """Codes of CMS' pixel formatter (25-40), and two of our own."""
 
-OK, _TRUNCATED, _FED_ID, _SIZE, _TWICE, _EXCESS, _TOO_MANY_FEDS, _TOO_MANY_WORDS = range(8)
+OK, _TRUNCATED, _FED_ID, _SIZE, _TWICE, _EXCESS, _TOO_MANY_FEDS, TOO_MANY_WORDS = range(8)
 _FAILURES = {
     _TRUNCATED: "the stream ends inside a FED",
     _FED_ID: "FED id out of range",
@@ -99,14 +100,13 @@ def unpack(
 
     Raises:
         EventError: the stream cannot be followed (truncated, FED id or size out of
-            range, a FED twice), or has more than ``max_words`` pixel words.
+            range, a FED twice).
+        LimitExceeded: it has more than ``max_words`` pixel words.
     """
     words = stream_words(event)
     words.flags.writeable = False  # Numba compiles for writable arrays apart
     stream, split, digis, errors = _unpack(words, tables, max_words)
-    error = failure(event.event, stream, max_words)
-    if error is not None:
-        raise error
+    check_stream(event.event, stream, max_words)
     module, row, col, adc = digis
     unpacked = Digis(module, row, col, adc, np.empty(len(module), np.int32))
     if split:
@@ -145,21 +145,21 @@ class Stream(NamedTuple):
     n_words: int
 
 
-def failure(event: int, stream: Stream, max_words: int) -> EventError | None:
-    """Return the error of a stream that cannot be unpacked; None if it can be.
+def check_stream(event: int, stream: Stream, max_words: int) -> None:
+    """Refuse a stream that cannot be unpacked.
 
     Args:
         event: number of the event.
         stream: what :func:`follow_stream` found.
         max_words: largest number of pixel words.
+
+    Raises:
+        EventError: it cannot be followed.
+        LimitExceeded: it has more pixel words.
     """
-    if stream.status == OK:
-        return None
-    if stream.status == _TOO_MANY_WORDS:
-        return EventError(
-            "too many pixel words", event=event, found=stream.n_words, bound=max_words
-        )
-    return EventError(_FAILURES[stream.status], event=event, fed=stream.fed, word=stream.word)
+    if stream.status in _FAILURES:
+        raise EventError(_FAILURES[stream.status], event=event, fed=stream.fed, word=stream.word)
+    check_limit("words", stream.n_words, max_words, event=event)
 
 
 class Notes(NamedTuple):
@@ -233,7 +233,7 @@ def follow_stream(
     if status == OK:
         n_words, n = _check_feds(words, tables.fed_ids, ranges, notes, n)
         if n_words > max_words:
-            status = _TOO_MANY_WORDS
+            status = TOO_MANY_WORDS
     return Stream(status=status, fed=fed, word=word, n_words=n_words), n
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from trackserve.edm import PointsEvent, Ragged, SpacePoints, TrackCandidates
+from trackserve.edm import EventLimits, PointsEvent, Ragged, SpacePoints, TrackCandidates
 from trackserve.edm.columns import Array
 from trackserve.trackers.base import Lap
 from trackserve.trackers.single import SingleEventPipeline
@@ -35,7 +35,7 @@ class LegacyPipeline(SingleEventPipeline[PointsEvent, LegacyResult]):
         self._library = Library()
 
     def reconstruct_stages(
-        self, event: PointsEvent, keep: Collection[str], lap: Lap
+        self, event: PointsEvent, keep: Collection[str], lap: Lap, limits: EventLimits
     ) -> LegacyResult:
         """Reconstruct one event; the stages are those of the tracker."""
         given: Array = CODEC.encode_event(event)["points"]  # checks kind, dtype and shape

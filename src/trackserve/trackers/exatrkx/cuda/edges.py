@@ -77,6 +77,23 @@ def count_kept(device: Device, name: str, edges: BatchEdges, cut: float) -> Any:
     return place
 
 
+def count_kept_of_others(
+    device: Device, edges: BatchEdges, events: Any, place: Any, cut: float, dropped: Any
+) -> None:
+    """Count again, in ``place``, without the edges of some events.
+
+    Args:
+        device: the device.
+        edges: the edges, with their scores.
+        events: int32, the event of each point.
+        place: the answer of :func:`count_kept`.
+        cut: as there.
+        dropped: bool[events], the events to leave out.
+    """
+    device.launch(_mark_others, edges.n, edges, events, place, f32(cut), dropped)
+    device.scan(place, edges.n, place)
+
+
 def fill_kept(device: Device, name: str, edges: BatchEdges, place: Any, room: int) -> BatchEdges:
     """Return the edges that :func:`count_kept` counted in ``place``, in their order.
 
@@ -101,6 +118,13 @@ def _score(edges: BatchEdges, place: Any, cut: float) -> None:
         score = sigmoid(edges.score[e])
         edges.score[e] = score
         place[e] = 1 if score > cut else 0
+
+
+@cuda_kernel
+def _mark_others(edges: BatchEdges, events: Any, place: Any, cut: float, dropped: Any) -> None:
+    for e in range(cuda.grid(1), edges.n, cuda.gridsize(1)):
+        keeps = edges.score[e] > cut and not dropped[events[edges.source[e]]]
+        place[e] = 1 if keeps else 0
 
 
 @cuda_kernel

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trackserve.device.cuda import LARGEST, Device
+from trackserve.device.cuda import LARGEST, Device, total
 from trackserve.edm import (
     Edges,
     PointLabels,
@@ -17,16 +17,19 @@ from trackserve.edm import (
     TrackCandidates,
 )
 from trackserve.edm.columns import Array
-from trackserve.errors import EventError
+from trackserve.edm.limits import check_limit, over_limit
+from trackserve.errors import EventError, LimitExceeded
 
 from ...base import Lap
+from ...deadline import DeadlineOver, Watch
 from ...laps import after
-from ..event import ExatrkxEvent, FeaturesEvent
+from ..event import ExatrkxEvent, FeaturesEvent, values_of
 from ..features import features_of
+from ..limits import ExatrkxLimits
 from ..model import Model
-from ..radius import not_finite, too_many
-from ..result import GRAPH_STAGES, ExatrkxCounts, ExatrkxResult
-from .edges import BatchEdges, count_kept, fill_kept
+from ..radius import not_finite
+from ..result import GRAPH_STAGES, ExatrkxCounts, ExatrkxResult, partial_result
+from .edges import BatchEdges, count_kept, count_kept_of_others, fill_kept, find_starts
 from .features import BatchPoints, order_points
 from .networks import CudaNetworks
 from .radius import count_pairs, fill_pairs, sort_by_cell
@@ -58,7 +61,6 @@ class CudaExatrkx:
         model: networks and cuts.
         where: the device, with its number.
         precision: one of :data:`..networks.PRECISIONS`.
-        max_edges: pairs within the radius that one event may have.
         device: a device to use instead of ``where``: for tests and measurements.
 
     Attributes:
@@ -75,49 +77,65 @@ class CudaExatrkx:
         where: torch.device,
         *,
         precision: str,
-        max_edges: int,
         device: Device | None = None,
     ) -> None:
         self.device = device = device or Device(where.index)
         self._lock = threading.Lock()
         self._where = where
         self._description = description = model.description
-        self._max_edges = max_edges
         with on_stream(device, where):
             self._scales = device.resident(np.array(description.features.scales, np.float32))
             self.networks = CudaNetworks(device, model, where, precision)
 
     def run(
-        self, events: Sequence[ExatrkxEvent], keep: Collection[str] = (), lap: Lap | None = None
+        self,
+        events: Sequence[ExatrkxEvent],
+        keep: Collection[str] = (),
+        lap: Lap | None = None,
+        limits: ExatrkxLimits | None = None,
     ) -> list[ExatrkxResult | EventError]:
         """Reconstruct events, for one caller at a time; other callers wait.
 
         The arguments are checked ones of :meth:`..pipeline.ExatrkxPipeline.run`. With ``lap`` the
         host waits at the end of each stage.
         """
-        failed: dict[int, EventError] = {}
+        limits = ExatrkxLimits.of(limits)
+        failed: dict[int, ExatrkxResult | EventError] = {}
         good: list[FeaturesEvent] = []
         for e, event in enumerate(events):
+            n = len(values_of(event))
+            try:
+                check_limit("points", n, limits.points, event=event.event)
+            except LimitExceeded as error:
+                counts = ExatrkxCounts(points=n)
+                failed[e] = _beyond(event.event, error, counts, {}, keep, limits)
+                continue
             scaled = features_of(event, self._description.features)
             if isinstance(scaled, EventError):
                 failed[e] = scaled
             else:
                 good.append(FeaturesEvent(scaled, event.event))
         with self._lock, on_stream(self.device, self._where), torch.inference_mode():
-            found = [
-                result
-                for batch in _batches(good)
-                for result in self._run_batch(batch, keep, after(self.device.wait, lap))
-            ]
+            found: list[ExatrkxResult | EventError] = []
+            for batch in _batches(good):
+                watch = Watch(limits, after(self.device.wait, lap))
+                try:
+                    found += self._run_batch(batch, keep, watch, limits)
+                except DeadlineOver:
+                    found += [watch.error(event.event) for event in batch]
         rest = iter(found)
         return [failed[e] if e in failed else next(rest) for e in range(len(events))]
 
     def _run_batch(
-        self, events: Sequence[FeaturesEvent], keep: Collection[str], lap: Lap
+        self,
+        events: Sequence[FeaturesEvent],
+        keep: Collection[str],
+        lap: Lap,
+        limits: ExatrkxLimits,
     ) -> list[ExatrkxResult | EventError]:
         """Reconstruct a batch; in halves, if it is too large for the device."""
         try:
-            return self._reconstruct(events, keep, lap)
+            return self._reconstruct(events, keep, lap, limits)
         except (OverflowError, torch.OutOfMemoryError) as error:
             memory = isinstance(error, torch.OutOfMemoryError)
             reason = "not enough memory on the device" if memory else f"{error}"
@@ -129,16 +147,21 @@ class CudaExatrkx:
         return [
             result
             for part in (events[:half], events[half:])
-            for result in self._run_batch(part, keep, lap)
+            for result in self._run_batch(part, keep, lap, limits)
         ]
 
     def _reconstruct(
-        self, events: Sequence[FeaturesEvent], keep: Collection[str], lap: Lap
+        self,
+        events: Sequence[FeaturesEvent],
+        keep: Collection[str],
+        lap: Lap,
+        limits: ExatrkxLimits,
     ) -> list[ExatrkxResult | EventError]:
         """Reconstruct a batch.
 
         Raises:
             OverflowError, torch.OutOfMemoryError: the batch is too large for the device.
+            DeadlineOver: ``lap`` says so.
         """
         device, description, cuts = self.device, self._description, self._description.cuts
         points = order_points(
@@ -153,10 +176,10 @@ class CudaExatrkx:
         coordinates = self.networks.embed(points)
         lap("embedding")
         search = sort_by_cell(device, points, coordinates, cuts.radius)
-        pairs = count_pairs(device, points, search, self._max_edges)
+        pairs = count_pairs(device, points, search, limits.radius_edges)
         parts = {"found": (pairs.found, n_events), "bad": (search.grid.bad, n_events)}
         numbers = {key: a.copy() for key, a in device.download(parts).items()}
-        failed = self._failures(events, numbers["found"], numbers["bad"])
+        failed = _failures(events, numbers["found"], numbers["bad"], limits)
         m = sum(int(found) for e, found in enumerate(numbers["found"]) if e not in failed)
         if m > (MAX_BATCH_EDGES if n_events > 1 else LARGEST):
             raise OverflowError("too many pairs of points within the radius")
@@ -164,7 +187,7 @@ class CudaExatrkx:
         lap("radius")
         self.networks.filter(points, radius)
         place = count_kept(device, "filter_edges", radius, cuts.filter)
-        m = device.read(place, radius.n)
+        m = self._check_filtered(events, points, radius, place, failed, limits)
         filtered = fill_kept(device, "filter_edges", radius, place, m)
         lap("filter")
         judged = filtered._replace(score=device.array("gnn.score", m, np.float32))
@@ -191,31 +214,47 @@ class CudaExatrkx:
         columns = device.download(wanted)
         first = np.cumsum([0, *(len(event.features) for event in events)])
         results = [
-            failed[e]
-            if e in failed
-            else _result(event, int(first[e]), counts[e : e + 2], columns, keep)
+            _result(event, int(first[e]), counts[e : e + 2], columns, keep, failed.get(e), limits)
             for e, event in enumerate(events)
         ]
         lap("components")
         return results
 
-    def _failures(
-        self, events: Sequence[FeaturesEvent], found: Array, bad: Array
-    ) -> dict[int, EventError]:
-        """Return the errors of the events that the search refuses, by their place.
+    def _check_filtered(
+        self,
+        events: Sequence[FeaturesEvent],
+        points: BatchPoints,
+        radius: BatchEdges,
+        place: Any,
+        failed: dict[int, EventError],
+        limits: ExatrkxLimits,
+    ) -> int:
+        """Return how many edges remain after the filter; drop those of events with too many.
 
         Args:
-            found: int64[events], number of pairs.
-            bad: int32[events], as :class:`.radius.Grid` has it.
+            events, points, radius: the batch.
+            place: what :func:`count_kept` counted; it is counted again without these events.
+            failed: gets the errors of these events, by their place.
+            limits: limits of each event.
+
+        Raises:
+            OverflowError: there are more than 32 bits can count.
         """
-        failed = {}
-        for e, event in enumerate(events):
-            n = len(event.features)
-            if n > 1 and bad[e] < n:
-                failed[e] = not_finite(event.event, int(bad[e]))
-            elif found[e] > self._max_edges:
-                failed[e] = too_many(event.event, found=int(found[e]), max_edges=self._max_edges)
-        return failed
+        device, n_events = self.device, len(events)
+        start = find_starts(device, "filter_edges", place, radius.start, n_events)
+        before = device.download({"": (start, n_events + 1)})[""].astype(np.int64)
+        n_kept = np.diff(before)
+        dropped = n_kept > limits.filter_edges
+        for e in np.flatnonzero(dropped).tolist():
+            found, event = int(n_kept[e]), events[e].event
+            failed[e] = over_limit("filter_edges", limits.filter_edges, found, event=event)
+        if dropped.any():
+            there = device.upload("filter_edges.dropped", dropped)
+            cut = self._description.cuts.filter
+            count_kept_of_others(device, radius, points.event, place, cut, there)
+        else:
+            total(before)
+        return int(n_kept[~dropped].sum())
 
     def _edges_to_download(
         self, name: str, points: BatchPoints, edges: BatchEdges
@@ -239,14 +278,51 @@ def _batches(events: Sequence[FeaturesEvent]) -> Iterator[list[FeaturesEvent]]:
         yield batch
 
 
+def _failures(
+    events: Sequence[FeaturesEvent], found: Array, bad: Array, limits: ExatrkxLimits
+) -> dict[int, EventError]:
+    """Return the errors of the events that the search refuses, by their place.
+
+    Args:
+        events: the events.
+        found: int64[events], number of pairs.
+        bad: int32[events], as :class:`.radius.Grid` has it.
+        limits: limits of each event.
+    """
+    failed: dict[int, EventError] = {}
+    for e, event in enumerate(events):
+        n = len(event.features)
+        if n > 1 and bad[e] < n:
+            failed[e] = not_finite(event.event, int(bad[e]))
+        elif found[e] > limits.radius_edges:
+            failed[e] = over_limit("radius_edges", limits.radius_edges, event=event.event)
+    return failed
+
+
+def _beyond(
+    event: int,
+    error: EventError,
+    counts: ExatrkxCounts,
+    edges: Mapping[str, Edges],
+    keep: Collection[str],
+    limits: ExatrkxLimits,
+) -> ExatrkxResult | EventError:
+    """Return what an event with an error comes to: that error, or a partial result."""
+    if limits.beyond == "error" or not isinstance(error, LimitExceeded):
+        return error
+    return partial_result(event, error.limit, counts, edges, keep)
+
+
 def _result(
     event: FeaturesEvent,
     first_point: int,
     counts: Array,
     columns: Mapping[str, Array],
     keep: Collection[str],
-) -> ExatrkxResult:
-    """Return the result of one event.
+    error: EventError | None,
+    limits: ExatrkxLimits,
+) -> ExatrkxResult | EventError:
+    """Return the result of one event, or its error.
 
     Args:
         event: the event.
@@ -254,16 +330,11 @@ def _result(
         counts: int32[2, 6], numbers of COLUMNS before this event, and before the next one.
         columns: what was downloaded, for the batch.
         keep: stages whose edges the result has.
+        error: the error of the event; None: it has none.
+        limits: limits of the event.
     """
     n = len(event.features)
     rows = {name: slice(*counts[:, k].tolist()) for k, name in enumerate(COLUMNS)}
-    in_batch = np.append(columns["offset"][rows["candidates"]], counts[1, 5])
-    candidates = TrackCandidates(
-        Ragged(
-            in_batch.astype(np.int64) - int(counts[0, 5]), columns["point"][rows["points"]].copy()
-        ),
-        columns["score"][rows["candidates"]].copy(),
-    )
     sizes = dict(zip(COLUMNS, np.diff(counts, axis=0)[0].tolist(), strict=True))
     stages: dict[str, Any] = {
         name: Edges(*(columns[f"{name}.{key}"][rows[name]].copy() for key in Edges.schema()))
@@ -271,6 +342,16 @@ def _result(
     }
     if "radius_edges" in stages:
         stages["radius_edges"].score[:] = 1  # no network has judged them
+    if error is not None:
+        found = ExatrkxCounts(points=n, **{name: sizes[name] for name in GRAPH_STAGES})
+        return _beyond(event.event, error, found, stages, keep, limits)
+    in_batch = np.append(columns["offset"][rows["candidates"]], counts[1, 5])
+    candidates = TrackCandidates(
+        Ragged(
+            in_batch.astype(np.int64) - int(counts[0, 5]), columns["point"][rows["points"]].copy()
+        ),
+        columns["score"][rows["candidates"]].copy(),
+    )
     component = columns["label"][first_point : first_point + n].astype(np.int64)
     return ExatrkxResult(
         event.event,

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from trackserve.edm.columns import Array
-from trackserve.errors import EventError
 
 from ..architecture import Features, perceptrons_of
 from ..features import edge_inputs
@@ -74,14 +73,11 @@ def find_radius_graph(
             its points, any other edge has 1.
 
     Raises:
-        EventError: there are more than :data:`MAX_EDGES_PER_POINT`.
+        LimitExceeded: there are more than :data:`MAX_EDGES_PER_POINT`.
     """
-    pairs = find_pairs(
+    source, target = find_pairs(
         embed(network, sample), radius, MAX_EDGES_PER_POINT * len(sample), sample.event.event
     )
-    if isinstance(pairs, EventError):
-        raise pairs
-    source, target = pairs
     same = sample.same_particle(source, target)
     one = np.float32(1)
     return Graph(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from trackserve.edm.columns import Array
-from trackserve.errors import EventError
+from trackserve.errors import EventError, LimitExceeded
 
 from ..architecture import Embedding, Filter, InteractionGnn
 from ..modules import EmbeddingNetwork, FilterNetwork, InteractionNetwork
@@ -313,12 +313,11 @@ def _wrong_neighbours(
         asked: bool[n]; one point of each pair must be among these.
         reach: largest distance of a pair.
     """
-    pairs = find_pairs(place, reach, _CROWDED * len(sample), sample.event.event)
-    if isinstance(pairs, EventError):
+    try:
+        pairs = find_pairs(place, reach, _CROWDED * len(sample), sample.event.event)
+    except LimitExceeded:
         some = rng.choice(len(sample), min(_FEW_POINTS, len(sample)), replace=False)
         pairs = find_pairs(place[some], reach, _FEW_POINTS**2, sample.event.event)
-        if isinstance(pairs, EventError):
-            raise pairs
         pairs = Pairs(some[pairs.source], some[pairs.target])
     first, second = pairs
     particle = sample.particle

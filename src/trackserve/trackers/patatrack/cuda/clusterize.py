@@ -127,6 +127,29 @@ def find_clusters(device: Device, digis: BatchDigis, cuts: ClusterCuts) -> tuple
     return labels, modules
 
 
+class EventSizes(NamedTuple):
+    """Sizes of the events of a batch, int32.
+
+    Attributes:
+        most_digis: [events], most digis of a module.
+        cluster: [events + 1], number of clusters before the event.
+    """
+
+    most_digis: Any
+    cluster: Any
+
+
+def find_sizes(device: Device, digis: BatchDigis, modules: Modules) -> EventSizes:
+    """Find the sizes of the events in the modules of :func:`find_clusters`."""
+    n = digis.n_events
+    sizes = EventSizes(
+        most_digis=device.array("sizes.most_digis", n, np.int32),
+        cluster=device.array("sizes.cluster", n + 1, np.int32),
+    )
+    device.launch(_find_sizes, n + 1, modules, sizes, n)
+    return sizes
+
+
 def fill_clusters(
     device: Device,
     digis: BatchDigis,
@@ -237,6 +260,18 @@ def _mark_kept(digis: BatchDigis, labels: Labels, cuts: ClusterCuts) -> None:
 def _count_clusters(modules: Modules, kept: Any) -> None:
     for key in range(cuda.grid(1), modules.n, cuda.gridsize(1)):
         modules.cluster[key] = kept[modules.last[key]] - kept[modules.first[key]]
+
+
+@cuda_kernel
+def _find_sizes(modules: Modules, sizes: EventSizes, n_events: int) -> None:
+    for e in range(cuda.grid(1), n_events + 1, cuda.gridsize(1)):
+        first = e * N_MODULES
+        sizes.cluster[e] = modules.cluster[first]
+        if e < n_events:
+            most = 0
+            for key in range(first, first + N_MODULES):
+                most = max(most, modules.last[key] - modules.first[key])
+            sizes.most_digis[e] = most
 
 
 @cuda_kernel

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda
 
+from trackserve.detectors.phase1.layout import N_LAYERS
 from trackserve.device.compile import shared
-from trackserve.device.cuda import Device, Group, cuda_kernel
+from trackserve.device.cuda import THREADS, Device, Group, cuda_kernel, scan_block
 
 from ..config import ConnectionCuts
 from ..connect import (
@@ -24,6 +25,7 @@ from ..connect import (
 )
 from ..doublets import OrderedHits
 from .doublets import BatchCells, BatchOrderedHits
+from .hits import BatchHits
 
 
 class BatchGraph(NamedTuple):
@@ -65,6 +67,13 @@ def count_connections(
     device.launch(_count, n, hits.hits, cells, outgoing, graph, cuts)
     device.scan(graph.first, n, graph.first)
     return outgoing, graph
+
+
+def count_triplets(device: Device, hits: BatchHits, cells: BatchCells, outgoing: Group) -> Any:
+    """Return how many pairs of cells of each event share a hit, int64[events]."""
+    found = device.array("graph.triplets", hits.n_events, np.int64)
+    device.launch_blocks(_count_triplets, hits.n_events, hits, cells, outgoing, found)
+    return found
 
 
 def with_room(device: Device, graph: BatchGraph, m: int) -> BatchGraph:
@@ -134,6 +143,22 @@ def _count(
         if n > 0:
             graph.used[cell] = True
         graph.first[cell] = n
+
+
+@cuda_kernel
+def _count_triplets(hits: BatchHits, cells: BatchCells, outgoing: Group, found: Any) -> None:
+    """Add up the pairs of each event, a block for each."""
+    buffer = cuda.shared.array(THREADS, np.int64)
+    for e in range(cuda.blockIdx.x, hits.n_events, cuda.gridDim.x):
+        first, last = hits.start[e * N_LAYERS], hits.start[(e + 1) * N_LAYERS]
+        n: Any = np.int64(0)
+        for b in range(first + cuda.threadIdx.x, last, cuda.blockDim.x):
+            n_outgoing = outgoing.start[b + 1] - outgoing.start[b]
+            n += np.int64(cells.start[b + 1] - cells.start[b]) * np.int64(n_outgoing)
+        scan_block(buffer, n)
+        if cuda.threadIdx.x == 0:
+            found[e] = buffer[cuda.blockDim.x - 1]
+        cuda.syncthreads()
 
 
 @cuda_kernel

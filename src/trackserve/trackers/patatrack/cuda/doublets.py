@@ -253,10 +253,16 @@ def _fill(hits: BatchOrderedHits, pairs: LayerPairs, cuts: DoubletCuts, cells: B
                         n += 1
 
 
-def find_doublet_starts(device: Device, hits: BatchHits, cells: BatchCells) -> Any:
-    """Return the first doublet of each event, int32[events + 1]."""
+def find_doublet_starts(device: Device, hits: BatchHits, before: Any) -> Any:
+    """Return the first doublet of each event, int32[events + 1].
+
+    Args:
+        device: the device.
+        hits: the hits.
+        before: int32[hits + 1], number of doublets before those that end on each hit.
+    """
     start = device.array("doublets.start", hits.n_events + 1, np.int32)
-    device.launch(_find_events, hits.n_events + 1, hits, cells, start)
+    device.launch(_find_events, hits.n_events + 1, hits, before, start)
     return start
 
 
@@ -282,9 +288,9 @@ def make_doublets(
 
 
 @cuda_kernel
-def _find_events(hits: BatchHits, cells: BatchCells, start: Any) -> None:
+def _find_events(hits: BatchHits, before: Any, start: Any) -> None:
     for e in range(cuda.grid(1), hits.n_events + 1, cuda.gridsize(1)):
-        start[e] = cells.start[hits.start[e * N_LAYERS]]
+        start[e] = before[hits.start[e * N_LAYERS]]
 
 
 @cuda_kernel

@@ -50,9 +50,23 @@ class BatchNtuplets(NamedTuple):
 
 
 def count_ntuplets(
-    device: Device, cells: BatchCells, graph: BatchGraph, pairs: LayerPairs, rules: NtupletRules
+    device: Device,
+    cells: BatchCells,
+    graph: BatchGraph,
+    pairs: LayerPairs,
+    rules: NtupletRules,
+    most: int,
 ) -> Beginnings:
-    """Count the ntuplets that begin with each cell; the last of ``first`` is their number."""
+    """Count the ntuplets that begin with each cell; the last of ``first`` is their number.
+
+    Args:
+        device: the device.
+        cells: the cells.
+        graph: their neighbours.
+        pairs: layer pairs.
+        rules: which paths are kept.
+        most: number of ntuplets of a cell above which they are not counted further.
+    """
     n = graph.n
     beginnings = Beginnings(
         begins=device.array("ntuplets.begins", n, np.bool_),
@@ -63,7 +77,7 @@ def count_ntuplets(
     device.launch(_begin, n, cells, graph, pairs.starts, beginnings)
     if not rules.only_longest:
         device.launch(_mark_continued, n, graph, beginnings)
-    device.launch(_count, n, graph, beginnings)
+    device.launch(_count, n, graph, beginnings, most)
     device.scan(beginnings.first, n, beginnings.first)
     return beginnings
 
@@ -119,7 +133,7 @@ def _mark_continued(graph: BatchGraph, beginnings: Beginnings) -> None:
 
 
 @cuda_kernel
-def _count(graph: BatchGraph, beginnings: Beginnings) -> None:
+def _count(graph: BatchGraph, beginnings: Beginnings, most: int) -> None:
     no_room = cuda.local.array((1, MAX_CELLS), np.int32)[:0]
     state = Walk(
         path=cuda.local.array(MAX_CELLS, np.int32),
@@ -129,7 +143,7 @@ def _count(graph: BatchGraph, beginnings: Beginnings) -> None:
     for cell in range(cuda.grid(1), graph.n, cuda.gridsize(1)):
         n = 0
         if beginnings.begins[cell] and not beginnings.continues[cell]:
-            n = walk(cell, graph, state, no_room, 0)
+            n = walk(cell, graph, state, no_room, 0, most)
         beginnings.first[cell] = n
 
 
@@ -143,7 +157,7 @@ def _fill(graph: BatchGraph, beginnings: Beginnings, ntuplets: BatchNtuplets) ->
     for cell in range(cuda.grid(1), graph.n, cuda.gridsize(1)):
         first, last = beginnings.first[cell], beginnings.first[cell + 1]
         if first < last:
-            walk(cell, graph, state, ntuplets.columns.cells[first:last], 0)
+            walk(cell, graph, state, ntuplets.columns.cells[first:last], 0, last - first)
 
 
 @cuda_kernel

@@ -13,7 +13,7 @@ from trackserve.detectors.phase1.checks import is_beam_spot
 from trackserve.detectors.phase1.conditions import PixelConditions
 from trackserve.detectors.phase1.gains import make_gain_tables
 from trackserve.detectors.phase1.layout import LAYER_START, N_LAYERS
-from trackserve.device.cuda import Device
+from trackserve.device.cuda import Device, total
 from trackserve.edm import (
     Clusters,
     Columns,
@@ -26,19 +26,28 @@ from trackserve.edm import (
     Vertices,
 )
 from trackserve.edm.columns import Array
-from trackserve.errors import EventError
+from trackserve.edm.limits import of_event, over_limit
+from trackserve.errors import EventError, LimitExceeded
 
 from ...base import Lap
+from ...deadline import DeadlineOver, Watch
 from ...laps import after
 from ..config import PatatrackConfig
 from ..fit import measured_hits
 from ..hits import make_position_tables
-from ..result import PatatrackCounts, PatatrackResult
-from ..unpack import Stream, failure, stream_words
+from ..limits import PatatrackLimits
+from ..result import Found, PatatrackResult
+from ..unpack import Stream, check_stream, stream_words
 from .calibrate import calibrate
-from .clusterize import fill_clusters, find_clusters
+from .clusterize import fill_clusters, find_clusters, find_sizes
 from .columns import Batch
-from .connect import count_connections, fill_connections, remove_fishbones, with_room
+from .connect import (
+    count_connections,
+    count_triplets,
+    fill_connections,
+    remove_fishbones,
+    with_room,
+)
 from .doublets import (
     count_doublets,
     fill_doublets,
@@ -76,6 +85,68 @@ class Part(NamedTuple):
     step: int = 1
 
 
+class _Found(NamedTuple):
+    """What the stages have found so far in a batch.
+
+    Attributes:
+        parts: nouns on the device, by name.
+        totals: arrays on the device from which the counts of each event follow, with their lengths.
+    """
+
+    parts: dict[str, Part]
+    totals: dict[str, tuple[Any, int]]
+
+    @classmethod
+    def nothing(cls) -> _Found:
+        return cls({}, {})
+
+
+class _Beyond(Exception):
+    """Events of a batch are beyond a limit.
+
+    Attributes:
+        errors: their errors, by place in the batch.
+    """
+
+    def __init__(self, errors: dict[int, LimitExceeded]) -> None:
+        super().__init__()
+        self.errors = errors
+
+
+def _check(limit: str, counts: Array, bound: int, *, exact: bool = True) -> None:
+    """Refuse events with more of something than a limit allows.
+
+    Args:
+        limit: name of what is counted.
+        counts: int[events], number of these.
+        bound: the most.
+        exact: whether a CPU knows the number too.
+
+    Raises:
+        _Beyond: there are such events.
+    """
+    beyond = np.flatnonzero(counts > bound).tolist()
+    if beyond:
+        raise _Beyond(
+            {e: over_limit(limit, bound, int(counts[e]) if exact else None) for e in beyond}
+        )
+
+
+def _check_starts(limit: str, before: Array, bound: int, *, exact: bool = True) -> int:
+    """Refuse events as :func:`_check` does; return how many there are in the batch.
+
+    Args:
+        limit, bound, exact: as there.
+        before: int32[events + 1], sums of a scan: how many are before each event.
+
+    Raises:
+        _Beyond: there are such events.
+        OverflowError: the sum does not fit.
+    """
+    _check(limit, np.diff(before.astype(np.int64)), bound, exact=exact)
+    return total(before)
+
+
 class CudaPatatrack:
     """The stages of :class:`..pipeline.PatatrackPipeline` on the current CUDA device.
 
@@ -109,7 +180,11 @@ class CudaPatatrack:
         self._layers = device.table(Layers(LAYER_START, layers))
 
     def run(
-        self, events: Sequence[RawEvent], keep: Collection[str] = (), lap: Lap | None = None
+        self,
+        events: Sequence[RawEvent],
+        keep: Collection[str] = (),
+        lap: Lap | None = None,
+        limits: PatatrackLimits | None = None,
     ) -> list[PatatrackResult | EventError]:
         """Reconstruct events, for one caller at a time; other callers wait.
 
@@ -117,13 +192,14 @@ class CudaPatatrack:
         host waits at the end of each stage. The first stage has the upload, the last one the
         download.
         """
+        limits = PatatrackLimits.of(limits)
         results: list[PatatrackResult | EventError | None] = [None] * len(events)
         batches: list[dict[int, Array]] = [{}]
         room = MAX_WORDS
         stage_ends = after(self.device.wait, lap)
         for row, event in enumerate(events):
             try:
-                stream = _check(event)
+                stream = _words_of(event)
             except EventError as error:
                 results[row] = error
                 continue
@@ -135,9 +211,13 @@ class CudaPatatrack:
         with self._lock:
             for batch in batches:
                 if batch:
-                    found = self._run_batch(
-                        [events[row] for row in batch], list(batch.values()), keep, stage_ends
-                    )
+                    some = [events[row] for row in batch]
+                    watch = Watch(limits, stage_ends)
+                    found: Sequence[PatatrackResult | EventError]
+                    try:
+                        found = self._run_batch(some, list(batch.values()), keep, watch, limits)
+                    except DeadlineOver:
+                        found = [watch.error(event.event) for event in some]
                     for row, result in zip(batch, found, strict=True):
                         results[row] = result
         return [result for result in results if result is not None]
@@ -148,20 +228,33 @@ class CudaPatatrack:
         words: Sequence[Array],
         keep: Collection[str],
         lap: Lap,
+        limits: PatatrackLimits,
     ) -> list[PatatrackResult | EventError]:
-        """Reconstruct a batch; in halves, if it is too large for the device."""
+        """Reconstruct a batch.
+
+        If it is too large for the device, it is done in halves. If events are beyond a limit, it is
+        done again without them, so that their memory is never allocated.
+        """
+        parts: list[list[int]]
+        results: dict[int, PatatrackResult | EventError] = {}
         try:
-            return self._reconstruct(events, words, keep, lap)
+            return self._reconstruct(events, words, keep, lap, limits)
+        except _Beyond as beyond:
+            parts = [[e for e in range(len(events)) if e not in beyond.errors]]
+            if limits.beyond == "error":
+                results |= beyond.errors
+            else:
+                parts += [[e] for e in beyond.errors]
         except OverflowError as error:
-            reason = f"{error}"
-        half = len(events) // 2
-        if half == 0:
-            return [EventError(reason, event=events[0].event)]
-        return [
-            result
-            for part in (slice(half), slice(half, None))
-            for result in self._run_batch(events[part], words[part], keep, lap)
-        ]
+            if len(events) == 1:
+                return [EventError(f"{error}", event=events[0].event)]
+            half = len(events) // 2
+            parts = [list(range(half)), list(range(half, len(events)))]
+        for part in filter(None, parts):
+            some, theirs = [events[e] for e in part], [words[e] for e in part]
+            found = self._run_batch(some, theirs, keep, lap, limits)
+            results |= dict(zip(part, found, strict=True))
+        return [results[e] for e in range(len(events))]
 
     def _upload(self, events: Sequence[RawEvent], words: Sequence[Array]) -> Batch:
         device = self.device
@@ -182,129 +275,212 @@ class CudaPatatrack:
         )
 
     def _reconstruct(
-        self, events: Sequence[RawEvent], words: Sequence[Array], keep: Collection[str], lap: Lap
+        self,
+        events: Sequence[RawEvent],
+        words: Sequence[Array],
+        keep: Collection[str],
+        lap: Lap,
+        limits: PatatrackLimits,
     ) -> list[PatatrackResult | EventError]:
         """Reconstruct a batch.
 
         Raises:
+            _Beyond: events are beyond a limit; a single one, only if it is to have no result.
             OverflowError: the batch is too large for the device.
+            DeadlineOver: ``lap`` says so.
+        """
+        batch = self._upload(events, words)
+        found = _Found.nothing()
+        stopped_by = ""
+        try:
+            self._run_stages(batch, keep, lap, limits, found)
+        except _Beyond as beyond:
+            if len(events) > 1 or limits.beyond == "error":
+                errors = {e: of_event(err, events[e].event) for e, err in beyond.errors.items()}
+                raise _Beyond(errors) from None
+            stopped_by = beyond.errors[0].limit
+        results = self._collect(events, found, keep, limits, stopped_by)
+        lap("vertices")
+        return results
+
+    def _run_stages(
+        self,
+        batch: Batch,
+        keep: Collection[str],
+        lap: Lap,
+        limits: PatatrackLimits,
+        found: _Found,
+    ) -> None:
+        """Run the stages of a batch but for the download, and put what they find into ``found``.
+
+        Raises:
+            _Beyond: events are beyond a limit.
+            OverflowError, DeadlineOver: as of :meth:`_reconstruct`.
         """
         device, config = self.device, self._config
-        batch = self._upload(events, words)
-        n_events = batch.n_events
-        unpacked, streams, errors = unpack(device, batch, self._cabling, config.max_words)
+        n_events, parts, totals = batch.n_events, found.parts, found.totals
+        unpacked, streams, errors = unpack(device, batch, self._cabling, limits.words)
+        totals["status"] = streams.status, n_events
+        parts["readout_errors"] = Part(ReadoutErrors, errors.columns, errors.start)
         lap("unpack")
         digis = calibrate(device, unpacked, self._gains, config.charge)
+        parts["digis"] = Part(Digis, digis.columns, digis.start)
         lap("calibrate")
         labels, modules = find_clusters(device, digis, config.clusters)
-        n_hits = device.read(modules.cluster, modules.n)
+        sizes = find_sizes(device, digis, modules)
+        device.fill(digis.columns.cluster, digis.room, -1)
+        wanted = {"most": (sizes.most_digis, n_events), "before": (sizes.cluster, n_events + 1)}
+        numbers = device.download(wanted)
+        _check("module_digis", numbers["most"], limits.module_digis)
+        n_hits = _check_starts("clusters", numbers["before"], limits.clusters)
         clusters = fill_clusters(device, digis, labels, modules, self._layers.start, n_hits)
+        parts["clusters"] = Part(Clusters, clusters.columns, clusters.start, N_LAYERS)
+        totals["modules"] = modules.n_hit, n_events
+        totals["clusters"] = clusters.start, n_events * N_LAYERS + 1
         lap("clusters")
         hits = make_hits(device, batch, clusters, self._positions, config.positions)
+        parts["hits"] = Part(Hits, hits.columns, hits.start, N_LAYERS)
         lap("hits")
         ordered = order_by_phi(device, hits, self._layers.of_module)
         lap("phi order")
         start = count_doublets(device, ordered, self._pairs, config.doublets)
-        n_cells = device.read(start, n_hits)
+        doublet_start = find_doublet_starts(device, hits, start)
+        before = device.download({"": (doublet_start, n_events + 1)})[""]
+        n_cells = _check_starts("doublets", before, limits.doublets, exact=False)
         cells = fill_doublets(device, ordered, self._pairs, config.doublets, start, n_cells)
+        totals["doublets"] = doublet_start, n_events + 1
         lap("doublets")
         outgoing, graph = count_connections(device, ordered, cells, config.connections)
-        graph = with_room(device, graph, device.read(graph.first, n_cells))
+        if "doublets" in keep:
+            columns = make_doublets(device, hits, ordered, cells, graph.alive)
+            parts["doublets"] = Part(Doublets, columns, doublet_start)
+        wanted = {
+            "triplets": (count_triplets(device, hits, cells, outgoing), n_events),
+            "before": self._before("connections", graph.first, doublet_start, n_events),
+        }
+        numbers = device.download(wanted)
+        _check("triplets", numbers["triplets"], limits.triplets)
+        n = _check_starts("connections", numbers["before"], limits.connections, exact=False)
+        graph = with_room(device, graph, n)
         fill_connections(device, ordered, cells, outgoing, graph, config.connections)
         lap("connection")
         remove_fishbones(device, ordered, cells, graph, config.connections.min_cos2)
+        if "doublets" in keep:
+            make_doublets(device, hits, ordered, cells, graph.alive)
         lap("fishbone")
-        beginnings = count_ntuplets(device, cells, graph, self._pairs, config.ntuplets)
-        n = device.read(beginnings.first, n_cells)
+        beginnings = count_ntuplets(
+            device, cells, graph, self._pairs, config.ntuplets, limits.ntuplets
+        )
+        wanted = {"": self._before("ntuplets", beginnings.first, doublet_start, n_events)}
+        before = device.download(wanted)[""]
+        n = _check_starts("ntuplets", before, limits.ntuplets, exact=False)
         ntuplets = fill_ntuplets(device, cells, graph, beginnings, n, config.ntuplets)
         lap("ntuplets")
         measured = measured_hits(ordered.hits, hits.columns, self._positions)
         fitted = fit_broken_lines(device, ntuplets, measured, config.fit)
         lap("fit")
         contest = start_contest(device, hits, cells, beginnings, n)
+        totals["ntuplets"] = contest.start, n_events + 1
         SELECTIONS[type(config.quality)](device, fitted, contest, config.quality)
         tracks = make_tracks(device, fitted, ordered, contest, Tracks.LOOSE, "tracks")
         lap("selection")
         vertices = VERTEX_FINDERS[type(config.vertices)](device, tracks, config.vertices)
-
-        parts = {
-            "tracks": Part(Tracks, tracks.columns, tracks.start),
-            "vertices": Part(Vertices, vertices.columns, vertices.start),
-            "readout_errors": Part(ReadoutErrors, errors.columns, errors.start),
-            "clusters": Part(Clusters, clusters.columns, hits.start, N_LAYERS),
-            "hits": Part(Hits, hits.columns, hits.start, N_LAYERS),
-            "digis": Part(Digis, digis.columns, digis.start),
-        }
-        doublet_start = find_doublet_starts(device, hits, cells)
-        if "doublets" in keep:
-            columns = make_doublets(device, hits, ordered, cells, graph.alive)
-            parts["doublets"] = Part(Doublets, columns, doublet_start)
+        parts["tracks"] = Part(Tracks, tracks.columns, tracks.start)
+        parts["vertices"] = Part(Vertices, vertices.columns, vertices.start)
         if "ntuplets" in keep:
             kept = make_tracks(device, fitted, ordered, contest, Tracks.BAD, "ntuplets_kept")
             parts["ntuplets"] = Part(Tracks, kept.columns, kept.start)
-        wanted = {"tracks", "vertices", "readout_errors", *keep}
-        parts = {name: part for name, part in parts.items() if name in wanted}
-        totals = {
-            "status": (streams.status, n_events),
-            "modules": (modules.n_hit, n_events),
-            "clusters": (hits.start, n_events * N_LAYERS + 1),
-            "doublets": (doublet_start, n_events + 1),
-            "ntuplets": (contest.start, n_events + 1),
-        }
-        starts = {
-            f"start.{name}": (part.start, n_events * part.step + 1) for name, part in parts.items()
-        }
-        numbers = {key: a.copy() for key, a in device.download(totals | starts).items()}
-        columns = _download(device, parts, numbers)
-        results = [
-            self._result(event, e, numbers, parts, columns) for e, event in enumerate(events)
-        ]
-        lap("vertices")
-        return results
 
-    def _result(
-        self,
-        event: RawEvent,
-        e: int,
-        numbers: Mapping[str, Array],
-        parts: Mapping[str, Part],
-        columns: Mapping[str, Array],
-    ) -> PatatrackResult | EventError:
-        """Return the result of one event.
+    def _before(self, name: str, first: Any, doublet: Any, n_events: int) -> tuple[Any, int]:
+        """How many of something are before each event, to download.
 
         Args:
-            event: the event.
-            e: its place in the batch.
-            numbers: counts, and starts of the parts, of all events.
-            parts: the nouns on the device.
-            columns: their columns, ``part.column``.
+            name: name of the memory.
+            first: int32[doublets + 1], how many are before each doublet.
+            doublet: int32[events + 1], first doublet of each event.
+            n_events: number of events.
         """
-        stream = Stream(*numbers["status"][e].tolist())
-        error = failure(event.event, stream, self._config.max_words)
-        if error is not None:
+        return self.device.gather(f"{name}.before", first, doublet, n_events + 1), n_events + 1
+
+    def _collect(
+        self,
+        events: Sequence[RawEvent],
+        found: _Found,
+        keep: Collection[str],
+        limits: PatatrackLimits,
+        stopped_by: str,
+    ) -> list[PatatrackResult | EventError]:
+        """Return the results of a batch.
+
+        Args:
+            events: the events.
+            found: what is on the device.
+            keep: intermediates to return as well.
+            limits: limits of each event.
+            stopped_by: name of the limit that ended the work; empty: none.
+        """
+        device = self.device
+        wanted = {*PatatrackResult.always(), *keep}
+        parts = {name: part for name, part in found.parts.items() if name in wanted}
+        starts = {
+            f"start.{name}": (part.start, len(events) * part.step + 1)
+            for name, part in parts.items()
+        }
+        numbers = {k: a.copy() for k, a in device.download(found.totals | starts).items()}
+        columns = _download(device, parts, numbers)
+        return [
+            _result(event, e, numbers, parts, columns, keep, limits, stopped_by)
+            for e, event in enumerate(events)
+        ]
+
+
+def _result(
+    event: RawEvent,
+    e: int,
+    numbers: Mapping[str, Array],
+    parts: Mapping[str, Part],
+    columns: Mapping[str, Array],
+    keep: Collection[str],
+    limits: PatatrackLimits,
+    stopped_by: str,
+) -> PatatrackResult | EventError:
+    """Return the result of one event.
+
+    Args:
+        event: the event.
+        e: its place in the batch.
+        numbers: counts, and starts of the parts, of all events.
+        parts: the nouns on the device.
+        columns: their columns, ``part.column``.
+        keep, limits, stopped_by: as of :meth:`CudaPatatrack._collect`.
+    """
+    stream = Stream(*numbers["status"][e].tolist())
+    found = Found(stopped_by=stopped_by)
+    try:
+        check_stream(event.event, stream, limits.words)
+    except LimitExceeded as error:
+        if limits.beyond == "error":
             return error
-        nouns: dict[str, Any] = {}
-        for name, part in parts.items():
-            start = numbers[f"start.{name}"]
-            first, last = start[e * part.step], start[(e + 1) * part.step]
-            nouns[name] = part.noun(
-                *(columns[f"{name}.{key}"][first:last].copy() for key in part.noun.schema())
-            )
-
-        def number(name: str, step: int = 1) -> int:
-            start = numbers[name]
-            return int(start[(e + 1) * step] - start[e * step])
-
-        counts = PatatrackCounts(
-            modules=int(numbers["modules"][e]),
-            words=stream.n_words,
-            clusters=number("clusters", N_LAYERS),
-            doublets=number("doublets"),
-            ntuplets=number("ntuplets"),
-            tracks=len(nouns["tracks"]),
-            vertices=len(nouns["vertices"]),
+        found.stop(error)
+        return found.result(event.event, keep)
+    except EventError as error:
+        return error
+    for name, part in parts.items():
+        start = numbers[f"start.{name}"]
+        first, last = start[e * part.step], start[(e + 1) * part.step]
+        found.nouns[name] = part.noun(
+            *(columns[f"{name}.{key}"][first:last].copy() for key in part.noun.schema())
         )
-        return PatatrackResult(event=event.event, counts=counts, **nouns)
+    counts = found.counts
+    counts["words"] = stream.n_words
+    if "modules" in numbers:
+        counts["modules"] = int(numbers["modules"][e])
+    for name, step in (("clusters", N_LAYERS), ("doublets", 1), ("ntuplets", 1)):
+        if name in numbers:
+            counts[name] = int(numbers[name][(e + 1) * step] - numbers[name][e * step])
+    for name in ("tracks", "vertices"):
+        counts[name] = len(found.nouns.get(name, ()))
+    return found.result(event.event, keep)
 
 
 class Layers(NamedTuple):
@@ -319,7 +495,7 @@ class Layers(NamedTuple):
     of_module: Any
 
 
-def _check(event: RawEvent) -> Array:
+def _words_of(event: RawEvent) -> Array:
     """Return the words of an event.
 
     Raises:

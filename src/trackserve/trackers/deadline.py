@@ -1,0 +1,50 @@
+"""The deadline of the work on an event, which is looked at between stages."""
+
+from __future__ import annotations
+
+import time
+
+from trackserve.edm import EventLimits
+from trackserve.errors import EventDeadlineExceeded
+
+from .base import Lap
+
+
+class DeadlineOver(Exception):
+    """The deadline is over; :meth:`Watch.error` is what the event comes to."""
+
+
+class Watch:
+    """Ends the work of a batch at its deadline; a :data:`.base.Lap`.
+
+    Args:
+        limits: have the deadline, which counts from now.
+        lap: called as each stage ends.
+    """
+
+    def __init__(self, limits: EventLimits, lap: Lap) -> None:
+        self._deadline = limits.deadline
+        self._lap = lap
+        self._end = time.perf_counter() + limits.deadline
+        self._last: dict[str, str] = {}
+
+    def __call__(self, stage: str) -> None:
+        """End ``stage``.
+
+        Raises:
+            DeadlineOver: the deadline is over.
+        """
+        self._lap(stage)
+        self._last = {"stage": stage}
+        if time.perf_counter() > self._end:
+            raise DeadlineOver
+
+    def error(self, event: int) -> EventDeadlineExceeded:
+        """The error of an event whose work was ended."""
+        return deadline_exceeded(event, self._deadline, **self._last)
+
+
+def deadline_exceeded(event: int, deadline: float, **where: str) -> EventDeadlineExceeded:
+    """The error of an event whose deadline, in seconds, is over."""
+    message = "the work on the event took longer than its deadline"
+    return EventDeadlineExceeded(message, event=event, bound=deadline, **where)
