@@ -14,7 +14,8 @@ import time
 from trackserve import ExatrkxPipeline
 from trackserve.edm import PointsEvent
 from trackserve.io import open_points
-from trackserve.studies.throughput import cpu_name, stage_times
+from trackserve.studies.machine import cpu_name
+from trackserve.studies.throughput import stage_times
 
 
 def measure(pipeline: ExatrkxPipeline, events: list[PointsEvent]) -> dict[str, float]:

@@ -38,7 +38,8 @@ from trackserve.io import read_events
 from trackserve.serving import local
 from trackserve.serving.repository import BACKENDS, write_model
 from trackserve.serving.server import Server
-from trackserve.studies.throughput import alternate, cpu_name
+from trackserve.studies.machine import cpu_name
+from trackserve.studies.throughput import alternate
 from trackserve.trackers.patatrack.codec import CODEC
 
 from .processes import processor_time as computed

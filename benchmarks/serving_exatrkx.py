@@ -26,7 +26,8 @@ from trackserve.edm import PointsEvent
 from trackserve.io import open_points
 from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
-from trackserve.studies.throughput import alternate, cpu_name
+from trackserve.studies.machine import cpu_name
+from trackserve.studies.throughput import alternate
 from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
 
 from .processes import backend_of, resident, resident_of

@@ -47,6 +47,7 @@ def bench(
     read or reconstructed is left out, and listed at the end.
     """
     from trackserve.studies import throughput
+    from trackserve.studies.machine import cpu_name
 
     if url is None:
         Where(url, served, identity=identity).check(tracker, options)
@@ -81,7 +82,7 @@ def bench(
             show("warming up", index + 1, len(events))
         if not batch:
             report_failures(failed)
-        console.print(f"{throughput.cpu_name()}; {events.name}, {len(batch)} events")
+        console.print(f"{cpu_name()}; {events.name}, {len(batch)} events")
         rounds_left = iter(range(1, 4 * rounds + 2))
         steps = 2 * rounds if url is None else 4 * rounds + 1
 

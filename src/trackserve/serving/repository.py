@@ -117,6 +117,11 @@ def why_not_native() -> str:
     return ""
 
 
+def usable_backends() -> list[str]:
+    """Names of the backends that work here, the native one first."""
+    return [name for name in BACKENDS if name != "native" or not why_not_native()]
+
+
 def _write_backend(folder: Path, backend: str) -> None:
     if backend == "python":
         _write(folder / "model.py", _LOADER)

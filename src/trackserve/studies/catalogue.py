@@ -1,0 +1,28 @@
+"""The studies by name. A new one is a module here, and a line."""
+
+from __future__ import annotations
+
+import importlib
+
+from trackserve.errors import InputError
+
+from .study import Study
+
+STUDIES = {
+    "direct-vs-served": "Throughput and latency, direct and served, bit for bit the same.",
+    "scaling": "Cost against the size of events, threads and processes.",
+}
+"""Names of the studies, and what each is about."""
+
+
+def find_study(name: str) -> Study:
+    """The study of a name; its module has it as ``STUDY``.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in STUDIES:
+        raise InputError("no such study", found=name, bound=sorted(STUDIES))
+    module = importlib.import_module(f".{name.replace('-', '_')}", __package__)
+    study: Study = module.STUDY
+    return study
