@@ -33,11 +33,11 @@ from trackserve.serving.backend.runtime import cores
 from trackserve.serving.limits import Limits, default_limits
 from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
+from trackserve.studies.meter import Meter, Usage
 from trackserve.studies.throughput import latencies
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
 
-from .energy import Meter, Usage
 from .gpu import cycle, describe_device, throughput
 from .instant import replace_by_instant
 from .load import LEAD, events_of

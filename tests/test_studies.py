@@ -29,7 +29,7 @@ from trackserve.report.tables import fitting
 from trackserve.studies import catalogue, samples, spread
 from trackserve.studies.catalogue import STUDIES, find_study
 from trackserve.studies.lab import Lab
-from trackserve.studies.load import by_threads
+from trackserve.studies.load import Span, by_threads
 from trackserve.studies.machine import Watch
 from trackserve.studies.pages import write_pages
 from trackserve.studies.run import run
@@ -251,7 +251,7 @@ def test_the_rate_of_threads_is_that_of_what_they_do() -> None:
         return SimpleNamespace(event=event)
 
     expected = {0: SimpleNamespace(event=0), 1: SimpleNamespace(event=1, other=True)}
-    load = by_threads(call, [0, 1, 2], 2, 0.2, expected)
+    load = by_threads(call, [0, 1, 2], 2, Span(0.2), expected)
     assert calls[:6] == [0, 1, 2, 0, 1, 2]
     assert load.answered >= 6
     assert 0 < load.different <= len(calls)
@@ -264,7 +264,7 @@ def test_a_load_ends_with_the_error_of_an_event() -> None:
         raise EventError("broken", event=event)
 
     with pytest.raises(EventError, match="broken"):
-        by_threads(call, [0], 3, 10.0, {})
+        by_threads(call, [0], 3, Span(10.0), {})
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ Events = Annotated[
     typer.Option(
         "--events",
         metavar="TRACKER=PATH",
-        help="Events to measure with, smallest first; may be repeated. By default events of both "
-        "trackers are simulated into DIR/events.",
+        help="Events to measure with; may be repeated, and the first of a tracker is its usual "
+        "one. By default events of both trackers are simulated into DIR/events.",
         show_default=False,
     ),
 ]

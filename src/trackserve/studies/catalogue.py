@@ -10,6 +10,10 @@ from .study import Study
 
 STUDIES = {
     "direct-vs-served": "Throughput and latency, direct and served, bit for bit the same.",
+    "concurrency": "Throughput and latency against requests in flight; also by perf_analyzer.",
+    "instances": "Throughput and utilisation against instances of a model.",
+    "latency": "Where the time of a request goes, and what distance costs.",
+    "transports": "gRPC, HTTP, shared memory, bundles; payloads; compression.",
     "scaling": "Cost against the size of events, threads and processes.",
 }
 """Names of the studies, and what each is about."""

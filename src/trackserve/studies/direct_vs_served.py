@@ -60,17 +60,17 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
                 lab.pipeline(sample).reconstruct,
                 events,
                 int(values["threads"] or 1),
-                lab.seconds,
+                lab.span,
                 expected,
             )
         else:
-            client, timings = lab.client(served, str(values["transport"]))
+            client, timings = lab.client(*served.way(str(values["transport"])))
             if values["way"] == "client":
                 call = partial(client.reconstruct, served.model)
                 threads = int(values["threads"] or 1)
-                load = by_threads(call, events, threads, lab.seconds, expected)
+                load = by_threads(call, events, threads, lab.span, expected)
             else:
-                load = by_stream(client, served.model, events, lab.seconds, expected, timings)
+                load = by_stream(client, served.model, events, lab.span, expected, timings)
     rate = load.rate * output_bytes(sample, expected) / 1e6
     yield {"size": size_of(sample, expected), **row_of(load), "output_MB_per_s": rate, **spent}
 

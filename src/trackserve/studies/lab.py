@@ -11,11 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from trackserve.client import Client, Timings, keep_freed_memory
-from trackserve.errors import InputError
+from trackserve.errors import InputError, ServerError
+from trackserve.serving.http import Http
 from trackserve.trackers.base import Pipeline, Tracker
 from trackserve.trackers.registry import find_tracker
 
+from .load import Span
 from .machine import processor_seconds
+from .proxy import Proxy
 from .samples import Progress, Sample, prepare
 from .study import How
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from trackserve.serving.server import Server
 
 T = TypeVar("T")
+_TIMEOUT = 300.0
+"""Seconds that an event may take: one that waits behind many large ones takes long."""
 
 
 class Timed(NamedTuple):
@@ -31,6 +36,23 @@ class Timed(NamedTuple):
 
     client: Client
     timings: list[Timings]
+
+
+class ServerTimes(NamedTuple):
+    """Seconds of all requests to a model so far, by Triton's own statistics, and their number.
+
+    The Python backend cannot tell them: there only the sum of all parts is right.
+    """
+
+    requests: int
+    queue: float
+    input: float
+    compute: float
+    output: float
+
+    def since(self, before: ServerTimes) -> ServerTimes:
+        """What has been added to ``before``."""
+        return ServerTimes(*(now - then for now, then in zip(self, before, strict=True)))  # type: ignore[arg-type]
 
 
 class Served(NamedTuple):
@@ -43,14 +65,31 @@ class Served(NamedTuple):
     def url(self) -> str:
         return self.server.grpc_url
 
-    def url_of(self, transport: str) -> str:
-        """The url for a client with this transport."""
-        return self.server.http_url if transport == "http" else self.server.grpc_url
+    def way(self, transport: str) -> tuple[str, str]:
+        """The url for a client with this transport, and the transport."""
+        url = self.server.http_url if transport == "http" else self.server.grpc_url
+        return url, transport
 
     @property
     def seconds(self) -> float:
         """Seconds that the server's processes have computed so far."""
         return processor_seconds(self.server.pid or 0)
+
+    def times(self) -> ServerTimes:
+        """Triton's statistics of the model.
+
+        Raises:
+            ServerError: the server does not tell.
+        """
+        service = Http(self.server.host, self.server.ports.http)
+        try:
+            answer = service.get_json(f"/v2/models/{self.model}/stats", dict)
+            counts = answer["model_stats"][0]["inference_stats"]
+            parts = ("queue", "compute_input", "compute_infer", "compute_output")
+            seconds = [1e-9 * counts[part]["ns"] for part in parts]
+            return ServerTimes(int(counts["success"]["count"]), *seconds)
+        except (OSError, LookupError, TypeError) as error:
+            raise ServerError("no statistics", url=self.url, reason=repr(error)) from error
 
 
 class Lab:
@@ -61,7 +100,7 @@ class Lab:
         progress: shows what is being prepared.
 
     Attributes:
-        seconds: how long a load is measured now.
+        span: how long a load is measured now.
         is_warming: whether this is not measured, only run once before.
         identities: text of the identity of each pipeline that was measured.
         notes: what a reader of the report must know beside the numbers, each once.
@@ -71,7 +110,7 @@ class Lab:
     def __init__(self, how: How, progress: Progress = lambda what, done, total: None) -> None:
         keep_freed_memory()
         self.how = how
-        self.seconds = how.seconds
+        self.span = Span(how.seconds)
         self.is_warming = False
         self.identities: dict[str, str] = {}
         self.notes: dict[str, None] = {}
@@ -185,17 +224,23 @@ class Lab:
         how = (backend or self.how.backend, instances, limits, on_cores)
         return self.keep(("server", sample, how), partial(_serve, self, sample, *how))
 
-    def client(self, served: Served, transport: str = "auto") -> Timed:
+    def client(self, url: str, transport: str = "auto") -> Timed:
         """A client of a server; all that ask for it share it."""
 
         @contextmanager
         def make() -> Iterator[Timed]:
             timings: list[Timings] = []
-            url = served.url_of(transport)
-            with Client(url, transport=transport, timeout=300, on_timings=timings.append) as client:
+            with Client(
+                url, transport=transport, timeout=_TIMEOUT, on_timings=timings.append
+            ) as client:
                 yield Timed(client, timings)
 
-        return self.keep(("client", served.url, transport), make)
+        return self.keep(("client", url, transport), make)
+
+    def proxy(self, served: Served) -> Proxy:
+        """A proxy before the gRPC service of a server, whose delay can be set."""
+        port = served.server.ports.grpc
+        return self.keep(("proxy", port), lambda: Proxy(served.server.host, port))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ emptying it counts.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,10 +21,24 @@ from trackserve.errors import EventError
 if TYPE_CHECKING:
     from trackserve.client import Client, Timings
 
-_LEAST = 6
-"""Least number of answers that make a rate."""
 _LEAD_OF_AUTO = 0.4
 """Part of the time in which a stream finds its window; those answers do not count."""
+
+
+class Span(NamedTuple):
+    """How long a load is measured.
+
+    Attributes:
+        seconds: how long answers count.
+        least: least number of answers that make a rate; more for many at a time.
+    """
+
+    seconds: float
+    least: int = 6
+
+    def answers(self, at_a_time: int) -> int:
+        """Least number of answers of so many at a time."""
+        return self.least * (2 + at_a_time) // 3
 
 
 class Load(NamedTuple):
@@ -53,23 +68,23 @@ class _Log:
     """The answers of a load; it is over when there are enough.
 
     Args:
-        seconds: how long answers count.
-        least: least number of them.
+        span: how long it is.
+        at_a_time: number of events at a time.
         lead_answers, lead_seconds: what passes first.
         expected: results by number of event; others are not compared.
     """
 
     def __init__(
         self,
-        seconds: float,
-        least: int,
+        span: Span,
+        at_a_time: int,
         lead_answers: int,
         lead_seconds: float,
         expected: Mapping[int, Any],
     ) -> None:
         self._lock = threading.Lock()
-        self._seconds = seconds
-        self._least = least
+        self._seconds = span.seconds
+        self._least = span.answers(at_a_time)
         self._lead_answers = lead_answers
         self._begin = time.perf_counter() + lead_seconds
         self._expected = expected
@@ -102,14 +117,16 @@ class _Log:
 
     def load(self) -> Load:
         first, last, n = self._times[0], self._times[-1], len(self._times) - 1
-        return Load(n / (last - first), self._latencies[1:], n, self._different, first, last)
+        rate = n / (last - first) if n else math.nan
+        latencies = self._latencies[1:] or self._latencies
+        return Load(rate, latencies, n, self._different, first, last)
 
 
 def by_threads(
     call: Callable[[Any], Any],
     events: Sequence[Any],
     threads: int,
-    seconds: float,
+    span: Span,
     expected: Mapping[int, Any],
 ) -> Load:
     """Load of threads, each of which has one event at a time.
@@ -118,13 +135,13 @@ def by_threads(
         call: returns the result of an event, or raises.
         events: are taken in turns.
         threads: number of threads.
-        seconds: how long answers count.
+        span: how long it is measured.
         expected: results by number of event.
 
     Raises:
         TrackserveError: as ``call``; an event failed.
     """
-    log = _Log(seconds, max(_LEAST, 2 * threads), threads, 0.0, expected)
+    log = _Log(span, threads, threads, 0.0, expected)
     source = itertools.cycle(events)
     lock = threading.Lock()
 
@@ -150,20 +167,23 @@ def by_stream(
     client: Client,
     model: str,
     events: Sequence[Any],
-    seconds: float,
+    span: Span,
     expected: Mapping[int, Any],
     timings: list[Timings],
     *,
     in_flight: int | None = None,
     per_request: int | None = None,
     identity: str | None = None,
+    lead: float | None = None,
 ) -> Load:
     """Load of a stream of a client.
 
     Args:
         client, model, in_flight, per_request, identity: as of
             :meth:`trackserve.client.Client.stream`.
-        events, seconds, expected: as of :func:`by_threads`.
+        events, span, expected: as of :func:`by_threads`.
+        lead: seconds that do not count; by default a part of the span if the stream finds its own
+            window, else none.
         timings: gets the times of each event, because the client was made with its ``append``;
             those of events that do not count are removed.
 
@@ -171,8 +191,9 @@ def by_stream(
         TrackserveError: as of the stream; an event failed.
     """
     together = (in_flight or 1) * (per_request or 1)
-    lead = 0.0 if in_flight else _LEAD_OF_AUTO * seconds
-    log = _Log(seconds, max(_LEAST, 2 * together), together, lead, expected)
+    if lead is None:
+        lead = 0.0 if in_flight else _LEAD_OF_AUTO * span.seconds
+    log = _Log(span, together, together, lead, expected)
 
     def source() -> Iterator[Any]:
         for event in itertools.cycle(events):

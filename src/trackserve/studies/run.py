@@ -16,6 +16,7 @@ from trackserve.io.files import writable
 
 from . import machine
 from .lab import Lab
+from .load import Span
 from .samples import Progress
 from .study import How, Point, Study
 from .table import Record, Row, write_record
@@ -93,10 +94,10 @@ def _turns(
         if not left:
             continue
         lab.clear()
-        lab.seconds, lab.is_warming = _WARM_UP * lab.how.seconds, True
+        lab.span, lab.is_warming = Span(_WARM_UP * lab.how.seconds, 0), True
         for number in dict.fromkeys(number for number, _ in left):
             list(study.measure(lab, dict(points[number].values)))
-        lab.seconds, lab.is_warming = lab.how.seconds, False
+        lab.span, lab.is_warming = Span(lab.how.seconds), False
         yield from left
 
 

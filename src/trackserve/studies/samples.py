@@ -11,11 +11,11 @@ from trackserve.trackers.registry import find_tracker
 
 SEED = 20
 """Seed of the simulated events."""
-QUICK = {"patatrack": ((20, 4), (50, 8), (200, 4)), "exatrkx": ((20, 4), (60, 2), (200, 2))}
+QUICK = {"patatrack": ((50, 8), (20, 4), (200, 4)), "exatrkx": ((20, 4), (60, 2), (200, 1))}
 """Pile-ups and numbers of events, by tracker."""
 FULL = {
-    "patatrack": ((20, 20), (50, 20), (100, 20), (200, 20)),
-    "exatrkx": ((20, 10), (60, 10), (100, 6), (200, 4), (500, 1)),
+    "patatrack": ((50, 20), (20, 20), (100, 20), (200, 20)),
+    "exatrkx": ((60, 10), (20, 10), (100, 6), (200, 4), (500, 1)),
 }
 """An event with a pile-up of 500 has about 350 000 points, as the largest of the paper."""
 
@@ -41,7 +41,7 @@ class Sample(NamedTuple):
 
 
 def simulated(folder: Path, quick: bool) -> list[Sample]:
-    """Samples of both trackers in a folder, smallest first; :func:`prepare` simulates them."""
+    """Samples of both trackers in a folder; :func:`prepare` simulates them."""
     return [
         Sample(tracker, f"pu{pileup}", folder / f"{tracker}-pu{pileup}-{n}", pileup, n)
         for tracker, sizes in (QUICK if quick else FULL).items()

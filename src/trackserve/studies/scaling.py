@@ -18,6 +18,7 @@ from trackserve.trackers.registry import find_tracker
 from .figures import curve, style
 from .lab import Lab
 from .load import by_threads
+from .samples import Sample
 from .spread import NOTHING, Spread, mean, ratio
 from .study import Drawn, How, Point, Shown, Study, Values
 from .table import Row, chosen, groups, numbers
@@ -57,14 +58,14 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
     n = int(values["n"] or 1)
     if values["what"] == "threads":
         call = lab.pipeline(sample).reconstruct
-        load = by_threads(call, lab.events(sample), n, lab.seconds, {})
+        load = by_threads(call, lab.events(sample), n, lab.span, {})
         yield {"events_per_s": load.rate}
     else:
         some = lab.keep(("workers", sample, n), partial(workers, lab.how, sample, n))
-        yield {"events_per_s": some.rate(lab.seconds)}
+        yield {"events_per_s": some.rate(lab.span)}
 
 
-def _stages(lab: Lab, sample) -> Iterable[Row]:  # type: ignore[no-untyped-def]
+def _stages(lab: Lab, sample: Sample) -> Iterable[Row]:
     """Mean seconds per event of each stage: a pass over the events, or several if it is short."""
     pipeline, events = lab.pipeline(sample), lab.events(sample)
     wall, processor = Laps(), Laps(time.thread_time)
@@ -79,7 +80,7 @@ def _stages(lab: Lab, sample) -> Iterable[Row]:  # type: ignore[no-untyped-def]
 
     n, size = 0, 0.0
     unit = find_tracker(sample.tracker).size
-    end = time.perf_counter() + lab.seconds
+    end = time.perf_counter() + lab.span.seconds
     while not n or time.perf_counter() < end:
         for event in events[:1] if lab.is_warming else events:
             start()
@@ -103,10 +104,10 @@ def _stages(lab: Lab, sample) -> Iterable[Row]:  # type: ignore[no-untyped-def]
 
 
 def exponent(rows: Sequence[Row]) -> Spread:
-    """The exponent p of time ~ size^p over the samples, from the rows of one stage."""
+    """The exponent p of processor time ~ size^p over the samples, from rows of one stage."""
     slopes = []
     for some in groups(rows, "round").values():
-        size, ms = (np.array(numbers(some, name)) for name in ("size", "ms"))
+        size, ms = (np.array(numbers(some, name)) for name in ("size", "processor_ms"))
         good = (size > 0) & (ms > 0)
         if good.sum() > 1 and np.ptp(size[good]) > 0:
             slopes.append(float(np.polyfit(np.log(size[good]), np.log(ms[good]), 1)[0]))
@@ -121,16 +122,16 @@ def show(rows: list[Row]) -> Shown:
     for key, some in groups(parallel, "tracker", "sample").items():
         tables.append(_parallel_table(" ".join(map(str, key)), some))
     text = (
-        "Time of each stage, one event at a time on one thread, and the exponent p of time ~ "
-        "size^p, fitted over all samples in each round. Efficiency is the throughput divided by "
-        "that of one and by the number of threads or processes, but at most the cores."
+        "Time of each stage, one event at a time on one thread, and the exponent p of processor "
+        "time ~ size^p, fitted over all samples in each round."
     )
     return Shown(text, tables, partial(_draw, rows))
 
 
 def _stage_table(tracker: str, rows: Sequence[Row]) -> Table:
     samples = groups(rows, "sample")
-    sizes = {name: mean(numbers(some, "size")).value for (name,), some in samples.items()}
+    unsorted = {name: mean(numbers(some, "size")).value for (name,), some in samples.items()}
+    sizes = dict(sorted(unsorted.items(), key=lambda entry: entry[1]))
     header = [
         "stage",
         *(f"{name} ({size:.0f}), ms" for name, size in sizes.items()),
@@ -171,7 +172,8 @@ def _draw(rows: list[Row]) -> list[Drawn]:
         last = groups(stages, "stage")
         heavy = sorted(last, key=lambda key: -max(numbers(last[key], "ms")))[:7]
         for number, key in enumerate(heavy):
-            samples = groups(last[key], "sample").values()
+            samples = list(groups(last[key], "sample").values())
+            samples.sort(key=lambda part: mean(numbers(part, "size")).value)
             size = [mean(numbers(part, "size")).value for part in samples]
             times = [mean(numbers(part, "ms")) for part in samples]
             p = exponent(last[key])
@@ -179,6 +181,8 @@ def _draw(rows: list[Row]) -> list[Drawn]:
             curve(left, size, times, style(label, number))
         unit = find_tracker(str(tracker)).size
         left.set(xscale="log", yscale="log", xlabel=f"{unit} of an event", ylabel="ms per event")
+        left.set_xticks(size, [f"{one / 1000:.0f} 000" for one in size])
+        left.set_xticks([], minor=True)
         left.legend(fontsize=7, frameon=False)
         parallel = [row for row in some if row["what"] != "stages"]
         for number, ((what,), part) in enumerate(groups(parallel, "what").items()):
@@ -188,6 +192,7 @@ def _draw(rows: list[Row]) -> list[Drawn]:
             curve(right, n, rates, style(str(what), number))
         right.set(xlabel="threads or processes", ylabel="events/s")
         right.set_ylim(bottom=0)
+        right.xaxis.get_major_locator().set_params(integer=True)
         right.legend(frameon=False)
         caption = (
             f"{tracker}: time of the longest stages against the size of an event, and throughput "

@@ -27,7 +27,7 @@ class How(NamedTuple):
     """How studies are run.
 
     Attributes:
-        samples: the events, smallest first for each tracker.
+        samples: the events; the first of a tracker stands for it where a study takes one.
         quick: whether to take few points and short times.
         rounds: number of times that each point is measured.
         seconds: how long a load is measured.
@@ -51,12 +51,12 @@ class How(NamedTuple):
         return list(dict.fromkeys(sample.tracker for sample in self.samples))
 
     def of(self, tracker: str) -> list[Sample]:
-        """The samples of a tracker, smallest first."""
+        """The samples of a tracker."""
         return [sample for sample in self.samples if sample.tracker == tracker]
 
     def usual(self, tracker: str) -> Sample:
-        """The sample that stands for a tracker where a study takes one: the second smallest."""
-        return self.of(tracker)[:2][-1]
+        """The sample that stands for a tracker where a study takes one."""
+        return self.of(tracker)[0]
 
     def find(self, tracker: Value, sample: Value) -> Sample:
         """The sample of these names."""

@@ -11,7 +11,7 @@ from typing import Any
 from trackserve.errors import TrackserveError
 
 from .lab import Lab
-from .load import by_threads
+from .load import Span, by_threads
 from .samples import Sample
 from .study import How
 
@@ -25,15 +25,15 @@ class Workers:
     def __init__(self, connections: list[Connection]) -> None:
         self._connections = connections
 
-    def rate(self, seconds: float) -> float:
+    def rate(self, span: Span) -> float:
         """Events per second of all processes together, each with one thread.
 
         Raises:
             TrackserveError: a process has ended, or does not answer.
         """
         for connection in self._connections:
-            connection.send(seconds)
-        return float(sum(_receive(connection, seconds) for connection in self._connections))
+            connection.send(span)
+        return float(sum(_receive(connection, span.seconds) for connection in self._connections))
 
 
 @contextmanager
@@ -74,5 +74,5 @@ def _work(connection: Connection, how: How, sample: Sample) -> None:
     with Lab(how) as lab, suppress(EOFError, KeyboardInterrupt):
         pipeline, events = lab.pipeline(sample), lab.events(sample)
         connection.send("ready")
-        while (seconds := connection.recv()) is not None:
-            connection.send(by_threads(pipeline.reconstruct, events, 1, seconds, {}).rate)
+        while (span := connection.recv()) is not None:
+            connection.send(by_threads(pipeline.reconstruct, events, 1, span, {}).rate)
