@@ -15,6 +15,9 @@ STUDIES = {
     "latency": "Where the time of a request goes, and what distance costs.",
     "transports": "gRPC, HTTP, shared memory, bundles; payloads; compression.",
     "scaling": "Cost against the size of events, threads and processes.",
+    "energy": "Energy of an event, idle share, cores that one device replaces.",
+    "packing": "Encoding, sending and decoding beside the kernels.",
+    "physics": "Both trackers against the truth.",
 }
 """Names of the studies, and what each is about."""
 

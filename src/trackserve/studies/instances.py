@@ -16,7 +16,7 @@ from .figures import curve, style
 from .lab import Lab
 from .load import by_stream, by_threads
 from .meter import Meter
-from .spread import Spread, mean, ratio
+from .spread import Spread, mean, quotient, ratio
 from .study import Drawn, How, Point, Shown, Study, Values
 from .table import Row, chosen, groups, numbers
 
@@ -108,20 +108,23 @@ def best(rows: Sequence[Row]) -> list[Row]:
     return max(each, key=lambda some: mean(numbers(some, "events_per_s")).value)
 
 
+def _to_direct(rows: Sequence[Row]) -> Spread:
+    """Largest throughput of a server over that of a direct thread, measured in turns."""
+    direct = numbers(chosen(rows, way="direct"), "events_per_s")
+    return ratio(numbers(best(rows), "events_per_s"), direct)
+
+
 def _verdict(rows: Sequence[Row]) -> str:
     """Whether many instances or one that batches wins, and by how much."""
-    many = [best(some) for some in groups(chosen(rows, kind=ONE), "instances").values() if some]
-    batch = best(chosen(rows, kind=BATCH))
-    single = best(chosen(rows, kind=ONE, instances=1))
-    most = max(many, key=lambda some: mean(numbers(some, "events_per_s")).value)
-    first, second, third = (
-        mean(numbers(some, "events_per_s")).value for some in (most, batch, single)
-    )
-    where = f"{rows[0]['tracker']}, {rows[0]['backend']} backend"
+    each = groups(chosen(rows, kind=ONE), "instances")
+    gains = {n: _to_direct(some) for (n,), some in each.items()}
+    most = max(gains, key=lambda n: gains[n].value)
+    batch = _to_direct(chosen(rows, kind=BATCH))
+    single = gains[next(iter(gains))]
     return (
-        f"{where}: {most[0]['instances']} instances that run one event each reach "
-        f"{first / second:.2f} times the throughput of one that batches, and that one "
-        f"{second / third:.2f} times the throughput of one that does not."
+        f"{rows[0]['tracker']}, {rows[0]['backend']} backend: {most} instances that run one event "
+        f"each reach {quotient(gains[most], batch).text} times the throughput of one that batches, "
+        f"which reaches {quotient(batch, single).text} times that of one that does not."
     )
 
 
@@ -129,13 +132,11 @@ def _table(where: str, rows: Sequence[Row]) -> Table:
     body = []
     for (backend, kind, n), some in groups(rows, "backend", "kind", "instances").items():
         top = best(some)
-        rate = numbers(top, "events_per_s")
-        direct = numbers(chosen(some, way="direct"), "events_per_s")
         body.append(
             [
                 f"{backend}, {n} {kind}" if kind == ONE else f"{backend}, {kind}",
-                mean(rate).text,
-                ratio(rate, direct).text,
+                mean(numbers(top, "events_per_s")).text,
+                _to_direct(some).text,
                 mean(numbers(top, "utilisation")).text,
                 str(top[0]["in_flight"]),
                 mean(numbers(top, "p50_ms")).text,

@@ -41,6 +41,7 @@ def run(study: Study, how: How, folder: Path, progress: Progress) -> Record:
         TrackserveError: an event, a server or the folder failed.
     """
     points = study.plan(how)
+    rounds = how.rounds if study.repeats else 1
     draft = folder / f"{study.name}.partial.jsonl"
     head = {"settings": _settings(study, how, points)}
     with writable(draft):
@@ -51,11 +52,11 @@ def run(study: Study, how: How, folder: Path, progress: Progress) -> Record:
     done = {(entry["point"], entry["round"]) for entry in kept}
     rows = [(entry["point"], entry["round"], entry["rows"]) for entry in kept]
     about = kept[-1]["about"] if kept else {}
-    total = len(points) * how.rounds
+    total = len(points) * rounds
     started = datetime.now(UTC).isoformat(timespec="seconds")
     start = time.perf_counter()
     with Lab(how, progress) as lab:
-        for number, turn in _turns(points, how.rounds, lab, study, done):
+        for number, turn in _turns(points, rounds, lab, study, done):
             note = f"{study.name}: {_name(points[number])}, round {turn}"
             progress(note, len(done), total)
             found = _measure(study, lab, points[number], turn)

@@ -49,6 +49,13 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:
     return Spread(value, _error(residuals))
 
 
+def quotient(over: Spread, under: Spread) -> Spread:
+    """The quotient of two results that were not measured in turns."""
+    value = over.value / under.value
+    relative = math.hypot(over.error / over.value, under.error / under.value)
+    return Spread(value, abs(value) * relative)
+
+
 def difference(first: Sequence[float], second: Sequence[float]) -> Spread:
     """The mean of ``first`` less that of ``second``, of measurements in turns."""
     return mean([a - b for a, b in zip(first, second, strict=True)])

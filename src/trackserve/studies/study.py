@@ -104,6 +104,7 @@ class Study(NamedTuple):
         plan: the points.
         measure: measures a point once; each row has the measured values by column.
         show: what the report has of its rows.
+        repeats: whether a point is measured in each round; else once, for its answer is exact.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Study(NamedTuple):
     plan: Callable[[How], list[Point]]
     measure: Callable[[Lab, Values], Iterable[Row]]
     show: Callable[[list[Row]], Shown]
+    repeats: bool = True
 
 
 CHOSEN = {
@@ -139,7 +141,7 @@ MEASURED = {
 }
 """What columns mean that are measured by several studies."""
 FRAME = {
-    "round": "number of the round, from 1; 0 is one that does not repeat",
+    "round": "number of the round, from 1",
     "load": "load average of the machine before the measurement",
     "steal": "share of the processors' time that the hypervisor took meanwhile",
     "others": "processors that programs of others kept busy meanwhile",
