@@ -20,6 +20,8 @@ STUDIES = {
     "physics": "Both trackers against the truth.",
 }
 """Names of the studies, and what each is about."""
+BENCH = "bench"
+"""Name of the study of a user's own events and server, which `trackserve bench` measures."""
 
 
 def find_study(name: str) -> Study:
@@ -28,7 +30,7 @@ def find_study(name: str) -> Study:
     Raises:
         InputError: there is none.
     """
-    if name not in STUDIES:
+    if name not in (*STUDIES, BENCH):
         raise InputError("no such study", found=name, bound=sorted(STUDIES))
     module = importlib.import_module(f".{name.replace('-', '_')}", __package__)
     study: Study = module.STUDY

@@ -10,7 +10,7 @@ from trackserve.errors import InputError
 from trackserve.report.drawing import GREY, to_png
 from trackserve.report.page import Picture, Section, Table, write_report
 
-from .catalogue import STUDIES, find_study
+from .catalogue import BENCH, STUDIES, find_study
 from .study import CHOSEN, FRAME, MEASURED, Shown
 from .table import Record, Row, numbers, read_record
 
@@ -26,7 +26,7 @@ def read_all(folder: Path) -> list[Record]:
         InputError: there are none, or a file has something else.
         ConditionsError: a file cannot be read.
     """
-    records = [record for name in STUDIES if (record := read_record(folder, name))]
+    records = [record for name in (*STUDIES, BENCH) if (record := read_record(folder, name))]
     if not records:
         raise InputError("no study has data here", folder=str(folder))
     return records

@@ -25,7 +25,7 @@ _WARM_UP = 0.1
 """Part of a measurement's time for which each point runs before the first round."""
 
 
-def run(study: Study, how: How, folder: Path, progress: Progress) -> Record:
+def run(study: Study, how: How, folder: Path, progress: Progress, events: str = "") -> Record:
     """Measure a study and write its data.
 
     Rows are kept as they come in ``NAME.partial.jsonl``. If a run is stopped, the next one with
@@ -36,6 +36,7 @@ def run(study: Study, how: How, folder: Path, progress: Progress) -> Record:
         how: how it is run.
         folder: gets the data.
         progress: is told about each measurement.
+        events: path of the events, if they are not those of ``how``.
 
     Raises:
         TrackserveError: an event, a server or the folder failed.
@@ -43,7 +44,7 @@ def run(study: Study, how: How, folder: Path, progress: Progress) -> Record:
     points = study.plan(how)
     rounds = how.rounds if study.repeats else 1
     draft = folder / f"{study.name}.partial.jsonl"
-    head = {"settings": _settings(study, how, points)}
+    head = {"settings": _settings(how, points, events)}
     with writable(draft):
         folder.mkdir(parents=True, exist_ok=True)
         kept = _read(draft, head)
@@ -115,14 +116,14 @@ def _name(point: Point) -> str:
     return ", ".join(str(value) for value in point.values.values())
 
 
-def _settings(study: Study, how: How, points: Sequence[Point]) -> dict[str, Any]:
+def _settings(how: How, points: Sequence[Point], events: str) -> dict[str, Any]:
     """What must be the same for a run to be continued."""
     return {
         "rounds": how.rounds,
         "seconds": how.seconds,
         "backend": how.backend,
         "device": how.device,
-        "samples": [f"{s.tracker} {s.name}: {s.path}" for s in how.samples],
+        "samples": [events] if events else [f"{s.tracker} {s.name}: {s.path}" for s in how.samples],
         "version": machine.versions().get("trackserve", ""),
         "points": [[point.values, point.setting] for point in points],
     }
