@@ -14,6 +14,7 @@ STUDIES = {
     "instances": "Throughput and utilisation against instances of a model.",
     "latency": "Where the time of a request goes, and what distance costs.",
     "transports": "gRPC, HTTP, shared memory, bundles; payloads; compression.",
+    "ensemble": "One custom backend beside an ensemble of the same stages.",
     "scaling": "Cost against the size of events, threads and processes.",
     "energy": "Energy of an event, idle share, cores that one device replaces.",
     "packing": "Encoding, sending and decoding beside the kernels.",

@@ -167,7 +167,13 @@ def _draw(rows: list[Row]) -> list[Drawn]:
         right.set(xlabel="instances", ylabel="utilisation", ylim=(0, 1.05))
         for axes in (left, right):
             axes.xaxis.get_major_locator().set_params(integer=True)
-        left.legend(fontsize=7, frameon=False, loc="lower right")
+        figure.legend(
+            *left.get_legend_handles_labels(),
+            loc="outside upper center",
+            ncols=3,
+            fontsize=8,
+            frameon=False,
+        )
         caption = (
             f"{tracker}: largest throughput, and the utilisation there, against the number of "
             "instances (Fig. 7 of the paper)."

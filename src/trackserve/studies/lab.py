@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from trackserve.client import Client, Timings, keep_freed_memory
 from trackserve.errors import InputError, ServerError
+from trackserve.serving import prometheus
 from trackserve.serving.http import Http
 from trackserve.trackers.base import Pipeline, Tracker
 from trackserve.trackers.registry import find_tracker
@@ -74,6 +75,22 @@ class Served(NamedTuple):
     def seconds(self) -> float:
         """Seconds that the server's processes have computed so far."""
         return processor_seconds(self.server.pid or 0)
+
+    def share_of(self, stage: str) -> float:
+        """The share of a stage in the workers' time so far, by the server's metrics.
+
+        Raises:
+            ServerError: the server does not tell.
+        """
+        try:
+            text = Http(self.server.host, self.server.ports.metrics).get("/metrics")[1]
+            samples = prometheus.parse(text)
+        except (OSError, ValueError) as error:
+            raise ServerError("no metrics", url=self.url, reason=repr(error)) from error
+        stages = "trackserve_stage_seconds_total"
+        spent = prometheus.total(samples, stages, model=self.model, stage=stage)
+        whole = prometheus.total(samples, "trackserve_compute_seconds_total", model=self.model)
+        return spent / whole if whole else 0.0
 
     def times(self) -> ServerTimes:
         """Triton's statistics of the model.

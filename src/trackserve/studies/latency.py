@@ -9,6 +9,7 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
+from trackserve.client import Timings
 from trackserve.report.drawing import PALETTE, new_figure
 from trackserve.report.page import Table
 
@@ -22,8 +23,11 @@ from .study import Drawn, How, Point, Shown, Study, Values
 from .table import Row, chosen, groups, numbers
 
 PARTS = ("client", "network", "queue", "input", "compute", "output")
-"""Parts of a request's time. Our client measures its own part and the round trip; Triton's
-statistics tell the four of the server; the network is the rest of the round trip."""
+"""Parts of a request's time. The server tells each event's wait for a worker and the worker's time;
+its metrics say which shares of the latter are decoding and encoding. The network is the rest of the
+round trip that the client measures, the client's own part the rest of the event's time."""
+_LAPS = {"input": "decode", "output": "encode"}
+"""Stages in the server's metrics, by part."""
 _SETTLED = 8
 """Round trips in which a stream finds its window."""
 _FEWEST = 5
@@ -68,7 +72,6 @@ def _parts(lab: Lab, sample: Sample, served: Served, transport: str) -> Row:
     expected = lab.expected(sample)
     timings.clear()
     outside, different, n = 0.0, 0, 0
-    before = served.times()
     end = time.perf_counter() + lab.span.seconds
     while n < _FEWEST or time.perf_counter() < end:
         event = events[n % len(events)]
@@ -77,13 +80,13 @@ def _parts(lab: Lab, sample: Sample, served: Served, transport: str) -> Row:
         outside += time.perf_counter() - start
         different += result != expected[event.event]
         n += 1
-    server = served.times().since(before)
-    inside = [seconds / n for seconds in server[1:]]
-    client_s, total = (fmean(getattr(one, name) for one in timings) for name in ("client", "total"))
-    parts = (client_s, total - client_s - sum(inside), *inside)
-    row: Row = {f"{name}_ms": 1e3 * part for name, part in zip(PARTS, parts, strict=True)}
-    row |= {"sum_ms": 1e3 * sum(parts), "outside_ms": 1e3 * outside / n}
-    return row | {"answered": n, "different": different}
+    mean_of = {part: fmean(getattr(one, part) for one in timings) for part in Timings._fields[1:]}
+    shares = {part: served.share_of(lap) for part, lap in _LAPS.items()}
+    split = {part: share * mean_of["compute"] for part, share in shares.items()}
+    split["compute"] = mean_of["compute"] * (1 - sum(shares.values()))
+    row: Row = {f"{part}_ms": 1e3 * (mean_of | split)[part] for part in PARTS}
+    row |= {"sum_ms": sum(numbers([row], f"{part}_ms")[0] for part in PARTS)}
+    return row | {"outside_ms": 1e3 * outside / n, "answered": n, "different": different}
 
 
 def _distance(lab: Lab, sample: Sample, served: Served, values: Values) -> Row:
@@ -126,8 +129,7 @@ def show(rows: list[Row]) -> Shown:
     )
     text = (
         f"The parts add up to the time by a clock outside of the client within {gap:.1%}. The "
-        "client's own part is encoding and decoding; the server's four are Triton's statistics, "
-        "which only the native backend makes true. A distance is made by a proxy on this machine "
+        "client's own part is encoding and decoding. A distance is made by a proxy on this machine "
         "that delays every byte by half of the round trip each way. Events in flight needed to "
         "hide a distance are the throughput without it times the latency with it (Little's law)."
     )
