@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import sys
 import threading
 import time
@@ -22,11 +23,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from trackserve.cli import commands
-from trackserve.errors import EventError, InputError
+from trackserve.edm import PointsEvent, SpacePoints
+from trackserve.errors import EventError, InputError, ServerError
+from trackserve.io import open_points
 from trackserve.report.drawing import new_figure
 from trackserve.report.page import Table
 from trackserve.report.tables import fitting
-from trackserve.studies import catalogue, samples, spread
+from trackserve.studies import catalogue, perf_analyzer, samples, spread
 from trackserve.studies.catalogue import STUDIES, find_study
 from trackserve.studies.lab import Lab
 from trackserve.studies.load import Span, by_threads
@@ -35,7 +38,9 @@ from trackserve.studies.pages import write_pages
 from trackserve.studies.run import run
 from trackserve.studies.study import Drawn, How, Point, Shown, Study, Values
 from trackserve.studies.table import Row, numbers, read_record
+from trackserve.trackers.registry import find_tracker
 
+TRACKML = Path(__file__).parent / "data" / "trackml-mini"
 HOW = How((), rounds=3, seconds=0.01)
 
 
@@ -338,12 +343,172 @@ def small(sample_directory: Path) -> list[str]:
     return ["--events", events, "--seconds", "0.1", "--rounds", "2"]
 
 
+def test_no_stage_of_the_ensemble_changes_a_label() -> None:
+    """The stages as models of their own give the labels of the tracker, for two models."""
+    from trackserve.studies.stages import STAGES, make_stages
+    from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
+
+    event = next(iter(open_points(TRACKML)))
+    for model in ("default", "large"):
+        stages = make_stages(model)
+        tensors = {"POINTS": event.points.position}
+        for stage in STAGES:
+            assert set(stage.inputs) <= tensors.keys()
+            found = stages[stage.name]({name: tensors[name] for name in stage.inputs})
+            assert set(stage.outputs) <= found.keys()
+            tensors |= {name: found[name] for name in stage.outputs}
+        direct = ExatrkxPipeline.from_model(model).reconstruct(event)
+        assert tensors["LABELS"].tolist() == direct.labels.component.tolist()
+
+
+def test_perf_analyzer_gets_the_tensors_of_each_event(tmp_path: Path) -> None:
+    import base64
+
+    codec = find_tracker("exatrkx").codec
+    points = [np.full((n, 3), n, np.float32) for n in (1, 4)]
+    events = [PointsEvent(SpacePoints(one), number) for number, one in enumerate(points, 7)]
+    perf_analyzer.write_input(tmp_path / "in.json", codec, events)
+    entries = json.loads((tmp_path / "in.json").read_text())["data"]
+    for event, entry in zip(events, entries, strict=True):
+        for name, array in codec.encode_event(event).items():
+            assert entry[name]["shape"] == list(array.shape)
+            assert base64.b64decode(entry[name]["b64"]) == array.tobytes()
+
+
+def test_rows_of_perf_analyzer_are_read_and_its_absence_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("Concurrency,Inferences/Second,p50 latency,Note\n2,15.5,120127,x\n")
+    assert perf_analyzer.read_row(file) == {
+        "Concurrency": 2.0,
+        "Inferences/Second": 15.5,
+        "p50 latency": 120127.0,
+    }
+    file.write_text("Concurrency,Inferences/Second\n")
+    with pytest.raises(InputError, match="no row"):
+        perf_analyzer.read_row(file)
+
+
+def test_without_the_package_index_perf_analyzer_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(ServerError, match="cannot be fetched"):
+        perf_analyzer.find_analyzer()
+    assert not list(tmp_path.rglob("perf_analyzer"))
+
+
+def test_a_wheel_with_another_hash_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(command: list[str], **options: Any) -> None:
+        (Path(command[command.index("--dest") + 1]) / "tritonclient.whl").write_bytes(b"other")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("trackserve.studies.perf_analyzer.subprocess.run", download)
+    with pytest.raises(ServerError, match="another hash"):
+        perf_analyzer.find_analyzer()
+    assert not list(tmp_path.rglob("perf_analyzer"))
+
+
+def test_bench_writes_data_whose_ratios_are_those_of_its_columns(
+    sample_directory: Path, tmp_path: Path
+) -> None:
+    arguments = ["bench", "patatrack", str(sample_directory), "--rounds", "2", "-o", str(tmp_path)]
+    done = CliRunner().invoke(commands, arguments, catch_exceptions=False, env={"COLUMNS": "120"})
+    assert done.exit_code == 0, done.output
+    record = read_record(tmp_path, "bench")
+    assert record is not None
+    assert "patatrack" in record.about["identities"]["results"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("bench.csv", "bench.json", "bench.parquet", "bench.png", "report.html"),
+    }
+    rates = {
+        way: spread.mean(
+            [float(r["events_per_s"]) for r in record.rows if r["way"] == way and "threads" in r
+             and r["what"] == "throughput"]  # type: ignore[arg-type]
+        )
+        for way in ("direct, 1 thread", "direct, 2 threads")
+    }  # fmt: skip
+    ratio = rates["direct, 2 threads"].value / rates["direct, 1 thread"].value
+    table = find_study("bench").show(record.rows).tables[0]
+    printed = float(table.rows[1][-1].split(" ")[0])
+    assert printed == pytest.approx(ratio, rel=0.06)
+
+
+def test_a_served_event_is_measured_by_a_client_without_the_pipeline(
+    sample_directory: Path, tmp_path: Path
+) -> None:
+    """Its folder has no conditions, so it cannot build a pipeline; a server has them."""
+    import shutil
+
+    from trackserve.serving.repository import write_model
+    from trackserve.serving.server import Server
+
+    write_model(tmp_path / "repository", "patatrack", {"conditions": sample_directory})
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in ("raw.bin", "beamspot.bin"):
+        shutil.copy(sample_directory / name, alone)
+    out = tmp_path / "out"
+    with Server(tmp_path / "repository", grpc_port=0, http_port=0, metrics_port=0) as server:
+        arguments = ["bench", "patatrack", str(alone), "--url", server.grpc_url, "-o", str(out)]
+        done = CliRunner().invoke(commands, [*arguments, "--rounds", "2"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "only served is measured" in done.output
+    record = read_record(out, "bench")
+    assert record is not None
+    assert {str(row["way"]).split(",")[0] for row in record.rows} == {"served"}
+    for row in record.rows:
+        if row["what"] == "latency":
+            parts = sum(numbers([row], f"{part}_ms")[0] for part in ("client", "network", "queue"))
+            assert parts + row["compute_ms"] == pytest.approx(row["total_ms"])
+
+
 @pytest.mark.slow
 def test_served_answers_are_the_direct_ones(tmp_path: Path, small: list[str]) -> None:
     rows = run_study("direct-vs-served", tmp_path, *small)
     assert {row["way"] for row in rows} == {"direct", "client", "stream"}
     assert sum(numbers(rows, "different")) == 0
     assert all(math.isfinite(value) for value in numbers(rows, "p99_ms"))
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_request_add_up(tmp_path: Path, small: list[str]) -> None:
+    rows = run_study("latency", tmp_path, *small)
+    for row in rows:
+        if row["what"] == "parts":
+            assert row["sum_ms"] == pytest.approx(row["outside_ms"], rel=0.05)
+            assert min(numbers([row], name)[0] for name in ("input_ms", "output_ms")) >= 0
+            assert row["different"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["transports", "instances", "concurrency", "packing", "energy"])
+def test_a_study_of_a_server_gives_finite_figures(
+    name: str, tmp_path: Path, small: list[str]
+) -> None:
+    rows = run_study(name, tmp_path, *small)
+    measured = [v for row in rows for v in row.values() if isinstance(v, float)]
+    assert measured
+    assert all(math.isfinite(value) for value in measured)
+    assert sum(numbers(rows, "different")) == 0
+
+
+@pytest.mark.slow
+def test_a_second_run_agrees_within_its_errors(tmp_path: Path, small: list[str]) -> None:
+    """Processor time of the stages: what other programs do changes it little."""
+    found = []
+    for number in (1, 2):
+        rows = run_study("scaling", tmp_path / str(number), *small[:2], "--rounds", "5",
+                         "--seconds", "0.2")  # fmt: skip
+        stages = [row for row in rows if row.get("stage") == "all"]
+        found.append(spread.mean(numbers(stages, "processor_ms")))
+    first, second = found
+    assert abs(first.value - second.value) < 4 * math.hypot(first.error, second.error)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ STUDIES = {
     "direct-vs-served": "Throughput and latency, direct and served, bit for bit the same.",
     "concurrency": "Throughput and latency against requests in flight; also by perf_analyzer.",
     "instances": "Throughput and utilisation against instances of a model.",
+    "devices": "One device against several, emulated; one and two cores.",
     "latency": "Where the time of a request goes, and what distance costs.",
     "transports": "gRPC, HTTP, shared memory, bundles; payloads; compression.",
     "ensemble": "One custom backend beside an ensemble of the same stages.",

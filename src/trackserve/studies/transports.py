@@ -136,8 +136,8 @@ def show(rows: list[Row]) -> Shown:
         "The paper's figures for the learned tracker do not fit one event: 3.4 MB are 283 000 "
         "points at 12 bytes, 1.4 MB are 350 000 labels at 4 bytes. Its labels have 4 bytes, those "
         "of our published tensor 8, and our own clients ask for candidates with the points of "
-        "each. The paper's 2 MB of pixel tracks may be buffers of fixed size, such as the public C++ "
-        "program has; our results have what was found.\n\n"
+        "each. The paper's 2 MB of pixel tracks may be buffers of fixed size, as the public C++ "
+        "program has them; our results have what was found.\n\n"
         "A codec pays where the bandwidth is below the last column: there the bytes that it saves "
         "would take longer than it does, both ways."
     )
