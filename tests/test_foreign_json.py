@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trackserve.client import Client
-from trackserve.client.exchange import ServedModel
+from trackserve.client.served import ServedModel
 from trackserve.edm import PointsEvent, RawEvent, SpacePoints
 from trackserve.errors import InputError, ModelError, TrackserveError, parse_json
 from trackserve.io import open_points, write_points

@@ -280,8 +280,13 @@ def test_a_server_that_goes_away_loses_nothing(
     done = pyarrow.dataset.dataset(tmp_path / "x.parquet.parts").to_table()
     n = len(done)
     assert 128 <= n < 300
-    columns = [name for name in done.column_names if name != "source"]
+    columns = [name for name in done.column_names if name not in ("source", "origin")]
     assert done.select(columns).equals(pq.read_table(whole)[:n].select(columns))
+    origins = done["origin"].to_pylist()
+    assert {(o["server"], o["is_fallback"]) for o in origins} == {(url, False)}
+    assert all(
+        o["tries"] >= 1 and o["seconds"] > 0 and "patatrack 1" in o["identity"] for o in origins
+    )
 
 
 def test_events_that_cannot_be_read_keep_their_rows_through_a_server(

@@ -53,6 +53,9 @@ class EventError(TrackserveError):
     event's stream), ``bound`` and ``found``.
     """
 
+    origin: Any = None
+    """Where it came from: a :class:`trackserve.edm.result.Origin`, if a client has it."""
+
 
 class InputError(TrackserveError, ValueError):
     """An argument or a tensor has the wrong type, shape or name."""

@@ -21,7 +21,7 @@ from trackserve.edm.result import Outcome
 from trackserve.errors import IdentityMismatch
 from trackserve.trackers.base import Events, Pipeline, Tracker
 from trackserve.trackers.batch import read_at
-from trackserve.wire.identity import UNCHECKED, check_identity
+from trackserve.wire.identity import UNCHECKED
 
 if TYPE_CHECKING:
     from trackserve.client import Client
@@ -45,13 +45,14 @@ class Where(NamedTuple):
     """The place at which events are reconstructed: a server, or this machine.
 
     Attributes:
-        url: address of the server; None: this machine.
+        url: address of the server, or of several as a client takes them; None: this machine.
         served: name of the model on the server; None: the tracker's name.
         in_flight: requests in flight to the server; None: as many as it can use.
         device: device of this machine.
         threads: events that run at the same time on a CPU of this machine.
         identity: text of the identity that the model on the server must have, or its hash;
             "unchecked": any; None: that of the options.
+        fallback: whether this machine reconstructs while no server can.
     """
 
     url: str | None = None
@@ -60,6 +61,7 @@ class Where(NamedTuple):
     device: str = "cpu"
     threads: int = 1
     identity: str | None = None
+    fallback: bool = False
 
     def check(self, tracker: Tracker[Any, Any], options: Mapping[str, str]) -> None:
         """Refuse arguments that would have no effect.
@@ -69,11 +71,31 @@ class Where(NamedTuple):
         """
         if self.url is None:
             wrong = {"served": self.served, "in-flight": self.in_flight, "identity": self.identity}
+            wrong["fallback"] = self.fallback or None
             _refuse((k for k, v in wrong.items() if v is not None), "is for a server: give --url")
         else:
             defaults = {"device": "cpu", "threads": 1}
             wrong = {k: getattr(self, k) for k, v in defaults.items() if getattr(self, k) != v}
             _refuse(wrong, "has no effect with --url: the server has its own")
+
+    def connect(
+        self, tracker: Tracker[Any, Any], options: Mapping[str, str], events: Any
+    ) -> Client:
+        """A client of the server.
+
+        Args:
+            tracker, options, events: as of :meth:`expected`.
+
+        Raises:
+            InputError: the url is malformed.
+        """
+        from trackserve.client import Client, Recipe
+
+        assert self.url is not None
+        if not self.fallback:
+            return Client(self.url)
+        recipe = Recipe(tracker, options, events)
+        return Client(self.url, fallback={self.served or tracker.name: recipe})
 
     def expected(
         self, tracker: Tracker[Any, Any], options: Mapping[str, str], events: Any
@@ -93,6 +115,8 @@ class Where(NamedTuple):
             if own is not None:
                 return str(own)
         defaults = tracker.complete({})
+        if self.fallback:
+            return self.identity
         given = (name for name, value in options.items() if value != defaults[name])
         reason = "the model's data are not here" if self.identity is None else "--identity is given"
         _refuse(given, f"has no effect with --url: {reason}")
@@ -117,15 +141,15 @@ def agree(client: Client, model: str, expected: str | None) -> str:
     """
     if expected == UNCHECKED:
         return expected
-    found = client.identify(model)
     try:
-        check_identity(expected or found, found, model=model, url=client.url)
+        return client.identify(model, expected)
     except IdentityMismatch:
         console.print("models on the server (--served, --identity):")
-        for name, identity in client.models().items():
-            console.print(f"  {name}: {escape(identity)}", highlight=False, soft_wrap=True)
+        each = {f"{one.model} at {one.server}": one.identity for one in client.servers()}
+        found = each or client.models()
+        for name, text in found.items():
+            console.print(f"  {name}: {escape(text)}", highlight=False, soft_wrap=True)
         raise
-    return found
 
 
 def identity_of_results(
@@ -141,9 +165,7 @@ def identity_of_results(
     """
     if where.url is None:
         return str(tracker.identity(options, device=where.device, events=events) or UNCHECKED)
-    from trackserve.client import Client
-
-    with Client(where.url) as client:
+    with where.connect(tracker, options, events) as client:
         expected = where.expected(tracker, options, events)
         return agree(client, where.served or tracker.name, expected)
 
@@ -173,11 +195,11 @@ def reconstruction(
     """
     where.check(tracker, options)
     if where.url is not None:
-        from trackserve.client import Client, keep_freed_memory
+        from trackserve.client import keep_freed_memory
 
         keep_freed_memory()
         model = where.served or tracker.name
-        with Client(where.url) as client:
+        with where.connect(tracker, options, events) as client:
             agreed = identity or agree(client, model, where.expected(tracker, options, events))
 
             def run(events: Iterator[Any]) -> Iterator[Outcome]:

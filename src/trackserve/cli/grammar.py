@@ -30,7 +30,9 @@ Url = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Use the server at grpc://HOST:PORT or http://HOST:PORT instead of this machine.",
+        help="Use the server at grpc://HOST:PORT or http://HOST:PORT instead of this machine. "
+        "Several: with commas between them, or @FILE with a url on each line, which is read again "
+        "when it changes. A name stands for all its addresses.",
         show_default=False,
     ),
 ]
@@ -48,6 +50,14 @@ InFlight = Annotated[
         min=1,
         help="With --url: events in flight; by default as many as keep the server busy.",
         show_default=False,
+    ),
+]
+FallBack = Annotated[
+    bool,
+    typer.Option(
+        "--fallback",
+        help="With --url: reconstruct on this machine, with the options given here, while no "
+        "server can answer.",
     ),
 ]
 Identity = Annotated[

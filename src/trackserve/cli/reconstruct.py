@@ -30,7 +30,7 @@ from .common import (
     report_failures,
     tell,
 )
-from .grammar import Device, Identity, InFlight, Served, Threads, Url, add_commands
+from .grammar import Device, FallBack, Identity, InFlight, Served, Threads, Url, add_commands
 
 if TYPE_CHECKING:
     from trackserve.io.results_file import ResultsFile
@@ -69,11 +69,13 @@ def reconstruct(
     served: Served = None,
     in_flight: InFlight = None,
     identity: Identity = None,
+    fallback: FallBack = False,
 ) -> None:
     """OUT.parquet gets one row per event.
 
     Columns: event (a number that is unique in the file), source (the PATH), source_event (its
-    number there), error, counts, the parts of the tracker's result, and what --keep names. An
+    number there), error, origin (the server that answered, tries, seconds, fallback or not, the
+    identity), counts, the parts of the tracker's result, and what --keep names. An
     event that cannot be read or reconstructed keeps its row, with the reason in error.
 
     Rows are written as they come, to OUT.parquet.parts. If the command stops early, they stay
@@ -82,7 +84,7 @@ def reconstruct(
     from trackserve.io.results_file import ResultsFile
 
     tracker.result.check_keep(keep or ())
-    where = Where(url, served, in_flight, device, threads, identity)
+    where = Where(url, served, in_flight, device, threads, identity, fallback)
     where.check(tracker, options)
     sources = _open(tracker, paths)
     chosen = _chosen(sources, events)

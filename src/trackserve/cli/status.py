@@ -9,6 +9,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from trackserve.errors import ServerError
+from trackserve.wire.address import Address
+
 from .common import console
 
 if TYPE_CHECKING:
@@ -20,7 +23,10 @@ _TO_METRICS = {"grpc": 1, "http": 2}
 
 def status(
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="grpc://HOST:PORT or http://HOST:PORT.")
+        str,
+        typer.Argument(
+            metavar="URL", help="grpc://HOST:PORT or http://HOST:PORT; or several, as in --url."
+        ),
     ] = "grpc://127.0.0.1:8001",
     metrics_port: Annotated[
         int | None,
@@ -31,11 +37,33 @@ def status(
 
     Times are per request. The server sends itself a tiny request every second, which counts.
     """
+    from trackserve.client.servers import current, parse_servers
+
+    servers = current(parse_servers(url))
+    down: list[str] = []
+    for address in servers:
+        try:
+            _show(address, metrics_port)
+        except ServerError as error:
+            if len(servers) == 1:
+                raise
+            down.append(str(error))
+    for text in down:
+        console.print(f"[red]{escape(text)}[/]", highlight=False, soft_wrap=True)
+    if down:
+        raise typer.Exit(1)
+
+
+def _show(address: Address, metrics_port: int | None) -> None:
+    """Print the status of a server.
+
+    Raises:
+        ServerError: it does not answer.
+    """
     from trackserve.serving.http import Http
     from trackserve.serving.status import read_status
-    from trackserve.wire.address import parse_url
 
-    address = parse_url(url)
+    url = f"{address.scheme}://{address.target}"
     port = metrics_port or address.port + _TO_METRICS[address.scheme]
     found = read_status(address, Http(address.host, port))
     state = "[green]ready[/]" if found.ready else "[red]not ready[/]"

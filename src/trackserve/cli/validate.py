@@ -20,7 +20,7 @@ from .common import (
     report_failures,
     report_folder,
 )
-from .grammar import Device, Identity, InFlight, Served, Threads, Url, add_commands
+from .grammar import Device, FallBack, Identity, InFlight, Served, Threads, Url, add_commands
 
 commands = typer.Typer(no_args_is_help=True, help="Compare with the truth: numbers and plots.")
 
@@ -50,6 +50,7 @@ def validate(
     served: Served = None,
     in_flight: InFlight = None,
     identity: Identity = None,
+    fallback: FallBack = False,
 ) -> None:
     """Efficiency, fakes, duplicates, resolutions: results beside the truth of the same events.
 
@@ -63,7 +64,7 @@ def validate(
     subject = f"{tracker.name} on {events.name}"
     if output is not None:
         report_folder(output, subject)
-    where = Where(url, served, in_flight, device, threads, identity)
+    where = Where(url, served, in_flight, device, threads, identity, fallback)
     n = len(events)
     failed: list[str] = []
     matches = {}

@@ -1,9 +1,10 @@
-"""The clients of a server."""
+"""The clients of servers."""
 
 from trackserve.device.heap import keep_freed_memory
 
 from .asynchronous import AsyncClient
 from .client import Client
 from .exchange import Timings
+from .local import Recipe
 
-__all__ = ["AsyncClient", "Client", "Timings", "keep_freed_memory"]
+__all__ = ["AsyncClient", "Client", "Recipe", "Timings", "keep_freed_memory"]

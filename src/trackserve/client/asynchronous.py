@@ -8,24 +8,17 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from trackserve.errors import ServerError
+from trackserve.errors import EventError, ServerError
 from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
 from trackserve.wire.timeout import checked_timeout
 
-from .exchange import (
-    DEFAULT_TIMEOUT,
-    Exchange,
-    OnTimings,
-    Patience,
-    ServedModel,
-    Settings,
-    ask_identity,
-    connect,
-    find_model,
-    list_models,
-    make_task,
-)
+from .connect import connect_to
+from .counters import Sample, as_text
+from .exchange import DEFAULT_TIMEOUT, Exchange, OnTimings, Patience, Settings, Task
+from .local import Fallback
+from .models import ask_identity, find_model, find_task, is_known, list_models
+from .pool import Pool, ServerState
 from .stream import END, Stream, StreamSettings
 
 
@@ -43,10 +36,11 @@ class AsyncClient:
         timeout: float | None = DEFAULT_TIMEOUT,
         transport: str = "auto",
         retry: bool = True,
+        fallback: Fallback | None = None,
         on_timings: OnTimings | None = None,
     ) -> None:
         self._settings = Settings(url, checked_timeout(timeout), retry, on_timings)
-        self._transport = connect(url, transport)
+        self._transport = connect_to(self._settings, transport, fallback)
         self.url = url
 
     @property
@@ -73,14 +67,20 @@ class AsyncClient:
         """Reconstruct one event; see :meth:`trackserve.client.Client.reconstruct`."""
         self._settings.check_process()
         patience = Patience(self._settings, timeout)
-        task = make_task(await self._find(model, patience), keep, identity, self.url)
+        task = await self._find(model, keep, identity, patience)
         exchange = Exchange(self._settings, task, event, patience)
         while True:
             try:
                 call = self._transport.submit(exchange.request, exchange.send())
-                result = exchange.result(await asyncio.wrap_future(call), call.arrived)
+                try:
+                    tensors = await asyncio.wrap_future(call)
+                finally:
+                    exchange.note(call.via)
+                result = exchange.result(tensors, call.arrived)
             except ServerError as error:
                 await asyncio.sleep(exchange.retry_after(error))
+            except EventError as error:
+                raise exchange.failed(error) from None
             else:
                 exchange.handed_out()
                 return result
@@ -106,8 +106,7 @@ class AsyncClient:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(wake.set)
 
-        served = await self._find(model, Patience(self._settings, timeout))
-        task = make_task(served, keep, identity, self.url)
+        task = await self._find(model, keep, identity, Patience(self._settings, timeout))
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
         stream = Stream(self._settings, self._transport, task, how, wake_from_thread)
         source = aiter(_asynchronous(events))
@@ -141,22 +140,47 @@ class AsyncClient:
             if coming is not None:
                 coming.cancel()
 
-    async def identify(self, model: str) -> str:
+    async def identify(self, model: str, identity: Identity | str | None = None) -> str:
         """Text of the identity that a model has now; see :meth:`.client.Client.identify`."""
         self._settings.check_process()
-        served = await self._find(model, Patience(self._settings, None))
-        return await asyncio.to_thread(ask_identity, self._settings, self._transport, served)
+
+        def ask() -> str:
+            patience = Patience(self._settings, None)
+            served = find_model(self._settings, self._transport, model, patience)
+            return ask_identity(self._settings, self._transport, served, str(identity or ""))
+
+        return await asyncio.to_thread(ask)
 
     async def models(self) -> dict[str, str]:
         """Text of the identity of each model, by name; see :meth:`.client.Client.models`."""
         self._settings.check_process()
         return await asyncio.to_thread(list_models, self._settings, self._transport)
 
-    async def _find(self, model: str, patience: Patience) -> ServedModel:
-        """The model on the server; see :func:`.exchange.find_model`."""
-        if isinstance(model, str) and model in self._settings.served:
-            return self._settings.served[model]
-        return await asyncio.to_thread(find_model, self._settings, self._transport, model, patience)
+    def servers(self) -> list[ServerState]:
+        """What is known of each server; see :meth:`.client.Client.servers`."""
+        return self._transport.states() if isinstance(self._transport, Pool) else []
+
+    def counters(self) -> list[Sample]:
+        """Sums of what this client did; see :meth:`.client.Client.counters`."""
+        more = self._transport.samples() if isinstance(self._transport, Pool) else []
+        return [*self._settings.counters.samples(), *more]
+
+    def prometheus(self) -> str:
+        """The counters as a page for Prometheus."""
+        return as_text(self.counters())
+
+    async def _find(
+        self,
+        model: str,
+        keep: Collection[str],
+        identity: Identity | str | None,
+        patience: Patience,
+    ) -> Task:
+        """The work to do with a model; see :func:`.models.find_task`."""
+        arguments = (self._settings, self._transport, model, keep, identity, patience)
+        if is_known(self._settings, model):
+            return find_task(*arguments)
+        return await asyncio.to_thread(find_task, *arguments)
 
     async def close(self) -> None:
         """End what is in flight and let go of the server; takes 2 s at most."""

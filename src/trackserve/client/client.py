@@ -11,41 +11,39 @@ from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
 from trackserve.wire.timeout import checked_timeout
 
-from .exchange import (
-    DEFAULT_TIMEOUT,
-    Exchange,
-    OnTimings,
-    Patience,
-    Settings,
-    ask_identity,
-    connect,
-    find_model,
-    list_models,
-    make_task,
-)
+from .connect import connect_to
+from .counters import Sample, as_text
+from .exchange import DEFAULT_TIMEOUT, Exchange, OnTimings, Patience, Settings
+from .local import Fallback
+from .models import ask_identity, find_model, find_task, list_models
+from .pool import Pool, ServerState
 from .stream import END, Stream, StreamSettings
 
 
 class Client:
-    """A connection to one Triton server; a context manager, for any number of threads.
+    """A connection to a server, or to many; a context manager, for any number of threads.
 
     Args:
-        url: ``grpc://host:port`` or ``http://host:port``.
+        url: ``grpc://host:port`` or ``http://host:port``; several, with commas between them;
+            ``@FILE`` for a file that lists them. A name stands for all its addresses.
         timeout: seconds that an event may take, retries included; None or infinity: there is no
             deadline. Then the wait ends by an answer, a broken connection or :meth:`close`.
         transport: ``"grpc"``, ``"http"``, ``"shm"`` (gRPC with large tensors in shared memory)
             or ``"auto"``. ``"auto"`` is the scheme of the url, and shared memory if client and
             server run on one host as one user. If shared memory fails, gRPC carries all tensors.
-        retry: whether to ask again until the timeout, if the server is busy, or if it has
-            answered before and cannot be reached now.
+        retry: whether to ask again until the timeout, and other servers too, if a server is busy,
+            or if it has answered before and cannot be reached now.
+        fallback: what reconstructs in this process while no server can: options of the tracker by
+            name of model, as ``{"patatrack": {"conditions": "DIR"}}``; "local" for the defaults
+            of any model; None: nothing.
         on_timings: called with the :class:`~trackserve.client.Timings` of each event, in the
             thread that gets its result.
 
     A client belongs to the process that made it. After a fork, the other process makes its own.
 
     Raises:
-        InputError: a malformed url or timeout, or a transport that does not fit the url. Each
-            method raises it after a fork.
+        InputError: a malformed url, timeout or fallback, a file of servers that cannot be read,
+            or a transport that does not fit the url. Each method raises it after a fork.
     """
 
     def __init__(
@@ -55,15 +53,17 @@ class Client:
         timeout: float | None = DEFAULT_TIMEOUT,
         transport: str = "auto",
         retry: bool = True,
+        fallback: Fallback | None = None,
         on_timings: OnTimings | None = None,
     ) -> None:
         self._settings = Settings(url, checked_timeout(timeout), retry, on_timings)
-        self._transport = connect(url, transport)
+        self._transport = connect_to(self._settings, transport, fallback)
         self.url = url
 
     @property
     def transport(self) -> str:
-        """Name of the transport: ``"grpc"``, ``"http"`` or ``"shm"``."""
+        """Name of the transport: ``"grpc"``, ``"http"`` or ``"shm"``; of many servers, as
+        ``"grpc+shm"``."""
         self._settings.check_process()
         return self._transport.name
 
@@ -111,8 +111,7 @@ class Client:
         """
         self._settings.check_process()
         patience = Patience(self._settings, timeout)
-        served = find_model(self._settings, self._transport, model, patience)
-        task = make_task(served, keep, identity, self.url)
+        task = find_task(self._settings, self._transport, model, keep, identity, patience)
         exchange = Exchange(self._settings, task, event, patience)
         result = exchange.answer(self._transport)
         exchange.handed_out()
@@ -160,8 +159,7 @@ class Client:
         self._settings.check_process()
         wake = threading.Event()
         patience = Patience(self._settings, timeout)
-        served = find_model(self._settings, self._transport, model, patience)
-        task = make_task(served, keep, identity, self.url)
+        task = find_task(self._settings, self._transport, model, keep, identity, patience)
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
         stream = Stream(self._settings, self._transport, task, how, wake.set)
         source = one_by_one(events)
@@ -187,16 +185,21 @@ class Client:
         finally:
             stream.cancel()
 
-    def identify(self, model: str) -> str:
+    def identify(self, model: str, identity: Identity | str | None = None) -> str:
         """Text of the identity that a model has now; the server is asked.
 
+        Args:
+            model: name of the model.
+            identity: identity that the model must have, or its text or hash; of many servers, one.
+
         Raises:
+            IdentityMismatch: it has another one.
             InputError, ServerError: as in :meth:`reconstruct`.
         """
         self._settings.check_process()
         patience = Patience(self._settings, None)
         served = find_model(self._settings, self._transport, model, patience)
-        return ask_identity(self._settings, self._transport, served)
+        return ask_identity(self._settings, self._transport, served, str(identity or ""))
 
     def models(self) -> dict[str, str]:
         """Text of the identity of each model on the server, by name.
@@ -208,6 +211,19 @@ class Client:
         """
         self._settings.check_process()
         return list_models(self._settings, self._transport)
+
+    def servers(self) -> list[ServerState]:
+        """What is known of each of many servers, for each model that was asked for."""
+        return self._transport.states() if isinstance(self._transport, Pool) else []
+
+    def counters(self) -> list[Sample]:
+        """Sums of what this client did, by server; see :data:`.counters.HELP`."""
+        more = self._transport.samples() if isinstance(self._transport, Pool) else []
+        return [*self._settings.counters.samples(), *more]
+
+    def prometheus(self) -> str:
+        """The counters as a page for Prometheus."""
+        return as_text(self.counters())
 
     def close(self) -> None:
         """End what is in flight and let go of the server; takes 2 s at most."""

@@ -6,21 +6,18 @@ import os
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from trackserve.edm.result import Origin
 from trackserve.errors import (
     DeadlineExceeded,
+    EventError,
     InputError,
     ServerBusy,
     ServerError,
     ServerUnavailable,
-    TrackserveError,
 )
-from trackserve.trackers.base import Tracker
-from trackserve.trackers.registry import tracker_of
-from trackserve.wire.address import parse_url
 from trackserve.wire.bundle import (
     BUNDLE,
     AnswerBundle,
@@ -38,17 +35,16 @@ from trackserve.wire.identity import (
 from trackserve.wire.tensors import Tensors, decode_timing
 from trackserve.wire.timeout import checked_timeout
 
-from .grpc import GrpcTransport
-from .http import HttpTransport
-from .shared_memory import SharedMemoryTransport
-from .transport import Request, Transport
+from .counters import Counters
+from .pool import Pool
+from .served import ServedModel
+from .transport import Request, Transport, Via
 
 _FIRST_DELAY = 0.01
 _LONGEST_DELAY = 1.0
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds."""
-TRANSPORTS = ("auto", "grpc", "http", "shm")
 
 
 class Timings(NamedTuple):
@@ -78,6 +74,8 @@ class Settings:
     timeout: float
     retry: bool
     on_timings: OnTimings | None
+    counters: Counters = field(default_factory=Counters)
+    """Sums of what the client did."""
     answered: bool = False
     """Whether the server has answered this client before."""
     compute: dict[str, float] = field(default_factory=dict)
@@ -106,20 +104,6 @@ class Settings:
             )
 
 
-class ServedModel(NamedTuple):
-    """A model on the server.
-
-    Attributes:
-        name: its name.
-        tracker: its tracker.
-        has_identity: whether it says its identity.
-    """
-
-    name: str
-    tracker: Tracker[Any, Any]
-    has_identity: bool
-
-
 class Task(NamedTuple):
     """The work that a client asks for.
 
@@ -129,12 +113,16 @@ class Task(NamedTuple):
         keep: intermediates to return as well.
         identity: text of the identity that the model must have, or its hash; :data:`UNCHECKED`:
             any; None: that of the client's first answer.
+        has_timing: whether the model says its times.
+        has_bundles: whether a request may have several events.
     """
 
     model: str
     codec: Codec[Any, Any]
     keep: Collection[str] = ()
     identity: str | None = None
+    has_timing: bool = True
+    has_bundles: bool = True
 
 
 class Patience:
@@ -185,35 +173,6 @@ class Patience:
         return delay
 
 
-def find_model(
-    settings: Settings, transport: Transport, model: str, patience: Patience
-) -> ServedModel:
-    """The model on the server that is called ``model``; the server is asked once.
-
-    Raises:
-        InputError: there is no such model, or its tracker is not installed here.
-        ServerError: the server does not answer.
-    """
-    if not isinstance(model, str) or not model.isprintable():
-        raise InputError("the name of a model is a printable text", found=repr(model)[:80])
-    while model not in settings.served:
-        try:
-            config = transport.config(model, patience.left(model=model))
-        except ServerError as error:
-            time.sleep(patience.retry_after(error))
-            continue
-        except InputError as error:
-            with suppress(ServerError):  # a server may keep its list to itself
-                names = transport.models(patience.left(model=model))
-                if model not in names:
-                    fields = {"found": model, "bound": names, "url": settings.url}
-                    raise InputError("the server has no such model", **fields) from error
-            raise
-        tracker = tracker_of(config.parameters, model=model, url=settings.url)
-        settings.served[model] = ServedModel(model, tracker, IDENTITY.name in config.outputs)
-    return settings.served[model]
-
-
 def make_task(
     model: ServedModel, keep: Collection[str], identity: Identity | str | None, url: str
 ) -> Task:
@@ -236,38 +195,8 @@ def make_task(
     if identity != UNCHECKED and not model.has_identity:
         reason = f"the model does not say its identity: it is used only with {UNCHECKED!r}"
         raise InputError(reason, model=model.name, url=url)
-    return Task(model.name, model.tracker.codec, keep, identity)
-
-
-def ask_identity(settings: Settings, transport: Transport, model: ServedModel) -> str:
-    """Text of the identity of a model, by the answer to the example of its tracker.
-
-    Raises:
-        InputError, ServerError: as of :meth:`trackserve.client.Client.reconstruct`.
-    """
-    anew = replace(settings, identities={}, on_timings=None)
-    task = make_task(model, (), None, settings.url)
-    example = model.tracker.example()
-    result = Exchange(anew, task, example, Patience(anew, None)).answer(transport)
-    return str(result.identity)
-
-
-def list_models(settings: Settings, transport: Transport) -> dict[str, str]:
-    """Text of the identity of each model on the server, by name; see :func:`ask_identity`.
-
-    The text is empty where a model does not say it, or its tracker is not installed here.
-
-    Raises:
-        ServerError: the server does not answer.
-    """
-    found = {}
-    for name in transport.models(settings.timeout):
-        try:
-            model = find_model(settings, transport, name, Patience(settings, None))
-            found[name] = ask_identity(settings, transport, model)
-        except TrackserveError:
-            found[name] = ""
-    return found
+    codec = model.tracker.codec
+    return Task(model.name, codec, keep, identity, model.has_timing, model.has_bundles)
 
 
 class Exchange:
@@ -297,8 +226,10 @@ class Exchange:
         self._patience = patience
         self._settings = settings
         self._keep = task.keep
-        self._timed = timed or settings.on_timings is not None
+        self._timed = task.has_timing and (timed or settings.on_timings is not None)
         self._sent = 0.0
+        self._tries = 0
+        self._via: Via | None = None
         self.queue = 0.0
         self.round_trip = 0.0
         self.compute = 0.0
@@ -326,9 +257,24 @@ class Exchange:
         """
         while True:
             try:
-                return self.result(transport.call(self.request, self.send()))
+                if not isinstance(transport, Pool):
+                    return self.result(transport.call(self.request, self.send()))
+                call = transport.submit(self.request, self.send())
+                try:
+                    tensors = call.result()
+                finally:
+                    self.note(call.via)
+                return self.result(tensors, call.arrived)
             except ServerError as error:
                 time.sleep(self.retry_after(error))
+            except EventError as error:
+                raise self.failed(error) from None
+
+    def note(self, via: Via | None) -> None:
+        """Note the way that a request has taken, where there are many servers."""
+        if via is not None:
+            self._via = via
+            self._tries += via.tries - 1
 
     def send(self) -> float:
         """Note that the request is sent now; return the seconds that it may take.
@@ -337,6 +283,7 @@ class Exchange:
             DeadlineExceeded: no time is left.
         """
         self._sent = time.perf_counter()
+        self._tries += 1
         return self._patience.left(event=self._event)
 
     def retry_after(self, error: ServerError) -> float:
@@ -358,18 +305,38 @@ class Exchange:
                 self.queue, self.compute = decode_timing(tensors, TIMING)
         except InputError as error:
             raise ServerError(error.message, url=self._settings.url, **error.fields) from error
-        return self._identified(result) if self._checked else result
+        identity = self._identity_of(result) if self._checked else result.identity
+        origin = self._origin("ok", arrived)
+        return replace(result, identity=identity, origin=origin)
 
-    def _identified(self, result: Any) -> Any:
-        """The result with its identity, which it has or the server has checked."""
+    def failed(self, error: EventError) -> EventError:
+        """The error that an event has come to, with its origin."""
+        error.origin = self._origin(type(error).__name__, None)
+        return error
+
+    def _origin(self, outcome: str, arrived: float | None) -> Origin:
+        """Where the answer comes from; it is counted too."""
+        seconds = (arrived or time.perf_counter()) - self._patience.begin
+        via = self._via or Via(self._settings.url, self._tries)
+        labels = {"server": via.server, "model": self._model}
+        self._settings.counters.add(
+            ("events_total", labels | {"outcome": outcome}, 1),
+            ("tries_total", labels, self._tries),
+            ("seconds_total", labels, seconds),
+        )
+        return Origin(via.server, self._tries, seconds, via.is_fallback)
+
+    def _identity_of(self, result: Any) -> str:
+        """The identity of the result, which it has or the server has checked."""
         where = {"model": self._model, "url": self._settings.url}
+        known = self._settings.identities.get(self._model, "")
         if not result.identity:
             if IDENTITY.name in self.request.outputs:
                 raise ServerError("the answer has no identity", **where)
-            return replace(result, identity=self._settings.identities[self._model])
+            return (self._via and self._via.identity) or known
         first = self._settings.identities.setdefault(self._model, result.identity)
         check_identity(self._expected or first, result.identity, **where)
-        return result
+        return str(result.identity)
 
     def handed_out(self) -> None:
         """Note that the user has the result now, and report its times."""
@@ -408,23 +375,3 @@ def unbundled(exchanges: Sequence[Exchange], tensors: Tensors) -> AnswerBundle:
         return split_answers(tensors, exchanges[0].codec.outputs, len(exchanges))
     except InputError as error:
         raise ServerError(error.message, **error.fields) from error
-
-
-def connect(url: str, transport: str) -> Transport:
-    """A transport to the server at ``url``.
-
-    Raises:
-        InputError: a malformed url, or a transport that does not exist or does not fit it.
-    """
-    address = parse_url(url)
-    if transport not in TRANSPORTS:
-        raise InputError("unknown transport", found=transport, bound=list(TRANSPORTS))
-    if transport == "auto":
-        transport = "shm" if address.scheme == "grpc" and address.is_loopback else address.scheme
-    if (transport == "http") != (address.scheme == "http"):
-        raise InputError("the transport does not fit the url", found=transport, url=url)
-    if transport == "http":
-        return HttpTransport(address)
-    if transport == "shm":
-        return SharedMemoryTransport(address)
-    return GrpcTransport(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from tritonclient.grpc.service_pb2 import (
     ModelConfigRequest,
     ModelInferRequest,
     ModelInferResponse,
+    ModelMetadataRequest,
     ModelStatisticsRequest,
     ServerReadyRequest,
 )
@@ -41,6 +43,7 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 _DIRECT = ("grpc.enable_http_proxy", 0)
+_OWN = ("grpc.use_local_subchannel_pool", 1)
 
 Done = Callable[[ModelInferResponse | TrackserveError], None]
 
@@ -50,9 +53,9 @@ class GrpcTransport:
 
     name = "grpc"
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, own: bool = False) -> None:
         self.url = f"grpc://{address.target}"
-        self._channel = make_channel(address)
+        self._channel = make_channel(address, own=own)
         self._stub = GRPCInferenceServiceStub(self._channel)
 
     def call(self, request: Request, timeout: float) -> Tensors:
@@ -106,18 +109,33 @@ class GrpcTransport:
         rpc.add_done_callback(ended)
 
     def config(self, model: str, timeout: float) -> ModelConfig:
-        request = ModelConfigRequest(name=model)
+        deadline = time.monotonic() + timeout
         with self._asking():
-            config = self._stub.ModelConfig(request, timeout=_limit(timeout)).config
+            try:
+                request = ModelConfigRequest(name=model)
+                config = self._stub.ModelConfig(request, timeout=_limit(timeout)).config
+            except grpc.RpcError as error:
+                if not _is_unknown(error):
+                    raise
+                left = _limit(max(0.0, deadline - time.monotonic()))
+                metadata = self._stub.ModelMetadata(ModelMetadataRequest(name=model), timeout=left)
+                outputs, inputs = metadata.outputs, metadata.inputs
+                return ModelConfig({}, [one.name for one in outputs], [one.name for one in inputs])
         return ModelConfig(
             {name: entry.string_value for name, entry in config.parameters.items()},
             [output.name for output in config.output],
+            [input.name for input in config.input],
         )
 
     def models(self, timeout: float) -> list[str]:
         request = ModelStatisticsRequest()
         with self._asking():
-            found = self._stub.ModelStatistics(request, timeout=_limit(timeout))
+            try:
+                found = self._stub.ModelStatistics(request, timeout=_limit(timeout))
+            except grpc.RpcError as error:
+                if not _is_unknown(error):
+                    raise
+                return []
         return sorted({model.name for model in found.model_stats})
 
     def ready(self, timeout: float) -> bool:
@@ -151,14 +169,27 @@ class GrpcTransport:
         return failure(error.details() or "", status=error.code().name, url=self.url)
 
 
-def make_channel(address: Address) -> grpc.Channel:
+def make_channel(address: Address, *, own: bool = False) -> grpc.Channel:
     """A channel to a server.
 
     A server on this machine is reached directly. On the way to another one gRPC takes the proxy
     that the environment names, and respects ``no_proxy``.
+
+    Args:
+        address: address of the server.
+        own: whether its connection is a new one; else channels of this process may share it.
     """
-    direct = [_DIRECT] if address.is_loopback else []
-    return grpc.insecure_channel(address.target, [*_OPTIONS, *direct])
+    options = [*_OPTIONS]
+    if address.is_loopback:
+        options.append(_DIRECT)
+    if own:
+        options.append(_OWN)
+    return grpc.insecure_channel(address.target, options)
+
+
+def _is_unknown(error: Any) -> bool:
+    """Whether a server has no such call: it is an extension of Triton's."""
+    return bool(error.code() is grpc.StatusCode.UNIMPLEMENTED)
 
 
 def _limit(timeout: float) -> float | None:

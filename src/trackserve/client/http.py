@@ -8,7 +8,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,6 +22,7 @@ from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
 from trackserve.errors import (
     DeadlineExceeded,
+    InputError,
     ServerError,
     ServerUnavailable,
     TrackserveError,
@@ -50,6 +51,9 @@ _STATUS = {
     503: "UNAVAILABLE",
 }
 
+_NOT_FOUND = 404
+_UNKNOWN = (_NOT_FOUND, 405, 501)
+"""Status of a path that a server does not have, perhaps because it is an extension of Triton's."""
 _READ_AHEAD = 1 << 16
 """Bytes that are read at once where they are there."""
 
@@ -111,15 +115,27 @@ class HttpTransport:
         return call
 
     def config(self, model: str, timeout: float) -> ModelConfig:
-        with self._asking(f"/v2/models/{quote(model, safe='')}/config", timeout) as found:
+        path, deadline = f"/v2/models/{quote(model, safe='')}", time.monotonic() + timeout
+        reply = self._get(f"{path}/config", deadline)
+        if reply.status in _UNKNOWN:
+            reply = self._get(path, deadline)
+            if reply.status == _NOT_FOUND:
+                status = _STATUS[_NOT_FOUND]
+                raise InputError("no such model", found=model, url=self.url, status=status)
+            with self._content(reply) as found:
+                outputs, inputs = _names(found["outputs"]), _names(found["inputs"])
+                return ModelConfig({}, outputs, inputs)
+        with self._content(reply) as found:
             entries = found.get("parameters", {})
-            return ModelConfig(
-                {name: str(entry["string_value"]) for name, entry in entries.items()},
-                [str(output["name"]) for output in found.get("output", [])],
-            )
+            parameters = {name: str(entry["string_value"]) for name, entry in entries.items()}
+            outputs, inputs = _names(found.get("output", [])), _names(found.get("input", []))
+            return ModelConfig(parameters, outputs, inputs)
 
     def models(self, timeout: float) -> list[str]:
-        with self._asking("/v2/models/stats", timeout) as found:
+        reply = self._get("/v2/models/stats", time.monotonic() + timeout)
+        if reply.status in _UNKNOWN:
+            return []
+        with self._content(reply) as found:
             return sorted({str(model["name"]) for model in found["model_stats"]})
 
     def ready(self, timeout: float) -> bool:
@@ -137,10 +153,12 @@ class HttpTransport:
             _hang_up(connection)
         self._threads.shutdown(cancel_futures=True)
 
+    def _get(self, path: str, deadline: float) -> _Reply:
+        return self._exchange(_Message("GET", path), deadline)
+
     @contextmanager
-    def _asking(self, path: str, timeout: float) -> Iterator[Any]:
-        """The JSON content at ``path``; what is missing from it is an error of the server."""
-        reply = self._exchange(_Message("GET", path), time.monotonic() + timeout)
+    def _content(self, reply: _Reply) -> Iterator[Any]:
+        """The JSON content of a reply; what is missing from it is an error of the server."""
         self._check(reply)
         try:
             yield parse_json(reply.body, dict)
@@ -246,6 +264,10 @@ class _Incoming(io.RawIOBase):
         left = _left(self._deadline)
         self._sock.settimeout(None if left == math.inf else left)
         return self._sock.recv_into(buffer)
+
+
+def _names(tensors: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [str(tensor["name"]) for tensor in tensors]
 
 
 def _left(deadline: float) -> float:

@@ -60,9 +60,9 @@ class Regions:
     because the server may still read and write it. Triton does not unregister a region in use.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, own: bool = False) -> None:
         self._port = address.port
-        self._channel = make_channel(address)
+        self._channel = make_channel(address, own=own)
         self._stub = GRPCInferenceServiceStub(self._channel)
         self._lock = threading.Lock()
         self._all: set[Region] = set()

@@ -77,9 +77,9 @@ class SharedMemoryTransport:
     fails, the request is sent again by gRPC alone.
     """
 
-    def __init__(self, address: Address) -> None:
-        self._grpc = GrpcTransport(address)
-        self._regions = Regions(address)
+    def __init__(self, address: Address, *, own: bool = False) -> None:
+        self._grpc = GrpcTransport(address, own=own)
+        self._regions = Regions(address, own=own)
         self._sizes = OutputSizes()
 
     @property

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 from trackserve.edm.result import Outcome
 from trackserve.errors import EventError, InputError, ServerError, TrackserveError
 from trackserve.wire.bundle import AnswerBundle
+from trackserve.wire.identity import UNCHECKED
 from trackserve.wire.tensors import Tensors
 
 from .exchange import Exchange, Patience, Settings, Task, bundled, unbundled
+from .pool import Pool
 from .transport import Call, Transport
-from .window import SMOOTHING, Window
+from .window import SMOOTHING, Windows
 
 _AHEAD = 4
 """Events that a stream may have started and not yet handed out, per event in flight."""
@@ -30,6 +32,8 @@ _WORTH_A_REQUEST = 0.15
 """Seconds of the server's work in a request, if the stream finds its window."""
 _MOST_PER_REQUEST = 16
 """Most events in a request. Any request costs client and server 1 to 2 ms."""
+_WITHOUT_TIMES = 4
+"""Requests in flight to a server that does not say its times."""
 END: Any = object()
 """Stands behind the last event of a source."""
 
@@ -57,7 +61,7 @@ class Stream:
     Args:
         settings, transport: settings and transport of the client.
         task: the work to do on each event.
-        how: settings of the stream.
+        how: settings of the stream. A model that takes no bundles gets one event in a request.
         wake: called, in any thread, when :meth:`advance` has something to do.
 
     Raises:
@@ -81,13 +85,13 @@ class Stream:
         self._transport = transport
         self._task = task
         self._how = how
-        self._timed = in_flight is None
-        self._finds_per_request = per_request is None and in_flight is None
-        self._per_request = per_request or self._worth_a_request()
+        self._timed = in_flight is None and task.has_timing
+        self._finds_per_request = per_request is None and self._timed and task.has_bundles
+        self._per_request = (per_request if task.has_bundles else 1) or self._worth_a_request()
         self._burst = 1 if in_flight is not None else _BURST
         self._filling = True
         self._wake = wake
-        self._window = Window(in_flight)
+        self._window = Windows(self._servers, in_flight, None if self._timed else _WITHOUT_TIMES)
         self._started = 0
         self._taken = 0
         self._source_ended = False
@@ -203,6 +207,14 @@ class Stream:
         for call in self._calls:
             call.cancel()
 
+    def _servers(self) -> list[str]:
+        """Names of the servers that get requests now."""
+        if not isinstance(self._transport, Pool):
+            return [self._settings.url]
+        known = self._settings.identities.get(self._task.model, "")
+        identity = self._task.identity or known
+        return self._transport.usable(self._task.model, "" if identity == UNCHECKED else identity)
+
     def _send(self, numbers: list[int]) -> None:
         exchanges = [self._exchanges[number] for number in numbers]
         timeout = min(exchange.send() for exchange in exchanges)
@@ -218,6 +230,9 @@ class Stream:
         numbers = self._calls.pop(call)
         exchanges = [self._exchanges[number] for number in numbers]
         n_delayed = len(self._delayed)
+        server = self._settings.url if call.via is None else call.via.server
+        for exchange in exchanges:
+            exchange.note(call.via)
         try:
             answers = unbundled(exchanges, call.result())
         except (EventError, ServerError) as error:
@@ -228,9 +243,9 @@ class Stream:
             if self._settle_event(number, exchange, answer, call.arrived)
         ]
         if len(self._delayed) > n_delayed:
-            self._window.refused()
+            self._window.refused(server)
         elif done and self._timed:
-            self._steer(done, answers.at_a_time)
+            self._steer(server, done, answers.at_a_time)
         size = self._window.size
         burst = self._burst if self._per_request == 1 else 1
         rest = size - max(1, min(burst, size // 2))
@@ -247,7 +262,7 @@ class Stream:
                 raise answer
             settled = exchange.result(answer, arrived)
         except EventError as error:
-            settled = error
+            settled = exchange.failed(error)
         except ServerError as error:
             due = time.monotonic() + exchange.retry_after(error)
             heapq.heappush(self._delayed, (due, number))
@@ -256,12 +271,13 @@ class Stream:
         del self._exchanges[number]
         return not isinstance(settled, EventError)
 
-    def _steer(self, done: list[Exchange], at_a_time: int) -> None:
-        """Adjust the window, and the events per request, to the times of a reply."""
+    def _steer(self, server: str, done: list[Exchange], at_a_time: int) -> None:
+        """Adjust the window, and the events per request, to the times of a reply of a server."""
         compute = sum(exchange.compute for exchange in done)
         self._window.answered(
+            server,
             round_trip=done[0].round_trip,
-            server=max(exchange.queue + exchange.compute for exchange in done),
+            busy=max(exchange.queue + exchange.compute for exchange in done),
             service=compute / min(len(done), at_a_time),
             is_bundle=len(done) > 1,
         )

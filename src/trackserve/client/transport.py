@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -41,12 +41,30 @@ class ModelConfig(NamedTuple):
     """The configuration of a model on the server.
 
     Attributes:
-        parameters: its parameters, by name.
+        parameters: its parameters, by name; none if the server knows no parameters.
         outputs: names of its outputs.
+        inputs: names of its inputs.
     """
 
     parameters: dict[str, str]
     outputs: list[str]
+    inputs: Sequence[str] = ()
+
+
+class Via(NamedTuple):
+    """The way of a request to its answer, where it could be answered by one of many.
+
+    Attributes:
+        server: url of the server; empty: this process, or none.
+        tries: number of servers that had the request.
+        is_fallback: whether this process answered because no server could.
+        identity: text of the identity of the model there; empty if it is not known.
+    """
+
+    server: str
+    tries: int
+    is_fallback: bool = False
+    identity: str = ""
 
 
 class Call(Future[Tensors]):
@@ -56,6 +74,8 @@ class Call(Future[Tensors]):
         super().__init__()
         self.arrived = 0.0
         """Time of the reply, by :func:`time.perf_counter`."""
+        self.via: Via | None = None
+        """The way of the request; None: there is only one server."""
         self.give_up: Callable[[], object] = lambda: None
 
     def cancel(self) -> bool:
@@ -118,6 +138,7 @@ _KINDS_BY_TEXT: dict[str, type[TrackserveError]] = {
     "Exceeds maximum queue size": ServerBusy,
     "' is not found": InputError,  # there has never been such a model
     "is not healthy": ServerUnavailable,  # the backend died, and will be loaded again
+    "This protocol is restricted": ServerError,  # a token is missing; gRPC says UNAVAILABLE
 }
 
 

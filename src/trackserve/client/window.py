@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 _MAX = 256
 SMOOTHING = 0.125
 """Weight of the latest value in a running mean."""
@@ -11,6 +13,54 @@ _BOUNDS = 1.5, 3.0
 """Waits of a request, in service times, at which the window stops growing, and shrinks."""
 _BOUNDS_OF_BUNDLES = 0.5, 1.5
 """The same for requests of several events: these alone keep the server at work."""
+
+
+class Windows:
+    """The most requests in flight to one server or to many, each of which has a window.
+
+    Args:
+        servers: returns the names of the servers that get requests now.
+        fixed: most requests in flight to all of them; None: the sum of the windows.
+        each: size of each window, which never changes; None: each adjusts itself.
+    """
+
+    def __init__(
+        self,
+        servers: Callable[[], Iterable[str]],
+        fixed: int | None = None,
+        each: int | None = None,
+    ) -> None:
+        self._servers = servers
+        self._fixed = fixed
+        self._each = fixed or each
+        self._windows: dict[str, Window] = {}
+
+    @property
+    def size(self) -> int:
+        """Most requests in flight."""
+        return self._fixed or sum(self._of(server).size for server in self._servers())
+
+    def answered(
+        self, server: str, *, round_trip: float, busy: float, service: float, is_bundle: bool
+    ) -> None:
+        """Take a reply of a server into account; see :meth:`Window.answered`."""
+        self._of(server).answered(
+            round_trip=round_trip, server=busy, service=service, is_bundle=is_bundle
+        )
+
+    def scale(self, factor: float) -> None:
+        """Multiply all sizes; see :meth:`Window.scale`."""
+        for window in self._windows.values():
+            window.scale(factor)
+
+    def refused(self, server: str) -> None:
+        """Halve the size for a server that was busy."""
+        self._of(server).refused()
+
+    def _of(self, server: str) -> Window:
+        if server not in self._windows:
+            self._windows[server] = Window(self._each)
+        return self._windows[server]
 
 
 class Window:

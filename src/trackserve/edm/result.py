@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 
@@ -28,9 +28,26 @@ class ResultCounts:
         return np.array(list(vars(self).values()), np.int64)
 
 
+class Origin(NamedTuple):
+    """Where an answer came from.
+
+    Attributes:
+        server: url of the server that gave it; empty: this process did.
+        tries: number of times that the event was sent to a server, or to this process in place of
+            one; 0: this process was asked at once.
+        seconds: time from the event to its answer; 0 without a client.
+        is_fallback: whether this process gave it because no server could.
+    """
+
+    server: str = ""
+    tries: int = 0
+    seconds: float = 0.0
+    is_fallback: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Result of one event; equality is bit for bit, and leaves the identity out.
+    """Result of one event; equality is bit for bit, and leaves identity and origin out.
 
     A tracker's result has two kinds of parts as fields. Every result has a part that is declared
     as a noun (``tracks: Tracks``). A part that is declared as a noun or None
@@ -42,6 +59,8 @@ class Result:
     counts: ResultCounts
     identity: str = field(default="", kw_only=True, compare=False, repr=False)
     """What made it: the text of a :class:`trackserve.wire.identity.Identity`, or empty."""
+    origin: Origin = field(default=Origin(), kw_only=True, compare=False, repr=False)
+    """Where it came from."""
 
     @classmethod
     @functools.cache

@@ -6,6 +6,7 @@ intermediates that are kept, never from the data, so that files of many runs can
 - ``event``: number of the event, int64, unique in the file;
 - ``source``: where it was read, a string; ``source_event``: its number there, int64;
 - ``error``: why there is no result, a string; empty where there is one;
+- ``origin``: a record: the server that gave the answer, and how (see :data:`ORIGIN`);
 - ``counts``: a record of int64;
 - each part of the result: a list of records (see :mod:`trackserve.edm.records`).
 
@@ -29,7 +30,7 @@ import pyarrow.parquet as pq
 from trackserve.edm.columns import OFFSET
 from trackserve.edm.meaning import meanings
 from trackserve.edm.records import field, list_of, make_lists, record_type, to_records
-from trackserve.edm.result import Outcome, Result
+from trackserve.edm.result import Origin, Outcome, Result
 from trackserve.errors import InputError
 
 from .files import complete, writable
@@ -38,6 +39,17 @@ ROW_GROUP_EVENTS = 64
 """Most events of a row group, which is what is held in memory before it is written."""
 ROW_GROUP_BYTES = 1 << 26
 """A row group of this size, as arrays in memory, is written though it has fewer events."""
+
+
+ORIGIN = {
+    "server": (pa.string(), "Url of the server that gave the answer; empty: no server did."),
+    "tries": (pa.int64(), "Times that the event was sent; 0: without a client."),
+    "seconds": (pa.float64(), "Time from the event to its answer, s; 0 without a client."),
+    "is_fallback": (pa.bool_(), "Whether it was made locally because no server could."),
+    "identity": (pa.string(), "What made the result; empty where it is not known."),
+}
+"""Fields of ``origin``, each with its type and meaning; :class:`trackserve.edm.result.Origin` and
+the identity."""
 
 
 class Row(NamedTuple):
@@ -78,11 +90,13 @@ def results_schema(
     counts = kind.counts_type()
     texts = meanings(counts)  # type: ignore[arg-type]
     numbers = pa.struct([field(name, pa.int64(), texts.get(name, "")) for name in counts.names()])
+    origin = pa.struct([field(name, *how) for name, how in ORIGIN.items()])
     fields = [
         field("event", pa.int64(), "Number of the event, unique in the file."),
         field("source", pa.string(), "Where the event was read."),
         field("source_event", pa.int64(), "Number of the event there."),
         field("error", pa.string(), "Why there is no result; empty where there is one."),
+        field("origin", origin, "Where the answer came from."),
         field("counts", numbers, "How many of each there are."),
     ]
     for name, noun in _nouns(kind, keep).items():
@@ -118,6 +132,7 @@ def to_table(rows: Iterable[Row], kind: type[Result], schema: pa.Schema) -> pa.T
         pa.array([row.source for row in rows], pa.string()),
         pa.array([row.number for row in rows], pa.int64()),
         pa.array(["" if isinstance(row.outcome, Result) else str(row.outcome) for row in rows]),
+        pa.array(map(_origin, rows), schema.field("origin").type),
         pa.StructArray.from_arrays(
             [pa.array(np.ascontiguousarray(column)) for column in columns],
             fields=list(schema.field("counts").type),
@@ -215,6 +230,13 @@ def _kept(results: Iterable[Outcome]) -> list[str]:
 def _nouns(kind: type[Result], names: Collection[str]) -> dict[str, Any]:
     kept = {name: noun for name, noun in kind.intermediates().items() if name in names}
     return kind.always() | kept
+
+
+def _origin(row: Row) -> dict[str, Any]:
+    """The record ``origin`` of a row."""
+    outcome = row.outcome
+    identity = outcome.identity if isinstance(outcome, Result) else ""
+    return (outcome.origin or Origin())._asdict() | {"identity": identity}
 
 
 def _places(fields: Iterable[pa.Field], inside: str = "") -> Iterator[tuple[str, str]]:

@@ -56,25 +56,28 @@ class Emulation(NamedTuple):
 
 
 class EmulatedServer:
-    """Emulated models behind a free port of 127.0.0.1; a context manager.
+    """Emulated models behind a port of this machine; a context manager.
 
     Args:
         models: what each model does, by its name.
         port: the port; 0: a free one.
+        host: address of this machine.
     """
 
-    def __init__(self, models: Mapping[str, Emulation], port: int = 0) -> None:
+    def __init__(
+        self, models: Mapping[str, Emulation], port: int = 0, host: str = "127.0.0.1"
+    ) -> None:
         self._models = {name: _Model(name, emulation) for name, emulation in models.items()}
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS), options=[("grpc.so_reuseport", 0), *_UNLIMITED]
         )
         self._server.add_generic_rpc_handlers([_Service(self._models).handlers()])
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
-        self.url = f"grpc://127.0.0.1:{self.port}"
+        self.port = self._server.add_insecure_port(f"{host}:{port}")
+        self.url = f"grpc://{host}:{self.port}"
 
     @property
     def answered(self) -> int:
-        """Events that were answered so far, probes too."""
+        """Events that were answered so far, the probes of clients too."""
         return sum(model.answered for model in self._models.values())
 
     def __enter__(self) -> Self:

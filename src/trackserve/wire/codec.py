@@ -171,7 +171,7 @@ class Codec(Generic[E, R]):
         if len(packed) < end:
             raise _wrong_length(_RESULT.name, len(packed), end)
         counts = self.result.counts_type()(*packed[:end].view(_HEAD).tolist())
-        parts: dict[str, Columns] = {}
+        parts: dict[str, Any] = {}
         for part in self.result.always():
             parts[part], end = self._blocks[part].unpack(packed, end, _RESULT.name)
         if end != len(packed):

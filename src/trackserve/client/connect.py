@@ -1,0 +1,78 @@
+"""The transport to one server, or to many."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from trackserve.errors import InputError
+from trackserve.wire.address import Address
+
+from .exchange import Settings
+from .grpc import GrpcTransport
+from .http import HttpTransport
+from .local import Fallback, Local
+from .pool import Pool
+from .servers import Fixed, parse_servers
+from .shared_memory import SharedMemoryTransport
+from .transport import Transport
+
+TRANSPORTS = ("auto", "grpc", "http", "shm")
+
+
+def transport_name(address: Address, transport: str) -> str:
+    """Name of the transport to a server, where ``transport`` may be "auto".
+
+    Raises:
+        InputError: there is no such transport, or it does not fit the address.
+    """
+    if transport not in TRANSPORTS:
+        raise InputError("unknown transport", found=transport, bound=list(TRANSPORTS))
+    if transport == "auto":
+        transport = "shm" if address.scheme == "grpc" and address.is_loopback else address.scheme
+    if (transport == "http") != (address.scheme == "http"):
+        url = f"{address.scheme}://{address.target}"
+        raise InputError("the transport does not fit the url", found=transport, url=url)
+    return transport
+
+
+def connect(address: Address, transport: str, *, own: bool = False) -> Transport:
+    """A transport to the server at an address.
+
+    Args:
+        address: the address.
+        transport: name of the transport, or "auto".
+        own: whether the connection is to be a new one; else gRPC may share one of this process.
+
+    Raises:
+        InputError: as of :func:`transport_name`.
+    """
+    name = transport_name(address, transport)
+    if name == "http":
+        return HttpTransport(address)
+    if name == "shm":
+        return SharedMemoryTransport(address, own=own)
+    return GrpcTransport(address, own=own)
+
+
+def connect_to(settings: Settings, transport: str, fallback: Fallback | None = None) -> Transport:
+    """A transport to the server or the servers of a client.
+
+    One address, without a fallback, is reached without anything in between.
+
+    Args:
+        settings: settings of the client.
+        transport: name of the transport, or "auto": what fits each server.
+        fallback: what answers in this process if no server can.
+
+    Raises:
+        InputError: a malformed url or fallback, a file of servers that cannot be read, or a
+            transport that does not exist or does not fit.
+    """
+    sources = parse_servers(settings.url)
+    here = None if fallback is None else Local(fallback)
+    if len(sources) == 1 and isinstance(sources[0], Fixed) and here is None:
+        return connect(sources[0].address, transport)
+    if transport not in TRANSPORTS:
+        raise InputError("unknown transport", found=transport, bound=list(TRANSPORTS))
+    open = partial(connect, transport=transport, own=True)
+    return Pool(settings.url, sources, open, settings.counters, here, settings.retry)
