@@ -57,7 +57,7 @@ lint: .venv/dev
 	$(BIN)/mypy
 
 bench: .venv/server $(SAMPLE)
-	PATH=$(abspath $(BIN)):$$PATH benchmarks/patatrack.sh $(SAMPLE)
+	$(BIN)/trackserve study direct-vs-served --events patatrack=$(SAMPLE) -o build/studies
 
 clean:
 	rm -rf .venv build

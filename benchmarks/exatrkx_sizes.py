@@ -26,7 +26,8 @@ from trackserve.report.drawing import (
     styled,
     to_png,
 )
-from trackserve.studies.throughput import alternate, cpu_name
+from trackserve.studies.machine import cpu_name
+from trackserve.studies.throughput import alternate
 from trackserve.trackers.exatrkx.model import load_model
 
 

@@ -29,12 +29,11 @@ from trackserve import PatatrackPipeline
 from trackserve.device.cuda import Device
 from trackserve.edm import RawEvent
 from trackserve.io import read_conditions, read_events
-from trackserve.studies.throughput import cpu_name
+from trackserve.studies.machine import cpu_name
+from trackserve.studies.meter import Meter, Usage
 from trackserve.trackers.patatrack.config import DEFAULT
 from trackserve.trackers.patatrack.cuda import CudaPatatrack
 from trackserve.trackers.patatrack.result import PatatrackResult
-
-from .energy import Meter, Usage
 
 
 class Speed(NamedTuple):

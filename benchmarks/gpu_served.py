@@ -33,15 +33,15 @@ from trackserve.serving.backend.runtime import cores
 from trackserve.serving.limits import Limits, default_limits
 from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
+from trackserve.studies.machine import processor_seconds
+from trackserve.studies.meter import Meter, Usage
 from trackserve.studies.throughput import latencies
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
 
-from .energy import Meter, Usage
 from .gpu import cycle, describe_device, throughput
 from .instant import replace_by_instant
 from .load import LEAD, events_of
-from .processes import processor_time
 
 START_TIMEOUT = 180.0
 
@@ -149,10 +149,10 @@ class Clients:
             process.stdin.flush()
         time.sleep(LEAD)
         assert self._server.pid
-        before = processor_time(self._server.pid)
+        before = processor_seconds(self._server.pid)
         with Meter() as meter:
             time.sleep(seconds)
-        spent = processor_time(self._server.pid) - before
+        spent = processor_seconds(self._server.pid) - before
         answers = [json.loads(answer) for answer in self._answers()]
         n = sum(answer.pop("answered") for answer in answers)
         times = {part: fmean(answer[part] for answer in answers) for part in answers[0]}

@@ -17,7 +17,7 @@ from numba.cuda.dispatcher import _Kernel
 from numba.cuda.typing.typeof import Purpose, typeof
 
 from trackserve.device.launch import flatten
-from trackserve.studies.throughput import cpu_name
+from trackserve.studies.machine import cpu_name
 
 from .fake_arrays import fake_array
 

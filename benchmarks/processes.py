@@ -1,4 +1,4 @@
-"""The processes of a server: memory, processor time, shared memory."""
+"""The processes of a server: memory and shared memory."""
 
 from __future__ import annotations
 
@@ -43,12 +43,3 @@ def shared_memory_of(pid: int) -> list[Path]:
     prefix = re.search(r"shm-region-prefix-name=([\w-]+)", command)
     assert prefix
     return list(Path("/dev/shm").glob(f"{prefix[1]}*"))
-
-
-def processor_time(group: int) -> float:
-    """Seconds that the living processes of a group have computed so far."""
-    ticks = 0
-    for pid in of_group(group):
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        ticks += sum(map(int, stat.rpartition(")")[2].split()[11:13]))
-    return ticks / os.sysconf("SC_CLK_TCK")

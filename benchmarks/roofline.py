@@ -31,7 +31,8 @@ from trackserve.edm import (
 )
 from trackserve.edm.columns import Columns
 from trackserve.io import read_conditions, read_events
-from trackserve.studies.throughput import cpu_name, stage_times
+from trackserve.studies.machine import cpu_name
+from trackserve.studies.throughput import stage_times
 from trackserve.trackers.exatrkx.architecture import InteractionGnn, Perceptron, perceptrons_of
 from trackserve.trackers.exatrkx.model import Description
 from trackserve.trackers.exatrkx.result import ExatrkxResult

@@ -1,18 +1,17 @@
 """A client and a server under load, at full length: the client's half.
 
 usage: python -m benchmarks.serving_client CONDITIONS [EVENTS...] [--row NAME]...
-       [--backend NAME]... [--scale FRACTION]
+       [--backend NAME] [--scale FRACTION]
 
 CONDITIONS is a data directory; its events and those of EVENTS, mixed, are sent to a server
 started for it. Prints the figures of each row and pass or FAIL; exits with 1 if a row fails.
-The row throughput compares all backends with direct calls, in turns; the others use the first.
+`trackserve study direct-vs-served` compares throughput and latency with direct calls.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import random
 import signal
 import subprocess
@@ -21,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
@@ -38,10 +36,10 @@ from trackserve.io import read_events
 from trackserve.serving import local
 from trackserve.serving.repository import BACKENDS, write_model
 from trackserve.serving.server import Server
-from trackserve.studies.throughput import alternate, cpu_name
+from trackserve.studies.machine import cpu_name
+from trackserve.studies.throughput import alternate
 from trackserve.trackers.patatrack.codec import CODEC
 
-from .processes import processor_time as computed
 from .processes import resident, resident_of
 from .raw_words import first_feds
 from .triton_requests import inputs_of
@@ -55,7 +53,7 @@ class Setting(NamedTuple):
 
     Attributes:
         conditions: data directory of the server's conditions.
-        servers: a running server of each backend.
+        server: a running server.
         pipeline: the same pipeline in this process.
         events: events of mixed sizes, numbered.
         direct: results of ``pipeline``, one for each event.
@@ -63,16 +61,11 @@ class Setting(NamedTuple):
     """
 
     conditions: Path
-    servers: dict[str, Server]
+    server: Server
     pipeline: PatatrackPipeline
     events: list[RawEvent]
     direct: list[Any]
     dense: list[RawEvent]
-
-    @property
-    def server(self) -> Server:
-        """The server of the first backend."""
-        return next(iter(self.servers.values()))
 
 
 def check(row: str, passed: bool, figures: str) -> bool:
@@ -233,73 +226,6 @@ def memory(setting: Setting, scale: float) -> bool:
     return passed
 
 
-def throughput(setting: Setting, scale: float) -> bool:
-    """Served against direct on dense events: throughput, and the latency that serving adds.
-
-    The processor time of an event is that of client, Triton and backend together. Other programs
-    on the machine change it less than the throughput.
-    """
-    rounds = max(1, int(15 * scale))
-    events = setting.dense * 16
-    threads = len(os.sched_getaffinity(0))
-    direct = PatatrackPipeline.from_directory(setting.conditions, threads=threads)
-    passed = True
-    servers = {
-        f"{backend}, {transport}": (server, transport)
-        for backend, server in setting.servers.items()
-        for transport in urls(server)
-    }
-    clients = {n: Client(urls(s)[t], transport=t) for n, (s, t) in servers.items()}
-    calls: dict[str, Callable[[], object]] = {"direct": lambda: direct.run(events)}
-    for name, client in clients.items():
-        calls[name] = lambda client=client: list(client.stream(MODEL, events))  # type: ignore[misc]
-    one: dict[str, Callable[[RawEvent], object]] = {"direct": setting.pipeline.reconstruct}
-    for name, client in clients.items():
-        one[name] = lambda event, client=client: client.reconstruct(MODEL, event)  # type: ignore[misc]
-    spent: dict[str, list[float]] = {name: [] for name in calls}
-
-    def counted(name: str) -> Callable[[], object]:
-        def call() -> None:
-            server, _ = servers.get(name, (None, ""))
-            before = processor_time(server)
-            calls[name]()
-            spent[name].append(processor_time(server) - before)
-
-        return call
-
-    seconds = alternate({name: counted(name) for name in calls}, rounds)
-    cost = {name: 1e3 * median(values) / len(events) for name, values in spent.items()}
-    latency: dict[str, list[float]] = {name: [] for name in one}
-    for _ in range(rounds):
-        for event in setting.dense:
-            for name, single in one.items():
-                start = time.perf_counter()
-                single(event)
-                latency[name].append(time.perf_counter() - start)
-    for client in clients.values():
-        client.close()
-    bounds = {"shm": 1.0, "grpc": 3.0, "http": None}
-    for name, (_, transport) in servers.items():
-        bound = bounds[transport]
-        pairs = zip(seconds["direct"], seconds[name], strict=True)
-        ratio = median(mine / theirs for mine, theirs in pairs)
-        added = 1e3 * median(
-            theirs - mine for mine, theirs in zip(latency["direct"], latency[name], strict=True)
-        )
-        good = bound is None or (added <= bound and (transport != "shm" or ratio >= 0.93))
-        passed &= check(
-            f"served by {name} against direct",
-            good,
-            f"{len(events) / median(seconds[name]):.1f} events/s, direct with {threads} threads "
-            f"{len(events) / median(seconds['direct']):.1f} (ratio {ratio:.3f}); processor time of "
-            f"an event {cost[name]:.2f} ms, direct {cost['direct']:.2f} "
-            f"(ratio {cost['direct'] / cost[name]:.3f}); one event "
-            f"{1e3 * median(latency[name]):.2f} ms, direct {1e3 * median(latency['direct']):.2f} "
-            f"(added {added:.2f} ms)",
-        )
-    return passed
-
-
 def stream(setting: Setting, scale: float) -> bool:
     """The client's own window, fixed windows, and Triton's own Python client, on the same events.
 
@@ -359,7 +285,6 @@ ROWS: dict[str, Callable[[Setting, float], bool]] = {
     "processes": processes,
     "killed": killed,
     "memory": memory,
-    "throughput": throughput,
 }
 
 
@@ -442,17 +367,12 @@ def group(server: Server) -> int:
     return server.pid
 
 
-def processor_time(server: Server | None) -> float:
-    """Seconds that this process and the server, if there is one, have computed so far."""
-    return time.process_time() + (computed(group(server)) if server else 0)
-
-
 def main() -> None:
     keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directories", nargs="+", type=Path)
     parser.add_argument("--row", action="append", choices=ROWS)
-    parser.add_argument("--backend", action="append", choices=BACKENDS)
+    parser.add_argument("--backend", choices=BACKENDS, default="native")
     parser.add_argument("--scale", type=float, default=1.0, help="fraction of the full length")
     arguments = parser.parse_args()
     conditions = arguments.directories[0]
@@ -466,16 +386,12 @@ def main() -> None:
         f"{cpu_name()}; {len(events)} events of {min(e.data.nbytes for e in events)} to "
         f"{max(e.data.nbytes for e in events)} bytes; dense: {len(dense)}"
     )
-    with ExitStack() as stack:
-        servers: dict[str, Server] = {}
-        for backend in arguments.backend or BACKENDS:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="trackserve-"))
-            write_model(directory, "patatrack", {"conditions": conditions}, backend=backend)
-            server = Server(directory, grpc_port=0, http_port=0, metrics_port=0)
-            servers[backend] = stack.enter_context(server)
-        direct = pipeline.run(events)
-        setting = Setting(conditions, servers, pipeline, events, direct, dense)
-        results = [ROWS[row](setting, arguments.scale) for row in arguments.row or ROWS]
+    with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
+        options = {"conditions": conditions}
+        write_model(directory, "patatrack", options, backend=arguments.backend)
+        with Server(directory, grpc_port=0, http_port=0, metrics_port=0) as server:
+            setting = Setting(conditions, server, pipeline, events, pipeline.run(events), dense)
+            results = [ROWS[row](setting, arguments.scale) for row in arguments.row or ROWS]
     sys.exit(not all(results))
 
 

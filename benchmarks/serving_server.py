@@ -35,7 +35,7 @@ from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
 from trackserve.serving.repository import BACKENDS, write_model
 from trackserve.serving.server import Server
-from trackserve.studies.throughput import cpu_name
+from trackserve.studies.machine import cpu_name
 from trackserve.trackers.patatrack.codec import CODEC
 from trackserve.wire.address import parse_url
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import benchmarks
-from benchmarks.energy import Meter, Usage
+from trackserve.studies.meter import Meter, Usage
 
 MODULES = [module.name for module in pkgutil.iter_modules(benchmarks.__path__)]
 SCRIPTS = sorted(Path(benchmarks.__path__[0]).glob("*.sh"))
@@ -90,7 +90,7 @@ def test_meter_adds_up_what_rapl_counts(monkeypatch: pytest.MonkeyPatch, tmp_pat
         (zone / "name").write_text(f"{kind}\n")
         (zone / "energy_uj").write_text(f"{before}\n")
         (zone / "max_energy_range_uj").write_text("1000\n")
-    monkeypatch.setattr("benchmarks.energy.ZONES", tmp_path)
+    monkeypatch.setattr("trackserve.studies.meter.ZONES", tmp_path)
     with Meter() as meter:
         (tmp_path / "intel-rapl:0" / "energy_uj").write_text("100\n")
         (tmp_path / "intel-rapl:1" / "energy_uj").write_text("150\n")

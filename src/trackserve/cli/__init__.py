@@ -20,6 +20,7 @@ from . import (
     serve,
     simulate,
     status,
+    study,
     train,
     validate,
 )
@@ -51,6 +52,7 @@ Every tracker has the same commands; `trackserve reconstruct` lists the trackers
 - reconstruct there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
 - is the physics right? `trackserve validate patatrack DIR -o report/patatrack`
 - how fast is it? `trackserve bench patatrack DIR`
+- what does serving cost, and bring? `trackserve study all --quick -o STUDIES`
 - which learned model? `trackserve model show`; a new one: `trackserve train exatrkx`
 - what works on this machine? `trackserve doctor`
 """,
@@ -61,6 +63,7 @@ commands.add_typer(train.commands, name="train")
 commands.add_typer(model.commands, name="model")
 commands.add_typer(validate.commands, name="validate")
 commands.add_typer(bench.commands, name="bench")
+commands.add_typer(study.commands, name="study")
 commands.command()(serve.serve)
 commands.command()(serve.repository)
 commands.command()(inspect.inspect)

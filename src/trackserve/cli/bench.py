@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from statistics import fmean, median
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
 from trackserve.errors import EventError, InputError
-from trackserve.trackers.base import Events, Pipeline, Tracker
+from trackserve.trackers.base import Pipeline, Tracker
 
 from .common import (
     Progress,
@@ -25,14 +26,15 @@ from .common import (
     counts_table,
     progress,
     report_failures,
+    report_folder,
+    tell,
 )
 from .grammar import Device, Identity, Served, Url, add_commands
 
 if TYPE_CHECKING:
-    from trackserve.client import Timings
-    from trackserve.studies.throughput import Latency
+    from trackserve.studies.bench import Remote
+    from trackserve.studies.table import Record
 
-T = TypeVar("T")
 commands = typer.Typer(no_args_is_help=True, help="Measure throughput, latency and memory.")
 
 
@@ -41,6 +43,16 @@ def bench(
     options: dict[str, str],
     path: Path,
     *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Write bench.csv, bench.parquet, bench.json and a report here.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "cpu",
     threads: Annotated[str, typer.Option(help="Numbers of threads, as in 1,2.")] = "1,2",
     url: Url = None,
@@ -49,113 +61,136 @@ def bench(
         str, typer.Option(help="With --url: events in flight, as in 1,2,auto; auto finds it.")
     ] = "1,auto",
     identity: Identity = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 7,
+    served_only: Annotated[
+        bool,
+        typer.Option(
+            "--served-only",
+            help="With --url: measure nothing here. So it is anyway where pipelines or their data "
+            "are not installed.",
+        ),
+    ] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; their mean counts.")] = 7,
 ) -> None:
     """Events per second, time per stage, peak memory; with --url the cost of the service.
 
     What is compared takes turns round by round, since machines are noisy. An event that cannot be
     read or reconstructed is left out, and listed at the end.
     """
-    from trackserve.studies import throughput
+    from trackserve.studies.bench import Subject, bench_of
+    from trackserve.studies.machine import cpu_name
+    from trackserve.studies.pages import SUBJECT, write_pages
+    from trackserve.studies.run import run
+    from trackserve.studies.study import How
+    from trackserve.studies.throughput import peak_memory
 
     if url is None:
         Where(url, served, identity=identity).check(tracker, options)
+        if served_only:
+            raise typer.BadParameter("--served-only is for a server: give --url")
     numbers = _numbers(threads) if device == "cpu" else [1]
     windows = _windows(in_flight)
+    if output is not None:
+        report_folder(output, SUBJECT)
     events = tracker.open_events(path)
     if not len(events):
         raise InputError("no events to measure with", path=str(path))
-    pipelines = {
-        n: tracker.build(options, device=device, threads=n, events=events) for n in numbers
-    }
-    one = pipelines[numbers[0]]
-    timings: list[Timings] = []
-    rounds_left = iter(range(1, 4 * rounds + 2))
-    steps = 2 * rounds if url is None else 4 * rounds + 1
-    with progress() as show, ExitStack() as stack:
+    pipelines: dict[int, Pipeline[Any, Any]] = {}
+    if url is None or not (served_only or _is_mere_client(tracker, options, events)):
+        pipelines = {
+            n: tracker.build(options, device=device, threads=n, events=events) for n in numbers
+        }
+    one = next(iter(pipelines.values()), None)
+    with ExitStack() as stack:
+        remote = None
         if url is not None:
-            from trackserve.client import Client, keep_freed_memory
-
-            keep_freed_memory()
+            expected = identity
+            if expected is None and one is not None:
+                expected = str(one.identity)
+            if expected is None:
+                expected = Where(url, served).expected(tracker, options, events)
             model = served or tracker.name
-            client = stack.enter_context(Client(url))
-            agreed = agree(client, model, identity or str(one.identity))
-        batch, counts, failed = beside_main(partial(_warm_up, one, events), show)
+            remote = stack.enter_context(_connect(url, model, expected))
+        with progress() as show:
+            batch, counts, failed = beside_main(partial(_warm_up, events, one, remote), show)
         if not batch:
             report_failures(failed)
-        console.print(f"{throughput.cpu_name()}; {events.name}, {len(batch)} events")
-
-        def step(show: Progress = show) -> None:
-            show("measuring", next(rounds_left), steps)
-
-        def measure(function: Callable[..., T], *arguments: Any) -> T:
-            return beside_main(
-                lambda show: function(*arguments, rounds, lambda: step(show)),
-                show,
-            )
-
-        rates = measure(
-            throughput.alternate,
-            {
-                f"direct, {n} thread{'s' * (n > 1)}": partial(pipeline.run, batch)
-                for n, pipeline in pipelines.items()
-            },
-        )
-        stages = measure(throughput.stage_times, one, batch)
-        latency: dict[str, Latency] = {}
-        if url is not None:
-            rates |= throughput.alternate(
-                {
-                    f"served, {n or 'auto'} in flight": partial(
-                        throughput.run_served, client, model, batch, n, agreed
-                    )
-                    for n in windows
-                },
-                rounds,
-                step,
-            )
-            timing = stack.enter_context(Client(url, on_timings=timings.append))
-            latency = measure(
-                throughput.latencies,
-                {
-                    "direct": one.reconstruct,
-                    "served": lambda event: timing.reconstruct(model, event, identity=agreed),
-                },
-                batch,
-            )
-    console.print(_rates(rates, len(batch)))
-    console.print(_stages(stages, numbers[0], tracker.size, counts[tracker.size] / len(batch)))
-    if latency:
-        console.print(_latencies(latency))
-        console.print(_split(timings[len(batch) :]))
+        console.print(f"{cpu_name()}; {events.name}, {len(batch)} events")
+        size = counts[tracker.size] / len(batch) if tracker.size else 0.0
+        unit = tracker.size.removesuffix("s")
+        identities = [str(one.identity)] if one else []
+        identities += [remote.identity] if remote else []
+        subject = Subject(batch, unit, size, pipelines, remote, windows, identities[0])
+        how = How((), rounds=rounds, device=device)
+        folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        what = f"{tracker.name} {path}, {identities[0]}, {url or 'here'}"
+        with progress() as show:
+            record = beside_main(lambda show: run(bench_of(subject), how, folder, show, what), show)
+    _print(record)
     console.print(counts_table(counts, len(batch), tracker.size))
-    console.print(f"peak memory of this process: {throughput.peak_memory() / 2**20:.0f} MiB")
+    console.print(f"peak memory of this process: {peak_memory() / 2**20:.0f} MiB")
+    if output is not None:
+        console.print(f"wrote {write_pages(output)}")
     report_failures(failed)
 
 
-add_commands(commands, bench)
+def _is_mere_client(tracker: Tracker[Any, Any], options: dict[str, str], events: Any) -> bool:
+    """Whether a pipeline cannot be built here, for want of packages or of data."""
+    try:
+        for module in tracker.modules:
+            importlib.import_module(module)
+        found = tracker.identity(options, events=events) is None
+    except ImportError:
+        found = True
+    if found:
+        tell("the pipeline is not installed here, or its data are not: only served is measured")
+    return found
+
+
+@contextmanager
+def _connect(url: str, model: str, expected: str | None) -> Iterator[Remote]:
+    from trackserve.client import Client, Timings, keep_freed_memory
+    from trackserve.studies.bench import Remote
+
+    keep_freed_memory()
+    timings: list[Timings] = []
+    with Client(url, on_timings=timings.append) as client:
+        yield Remote(client, timings, model, agree(client, model, expected))
 
 
 def _warm_up(
-    pipeline: Pipeline[Any, Any], events: Events[Any], show: Progress
+    events: Any, pipeline: Pipeline[Any, Any] | None, remote: Remote | None, show: Progress
 ) -> tuple[list[Any], Counter[str], list[EventError]]:
-    """Reconstruct each event once.
-
-    Returns:
-        the events that can be reconstructed, the sums of their counts, the errors of the others.
-    """
-    batch: list[Any] = []
+    """The events that can be reconstructed, the sums of their counts, and the errors of others."""
+    batch = []
     counts: Counter[str] = Counter()
     failed: list[EventError] = []
     for index in range(len(events)):
         try:
             event = events[index]
-            counts.update(vars(pipeline.reconstruct(event).counts))
+            if pipeline is not None:
+                result = pipeline.reconstruct(event)
+            else:
+                assert remote is not None
+                result = remote.client.reconstruct(remote.model, event, identity=remote.identity)
+            counts.update(vars(result.counts))
             batch.append(event)
         except EventError as error:
             failed.append(error)
         show("warming up", index + 1, len(events))
     return batch, counts, failed
+
+
+def _print(record: Record) -> None:
+    from trackserve.report.tables import rich_table
+    from trackserve.studies import pages
+
+    for table in pages.shown(record).tables:
+        console.print(rich_table("", table))
+    busy = "[yellow]the machine was busy:[/] " if pages.is_busy(record.rows) else ""
+    console.print(f"{busy}{escape(pages.conditions(record.rows))}", highlight=False)
+
+
+add_commands(commands, bench)
 
 
 def _numbers(text: str) -> list[int]:
@@ -165,74 +200,10 @@ def _numbers(text: str) -> list[int]:
         numbers = []
     if not numbers or min(numbers) < 1:
         raise typer.BadParameter(f"{text!r} is not a list of positive numbers such as 1,2")
-    return numbers
+    return list(dict.fromkeys(numbers))
 
 
-def _windows(text: str) -> list[int | None]:
+def _windows(text: str) -> Sequence[int | None]:
     """Events in flight; None stands for auto."""
-    parts = text.split(",")
-    numbers = iter(_numbers(",".join(part for part in parts if part != "auto") or "1"))
-    return [None if part == "auto" else next(numbers) for part in parts]
-
-
-def _rates(seconds: dict[str, list[float]], n_events: int) -> Table:
-    table = Table(title="Throughput")
-    table.add_column("")
-    for name in ("events/s", "slowest", "fastest", "ratio to first, median of rounds"):
-        table.add_column(name, justify="right")
-    rates = {name: [n_events / value for value in values] for name, values in seconds.items()}
-    first = next(iter(rates.values()))
-    for name, values in rates.items():
-        ratio = median(a / b for a, b in zip(values, first, strict=True))
-        row = (median(values), min(values), max(values))
-        table.add_row(
-            name,
-            *(f"{value:.3g}" if value < 10 else f"{value:.0f}" for value in row),
-            f"{ratio:.2f}",
-        )
-    return table
-
-
-def _stages(stages: dict[str, float], threads: int, unit: str, size: float) -> Table:
-    """Times of stages, also per unit of an event's size where it has one."""
-    table = Table(title=f"Time per event, {threads} thread{'s' * (threads > 1)}")
-    table.add_column("stage")
-    for name in ("ms", "share", f"ns / {unit.removesuffix('s')}")[: 3 if size else 2]:
-        table.add_column(name, justify="right")
-
-    def row(name: str, seconds: float, share: str) -> None:
-        per_unit = (f"{1e9 * seconds / size:.1f}",) if size else ()
-        table.add_row(name, f"{1e3 * seconds:.3f}", share, *per_unit)
-
-    total = sum(stages.values())
-    for name, seconds in stages.items():
-        row(name, seconds, f"{seconds / total:.0%}")
-    table.add_section()
-    row("all", total, "")
-    return table
-
-
-def _latencies(latency: dict[str, Latency]) -> Table:
-    """Latencies, and what the service adds."""
-    table = Table(title="Latency, one event at a time")
-    table.add_column("")
-    table.add_column("median, ms", justify="right")
-    table.add_column("95 %, ms", justify="right")
-    for name, value in latency.items():
-        table.add_row(name, f"{1e3 * value.median:.2f}", f"{1e3 * value.p95:.2f}")
-    added = latency["served"].median - latency["direct"].median
-    table.add_section()
-    table.add_row("added by the service", f"{1e3 * added:.2f}", "")
-    return table
-
-
-def _split(timings: Sequence[Timings]) -> Table:
-    """The parts of the time that a served event takes."""
-    table = Table(title="A served event, mean")
-    table.add_column("")
-    table.add_column("ms", justify="right")
-    for part in ("client", "network", "queue", "compute", "total"):
-        if part == "total":
-            table.add_section()
-        table.add_row(part, f"{1e3 * fmean(getattr(t, part) for t in timings):.2f}")
-    return table
+    parts = dict.fromkeys(text.split(","))
+    return [None if part == "auto" else _numbers(part)[0] for part in parts]

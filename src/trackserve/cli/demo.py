@@ -65,7 +65,7 @@ def demo(
     must agree bit for bit. Prints speed and physics, and writes reports.
     """
     from trackserve.report.validation import tables, write_validation
-    from trackserve.studies import throughput
+    from trackserve.studies.machine import cpu_name
 
     patatrack, exatrkx = find_tracker("patatrack"), find_tracker("exatrkx")
     subjects = [
@@ -74,7 +74,7 @@ def demo(
     ]
     with _serving(subjects) as client:
         comparisons = [_compare(subject, client) for subject in subjects]
-    console.print(_table(f"trackserve on {throughput.cpu_name()}", comparisons))
+    console.print(_table(f"trackserve on {cpu_name()}", comparisons))
     for (tracker, events, _), compared in zip(subjects, comparisons, strict=True):
         validation = tracker.validation()
         matches = {tracker.name: validation.match(events, compared.outcomes["served"])}

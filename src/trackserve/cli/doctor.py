@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from trackserve.errors import TrackserveError
-from trackserve.studies.throughput import cpu_name
+from trackserve.studies.machine import cpu_name
 from trackserve.trackers.registry import find_tracker, tracker_names
 
 from .common import console

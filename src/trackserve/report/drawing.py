@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BLUE, RED, GREY = "#1f5a8c", "#c4512d", "#7f7f7f"
+PALETTE = (BLUE, RED, "#3d8f5f", "#8a5aa8", "#b8902a", "#3aa0b5", GREY, "#222222")
+"""Colours of many series."""
 _STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10,
@@ -69,8 +71,12 @@ def require_matplotlib() -> None:
         raise InputError(str(error)) from error
 
 
-def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
+def new_figure(rows: int, columns: int, height: float | None = None) -> tuple[Figure, Any]:
     """A figure of ``rows`` x ``columns`` panels, and its axes, as matplotlib gives them.
+
+    Args:
+        rows, columns: number of panels.
+        height: inches; by default 3.6 for one row, 5.6 for more.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -81,7 +87,7 @@ def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(9.5, 3.6 if rows == 1 else 5.6))
+        figure = Figure(figsize=(9.5, height or (3.6 if rows == 1 else 5.6)))
         return figure, figure.subplots(rows, columns)
 
 

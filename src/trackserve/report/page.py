@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +22,65 @@ h1 { font-size: 1.7rem; margin-bottom: .3rem; }
 h2 { font-size: 1.25rem; margin-top: 2.6rem; border-bottom: 1px solid #ddd; padding-bottom: .2rem; }
 nav { color: #777; } nav a { color: #1f5a8c; margin-right: 1rem; text-decoration: none; }
 p { max-width: 46rem; }
-table { border-collapse: collapse; margin: 1rem 0 .4rem; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; margin: 1rem 0 .4rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .9rem; text-align: right; border-bottom: 1px solid #eee; }
-th { border-bottom: 1px solid #999; font-weight: 600; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
+td { white-space: nowrap; }
+td.long { white-space: normal; min-width: 16rem; }
+th { border-bottom: 1px solid #999; font-weight: 600; cursor: pointer; vertical-align: bottom; }
+th.left, td.left { text-align: left; }
+th:first-child, td:first-child { padding-left: 0; }
+th[aria-sort=ascending]::after { content: " \\25b2"; font-size: .7em; }
+th[aria-sort=descending]::after { content: " \\25bc"; font-size: .7em; }
 figure { margin: 1.4rem 0 2rem; } figure img { width: 100%; height: auto; }
 figcaption, .caption { color: #555; font-size: .92rem; max-width: 46rem; }
+pre { background: #f6f6f4; padding: .7rem 1rem; font-size: .8rem; overflow-x: auto; }
+@media print {
+  body { max-width: none; margin: 0; font-size: 9.5pt; } nav { display: none; }
+  .wide { overflow: visible; } table { font-size: 7.5pt; } td { white-space: normal; }
+  th, td { padding: .15rem .4rem; } pre { white-space: pre-wrap; }
+  figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+}
 """
+_SCRIPT = """
+for (const head of document.querySelectorAll("th")) {
+  const number = text => {
+    const found = text.replace("\u2212", "-").match(/^[<>]? ?(-?[\\d.]+(e[+-]?\\d+)?)/i);
+    return found ? parseFloat(found[1]) : NaN;
+  };
+  const sort = () => {
+    const column = head.cellIndex, body = head.closest("table").tBodies[0];
+    const up = head.ariaSort !== "ascending";
+    for (const other of head.parentNode.cells) other.ariaSort = "none";
+    head.ariaSort = up ? "ascending" : "descending";
+    const key = row => row.cells[column].textContent.trim();
+    const rows = [...body.rows].sort((a, b) => {
+      const x = number(key(a)), y = number(key(b));
+      if (isNaN(x) !== isNaN(y)) return isNaN(x) ? 1 : -1;
+      const order = isNaN(x) ? key(a).localeCompare(key(b)) : x - y;
+      return up ? order : -order;
+    });
+    body.append(...rows);
+  };
+  head.tabIndex = 0;
+  head.ariaSort = "none";
+  head.onclick = sort;
+  head.onkeydown = event => { if (event.key === "Enter") sort(); };
+}
+"""
+"""Sorts a table by the column whose heading is clicked; numbers by value, others by text, and what
+is no number at the end."""
+_LONG = 60
+"""A cell with more characters than this is broken into lines."""
+
+
+def _policy() -> str:
+    """What a browser lets the page do: show its own pictures, and run that script alone."""
+    digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+    own = f"script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:"
+    return f"default-src 'none'; {own}"
+
+
 _SUBJECT = re.compile(r'<meta name="trackserve-subject" content="([^"]*)">')
 _PICTURE = re.compile(r'<img alt="([^"]*)" src="data:image/png;base64,')
 
@@ -43,21 +96,26 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; the first column is aligned left, the others right."""
+    """Cells as text; the first ``left`` columns are aligned left, the others right."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    left: int = 1
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, followed by its text, tables and pictures."""
+    """A heading, followed by its text, tables, pictures and commands.
+
+    An empty line in ``text`` begins a paragraph. ``code`` is shown as it is.
+    """
 
     title: str
     text: str = ""
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    code: str = ""
 
 
 def claim(directory: str | Path, subject: str) -> None:
@@ -88,8 +146,9 @@ def write_report(
 ) -> Path:
     """Write ``report.html``, with the pictures inside, and each picture as a file beside it.
 
-    The page has no script and fetches nothing. The directory is made if needed. An earlier report
-    of the same subject is replaced: its pictures that are not in the new one are removed.
+    The page fetches nothing; its one script sorts tables, and the page forbids any other. The
+    directory is made if needed. An earlier report of the same subject is replaced: its pictures
+    that are not in the new one are removed.
 
     Args:
         directory: gets the files.
@@ -126,28 +185,41 @@ def _html(title: str, sections: Sequence[Section], subject: str) -> str:
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy()}">\n'
         f'<meta name="trackserve-subject" content="{escape(subject)}">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(title)}</h1>\n<nav>{links}</nav>\n{body}\n</body>\n</html>\n"
+        f"<h1>{escape(title)}</h1>\n<nav>{links}</nav>\n{body}\n<script>{_SCRIPT}</script>\n</body>\n"
+        "</html>\n"
     )
 
 
 def _section(number: int, section: Section) -> str:
     parts = [f'<h2 id="s{number}">{escape(section.title)}</h2>']
-    if section.text:
-        parts.append(f"<p>{escape(section.text)}</p>")
+    parts += [f"<p>{escape(text)}</p>" for text in section.text.split("\n\n") if text]
     parts += [_table(table) for table in section.tables]
     parts += [_picture(picture) for picture in section.pictures]
+    if section.code:
+        parts.append(f"<pre>{escape(section.code)}</pre>")
     return "\n".join(parts)
 
 
 def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
-    )
+    head = _row("th", table.header, table.left)
+    rows = "\n".join(_row("td", row, table.left) for row in table.rows)
     caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>{caption}"
+    return (
+        f'<div class="wide"><table>\n<thead>{head}</thead>\n<tbody>\n{rows}\n</tbody>\n'
+        f"</table></div>{caption}"
+    )
+
+
+def _row(kind: str, cells: Sequence[str], left: int) -> str:
+    def cell(number: int, text: str) -> str:
+        names = ["left"] * (number < left) + ["long"] * (kind == "td" and len(text) > _LONG)
+        names = [f' class="{" ".join(names)}"'] if names else []
+        return f"<{kind}{''.join(names)}>{escape(text)}</{kind}>"
+
+    return "<tr>" + "".join(cell(*numbered) for numbered in enumerate(cells)) + "</tr>"
 
 
 def _picture(picture: Picture) -> str:

@@ -74,6 +74,21 @@ def sections_of(blocks: Blocks, pictures: Mapping[str, Picture]) -> list[Section
     ]
 
 
+def fitting(table: Table, width: int) -> Table:
+    """The first columns of a table, as many as stand in ``width`` characters, two at least."""
+    room = width - 1
+    n = 0
+    for column in zip(table.header, *table.rows, strict=True):
+        words = column[0].split() if n else [column[0]]
+        room -= 3 + max(max(map(len, words), default=0), *map(len, column[1:]), 0)
+        if room < 0 and n > 1:
+            break
+        n += 1
+    left_out = f"; {len(table.header) - n} more columns in the report"
+    caption = table.caption + left_out * (n < len(table.header))
+    return Table(table.header[:n], [row[:n] for row in table.rows], caption, table.left)
+
+
 def rich_table(title: str, *tables: Table) -> RichTable:
     """Tables with one header, for a terminal; a line stands between them."""
     rich = RichTable(title=title, caption=tables[0].caption or None)

@@ -114,6 +114,11 @@ def why_not_native() -> str:
     return ""
 
 
+def usable_backends() -> list[str]:
+    """Names of the backends that work here, the native one first."""
+    return [name for name in BACKENDS if name != "native" or not why_not_native()]
+
+
 def best_backend(device: str) -> tuple[str, str]:
     """The backend to take on this machine, and the reason if it is not the native one."""
     if device != "cpu":
