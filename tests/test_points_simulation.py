@@ -159,6 +159,25 @@ def test_an_interrupted_run_continues(muons: Path, tmp_path: Path) -> None:
     assert again.counts == report.counts
 
 
+def test_few_events_are_the_beginning_of_many_and_can_be_extended(
+    muons: Path, tmp_path: Path
+) -> None:
+    simulate_points(tmp_path, SIX._replace(events=2), processes=1)
+    for few, many in zip(open_points(tmp_path), open_points(muons)[:2], strict=True):
+        assert same(few, many)
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate_points(tmp_path, SIX, processes=1, progress=interrupt)
+    with pytest.raises(InputError, match="did not end"):
+        open_points(tmp_path)
+    assert simulate_points(tmp_path, SIX, processes=1).new == 3
+    assert files(tmp_path) == files(muons)
+
+
 def test_another_simulation_in_the_same_directory_is_refused(muons: Path) -> None:
     before = files(muons)
     with pytest.raises(InputError, match=r"parameters\.seed 1 there, 2 asked"):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from trackserve import PatatrackPipeline
@@ -33,9 +35,11 @@ from trackserve.simulation.chain.generate import (
     draw,
     shoot,
 )
+from trackserve.simulation.chain.pool import BLOCK, POOL_BLOCKS, blocks_of
 from trackserve.simulation.pixel import simulator
 
 pytest.importorskip("acts")
+from trackserve.simulation.pixel import simulate
 from trackserve.simulation.pixel.crossings import Crossings
 from trackserve.simulation.pixel.material import BARREL_MATERIAL, PIPE_MATERIAL
 from trackserve.simulation.pixel.simulate import simulate_pixel
@@ -325,6 +329,72 @@ def test_an_interrupted_run_continues(muons: Path, tmp_path: Path) -> None:
     assert again.counts == report.counts
 
 
+def test_few_events_are_the_beginning_of_many(muons: Path, tmp_path: Path) -> None:
+    simulate_pixel(tmp_path, SIX._replace(events=2), processes=1)
+    for few, many in zip(open_pixel(tmp_path), open_pixel(muons)[:2], strict=True):
+        np.testing.assert_array_equal(few.data, many.data)
+    for one, other in zip(read_truth(tmp_path), read_truth(muons)[:2], strict=True):
+        assert one.particles == other.particles
+        assert one.hits == other.hits
+
+
+def test_a_directory_is_extended_and_then_equals_a_whole_one(muons: Path, tmp_path: Path) -> None:
+    first = simulate_pixel(tmp_path, SIX._replace(events=2), processes=1)
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate_pixel(tmp_path, SIX._replace(events=5), processes=1, progress=interrupt)
+    assert not (tmp_path / "raw.bin").exists(), "it says that it is not complete"
+    report = simulate_pixel(tmp_path, SIX, processes=1)
+    assert report.new == 2
+    assert files(tmp_path) == files(muons)
+    assert report.counts["digis"] > first.counts["digis"]
+    with pytest.raises(InputError, match=r"parameters\.events 6 there, 5 asked"):
+        simulate_pixel(tmp_path, SIX._replace(events=5), processes=1)
+    assert files(tmp_path) == files(muons)
+
+
+def test_an_extension_that_is_interrupted_while_it_writes_continues(
+    monkeypatch: pytest.MonkeyPatch, muons: Path, tmp_path: Path
+) -> None:
+    simulate_pixel(tmp_path, SIX._replace(events=4), processes=1)
+
+    def interrupt(*arguments: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(simulate, "write_truth", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            simulate_pixel(tmp_path, SIX, processes=1)
+    assert (tmp_path / "raw.bin").exists()
+    assert simulate_pixel(tmp_path, SIX, processes=1).new == 0
+    assert files(tmp_path) == files(muons)
+
+
+@given(
+    st.floats(0.1, 10_000),
+    st.integers(0, 10**6),
+    st.sampled_from(["ttbar", "minbias"]),
+)
+def test_blocks_hold_the_collisions_of_an_event_and_are_few(
+    pileup: float, number: int, process: str
+) -> None:
+    few, many = (Setup(process, pileup, events) for events in (number + 1, 10**6))
+    blocks = blocks_of(few, number)
+    assert blocks == blocks_of(many, number)
+    assert len(set(blocks)) == len(blocks)
+    enough = few.inelastic + 6 * np.sqrt(few.inelastic)
+    assert min(enough, BLOCK * POOL_BLOCKS) <= BLOCK * len(blocks) < enough + BLOCK
+
+
+def test_three_events_need_few_collisions() -> None:
+    needed = {block for number in range(3) for block in blocks_of(Setup("ttbar", 50.0), number)}
+    assert len(needed) * BLOCK < 500
+
+
 def test_another_simulation_in_the_same_directory_is_refused(muons: Path, tmp_path: Path) -> None:
     before = files(muons)
     with pytest.raises(InputError, match=r"parameters\.seed 1 there, 2 asked"):
@@ -418,6 +488,16 @@ def test_top_quarks_with_pileup(tmp_path: Path) -> None:
     assert radius[~primary].max() > 2
     z = np.concatenate([event.collisions.position[:, 2] for event in truth])
     assert 1 < z.std() < 8
+
+
+@pytest.mark.slow
+def test_collisions_extended_on_two_processes_equal_whole_ones(tmp_path: Path) -> None:
+    pytest.importorskip("pythia8mc")
+    setup = Setup("ttbar", pileup=30, events=16)
+    simulate_pixel(tmp_path / "whole", setup, processes=1)
+    simulate_pixel(tmp_path / "extended", setup._replace(events=3), processes=2)
+    simulate_pixel(tmp_path / "extended", setup, processes=2)
+    assert files(tmp_path / "extended") == files(tmp_path / "whole")
 
 
 def test_collisions_do_not_depend_on_those_before() -> None:

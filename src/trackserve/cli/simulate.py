@@ -66,7 +66,8 @@ def simulate_pixel(
 
     14 TeV collisions from Pythia 8, transport by ACTS Fatras, a response of our own. DIR is
     then a data directory as any other, with truth.npz. The same arguments give the same
-    bytes, for any number of processes. A run that was interrupted continues.
+    bytes, for any number of processes. A run that was interrupted continues,
+    and more --events extend a directory.
     docs/simulation.md says what is simulated, and what is not.
     """
     from trackserve.simulation.chain.collisions import Setup
@@ -106,7 +107,8 @@ def simulate_points(
     14 TeV collisions from Pythia 8, transport by ACTS Fatras at 2 T, a point for every
     crossing of a sensor, smeared with its resolution. DIR then holds points.parquet and
     particles.parquet. The same arguments give the same bytes, for any number of
-    processes. A run that was interrupted continues. docs/simulation.md says what is
+    processes. A run that was interrupted continues,
+    and more --events extend a directory. docs/simulation.md says what is
     simulated, and what is not.
     """
     from trackserve.simulation.chain.collisions import Setup

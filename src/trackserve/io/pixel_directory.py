@@ -36,6 +36,10 @@ from trackserve.errors import ConditionsError, InputError
 from .files import as_path, complete, readable, writable
 
 RAW = "raw.bin"
+CONDITIONS = tuple(
+    f"{name}.bin" for name in ("fedIds", "cablingMap", "gain", "cpefast", "beamspot", "material")
+)
+"""The files that :func:`write_conditions` writes."""
 REFERENCE = ("digicluster.bin", "tracks.bin", "vertices.bin")
 """The files of :class:`ReferenceCounts`."""
 
@@ -105,15 +109,15 @@ def write_conditions(directory: str | Path, conditions: PixelConditions) -> None
     directory = as_path(directory)
     fed_words = np.concatenate([[len(conditions.fed_ids)], conditions.fed_ids]).astype("<u4")
     beam_spot = np.array(astuple(conditions.beam_spot), "<f4")
-    arrays = {
-        "fedIds": fed_words,
-        "cablingMap": conditions.cabling,
-        "gain": conditions.gain,
-        "cpefast": conditions.cpe,
-        "beamspot": beam_spot,
-        "material": conditions.material,
-    }
-    _write(directory, arrays)
+    arrays = (
+        fed_words,
+        conditions.cabling,
+        conditions.gain,
+        conditions.cpe,
+        beam_spot,
+        conditions.material,
+    )
+    _write(directory, dict(zip(CONDITIONS, arrays, strict=True)))
 
 
 def write_events(directory: str | Path, events: Iterable[RawEvent]) -> None:
@@ -162,9 +166,9 @@ def write_reference_counts(directory: str | Path, counts: ReferenceCounts) -> No
         InputError: they cannot be written.
     """
     arrays = {
-        "digicluster": np.stack([counts.modules, counts.digis, counts.clusters], axis=1),
-        "tracks": counts.ntuplets,
-        "vertices": counts.vertices,
+        "digicluster.bin": np.stack([counts.modules, counts.digis, counts.clusters], axis=1),
+        "tracks.bin": counts.ntuplets,
+        "vertices.bin": counts.vertices,
     }
     _write(as_path(directory), {name: array.astype("<u4") for name, array in arrays.items()})
 
@@ -173,7 +177,7 @@ def _write(directory: Path, arrays: Mapping[str, Array]) -> None:
     with writable(directory):
         directory.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
-            (directory / f"{name}.bin").write_bytes(array.tobytes())
+            (directory / name).write_bytes(array.tobytes())
 
 
 @contextmanager

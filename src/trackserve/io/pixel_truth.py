@@ -77,20 +77,30 @@ def read_truth(directory: str | Path) -> list[PixelTruth]:
     return events
 
 
-def write_truth(directory: str | Path, events: Sequence[PixelTruth]) -> None:
+def write_truth(
+    directory: str | Path, events: Sequence[PixelTruth], after: Path | None = None
+) -> None:
     """Write ``truth.npz`` as :func:`read_truth` reads it.
 
     Args:
         directory: an existing one.
         events: at least one; all are of one detector and of one beam spot.
+        after: directory whose truth the file begins with, bit for bit.
 
     Raises:
         InputError: there is no event, or the file cannot be written.
+        ConditionsError: the file of ``after`` is missing or malformed.
     """
     path = as_path(directory) / TRUTH
     if not events:
         raise InputError("no events to write", directory=str(directory))
-    rows = [_rows(number, event) for number, event in enumerate(events)]
+    rows: list[dict[str, Array]] = []
+    first = 0
+    if after is not None:
+        there = _load(as_path(after) / TRUTH)
+        rows.append({name: there[name] for name in (*_N_COLUMNS, *_OPTIONAL)})
+        first = 1 + int(there["vertices"][:, 0].max(initial=-1))
+    rows += [_rows(number, event) for number, event in enumerate(events, first)]
     arrays = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     detector = {"layer": events[0].module_layer, "bs": events[0].beam_spot}
     with writable(path):

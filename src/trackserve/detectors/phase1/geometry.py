@@ -1,11 +1,11 @@
 """Geometry of the CMS Phase-1 pixel detector, built from its published dimensions.
 
-Radii, disk positions, numbers of ladders and blades, the 20 degree turbine of the blades
-and the 12 degree tilt of the inner rings are those of the Technical Design Report
-(CERN-LHCC-2012-016) and of JINST 16 (2021) P02027. The staggers and the ring radii are not
-published to the tenth of a millimetre; they are chosen so that a layer leaves no gap in
-phi and no two sensors touch (:data:`LADDER_STAGGER`, :data:`RING_RADIUS`,
-:data:`RING_OFFSET`).
+Radii, numbers of ladders and blades, the 20 degree turbine of the blades and the 12 degree
+tilt of the inner rings are those of the Technical Design Report (CERN-LHCC-2012-016) and of
+JINST 16 (2021) P02027. Where disks and rings lie along z, and which way the inner rings tilt,
+is that of CMS' own simulation (CMSSW, ``Geometry/TrackerCommonData/data/PhaseI/pixfwd``).
+The staggers and the ring radii are chosen so that a layer leaves no gap in phi and no two
+sensors touch (:data:`LADDER_STAGGER`, :data:`RING_RADIUS`).
 """
 
 from __future__ import annotations
@@ -35,15 +35,18 @@ MODULES_PER_LADDER = 8
 MODULE_PITCH = 6.7
 """Distance of module centres along a ladder, cm."""
 
-DISK_Z = (29.1, 39.6, 51.6)
+DISK_Z = (32.76, 40.26, 49.76)
+"""Middle of each disk, cm: CMSSW's ``pixfwd.xml``. The first disk begins at 29.1 cm."""
 N_BLADES = (22, 34)
 """Number of blades of the inner and the outer ring; a blade has a module on both sides."""
 RING_RADIUS = (7.74, 12.86)
-RING_OFFSET = (-0.65, 0.65)
-"""Distance of a ring's module centres from the disk's z, away from the interaction point, cm.
-The rings do not overlap in z."""
+RING_OFFSET = (0.53, -1.50)
+"""Distance of a ring's module centres from the disk's z, away from the interaction point, cm: the mean
+over the blades of ``pixfwdInnerDiskZplus.xml`` and ``pixfwdOuterDiskZplus.xml``. The rings do not
+overlap in z."""
 RING_TILT = (np.radians(12), 0.0)
-"""The outer end of a blade leans towards the interaction point."""
+"""The outer end of a blade leans away from the interaction point: tracks cross the inner rings at
+their polar angle plus 12 degrees, so that columns share charge."""
 BLADE_TURN = np.radians(20)
 """Rotation of a blade about its radial axis. Modules follow one another at equal steps in
 phi, the two of a blade first and second, so this also sets how far apart (about 4 mm) the
@@ -142,8 +145,8 @@ def _disks(side: int) -> Iterator[_Module]:
                     phi = 2 * np.pi * (number + panel / 2) / N_BLADES[ring]
                     outward = _radial(phi)
                     around = _radial(phi + np.pi / 2)
-                    y_axis = np.cos(tilt) * outward - np.sin(tilt) * away
-                    facing = -np.sin(tilt) * outward - np.cos(tilt) * away
+                    y_axis = np.cos(tilt) * outward + np.sin(tilt) * away
+                    facing = np.sin(tilt) * outward - np.cos(tilt) * away
                     normal = np.cos(BLADE_TURN) * facing - np.sin(BLADE_TURN) * around
                     z_axis = normal if panel == 0 else -normal
                     centre = RING_RADIUS[ring] * outward + (disk_z + RING_OFFSET[ring]) * away

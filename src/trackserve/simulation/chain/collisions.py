@@ -25,11 +25,8 @@ from .generate import (
 
 PROCESSES = ("ttbar", "minbias", *SPECIES)
 """Hard collisions: two kinds that Pythia makes, and particles of a gun."""
-BLOCK = 200
-"""Inelastic collisions of the pool that are generated together."""
-MAX_POOL = 10_000
-"""The pool has at most this many inelastic collisions; a longer run uses them again. The mean
-pile-up is at most this, too."""
+MAX_PILEUP = 10_000
+"""Largest mean pile-up."""
 MAX_EVENTS = 1_000_000
 """Most events of a run."""
 MAX_SHOT = 100_000
@@ -64,10 +61,9 @@ class Setup(NamedTuple):
         return not self.is_gun or self.pileup > 0
 
     @property
-    def pool_blocks(self) -> int:
-        """Number of blocks of inelastic collisions that the events need."""
-        each = self.pileup + (self.process == "minbias")
-        return -(-min(int(np.ceil(each * self.events)), MAX_POOL) // BLOCK)
+    def inelastic(self) -> float:
+        """Mean number of inelastic collisions in an event."""
+        return self.pileup + (self.process == "minbias")
 
 
 def check_setup(setup: Setup, acceptance: Acceptance, processes: int) -> None:
@@ -92,7 +88,7 @@ def check_setup(setup: Setup, acceptance: Acceptance, processes: int) -> None:
     min_pt, max_eta = acceptance.min_pt, acceptance.max_eta
     for name, found, good, bound in (
         ("process", setup.process, setup.process in PROCESSES, ", ".join(PROCESSES)),
-        ("pileup", setup.pileup, 0 <= setup.pileup <= MAX_POOL, f"0..{MAX_POOL}"),
+        ("pileup", setup.pileup, 0 <= setup.pileup <= MAX_PILEUP, f"0..{MAX_PILEUP}"),
         ("events", setup.events, 1 <= setup.events <= MAX_EVENTS, f"1..{MAX_EVENTS}"),
         ("seed", setup.seed, setup.seed >= 0, ">= 0"),
         ("processes", processes, processes >= 1, ">= 1"),
@@ -114,12 +110,12 @@ def collide(
 ) -> GeneratedEvent:
     """Generate event ``number`` of ``setup``.
 
-    The event depends on the arguments only.
+    The event depends on the arguments only, and not on ``setup.events``.
 
     Args:
         setup: what to simulate.
         acceptance: which particles are kept.
-        pool: inelastic collisions for pile-up.
+        pool: inelastic collisions that event ``number`` draws from.
         spot: where the beams meet.
         number: of the event, from 0.
     """

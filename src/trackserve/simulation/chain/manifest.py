@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trackserve.errors import InputError, parse_json
 from trackserve.io.files import complete
@@ -15,6 +15,20 @@ from .collisions import Setup
 from .generate import Acceptance
 
 _FILE = "simulation.json"
+
+
+class Claim(NamedTuple):
+    """What a directory holds of the simulation that is to be made there.
+
+    Attributes:
+        complete: whether it holds all events.
+        counts: counts of the events of an earlier, complete simulation, summed over them.
+        kept: number of these events.
+    """
+
+    complete: bool
+    counts: dict[str, int]
+    kept: int
 
 
 def make_manifest(
@@ -50,35 +64,44 @@ def make_manifest(
     return plain
 
 
-def claim(directory: Path, manifest: dict[str, Any], data: str) -> dict[str, int] | None:
-    """Start or continue a simulation in ``directory``.
+def claim(directory: Path, manifest: dict[str, Any], files: tuple[str, ...]) -> Claim:
+    """Start, continue or extend a simulation in ``directory``.
 
     Args:
         directory: is made if needed.
-        manifest: what :func:`make_manifest` made.
-        data: name of a file that only a complete directory has.
-
-    Returns:
-        The counts if the directory is complete; None if something is to be made.
+        manifest: what :func:`make_manifest` made. It may have more events than the directory.
+        files: names of what a complete directory has beside ``simulation.json``.
 
     Raises:
-        InputError: the directory holds other data, or a malformed ``simulation.json``.
+        InputError: the directory holds other data, more events, or a malformed
+            ``simulation.json``.
     """
     path = directory / _FILE
     if not path.exists():
-        if (directory / data).exists():
+        if any((directory / name).exists() for name in files):
             raise InputError("the directory holds data of another origin", directory=str(directory))
         directory.mkdir(parents=True, exist_ok=True)
         write_manifest(directory, manifest)
-        return None
+        return Claim(False, {}, 0)
     there = read_manifest(path)
-    counts: dict[str, int] | None = there.pop("counts", None)
+    counts = there.pop("counts", None)
+    kept = there.pop("kept", {"events": 0, "counts": {}})
     differences = _differences(manifest, there)
+    asked = manifest["parameters"]["events"]
+    found = there["parameters"].get("events") if "parameters" not in differences else None
+    if isinstance(found, int) and found < asked:
+        del differences["parameters.events"]
     if differences:
         raise InputError(
             "the directory holds another simulation", directory=str(directory), **differences
         )
-    return counts
+    if found == asked and counts is not None:
+        return Claim(True, counts, asked)
+    if counts is not None:
+        kept = {"events": found, "counts": counts}
+    if found < asked:
+        write_manifest(directory, manifest | ({"kept": kept} if kept["events"] else {}))
+    return Claim(False, kept["counts"], kept["events"])
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

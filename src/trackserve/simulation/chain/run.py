@@ -23,18 +23,19 @@ class Chain(NamedTuple):
     Attributes:
         acceptance: what of the collisions is kept.
         constants: what determines an event beside its setup and the acceptance.
-        data: name of a file that only a complete directory has.
+        files: names of what a complete directory has beside ``simulation.json``.
         make: writes the part of an event; its arguments are the setup, the directory of the
             parts and the number of the event. It returns CPU seconds by stage.
-        join: writes a directory; its arguments are the directory, the parts of all events
+        join: writes a directory; its arguments are the directory, the files of an earlier
+            simulation that its events begin with or None, the parts of the events that follow
             and the setup.
     """
 
     acceptance: Acceptance
     constants: Mapping[str, Any]
-    data: str
+    files: tuple[str, ...]
     make: Callable[[Setup, Path, int], dict[str, float]]
-    join: Callable[[Path, Sequence[Path], Setup], None]
+    join: Callable[[Path, Path | None, Sequence[Path], Setup], None]
 
 
 class SimulationSummary(NamedTuple):
@@ -57,8 +58,9 @@ def simulate(
     """Write the events of ``setup`` and ``simulation.json`` into ``directory``.
 
     Events are simulated one by one into part files. The parts are joined at the end, so a
-    run that was interrupted continues where it stopped. The files are the same, byte for
-    byte, for any number of processes.
+    run that was interrupted continues where it stopped, and a directory with fewer events of
+    the same simulation is extended. The files are the same, byte for byte, for any number of
+    processes and runs.
 
     Args:
         directory: is made if needed.
@@ -77,26 +79,36 @@ def simulate(
     check_setup(setup, chain.acceptance, n_processes)
     setup = setup._replace(pileup=float(setup.pileup))  # the manifest's text shows the type
     manifest = make_manifest(setup, chain.acceptance, chain.constants)
-    counts = claim(directory, manifest, chain.data)
-    if counts is not None:
-        return SimulationSummary(counts, 0, {})
+    there = claim(directory, manifest, chain.files)
+    if there.complete:
+        return SimulationSummary(there.counts, 0, {})
     parts = directory / "parts"
     parts.mkdir(exist_ok=True)
-    paths = [part_path(parts, number) for number in range(setup.events)]
-    todo = [number for number, path in enumerate(paths) if not path.exists()]
+    kept = _set_aside(directory, parts / "kept", chain.files) if there.kept else None
+    paths = {number: part_path(parts, number) for number in range(there.kept, setup.events)}
+    todo = [number for number, path in paths.items() if not path.exists()]
     seconds: Counter[str] = Counter()
-    with workers(min(n_processes, max(len(todo), setup.pool_blocks))) as starmap:
-        if todo and setup.pool_blocks:
-            pool.fill(parts, setup, chain.acceptance, starmap, progress)
+    with workers(min(n_processes, pool.calls(setup, todo))) as starmap:
+        pool.fill(parts, setup, chain.acceptance, todo, starmap, progress)
         events = [(setup, parts, number) for number in todo]
         for done, spent in enumerate(starmap(chain.make, events), setup.events - len(todo) + 1):
             seconds.update(spent)
             progress("events", done, setup.events)
-    chain.join(directory, paths, setup)
-    counts = sum_counts(paths)
-    write_manifest(directory, manifest, counts)
+    chain.join(directory, kept, list(paths.values()), setup)
+    counts = Counter(there.counts)
+    counts.update(sum_counts(paths.values()))
+    write_manifest(directory, manifest, dict(counts))
     shutil.rmtree(parts)
-    return SimulationSummary(counts, len(todo), dict(seconds))
+    return SimulationSummary(dict(counts), len(todo), dict(seconds))
+
+
+def _set_aside(directory: Path, kept: Path, files: Sequence[str]) -> Path:
+    """Move ``files`` from ``directory`` to ``kept``, except those that are there already."""
+    kept.mkdir(exist_ok=True)
+    for name in files:
+        if (directory / name).exists() and not (kept / name).exists():
+            (directory / name).rename(kept / name)
+    return kept
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from trackserve.detectors.phase1.geometry import phase1_geometry
 from trackserve.edm.pixel import RawEvent
 from trackserve.edm.truth import Collisions, Particles, PixelTruth, TrueHits
-from trackserve.io import write_conditions, write_events, write_truth
+from trackserve.io import open_pixel, write_conditions, write_events, write_truth
 from trackserve.io.files import as_path, writable
-from trackserve.io.pixel_directory import RAW
+from trackserve.io.pixel_directory import CONDITIONS, RAW
+from trackserve.io.pixel_truth import TRUTH
 
 from ..chain.collisions import Setup
 from ..chain.parts import part_path, read_array, read_noun, write_part
@@ -29,7 +31,8 @@ def simulate_pixel(
 ) -> SimulationSummary:
     """Write a pixel data directory with ``truth.npz`` and ``simulation.json``.
 
-    A run that was interrupted continues where it stopped. The arguments, and what is returned
+    A run that was interrupted continues where it stopped, and fewer events of the same
+    simulation are extended. The arguments, and what is returned
     and raised, are those of :func:`.chain.run.simulate`;
     :class:`.simulator.SimulatedEvent` says what is counted.
 
@@ -57,11 +60,12 @@ def _simulator(setup: Setup, parts: Path) -> PixelSimulator:
     return PixelSimulator(setup, parts)
 
 
-def _join(directory: Path, parts: Sequence[Path], setup: Setup) -> None:
+def _join(directory: Path, kept: Path | None, parts: Sequence[Path], setup: Setup) -> None:
     geometry = phase1_geometry()
     conditions = make_conditions(geometry, setup.seed)
     write_conditions(directory, conditions)
-    write_events(directory, (RawEvent(read_array(part, "raw")) for part in parts))
+    before = [] if kept is None else open_pixel(kept)
+    write_events(directory, chain(before, (RawEvent(read_array(part, "raw")) for part in parts)))
     spot = conditions.beam_spot.position().astype(float)
     truth = [
         PixelTruth(
@@ -73,7 +77,7 @@ def _join(directory: Path, parts: Sequence[Path], setup: Setup) -> None:
         )
         for part in parts
     ]
-    write_truth(directory, truth)
+    write_truth(directory, truth, after=kept)
 
 
-_CHAIN = Chain(ACCEPTANCE, CONSTANTS, RAW, _make_part, _join)
+_CHAIN = Chain(ACCEPTANCE, CONSTANTS, (*CONDITIONS, RAW, TRUTH), _make_part, _join)

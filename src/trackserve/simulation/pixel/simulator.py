@@ -13,10 +13,9 @@ from trackserve.edm.columns import Array
 from trackserve.edm.truth import PixelTruth
 from trackserve.trackers.laps import Laps
 
-from ..chain import seeds
+from ..chain import pool, seeds
 from ..chain.collisions import Setup, collide
 from ..chain.generate import Acceptance
-from ..chain.pool import load_pool
 from . import material, transport
 from .conditions import make_conditions
 from .readout import make_raw, make_readout_tables
@@ -80,7 +79,7 @@ class PixelSimulator:
         self._fatras = PixelFatras(geometry)
         self._response = make_response(conditions, geometry)
         self._readout = make_readout_tables(conditions)
-        self._pool = load_pool(cache, setup.pool_blocks)
+        self._cache = cache
 
     def simulate(self, number: int) -> SimulatedEvent:
         """Event ``number``; it does not depend on the events before.
@@ -90,7 +89,8 @@ class PixelSimulator:
         """
         seed = self._setup.seed
         lap = Laps(time.process_time)
-        generated = collide(self._setup, ACCEPTANCE, self._pool, self._spot, number)
+        collisions = pool.load(self._cache, pool.blocks_of(self._setup, number))
+        generated = collide(self._setup, ACCEPTANCE, collisions, self._spot, number)
         lap("generation")
         particles, crossings, lost = self._fatras.transport(
             generated, seeds.integer(seed, "transport", number, 2**62)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from trackserve.edm.points import GENERIC_DETECTOR, PointsEvent, SpacePoints
 from trackserve.edm.truth import Particles, PointsTruth, TruePoints
-from trackserve.io import write_points
+from trackserve.io import open_points, write_points
 from trackserve.io.files import as_path, writable
-from trackserve.io.points_directory import POINTS
+from trackserve.io.points_directory import PARTICLES, POINTS
 
 from ..chain.collisions import Setup
 from ..chain.parts import part_path, read_noun, write_part
@@ -27,7 +28,8 @@ def simulate_points(
 ) -> SimulationSummary:
     """Write events that :func:`trackserve.io.open_points` reads, and ``simulation.json``.
 
-    A run that was interrupted continues where it stopped. The arguments, and what is returned
+    A run that was interrupted continues where it stopped, and fewer events of the same
+    simulation are extended. The arguments, and what is returned
     and raised, are those of :func:`.chain.run.simulate`;
     :class:`.simulator.SimulatedEvent` says what is counted.
 
@@ -55,9 +57,10 @@ def _simulator(setup: Setup, parts: Path) -> PointsSimulator:
     return PointsSimulator(setup, parts)
 
 
-def _join(directory: Path, parts: Sequence[Path], setup: Setup) -> None:
-    events = (_read_part(part, number) for number, part in enumerate(parts))
-    write_points(directory, events, GENERIC_DETECTOR)
+def _join(directory: Path, kept: Path | None, parts: Sequence[Path], setup: Setup) -> None:
+    before = [] if kept is None else open_points(kept)
+    events = (_read_part(part, number) for number, part in enumerate(parts, len(before)))
+    write_points(directory, chain(before, events), GENERIC_DETECTOR)
 
 
 def _read_part(path: Path, number: int) -> PointsEvent:
@@ -65,4 +68,4 @@ def _read_part(path: Path, number: int) -> PointsEvent:
     return PointsEvent(read_noun(path, SpacePoints), number, truth)
 
 
-_CHAIN = Chain(ACCEPTANCE, CONSTANTS, POINTS, _make_part, _join)
+_CHAIN = Chain(ACCEPTANCE, CONSTANTS, (POINTS, PARTICLES), _make_part, _join)

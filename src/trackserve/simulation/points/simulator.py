@@ -11,10 +11,9 @@ from trackserve.edm.points import PointsEvent
 from trackserve.edm.truth import PointsTruth
 from trackserve.trackers.laps import Laps
 
-from ..chain import seeds
+from ..chain import pool, seeds
 from ..chain.collisions import Setup, collide
 from ..chain.generate import Acceptance
-from ..chain.pool import load_pool
 from .detector import SIGMAS, make_points_detector
 from .digitise import digitise
 from .transport import FIELD, MIN_MOMENTUM, PointsFatras
@@ -74,13 +73,14 @@ class PointsSimulator:
         self._setup = setup
         self._detector = make_points_detector()
         self._fatras = PointsFatras(self._detector)
-        self._pool = load_pool(cache, setup.pool_blocks)
+        self._cache = cache
 
     def simulate(self, number: int) -> SimulatedEvent:
         """Event ``number``; it does not depend on the events before."""
         seed = self._setup.seed
         lap = Laps(time.process_time)
-        generated = collide(self._setup, ACCEPTANCE, self._pool, SPOT, number)
+        collisions = pool.load(self._cache, pool.blocks_of(self._setup, number))
+        generated = collide(self._setup, ACCEPTANCE, collisions, SPOT, number)
         lap("generation")
         particles, crossings, lost = self._fatras.transport(
             generated, seeds.integer(seed, "transport", number, 2**62)
