@@ -35,7 +35,7 @@ from trackserve.edm import EventLimits, PointsEvent, RawEvent, SpacePoints
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import MOST
 from trackserve.errors import EventError, LimitExceeded
-from trackserve.studies.throughput import cpu_name
+from trackserve.studies.machine import cpu_name
 from trackserve.trackers.base import Pipeline
 from trackserve.trackers.exatrkx.limits import ExatrkxLimits
 from trackserve.trackers.patatrack.limits import PatatrackLimits
