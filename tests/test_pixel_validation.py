@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from trackserve.physics.pixel.matching import (
 from trackserve.physics.pixel.metrics import match_pixel_events, summarize_pixel
 from trackserve.physics.pixel.truth import perigee
 from trackserve.physics.statistics import Fraction
+from trackserve.report.page import write_report
 from trackserve.report.pixel import PixelValidation
 from trackserve.report.validation import tables, write_validation
 from trackserve.trackers.patatrack.result import PatatrackCounts, PatatrackResult
@@ -351,6 +353,14 @@ def test_truth_that_cannot_be_read_names_the_file(sample_directory: Path, tmp_pa
     np.savez(path, **arrays)
     with pytest.raises(ConditionsError, match="particle of a hit"):
         read_truth(tmp_path)
+
+
+@pytest.mark.parametrize("output", [3, None, "a\0b", b"\xff"])
+def test_a_report_needs_a_place_and_something_to_say(tmp_path: Path, output: Any) -> None:
+    with pytest.raises(InputError, match="not a path"):
+        write_report(output, "title", [])
+    with pytest.raises(InputError, match="nothing was compared"):
+        write_validation(tmp_path, "title", PixelValidation(), {})
 
 
 def test_report_is_self_contained(

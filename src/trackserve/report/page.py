@@ -11,7 +11,7 @@ from html import escape, unescape
 from pathlib import Path
 
 from trackserve.errors import InputError
-from trackserve.io.files import writable
+from trackserve.io.files import as_path, writable
 
 PAGE = "report.html"
 
@@ -122,9 +122,9 @@ def claim(directory: str | Path, subject: str) -> None:
     """Make sure that a report of ``subject`` can be written to ``directory``, which is made.
 
     Raises:
-        InputError: the folder cannot be written, or has a report of something else.
+        InputError: the place is none, cannot be written, or has a report of something else.
     """
-    page = Path(directory) / PAGE
+    page = as_path(directory) / PAGE
     with writable(page):
         page.parent.mkdir(parents=True, exist_ok=True)
         page.open("a").close()
@@ -163,7 +163,7 @@ def write_report(
     Raises:
         InputError: as :func:`claim`.
     """
-    directory = Path(directory)
+    directory = as_path(directory)
     subject = title if subject is None else subject
     claim(directory, subject)
     page = directory / PAGE

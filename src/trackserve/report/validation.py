@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from rich.table import Table as RichTable
 
+from trackserve.errors import InputError
 from trackserve.io.files import writable
 from trackserve.physics.statistics import Fraction, Width
 
@@ -103,8 +104,11 @@ def write_validation(
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        InputError: the folder cannot be written, or has a report of something else.
+        InputError: there is nothing to write, the folder cannot be written, or has a report of
+            something else.
     """
+    if not matches:
+        raise InputError("nothing was compared", folder=str(output))
     sections = validation.sections(matches)
     if identities:
         made_by = Table(("", "identity"), list(identities.items()))
