@@ -178,7 +178,7 @@ class AsyncClient:
     ) -> Task:
         """The work to do with a model; see :func:`.models.find_task`."""
         arguments = (self._settings, self._transport, model, keep, identity, patience)
-        if is_known(self._settings, model):
+        if is_known(self._settings, self._transport, model, identity):
             return find_task(*arguments)
         return await asyncio.to_thread(find_task, *arguments)
 

@@ -31,7 +31,7 @@ from .grpc import (
     to_tensors,
 )
 from .regions import Region, Regions
-from .transport import Call, ModelConfig, Request
+from .transport import LOST_REGION, Call, ModelConfig, Request
 
 _LARGE = 4096
 """Bytes; a smaller tensor travels in the gRPC message."""
@@ -41,7 +41,6 @@ because a region must be filled, described and read."""
 _ALIGNMENT = 64
 _MARGIN = 2
 _SMALLEST = 1 << 16
-_LOST = "Unable to find shared memory region"
 _GIVEN_UP = (Cancelled, DeadlineExceeded, ServerUnavailable)
 """Errors after which the server may still work on the request."""
 
@@ -190,7 +189,7 @@ class SharedMemoryTransport:
         if isinstance(error, _GIVEN_UP):
             self._regions.retire(loan.region)
             return False
-        if _LOST in error.message:
+        if LOST_REGION in error.message:
             self._regions.forget()
         else:
             self._regions.give_back(loan.region)
