@@ -508,6 +508,8 @@ def test_timings_add_up(server: Server, sample_events: list[RawEvent]) -> None:
             ServerUnavailable,
         ),
         ("Stub process 'x' is not healthy.", "INTERNAL", ServerUnavailable),
+        ("Unable to find shared memory region: 'r'", "NOT_FOUND", ServerError),
+        ("This protocol is restricted, expecting header 'x'", "UNAVAILABLE", ServerError),
         ("Exceeds maximum queue size", "UNAVAILABLE", ServerBusy),
         ("too late", "DEADLINE_EXCEEDED", DeadlineExceeded),
         ("wrong shape", "INVALID_ARGUMENT", InputError),

@@ -29,7 +29,8 @@ from exatrkx_models import random_event
 from trackserve.client import AsyncClient, Client
 from trackserve.client import pool as pool_module
 from trackserve.client import servers as servers_module
-from trackserve.client.transport import failure
+from trackserve.client.shared_memory import SharedMemoryTransport
+from trackserve.client.transport import Call, failure
 from trackserve.edm import PointsEvent, RawEvent
 from trackserve.errors import (
     DeadlineExceeded,
@@ -278,10 +279,35 @@ def test_busy_servers_are_asked_again_until_they_answer(
         list(client.stream("exatrkx", events, in_flight=50))
 
 
-def test_a_refused_token_is_no_reason_to_ask_again() -> None:
-    """gRPC says UNAVAILABLE, as for a server that is gone."""
-    text = "This protocol is restricted, expecting header 'triton-grpc-protocol-infer'"
-    assert type(failure(text, status="UNAVAILABLE", url="grpc://a:1")) is ServerError
+def test_a_refused_token_and_a_fault_are_no_reason_to_ask_again(
+    start: Any, emulation: Emulation, events: list[PointsEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC says UNAVAILABLE of a refused token, as of a server that is gone."""
+    refused = "This protocol is restricted, expecting header 'triton-grpc-protocol-infer'"
+    with Client(url_of(start(emulation), start(emulation))) as client:
+        client.reconstruct("exatrkx", events[0])
+        assert until(lambda: set(states(client).values()) == {"usable"})
+        sent: list[int] = []
+        fault = {"text": "", "status": ""}
+
+        def submit(self: Any, request: Any, timeout: float) -> Call:
+            sent.append(id(self))
+            call = Call()
+            call.settle(failure(**fault, url="grpc://a:1"))
+            return call
+
+        monkeypatch.setattr(SharedMemoryTransport, "submit", submit)
+        for text, status, n in (
+            (refused, "UNAVAILABLE", 1),
+            ("the model failed", "INTERNAL", 1),
+            ("wrong shape", "INVALID_ARGUMENT", 1),
+            ("Socket closed", "UNAVAILABLE", 2),
+        ):
+            sent.clear()
+            fault.update(text=text, status=status)
+            with pytest.raises((ServerError, InputError)):
+                client.reconstruct("exatrkx", events[0], timeout=0.05)
+            assert len(set(sent)) == n, text
 
 
 # identity

@@ -192,7 +192,7 @@ class AsyncClient:
     ) -> Task:
         """The work to do with a model; see :func:`.models.find_task`."""
         arguments = (self._settings, self._transport, model, terms, patience)
-        if is_known(self._settings, model):
+        if is_known(self._settings, self._transport, model, terms.identity):
             return find_task(*arguments)
         return await asyncio.to_thread(find_task, *arguments)
 

@@ -91,6 +91,8 @@ class Settings:
     """The models that the client has asked for, by name."""
     identities: dict[str, str] = field(default_factory=dict)
     """Text of the first identity that each model had, by model."""
+    agreed: set[tuple[str, str | None]] = field(default_factory=set)
+    """Models and expected identities for which many servers have been asked."""
     process: int = field(default_factory=os.getpid)
     """Process that made the client."""
 
@@ -388,7 +390,8 @@ class Exchange:
         if not result.identity:
             if IDENTITY.name in self.request.outputs:
                 raise ServerError("the answer has no identity", **where)
-            return (self._via and self._via.identity) or known
+            there = self._via.identity if self._via else ""
+            return there if there and is_same(there, self._expected or known) else known
         first = self._settings.identities.setdefault(self._model, result.identity)
         check_identity(self._expected or first, result.identity, **where)
         return str(result.identity)

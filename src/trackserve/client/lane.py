@@ -64,6 +64,8 @@ class Connection:
         self.transport = transport
         self.in_flight = 0
         self.retired = False
+        self.is_lost = False
+        """Whether nothing comes back on it, though its server may be alive."""
 
     def close_if_idle(self) -> None:
         """Close a retired connection that nobody uses; do not wait."""
@@ -156,6 +158,14 @@ class Lane:
         """Seconds from request to answer per byte."""
 
     # choice
+
+    def offers(self, request: Request) -> bool:
+        """Whether the model has all tensors of a request."""
+        config = self.config
+        return config is None or (
+            all(name in config.inputs for name in request.inputs)
+            and all(name in config.outputs for name in request.outputs)
+        )
 
     def fits(self, identity: str) -> bool:
         """Whether the model may answer a request that expects ``identity``; empty: any."""

@@ -69,19 +69,25 @@ def find_task(
     """
     served = find_model(settings, transport, model, patience)
     task = make_task(served, terms, settings.url)
-    if isinstance(transport, Pool):
+    if isinstance(transport, Pool) and (model, task.identity) not in settings.agreed:
         expected = task.identity or settings.identities.get(model, "")
         left = patience.left(model=model)
         agreed = transport.agree(model, served.tracker, expected, left)
         settings.answered = True
+        settings.agreed.add((model, task.identity))
         if task.identity is None:
             settings.identities.setdefault(model, agreed)
     return task
 
 
-def is_known(settings: Settings, model: Any) -> bool:
-    """Whether :func:`find_task` does not ask for a model any more."""
-    return isinstance(model, str) and model in settings.served
+def is_known(
+    settings: Settings, transport: Transport, model: Any, identity: Identity | str | None
+) -> bool:
+    """Whether :func:`find_task` asks no server, and so does not wait."""
+    if not isinstance(model, str) or model not in settings.served:
+        return False
+    expected = None if identity is None else str(identity)
+    return not isinstance(transport, Pool) or (model, expected) in settings.agreed
 
 
 def explained(

@@ -37,7 +37,7 @@ from trackserve.wire.identity import IDENTITY_PARAMETER, UNCHECKED
 from trackserve.wire.tensors import Tensors
 
 from .counters import Counters, Sample
-from .lane import Attempt, Lane, Server, State, weight_of
+from .lane import Attempt, Connection, Lane, Server, State, weight_of
 from .local import Local
 from .routed import RoutedCall
 from .servers import Fixed, Source, current
@@ -49,6 +49,8 @@ _LATE = 0.5
 """Seconds. A look that comes so late tells that this process was stopped, not its servers."""
 _LOOK_AGAIN = 1.0
 """Seconds between two looks at the files and names that tell the servers."""
+_STILL_THERE = 1.0
+"""Seconds for a server to say that it is alive, on a connection that may be lost."""
 _USUAL = 1e-7
 """Seconds per byte that a request takes where no server's speed is known."""
 _FIRST_ANSWERS = 10.0
@@ -265,27 +267,22 @@ class Pool:
 
     # for calls
 
-    def choose(
-        self, request: Request, tried: set[Any], *, only_here: bool = False
-    ) -> tuple[Lane, float] | None:
+    def choose(self, request: Request, excluded: set[Server]) -> tuple[Lane, float] | None:
         """The lane with the least expected wait, and the usual seconds of work per byte.
 
         The caller has the lock.
 
         Args:
             request: the request.
-            tried: connections that have had it.
-            only_here: whether only this process counts.
+            excluded: servers that are not to get it.
         """
         model = request.model
         identity = request.parameters.get(IDENTITY_PARAMETER, "")
         usable = self._usable(model, identity)
-        lanes = [] if only_here else [x for x in usable if x.server.connection not in tried]
+        lanes = [x for x in usable if x.server not in excluded and x.offers(request)]
         if not lanes:
             here = self._here.get(model)
-            if here is None or (usable and not only_here) or here.server.connection in tried:
-                return None
-            if not here.fits(identity):
+            if usable or here is None or here.server in excluded or not here.fits(identity):
                 return None
             self._say_here(model, identity)
             return here, _USUAL
@@ -430,7 +427,9 @@ class Pool:
         self._count_failure(lane, "stall")
         error = DeadlineExceeded("it has stalled", url=lane.server.url)
         self._set_aside(lane, error)
-        if not lane.server.connection.retired:
+        connection = lane.server.connection
+        threading.Thread(target=_test, args=(connection,), daemon=True).start()
+        if not connection.retired:
             lane.server.renew()
 
     def _probe(self) -> None:
@@ -500,6 +499,11 @@ def _is_gone(error: TrackserveError) -> bool:
 
 
 _GONE = ("NOT_FOUND", "CANCELLED")
+
+
+def _test(connection: Connection) -> None:
+    """Find out whether anything still comes back on a connection."""
+    connection.is_lost = not connection.transport.ready(_STILL_THERE)
 
 
 def _repeat(pool: Pool, period: float, step: Callable[[Pool], None]) -> None:

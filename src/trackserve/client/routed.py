@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from trackserve.errors import Cancelled, DeadlineExceeded, EventError, TrackserveError
 from trackserve.wire.tensors import Tensors
 
-from .lane import Attempt, Connection, is_for_another
+from .lane import Attempt, Connection, Server, is_for_another
 from .transport import Call, Request, Via
 
 if TYPE_CHECKING:
     from .pool import Pool
 
-_MOST_STALLS = 3
-"""Servers that may have stalled before a request goes to no further one: an event that takes very
-long must not stall them all."""
+_MOST_STALLS = 2
+"""Servers that have a request, and have stalled though they can be reached, before it goes to no
+further one: an event that takes very long must not stall them all."""
 
 
 class RoutedCall(Call):
@@ -35,10 +35,9 @@ class RoutedCall(Call):
         self.deadline = time.monotonic() + timeout
         self._pool = pool
         self._request = request
-        self._tried: set[Connection] = set()
+        self._tried: dict[Server, Connection] = {}
         self._calls: dict[Attempt, Call | None] = {}
         self._n_tries = 0
-        self._n_stalls = 0
         self._is_claimed = False
 
     def send(self) -> None:
@@ -49,15 +48,12 @@ class RoutedCall(Call):
     def send_again(self) -> bool:
         """Send the request to another server too, because one has stalled.
 
+        It goes to the same server by a new connection if the old one is lost.
+
         Returns:
-            whether there is nothing left to do; False: there is no other server now.
+            whether this is done; False: there is no other server now, or none that may get it.
         """
-        if self._n_stalls > _MOST_STALLS:
-            return True
-        if self._send_to_another(only_here=self._n_stalls == _MOST_STALLS):
-            self._n_stalls += 1
-            return True
-        return False
+        return len(self._excluded) < _MOST_STALLS and self._send_to_another()
 
     def expire(self) -> None:
         """Fail, because the deadline is over."""
@@ -73,19 +69,24 @@ class RoutedCall(Call):
         self.settle(reply)
         self._cancel_attempts()
 
-    def _send_to_another(self, *, only_here: bool = False) -> bool:
+    @property
+    def _excluded(self) -> set[Server]:
+        """The servers that have had the request, and may still answer it."""
+        return {server for server, through in self._tried.items() if not through.is_lost}
+
+    def _send_to_another(self) -> bool:
         """Send the request to the best server that has not had it; return whether there is one."""
         pool = self._pool
         with pool.lock:
             if self._is_over:
                 return True
-            found = pool.choose(self._request, self._tried, only_here=only_here)
+            found = pool.choose(self._request, self._excluded)
             if found is None:
                 return False
             lane, usual = found
             attempt = Attempt(self, lane, self._request)
             lane.begin(attempt, usual)
-            self._tried.add(attempt.connection)
+            self._tried[lane.server] = attempt.connection
             self._calls[attempt] = None
             self._n_tries += 1
         left = max(0.0, self.deadline - time.monotonic())

@@ -78,11 +78,12 @@ class Listed:
 
     file: Path
     _stamp: tuple[int, int, int] | None = None
+    _seen: tuple[int, int, int] | None = None
     _said: str = ""
     _sources: list[Source] = field(default_factory=list)
 
     def read(self) -> None:
-        """Read the file if it has changed.
+        """Read the file if it has changed, and not again since the last look.
 
         Raises:
             InputError: it cannot be read, or has a malformed line.
@@ -90,7 +91,8 @@ class Listed:
         try:
             found = self.file.stat()
             stamp = found.st_mtime_ns, found.st_size, found.st_ino
-            if stamp == self._stamp:
+            is_at_rest, self._seen = stamp == self._seen, stamp
+            if stamp == self._stamp or not (is_at_rest or self._stamp is None):
                 return
             lines = self.file.read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:

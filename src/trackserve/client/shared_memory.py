@@ -37,14 +37,13 @@ from .grpc import GrpcTransport
 from .http import check_status
 from .regions import Region, Regions
 from .tickets import Tickets
-from .transport import Call, ModelConfig, Request
+from .transport import LOST_REGION, Call, ModelConfig, Request
 
 _ALIGNMENT = 64
 _MARGIN = 2
 _SMALLEST_INPUT = 1 << 16
 _SMALLEST_PLACE = 1 << 12
 """Bytes; room for outputs whose size does not follow that of the inputs."""
-_LOST = "Unable to find shared memory region"
 _GIVEN_UP = (Cancelled, DeadlineExceeded, ServerUnavailable)
 """Errors after which the server may still work on the request."""
 
@@ -229,7 +228,7 @@ class SharedMemoryTransport:
             self._port = None  # the next server may have another one
             self._regions.retire(loan.region)
             return False
-        if _LOST in error.message:
+        if LOST_REGION in error.message:
             self._regions.forget()
         else:
             self._regions.give_back(loan.region)

@@ -127,6 +127,8 @@ class Transport(Protocol):
         """End all calls, and close the connection and all that it has on the server."""
 
 
+LOST_REGION = "Unable to find shared memory region"
+"""Text of Triton's error where it does not know a region."""
 _KINDS: dict[str, type[TrackserveError]] = {
     "CANCELLED": Cancelled,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
@@ -138,6 +140,7 @@ _KINDS_BY_TEXT: dict[str, type[TrackserveError]] = {
     "Exceeds maximum queue size": ServerBusy,
     "' is not found": InputError,  # there has never been such a model
     "is not healthy": ServerUnavailable,  # the backend died, and will be loaded again
+    LOST_REGION: ServerError,  # the server was started anew; the request may go without it
     "This protocol is restricted": ServerError,  # a token is missing; gRPC says UNAVAILABLE
 }
 
