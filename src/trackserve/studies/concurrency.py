@@ -31,6 +31,10 @@ NVIDIA = "perf_analyzer"
 """Generators of load: our client, which asks for the results alone; and two that ask for every
 output, as perf_analyzer does: ours, with Triton's own Python client, and NVIDIA's."""
 SERVER = ("queue", "input", "compute", "output")
+_WINDOW = 0.5
+"""Length of a window of perf_analyzer, in that of a measurement of ours; it has three."""
+_WINDOW_EVENTS = 5
+"""Least length of a window, in times of an event: a window without an answer is an error."""
 _US = {
     "client_send_ms": "Client Send",
     "network_ms": "Network+Server Send/Recv",
@@ -57,7 +61,7 @@ def plan(how: How) -> list[Point]:
             for n in _instances(how.quick, first):
                 here: Values = {"tracker": tracker, "sample": sample.name, "instances": n}
                 setting = f"{tracker} {sample.name} {n}"
-                levels = (1, 2, 4, 8) if how.quick else (1, 2, 3, 4, 6, 8, 12, 16, 32)
+                levels = (1, 4, 8) if how.quick else (1, 2, 3, 4, 6, 8, 12, 16, 32)
                 for level in levels:
                     own: Values = {"generator": OWN, "in_flight": level}
                     points.append(Point(here | own, setting))
@@ -159,7 +163,7 @@ def _nvidia(lab: Lab, sample: Sample, served: Served, in_flight: int) -> Iterabl
             return
         data = lab.keep(("input", sample), partial(_input, lab, sample))
         target = served.url.removeprefix("grpc://")
-        seconds = lab.span.seconds
+        seconds = max(_WINDOW * lab.span.seconds, _WINDOW_EVENTS * lab.cost(sample))
         found, line = perf_analyzer.run_analyzer(
             analyzer, target, served.model, data, in_flight, seconds
         )

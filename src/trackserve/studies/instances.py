@@ -37,7 +37,7 @@ def plan(how: How) -> list[Point]:
     for tracker in how.trackers[:1] if how.quick else how.trackers:
         here: Values = {"tracker": tracker, "sample": how.usual(tracker).name}
         for backend in usable_backends():
-            counts = (1, 2, 3) if how.quick else range(1, 8)
+            counts = (1, 2) if how.quick else range(1, 8)
             servers = [(ONE, n) for n in counts] + [(BATCH, 1), (OWN, 1)]
             for kind, n in servers:
                 values = here | {"backend": backend, "kind": kind, "instances": n}

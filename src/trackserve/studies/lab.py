@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -218,6 +219,19 @@ class Lab:
             yield {event.event: pipeline.reconstruct(event) for event in self.events(sample)}
 
         return self.keep(("expected", sample), make)
+
+    def cost(self, sample: Sample) -> float:
+        """About the time of an event of a sample, directly, s."""
+
+        @contextmanager
+        def make() -> Iterator[float]:
+            pipeline, events = self.pipeline(sample), self.events(sample)
+            pipeline.reconstruct(events[0])
+            start = time.perf_counter()
+            pipeline.reconstruct(events[0])
+            yield time.perf_counter() - start
+
+        return self.keep(("cost", sample), make)
 
     def served(
         self,

@@ -44,7 +44,7 @@ def run(study: Study, how: How, folder: Path, progress: Progress, events: str = 
     points = study.plan(how)
     rounds = how.rounds if study.repeats else 1
     draft = folder / f"{study.name}.partial.jsonl"
-    head = {"settings": _settings(how, points, events)}
+    head = {"settings": _settings(how, points, rounds, events)}
     with writable(draft):
         folder.mkdir(parents=True, exist_ok=True)
         kept = _read(draft, head)
@@ -116,10 +116,10 @@ def _name(point: Point) -> str:
     return ", ".join(str(value) for value in point.values.values())
 
 
-def _settings(how: How, points: Sequence[Point], events: str) -> dict[str, Any]:
+def _settings(how: How, points: Sequence[Point], rounds: int, events: str) -> dict[str, Any]:
     """What must be the same for a run to be continued."""
     return {
-        "rounds": how.rounds,
+        "rounds": rounds,
         "seconds": how.seconds,
         "backend": how.backend,
         "device": how.device,

@@ -23,9 +23,9 @@ from .table import Row, chosen, groups, numbers
 
 CODECS = ("lz4", "snappy", "zstd", "gzip")
 """Lossless codecs, of Arrow."""
-BUNDLE = 8
+BUNDLE = 4
 """Events in a request of the way "bundles"."""
-_IN_FLIGHT = 16
+_IN_FLIGHT = 8
 """Events in flight when throughput is measured."""
 PAPER = (
     ("patatrack", "80 kB", "2 MB"),
