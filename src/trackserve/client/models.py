@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from trackserve.errors import IdentityMismatch, InputError, ServerError, TrackserveError
-from trackserve.wire.identity import ALIAS_PARAMETER, check_identity
+from trackserve.wire.identity import ALIAS_PARAMETER, Identity, check_identity
 
 from .counters import Counters
 from .exchange import Exchange, Patience, Settings, Task, Terms, make_task
