@@ -12,7 +12,7 @@ from .grpc import GrpcTransport
 from .http import HttpTransport
 from .local import Fallback, Local
 from .pool import Pool
-from .servers import Fixed, parse_servers
+from .servers import Fixed, Name, parse_servers
 from .shared_memory import SharedMemoryTransport
 from .transport import Transport
 
@@ -74,5 +74,8 @@ def connect_to(settings: Settings, transport: str, fallback: Fallback | None = N
         return connect(sources[0].address, transport)
     if transport not in TRANSPORTS:
         raise InputError("unknown transport", found=transport, bound=list(TRANSPORTS))
+    for source in sources:
+        if isinstance(source, Fixed | Name):
+            transport_name(source.address, transport)
     open = partial(connect, transport=transport, own=True)
     return Pool(settings.url, sources, open, settings.counters, here, settings.retry)

@@ -112,6 +112,7 @@ class Pool:
         self._servers: dict[Address, Server] = {}
         self._lanes: dict[str, dict[Address, Lane]] = {}
         self._leaving: list[Lane] = []
+        self._unfit: set[Address] = set()
         self._here: dict[str, Lane] = {}
         self._computing_here: set[str] = set()
         self._stalled: set[RoutedCall] = set()
@@ -219,13 +220,13 @@ class Pool:
             IdentityMismatch: servers have answered, and all have another one.
             MissingExtraError, InputError: the fallback cannot be built here.
         """
-        here = "" if self._fallback is None else self._fallback.add(model, tracker)
+        fallback = self._fallback
+        here = "" if fallback is None else fallback.add(model, tracker)
         deadline = time.monotonic() + min(timeout, _FIRST_ANSWERS)
         with self._changed:
-            if here and model not in self._here and self._fallback is not None:
-                lane = Lane(Server("", lambda: self._fallback), model)  # type: ignore[arg-type, return-value]
-                lane.identity = here
-                self._here[model] = lane
+            if fallback is not None and here and model not in self._here:
+                self._here[model] = Lane(Server("", lambda: fallback), model)
+                self._here[model].identity = here
             expected = "" if identity == UNCHECKED else identity or here
             while True:
                 for lane in self._usable(model, expected):
@@ -383,9 +384,9 @@ class Pool:
                 try:
                     self._servers[address] = Server(url, lambda a=address: self._open(a))  # type: ignore[misc]
                 except InputError as error:  # the transport does not fit
-                    if address in current([s for s in self._sources if isinstance(s, Fixed)]):
-                        raise
-                    _log.warning("%s is not used: %s", url, error)
+                    if address not in self._unfit:
+                        _log.warning("%s is not used: %s", url, error)
+                    self._unfit.add(address)
         self._add_lanes()
 
     def _add_lanes(self) -> None:
