@@ -35,6 +35,7 @@ from trackserve.edm import RawEvent
 from trackserve.errors import (
     Cancelled,
     DeadlineExceeded,
+    EventDeadlineExceeded,
     EventError,
     InputError,
     ServerBusy,
@@ -47,6 +48,7 @@ from trackserve.serving.limits import Limits
 from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
 from trackserve.trackers.patatrack.codec import CODEC
+from trackserve.trackers.patatrack.limits import PatatrackLimits
 from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
 from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.wire.address import parse_url
@@ -771,3 +773,28 @@ def test_a_region_tells_whether_its_owner_lives() -> None:
     assert not local.abandoned("trackserve-0123")
     pid, start, rest = local.region_name().removeprefix("trackserve-client-").split("-")
     assert local.abandoned(f"trackserve-client-{pid}-{int(start) - 1}-{rest}")
+
+
+@pytest.mark.parametrize("transport", ["grpc", "shm", "http"])
+def test_limits_are_kept_by_the_server(
+    server: Server, pipeline: PatatrackPipeline, mixed: list[RawEvent], transport: str
+) -> None:
+    """Errors and partial results are those of the pipeline, alone, in streams and in bundles."""
+    partial = PatatrackLimits(triplets=50_000, beyond="partial")
+    few = PatatrackLimits(doublets=20_000)
+    with connect(server, transport) as client:
+        expected = pipeline.run(mixed, KEEP, limits=partial)
+        stopped = [r.stopped_by for r in expected if isinstance(r, PatatrackResult)]
+        assert set(stopped) == {"", "triplets"}
+        assert same(client.stream("patatrack", mixed, KEEP, limits=partial), expected)
+        bundles = client.stream(
+            "patatrack", mixed, KEEP, limits=partial, per_request=5, in_flight=2
+        )
+        assert same(bundles, expected)
+        assert same(client.stream("patatrack", mixed, limits=few), pipeline.run(mixed, limits=few))
+        late = PatatrackLimits(deadline=0.0005, beyond="partial")
+        answers = list(client.stream("patatrack", mixed, limits=late))
+        assert any(isinstance(answer, EventDeadlineExceeded) for answer in answers)
+        assert not any(getattr(answer, "stopped_by", "") for answer in answers)
+        good = PatatrackLimits(deadline=60)
+        assert same(client.stream("patatrack", mixed, KEEP, limits=good), pipeline.run(mixed, KEEP))

@@ -331,3 +331,31 @@ def wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_limits_of_the_command_are_those_of_the_pipeline(
+    sample_directory: Path, server: str, pipeline: PatatrackPipeline, tmp_path: Path
+) -> None:
+    limits = PatatrackLimits(triplets=250_000, beyond="partial")
+    expected = pipeline.run(list(read_events(sample_directory)), limits=limits)
+    stopped = [result.stopped_by for result in expected]  # type: ignore[union-attr]
+    n = stopped.count("triplets")
+    assert 0 < n < 10
+    few = ("--limit", "triplets=250000")
+    for number, url in enumerate(([], ["--url", server])):
+        output = tmp_path / f"{number}.parquet"
+        out, _ = says("patatrack", sample_directory, "-o", output, *few, "--partial", *url)
+        assert f"means over {10 - n} events" in out
+        assert f"partial, not in the means: {n} events beyond the limit of triplets" in out
+        assert ak.from_parquet(output).stopped_by.tolist() == stopped
+        assert json.loads(pq.read_schema(output).metadata[b"limits"])["triplets"] == 250_000
+    output = tmp_path / "errors.parquet"
+    out, _ = says("patatrack", sample_directory, "-o", output, *few, status=1)
+    assert out.count("event failed: the event needs more work than its limits allow") == n
+
+
+@pytest.mark.parametrize("text", ["speed=3", "triplets", "triplets=many", "beyond=2"])
+def test_a_limit_that_is_none(sample_directory: Path, tmp_path: Path, text: str) -> None:
+    output = tmp_path / "x.parquet"
+    _, err = says("patatrack", sample_directory, "-o", output, "--limit", text, status=1)
+    assert "no such limit" in err

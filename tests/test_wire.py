@@ -36,6 +36,7 @@ from trackserve.wire import bundle
 from trackserve.wire.bundle import BUNDLE
 from trackserve.wire.codec import IDENTITY, TIMING, Codec
 from trackserve.wire.events import PointsEventCodec
+from trackserve.wire.limits import LIMITS, STOPPED_BY
 from trackserve.wire.tensors import decode_timing, encode_timing
 
 PARTS = PatatrackResult.always() | PatatrackResult.intermediates()
@@ -84,7 +85,8 @@ def tensors() -> dict[str, Any]:
 def test_event_round_trip(event: RawEvent) -> None:
     tensors = CODEC.encode_event(event)
     for spec in CODEC.inputs:
-        assert tensors[spec.name].dtype == spec.dtype
+        assert spec.name in tensors or spec.name == LIMITS.name
+        assert spec.name not in tensors or tensors[spec.name].dtype == spec.dtype
     back = CODEC.decode_event(tensors)
     assert back.event == event.event
     assert back.data.tobytes() == event.data.tobytes()
@@ -114,7 +116,8 @@ def test_all_outputs_are_those_of_all_parts() -> None:
     names = [spec.name for spec in CODEC.outputs]
     assert len(set(names)) == len(names)
     columns = [f"{part}_{name}" for part, noun in PARTS.items() for name in noun.schema()]
-    assert names == ["result", "counts", *PARTS, *columns, IDENTITY.name, TIMING.name]
+    about = [IDENTITY.name, STOPPED_BY.name, TIMING.name]
+    assert names == ["result", "counts", *PARTS, *columns, *about]
     assert set(CODEC.output_names(PatatrackResult.intermediates())) < set(names)
 
 

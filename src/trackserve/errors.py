@@ -104,8 +104,8 @@ class DeadlineExceeded(ServerError):
 class EventDeadlineExceeded(EventError, DeadlineExceeded):
     """The work on an event took longer than the deadline in its limits; the event may be good.
 
-    Fields: ``event``; ``bound``, the deadline in seconds; ``stage``, the last one that ended,
-    where one did.
+    Fields: ``event``; ``bound``, the seconds that were left for the work when it began; ``stage``,
+    the last one that ended, where one did.
     """
 
 
