@@ -323,7 +323,7 @@ def test_of_several_studies_one_that_fails_does_not_end_the_others(
             raise ServerError("no server today")
 
     works, fails = installed(Fake()), Failing().study
-    monkeypatch.setattr(command, "find_study", {"a": fails, "b": works}.__getitem__)
+    monkeypatch.setattr(command, "find_study", {"a": fails, "b": works, "fake": works}.__getitem__)
     failed = command._measure(["a", "b"], HOW, tmp_path, True)
     assert failed == ["a: no server today"]
     assert (tmp_path / "fake.csv").exists()
@@ -506,7 +506,10 @@ def test_the_parts_of_a_request_add_up(tmp_path: Path, small: list[str]) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["transports", "instances", "concurrency", "packing", "energy"])
+@pytest.mark.parametrize(
+    "name",
+    ["transports", "instances", "concurrency", "packing", "energy", "devices", "physics"],
+)
 def test_a_study_of_a_server_gives_finite_figures(
     name: str, tmp_path: Path, small: list[str]
 ) -> None:
@@ -514,6 +517,16 @@ def test_a_study_of_a_server_gives_finite_figures(
     measured = [v for row in rows for v in row.values() if isinstance(v, float)]
     assert measured
     assert all(math.isfinite(value) for value in measured)
+    assert sum(numbers(rows, "different")) == 0
+
+
+@pytest.mark.slow
+def test_an_ensemble_gives_the_labels_of_the_custom_backend(tmp_path: Path) -> None:
+    rows = run_study(
+        *("ensemble", tmp_path, "--events", f"exatrkx={TRACKML}"),
+        *("--seconds", "0.1", "--rounds", "2"),
+    )
+    assert "ensemble" in {row["way"] for row in rows}
     assert sum(numbers(rows, "different")) == 0
 
 
