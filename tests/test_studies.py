@@ -56,14 +56,14 @@ class Fake:
         self.study = Study("fake", "A fake", "What is it?", self.plan, self.measure, self.show)
 
     def plan(self, how: How) -> list[Point]:
-        return [Point({"way": way, "place": place}, place) for place in "xy" for way in "ab"]
+        return [Point({"way": way, "sample": place}, place) for place in "xy" for way in "ab"]
 
     def measure(self, lab: Lab, values: Values) -> Iterable[Row]:
         if not lab.is_warming:
             if self.left == 0:
                 raise KeyboardInterrupt
             self.left -= 1
-            self.asked.append(f"{values['place']}{values['way']}")
+            self.asked.append(f"{values['sample']}{values['way']}")
         lab.note("a note")
         yield {"events_per_s": 100.0 + len(self.asked), "what": "first"}
         yield {"events_per_s": 1.5, "text": 'quoted "text", with a comma'}
@@ -95,7 +95,7 @@ def test_points_of_a_setting_take_turns(tmp_path: Path) -> None:
     fake = Fake()
     record = run(fake.study, HOW, tmp_path, silent)
     assert fake.asked == ["xa", "xb"] * 3 + ["ya", "yb"] * 3
-    assert [(row["place"], row["way"], row["round"]) for row in record.rows[::2]] == [
+    assert [(row["sample"], row["way"], row["round"]) for row in record.rows[::2]] == [
         (place, way, turn) for place in "xy" for way in "ab" for turn in (1, 2, 3)
     ]
 
@@ -313,6 +313,24 @@ def test_every_study_has_a_plan_and_a_name(tmp_path: Path) -> None:
             assert len({(json.dumps(p.values), p.setting) for p in points}) == len(points)
 
 
+def test_of_several_studies_one_that_fails_does_not_end_the_others(
+    tmp_path: Path, installed: Callable[[Fake], Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trackserve.cli import study as command
+
+    class Failing(Fake):
+        def measure(self, lab: Lab, values: Values) -> Iterable[Row]:
+            raise ServerError("no server today")
+
+    works, fails = installed(Fake()), Failing().study
+    monkeypatch.setattr(command, "find_study", {"a": fails, "b": works, "fake": works}.__getitem__)
+    failed = command._measure(["a", "b"], HOW, tmp_path, True)
+    assert failed == ["a: no server today"]
+    assert (tmp_path / "fake.csv").exists()
+    with pytest.raises(ServerError):
+        command._measure(["a"], HOW, tmp_path, True)
+
+
 def test_plot_without_data_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no study has data"):
         CliRunner().invoke(commands, ["study", "plot", str(tmp_path)], catch_exceptions=False)
@@ -332,6 +350,7 @@ def run_study(name: str, folder: Path, *options: str) -> list[Row]:
     assert done.exit_code == 0, done.output
     record = read_record(folder, name)
     assert record is not None
+    assert all(record.about["columns"].values())
     assert (folder / "report.html").exists()
     return record.rows
 
@@ -487,7 +506,10 @@ def test_the_parts_of_a_request_add_up(tmp_path: Path, small: list[str]) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["transports", "instances", "concurrency", "packing", "energy"])
+@pytest.mark.parametrize(
+    "name",
+    ["transports", "instances", "concurrency", "packing", "energy", "devices", "physics"],
+)
 def test_a_study_of_a_server_gives_finite_figures(
     name: str, tmp_path: Path, small: list[str]
 ) -> None:
@@ -495,6 +517,16 @@ def test_a_study_of_a_server_gives_finite_figures(
     measured = [v for row in rows for v in row.values() if isinstance(v, float)]
     assert measured
     assert all(math.isfinite(value) for value in measured)
+    assert sum(numbers(rows, "different")) == 0
+
+
+@pytest.mark.slow
+def test_an_ensemble_gives_the_labels_of_the_custom_backend(tmp_path: Path) -> None:
+    rows = run_study(
+        *("ensemble", tmp_path, "--events", f"exatrkx={TRACKML}"),
+        *("--seconds", "0.1", "--rounds", "2"),
+    )
+    assert "ensemble" in {row["way"] for row in rows}
     assert sum(numbers(rows, "different")) == 0
 
 

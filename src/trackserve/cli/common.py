@@ -323,15 +323,16 @@ def tell(text: str) -> None:
     messages.print(escape(text), highlight=False, soft_wrap=True)
 
 
-def report_failures(failed: Iterable[object]) -> None:
+def report_failures(failed: Iterable[object], what: str = "event") -> None:
     """Print the events that failed, if any, and then exit with 1.
 
     Args:
         failed: the error of each.
+        what: what failed, if they are no events.
     """
     errors = [str(error) for error in failed]
     for error in errors:
-        console.print(f"[red]event failed:[/] {escape(error)}", highlight=False, soft_wrap=True)
+        console.print(f"[red]{what} failed:[/] {escape(error)}", highlight=False, soft_wrap=True)
     if errors:
         raise typer.Exit(1)
 

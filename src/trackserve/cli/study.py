@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from trackserve.errors import TrackserveError
 from trackserve.studies.catalogue import STUDIES, find_study
 
-from .common import console, progress, report_folder
+from .common import console, progress, report_failures, report_folder
 from .grammar import Device
 
 if TYPE_CHECKING:
@@ -78,8 +79,10 @@ def _command(names: Sequence[str]) -> Callable[..., None]:
 
         report_folder(output, SUBJECT)
         how = _how(output, quick, events, rounds, seconds, backend, device, watts)
-        _measure(names, how, output, again)
-        _write(output)
+        failed = _measure(names, how, output, again)
+        if len(failed) < len(names):
+            _write(output)
+        report_failures(failed, "study")
 
     return command
 
@@ -111,8 +114,12 @@ def _how(
     )
 
 
-def _measure(names: Sequence[str], how: How, output: Path, again: bool) -> None:
-    """Run the studies that are not measured yet, and print their tables."""
+def _measure(names: Sequence[str], how: How, output: Path, again: bool) -> list[str]:
+    """Run the studies that are not measured yet, and print their tables.
+
+    Returns:
+        the failures: of several studies, one that fails does not end the others.
+    """
     from trackserve.studies import samples
     from trackserve.studies.run import run
     from trackserve.studies.table import read_record
@@ -120,15 +127,23 @@ def _measure(names: Sequence[str], how: How, output: Path, again: bool) -> None:
     with progress() as show:
         for sample in how.samples:
             samples.prepare(sample, show)
+    failed = []
     for name in names:
         if not again and read_record(output, name):
             console.print(f"{name}: measured already in {output}; --again measures anew")
             continue
         start = time.perf_counter()
-        with progress() as show:
-            record = run(find_study(name), how, output, show)
+        try:
+            with progress() as show:
+                record = run(find_study(name), how, output, show)
+        except TrackserveError as error:
+            if len(names) == 1:
+                raise
+            failed.append(f"{name}: {error}")
+            continue
         _print(record)
         console.print(f"{name}: {time.perf_counter() - start:.0f} s")
+    return failed
 
 
 def _print(record: Record) -> None:

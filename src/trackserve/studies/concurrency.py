@@ -168,7 +168,8 @@ def _nvidia(lab: Lab, sample: Sample, served: Served, in_flight: int) -> Iterabl
             analyzer, target, served.model, data, in_flight, seconds
         )
     except TrackserveError as error:
-        lab.note(f"Without perf_analyzer: {error}. Our own generator measures alone.")
+        where = f"{sample.tracker} {sample.name}, {in_flight} in flight"
+        lab.note(f"{where}, our own generator alone: {error}")
         return
     lab.commands[line] = None
     row: Row = {"events_per_s": found.get("Inferences/Second")}
@@ -246,7 +247,8 @@ def _draw(rows: list[Row]) -> list[Drawn]:
             if generator == PLAIN:
                 continue
             number = next(series)
-            look = style(f"{generator}, {n} instance{'s' * (n != 1)}", number)
+            every = " (all outputs)" if generator == NVIDIA else ""
+            look = style(f"{generator}{every}, {n} instance{'s' * (n != 1)}", number)
             levels = groups(part, "in_flight")
             x = [float(key[0] or 0) for key in levels]
             for axes, column in ((left, "events_per_s"), (right, "p50_ms")):
@@ -258,7 +260,7 @@ def _draw(rows: list[Row]) -> list[Drawn]:
             axes.set(xlabel="requests in flight")
             axes.set_ylim(bottom=0)
         left.set(ylabel="events/s")
-        right.set(ylabel="latency [ms]: median, and 95 % (dotted)")
+        right.set(ylabel="median latency [ms]; dotted: 95 %")
         left.legend(fontsize=7, frameon=False, loc="lower right")
         figure.suptitle(f"{tracker} {sample}", fontsize=10)
         caption = (

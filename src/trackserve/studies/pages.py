@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from trackserve.errors import InputError
 from trackserve.report.drawing import GREY, to_png
 from trackserve.report.page import Picture, Section, Table, write_report
 
 from .catalogue import BENCH, STUDIES, find_study
-from .study import CHOSEN, FRAME, MEASURED, Shown
-from .table import Record, Row, numbers, read_record
+from .columns import meanings
+from .study import Shown
+from .table import Record, Row, columns_of, numbers, read_record
 
 SUBJECT = "studies"
 _BUSY = 0.1
@@ -43,7 +43,7 @@ def write_pages(folder: Path) -> Path:
         MissingExtraError: matplotlib is not installed.
     """
     records = read_all(folder)
-    sections = [_overview(records), *(_section(record) for record in records), _columns()]
+    sections = [_overview(records), *(_section(record) for record in records), _columns(records)]
     return write_report(folder, "Track reconstruction as a service: measured", sections, SUBJECT)
 
 
@@ -141,8 +141,9 @@ def _footer(record: Record, footer: str) -> str:
     return f"{processor}; {record.about['started'][:10]}; {footer}"
 
 
-def _columns() -> Section:
-    known: dict[str, Any] = CHOSEN | MEASURED | FRAME
-    table = Table(("column", "what it is"), [[name, text] for name, text in known.items()], left=2)
-    text = "Columns of the data that several studies have."
-    return Section("Columns", text, [table])
+def _columns(records: Sequence[Record]) -> Section:
+    names = dict.fromkeys(name for record in records for name in columns_of(record.rows))
+    body = [[name, text] for name, text in meanings(names).items()]
+    return Section(
+        "Columns", "Columns of the data.", [Table(("column", "what it is"), body, left=2)]
+    )

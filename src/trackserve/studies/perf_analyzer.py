@@ -33,9 +33,13 @@ _WHEEL = "c485bb0123bdf310f90bc8b03d3489b28df2ffed55b30c7eee0b795b48113d52"
 _MEMBER = f"tritonclient-{VERSION}.data/data/bin/perf_analyzer"
 _LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 _FETCH_TIMEOUT = 120.0
+_REASON = 120
+"""Most characters of its output that an error has."""
 _WINDOWS = 3
 """Windows of each measurement; perf_analyzer averages over them."""
 _TIMEOUT = 120.0
+_REASON = 120
+"""Most characters of its output that an error has."""
 
 
 class Analyzer(NamedTuple):
@@ -130,7 +134,8 @@ def run_analyzer(
         seconds: length of each of its three windows.
 
     Returns:
-        the row of its CSV by column (times in us), and its command line.
+        the row of its CSV by column (times in us), and its command line, with names in place of
+        this run's address and folders.
 
     Raises:
         ServerError: it failed.
@@ -143,7 +148,8 @@ def run_analyzer(
             *("-p", str(max(1, round(1e3 * seconds))), "-s", "999", "-r", str(_WINDOWS)),
             *("--verbose-csv", "-f", str(out)),
         ]
-        line = shlex.join(["perf_analyzer", *arguments])
+        shown = {target: "HOST:PORT", str(data): data.name, str(out): out.name}
+        line = shlex.join(["perf_analyzer", *(shown.get(one, one) for one in arguments)])
         try:
             done = subprocess.run(
                 [str(analyzer.program), *arguments],
@@ -156,8 +162,8 @@ def run_analyzer(
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ServerError("perf_analyzer failed", reason=str(error)) from error
         if done.returncode or not out.exists():
-            reason = " ".join((done.stdout + done.stderr).split())[-300:]
-            raise ServerError("perf_analyzer failed", reason=reason, command=line)
+            reason = " ".join((done.stdout + done.stderr).split())[-_REASON:]
+            raise ServerError("perf_analyzer failed", reason=reason)
         return read_row(out), line
 
 

@@ -15,11 +15,12 @@ from typing import Any
 from trackserve.io.files import writable
 
 from . import machine
+from .columns import meanings
 from .lab import Lab
 from .load import Span
 from .samples import Progress
 from .study import How, Point, Study
-from .table import Record, Row, write_record
+from .table import Record, Row, columns_of, write_record
 
 _WARM_UP = 0.1
 """Part of a measurement's time for which each point runs before the first round."""
@@ -79,7 +80,9 @@ def run(study: Study, how: How, folder: Path, progress: Progress, events: str = 
         "versions": machine.versions(),
         "settings": head["settings"],
     }
-    record = Record(study.name, [row for _, _, found in rows for row in found], about)
+    measured = [row for _, _, found in rows for row in found]
+    about["columns"] = meanings(columns_of(measured))
+    record = Record(study.name, measured, about)
     write_record(folder, record)
     draft.unlink(missing_ok=True)
     return record

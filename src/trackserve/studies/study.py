@@ -114,37 +114,3 @@ class Study(NamedTuple):
     measure: Callable[[Lab, Values], Iterable[Row]]
     show: Callable[[list[Row]], Shown]
     repeats: bool = True
-
-
-CHOSEN = {
-    "tracker": "name of the tracker",
-    "sample": "name of the events: puN is simulated ttbar with a mean pile-up of N",
-    "backend": "backend of the server",
-    "transport": "transport of the client",
-    "way": "the way in which events are reconstructed",
-    "threads": "number of threads that have one event each",
-    "in_flight": "number of requests in flight",
-    "instances": "number of instances of the model",
-}
-"""What columns mean that are chosen by several studies."""
-MEASURED = {
-    "size": "mean size of an event, in the tracker's unit: 32-bit words or space points",
-    "events_per_s": "answered events per second",
-    "p50_ms": "median latency of an event, ms",
-    "p95_ms": "latency that 95 % of the events do not exceed, ms",
-    "p99_ms": "latency that 99 % of the events do not exceed, ms",
-    "answered": "number of events in the measurement",
-    "different": "number of answers that differ from the direct ones in any bit",
-    "output_MB_per_s": "bytes of results per second, 10^6",
-    "client_cores": "processors that the client's process kept busy",
-    "server_cores": "processors that the server's processes kept busy",
-}
-"""What columns mean that are measured by several studies."""
-FRAME = {
-    "round": "number of the round, from 1",
-    "load": "load average of the machine before the measurement",
-    "steal": "share of the processors' time that the hypervisor took meanwhile",
-    "others": "processors that programs of others kept busy meanwhile",
-    "seconds": "time of the measurement, s",
-}
-"""What columns mean that the frame adds."""
