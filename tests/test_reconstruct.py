@@ -32,6 +32,7 @@ from trackserve.io import (
 from trackserve.io.trackml import read_event
 from trackserve.serving.server import Server
 from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
+from trackserve.trackers.patatrack.limits import PatatrackLimits
 from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
 
 PROGRAM = [sys.executable, "-u", "-c", "from trackserve.cli import app; app()"]
@@ -334,7 +335,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def test_limits_of_the_command_are_those_of_the_pipeline(
-    sample_directory: Path, server: str, pipeline: PatatrackPipeline, tmp_path: Path
+    sample_directory: Path, server: Server, pipeline: PatatrackPipeline, tmp_path: Path
 ) -> None:
     limits = PatatrackLimits(triplets=250_000, beyond="partial")
     expected = pipeline.run(list(read_events(sample_directory)), limits=limits)
@@ -342,7 +343,7 @@ def test_limits_of_the_command_are_those_of_the_pipeline(
     n = stopped.count("triplets")
     assert 0 < n < 10
     few = ("--limit", "triplets=250000")
-    for number, url in enumerate(([], ["--url", server])):
+    for number, url in enumerate(([], ["--url", server.grpc_url])):
         output = tmp_path / f"{number}.parquet"
         out, _ = says("patatrack", sample_directory, "-o", output, *few, "--partial", *url)
         assert f"means over {10 - n} events" in out
