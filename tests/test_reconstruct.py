@@ -24,6 +24,7 @@ from trackserve.errors import EventError
 from trackserve.io import open_points, read_events, write_events
 from trackserve.io.trackml import read_event
 from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
+from trackserve.trackers.patatrack.limits import PatatrackLimits
 from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
 
 PROGRAM = [sys.executable, "-u", "-c", "from trackserve.cli import app; app()"]
