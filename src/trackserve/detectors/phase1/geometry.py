@@ -41,9 +41,9 @@ N_BLADES = (22, 34)
 """Number of blades of the inner and the outer ring; a blade has a module on both sides."""
 RING_RADIUS = (7.74, 12.86)
 RING_OFFSET = (0.53, -1.50)
-"""Distance of a ring's module centres from the disk's z, away from the interaction point, cm: the mean
-over the blades of ``pixfwdInnerDiskZplus.xml`` and ``pixfwdOuterDiskZplus.xml``. The rings do not
-overlap in z."""
+"""Distance of a ring's module centres from the disk's z, away from the interaction point, cm: the
+mean over the blades of ``pixfwdInnerDiskZplus.xml`` and ``pixfwdOuterDiskZplus.xml``. The rings do
+not overlap in z."""
 RING_TILT = (np.radians(12), 0.0)
 """The outer end of a blade leans away from the interaction point: tracks cross the inner rings at
 their polar angle plus 12 degrees, so that columns share charge."""
