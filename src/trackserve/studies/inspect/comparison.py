@@ -40,7 +40,7 @@ def comparison_tables(samples: Sequence[Occupancy]) -> dict[str, Table]:
             [layer, *(_range(sample.layers[what][i], what) for sample in samples)]
             for i, layer in enumerate(LAYER_NAMES)
         ]
-        tables[f"{what.capitalize()} [{unit}]"] = Table(("layer", *names), rows)
+        tables[f"{what.capitalize()} ({unit})"] = Table(("layer", *names), rows)
     return tables
 
 
