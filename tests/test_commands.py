@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def test_empty_pixel_events(empty: Path, tmp_path: Path) -> None:
     assert f"events {int(n)}" in text.replace("│", "").replace("  ", " ")
     says("validate", "patatrack", empty, "--against", "reference")
     says("inspect", empty, "-o", tmp_path / "contents")
+    assert "nan" not in says("inspect", empty, "--against", empty, "-o", tmp_path / "beside")
     text = says("bench", "patatrack", empty, *SHORT, status=0 if n else 1)
     assert n or "error: no events to measure with" in text
 
@@ -127,6 +129,20 @@ def test_counts_are_compared_without_truth(copy: Path, tmp_path: Path) -> None:
     text = says("validate", "patatrack", copy, status=1)
     assert "error: nothing to compare with" in text
     assert "truth.npz" in text
+
+
+def test_occupancies_are_shown_beside_each_other_and_beside_cms(
+    copy: Path, sample_directory: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report"
+    text = says("inspect", copy, "--against", sample_directory, "--events", 2, "-o", report)
+    words = re.search(r"│ words │ ([\d,]+) │ ([\d,]+) │ 59,825 │", text)
+    assert words is not None
+    assert words[1] == words[2], "the same events"
+    assert re.search(r"Charge \(ke, median\).* FPix -3 │ (\d+) │ \1 │ 29 │", text)
+    page = (report / "report.html").read_text()
+    assert "Size y, median (pixels)" in page
+    assert (report / "comparison.png").exists()
 
 
 def test_a_report_of_something_else_is_not_overwritten(

@@ -36,15 +36,15 @@ from trackserve.simulation.chain.generate import (
     shoot,
 )
 from trackserve.simulation.chain.pool import BLOCK, POOL_BLOCKS, blocks_of
-from trackserve.simulation.pixel import simulator
-
-pytest.importorskip("acts")
-from trackserve.simulation.pixel import simulate
+from trackserve.simulation.pixel import simulate, simulator
 from trackserve.simulation.pixel.crossings import Crossings
-from trackserve.simulation.pixel.material import BARREL_MATERIAL, PIPE_MATERIAL
+from trackserve.simulation.pixel.flight import Processes, moved
+from trackserve.simulation.pixel.material import BARREL_MATERIAL, PIPE_MATERIAL, SILICON_LENGTH
+from trackserve.simulation.pixel.sensor import Vector
 from trackserve.simulation.pixel.simulate import simulate_pixel
-from trackserve.simulation.pixel.transport import PixelFatras
+from trackserve.simulation.pixel.transport import PixelTransport
 
+NOTHING = Processes(knock_on=False, returning=False, interactions=False, decays=False)
 MUONS = Gun(particles=20, min_pt=1.0, max_pt=20.0)
 SIX = Setup("muons", events=6, gun=MUONS)
 
@@ -55,8 +55,8 @@ def geometry() -> PixelGeometry:
 
 
 @pytest.fixture(scope="module")
-def fatras(geometry: PixelGeometry) -> PixelFatras:
-    return PixelFatras(geometry)
+def transport(geometry: PixelGeometry) -> PixelTransport:
+    return PixelTransport(geometry)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_without_material_particles_follow_helices_through_every_ladder(
     geometry: PixelGeometry,
 ) -> None:
     shot = shoot(SPECIES["muons"], Gun(3000, 0.3, 100), np.random.default_rng(5))
-    ideal = PixelFatras(geometry, material=0)
+    ideal = PixelTransport(geometry, material=0, processes=NOTHING)
     event = ideal.transport(event_of(shot), 1)
     assert event.lost == 0
     hits = event.crossings
@@ -205,11 +205,13 @@ def distance_from_helix(particles: GeneratedParticles, point: Array) -> Array:
     return np.maximum(np.abs(np.hypot(*end.T) - radius), np.abs(along))
 
 
-def test_scattering_has_the_width_of_highland(fatras: PixelFatras, geometry: PixelGeometry) -> None:
-    """Polar angle, which the field leaves alone, before layer 2: its rms, since Fatras draws
+def test_scattering_has_the_width_of_highland(
+    transport: PixelTransport, geometry: PixelGeometry
+) -> None:
+    """Polar angle, which the field leaves alone, before layer 2: its rms, since it is drawn
     from a mixture with a narrower core and tails."""
     p = 2.0
-    event = fatras.transport(with_momentum(6000, p, np.full(6000, 0.05)), 2)
+    event = transport.transport(with_momentum(6000, p, np.full(6000, 0.05)), 2)
     hits = event.crossings
     layer = geometry.layer[hits.module]
     first = np.bincount(hits.particle[layer == 0], minlength=len(event.particles))
@@ -228,11 +230,11 @@ def highland(p: float, thickness: float) -> float:
 
 
 def test_photons_convert_at_the_rate_of_pair_production(
-    fatras: PixelFatras, geometry: PixelGeometry
+    transport: PixelTransport, geometry: PixelGeometry
 ) -> None:
     """Photons convert in the pipe and the first three layers; pairs of the fourth leave no hits."""
     n, p = 20_000, 20.0
-    event = fatras.transport(with_momentum(n, p, np.full(n, 0.2), 22, 0, 0.0), 3)
+    event = transport.transport(with_momentum(n, p, np.full(n, 0.2), 22, 0, 0.0), 3)
     particles = event.particles
     assert set(np.unique(particles.pdg)) == {-11, 11}
     assert not particles.primary.any()
@@ -245,20 +247,99 @@ def test_photons_convert_at_the_rate_of_pair_production(
     assert made[0] > 10
 
 
-def test_loopers_come_back(fatras: PixelFatras) -> None:
+def test_loopers_come_back(transport: PixelTransport) -> None:
     n = 200
-    event = fatras.transport(with_momentum(n, 0.06, np.full(n, 0.4)), 4)
+    event = transport.transport(with_momentum(n, 0.06, np.full(n, 0.4)), 4)
     hits = np.bincount(event.crossings.particle[event.crossings.module < LAYER_START[1]])
     assert np.mean(hits) > 2.5, "twice is half a turn"
 
 
+def only(**processes: bool) -> Processes:
+    return NOTHING._replace(**processes)
+
+
+def test_particles_that_leave_through_the_side_come_back(geometry: PixelGeometry) -> None:
+    """With 0.25 GeV a particle turns back at 44 cm, and crosses all layers a second time."""
+    shot = with_momentum(200, 0.25, np.full(200, 0.05))
+    stay = PixelTransport(geometry, processes=NOTHING).transport(shot, 1).crossings
+    back = PixelTransport(geometry, processes=only(returning=True)).transport(shot, 1).crossings
+    assert len(back) > 1.8 * len(stay)
+    assert len(np.unique(geometry.layer[back.module])) >= 4
+    slow = np.linalg.norm(back.momentum, axis=1)
+    assert slow.min() < 0.95 * np.linalg.norm(stay.momentum, axis=1).min(), "the way costs energy"
+
+
+def test_hadrons_interact_as_often_as_their_interaction_length_says(
+    geometry: PixelGeometry,
+) -> None:
+    n, p = 20_000, 5.0
+    shot = with_momentum(n, p, np.full(n, 0.05), 211, 1, 0.13957)
+    event = PixelTransport(geometry, processes=only(interactions=True)).transport(shot, 2)
+    particles, crossings = event.particles, event.crossings
+    layer = geometry.layer[crossings.module]
+    primary = crossings.particle < n
+    before, after = (len(np.unique(crossings.particle[primary & (layer == i)])) for i in (1, 3))
+    path = 2 * BARREL_MATERIAL * SILICON_LENGTH  # modules of layers 2 and 3
+    assert 1 - after / before == pytest.approx(1.15 * path / 59.1, rel=0.35), "some cross two"
+    made = ~particles.primary
+    assert {-211, 211, 2212} == set(particles.pdg[made].tolist())
+    assert np.linalg.norm(particles.momentum[made], axis=1).max() < p + 0.5
+    outward = np.einsum("ni,ni->n", particles.momentum[made], particles.position[made])
+    assert 0.5 < (outward > 0).mean() < 0.98, "most go on, some come back"
+
+
+def test_energy_and_momentum_of_decays(geometry: PixelGeometry) -> None:
+    n, p, mass = 4000, 0.5, 0.493677
+    shot = with_momentum(n, p, np.full(n, 0.05), 321, 1, mass)
+    event = PixelTransport(geometry, 0.0, only(decays=True)).transport(shot, 3)
+    made = event.particles.take(~event.particles.primary)
+    assert set(made.pdg.tolist()) <= {-13, 211, -11}
+    share = len(np.unique(event.crossings.particle[event.crossings.module >= LAYER_START[3]])) / n
+    assert 0.9 < share <= 1, "a kaon of 0.5 GeV flies 3.8 m"
+    muons = made.take(made.pdg == -13)
+    assert len(muons) > 30
+    energy = np.sqrt((muons.momentum**2).sum(axis=1) + 0.1056584**2)
+    parent = p * np.cosh(0.05)
+    total = np.hypot(parent, mass)
+    low, high = (
+        (total * 0.2582 + sign * parent * 0.2355) / mass for sign in (-1, 1)
+    )  # energy and momentum of the muon in the kaon's frame
+    assert low - 1e-3 < energy.min() < energy.max() < high + 1e-3
+
+
+def test_electrons_that_leave_their_module_make_hits_nearby(geometry: PixelGeometry) -> None:
+    n = 5000
+    shot = with_momentum(n, 2.0, np.linspace(-2, 2, n))
+    event = PixelTransport(geometry, processes=only(knock_on=True)).transport(shot, 4)
+    electrons = event.particles.take(event.particles.pdg == 11)
+    assert 0.02 < len(electrons) / len(event.crossings) < 0.2
+    assert not electrons.primary.any()
+    kinetic = np.hypot(np.linalg.norm(electrons.momentum, axis=1), 0.000511) - 0.000511
+    assert 1e-6 <= np.median(kinetic) < 2e-3
+    lone = PixelTransport(geometry, processes=NOTHING).transport(shot, 4)
+    assert len(event.crossings) > 1.02 * len(lone.crossings)
+
+
+@given(st.floats(0.05, 50), st.floats(-3, 3), st.sampled_from([-1, 1]), st.floats(1e-3, 30))
+def test_a_helix_in_one_step_or_in_two_ends_at_the_same_place(
+    pt: float, eta: float, charge: int, path: float
+) -> None:
+    start = Vector(0.1, -0.2, 3.0), Vector(pt, 0.3 * pt, pt * float(np.sinh(eta)))
+    whole = moved.py_func(*start, charge, path)
+    half = moved.py_func(*moved.py_func(*start, charge, path / 2), charge, path / 2)
+    np.testing.assert_allclose(half[0], whole[0], atol=1e-9)
+    np.testing.assert_allclose(half[1], whole[1], rtol=1e-9, atol=1e-12)
+    length = np.linalg.norm(np.subtract(whole[0], start[0]))
+    assert length <= path * (1 + 1e-12)
+
+
 def test_transport_depends_on_its_seed_only(geometry: PixelGeometry) -> None:
     event = with_momentum(50, 1.0, np.linspace(-2, 2, 50))
-    used, fresh = PixelFatras(geometry), PixelFatras(geometry)
+    used, fresh = PixelTransport(geometry), PixelTransport(geometry)
     used.transport(event, 1)
 
-    def crossings(fatras: PixelFatras, seed: int) -> Crossings:
-        return fatras.transport(event, seed).crossings
+    def crossings(transport: PixelTransport, seed: int) -> Crossings:
+        return transport.transport(event, seed).crossings
 
     assert crossings(used, 7) == crossings(fresh, 7)
     assert crossings(used, 8) != crossings(used, 7)
@@ -283,7 +364,7 @@ def test_the_directory_is_complete_and_says_how_it_was_made(muons: Path) -> None
     }
     manifest = json.loads((muons / "simulation.json").read_text())
     assert manifest["parameters"] == {"process": "muons", "pileup": 0.0, "events": 6, "seed": 1}
-    assert set(manifest["versions"]) == {"trackserve", "pyacts", "numpy"}
+    assert set(manifest["versions"]) == {"trackserve", "numba", "numpy"}
     truth = read_truth(muons)
     assert len(truth) == len(open_pixel(muons)) == 6
     for event in truth:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -24,11 +25,26 @@ def inspect(
         int | None,
         typer.Option(min=1, help="Look at the first so many events only.", show_default=False),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            metavar="DIR",
+            help="Compare how busy events are with another data directory and with the public "
+            "CMS sample.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Show what a data directory holds: event sizes, occupancy, clusters, truth, provenance.
 
-    Where there is a truth.npz, the positions of hits are compared with it.
+    Where there is a truth.npz, the positions of hits are compared with it. With --against: hits,
+    their sizes and charge in each layer, doublets, ntuplets and vertices, beside each other.
     """
+    if against is not None:
+        _compare(directory, against, output, events)
+        return
     from trackserve.report.tables import rich_table
     from trackserve.studies.inspect.report import (
         contents_tables,
@@ -48,3 +64,29 @@ def inspect(
             report = write_inspection_report(output, directory, survey)
         console.print(f"wrote {report}")
     report_failures(survey.failed)
+
+
+def _compare(directory: Path, against: Path, output: Path | None, events: int | None) -> None:
+    from trackserve.report.tables import rich_table
+    from trackserve.studies.inspect.comparison import comparison_tables, write_comparison
+    from trackserve.studies.inspect.occupancy import measure_occupancy, read_cms
+
+    title = f"{directory.resolve().name} against {against.resolve().name}"
+    if output is not None:
+        report_folder(output, title)
+    with progress() as show:
+        measured = beside_main(
+            lambda show: [measure_occupancy(path, events, show) for path in (directory, against)],
+            show,
+        )
+    if directory.resolve().name == against.resolve().name:
+        paths = (str(directory.resolve()), str(against.resolve()))
+        measured = [replace(one, name=path) for one, path in zip(measured, paths, strict=True)]
+    samples = [*measured, read_cms()]
+    for name, table in comparison_tables(samples).items():
+        console.print(rich_table(name, table))
+    if output is not None:
+        with console.status("drawing"):
+            report = write_comparison(output, samples, title)
+        console.print(f"wrote {report}")
+    report_failures([error for sample in measured for error in sample.failed])

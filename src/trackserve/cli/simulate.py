@@ -64,7 +64,7 @@ def simulate_pixel(
 ) -> None:
     """Proton collisions in a detector like CMS' Phase-1 pixel detector, as raw data with truth.
 
-    14 TeV collisions from Pythia 8, transport by ACTS Fatras, a response of our own. DIR is
+    14 TeV collisions from Pythia 8, transport and response of our own. DIR is
     then a data directory as any other, with truth.npz. The same arguments give the same
     bytes, for any number of processes. A run that was interrupted continues,
     and more --events extend a directory.

@@ -32,7 +32,7 @@ class Claim(NamedTuple):
 
 
 def make_manifest(
-    setup: Setup, acceptance: Acceptance, constants: Mapping[str, Any]
+    setup: Setup, acceptance: Acceptance, constants: Mapping[str, Any], packages: tuple[str, ...]
 ) -> dict[str, Any]:
     """The versions of the packages and all parameters, as plain JSON.
 
@@ -40,18 +40,18 @@ def make_manifest(
         setup: what is simulated.
         acceptance: what of the collisions is kept.
         constants: what else determines the bytes.
+        packages: those whose versions do, too, beside Pythia.
 
     Raises:
         MissingExtraError: Pythia is needed and not installed.
     """
     parameters = setup._asdict()
     gun = parameters.pop("gun")
-    packages = ["trackserve", "pyacts", "numpy"]
     collisions: dict[str, Any] = acceptance._asdict()
     if setup.needs_pythia:
         from . import pythia
 
-        packages.append("pythia8mc")
+        packages += ("pythia8mc",)
         collisions["energy"] = pythia.ENERGY
     manifest = {
         "versions": {name: version(name) for name in packages},

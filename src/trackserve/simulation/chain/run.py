@@ -24,6 +24,7 @@ class Chain(NamedTuple):
         acceptance: what of the collisions is kept.
         constants: what determines an event beside its setup and the acceptance.
         files: names of what a complete directory has beside ``simulation.json``.
+        packages: those whose versions determine an event, beside Pythia.
         make: writes the part of an event; its arguments are the setup, the directory of the
             parts and the number of the event. It returns CPU seconds by stage.
         join: writes a directory; its arguments are the directory, the files of an earlier
@@ -34,6 +35,7 @@ class Chain(NamedTuple):
     acceptance: Acceptance
     constants: Mapping[str, Any]
     files: tuple[str, ...]
+    packages: tuple[str, ...]
     make: Callable[[Setup, Path, int], dict[str, float]]
     join: Callable[[Path, Path | None, Sequence[Path], Setup], None]
 
@@ -78,7 +80,7 @@ def simulate(
     n_processes = (os.cpu_count() or 1) if processes is None else processes
     check_setup(setup, chain.acceptance, n_processes)
     setup = setup._replace(pileup=float(setup.pileup))  # the manifest's text shows the type
-    manifest = make_manifest(setup, chain.acceptance, chain.constants)
+    manifest = make_manifest(setup, chain.acceptance, chain.constants, chain.packages)
     there = claim(directory, manifest, chain.files)
     if there.complete:
         return SimulationSummary(there.counts, 0, {})

@@ -1,10 +1,4 @@
-"""Photons become pairs in the material, before Fatras sees them.
-
-Fatras can convert photons too, but not in the first 0.026 radiation lengths that they
-cross (``conversionProbScaleFactor`` in its ``PhotonConversion.hpp``). These are the beam pipe,
-the first layer and half of the second. Most photons do not convert, and this module finds that
-out faster.
-"""
+"""Photons become pairs in the material, before the charged particles fly."""
 
 from __future__ import annotations
 
@@ -100,7 +94,7 @@ def convert(
 def conversion_rate(energy: Array) -> Array:
     """Conversions per radiation length of photons of ``energy`` (GeV), float64[n].
 
-    It is 7/9 at high energy. At low energy it is the fit in Fatras to the cross sections in
+    It is 7/9 at high energy. At low energy it is the fit of ACTS Fatras to the cross sections in
     aluminium of Y.-S. Tsai, Rev. Mod. Phys. 46 (1974) 815, between 0.1 and 100 GeV.
     """
     rate: Array = 7 / 9 * np.maximum(1 + 0.00701612 - 0.0769040 * energy**-0.607682, 0.1)

@@ -21,9 +21,14 @@ ENDCAP_MATERIAL = 0.016
 """Thickness of a disk's module with half of its blade."""
 FLANGE_MATERIAL = 0.02
 """Thickness of the barrel's end flange with cooling loops, connectors and cables."""
+SILICON_LENGTH = 9.37
+"""Radiation length of silicon, cm (Particle Data Group). All material counts as silicon."""
 FLANGE_Z = 27.2
 FLANGE_RADII = (2.6, 17.0)
 """cm."""
+OUTER_MATERIAL = 0.03
+"""Thickness of each of the ten barrel layers of the strip tracker: the whole tracker has 0.4 at
+eta = 0, a quarter of it in the pixel detector (JINST 9 (2014) P10009, figure 3)."""
 
 
 def module_material(geometry: PixelGeometry) -> Array:

@@ -39,7 +39,7 @@ def simulate_pixel(
     Raises:
         InputError: an argument has the wrong type or is out of range, or the directory holds
             something else or cannot be written.
-        MissingExtraError: pyacts, or Pythia where it is needed, is not installed.
+        MissingExtraError: Pythia is needed and not installed.
         EventError: an event does not fit into the raw format.
     """
     directory = as_path(directory)
@@ -80,4 +80,5 @@ def _join(directory: Path, kept: Path | None, parts: Sequence[Path], setup: Setu
     write_truth(directory, truth, after=kept)
 
 
-_CHAIN = Chain(ACCEPTANCE, CONSTANTS, (*CONDITIONS, RAW, TRUTH), _make_part, _join)
+_PACKAGES = ("trackserve", "numba", "numpy")
+_CHAIN = Chain(ACCEPTANCE, CONSTANTS, (*CONDITIONS, RAW, TRUTH), _PACKAGES, _make_part, _join)

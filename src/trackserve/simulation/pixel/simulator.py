@@ -16,11 +16,12 @@ from trackserve.trackers.laps import Laps
 from ..chain import pool, seeds
 from ..chain.collisions import Setup, collide
 from ..chain.generate import Acceptance
-from . import material, transport
+from . import flight, material, transport
 from .conditions import make_conditions
+from .flight import ALL_PROCESSES, Processes
 from .readout import make_raw, make_readout_tables
 from .response import CMS_LIKE, make_response, respond
-from .transport import PixelFatras
+from .transport import PixelTransport
 
 ACCEPTANCE = Acceptance(
     min_pt=0.016,
@@ -36,8 +37,15 @@ MAX_MODULE_PIXELS = 4000
 
 
 _CONSTANTS = {
-    material: ("PIPE_MATERIAL", "BARREL_MATERIAL", "ENDCAP_MATERIAL", "FLANGE_MATERIAL"),
-    transport: ("FIELD", "MAX_HALF_TURNS", "MAX_LOOPER_PT", "MIN_LOOPER_MOMENTUM"),
+    material: (
+        "PIPE_MATERIAL",
+        "BARREL_MATERIAL",
+        "ENDCAP_MATERIAL",
+        "FLANGE_MATERIAL",
+        "OUTER_MATERIAL",
+    ),
+    transport: ("FIELD",),
+    flight: ("MIN_KNOCK_ON", "OUTER_CYLINDERS"),
 }
 CONSTANTS = {
     name.lower(): getattr(module, name) for module, names in _CONSTANTS.items() for name in names
@@ -53,7 +61,7 @@ class SimulatedEvent(NamedTuple):
         raw: uint8[n], the FED stream.
         counts: collisions, hard and inelastic; particles of the truth; hits, which are
             crossings of sensors; digis, which are pixels read out; lost particles, which
-            Fatras gave up; crowded modules, with more than :data:`MAX_MODULE_PIXELS` pixels.
+            were given up; crowded modules, with more than :data:`MAX_MODULE_PIXELS` pixels.
         seconds: CPU time by stage.
     """
 
@@ -69,14 +77,15 @@ class PixelSimulator:
     Args:
         setup: what to simulate.
         cache: directory with the pool's blocks, if there is pile-up.
+        processes: what particles do on their way.
     """
 
-    def __init__(self, setup: Setup, cache: Path) -> None:
+    def __init__(self, setup: Setup, cache: Path, processes: Processes = ALL_PROCESSES) -> None:
         self._geometry = geometry = phase1_geometry()
         conditions = make_conditions(geometry, setup.seed)
         self._setup = setup
         self._spot = conditions.beam_spot
-        self._fatras = PixelFatras(geometry)
+        self._transport = PixelTransport(geometry, processes=processes)
         self._response = make_response(conditions, geometry)
         self._readout = make_readout_tables(conditions)
         self._cache = cache
@@ -92,7 +101,7 @@ class PixelSimulator:
         collisions = pool.load(self._cache, pool.blocks_of(self._setup, number))
         generated = collide(self._setup, ACCEPTANCE, collisions, self._spot, number)
         lap("generation")
-        particles, crossings, lost = self._fatras.transport(
+        particles, crossings, lost = self._transport.transport(
             generated, seeds.integer(seed, "transport", number, 2**62)
         )
         lap("transport")

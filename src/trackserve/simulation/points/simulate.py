@@ -68,4 +68,5 @@ def _read_part(path: Path, number: int) -> PointsEvent:
     return PointsEvent(read_noun(path, SpacePoints), number, truth)
 
 
-_CHAIN = Chain(ACCEPTANCE, CONSTANTS, (POINTS, PARTICLES), _make_part, _join)
+_PACKAGES = ("trackserve", "pyacts", "numpy")
+_CHAIN = Chain(ACCEPTANCE, CONSTANTS, (POINTS, PARTICLES), _PACKAGES, _make_part, _join)

@@ -1,0 +1,386 @@
+"""The flight of charged particles on helices, from surface to surface, until they are gone."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from trackserve.detectors.phase1.geometry import SENSOR_LENGTH, SENSOR_WIDTH
+from trackserve.detectors.phase1.layout import PT_PER_RADIUS
+from trackserve.device.compile import kernel, shared
+
+from .material import FLANGE_RADII, FLANGE_Z, PIPE_RADIUS
+from .matter import ELECTRON_MASS, interacts, radiated, scattered
+from .secondaries import (
+    KEV_PER_GEV,
+    MIN_ELECTRON,
+    Flights,
+    Slab,
+    add_crossing,
+    decay,
+    interact,
+    knock_out,
+    proper_path,
+)
+from .sensor import Vector
+from .straggling import electron_range, energy_loss, transfer
+from .world import OUTER_RADIUS, OUTER_Z, PHI_BINS, R_BINS, R_WIDTH, STEP, Z_BINS, Z_WIDTH, World
+
+MAX_STEPS = 5_000
+"""A particle that has made so many steps is given up."""
+TURN = 0.5
+"""Largest turn in one step where a surface may be near, rad."""
+OUTER_CYLINDERS = (25.5, 33.9, 41.85, 49.8, 60.8, 69.2, 78.0, 86.8, 96.5, 108.0)
+"""Radii of the strip tracker's barrel layers, cm (JINST 3 (2008) S08004)."""
+_OUTER_STEP = 1.0
+_CALORIMETER = 129.0
+"""cm. What reaches it does not come back."""
+MAX_OBLIQUITY = 20.0
+"""Most thicknesses that a path in a module may have."""
+MIN_KNOCK_ON = 100.0
+"""keV. An electron that is knocked out with less does not leave its module: its range is 60 um."""
+_MIN_BETA_GAMMA = 0.1
+"""A slower particle stops in the next material."""
+_MIN_MOMENTUM = math.sqrt(
+    MIN_ELECTRON / KEV_PER_GEV * (MIN_ELECTRON / KEV_PER_GEV + 2 * ELECTRON_MASS)
+)
+"""GeV. An electron with less is not followed."""
+_PRECISION = 1e-7
+"""cm. Places on planes are found so well."""
+
+
+class Processes(NamedTuple):
+    """Which processes there are beside scattering, energy loss and radiation."""
+
+    knock_on: bool = True
+    """Electrons that are knocked out leave their modules."""
+    returning: bool = True
+    """Particles that leave through the pixel detector's side are followed in the outer tracker."""
+    interactions: bool = True
+    """Hadrons interact with nuclei."""
+    decays: bool = True
+    """Pions, kaons and muons decay."""
+
+
+ALL_PROCESSES = Processes()
+
+
+@shared
+def moved(at: Vector, momentum: Vector, charge: int, path: float) -> tuple[Vector, Vector]:
+    """Place and momentum after ``path`` (cm) along a helix; the field is along z."""
+    p = math.sqrt(momentum.x**2 + momentum.y**2 + momentum.z**2)
+    half = -0.5 * charge * PT_PER_RADIUS / p * path
+    sine, cosine = math.sin(half), math.cos(half)
+    chord = path / p * (sine / half if abs(half) > 1e-12 else 1.0)
+    mx = cosine * momentum.x - sine * momentum.y
+    my = sine * momentum.x + cosine * momentum.y
+    x, y = at.x + chord * mx, at.y + chord * my
+    px, py = cosine * mx - sine * my, sine * mx + cosine * my
+    return Vector(x, y, at.z + path * momentum.z / p), Vector(px, py, momentum.z)
+
+
+@shared
+def _distance(at: Vector, module: int, world: World) -> float:
+    """Distance from the plane of a module, along its local z."""
+    return (
+        (at.x - world.centre[module, 0]) * world.axes[module, 2, 0]
+        + (at.y - world.centre[module, 1]) * world.axes[module, 2, 1]
+        + (at.z - world.centre[module, 2]) * world.axes[module, 2, 2]
+    )
+
+
+@shared
+def _is_on(at: Vector, module: int, world: World) -> bool:
+    """Whether a point of a module's plane is on its sensor."""
+    x, y, z = (
+        at.x - world.centre[module, 0],
+        at.y - world.centre[module, 1],
+        at.z - world.centre[module, 2],
+    )
+    axes = world.axes
+    u = abs(axes[module, 0, 0] * x + axes[module, 0, 1] * y + axes[module, 0, 2] * z)
+    v = abs(axes[module, 1, 0] * x + axes[module, 1, 1] * y + axes[module, 1, 2] * z)
+    return u < SENSOR_WIDTH / 2 and v < SENSOR_LENGTH / 2
+
+
+@shared
+def _path_to_plane(
+    at: Vector, momentum: Vector, charge: int, path: float, module: int, world: World
+) -> float:
+    """Path to a plane that lies between 0 and ``path``."""
+    low, high = 0.0, path
+    f_low = _distance(at, module, world)
+    end, _ = moved(at, momentum, charge, path)
+    f_high = _distance(end, module, world)
+    s = 0.5 * path
+    for _ in range(12):
+        s = (low * f_high - high * f_low) / (f_high - f_low)
+        point, _ = moved(at, momentum, charge, s)
+        f = _distance(point, module, world)
+        if abs(f) < _PRECISION:
+            break
+        if (f > 0) == (f_high > 0):
+            high, f_high, f_low = s, f, 0.5 * f_low
+        else:
+            low, f_low, f_high = s, f, 0.5 * f_high
+    return s
+
+
+@kernel
+def _slowed(
+    flights: Flights,
+    row: int,
+    at: Vector,
+    direction: Vector,
+    momentum: float,
+    path: float,
+    slab: Slab,
+    low: float,
+    high: float,
+    knock_on: bool,
+    rng: np.random.Generator,
+) -> float:
+    """Momentum after ``path`` in material; 0 if the particle stops.
+
+    With ``knock_on``, electrons are knocked out between local z ``low`` and ``high`` of ``slab``.
+    """
+    mass = flights.mass[row]
+    if path <= 0:
+        return momentum
+    if momentum < _MIN_BETA_GAMMA * mass:
+        return 0.0
+    kinetic = (math.sqrt(momentum**2 + mass**2) - mass) * KEV_PER_GEV
+    if mass == ELECTRON_MASS and electron_range(kinetic) < path:
+        return 0.0
+    loss = energy_loss(momentum * KEV_PER_GEV, mass * KEV_PER_GEV)
+    lost = loss.soft_scale * rng.standard_gamma(loss.soft * path / loss.soft_scale)
+    if loss.hard > 0:
+        s = rng.standard_exponential() / loss.hard
+        while s < path:
+            energy = transfer(loss, rng.random(), rng.random())
+            lost += energy
+            if knock_on and energy > MIN_KNOCK_ON:
+                depth = low + (high - low) * rng.random()
+                knock_out(flights, row, at, direction, energy, loss.max_transfer, slab, depth, rng)
+            s += rng.standard_exponential() / loss.hard
+    kinetic -= lost
+    if mass == ELECTRON_MASS:
+        kinetic *= radiated(path, rng)
+    if kinetic <= 1.0:
+        return 0.0
+    kinetic /= KEV_PER_GEV
+    return math.sqrt(kinetic * (kinetic + 2 * mass))
+
+
+@shared
+def _scaled(direction: Vector, length: float) -> Vector:
+    return Vector(length * direction.x, length * direction.y, length * direction.z)
+
+
+@kernel
+def _through_matter(
+    flights: Flights,
+    row: int,
+    at: Vector,
+    momentum: Vector,
+    path: float,
+    processes: Processes,
+    rng: np.random.Generator,
+) -> Vector:
+    """Momentum behind ``path`` of material that is no module; 0 if the particle ends."""
+    p = math.sqrt(momentum.x**2 + momentum.y**2 + momentum.z**2)
+    if processes.interactions and interacts(flights.pdg[row], p, path, rng):
+        interact(flights, row, at, momentum, rng)
+        return Vector(0.0, 0.0, 0.0)
+    direction = scattered(_scaled(momentum, 1 / p), p, flights.mass[row], path, rng)
+    nothing = Slab(-1, direction, 0.0, 0.0)
+    p = _slowed(flights, row, at, direction, p, path, nothing, 0.0, 0.0, False, rng)
+    return _scaled(direction, p)
+
+
+@kernel
+def _through_module(
+    flights: Flights,
+    row: int,
+    at: Vector,
+    momentum: Vector,
+    module: int,
+    world: World,
+    processes: Processes,
+    rng: np.random.Generator,
+) -> Vector:
+    """Momentum behind a module, whose sensor is crossed; 0 if the particle ends."""
+    axes = world.axes
+    normal = Vector(axes[module, 2, 0], axes[module, 2, 1], axes[module, 2, 2])
+    slab = Slab(module, normal, world.sensor[module], world.rest[module])
+    p = math.sqrt(momentum.x**2 + momentum.y**2 + momentum.z**2)
+    direction = _scaled(momentum, 1 / p)
+    cosine = direction.x * normal.x + direction.y * normal.y + direction.z * normal.z
+    oblique = min(1 / abs(cosine), MAX_OBLIQUITY)
+    top, bottom = 0.5 * slab.sensor, -0.5 * slab.sensor
+    if cosine > 0:
+        p = _slowed(
+            flights,
+            row,
+            at,
+            direction,
+            p,
+            oblique * slab.rest,
+            slab,
+            bottom - slab.rest,
+            bottom,
+            processes.knock_on,
+            rng,
+        )
+        if p == 0:
+            return Vector(0.0, 0.0, 0.0)
+    add_crossing(flights, row, module, at, _scaled(direction, p))
+    path = oblique * (slab.sensor + slab.rest)
+    if processes.interactions and interacts(flights.pdg[row], p, path, rng):
+        interact(flights, row, at, _scaled(direction, p), rng)
+        return Vector(0.0, 0.0, 0.0)
+    behind = scattered(direction, p, flights.mass[row], path, rng)
+    p = _slowed(
+        flights,
+        row,
+        at,
+        direction,
+        p,
+        oblique * slab.sensor,
+        slab,
+        bottom,
+        top,
+        processes.knock_on,
+        rng,
+    )
+    if cosine < 0 and p > 0:
+        p = _slowed(
+            flights,
+            row,
+            at,
+            direction,
+            p,
+            oblique * slab.rest,
+            slab,
+            bottom - slab.rest,
+            bottom,
+            processes.knock_on,
+            rng,
+        )
+    return _scaled(behind, p)
+
+
+@shared
+def _outer_matter(before: Vector, after: Vector, momentum: Vector, world: World) -> float:
+    """Path in the cylinders of the outer tracker between two points, cm of silicon."""
+    r0, r1 = math.hypot(before.x, before.y), math.hypot(after.x, after.y)
+    path = 0.0
+    for radius in OUTER_CYLINDERS:
+        if (r0 - radius) * (r1 - radius) < 0:
+            p = math.sqrt(momentum.x**2 + momentum.y**2 + momentum.z**2)
+            across = abs(after.x * momentum.x + after.y * momentum.y) / (r1 * p)
+            path += world.outer * min(1 / max(across, 1e-3), MAX_OBLIQUITY)
+    return path
+
+
+@kernel
+def follow(flights: Flights, world: World, processes: Processes, rng: np.random.Generator) -> None:
+    """Follow all particles of ``flights``, and those that they make, to their ends.
+
+    A particle ends where it stops, decays, interacts with a nucleus, leaves the detector along z
+    or reaches the calorimeter. Its time does not matter: in a train of bunches the late particles
+    of earlier crossings take the place of those that are late here.
+
+    Args:
+        flights: has the particles; ``counts`` tells if it was too short.
+        world: what they cross.
+        processes: what they do.
+        rng: random numbers.
+    """
+    row = 0
+    while row < flights.counts[0] and flights.counts[0] <= len(flights.pdg):
+        if flights.charge[row] != 0:
+            _follow(flights, row, world, processes, rng)
+        row += 1
+
+
+@shared
+def _follow(
+    flights: Flights, row: int, world: World, processes: Processes, rng: np.random.Generator
+) -> None:
+    charge, mass = flights.charge[row], flights.mass[row]
+    at = Vector(flights.position[row, 0], flights.position[row, 1], flights.position[row, 2])
+    momentum = Vector(flights.momentum[row, 0], flights.momentum[row, 1], flights.momentum[row, 2])
+    if mass == ELECTRON_MASS and momentum.x**2 + momentum.y**2 + momentum.z**2 < _MIN_MOMENTUM**2:
+        return
+    life = proper_path(flights.pdg[row], rng) if processes.decays else np.inf
+    end_radius = _CALORIMETER if processes.returning else OUTER_RADIUS
+    last = -1
+    for _ in range(MAX_STEPS):
+        p = math.sqrt(momentum.x**2 + momentum.y**2 + momentum.z**2)
+        r = math.hypot(at.x, at.y)
+        if p == 0 or abs(at.z) > OUTER_Z or r > end_radius:
+            return
+        bend = TURN * p / PT_PER_RADIUS
+        inside = r < OUTER_RADIUS
+        step = min(_OUTER_STEP, bend)
+        first, end = 0, 0
+        if inside:
+            in_r = min(int(r / R_WIDTH), R_BINS - 1)
+            in_z = min(max(int((at.z + OUTER_Z) / Z_WIDTH), 0), Z_BINS - 1)
+            phi = (math.atan2(at.y, at.x) + math.pi) / (2 * math.pi)
+            cell = (in_r * PHI_BINS + min(int(phi * PHI_BINS), PHI_BINS - 1)) * Z_BINS + in_z
+            step = world.free[in_r, in_z]
+            if step == 0:
+                step = min(STEP, bend)
+                first, end = world.first[cell], world.first[cell + 1]
+        decays = life * p / mass < step
+        if decays:
+            step = life * p / mass
+        reached, turned_to = moved(at, momentum, charge, step)
+        module = -1
+        for i in range(first, end):
+            m = world.modules[i]
+            before = 0.0 if m == last else _distance(at, m, world)
+            if before * _distance(reached, m, world) < 0:
+                s = _path_to_plane(at, momentum, charge, step, m, world)
+                point, way = moved(at, momentum, charge, s)
+                if _is_on(point, m, world):
+                    step, module, reached, turned_to = s, m, point, way
+        last = -1
+        life -= step * mass / p
+        matter = 0.0
+        if module >= 0:
+            decays = False
+            at = reached
+            last = module
+            momentum = _through_module(flights, row, at, turned_to, module, world, processes, rng)
+        else:
+            if not inside:
+                matter = _outer_matter(at, reached, turned_to, world)
+            else:
+                matter = _inner_matter(at, reached, turned_to, world)
+            at, momentum = reached, turned_to
+            if decays:
+                decay(flights, row, at, momentum, rng)
+                return
+            if matter > 0:
+                momentum = _through_matter(flights, row, at, momentum, matter, processes, rng)
+    flights.counts[2] += 1
+
+
+@shared
+def _inner_matter(before: Vector, after: Vector, momentum: Vector, world: World) -> float:
+    """Path in the beam pipe and the flanges between two points, cm of silicon."""
+    p = math.sqrt(momentum.x**2 + momentum.y**2 + momentum.z**2)
+    r0, r1 = math.hypot(before.x, before.y), math.hypot(after.x, after.y)
+    path = 0.0
+    if (r0 - PIPE_RADIUS) * (r1 - PIPE_RADIUS) < 0:
+        across = abs(after.x * momentum.x + after.y * momentum.y) / (r1 * p)
+        path += world.pipe * min(1 / max(across, 1e-3), MAX_OBLIQUITY)
+    crosses = (abs(before.z) - FLANGE_Z) * (abs(after.z) - FLANGE_Z) < 0
+    if crosses and FLANGE_RADII[0] < r1 < FLANGE_RADII[1]:
+        path += world.flange * min(p / max(abs(momentum.z), 1e-9), MAX_OBLIQUITY)
+    return path

@@ -1,0 +1,155 @@
+"""The pixel detector as a moving particle sees it: planes of modules, and what lies around them.
+
+Space inside of the detector's cylinder is divided into cells of radius, azimuth and z. Each
+cell lists the modules that a step of at most :data:`STEP` from it can reach. Where there are
+none, a longer step is free.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from trackserve.detectors.phase1.geometry import (
+    SENSOR_LENGTH,
+    SENSOR_WIDTH,
+    THICKNESS_BARREL,
+    THICKNESS_ENDCAP,
+    PixelGeometry,
+)
+from trackserve.detectors.phase1.layout import FIRST_ENDCAP
+from trackserve.edm.columns import Array
+
+from .material import (
+    FLANGE_MATERIAL,
+    FLANGE_Z,
+    PIPE_MATERIAL,
+    PIPE_RADIUS,
+    SILICON_LENGTH,
+    module_material,
+)
+
+OUTER_RADIUS = 17.0
+OUTER_Z = 56.0
+"""Size of the cylinder that holds the pixel detector, cm."""
+STEP = 0.4
+"""Longest step where a surface may be near, cm."""
+R_BINS, PHI_BINS = 34, 48
+Z_BINS = 112
+R_WIDTH, Z_WIDTH = OUTER_RADIUS / R_BINS, 2 * OUTER_Z / Z_BINS
+_POINTS = 9
+"""The extent of a module in cells is found from so many points along each of its axes."""
+
+
+class World(NamedTuple):
+    """Surfaces and material.
+
+    Attributes:
+        centre: float64[1856, 3], cm.
+        axes: float64[1856, 3, 3], rows are the local axes.
+        sensor, rest: float64[1856], thickness of the sensor and of all else of the module, on
+            the side of the read-out chips, cm of silicon.
+        first: int32[cells + 1] and
+        modules: int16[n], the modules of each cell.
+        free: float64[radius, z], a step that meets no surface, cm; 0 where one may be near.
+        pipe, flange: thickness, cm of silicon.
+        outer: thickness of each cylinder of the outer tracker, cm of silicon.
+    """
+
+    centre: Array
+    axes: Array
+    sensor: Array
+    rest: Array
+    first: Array
+    modules: Array
+    free: Array
+    pipe: float
+    flange: float
+    outer: float
+
+
+def make_world(geometry: PixelGeometry, material: float, outer: float) -> World:
+    """The world of particles.
+
+    Args:
+        geometry: places of the modules.
+        material: factor of all thicknesses; 0 for a vacuum.
+        outer: thickness of each cylinder of the outer tracker, in radiation lengths.
+    """
+    n = len(geometry.layer)
+    sensor = np.where(np.arange(n) < FIRST_ENDCAP, THICKNESS_BARREL, THICKNESS_ENDCAP)
+    rest = SILICON_LENGTH * module_material(geometry) - sensor
+    boxes = _boxes(geometry)
+    cells, inside = [], []
+    near = np.zeros((R_BINS, Z_BINS), np.bool_)
+    for module, (r, phi, z) in enumerate(boxes):
+        in_r = np.arange(*_bins(r, 0.0, R_WIDTH, R_BINS))
+        in_z = np.arange(*_bins(z, -OUTER_Z, Z_WIDTH, Z_BINS))
+        width = 2 * np.pi / PHI_BINS
+        low, high = (np.floor((phi + np.pi) / width)).astype(int)
+        in_phi = np.unique(np.arange(low, high + 1) % PHI_BINS)
+        near[np.ix_(in_r, in_z)] = True
+        touched = (in_r[:, None, None] * PHI_BINS + in_phi[:, None]) * Z_BINS + in_z
+        cells.append(touched.ravel())
+        inside.append(np.full(touched.size, module, np.int16))
+    cell, modules = np.concatenate(cells), np.concatenate(inside)
+    order = np.argsort(cell, kind="stable")
+    bounds = np.searchsorted(cell[order], np.arange(R_BINS * PHI_BINS * Z_BINS + 1))
+    return World(
+        np.ascontiguousarray(geometry.position),
+        np.ascontiguousarray(geometry.rotation),
+        material * sensor,
+        material * rest,
+        bounds.astype(np.int32),
+        modules[order],
+        _free(near),
+        material * PIPE_MATERIAL * SILICON_LENGTH,
+        material * FLANGE_MATERIAL * SILICON_LENGTH,
+        material * outer * SILICON_LENGTH,
+    )
+
+
+def _boxes(geometry: PixelGeometry) -> list[tuple[Array, Array, Array]]:
+    """The range of radius, azimuth and z of each module and its surroundings."""
+    u = np.linspace(-SENSOR_WIDTH / 2, SENSOR_WIDTH / 2, _POINTS)
+    v = np.linspace(-SENSOR_LENGTH / 2, SENSOR_LENGTH / 2, _POINTS)
+    local = np.stack([*np.meshgrid(u, v), np.zeros((_POINTS, _POINTS))], axis=-1).reshape(-1, 3)
+    boxes = []
+    for centre, axes in zip(geometry.position, geometry.rotation, strict=True):
+        x, y, z = (centre + local @ axes).T
+        r, turn = np.hypot(x, y), np.arctan2(centre[1], centre[0])
+        phi = (np.arctan2(y, x) - turn + np.pi) % (2 * np.pi) - np.pi
+        r_range = np.array([r.min() - STEP, r.max() + STEP])
+        reach = STEP / max(r_range[0], STEP)
+        phi_range = turn + np.array([phi.min() - reach, phi.max() + reach])
+        boxes.append((r_range, phi_range, np.array([z.min() - STEP, z.max() + STEP])))
+    return boxes
+
+
+def _bins(span: Array, low: float, width: float, n: int) -> tuple[int, int]:
+    """First and last bin, exclusive, that ``span`` touches."""
+    first, last = np.floor((span - low) / width).astype(int)
+    return max(first, 0), min(last + 1, n)
+
+
+def _free(near: Array) -> Array:
+    """The step from each bin of radius and z that reaches no bin near a surface."""
+    r = (np.arange(R_BINS) + 0.5) * R_WIDTH
+    z = (np.arange(Z_BINS) + 0.5) * Z_WIDTH - OUTER_Z
+    blocked = near.copy()
+    blocked[np.abs(r - PIPE_RADIUS) < STEP + R_WIDTH] = True
+    blocked[:, np.abs(np.abs(z) - FLANGE_Z) < STEP + Z_WIDTH] = True
+    free = np.zeros(near.shape)
+    grown = blocked
+    while not grown.all():
+        wider = grown.copy()
+        wider[1:] |= grown[:-1]
+        wider[:-1] |= grown[1:]
+        for shift in (1, -1):
+            rolled = np.roll(wider, shift, axis=1)
+            rolled[:, 0 if shift > 0 else -1] = False
+            grown = grown | rolled
+        grown |= wider
+        free[~grown] += R_WIDTH
+    return free
