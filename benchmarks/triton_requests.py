@@ -15,6 +15,8 @@ def inputs_of(event: RawEvent) -> list[Any]:
     arrays = CODEC.encode_event(event)
     inputs = []
     for spec in CODEC.inputs:
+        if spec.name not in arrays:  # it is optional
+            continue
         tensor = InferInput(spec.name, list(arrays[spec.name].shape), spec.triton_type)
         tensor.set_data_from_numpy(arrays[spec.name])
         inputs.append(tensor)

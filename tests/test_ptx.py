@@ -31,7 +31,7 @@ from trackserve.device.cuda import Device
 from trackserve.edm.columns import Array
 from trackserve.io import read_conditions
 from trackserve.trackers.exatrkx.architecture import Cuts
-from trackserve.trackers.exatrkx.cuda import CudaExatrkx, radius
+from trackserve.trackers.exatrkx.cuda import CudaExatrkx, edges, radius
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES
 from trackserve.trackers.patatrack.clusterize import Edge
@@ -147,6 +147,10 @@ def test_every_kernel_and_formula(
         learned = CudaExatrkx(model, where, precision="fp32", device=recorder)
         learned.run([FeaturesEvent(np.empty((0, 3), np.float32))], GRAPH_STAGES)
         assert recorder.synchronisations == before + 4
+    some = recorder.array("some", 2, np.int32)
+    dropped = recorder.array("dropped", 1, np.bool_)
+    graph = edges.make_edges(recorder, "edges", some, 1, 1)
+    edges.count_kept_of_others(recorder, graph, some, some, 0.5, dropped)
     for kernel, types in recorder.launched:
         ptx = compile_to_ptx(kernel.py_func, types, is_formula=False, generations=generations)
         if kernel is radius._count:
