@@ -443,19 +443,6 @@ def test_masked_chips_and_removed_feds_are_not_read_out(conditions: PixelConditi
     assert found.module.tolist() == [200]
 
 
-def test_too_many_words_are_refused(conditions: PixelConditions) -> None:
-    place = np.arange(300_001)
-    digis = PixelDigis(
-        (place // 3000).astype(np.uint16),
-        (place % 150).astype(np.uint16),
-        (place % 3000 // 150).astype(np.uint16),
-        np.ones(len(place), np.uint8),
-    )
-    with pytest.raises(EventError, match="too many pixel words") as error:
-        make_raw(digis, make_readout_tables(conditions), 3)
-    assert error.value.event == 3
-
-
 def test_cabling_keeps_modules_together(conditions: PixelConditions) -> None:
     cabling = conditions.cabling
     used = np.flatnonzero(cabling["module"] < N_MODULES)

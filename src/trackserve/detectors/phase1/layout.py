@@ -34,5 +34,3 @@ MAX_FEDS = 150
 LINKS_PER_FED = 48
 ROCS_PER_LINK = 8
 CABLING_SIZE = MAX_FEDS * LINKS_PER_FED * ROCS_PER_LINK
-MAX_WORDS = 300_000
-"""Pixel words in one event at most: 150 FEDs x 2000 words."""

@@ -13,7 +13,6 @@ from trackserve.detectors.phase1.layout import (
     FIRST_FED,
     LINKS_PER_FED,
     MAX_FEDS,
-    MAX_WORDS,
     N_MODULES,
     ROC_COLS,
     ROC_ROWS,
@@ -22,7 +21,6 @@ from trackserve.detectors.phase1.layout import (
 )
 from trackserve.device.compile import kernel, shared
 from trackserve.edm.columns import Array
-from trackserve.errors import EventError
 
 from .response import PixelDigis
 
@@ -76,17 +74,8 @@ def make_raw(digis: PixelDigis, tables: ReadoutTables, event_number: int) -> Arr
         digis: at most one for each pixel.
         tables: made from the cabling.
         event_number: counts from 0; the headers have it as the level-1 id (24 bits).
-
-    Raises:
-        EventError: there are more words than a reader accepts.
     """
-    words, n_words = _pack(
-        digis.module, digis.row, digis.col, digis.adc, tables, event_number & 0xFFFFFF
-    )
-    if n_words > MAX_WORDS:
-        raise EventError(
-            "too many pixel words", event=event_number, found=int(n_words), bound=MAX_WORDS
-        )
+    words, _ = _pack(digis.module, digis.row, digis.col, digis.adc, tables, event_number & 0xFFFFFF)
     raw: Array = words.view(np.uint8)
     return raw
 

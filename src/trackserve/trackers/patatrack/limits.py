@@ -15,17 +15,17 @@ class PatatrackLimits(EventLimits):
     docs/patatrack.md has the table.
     """
 
-    words: int = 400_000
+    words: int = 600_000
     """Pixel words."""
     module_digis: int = 10_000
     """Digis of one module."""
-    clusters: int = 100_000
+    clusters: int = 150_000
     """Clusters; each makes a hit."""
-    doublets: int = 5_000_000
+    doublets: int = 8_000_000
     """Pairs of hits that may be of one particle."""
-    triplets: int = 100_000_000
+    triplets: int = 250_000_000
     """Pairs of doublets that share a hit, each of which is judged."""
-    connections: int = 1_000_000
+    connections: int = 1_200_000
     """Pairs of doublets that may be of one particle."""
-    ntuplets: int = 500_000
+    ntuplets: int = 1_000_000
     """Chains of hits."""
