@@ -327,7 +327,7 @@ def _outgoing(hits: OrderedHits, cells: Cells) -> tuple[Outgoing, int]:
     return outgoing, n_triplets
 
 
-@shared
+@kernel
 def _most_blocks(b: int, cells: Cells, outgoing: Outgoing) -> int:
     """Largest number of blocks of outgoing cells that the cells of hit ``b`` are aligned with."""
     n_outgoing = int(outgoing.start[b + 1]) - int(outgoing.start[b])
