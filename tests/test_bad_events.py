@@ -98,12 +98,12 @@ def test_beam_spot_must_be_finite(
 
 
 def test_too_many_words(pipeline: PatatrackPipeline) -> None:
-    whole = stream([(1200 + k, payload([0] * 4000, 1200 + k)) for k in range(149)])
-    assert only(pipeline, whole).counts.words == 596_000
-    over = stream([(1200 + k, payload([0] * 4030, 1200 + k)) for k in range(149)])
+    whole = stream([(1200 + k, payload([0] * 6000, 1200 + k)) for k in range(100)])
+    assert only(pipeline, whole).counts.words == 600_000
+    over = stream([(1200 + k, payload([0] * 6002, 1200 + k)) for k in range(100)])
     with pytest.raises(LimitExceeded) as error:
         only(pipeline, over)
-    found = {"limit": "words", "bound": 600_000, "found": 600_470}
+    found = {"limit": "words", "bound": 600_000, "found": 600_200}
     assert error.value.fields == {"event": 0} | found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -149,7 +150,8 @@ def test_triplets_must_come_from_the_beam_spot_and_long_tracks_need_not() -> Non
 def test_mixture_finds_separate_collisions(seed: int, gap: float) -> None:
     rng = np.random.default_rng(seed)
     true = gap * np.arange(6) - 2
-    z = np.concatenate([rng.normal(c, 0.01, 8) for c in true])
+    spread = [NormalDist(0, 0.01).inv_cdf((k + 0.5) / 8) for k in range(8)]
+    z = rng.permutation(np.add.outer(true, spread).ravel())
     order = rng.permutation(len(z))
     vertices, vertex = fit_mixture(tracks_at(z, 0.01), DEFAULT.vertices)
     shuffled, vertex_shuffled = fit_mixture(tracks_at(z[order], 0.01), DEFAULT.vertices)

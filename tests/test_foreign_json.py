@@ -126,7 +126,18 @@ def test_a_name_of_a_model_may_have_any_letter(port: int, name: str) -> None:
 def test_a_simulation_json_is_checked(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "simulation.json").write_bytes(text)
     with pytest.raises(InputError):
-        claim(tmp_path, {"parameters": {}}, "raw.bin")
+        claim(tmp_path, {"parameters": {"events": 3}}, ("raw.bin",))
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [{"counts": 3}, {"counts": {"hits": "many"}}, {"kept": []}, {"kept": {"events": 2}}],
+)
+def test_the_counts_in_a_simulation_json_are_checked(tmp_path: Path, counts: Any) -> None:
+    manifest = {"parameters": {"events": 3}}
+    (tmp_path / "simulation.json").write_text(json.dumps(manifest | counts))
+    with pytest.raises(InputError, match="counts of events"):
+        claim(tmp_path, manifest, ("raw.bin",))
 
 
 @texts

@@ -276,7 +276,7 @@ def test_parquet_has_the_kept_parts_even_if_all_events_failed(tmp_path: Path) ->
     write_parquet(tmp_path / "x.parquet", [failed], PatatrackResult, ["hits"])
     table = ak.from_parquet(tmp_path / "x.parquet")
     assert ak.fields(table) == [
-        *("event", "source", "source_event", "error", "counts"),
+        *("event", "source", "source_event", "error", "origin", "stopped_by", "counts"),
         *("tracks", "vertices", "readout_errors", "hits"),
     ]
     assert len(table.hits[0]) == 0

@@ -263,7 +263,8 @@ def test_the_command_line_reconstructs(site: Path, muons: Path, tmp_path: Path) 
     assert "candidates" in says
     table = pq.read_table(out)
     assert table.column_names == [
-        *("event", "source", "source_event", "error", "stopped_by", "counts", "candidates")
+        *("event", "source", "source_event", "error", "origin", "stopped_by", "counts"),
+        "candidates",
     ]
     assert table.num_rows == 6
     for text in ("legacy,min-points=x", "legacy,min_points=x"):

@@ -84,8 +84,7 @@ def claim(directory: Path, manifest: dict[str, Any], files: tuple[str, ...]) -> 
         write_manifest(directory, manifest)
         return Claim(False, {}, 0)
     there = read_manifest(path)
-    counts = there.pop("counts", None)
-    kept = there.pop("kept", {"events": 0, "counts": {}})
+    counts, kept = _counts_in(there, path)
     differences = _differences(manifest, there)
     asked = manifest["parameters"]["events"]
     found = there["parameters"].get("events") if "parameters" not in differences else None
@@ -102,6 +101,23 @@ def claim(directory: Path, manifest: dict[str, Any], files: tuple[str, ...]) -> 
     if found < asked:
         write_manifest(directory, manifest | ({"kept": kept} if kept["events"] else {}))
     return Claim(False, kept["counts"], kept["events"])
+
+
+def _counts_in(content: dict[str, Any], path: Path) -> tuple[dict[str, int] | None, dict[str, Any]]:
+    """Take what the content says of its own events and of those kept; check it.
+
+    Raises:
+        InputError: it is malformed.
+    """
+    counts = content.pop("counts", None)
+    kept = content.pop("kept", {"events": 0, "counts": {}})
+    try:
+        given = [*kept["counts"].values(), *(counts or {}).values(), kept["events"]]
+        if all(type(number) is int for number in given):
+            return counts, kept
+    except (TypeError, KeyError, AttributeError):
+        pass
+    raise InputError("the counts of events are malformed", file=str(path))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
