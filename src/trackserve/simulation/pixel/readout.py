@@ -75,7 +75,7 @@ def make_raw(digis: PixelDigis, tables: ReadoutTables, event_number: int) -> Arr
         tables: made from the cabling.
         event_number: counts from 0; the headers have it as the level-1 id (24 bits).
     """
-    words, _ = _pack(digis.module, digis.row, digis.col, digis.adc, tables, event_number & 0xFFFFFF)
+    words = _pack(digis.module, digis.row, digis.col, digis.adc, tables, event_number & 0xFFFFFF)
     raw: Array = words.view(np.uint8)
     return raw
 
@@ -113,7 +113,7 @@ def pixel_word(at: ChipPixel, adc: int, layer_1: bool) -> int:
 @kernel
 def _pack(
     module: Array, row: Array, col: Array, adc: Array, tables: ReadoutTables, number: int
-) -> tuple[Array, int]:
+) -> Array:
     place = np.zeros(len(tables.roc), np.int64)
     channel = np.empty(len(module), np.int64)
     length = np.zeros(len(tables.fed_ids), np.int64)
@@ -153,4 +153,4 @@ def _pack(
         pixel = ChipPixel(link + 1, on_link + 1, in_chip[0], in_chip[1])
         words[place[c]] = pixel_word(pixel, adc[i], roc[5] != 0)
         place[c] += 1
-    return words, length.sum()
+    return words
