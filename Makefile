@@ -9,6 +9,7 @@ supported = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c '$(supported)' 2>/dev/null && echo $$p && break; done)
 BIN = .venv/bin
+PARALLEL = -n auto --maxprocesses 4 --dist loadfile
 SAMPLE = build/patatrack-sample
 PIXEL = build/ttbar-pu50
 POINTS = build/points-pu20
@@ -46,10 +47,10 @@ demo: .venv/server $(PIXEL)/raw.bin $(POINTS)/points.parquet
 	$(BIN)/trackserve demo $(PIXEL) $(POINTS) -o build/demo
 
 test: .venv/dev
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 test-slow: .venv/dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest $(PARALLEL) -m slow
 
 lint: .venv/dev
 	$(BIN)/ruff format --check
