@@ -97,11 +97,11 @@ def _how(
     device: str,
     watts: float,
 ) -> How:
-    from trackserve.serving.repository import usable_backends
+    from trackserve.serving.repository import best_backend
     from trackserve.studies import samples
     from trackserve.studies.study import How
 
-    usual = backend or usable_backends()[0]
+    usual = backend or best_backend(device)[0]
     some = samples.given(events) if events else samples.simulated(output / "events", quick)
     return How(
         tuple(some),

@@ -75,7 +75,7 @@ def simulate(
     Raises:
         InputError: an argument has the wrong type or is out of range, or the directory holds
             something else.
-        MissingExtraError: pyacts, or Pythia where it is needed, is not installed.
+        MissingExtraError: Pythia, or for points pyacts, is needed and not installed.
     """
     n_processes = (os.cpu_count() or 1) if processes is None else processes
     check_setup(setup, chain.acceptance, n_processes)
