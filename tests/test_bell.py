@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from trackserve.client import bell as bell_module
 from trackserve.client.bell import Bell, Reply
+from trackserve.client.shared_memory import SharedMemoryTransport
 from trackserve.client.tickets import Tickets
 from trackserve.errors import (
     Cancelled,
@@ -29,6 +30,7 @@ from trackserve.errors import (
 )
 from trackserve.serving.backend.tickets import TicketReader
 from trackserve.serving.local import region_name
+from trackserve.wire.address import Address
 from trackserve.wire.ticket import TICKET_PLACES, Ticket, read_ticket
 
 Serve = Callable[[socket.socket], None]
@@ -310,6 +312,33 @@ def test_a_connection_takes_only_so_long(monkeypatch: pytest.MonkeyPatch) -> Non
         bell.close()
         for other in others:
             other.close()
+
+
+def test_a_transport_that_nobody_closed_leaves_nothing(ring_at: Callable[[Serve], Bell]) -> None:
+    peer = ring_at(echo).peer  # type: ignore[attr-defined]
+    transport = SharedMemoryTransport(Address("grpc", "127.0.0.1", 1))
+    transport._port = peer.port
+    bell, path = transport._bell(), transport._tickets._path
+    assert bell
+    assert both(bell, b"x", soon()) == [Reply(200, b"x")] * 2
+    thread = bell._thread
+    assert thread
+    assert path.exists()
+    del transport
+    thread.join(20)
+    assert not thread.is_alive()
+    end = soon()
+    while not bell._epoll.closed and time.monotonic() < end:
+        time.sleep(0.01)
+    assert bell._epoll.closed
+    assert not path.exists()
+
+
+def test_a_closed_transport_opens_no_bell(ring_at: Callable[[Serve], Bell]) -> None:
+    transport = SharedMemoryTransport(Address("grpc", "127.0.0.1", 1))
+    transport._port = ring_at(echo).peer.port  # type: ignore[attr-defined]
+    transport.close()
+    assert transport._bell() is None
 
 
 # tickets
