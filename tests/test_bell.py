@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from trackserve.client import bell as bell_module
 from trackserve.client.bell import Bell, Reply
+from trackserve.client.shared_memory import SharedMemoryTransport
 from trackserve.client.tickets import Tickets
 from trackserve.errors import (
     Cancelled,
@@ -29,6 +30,7 @@ from trackserve.errors import (
 )
 from trackserve.serving.backend.tickets import TicketReader
 from trackserve.serving.local import region_name
+from trackserve.wire.address import Address
 from trackserve.wire.ticket import TICKET_PLACES, Ticket, read_ticket
 
 Serve = Callable[[socket.socket], None]
@@ -261,6 +263,39 @@ def test_to_hang_up_ends_one_exchange_and_no_other(ring_at: Callable[[Serve], Be
     assert both(bell, b"short", soon()) == [Reply(200, b"short")] * 2
 
 
+def test_a_server_that_ends_while_a_connection_is_idle_is_unavailable(
+    ring_at: Callable[[Serve], Bell],
+) -> None:
+    bell = ring_at(lambda c: c.sendall(reply(next(requests(c)))))
+    peer = bell.peer  # type: ignore[attr-defined]
+    assert bell.call(message(b"x"), soon()) == Reply(200, b"x")
+    peer._listener.shutdown(socket.SHUT_RDWR)
+    peer.close()
+    for outcome in both(bell, b"x", soon(5)):
+        assert isinstance(outcome, ServerUnavailable)
+
+
+def test_what_was_given_up_is_not_sent_again(ring_at: Callable[[Serve], Bell]) -> None:
+    arrived: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        for body in requests(connection):
+            arrived.append(body)
+            if body != b"long":
+                connection.sendall(reply(body))
+
+    bell = ring_at(serve)
+    assert bell.call(message(b"first"), soon()) == Reply(200, b"first")
+    outcome: Future[Reply | TrackserveError] = Future()
+    exchange = bell.submit(message(b"long"), soon(5), outcome.set_result)
+    while b"long" not in arrived:
+        time.sleep(0.01)
+    bell.hang_up(exchange)
+    assert isinstance(outcome.result(20), ServerUnavailable)
+    assert both(bell, b"short", soon()) == [Reply(200, b"short")] * 2
+    assert arrived.count(b"long") == 1
+
+
 def test_a_connection_takes_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bell_module, "_CONNECT_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
@@ -270,11 +305,40 @@ def test_a_connection_takes_only_so_long(monkeypatch: pytest.MonkeyPatch) -> Non
             other.setblocking(False)
             other.connect_ex(("127.0.0.1", port))
         bell = Bell("127.0.0.1", port)
-        with pytest.raises((DeadlineExceeded, ServerUnavailable)):
-            bell.call(message(b"x"), soon(5))
+        with pytest.raises(ServerUnavailable):
+            bell.call(message(b"x"), math.inf)
+        with pytest.raises(DeadlineExceeded):
+            bell.call(message(b"x"), soon(0.1))
         bell.close()
         for other in others:
             other.close()
+
+
+def test_a_transport_that_nobody_closed_leaves_nothing(ring_at: Callable[[Serve], Bell]) -> None:
+    peer = ring_at(echo).peer  # type: ignore[attr-defined]
+    transport = SharedMemoryTransport(Address("grpc", "127.0.0.1", 1))
+    transport._port = peer.port
+    bell, path = transport._bell(), transport._tickets._path
+    assert bell
+    assert both(bell, b"x", soon()) == [Reply(200, b"x")] * 2
+    thread = bell._thread
+    assert thread
+    assert path.exists()
+    del transport
+    thread.join(20)
+    assert not thread.is_alive()
+    end = soon()
+    while not bell._epoll.closed and time.monotonic() < end:
+        time.sleep(0.01)
+    assert bell._epoll.closed
+    assert not path.exists()
+
+
+def test_a_closed_transport_opens_no_bell(ring_at: Callable[[Serve], Bell]) -> None:
+    transport = SharedMemoryTransport(Address("grpc", "127.0.0.1", 1))
+    transport._port = ring_at(echo).peer.port  # type: ignore[attr-defined]
+    transport.close()
+    assert transport._bell() is None
 
 
 # tickets

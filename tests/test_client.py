@@ -26,7 +26,7 @@ from tritonclient.grpc import InferenceServerClient
 from benchmarks.raw_words import first_feds
 from trackserve.client import AsyncClient, Client, Timings
 from trackserve.client import regions as regions_module
-from trackserve.client.exchange import Settings, Task
+from trackserve.client.exchange import Settings, Task, time_for
 from trackserve.client.shared_memory import OutputSizes
 from trackserve.client.stream import Stream, StreamSettings
 from trackserve.client.transport import Call, Request, failure
@@ -614,10 +614,13 @@ class Nowhere:
     """A transport whose calls a test settles."""
 
     def __init__(self) -> None:
+        self.name = "nowhere"
         self.calls: deque[tuple[Call, Request]] = deque()
+        self.timeouts: list[float] = []
 
     def submit(self, request: Request, timeout: float) -> Call:
         self.calls.append((Call(), request))
+        self.timeouts.append(timeout)
         return self.calls[-1][0]
 
 
@@ -704,6 +707,27 @@ def test_a_slow_source_does_not_fill_requests(
     first.settle(answer)
     stream.advance()
     assert len(calls) == 2
+
+
+def test_a_request_lasts_until_the_last_deadline_of_its_events(
+    sample_events: list[RawEvent],
+) -> None:
+    settings, transport = nowhere()
+    task = TASK._replace(limits=PatatrackLimits(deadline=10.0))
+    stream = Stream(settings, transport, task, StreamSettings(per_request=2), lambda: None)
+    stream.start(sample_events[0])
+    first = stream._exchanges[0]
+    first._patience.begin -= 8
+    stream.start(sample_events[1])
+    assert first.left < 2.1
+    assert 9 < transport.timeouts[0] < 10.1
+    late = stream._exchanges[0].retry_after
+    first._patience.begin -= 8
+    with pytest.raises(EventDeadlineExceeded) as found:
+        late(DeadlineExceeded("no answer in time"))
+    assert found.value.origin.tries == 1
+    first._patience._deadline = first._patience.begin + 19
+    assert time_for(list(stream._exchanges.values())) < 4
 
 
 def test_sizes_are_learnt() -> None:

@@ -45,6 +45,7 @@ from trackserve.studies.emulated import EmulatedServer, Emulation
 from trackserve.studies.proxy import Proxy
 from trackserve.trackers.registry import find_tracker
 from trackserve.wire.identity import Identity
+from trackserve.wire.limits import LIMITS
 
 EXATRKX, PATATRACK = find_tracker("exatrkx"), find_tracker("patatrack")
 OTHER = Identity("exatrkx", 1, ("model other",))
@@ -481,6 +482,27 @@ def test_a_fallback_with_another_identity_is_refused(
         client.reconstruct("exatrkx", events[0])
     with pytest.raises(InputError, match="no such fallback"):
         Client("grpc://127.0.0.1:9", fallback="nowhere")
+
+
+@pytest.mark.parametrize("fallback", [None, "local"])
+def test_servers_without_limits_leave_an_event_with_limits_to_the_fallback(
+    emulation: Emulation,
+    events: list[PointsEvent],
+    start: Callable[..., EmulatedServer],
+    fallback: str | None,
+) -> None:
+    servers = [start(emulation) for _ in range(2)]
+    for server in servers:
+        model = server._models["exatrkx"]
+        model.inputs = tuple(spec for spec in model.inputs if spec != LIMITS)
+    limits = replace(EXATRKX.codec.limits(), deadline=60.0)
+    with Client(url_of(*servers), fallback=fallback) as client:
+        assert not client.reconstruct("exatrkx", events[0]).origin.is_fallback
+        if fallback:
+            assert client.reconstruct("exatrkx", events[0], limits=limits).origin.is_fallback
+        else:
+            with pytest.raises(InputError, match="all tensors"):
+                client.reconstruct("exatrkx", events[0], limits=limits)
 
 
 # where an answer came from

@@ -49,6 +49,7 @@ class _Line:
         self.socket = socket.create_connection(address, timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.has_answered = False
+        self.is_hung_up = False
         self.received = bytearray()
 
     def send(self, message: bytes, timeout: float | None) -> None:
@@ -79,6 +80,7 @@ class _Line:
 
     def hang_up(self) -> None:
         """End the exchange, from any thread."""
+        self.is_hung_up = True
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
@@ -91,6 +93,7 @@ class Ring:
         self.deadline = deadline
         self.done = done
         self.line: _Line | None = None
+        self.is_given_up = False
 
 
 class Bell:
@@ -121,8 +124,9 @@ class Bell:
         Raises:
             DeadlineExceeded, ServerUnavailable, ServerError, Cancelled: there is none.
         """
-        line, reply = None, None
+        reply = None
         while reply is None:
+            line = None
             try:
                 line = self._take(deadline)
                 line.send(message, _limit(deadline))
@@ -152,6 +156,7 @@ class Bell:
     def hang_up(self, ring: Ring) -> None:
         """End an exchange, if it has not ended."""
         with self._lock:
+            ring.is_given_up = True
             if ring.line is not None:
                 ring.line.hang_up()
 
@@ -178,9 +183,13 @@ class Bell:
                 self._busy.add(line)
                 return line
         limit = _limit(deadline)
-        line = _Line(
-            self._address, _CONNECT_TIMEOUT if limit is None else min(limit, _CONNECT_TIMEOUT)
-        )
+        try:
+            line = _Line(
+                self._address, _CONNECT_TIMEOUT if limit is None else min(limit, _CONNECT_TIMEOUT)
+            )
+        except TimeoutError as error:
+            _limit(deadline)
+            raise ConnectionError(f"no connection in {_CONNECT_TIMEOUT:g} s") from error
         with self._lock:
             self._busy.add(line)
             if self._closed:  # too late for close() to hang up
@@ -192,7 +201,7 @@ class Bell:
             return
         with self._lock:
             self._busy.discard(line)
-            if is_good and not self._closed:
+            if is_good and not self._closed and not line.is_hung_up:
                 self._idle.append(line)
                 return
         line.socket.close()
@@ -207,7 +216,7 @@ class Bell:
             return DeadlineExceeded("no answer in time", url=self.url)
         if isinstance(error, _Malformed):
             return ServerError(f"malformed reply: {error}", url=self.url)
-        if line is not None and line.has_answered and not line.received:
+        if line is not None and line.has_answered and not (line.received or line.is_hung_up):
             return None
         return ServerUnavailable(f"no answer: {error or type(error).__name__}", url=self.url)
 
@@ -230,6 +239,10 @@ class Bell:
 
     def _expect(self, ring: Ring, line: _Line) -> None:
         with self._lock:
+            if self._closed:  # the thread may have ended
+                raise closed(self.url)
+            if ring.is_given_up:
+                line.hang_up()
             ring.line = line
             number = line.socket.fileno()
             self._rings[number] = ring

@@ -321,15 +321,24 @@ class Exchange:
         """
         self._sent = time.perf_counter()
         self._tries += 1
-        left = self._left
+        left = self.left
         if left <= 0:
             raise deadline_exceeded(self._event, self._limits.deadline)
         if left < math.inf:
             self.request.inputs.update(encode_limits(replace(self._limits, deadline=left)))
-        return min(left + _GRACE, self._patience.left(event=self._event))
+        return time_for([self])
 
     @property
-    def _left(self) -> float:
+    def patience_left(self) -> float:
+        """Seconds until the timeout of the event.
+
+        Raises:
+            DeadlineExceeded: no time is left.
+        """
+        return self._patience.left(event=self._event)
+
+    @property
+    def left(self) -> float:
         """Seconds until the event's own deadline."""
         return self._patience.begin + self._limits.deadline - time.perf_counter()
 
@@ -340,11 +349,11 @@ class Exchange:
             EventDeadlineExceeded: the event's own deadline is over, or will be by then.
             ServerError: there is no next try; it is ``error``.
         """
-        if isinstance(error, DeadlineExceeded) and self._left <= 0:
-            raise deadline_exceeded(self._event, self._limits.deadline) from error
+        if isinstance(error, DeadlineExceeded) and self.left <= 0:
+            raise self.failed(deadline_exceeded(self._event, self._limits.deadline)) from error
         delay = self._patience.retry_after(error)
-        if delay >= self._left:
-            raise deadline_exceeded(self._event, self._limits.deadline) from error
+        if delay >= self.left:
+            raise self.failed(deadline_exceeded(self._event, self._limits.deadline)) from error
         return delay
 
     def result(self, tensors: Tensors, arrived: float | None = None) -> Any:
@@ -406,6 +415,19 @@ class Exchange:
         self._settings.on_timings(
             Timings(self._event, total, client, network, self.queue, self.compute)
         )
+
+
+def time_for(exchanges: Sequence[Exchange]) -> float:
+    """Seconds that a request for several exchanges may take.
+
+    It ends at the first timeout, but not before the last of the events' own deadlines: the other
+    events are answered too.
+
+    Raises:
+        DeadlineExceeded: no time is left.
+    """
+    last = max(exchange.left for exchange in exchanges) + _GRACE
+    return min(last, *(exchange.patience_left for exchange in exchanges))
 
 
 def bundled(exchanges: Sequence[Exchange]) -> Request:

@@ -279,8 +279,8 @@ class Pool:
         """
         model = request.model
         identity = request.parameters.get(IDENTITY_PARAMETER, "")
-        usable = self._usable(model, identity)
-        lanes = [x for x in usable if x.server not in excluded and x.offers(request)]
+        usable = [lane for lane in self._usable(model, identity) if lane.offers(request)]
+        lanes = [lane for lane in usable if lane.server not in excluded]
         if not lanes:
             here = self._here.get(model)
             if usable or here is None or here.server in excluded or not here.fits(identity):
@@ -314,6 +314,13 @@ class Pool:
         """Why no server can answer a request."""
         with self.lock:
             identity = request.parameters.get(IDENTITY_PARAMETER, "")
+            usable = self._usable(request.model, identity)
+            lanes = self._lanes.get(request.model, {}).values()
+            may_come = [lane for lane in lanes if lane.state in (State.NEW, State.ASIDE)]
+            if usable and not any(lane.offers(request) for lane in (*usable, *may_come)):
+                names = [*request.inputs, *request.outputs]
+                reason = "the model on the servers has not all tensors of the request"
+                return InputError(reason, model=request.model, url=self.url, bound=names)
             return self._why_none(request.model, identity)
 
     # servers, with the lock held

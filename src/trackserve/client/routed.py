@@ -117,11 +117,10 @@ class RoutedCall(Call):
             self._calls.pop(attempt)
             if self._is_over:
                 return
-            is_alone = not self._calls
         if isinstance(reply, TrackserveError) and not is_answer:
             pool.failed(attempt, reply)
             is_to_try = pool.retry and is_for_another(reply)
-            if is_to_try and (self._send_to_another() or not is_alone):
+            if is_to_try and (self._send_to_another() or self._calls):
                 return
         server = attempt.lane.server
         self.end(reply, Via(server.url, self._n_tries, not server.url, attempt.lane.identity))

@@ -66,7 +66,7 @@ def _fitting(config: ModelConfig) -> list[Tracker[Any, Any]]:
     for name in tracker_names():
         try:
             tracker = find_tracker(name)
-            takes = {spec.name for spec in tracker.codec.inputs}
+            takes = {spec.name for spec in tracker.codec.inputs if not spec.optional}
             returns = set(tracker.codec.output_names(tracker.result.intermediates()))
         except (InputError, TrackserveError):
             continue

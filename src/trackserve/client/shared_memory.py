@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time
+import weakref
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,6 +23,7 @@ from trackserve.edm.columns import Array
 from trackserve.errors import (
     Cancelled,
     DeadlineExceeded,
+    EventError,
     InputError,
     ServerError,
     ServerUnavailable,
@@ -90,6 +93,10 @@ class SharedMemoryTransport:
         self._lock = threading.Lock()
         self._bells: dict[int, Bell] = {}
         self._port: int | None = None
+        self._closed = False
+        own_parts = self._tickets, self._bells, self._grpc, self._regions
+        self._dropped = weakref.finalize(self, _drop, os.getpid(), *own_parts)
+        self._dropped.atexit = False
 
     @property
     def name(self) -> str:
@@ -155,11 +162,10 @@ class SharedMemoryTransport:
         return self._grpc.ready(timeout)
 
     def close(self) -> None:
-        self._tickets.close()
-        for bell in self._bells.values():
-            bell.close()
-        self._grpc.close()
-        self._regions.close()
+        self._dropped.detach()
+        with self._lock:
+            self._closed = True
+        _close(self._tickets, self._bells, self._grpc, self._regions)
 
     def _submit_by_grpc(self, call: Call, request: Request, timeout: float) -> Call:
         def done(reply: Tensors | TrackserveError) -> None:
@@ -195,6 +201,8 @@ class SharedMemoryTransport:
                 return None
             port = self._port = found.http_port
         with self._lock:
+            if self._closed:
+                return None
             if port not in self._bells:
                 self._bells[port] = Bell(self._address.host, port)
             return self._bells[port]
@@ -224,7 +232,7 @@ class SharedMemoryTransport:
             whether to ask again without it: the error is Triton's own, not the model's.
         """
         self._tickets.end(loan.ticket)
-        if isinstance(error, _GIVEN_UP):
+        if isinstance(error, _GIVEN_UP) and not isinstance(error, EventError):
             self._port = None  # the next server may have another one
             self._regions.retire(loan.region)
             return False
@@ -237,6 +245,24 @@ class SharedMemoryTransport:
     def _learn(self, request: Request, tensors: Tensors) -> Tensors:
         self._sizes.learn(request, tensors)
         return tensors
+
+
+def _close(tickets: Tickets, bells: dict[int, Bell], grpc: GrpcTransport, regions: Regions) -> None:
+    """Close the parts of a transport."""
+    tickets.close()
+    for bell in bells.values():
+        bell.close()
+    grpc.close()
+    regions.close()
+
+
+def _drop(process: int, *parts: Any) -> None:
+    """Close the parts of a transport that nobody has closed, unless it is another process's.
+
+    A thread does it: this one may have stopped anywhere, with any lock.
+    """
+    if os.getpid() == process:
+        threading.Thread(target=_close, args=parts, daemon=True).start()
 
 
 class OutputSizes:

@@ -18,7 +18,7 @@ from trackserve.wire.bundle import AnswerBundle
 from trackserve.wire.identity import UNCHECKED
 from trackserve.wire.tensors import Tensors
 
-from .exchange import Exchange, Patience, Settings, Task, bundled, unbundled
+from .exchange import Exchange, Patience, Settings, Task, bundled, time_for, unbundled
 from .models import explained
 from .pool import Pool
 from .transport import Call, Transport
@@ -222,19 +222,21 @@ class Stream:
         return self._transport.usable(self._task.model, "" if identity == UNCHECKED else identity)
 
     def _send(self, numbers: list[int]) -> None:
-        timeouts = {}
+        sent = []
         for number in numbers:
             try:
-                timeouts[number] = self._exchanges[number].send()
+                self._exchanges[number].send()
             except EventError as error:
-                self._answers[number] = self._exchanges.pop(number), error
+                exchange = self._exchanges.pop(number)
+                self._answers[number] = exchange, exchange.failed(error)
                 self._filling = True
-        if not timeouts:
+            else:
+                sent.append(number)
+        if not sent:
             return
-        numbers, timeout = list(timeouts), min(timeouts.values())
-        exchanges = [self._exchanges[number] for number in numbers]
-        call = self._transport.submit(bundled(exchanges), timeout)
-        self._calls[call] = numbers
+        exchanges = [self._exchanges[number] for number in sent]
+        call = self._transport.submit(bundled(exchanges), time_for(exchanges))
+        self._calls[call] = sent
         call.add_done_callback(lambda _: self._end(call))
 
     def _end(self, call: Call) -> None:
