@@ -56,7 +56,25 @@ def frozen(server: Server) -> Iterator[Callable[[], None]]:
     """A function that freezes the server; it goes on after the test."""
     group = os.getpgid(server.pid or 0)
     yield lambda: os.killpg(group, signal.SIGSTOP)
-    os.killpg(group, signal.SIGCONT)
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGCONT)
+    wait_until_it_stays(server)
+
+
+def wait_until_it_stays(server: Server) -> None:
+    """Wait until the server answers, and its watch has not started it anew a while later."""
+    end = time.monotonic() + 60
+    with Client(server.grpc_url, transport="grpc") as client:
+        pid, since = None, time.monotonic()
+        while time.monotonic() < since + 1.5:
+            try:
+                client.identify("patatrack")
+            except ServerError:
+                pid = None
+            if pid is None or pid != server.pid:
+                pid, since = server.pid, time.monotonic()
+            assert time.monotonic() < end
+            time.sleep(0.2)
 
 
 def url_of(server: Server, transport: str) -> str:
