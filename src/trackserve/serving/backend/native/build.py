@@ -98,8 +98,8 @@ def _places() -> Iterator[Path]:
         yield Path(cache) / "trackserve"
     elif (home := Path("~").expanduser()).is_absolute():
         yield home / ".cache" / "trackserve"
-    temporary = Path(tempfile.gettempdir()) / f"trackserve-native-{os.getuid()}"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # there may be no folder for temporary files
+        temporary = Path(tempfile.gettempdir()) / f"trackserve-native-{os.getuid()}"
         temporary.mkdir(mode=0o700, exist_ok=True)
         found = temporary.lstat()
         # code is loaded from it, so nobody else may write to it
