@@ -18,7 +18,7 @@ from trackserve.trackers.registry import find_tracker
 from . import perf_analyzer
 from .figures import curve, style
 from .lab import Lab, Served
-from .load import Load, by_stream, by_threads
+from .load import Load, by_threads
 from .perf_analyzer import Analyzer
 from .samples import Sample
 from .spread import Spread, mean, ratio
@@ -88,18 +88,8 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
         return
     before = served.times()
     if values["generator"] == OWN:
-        client, timings = lab.client(*served.way("grpc"))
-        events, expected = lab.events(sample), lab.expected(sample)
-        load = by_stream(
-            client,
-            served.model,
-            events,
-            lab.span,
-            expected,
-            timings,
-            in_flight=in_flight,
-            per_request=1,
-        )
+        timed = lab.client(*served.way("grpc"))
+        load = lab.stream(timed, served.model, sample, in_flight=in_flight, per_request=1)
     else:
         load = _plain(lab, sample, served)
     server = served.times().since(before)

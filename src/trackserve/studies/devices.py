@@ -116,10 +116,9 @@ def _cores(lab: Lab, sample: Sample, n: int) -> Row:
     """A real server that may use the last ``n`` processors, with a worker for each."""
     on_cores = frozenset(sorted(os.sched_getaffinity(0))[-n:])
     served = lab.served(sample, limits=Limits(workers=n), on_cores=on_cores)
-    client, timings = lab.client(*served.way("auto"))
-    events, expected = lab.events(sample), lab.expected(sample)
+    timed = lab.client(*served.way("auto"))
     with spending(served) as spent:
-        load = by_stream(client, served.model, events, lab.span, expected, timings)
+        load = lab.stream(timed, served.model, sample)
     return row_of(load) | spent
 
 

@@ -14,7 +14,7 @@ from trackserve.serving.repository import usable_backends
 
 from .figures import bars
 from .lab import Lab, Served, output_bytes, size_of
-from .load import Load, by_stream, by_threads
+from .load import Load, by_threads
 from .spread import NOTHING, added, difference, mean, ratio
 from .study import Drawn, How, Point, Shown, Study, Values
 from .table import Row, chosen, groups, numbers
@@ -64,13 +64,13 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
                 expected,
             )
         else:
-            client, timings = lab.client(*served.way(str(values["transport"])))
+            timed = lab.client(*served.way(str(values["transport"])))
             if values["way"] == "client":
-                call = partial(client.reconstruct, served.model)
+                call = partial(timed.client.reconstruct, served.model)
                 threads = int(values["threads"] or 1)
                 load = by_threads(call, events, threads, lab.span, expected)
             else:
-                load = by_stream(client, served.model, events, lab.span, expected, timings)
+                load = lab.stream(timed, served.model, sample)
     rate = load.rate * output_bytes(sample, expected) / 1e6
     yield {"size": size_of(sample, expected), **row_of(load), "output_MB_per_s": rate, **spent}
 

@@ -13,7 +13,7 @@ from trackserve.serving.backend.runtime import cores
 from .direct_vs_served import row_of, spending
 from .figures import bars
 from .lab import Lab
-from .load import by_stream, by_threads
+from .load import by_threads
 from .meter import Meter
 from .spread import NOTHING, Spread, mean, ratio
 from .study import Drawn, How, Point, Shown, Study, Values
@@ -48,7 +48,7 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
     served = lab.served(sample)
     events, expected = lab.events(sample), lab.expected(sample)
     way = values["way"]
-    client, timings = lab.client(*served.way("auto"))
+    timed = lab.client(*served.way("auto"))
     call = lab.pipeline(sample).reconstruct
     row: Row = {}
     start = time.perf_counter()
@@ -56,7 +56,7 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
         if way == WAYS[0]:
             time.sleep(lab.span.seconds)
         elif way == WAYS[3]:
-            row = row_of(by_stream(client, served.model, events, lab.span, expected, timings))
+            row = row_of(lab.stream(timed, served.model, sample))
         else:
             threads = 1 if way == WAYS[1] else cores()
             row = row_of(by_threads(call, events, threads, lab.span, expected))

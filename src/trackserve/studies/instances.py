@@ -14,7 +14,7 @@ from trackserve.serving.repository import usable_backends
 from .direct_vs_served import row_of, spending
 from .figures import curve, style
 from .lab import Lab
-from .load import by_stream, by_threads
+from .load import by_threads
 from .meter import Meter
 from .spread import Spread, mean, quotient, ratio
 from .study import Drawn, How, Point, Shown, Study, Values
@@ -63,18 +63,9 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
         instances=int(values["instances"] or 1),
         limits=KINDS[str(values["kind"])],
     )
-    client, timings = lab.client(*served.way("auto"))
+    timed, in_flight = lab.client(*served.way("auto")), int(values["in_flight"] or 1)
     with Meter() as meter, spending(served) as spent:
-        load = by_stream(
-            client,
-            served.model,
-            events,
-            lab.span,
-            expected,
-            timings,
-            in_flight=int(values["in_flight"] or 1),
-            per_request=1,
-        )
+        load = lab.stream(timed, served.model, sample, in_flight=in_flight, per_request=1)
     busy = meter.usage.busy
     if busy is None:
         busy = float(spent["server_cores"] or 0) / cores()

@@ -18,7 +18,7 @@ from trackserve.serving.http import Http
 from trackserve.trackers.base import Pipeline, Tracker
 from trackserve.trackers.registry import find_tracker
 
-from .load import Span
+from .load import Load, Span, by_stream
 from .machine import processor_seconds
 from .proxy import Proxy
 from .samples import Progress, Sample, prepare
@@ -267,6 +267,39 @@ class Lab:
                 yield Timed(client, timings)
 
         return self.keep(("client", url, transport), make)
+
+    def stream(
+        self,
+        timed: Timed,
+        model: str,
+        sample: Sample,
+        *,
+        in_flight: int | None = None,
+        per_request: int | None = None,
+        lead: float | None = None,
+    ) -> Load:
+        """Load of a stream of a sample's events, compared with the direct results.
+
+        Args:
+            timed: the client, as :meth:`client` made it.
+            model: name of the model.
+            sample: the events.
+            in_flight, per_request, lead: as of :func:`.load.by_stream`.
+
+        Raises:
+            TrackserveError: as of the stream; an event failed.
+        """
+        return by_stream(
+            timed.client,
+            model,
+            self.events(sample),
+            self.span,
+            self.expected(sample),
+            timed.timings,
+            in_flight=in_flight,
+            per_request=per_request,
+            lead=lead,
+        )
 
     def proxy(self, served: Served) -> Proxy:
         """A proxy before the gRPC service of a server, whose delay can be set."""

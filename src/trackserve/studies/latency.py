@@ -16,7 +16,7 @@ from trackserve.report.page import Table
 from .direct_vs_served import row_of
 from .figures import curve, style
 from .lab import Lab, Served
-from .load import by_stream, by_threads
+from .load import by_threads
 from .samples import Sample
 from .spread import mean, ratio
 from .study import Drawn, How, Point, Shown, Study, Values
@@ -92,25 +92,16 @@ def _parts(lab: Lab, sample: Sample, served: Served, transport: str) -> Row:
 def _distance(lab: Lab, sample: Sample, served: Served, values: Values) -> Row:
     proxy = lab.proxy(served)
     rtt = float(values["rtt_ms"] or 0) / 1e3
-    client, timings = lab.client(f"grpc://127.0.0.1:{proxy.port}", "grpc")
-    events, expected = lab.events(sample), lab.expected(sample)
+    timed = lab.client(f"grpc://127.0.0.1:{proxy.port}", "grpc")
     proxy.delay = rtt / 2
     in_flight: Any = values.get("in_flight")
     if in_flight == 1:
-        call = partial(client.reconstruct, served.model)
-        load = by_threads(call, events, 1, lab.span, expected)
+        call = partial(timed.client.reconstruct, served.model)
+        load = by_threads(call, lab.events(sample), 1, lab.span, lab.expected(sample))
     else:
         lead = _SETTLED * rtt if in_flight is None and not lab.is_warming else None
-        load = by_stream(
-            client,
-            served.model,
-            events,
-            lab.span,
-            expected,
-            timings,
-            in_flight=in_flight,
-            per_request=1,
-            lead=lead,
+        load = lab.stream(
+            timed, served.model, sample, in_flight=in_flight, per_request=1, lead=lead
         )
     return row_of(load) | {"mean_in_flight": load.rate * fmean(load.latencies)}
 

@@ -7,7 +7,6 @@ import platform
 import time
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from trackserve.serving.backend.runtime import cores
@@ -77,12 +76,7 @@ class Watch:
         self._start = _clock()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.seen = {"load": round(self._load, 2)}
         end = _clock()
         if self._start is None or end is None:

@@ -10,7 +10,6 @@ import threading
 import time
 from pathlib import Path
 from statistics import fmean
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 _PERIOD = 0.02
@@ -77,12 +76,7 @@ class Meter:
             self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         seconds = time.perf_counter() - self._start
         after, cpu = self._counted(), _rapl()
         busy = gpu = None

@@ -15,7 +15,7 @@ from trackserve.trackers.registry import find_tracker
 from .direct_vs_served import row_of, spending
 from .figures import bars
 from .lab import Lab, input_bytes, output_bytes, size_of
-from .load import by_stream, by_threads
+from .load import by_threads
 from .samples import Sample
 from .spread import mean, ratio
 from .study import Drawn, How, Point, Shown, Study, Values
@@ -77,25 +77,17 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
 
 def _way(lab: Lab, sample: Sample, values: Values) -> Row:
     served = lab.served(sample)
-    client, timings = lab.client(*served.way(str(values["transport"])))
+    timed = lab.client(*served.way(str(values["transport"])))
     events, expected = lab.events(sample), lab.expected(sample)
     row: Row = {}
     per_request = int(values["per_request"] or 1)
     if per_request == 1:
-        call = partial(client.reconstruct, served.model)
+        call = partial(timed.client.reconstruct, served.model)
         one = by_threads(call, events, 1, lab.span, expected)
         row |= {f"one_{name}": value for name, value in row_of(one).items()}
     with spending(served) as spent:
-        load = by_stream(
-            client,
-            served.model,
-            events,
-            lab.span,
-            expected,
-            timings,
-            in_flight=max(1, _IN_FLIGHT // per_request),
-            per_request=per_request,
-        )
+        in_flight = max(1, _IN_FLIGHT // per_request)
+        load = lab.stream(timed, served.model, sample, in_flight=in_flight, per_request=per_request)
     return row | row_of(load) | spent
 
 
