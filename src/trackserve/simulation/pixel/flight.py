@@ -128,6 +128,19 @@ def _path_to_plane(
     return s
 
 
+class Layer(NamedTuple):
+    """The way of a particle through the sensor of a module or the rest of its material.
+
+    Attributes:
+        path: length of the way, cm of silicon.
+        low, high: local z of the layer's surfaces, cm.
+    """
+
+    path: float
+    low: float
+    high: float
+
+
 @kernel
 def _slowed(
     flights: Flights,
@@ -135,18 +148,16 @@ def _slowed(
     at: Vector,
     direction: Vector,
     momentum: float,
-    path: float,
+    layer: Layer,
     slab: Slab,
-    low: float,
-    high: float,
     knock_on: bool,
     rng: np.random.Generator,
 ) -> float:
-    """Momentum after ``path`` in material; 0 if the particle stops.
+    """Momentum behind a layer of material; 0 if the particle stops.
 
-    With ``knock_on``, electrons are knocked out between local z ``low`` and ``high`` of ``slab``.
+    With ``knock_on``, electrons are knocked out in the layer, which is one of ``slab``.
     """
-    mass = flights.mass[row]
+    mass, path = flights.mass[row], layer.path
     if path <= 0:
         return momentum
     if momentum < _MIN_BETA_GAMMA * mass:
@@ -162,7 +173,7 @@ def _slowed(
             energy = transfer(loss, rng.random(), rng.random())
             lost += energy
             if knock_on and energy > MIN_KNOCK_ON:
-                depth = low + (high - low) * rng.random()
+                depth = layer.low + (layer.high - layer.low) * rng.random()
                 knock_out(flights, row, at, direction, energy, loss.max_transfer, slab, depth, rng)
             s += rng.standard_exponential() / loss.hard
     kinetic -= lost
@@ -196,7 +207,7 @@ def _through_matter(
         return Vector(0.0, 0.0, 0.0)
     direction = scattered(_scaled(momentum, 1 / p), p, flights.mass[row], path, rng)
     nothing = Slab(-1, direction, 0.0, 0.0)
-    p = _slowed(flights, row, at, direction, p, path, nothing, 0.0, 0.0, False, rng)
+    p = _slowed(flights, row, at, direction, p, Layer(path, 0.0, 0.0), nothing, False, rng)
     return _scaled(direction, p)
 
 
@@ -220,20 +231,10 @@ def _through_module(
     cosine = direction.x * normal.x + direction.y * normal.y + direction.z * normal.z
     oblique = min(1 / abs(cosine), MAX_OBLIQUITY)
     top, bottom = 0.5 * slab.sensor, -0.5 * slab.sensor
+    rest = Layer(oblique * slab.rest, bottom - slab.rest, bottom)
+    sensor = Layer(oblique * slab.sensor, bottom, top)
     if cosine > 0:
-        p = _slowed(
-            flights,
-            row,
-            at,
-            direction,
-            p,
-            oblique * slab.rest,
-            slab,
-            bottom - slab.rest,
-            bottom,
-            processes.knock_on,
-            rng,
-        )
+        p = _slowed(flights, row, at, direction, p, rest, slab, processes.knock_on, rng)
         if p == 0:
             return Vector(0.0, 0.0, 0.0)
     add_crossing(flights, row, module, at, _scaled(direction, p))
@@ -242,33 +243,9 @@ def _through_module(
         interact(flights, row, at, _scaled(direction, p), rng)
         return Vector(0.0, 0.0, 0.0)
     behind = scattered(direction, p, flights.mass[row], path, rng)
-    p = _slowed(
-        flights,
-        row,
-        at,
-        direction,
-        p,
-        oblique * slab.sensor,
-        slab,
-        bottom,
-        top,
-        processes.knock_on,
-        rng,
-    )
+    p = _slowed(flights, row, at, direction, p, sensor, slab, processes.knock_on, rng)
     if cosine < 0 and p > 0:
-        p = _slowed(
-            flights,
-            row,
-            at,
-            direction,
-            p,
-            oblique * slab.rest,
-            slab,
-            bottom - slab.rest,
-            bottom,
-            processes.knock_on,
-            rng,
-        )
+        p = _slowed(flights, row, at, direction, p, rest, slab, processes.knock_on, rng)
     return _scaled(behind, p)
 
 
