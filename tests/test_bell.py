@@ -297,7 +297,7 @@ def test_what_was_given_up_is_not_sent_again(ring_at: Callable[[Serve], Bell]) -
 
 
 def test_a_connection_takes_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bell_module, "_CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(bell_module, "CONNECT_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]
         others = [socket.socket() for _ in range(4)]
@@ -430,7 +430,7 @@ def test_a_file_of_another_kind_tells_nothing(content: bytes) -> None:
 
 
 def test_without_room_there_are_no_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trackserve.client.tickets._SHARED_MEMORY", Path("/nowhere"))
+    monkeypatch.setattr("trackserve.client.tickets.SHARED_MEMORY", Path("/nowhere"))
     tickets = Tickets()
     assert tickets.take() is None
     tickets.close()

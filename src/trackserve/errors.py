@@ -54,7 +54,7 @@ class EventError(TrackserveError):
     """
 
     origin: Any = None
-    """Where it came from: a :class:`trackserve.edm.result.Origin`, if a client has it."""
+    """Who gave it, and how: a :class:`trackserve.edm.result.Origin`, if a client has it."""
 
 
 class InputError(TrackserveError, ValueError):

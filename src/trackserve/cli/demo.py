@@ -95,8 +95,8 @@ def _serving(subjects: Sequence[_Subject]) -> Iterator[Client]:
     from trackserve.serving.server import Server
 
     with tempfile.TemporaryDirectory(prefix="trackserve-") as repository:
+        backend, _ = best_backend("cpu")
         for subject in subjects:
-            backend, _ = best_backend("cpu")
             write_model(repository, subject.tracker.name, subject.options, backend=backend)
         server = Server(repository, grpc_port=0, http_port=0, metrics_port=0)
         start = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable
 from contextlib import suppress
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,46 +13,27 @@ from trackserve.edm import EventLimits
 from trackserve.errors import EventError, InputError, ServerError
 from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
-from trackserve.wire.timeout import checked_timeout
 
-from .connect import connect_to
-from .counters import Sample, as_text
-from .exchange import DEFAULT_TIMEOUT, Exchange, OnTimings, Patience, Settings, Task, Terms
-from .local import Fallback
+from .base import BaseClient
+from .exchange import DEFAULT_TIMEOUT, Exchange, Patience, Task, Terms
 from .models import ask_identity, explained, find_model, find_task, is_known, list_models
-from .pool import Pool, ServerState
 from .stream import END, Stream, StreamSettings
 from .transport import closed
 
 
-class AsyncClient:
+class AsyncClient(BaseClient):
     """A :class:`trackserve.client.Client` for asyncio; an async context manager.
 
     Its arguments and errors are those of that client. If a task that awaits a result is cancelled,
     the event is given up, on the server too.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        transport: str = "auto",
-        retry: bool = True,
-        fallback: Fallback | None = None,
-        on_timings: OnTimings | None = None,
-    ) -> None:
-        self._settings = Settings(url, checked_timeout(timeout), retry, on_timings)
-        self._transport = connect_to(self._settings, transport, fallback)
-        self._streams: set[Callable[[], None]] = set()
-        self._closed = False
-        self.url = url
+    _closed = False
 
-    @property
-    def transport(self) -> str:
-        """Name of the transport: ``"grpc"``, ``"http"`` or ``"shm"``."""
-        self._settings.check_process()
-        return self._transport.name
+    @cached_property
+    def _streams(self) -> set[Callable[[], None]]:
+        """What wakes each open stream."""
+        return set()
 
     async def ready(self) -> bool:
         """Whether the server answers, in 30 s at most, and has loaded its models."""
@@ -170,19 +152,6 @@ class AsyncClient:
         """Text of the identity of each model, by name; see :meth:`.client.Client.models`."""
         self._settings.check_process()
         return await asyncio.to_thread(list_models, self._settings, self._transport)
-
-    def servers(self) -> list[ServerState]:
-        """What is known of each server; see :meth:`.client.Client.servers`."""
-        return self._transport.states() if isinstance(self._transport, Pool) else []
-
-    def counters(self) -> list[Sample]:
-        """Sums of what this client did; see :meth:`.client.Client.counters`."""
-        more = self._transport.samples() if isinstance(self._transport, Pool) else []
-        return [*self._settings.counters.samples(), *more]
-
-    def prometheus(self) -> str:
-        """The counters as a page for Prometheus."""
-        return as_text(self.counters())
 
     async def _find(
         self,

@@ -17,10 +17,8 @@ from typing import NamedTuple
 
 from trackserve.errors import DeadlineExceeded, ServerError, ServerUnavailable, TrackserveError
 
-from .transport import closed
+from .transport import CONNECT_TIMEOUT, closed, socket_timeout, time_left
 
-_CONNECT_TIMEOUT = 5.0
-"""Seconds. A client that is closed waits for its attempts to connect."""
 _TICK = 0.05
 """Seconds. So late may a deadline be noticed that is set while others are waited for."""
 _READ_AT_ONCE = 1 << 16
@@ -129,9 +127,9 @@ class Bell:
             line = None
             try:
                 line = self._take(deadline)
-                line.send(message, _limit(deadline))
+                line.send(message, socket_timeout(deadline))
                 while reply is None:
-                    line.socket.settimeout(_limit(deadline))
+                    line.socket.settimeout(socket_timeout(deadline))
                     reply = line.receive()
             except Exception as error:
                 failure = self._failure(line, error)
@@ -182,14 +180,12 @@ class Bell:
                 line = self._idle.pop()
                 self._busy.add(line)
                 return line
-        limit = _limit(deadline)
+        limit = min(time_left(deadline), CONNECT_TIMEOUT)
         try:
-            line = _Line(
-                self._address, _CONNECT_TIMEOUT if limit is None else min(limit, _CONNECT_TIMEOUT)
-            )
+            line = _Line(self._address, limit)
         except TimeoutError as error:
-            _limit(deadline)
-            raise ConnectionError(f"no connection in {_CONNECT_TIMEOUT:g} s") from error
+            time_left(deadline)
+            raise ConnectionError(f"no connection in {CONNECT_TIMEOUT:g} s") from error
         with self._lock:
             self._busy.add(line)
             if self._closed:  # too late for close() to hang up
@@ -226,7 +222,7 @@ class Bell:
             line = None
             try:
                 line = self._take(ring.deadline)
-                line.send(ring.message, _limit(ring.deadline))
+                line.send(ring.message, socket_timeout(ring.deadline))
                 line.socket.setblocking(False)
                 self._expect(ring, line)
                 return
@@ -303,13 +299,3 @@ class Bell:
             self._start(ring)
         else:
             ring.done(failure)
-
-
-def _limit(deadline: float) -> float | None:
-    """Seconds until ``deadline``, as a socket takes it; raises TimeoutError if there are none."""
-    if deadline == float("inf"):
-        return None
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left

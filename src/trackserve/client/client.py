@@ -11,18 +11,14 @@ from trackserve.edm import EventLimits
 from trackserve.errors import EventError, InputError
 from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
-from trackserve.wire.timeout import checked_timeout
 
-from .connect import connect_to
-from .counters import Sample, as_text
-from .exchange import DEFAULT_TIMEOUT, Exchange, OnTimings, Patience, Settings, Terms
-from .local import Fallback
+from .base import BaseClient
+from .exchange import DEFAULT_TIMEOUT, Exchange, Patience, Terms
 from .models import ask_identity, explained, find_model, find_task, list_models
-from .pool import Pool, ServerState
 from .stream import END, Stream, StreamSettings
 
 
-class Client:
+class Client(BaseClient):
     """A connection to a server, or to many; a context manager, for any number of threads.
 
     Args:
@@ -30,7 +26,7 @@ class Client:
             ``@FILE`` for a file that lists them. A name stands for all its addresses.
         timeout: seconds that an event may take, retries included; None or infinity: there is no
             deadline. Then the wait ends by an answer, a broken connection or :meth:`close`.
-        transport: ``"grpc"``, ``"http"``, ``"shm"`` (gRPC with large tensors in shared memory)
+        transport: ``"grpc"``, ``"http"``, ``"shm"`` (all tensors in shared memory)
             or ``"auto"``. ``"auto"`` is the scheme of the url, and shared memory if client and
             server run on one host as one user. If shared memory fails, gRPC carries all tensors.
         retry: whether to ask again until the timeout, and other servers too, if a server is busy,
@@ -47,27 +43,6 @@ class Client:
         InputError: a malformed url, timeout or fallback, a file of servers that cannot be read,
             or a transport that does not fit the url. Each method raises it after a fork.
     """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        transport: str = "auto",
-        retry: bool = True,
-        fallback: Fallback | None = None,
-        on_timings: OnTimings | None = None,
-    ) -> None:
-        self._settings = Settings(url, checked_timeout(timeout), retry, on_timings)
-        self._transport = connect_to(self._settings, transport, fallback)
-        self.url = url
-
-    @property
-    def transport(self) -> str:
-        """Name of the transport: ``"grpc"``, ``"http"`` or ``"shm"``; of many servers, as
-        ``"grpc+shm"``."""
-        self._settings.check_process()
-        return self._transport.name
 
     def ready(self) -> bool:
         """Whether the server answers, in 30 s at most, and has loaded its models."""
@@ -228,19 +203,6 @@ class Client:
         """
         self._settings.check_process()
         return list_models(self._settings, self._transport)
-
-    def servers(self) -> list[ServerState]:
-        """What is known of each of many servers, for each model that was asked for."""
-        return self._transport.states() if isinstance(self._transport, Pool) else []
-
-    def counters(self) -> list[Sample]:
-        """Sums of what this client did, by server; see :data:`.counters.HELP`."""
-        more = self._transport.samples() if isinstance(self._transport, Pool) else []
-        return [*self._settings.counters.samples(), *more]
-
-    def prometheus(self) -> str:
-        """The counters as a page for Prometheus."""
-        return as_text(self.counters())
 
     def close(self) -> None:
         """End what is in flight and let go of the server; takes 2 s at most."""

@@ -381,7 +381,7 @@ class Exchange:
         return error
 
     def _origin(self, outcome: str, arrived: float | None) -> Origin:
-        """Where the answer comes from; it is counted too."""
+        """Count the answer; return its origin."""
         seconds = (arrived or time.perf_counter()) - self._patience.begin
         via = self._via or Via(self._settings.url, self._tries)
         labels = {"server": via.server, "model": self._model}

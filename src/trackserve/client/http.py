@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import socket
 import threading
 import time
@@ -32,17 +31,18 @@ from trackserve.wire.address import Address
 from trackserve.wire.tensors import Tensors
 
 from .transport import (
+    CONNECT_TIMEOUT,
     Call,
     ModelConfig,
     Request,
     closed,
     failure,
+    socket_timeout,
+    time_left,
 )
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _MAX_THREADS = 256
-_CONNECT_TIMEOUT = 5.0
-"""Seconds. A client that is closed waits for its attempts to connect."""
 _STATUS = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
@@ -200,7 +200,7 @@ class HttpTransport:
 
     def _send(self, connection: HTTPConnection, message: _Message, deadline: float) -> _Reply:
         if connection.sock is None:
-            connection.timeout = min(_left(deadline), _CONNECT_TIMEOUT)
+            connection.timeout = min(time_left(deadline), CONNECT_TIMEOUT)
             connection.connect()
             if self._closed:  # too late for close() to hang up
                 raise closed(self.url)
@@ -262,8 +262,7 @@ class _Incoming(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = _left(self._deadline)
-        self._sock.settimeout(None if left == math.inf else left)
+        self._sock.settimeout(socket_timeout(self._deadline))
         return self._sock.recv_into(buffer)
 
 
@@ -271,19 +270,10 @@ def _names(tensors: Iterable[Mapping[str, Any]]) -> list[str]:
     return [str(tensor["name"]) for tensor in tensors]
 
 
-def _left(deadline: float) -> float:
-    """Seconds until ``deadline``; raises TimeoutError if there are none."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
 def _limit(connection: HTTPConnection, deadline: float) -> None:
     """Let the next step of ``connection`` take until ``deadline``."""
     if connection.sock is not None:
-        left = _left(deadline)
-        connection.sock.settimeout(None if left == math.inf else left)
+        connection.sock.settimeout(socket_timeout(deadline))
 
 
 def _hang_up(connection: HTTPConnection) -> None:

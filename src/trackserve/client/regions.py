@@ -9,7 +9,6 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,12 +18,12 @@ from tritonclient.grpc.service_pb2 import (
 )
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
+from trackserve.serving.guard import SHARED_MEMORY
 from trackserve.serving.local import find, region_name
 from trackserve.wire.address import Address
 
 from .grpc import make_channel
 
-_SHARED_MEMORY = Path("/dev/shm")
 _HEADROOM = 1.5
 _PAGE = 4096
 _MAX_TOTAL = 1 << 30
@@ -245,7 +244,7 @@ def _create(size: int) -> Region | None:
     (64 MiB in a container) is killed.
     """
     region = None
-    path = _SHARED_MEMORY / region_name()
+    path = SHARED_MEMORY / region_name()
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError:
@@ -261,4 +260,4 @@ def _create(size: int) -> Region | None:
 
 
 def _unlink(region: Region) -> None:
-    (_SHARED_MEMORY / region.name).unlink(missing_ok=True)
+    (SHARED_MEMORY / region.name).unlink(missing_ok=True)

@@ -7,14 +7,12 @@ import mmap
 import os
 import threading
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 
+from trackserve.serving.guard import SHARED_MEMORY
 from trackserve.serving.local import region_name
-from trackserve.wire.ticket import TICKET_PLACES, TICKET_WORD, Ticket
-
-_SHARED_MEMORY = Path("/dev/shm")
+from trackserve.wire.ticket import TICKET_BYTES, TICKET_PLACES, TICKET_WORD, Ticket
 
 
 class Tickets:
@@ -24,14 +22,13 @@ class Tickets:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._free = list(range(TICKET_PLACES))
-        self._path = _SHARED_MEMORY / region_name()
+        self._path = SHARED_MEMORY / region_name()
         self._words = None
-        size = TICKET_PLACES * TICKET_WORD.itemsize
         with suppress(OSError):
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                os.posix_fallocate(descriptor, 0, size)
-                self._words = np.frombuffer(mmap.mmap(descriptor, size), TICKET_WORD)
+                os.posix_fallocate(descriptor, 0, TICKET_BYTES)
+                self._words = np.frombuffer(mmap.mmap(descriptor, TICKET_BYTES), TICKET_WORD)
             except OSError:
                 self.close()
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -19,6 +20,27 @@ from trackserve.errors import (
     decode,
 )
 from trackserve.wire.tensors import Tensors
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds. A client that is closed waits for its attempts to connect."""
+
+
+def time_left(deadline: float) -> float:
+    """Seconds until ``deadline``, by :func:`time.monotonic`.
+
+    Raises:
+        TimeoutError: there are none.
+    """
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def socket_timeout(deadline: float) -> float | None:
+    """:func:`time_left` as a socket takes it: None if there is no deadline."""
+    left = time_left(deadline)
+    return None if left == math.inf else left
 
 
 class Request(NamedTuple):

@@ -29,7 +29,7 @@ class ResultCounts:
 
 
 class Origin(NamedTuple):
-    """Where an answer came from.
+    """The origin of an answer: who gave it, and how.
 
     Attributes:
         server: url of the server that gave it; empty: this process did.
@@ -60,7 +60,7 @@ class Result:
     identity: str = field(default="", kw_only=True, compare=False, repr=False)
     """What made it: the text of a :class:`trackserve.wire.identity.Identity`, or empty."""
     origin: Origin = field(default=Origin(), kw_only=True, compare=False, repr=False)
-    """Where it came from."""
+    """Who gave it, and how."""
     stopped_by: str = field(default="", kw_only=True)
     """Name of the limit that ended the work: the result is partial. Empty: it is complete."""
 

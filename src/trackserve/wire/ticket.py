@@ -18,6 +18,8 @@ TICKET_PARAMETER = "ticket"
 TICKET_WORD = np.dtype("<i8")
 TICKET_PLACES = 4096
 """Words in a file."""
+TICKET_BYTES = TICKET_PLACES * TICKET_WORD.itemsize
+"""Size of the file."""
 _TEXT = re.compile(r"([\w-]+):(\d{1,4}):(\d{1,18})")
 
 

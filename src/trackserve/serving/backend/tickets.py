@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.wire.ticket import TICKET_PLACES, TICKET_WORD, Ticket, read_ticket
+from trackserve.wire.ticket import TICKET_BYTES, TICKET_WORD, Ticket, read_ticket
 
 from .. import local
 from ..guard import SHARED_MEMORY
@@ -65,16 +65,15 @@ class TicketReader:
 
 def _read(name: str) -> Array | None:
     """The words of a file of this user; None if it is not there or is another kind of file."""
-    size = TICKET_PLACES * TICKET_WORD.itemsize
     try:
         descriptor = os.open(SHARED_MEMORY / name, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
         found = os.fstat(descriptor)
-        if found.st_uid != os.getuid() or found.st_size != size:
+        if found.st_uid != os.getuid() or found.st_size != TICKET_BYTES:
             return None
-        return np.frombuffer(mmap.mmap(descriptor, size, prot=mmap.PROT_READ), TICKET_WORD)
+        return np.frombuffer(mmap.mmap(descriptor, TICKET_BYTES, prot=mmap.PROT_READ), TICKET_WORD)
     except (OSError, ValueError):
         return None
     finally:
