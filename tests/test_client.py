@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import heapq
 import os
 import random
@@ -378,6 +379,68 @@ for number, _ in enumerate(client.stream("patatrack", events, ["hits"], in_fligh
 
         assert until(clean, 5)
         assert other.reconstruct("patatrack", sample_events[0]) == before
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_answer_that_its_user_drops_is_gone_at_once(
+    server: Server, sample_events: list[RawEvent], transport: str
+) -> None:
+    """Not when Python looks for cycles next: the answers of seconds would stay in memory."""
+    with connect(server, transport) as client:
+        list(client.stream("patatrack", sample_events, in_flight=4))
+        gc.collect()
+        gc.disable()
+        try:
+            before = sum(isinstance(each, Call) for each in gc.get_objects())
+            for _ in client.stream("patatrack", sample_events * 2, in_flight=4):
+                pass
+            after = sum(isinstance(each, Call) for each in gc.get_objects())
+        finally:
+            gc.enable()
+    assert after - before <= 1  # the last one, in a thread that has just ended it
+
+
+def test_answers_in_shared_memory_stay_what_they_are(
+    server: Server,
+    pipeline: PatatrackPipeline,
+    sample_events: list[RawEvent],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also when there are more of them than may stay there."""
+    monkeypatch.setattr(regions_module, "_MAX_HANDED", 8 << 20)
+    direct = pipeline.run(sample_events, KEEP)
+    with connect(server, "shm") as client:
+        for _ in range(3):  # until all regions are there
+            kept = list(client.stream("patatrack", sample_events * 4, KEEP, in_flight=8))
+        assert same(kept, direct * 4)
+        bases = [each.tracks.state.base for each in kept]
+        assert any(base.base is not None for base in bases)  # in shared memory, behind a view
+        assert any(base.base is None for base in bases)  # copies
+        del bases
+        assert len(registered(server)) < 40
+        kept = kept[:1]
+        for result in client.stream("patatrack", sample_events * 4, KEEP, in_flight=8):
+            assert result == direct[result.event]
+        assert kept == direct[:1]
+
+
+def test_a_fork_keeps_the_answers_that_it_has(
+    server: Server, pipeline: PatatrackPipeline, sample_events: list[RawEvent]
+) -> None:
+    direct = pipeline.run(sample_events)
+    with connect(server, "shm") as client:
+        for _ in range(3):
+            mine = client.reconstruct("patatrack", sample_events[0])
+        heard, told = os.pipe()
+        child = os.fork()
+        if child == 0:  # waits until its parent has dropped the answer, and had many others
+            os.read(heard, 1)
+            os._exit(0 if mine == direct[0] else 1)
+        del mine
+        for _ in range(5):
+            assert same(client.stream("patatrack", sample_events, in_flight=2), direct)
+        os.write(told, b"x")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_regions_that_nobody_needs_are_given_up(

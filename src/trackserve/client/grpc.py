@@ -86,9 +86,7 @@ class GrpcTransport:
         except grpc.RpcError as error:  # the message is too large
             done(self._failure(error))
             return call
-        call.give_up = rpc.cancel
-        if call.cancelled():
-            rpc.cancel()
+        call.on_cancel(rpc.cancel)
 
         def ended(rpc: Any) -> None:
             try:

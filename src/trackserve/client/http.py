@@ -181,7 +181,7 @@ class HttpTransport:
         while True:
             connection, is_new = self._take()
             if call is not None:
-                call.give_up = lambda connection=connection: _hang_up(connection)  # type: ignore[misc]
+                call.on_cancel(partial(_hang_up, connection))
             broken = True
             try:
                 reply = self._send(connection, message, deadline)

@@ -7,17 +7,20 @@ import mmap
 import os
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import numpy as np
 from tritonclient.grpc.service_pb2 import (
     SystemSharedMemoryRegisterRequest,
     SystemSharedMemoryUnregisterRequest,
 )
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
+from trackserve.edm.columns import Array
 from trackserve.serving.guard import SHARED_MEMORY
 from trackserve.serving.local import find, region_name
 from trackserve.wire.address import Address
@@ -28,6 +31,8 @@ _HEADROOM = 1.5
 _PAGE = 4096
 _MAX_TOTAL = 1 << 30
 """Bytes that the regions of one client may take together."""
+_MAX_HANDED = 1 << 26
+"""Bytes of regions that users may have together, by results that they keep."""
 _RPC_TIMEOUT = 5.0
 _PAUSE = 5.0
 """Seconds without shared memory after it was refused."""
@@ -51,8 +56,38 @@ class Region:
         return len(self.memory)
 
 
+class _Handed(np.ndarray[Any, Any]):
+    """The memory of a region in a user's hands; the region comes back with the last view of it.
+
+    It comes back in any thread, which may hold any lock, so it is only noted here.
+    """
+
+    def __del__(self) -> None:
+        self.back.append((self.region, self.n_forks))
+
+    region: Region
+    back: deque[tuple[Region, int]]
+    n_forks: int
+
+
+class _Forks:
+    """The number of forks of this process."""
+
+    count = 0
+
+    @classmethod
+    def add(cls) -> None:
+        cls.count += 1
+
+
+os.register_at_fork(before=_Forks.add)
+
+
 class Regions:
     """The regions of one client, lent to one request at a time.
+
+    A region with a large answer is handed out to the user, who has views of it; it is free again
+    when he drops them. After a fork it is not, because the other process may have some too.
 
     Only :meth:`close` blocks. If no region is free, a request travels without one, and a new
     region is registered for the next request. If a request was given up, its region is retired,
@@ -68,6 +103,10 @@ class Regions:
         self._free: dict[Region, float] = {}
         """Time since which each region is free; the longest free region is first."""
         self._retired: set[Region] = set()
+        self._handed = 0
+        """Bytes of the regions that users have."""
+        self._back: deque[tuple[Region, int]] = deque()
+        """Regions that users have dropped, and the number of forks when they got them."""
         self._registering: set[Any] = set()
         self._closed = False
         self._explained = False
@@ -81,6 +120,7 @@ class Regions:
     def lend(self, size: int) -> Region | None:
         """A region of at least ``size`` bytes, if one is free."""
         with self._lock:
+            self._take_back()
             fitting = [region for region in reversed(self._free) if region.size >= size]
             found = min(fitting, key=lambda region: region.size, default=None)
             if found:
@@ -100,6 +140,20 @@ class Regions:
         with self._lock:
             if region in self._all:
                 self._free[region] = time.monotonic()
+
+    def hand_out(self, region: Region) -> Array | None:
+        """The memory of a region for the user, who may keep views of it, uint8[size], read-only.
+
+        The region comes back by itself. None: users have too many, so the answer is to be copied.
+        """
+        with self._lock:
+            if self._handed + region.size > _MAX_HANDED:
+                return None
+            self._handed += region.size
+        handed = _Handed(region.size, np.uint8, region.memory)
+        handed.region, handed.back, handed.n_forks = region, self._back, _Forks.count
+        handed.setflags(write=False)
+        return handed
 
     def retire(self, region: Region) -> None:
         """Take back a region that is not to be used again."""
@@ -132,6 +186,18 @@ class Regions:
         for region in left:
             _unlink(region)
         self._channel.close()
+
+    def _take_back(self) -> None:
+        """Free the regions that users have dropped. The caller holds the lock."""
+        while self._back:
+            region, n_forks = self._back.popleft()
+            self._handed -= region.size
+            if region not in self._all:
+                continue
+            if n_forks == _Forks.count:
+                self._free[region] = time.monotonic()
+            else:
+                self._retired.add(region)
 
     def _give_up(self, none_fits: bool) -> bool:
         """Retire the longest free region if it is free for long, or if ``none_fits``.

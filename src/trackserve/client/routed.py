@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from trackserve.errors import Cancelled, DeadlineExceeded, EventError, TrackserveError
 from trackserve.wire.tensors import Tensors
@@ -31,7 +32,7 @@ class RoutedCall(Call):
 
     def __init__(self, pool: Pool, request: Request, timeout: float) -> None:
         super().__init__()
-        self.give_up = self._cancel_attempts
+        self.on_cancel(self._cancel_attempts)
         self.deadline = time.monotonic() + timeout
         self._pool = pool
         self._request = request
@@ -92,7 +93,7 @@ class RoutedCall(Call):
         left = max(0.0, self.deadline - time.monotonic())
         call = attempt.connection.transport.submit(self._request, left)
         self._calls[attempt] = call
-        call.add_done_callback(lambda _: self._ended(attempt, call))
+        call.add_done_callback(partial(self._ended, attempt))
         if self._is_over:
             call.cancel()
         return True
@@ -101,7 +102,7 @@ class RoutedCall(Call):
     def _is_over(self) -> bool:
         return self._is_claimed or self.done()
 
-    def _ended(self, attempt: Attempt, call: Call) -> None:
+    def _ended(self, attempt: Attempt, call: Any) -> None:
         """Take the answer of a server, or try another one."""
         reply: Tensors | TrackserveError
         try:

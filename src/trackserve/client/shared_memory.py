@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable
-from functools import partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -45,6 +45,8 @@ from .transport import LOST_REGION, Call, ModelConfig, Request
 _ALIGNMENT = 64
 _MARGIN = 2
 _SMALLEST_INPUT = 1 << 16
+_COPIED_BELOW = 1 << 16
+"""Bytes. An answer of fewer is copied out of the shared memory; it would keep a whole region."""
 _SMALLEST_PLACE = 1 << 12
 """Bytes; room for outputs whose size does not follow that of the inputs."""
 _GIVEN_UP = (Cancelled, DeadlineExceeded, ServerUnavailable)
@@ -147,9 +149,7 @@ class SharedMemoryTransport:
             self._tickets.end(loan.ticket)
             loan.bell.hang_up(ring)
 
-        call.give_up = give_up
-        if call.cancelled():
-            give_up()
+        call.on_cancel(give_up)
         return call
 
     def config(self, model: str, timeout: float) -> ModelConfig:
@@ -208,20 +208,32 @@ class SharedMemoryTransport:
             return self._bells[port]
 
     def _read(self, loan: _Loan, reply: Reply) -> Tensors:
-        """Copies of the output tensors, read-only; the region is free again."""
+        """The output tensors, read-only.
+
+        Small ones are copies, and the region is free again; large ones lie in the region until
+        the user drops them.
+        """
         check_status(reply.status, reply.body, loan.bell.url)
         tensors: Tensors = {}
+        memory = loan.region.memory
         try:
             for output in parse_json(reply.body, dict)["outputs"]:
-                place = loan.outputs[output["name"]]
-                shape, dtype = output["shape"], triton_to_np_dtype(output["datatype"])
-                array: Array = np.ndarray(shape, dtype, loan.region.memory, place.offset)
-                array = array.copy()
-                array.setflags(write=False)
-                tensors[output["name"]] = array
+                name, shape = output["name"], output["shape"]
+                dtype, offset = _dtype(output["datatype"]), loan.outputs[name].offset
+                tensors[name] = np.ndarray(shape, dtype, memory, offset)
         except (ValueError, KeyError, TypeError) as error:
             raise ServerError(f"malformed reply: {error!r}", url=loan.bell.url) from error
-        self._regions.give_back(loan.region)
+        size = sum(array.nbytes for array in tensors.values())
+        handed = self._regions.hand_out(loan.region) if size >= _COPIED_BELOW else None
+        for name, array in tensors.items():
+            if handed is None:
+                tensors[name] = array.copy()
+                tensors[name].setflags(write=False)
+            else:
+                place = loan.outputs[name]
+                tensors[name] = np.ndarray(array.shape, array.dtype, handed, place.offset)
+        if handed is None:
+            self._regions.give_back(loan.region)
         self._tickets.end(loan.ticket)
         return self._learn(loan.request, tensors)
 
@@ -310,37 +322,58 @@ def _weight(request: Request) -> int:
 
 
 def _message(request: Request, region: str, layout: _Layout, ticket: Ticket | None) -> bytes:
-    """The HTTP request that says where the tensors lie."""
-    parameters = dict(request.parameters)
+    """The HTTP request that says where the tensors lie.
+
+    The text is put together from pieces that are kept: this is done while nothing of it is in the
+    processor's caches, where ``json.dumps`` of a dictionary takes 0.1 ms.
+    """
+    parameters = [f"{_json(name)}:{_json(value)}" for name, value in request.parameters.items()]
     if ticket is not None:
-        parameters[TICKET_PARAMETER] = str(ticket)
-    point = partial(_point, region)
-    content: dict[str, Any] = {
-        "parameters": parameters,
-        "inputs": [
-            {
-                "name": name,
-                "shape": array.shape,
-                "datatype": np_to_triton_dtype(array.dtype),
-                "parameters": point(layout.inputs[name]),
-            }
-            for name, array in request.inputs.items()
-        ],
-        "outputs": [
-            {"name": name, "parameters": point(layout.outputs[name])} for name in request.outputs
-        ],
-    }
-    body = json.dumps(content).encode()
-    head = (
-        f"POST /v2/models/{quote(request.model, safe='')}/infer HTTP/1.1\r\nHost: localhost\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        parameters.append(f'"{TICKET_PARAMETER}":"{ticket}"')
+    inputs = [
+        f'{{"name":{_json(name)},"shape":[{",".join(map(str, array.shape))}],'
+        f'"datatype":"{_triton_type(array.dtype)}",{_point(region, layout.inputs[name])}}}'
+        for name, array in request.inputs.items()
+    ]
+    outputs = [
+        f'{{"name":{_json(name)},{_point(region, layout.outputs[name])}}}'
+        for name in request.outputs
+    ]
+    body = (
+        f'{{"parameters":{{{",".join(parameters)}}},'
+        f'"inputs":[{",".join(inputs)}],"outputs":[{",".join(outputs)}]}}'
     )
-    return head.encode() + body
+    return (
+        f"POST {_path(request.model)} HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode("ascii")
 
 
-def _point(region: str, place: _Place) -> dict[str, str | int]:
-    return {
-        "shared_memory_region": region,
-        "shared_memory_byte_size": place.size,
-        "shared_memory_offset": place.offset,
-    }
+def _point(region: str, place: _Place) -> str:
+    return (
+        f'"parameters":{{"shared_memory_region":"{region}",'
+        f'"shared_memory_byte_size":{place.size},"shared_memory_offset":{place.offset}}}'
+    )
+
+
+@lru_cache
+def _json(text: str) -> str:
+    return json.dumps(text)
+
+
+@lru_cache
+def _path(model: str) -> str:
+    return f"/v2/models/{quote(model, safe='')}/infer"
+
+
+@lru_cache
+def _triton_type(dtype: np.dtype[Any]) -> str:
+    return str(np_to_triton_dtype(dtype))
+
+
+@lru_cache
+def _dtype(triton_type: str) -> np.dtype[Any]:
+    found = triton_to_np_dtype(triton_type)
+    if found is None:
+        raise ValueError(f"datatype {triton_type}")
+    return np.dtype(found)

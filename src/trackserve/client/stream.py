@@ -237,9 +237,9 @@ class Stream:
         exchanges = [self._exchanges[number] for number in sent]
         call = self._transport.submit(bundled(exchanges), time_for(exchanges))
         self._calls[call] = sent
-        call.add_done_callback(lambda _: self._end(call))
+        call.add_done_callback(self._end)
 
-    def _end(self, call: Call) -> None:
+    def _end(self, call: Any) -> None:
         self._ended.append(call)
         self._wake()
 

@@ -98,18 +98,28 @@ class Call(Future[Tensors]):
         """Time of the reply, by :func:`time.perf_counter`."""
         self.via: Via | None = None
         """The way of the request; None: there is only one server."""
-        self.give_up: Callable[[], object] = lambda: None
+        self._give_up: Callable[[], object] | None = None
+
+    def on_cancel(self, give_up: Callable[[], object]) -> None:
+        """Set what tells the server that the call was cancelled; nothing does after its end."""
+        self._give_up = give_up
+        if self.cancelled():
+            give_up()
+        if self.done():
+            self._give_up = None
 
     def cancel(self) -> bool:
         """Give the request up; return whether it had not ended."""
         cancelled = super().cancel()
-        if cancelled:
-            self.give_up()
+        give_up = self._give_up
+        if cancelled and give_up is not None:
+            give_up()
         return cancelled
 
     def settle(self, reply: Tensors | TrackserveError) -> None:
         """End the call with its output tensors or its error; a cancelled call stays cancelled."""
         self.arrived = time.perf_counter()
+        self._give_up = None  # it may refer to the call, whose answer would stay in memory
         if not self.set_running_or_notify_cancel():
             return
         if isinstance(reply, TrackserveError):

@@ -36,7 +36,7 @@ def plan(how: How) -> list[Point]:
     points = []
     for tracker in how.trackers[:1] if how.quick else how.trackers:
         here: Values = {"tracker": tracker, "sample": how.usual(tracker).name}
-        for backend in usable_backends():
+        for backend in [how.backend] if how.quick else usable_backends():
             counts = (1, 2) if how.quick else range(1, 8)
             servers = [(ONE, n) for n in counts] + [(BATCH, 1), (OWN, 1)]
             for kind, n in servers:
