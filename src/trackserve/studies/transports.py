@@ -42,12 +42,17 @@ _WAYS: tuple[Values, ...] = (
 
 
 def plan(how: How) -> list[Point]:
-    """Each transport on the usual sample; payloads and codecs on all samples."""
+    """Each transport on the usual sample; payloads and codecs on all samples.
+
+    A quick study has bundles of the first tracker alone.
+    """
     points = []
-    for tracker in how.trackers:
+    for number, tracker in enumerate(how.trackers):
         usual = how.usual(tracker)
+        first = number == 0
         here: Values = {"tracker": tracker, "sample": usual.name}
-        points += [Point(here | {"what": "way"} | way, f"{tracker} ways") for way in _WAYS]
+        ways = [way for way in _WAYS if first or not how.quick or way["per_request"] == 1]
+        points += [Point(here | {"what": "way"} | way, f"{tracker} ways") for way in ways]
         for sample in how.of(tracker):
             here = {"tracker": tracker, "sample": sample.name}
             points.append(Point(here | {"what": "payload"}, f"{tracker} payloads"))
