@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from heapq import heappop, heappush
@@ -45,6 +45,11 @@ class Schedule(NamedTuple):
     in_flight: int | None = None
     keep: tuple[str, ...] = ()
 
+    @property
+    def most_in_flight(self) -> int:
+        """Number of events in flight."""
+        return self.in_flight or 2 * self.threads
+
 
 class Processed(NamedTuple):
     """What an event came to.
@@ -75,7 +80,7 @@ def run(
     events: Iterable[Any],
     how: Schedule = Schedule(),  # noqa: B008  # it cannot change
     watch: Callable[[Slice], object] | None = None,
-) -> Iterator[Processed]:
+) -> Generator[Processed, None, None]:
     """Run a job over events.
 
     Args:
@@ -100,7 +105,7 @@ def run(
     return _begun(job, _Scheduler(job, one_by_one(events), how, watch))
 
 
-def _begun(job: Job, scheduler: _Scheduler) -> Iterator[Processed]:
+def _begun(job: Job, scheduler: _Scheduler) -> Generator[Processed, None, None]:
     with ExitStack() as stack:
         for module in job.modules:
             stack.callback(module.end)
@@ -177,7 +182,7 @@ class _Scheduler:
         self._source = source
         self._source_error: Exception | None = None
         self._keep = job.places(how.keep)
-        self._most = how.in_flight or 2 * how.threads
+        self._most = how.most_in_flight
         self._watch = watch
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
@@ -193,7 +198,7 @@ class _Scheduler:
             for n in range(how.threads)
         ]
 
-    def run(self) -> Iterator[Processed]:
+    def run(self) -> Generator[Processed, None, None]:
         """Each event, in order."""
         waiting: dict[int, _Flight] = {}
         try:
