@@ -88,8 +88,8 @@ def hlt(
         Path | None,
         typer.Option(
             metavar="OUT.json",
-            help="Write what ran where, as chrome://tracing and ui.perfetto.dev open it, and beside "
-            "it a picture.",
+            help="Write what ran where, as chrome://tracing and ui.perfetto.dev open it, and a "
+            "picture beside it.",
             show_default=False,
         ),
     ] = None,
@@ -217,19 +217,16 @@ def _run(
 
 def _rest(kind: RestKind, threads: int, times: Path | None) -> Rest:
     """How the rest of an event is done."""
+    from trackserve.serving.backend.runtime import cores
     from trackserve.workflow.description import Rest
     from trackserve.workflow.times import read_times
 
     is_emulated = kind is RestKind.EMULATED
-    if kind is RestKind.AUTO and threads > _cores():
-        tell(f"{threads} threads on {_cores()} cores: the rest of an event is emulated by waits")
+    if kind is RestKind.AUTO and threads > cores():
+        tell(f"{threads} threads on {cores()} cores: the rest of an event is emulated by waits")
         is_emulated = True
     given = {} if times is None else read_times(times)
     return Rest(is_emulated, kind is RestKind.NONE, given)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _about(done: _Done, job: Path | None) -> dict[str, str]:
