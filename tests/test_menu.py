@@ -18,7 +18,7 @@ from trackserve.physics.statistics import Fraction
 from trackserve.workflow.busy import Busy
 from trackserve.workflow.decisions import Decided, differences, write_decisions
 from trackserve.workflow.description import DEFAULT, Rest, make_job, read_description
-from trackserve.workflow.menu import Decision, Entry, find_path, make_entry, path_names
+from trackserve.workflow.menu import Entry, find_path, make_entry, path_names
 from trackserve.workflow.objects import PrimaryVertex, TrackJets, TriggerTracks, hardest_vertex
 from trackserve.workflow.rates import Accepted, accepted, rates_table
 from trackserve.workflow.select import IsolateTracks, PrimaryTracks
