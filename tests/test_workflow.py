@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from trackserve.errors import EventError, InputError, JobError, ModuleFailed
 from trackserve.workflow import ExternalModule, Job, Module, Processed, Schedule, Slice, run
 from trackserve.workflow.timeline import EXTERNAL, MODULE, as_chrome_trace, write_chrome_trace
+from trackserve.workflow.timeline_text import text_timeline
 
 
 class Made(Module):
@@ -372,3 +373,17 @@ def test_the_timeline_has_every_module_and_the_wait_for_an_answer(tmp_path: Path
     assert all(one["dur"] >= 1e4 for one in decided)
     assert Counter(one["ph"] for one in trace if one.get("cat") == EXTERNAL) == {"b": 3, "e": 3}
     assert as_chrome_trace([])["traceEvents"] == []
+
+
+def test_the_timeline_as_text_has_the_letter_of_the_module_that_ran() -> None:
+    slices = [
+        Slice(MODULE, "calorimeter", 0, 0, 0, 50_000_000),
+        Slice(MODULE, "muons", 0, 0, 50_000_000, 100_000_000),
+        Slice(EXTERNAL, "tracking", 0, -1, 0, 20_000_000),
+    ]
+    assert text_timeline(slices, 20) == [
+        "thread 0  cccccmmmmm",
+        "elsewhere 11........",
+        "a character is 10 ms; c calorimeter, m muons",
+    ]
+    assert text_timeline([], 20) == []

@@ -244,6 +244,7 @@ def _print(described: Described, done: _Done, how: Schedule, rate: float) -> Non
     """Print the menu and what the job took."""
     from trackserve.report.tables import fitting, rich_table
     from trackserve.workflow.rates import rates_table
+    from trackserve.workflow.timeline_text import text_timeline
 
     table = rates_table(described.entries, done.samples, rate)
     console.print(rich_table("the menu", fitting(table, console.width)))
@@ -256,6 +257,8 @@ def _print(described: Described, done: _Done, how: Schedule, rate: float) -> Non
         parts.append(f"emulated by waits: {', '.join(done.emulated)}")
     parts += [f"{count} answers by {server}" for server, count in done.servers.items() if count]
     console.print("; ".join(parts), highlight=False)
+    for line in text_timeline(done.slices, console.width - 1):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:

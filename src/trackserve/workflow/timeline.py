@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +37,22 @@ class Slice(NamedTuple):
     def seconds(self) -> float:
         """Length, s."""
         return 1e-9 * (self.end - self.start)
+
+
+_SHOWN = 8
+"""Events that pictures show at most."""
+
+
+def middle(slices: Sequence[Slice]) -> list[Slice]:
+    """The slices within the time of some events in the middle of a timeline, without reads."""
+    shown = [one for one in slices if one.kind != READ]
+    events = sorted({one.event for one in shown})
+    first = max(0, (len(events) - _SHOWN) // 2)
+    wanted = set(events[first : first + _SHOWN])
+    some = [one for one in shown if one.event in wanted]
+    begin = min((one.start for one in some), default=0)
+    end = max((one.end for one in some), default=0)
+    return [one for one in shown if one.start >= begin and one.end <= end]
 
 
 def as_chrome_trace(slices: Iterable[Slice]) -> dict[str, Any]:

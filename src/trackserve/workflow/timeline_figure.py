@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 from trackserve.report.drawing import GREY, PALETTE, new_figure
 
-from .timeline import EXTERNAL, READ, Slice
+from .timeline import EXTERNAL, Slice, middle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NAMED = len(PALETTE) - 2
 """Modules that have a colour of their own: those that take most time."""
-_EVENTS = 8
-"""Events that are shown at most, from the middle of the stream."""
 _OTHERS = "other modules"
 _LABEL = 0.025
 """A bar of this share of the width has the number of its event."""
@@ -26,13 +24,13 @@ def draw_timeline(slices: Sequence[Slice], title: str = "") -> Figure:
     """Draw a few events from the middle of a timeline.
 
     Args:
-        slices: the timeline, one slice at least.
+        slices: the timeline, with a module that ran.
         title: of the figure.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    shown = _middle(slices)
+    shown = middle(slices)
     origin = min(one.start for one in shown)
     width = max(one.end for one in shown) - origin
     here = sorted({one.thread for one in shown if one.kind != EXTERNAL})
@@ -72,17 +70,6 @@ def draw_timeline(slices: Sequence[Slice], title: str = "") -> Figure:
         axes.set_title(title)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
-
-
-def _middle(slices: Sequence[Slice]) -> list[Slice]:
-    """The slices within the time of some events in the middle; reads are left out."""
-    shown = [one for one in slices if one.kind != READ] or list(slices)
-    events = sorted({one.event for one in shown})
-    first = max(0, (len(events) - _EVENTS) // 2)
-    wanted = set(events[first : first + _EVENTS])
-    some = [one for one in shown if one.event in wanted]
-    begin, end = min(one.start for one in some), max(one.end for one in some)
-    return [one for one in shown if one.start >= begin and one.end <= end]
 
 
 def _colours(slices: Sequence[Slice]) -> dict[str, tuple[str, str]]:
