@@ -58,9 +58,9 @@ def draw_timeline(slices: Sequence[Slice], title: str = "") -> Figure:
         )
         labelled.add(label)
         if one.end - one.start > _LABEL * width:
-            middle = 0.5e-6 * (one.start + one.end - 2 * origin)
+            centre = 0.5e-6 * (one.start + one.end - 2 * origin)
             ink = colour if elsewhere else "white"
-            axes.text(middle, lane, str(one.event), ha="center", va="center", size=7, color=ink)
+            axes.text(centre, lane, str(one.event), ha="center", va="center", size=7, color=ink)
     names = [f"thread {n}" for n in here] + ["elsewhere"] * (n_lanes - len(here))
     axes.set_yticks(range(n_lanes), names)
     axes.invert_yaxis()
