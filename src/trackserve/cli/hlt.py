@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import trackserve
+from trackserve.io.files import check_file, complete, writable
 
 from .common import Where, console, progress, report_failures, tell
 from .grammar import Device, FallBack, Identity, Served, Url
@@ -133,6 +134,10 @@ def hlt(
     Where(url, served, None, device, 1, identity, fallback).check(
         described.tracker, described.options
     )
+    for file in filter(None, (output, timeline)):
+        with writable(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            check_file(file)
     done = _Done()
     how = Schedule(threads, in_flight)
     way = Way(device, url, served, identity, fallback)
@@ -246,7 +251,10 @@ def _print(described: Described, done: _Done, how: Schedule, rate: float) -> Non
     from trackserve.workflow.rates import rates_table
     from trackserve.workflow.timeline_text import text_timeline
 
-    table = rates_table(described.entries, done.samples, rate)
+    samples = {Path(source).resolve().name: some for source, some in done.samples.items()}
+    if len(samples) < len(done.samples):
+        samples = done.samples
+    table = rates_table(described.entries, samples, rate)
     console.print(rich_table("the menu", fitting(table, console.width)))
     n, total = len(done.decided), sum(done.spent.values())
     share = done.spent[described.tracking] / total if total else 0.0
@@ -263,7 +271,6 @@ def _print(described: Described, done: _Done, how: Schedule, rate: float) -> Non
 
 def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:
     """Write a timeline, and its picture if that can be drawn."""
-    from trackserve.io.files import complete, writable
     from trackserve.report.drawing import to_png
     from trackserve.workflow.timeline import write_chrome_trace
     from trackserve.workflow.timeline_figure import draw_timeline

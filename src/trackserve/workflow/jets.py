@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -43,16 +44,18 @@ def cluster(
     return TrackJets(values[0], values[1], values[2], values[3].astype(np.int32))
 
 
+@cache
 def require_fastjet() -> Any:
-    """The module ``fastjet``.
+    """FastJet's interface for single events, without its banner; docs/hlt.md cites it.
 
     Raises:
         MissingExtraError: it is not installed.
     """
     try:
-        import fastjet._swig as fastjet  # the interface for single events
+        import fastjet._swig as fastjet
     except ImportError:
         raise MissingExtraError(
             "jets of tracks need FastJet: pip install 'trackserve[hlt]'"
         ) from None
+    fastjet.ClusterSequence.set_fastjet_banner_stream(None)
     return fastjet

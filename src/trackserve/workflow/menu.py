@@ -90,6 +90,7 @@ class Measure(Module):
 class Decide(Module):
     """Decides on an event: product ``decisions``, one :class:`Decision` for each entry."""
 
+    name = "decisions"
     outputs = ("decisions",)
 
     def __init__(self, entries: Sequence[Entry]) -> None:

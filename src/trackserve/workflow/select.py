@@ -8,7 +8,7 @@ import numpy as np
 
 from trackserve.edm import Tracks
 
-from .jets import cluster
+from .jets import cluster, require_fastjet
 from .module import Module
 from .objects import (
     PrimaryVertex,
@@ -115,6 +115,9 @@ class ClusterJets(Module):
         self.radius = radius
         self.most_track_pt = most_track_pt
         self.least_pt = least_pt
+
+    def begin(self) -> None:
+        require_fastjet()
 
     def produce(self, tracks: TriggerTracks) -> TrackJets:
         return cluster(tracks, self.radius, self.most_track_pt, self.least_pt)
