@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -215,7 +215,7 @@ def _run(
             show(f"Deciding on {source}", len(sample), len(events))
     done.seconds += time.perf_counter() - start if sample else 0.0
     done.decided += sample
-    by_name = {module.name: module for module in job.modules}
+    by_name: dict[str, Any] = {module.name: module for module in job.modules}
     done.identities.append(by_name[tracks].identity)
     done.emulated = [name for name, module in by_name.items() if module.is_emulated]
 

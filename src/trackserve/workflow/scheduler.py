@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
@@ -51,7 +52,8 @@ class Schedule(NamedTuple):
         return self.in_flight or 2 * self.threads
 
 
-class Processed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Processed:
     """What an event came to.
 
     Attributes:
@@ -155,14 +157,14 @@ class _Task(NamedTuple):
 
     Attributes:
         order: 0 if urgent, else 1.
-        index: place of the event in the stream.
+        event: place of the event in the stream.
         rank: rank of the step; -1: to read the event.
         flight: the event; None: it is to be read.
         answer: the future of work elsewhere that is done; None: there is none yet.
     """
 
     order: int
-    index: int
+    event: int
     rank: int
     flight: _Flight | None
     answer: Future[Any] | None
@@ -301,7 +303,7 @@ class _Scheduler:
         """Do a task; return what then is to be settled."""
         flight, rank = task.flight, task.rank
         if flight is None:
-            return self._read(task.index, thread)
+            return self._read(task.event, thread)
         step = self._steps[rank]
         products = flight.products
         inputs = [products[place] for place in step.inputs]
