@@ -14,6 +14,7 @@ from . import (
     bench,
     demo,
     doctor,
+    hlt,
     inspect,
     model,
     reconstruct,
@@ -50,6 +51,7 @@ Every tracker has the same commands; `trackserve reconstruct` lists the trackers
 - start a server: `trackserve serve patatrack,conditions=DIR exatrkx`
 - how is it? `trackserve status`
 - reconstruct there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
+- run a trigger menu: `trackserve hlt DIR -o decisions.parquet`
 - is the physics right? `trackserve validate patatrack DIR -o report/patatrack`
 - how fast is it? `trackserve bench patatrack DIR`
 - what does serving cost, and bring? `trackserve study all --quick -o STUDIES`
@@ -66,6 +68,7 @@ commands.add_typer(bench.commands, name="bench")
 commands.add_typer(study.commands, name="study")
 commands.command()(serve.serve)
 commands.command()(serve.repository)
+commands.command()(hlt.hlt)
 commands.command()(inspect.inspect)
 commands.command()(status.status)
 commands.command()(demo.demo)
