@@ -22,12 +22,8 @@ from .simulate import Outcome, simulate
 from .world import Fleet, Way
 
 BY_RULE = "by the rule"
-_LOADS = (0.3, 0.5, 0.65, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.3, 1.7)
-"""Jobs per server at rest, over the most that a server could feed."""
 _FEW = 8
 """Jobs whose mean stands for one that waits for nobody."""
-_SERVERS_AT_REST = 4
-"""Most servers in the simulation of the equilibrium that a day is read from."""
 
 
 class Question(NamedTuple):
@@ -98,9 +94,7 @@ def answer(described: Described, question: Question, step: Step = lambda note: N
     knee = find_knee(n_jobs, [one.share for one in clients])
     servers = servers_for(fleet._replace(n_jobs=question.n_jobs), seed, step)
     needed = max(servers)
-    at_rest = fleet._replace(n_servers=min(needed, _SERVERS_AT_REST))
-    loads = {max(1, round(share * at_rest.n_servers * bound)) for share in _LOADS}
-    equilibrium = equilibrium_of(at_rest, curve_of_jobs(at_rest, sorted(loads), seed, step))
+    equilibrium = equilibrium_of(fleet, clients)
     rule = question.rule
     jobs = jobs_over_day(question.n_jobs, question.day, rule.every)
     fixed = {

@@ -14,10 +14,8 @@ ENOUGH = 0.98
 """A job is fed that has this share of the throughput of one that waits for nobody."""
 _BENT = 0.9
 """A curve has a knee if it ends below this share."""
-_SPARSE = 1.25
-"""Quotient of neighbouring numbers of jobs in a curve."""
-_BEYOND = 2.0
-"""A curve goes to this multiple of the jobs that a server could feed at most."""
+_LOADS = (0.15, 0.3, 0.5, 0.65, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.15, 1.4, 1.8, 2.4)
+"""Numbers of jobs of a curve, over those that a server could feed at most."""
 
 Step = Callable[[str], None]
 """Is told what is simulated next."""
@@ -87,10 +85,7 @@ def feed(fleet: Fleet, seed: int, best: Outcome | None = None) -> Fed:
 
 def numbers_of_jobs(most: float) -> list[int]:
     """Numbers of jobs for a curve, from one to beyond the most that a server could feed."""
-    found = [1]
-    while found[-1] < _BEYOND * most:
-        found.append(max(found[-1] + 1, round(found[-1] * _SPARSE)))
-    return found
+    return sorted({1, *(max(1, round(load * most)) for load in _LOADS)})
 
 
 def curve_of_jobs(fleet: Fleet, n_jobs: Sequence[int], seed: int, step: Step) -> list[Fed]:

@@ -69,7 +69,10 @@ class Equilibrium(NamedTuple):
 
 
 def equilibrium_of(fleet: Fleet, curve: Sequence[Fed]) -> Equilibrium:
-    """The equilibrium from a curve of a fleet's servers with rising numbers of jobs."""
+    """The equilibrium from a curve of a fleet's servers with rising numbers of jobs.
+
+    More servers than the fleet's share what waits, so that they feed a little more.
+    """
     n_servers, capacity = fleet.n_servers, fleet.server.capacity
     load = [one.outcome.n_jobs / n_servers for one in curve]
     share = [min(1.0, one.share) for one in curve]

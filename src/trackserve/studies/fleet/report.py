@@ -166,7 +166,7 @@ def _draw_clients(answer: Answer) -> Drawn:
         color=RED,
         fontsize=8,
     )
-    right.set(xlabel="client jobs", ylabel="throughput of a job, ratio to tracking in the job")
+    right.set(xlabel="client jobs", ylabel="throughput of a job,\nratio to tracking in the job")
     right.set_ylim(bottom=0)
     caption = "Simulated: throughput of all jobs and of each, against jobs on one server."
     return Drawn("fleet-clients", figure, caption)
