@@ -23,7 +23,7 @@ install: .venv/dev
 	@touch $@
 
 .venv/server: .venv/pip pyproject.toml
-	$(BIN)/pip install -q -e '.[server,report,sim]'
+	$(BIN)/pip install -q -e '.[server,report,sim,hlt]'
 	@touch $@
 
 .venv/dev: .venv/pip pyproject.toml

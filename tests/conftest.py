@@ -35,7 +35,7 @@ def sample_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target / "patatrack-sample"
 
 
-ONE_BACKEND = ("test_client.py", "test_operations.py", "test_serving_exatrkx.py")
+ONE_BACKEND = ("test_client.py", "test_hlt.py", "test_operations.py", "test_serving_exatrkx.py")
 """Files whose tests with the native backend are slow."""
 
 

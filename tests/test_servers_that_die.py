@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -12,19 +11,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from exatrkx_models import random_event, small_model
+from server_process import Process
 
-from benchmarks.processes import backend_of, resident_of
+from benchmarks.processes import resident_of
 from trackserve.client import Client
 from trackserve.edm import RawEvent
 from trackserve.errors import EventError
-from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
 from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
@@ -32,14 +31,6 @@ from trackserve.trackers.exatrkx.model import save_model
 from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
 
 MODELS = ("patatrack", "exatrkx")
-PROGRAM = """
-import sys, time
-from trackserve.serving.server import Server
-server = Server(sys.argv[1], grpc_port=int(sys.argv[2]), http_port=0, metrics_port=0)
-server.start()
-print(server.pid, server.ports.grpc, server.ports.http, flush=True)
-time.sleep(1000)
-"""
 
 
 class Work(NamedTuple):
@@ -48,61 +39,6 @@ class Work(NamedTuple):
     events: list[Any]
     results: list[Any]
     options: dict[str, str]
-
-
-class Process:
-    """A server in a process of its own."""
-
-    def __init__(self, repository: Path, port: int = 0) -> None:
-        self._repository = repository
-        command = [sys.executable, "-c", PROGRAM, str(repository), str(port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self._ports: list[int] = []
-
-    def wait(self) -> Process:
-        """Wait until it is ready."""
-        assert self._process.stdout
-        if not self._ports:
-            self._ports = [int(word) for word in self._process.stdout.readline().split()]
-        return self
-
-    @property
-    def port(self) -> int:
-        return self._ports[1]
-
-    @property
-    def url(self) -> str:
-        return f"grpc://127.0.0.1:{self.port}"
-
-    @property
-    def triton(self) -> int:
-        """Process id of the Triton that it has started at first."""
-        return self._ports[0]
-
-    def answers(self, model: str) -> bool:
-        """Whether a model answers, seen by a client of the test's own."""
-        probe = (self._repository / f"models/{model}/probe.json").read_text()
-        with suppress(OSError):
-            service = Http("127.0.0.1", self._ports[2], 1)
-            return service.post(f"/v2/models/{model}/infer", probe)[0] == 200
-        return False
-
-    def kill(self, what: str) -> None:
-        """Kill the process itself, its Triton, or a backend of that, with SIGKILL."""
-        pids = {"server": self._process.pid, "triton": self.triton}
-        pid = pids.get(what) or backend_of(self.triton)
-        os.kill(pid, signal.SIGKILL)
-
-    def freeze(self) -> None:
-        os.killpg(os.getpgid(self.triton), signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(os.getpgid(self.triton), signal.SIGCONT)
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,20 @@ class LimitExceeded(EventError):
     """
 
 
+class JobError(InputError):
+    """The modules of a job do not fit together, or its description is wrong.
+
+    Fields: ``module`` and ``product`` where known, ``found`` and ``bound``.
+    """
+
+
+class ModuleFailed(EventError):
+    """A module of a job failed on one event, for another reason than the event's data.
+
+    Fields: ``event``, ``module``, ``reason``.
+    """
+
+
 class MissingExtraError(TrackserveError, ImportError):
     """A part of the package was used whose optional dependency is not installed."""
 
@@ -129,6 +143,8 @@ _TYPES = {
         InputError,
         MalformedEvent,
         LimitExceeded,
+        JobError,
+        ModuleFailed,
         MissingExtraError,
         ServerError,
         ServerBusy,

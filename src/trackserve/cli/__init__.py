@@ -15,6 +15,7 @@ from . import (
     demo,
     doctor,
     fleet,
+    hlt,
     inspect,
     model,
     reconstruct,
@@ -51,6 +52,7 @@ Every tracker has the same commands; `trackserve reconstruct` lists the trackers
 - start a server: `trackserve serve patatrack,conditions=DIR exatrkx`
 - how is it? `trackserve status`
 - reconstruct there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
+- run a trigger menu: `trackserve hlt DIR -o decisions.parquet`
 - is the physics right? `trackserve validate patatrack DIR -o report/patatrack`
 - how fast is it? `trackserve bench patatrack DIR`
 - what does serving cost, and bring? `trackserve study all --quick -o STUDIES`
@@ -68,6 +70,7 @@ commands.add_typer(bench.commands, name="bench")
 commands.add_typer(study.commands, name="study")
 commands.command()(serve.serve)
 commands.command()(serve.repository)
+commands.command()(hlt.hlt)
 commands.command()(inspect.inspect)
 commands.command()(status.status)
 commands.command(no_args_is_help=True)(fleet.fleet)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.errors import MissingExtraError, TrackserveError
-from trackserve.studies.spread import Spread, mean
+from ..spread import Spread, mean
 
 from .world import Fleet, Way
 

@@ -1,0 +1,299 @@
+"""``trackserve hlt``: a trigger menu over events, with tracking as one module of the job."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import trackserve
+from trackserve.io.files import check_file, complete, writable
+
+from .common import Where, console, progress, report_failures, tell
+from .grammar import Device, FallBack, Identity, Served, Url
+
+if TYPE_CHECKING:
+    from trackserve.workflow import Schedule, Slice
+    from trackserve.workflow.decisions import Decided
+    from trackserve.workflow.description import Described, Rest
+    from trackserve.workflow.tracking import Way
+
+
+class RestKind(StrEnum):
+    """How the rest of an event is done."""
+
+    AUTO = "auto"
+    WORK = "work"
+    EMULATED = "emulated"
+    NONE = "none"
+
+
+def hlt(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH...", help="Events, each with its conditions.", show_default=False
+        ),
+    ] = None,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT.parquet", help="File to write.")
+    ] = Path("decisions.parquet"),
+    job: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="JOB.toml",
+            exists=True,
+            dir_okay=False,
+            help="Modules, paths, thresholds and prescales, in place of the default ones.",
+            show_default=False,
+        ),
+    ] = None,
+    show_job: Annotated[
+        bool, typer.Option("--show-job", help="Print the job as text, to change a copy, and end.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the job.")] = 2,
+    in_flight: Annotated[
+        int | None,
+        typer.Option(min=1, help="Events in flight; two for each thread.", show_default=False),
+    ] = None,
+    rest: Annotated[
+        RestKind,
+        typer.Option(
+            help="The rest of an event (calorimeter, muons, full tracking): `work` of the "
+            "processor, waits that are `emulated`, `none`; or `auto`: work up to the cores of this "
+            "machine, emulated beyond."
+        ),
+    ] = RestKind.AUTO,
+    times: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TIMES.csv",
+            exists=True,
+            dir_okay=False,
+            help="Times of the rest: names of modules, then a row of seconds for each event.",
+            show_default=False,
+        ),
+    ] = None,
+    rate: Annotated[
+        float, typer.Option(min=0, help="Events per second before the menu, Hz.")
+    ] = 1e5,
+    timeline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.json",
+            help="Write what ran where, as chrome://tracing and ui.perfetto.dev open it, and a "
+            "picture beside it.",
+            show_default=False,
+        ),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OTHER.parquet",
+            exists=True,
+            dir_okay=False,
+            help="List the events on which an earlier file decides otherwise.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "cpu",
+    url: Url = None,
+    served: Served = None,
+    identity: Identity = None,
+    fallback: FallBack = False,
+) -> None:
+    """Run a trigger menu over raw events, and print what each path accepts.
+
+    A job has modules: the tracking, here, on a device or on a server (--url); the objects of the
+    trigger, as jets of tracks; the paths of the menu; and the rest of an event, which is work of a
+    given length. While tracking runs on a server, the others go on. OUT.parquet has a row for each
+    event, with the quantity and the decision of each path.
+
+    With several PATHs, each has its own column of shares and rates: what the menu does with
+    collisions of interest, and with those that are not. docs/hlt.md has the paths.
+    """
+    from trackserve.workflow import Schedule
+    from trackserve.workflow.decisions import write_decisions
+    from trackserve.workflow.description import DEFAULT, read_description
+    from trackserve.workflow.tracking import Way
+
+    if show_job:
+        print((job or DEFAULT).read_text(encoding="utf-8"), end="")
+        return
+    if not paths:
+        raise typer.BadParameter("no PATH is given")
+    described = read_description(job or DEFAULT)
+    Where(url, served, None, device, 1, identity, fallback).check(
+        described.tracker, described.options
+    )
+    for file in filter(None, (output, timeline)):
+        with writable(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            check_file(file)
+    done = _Done()
+    how = Schedule(threads, in_flight)
+    way = Way(device, url, served, identity, fallback)
+    for path in paths:
+        _run(path, described, way, _rest(rest, threads, times), how, done)
+    write_decisions(output, described.entries, done.decided, _about(done, job))
+    _print(described, done, how, rate)
+    console.print(f"wrote {output}")
+    if timeline is not None:
+        _write_timeline(timeline, done.slices)
+    report_failures(one.error for one in done.decided if one.error is not None)
+    if compare is not None:
+        _compare(output, compare)
+
+
+class _Done:
+    """What was done.
+
+    Attributes:
+        decided: all events.
+        samples: the events of each source.
+        slices: the timeline of the first source.
+        spent: seconds of all modules in threads of the job, by name.
+        seconds: time of all sources.
+        servers: number of answers of each server; "here" for this machine in place of one.
+        identities: what the tracking of each source is.
+        emulated: names of the modules that waited in place of work.
+    """
+
+    def __init__(self) -> None:
+        self.decided: list[Decided] = []
+        self.samples: dict[str, list[Decided]] = {}
+        self.slices: list[Slice] = []
+        self.spent: Counter[str] = Counter()
+        self.seconds = 0.0
+        self.servers: Counter[str] = Counter()
+        self.identities: list[str] = []
+        self.emulated: list[str] = []
+
+
+def _run(
+    path: Path, described: Described, way: Way, rest: Rest, how: Schedule, done: _Done
+) -> None:
+    """Run the job over the events of a path."""
+    from trackserve.workflow import run
+    from trackserve.workflow.decisions import Decided
+    from trackserve.workflow.description import make_job
+    from trackserve.workflow.job import EVENT
+    from trackserve.workflow.timeline import EXTERNAL
+
+    events = described.tracker.open_events(path)
+    with console.status("building the job (the first time, compiling)"):
+        job = make_job(described, events, way, rest)
+    tracks = described.tracking
+    source = os.fsencode(path).decode(errors="replace")
+    sample = done.samples.setdefault(source, [])
+    keep = (EVENT, tracks, "decisions")
+    new: deque[Slice] = deque()
+    start = 0.0
+    with progress() as show, closing(run(job, events, how._replace(keep=keep), new.append)) as all:
+        for one in all:
+            start = start or 1e-9 * one.start
+            products = one.products
+            number = getattr(products[EVENT], "event", -1)
+            decisions = products["decisions"] if one.error is None else ()
+            sample.append(Decided(source, number, decisions, one.error))
+            if origin := getattr(products[tracks], "origin", None):
+                done.servers[origin.server or "here"] += bool(way.url)
+            while new:
+                piece = new.popleft()
+                if piece.kind != EXTERNAL:
+                    done.spent[piece.name] += piece.end - piece.start
+                if len(done.samples) == 1:
+                    done.slices.append(piece)
+            show(f"Deciding on {source}", len(sample), len(events))
+    done.seconds += time.perf_counter() - start if sample else 0.0
+    done.decided += sample
+    by_name: dict[str, Any] = {module.name: module for module in job.modules}
+    done.identities.append(by_name[tracks].identity)
+    done.emulated = [name for name, module in by_name.items() if module.is_emulated]
+
+
+def _rest(kind: RestKind, threads: int, times: Path | None) -> Rest:
+    """How the rest of an event is done."""
+    from trackserve.serving.backend.runtime import cores
+    from trackserve.workflow.description import Rest
+    from trackserve.workflow.times import read_times
+
+    is_emulated = kind is RestKind.EMULATED
+    if kind is RestKind.AUTO and threads > cores():
+        tell(f"{threads} threads on {cores()} cores: the rest of an event is emulated by waits")
+        is_emulated = True
+    given = {} if times is None else read_times(times)
+    return Rest(is_emulated, kind is RestKind.NONE, given)
+
+
+def _about(done: _Done, job: Path | None) -> dict[str, str]:
+    """Metadata of the file."""
+    from trackserve.workflow.description import DEFAULT
+
+    return {
+        "version": trackserve.__version__,
+        "job": (job or DEFAULT).read_text(encoding="utf-8"),
+        "identity": "; ".join(dict.fromkeys(done.identities)),
+    }
+
+
+def _print(described: Described, done: _Done, how: Schedule, rate: float) -> None:
+    """Print the menu and what the job took."""
+    from trackserve.report.tables import fitting, rich_table
+    from trackserve.workflow.rates import rates_table
+    from trackserve.workflow.timeline_text import text_timeline
+
+    samples = {Path(source).resolve().name: some for source, some in done.samples.items()}
+    if len(samples) < len(done.samples):
+        samples = done.samples
+    table = rates_table(described.entries, samples, rate)
+    console.print(rich_table("the menu", fitting(table, console.width)))
+    n, total = len(done.decided), sum(done.spent.values())
+    share = done.spent[described.tracking] / total if total else 0.0
+    parts = [f"{n} events in {done.seconds:.1f} s: {n / (done.seconds or 1):.1f} events/s"]
+    parts.append(f"{how.threads} threads, {how.most_in_flight} events in flight")
+    parts.append(f"{described.tracking} took {share:.1%} of the modules' time here")
+    if done.emulated:
+        parts.append(f"emulated by waits: {', '.join(done.emulated)}")
+    parts += [f"{count} answers by {server}" for server, count in done.servers.items() if count]
+    console.print("; ".join(parts), highlight=False)
+    for line in text_timeline(done.slices, console.width - 1):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:
+    """Write a timeline, and its picture if that can be drawn."""
+    from trackserve.report.drawing import to_png
+    from trackserve.workflow.timeline import write_chrome_trace
+    from trackserve.workflow.timeline_figure import draw_timeline
+
+    write_chrome_trace(path, slices)
+    console.print(f"wrote {path}")
+    if not slices:
+        return
+    picture = path.with_suffix(".png")
+    with console.status("drawing"):
+        png = to_png(draw_timeline(slices))
+    with writable(picture), complete(picture) as partial:
+        partial.write_bytes(png)
+    console.print(f"wrote {picture}")
+
+
+def _compare(output: Path, other: Path) -> None:
+    """List the events on which two files differ, and then exit with 1."""
+    from trackserve.workflow.decisions import differences
+
+    if found := differences(output, other):
+        for text in found:
+            console.print(text, highlight=False, soft_wrap=True)
+        console.print(f"[bold red]{len(found)} events are decided otherwise in {other}[/]")
+        raise typer.Exit(1)
+    console.print(f"[bold green]all decisions are those of {other}, bit for bit[/]")

@@ -1,0 +1,141 @@
+"""Decisions on disk: a Parquet file with a row for each event.
+
+- ``event``, ``source``, ``source_event``, ``error``: as in a file of results
+  (:mod:`trackserve.io.parquet`);
+- ``accepted``: whether a path accepted the event;
+- for each path of the menu a record: ``quantity``, ``passed``, ``accepted``.
+
+All of it follows from the events and the job alone, so two files of one job are equal wherever
+tracking ran, if that is bit for bit the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trackserve.edm.records import field
+from trackserve.errors import EventError, InputError
+from trackserve.io.files import complete, writable
+from trackserve.io.parquet import writer
+
+from .menu import Decision, Entry
+
+
+class Decided(NamedTuple):
+    """What a menu says of an event.
+
+    Attributes:
+        source: where the event was read.
+        event: its number there; -1 of one that could not be read.
+        decisions: one for each entry of the menu; none if the event failed.
+        error: why it failed; None if it did not.
+    """
+
+    source: str
+    event: int
+    decisions: tuple[Decision, ...]
+    error: EventError | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether a path accepted the event."""
+        return any(decision.accepted for decision in self.decisions)
+
+
+def decisions_schema(entries: Sequence[Entry], about: Mapping[str, str]) -> pa.Schema:
+    """Schema of the file of a menu; ``about`` is further metadata."""
+    fields = [
+        field("event", pa.int64(), "Place of the event in the file."),
+        field("source", pa.string(), "Where the event was read."),
+        field("source_event", pa.int64(), "Number of the event there."),
+        field("error", pa.string(), "Why there is no decision; empty where there is one."),
+        field("accepted", pa.bool_(), "Whether a path accepted the event."),
+    ]
+    for entry in entries:
+        unit = f", {entry.path.unit}" if entry.path.unit else ""
+        record = pa.struct(
+            [
+                field("quantity", pa.float64(), f"What the event is judged by{unit}."),
+                field("passed", pa.bool_(), f"Whether that is {entry.threshold:g} or more."),
+                field("accepted", pa.bool_(), f"Passed, and one of {entry.prescale} events."),
+            ]
+        )
+        fields.append(field(entry.name, record, f"Path {entry.name}."))
+    menu = [
+        {
+            "name": one.name,
+            "threshold": one.threshold,
+            "prescale": one.prescale,
+            "unit": one.path.unit,
+        }
+        for one in entries
+    ]
+    return pa.schema(fields, {"menu": json.dumps(menu)} | dict(about))
+
+
+def write_decisions(
+    path: Path, entries: Sequence[Entry], decided: Sequence[Decided], about: Mapping[str, str]
+) -> None:
+    """Write decisions; the file is complete, or not there.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    schema = decisions_schema(entries, about)
+    nothing = tuple(Decision() for _ in entries)
+    rows = [one.decisions or nothing for one in decided]
+    arrays = [
+        pa.array(range(len(decided)), pa.int64()),
+        pa.array([one.source for one in decided], pa.string()),
+        pa.array([one.event for one in decided], pa.int64()),
+        pa.array(["" if one.error is None else str(one.error) for one in decided], pa.string()),
+        pa.array([one.accepted for one in decided], pa.bool_()),
+    ]
+    for place, entry in enumerate(entries):
+        some = [row[place]._asdict() for row in rows]
+        arrays.append(pa.array(some, schema.field(entry.name).type))
+    table = pa.Table.from_arrays(arrays, schema=schema)
+    with writable(path), complete(path) as partial, writer(partial, schema) as file:
+        file.write_table(table)
+
+
+def differences(path: Path, other: Path) -> list[str]:
+    """Events on which two files of one menu do not agree, bit for bit, each with its paths.
+
+    Raises:
+        InputError: a file is no table of decisions, or they have other events or another menu.
+    """
+    mine, theirs = (_read(one) for one in (path, other))
+    for what in ("menu", "events"):
+        if mine[what] != theirs[what]:
+            raise InputError(f"decisions of other {what}", files=[str(path), str(other)])
+    found = []
+    for event, one, two in zip(mine["events"], mine["rows"], theirs["rows"], strict=True):
+        names = [name for name in one if _bits(one[name]) != _bits(two[name])]
+        if names:
+            found.append(f"{event[0]} {event[1]}: {', '.join(names)}")
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        table = pq.read_table(path)
+        menu = (table.schema.metadata or {})[b"menu"]
+        rows: list[dict[str, Any]] = table.to_pylist()
+        events = [(row.pop("source"), row.pop("source_event")) for row in rows]
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise InputError("no table of decisions", file=str(path), reason=str(error)) from error
+    return {"menu": menu, "events": events, "rows": rows}
+
+
+def _bits(value: Any) -> Any:
+    """The value, with numbers as text that has all their bits."""
+    if isinstance(value, dict):
+        return {name: _bits(part) for name, part in value.items()}
+    return value.hex() if isinstance(value, float) else value

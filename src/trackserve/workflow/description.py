@@ -1,0 +1,191 @@
+"""Jobs that are described by a text, in TOML; :data:`DEFAULT` is one, and says how."""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trackserve.errors import JobError
+from trackserve.io.files import readable
+from trackserve.trackers.base import Tracker
+from trackserve.trackers.registry import find_tracker
+
+from .busy import Busy
+from .job import Job
+from .menu import Decide, Entry, Measure, make_entry
+from .module import Module
+from .select import ChooseVertex, ClusterJets, IsolateTracks, PrimaryTracks, SelectTracks
+from .times import LogNormal, Times
+from .tracking import Way, tracking
+
+DEFAULT = Path(__file__).with_name("default.toml")
+"""The job of ``trackserve hlt``."""
+_TRACKING, _BUSY = "tracking", "busy"
+_MODULES: dict[str, type[Module]] = {
+    "selected_tracks": SelectTracks,
+    "primary_vertex": ChooseVertex,
+    "primary_tracks": PrimaryTracks,
+    "track_jets": ClusterJets,
+    "isolated_tracks": IsolateTracks,
+}
+
+
+class Rest(NamedTuple):
+    """How the rest of an event is done, which modules of the kind "busy" stand for.
+
+    Attributes:
+        is_emulated: whether it is waits, not work.
+        is_left_out: whether there is none.
+        times: times by name of module, in place of those of the description.
+        speed: as of :class:`.busy.Busy`.
+    """
+
+    is_emulated: bool = False
+    is_left_out: bool = False
+    times: Mapping[str, Times] = {}
+    speed: float | None = None
+
+
+class Described(NamedTuple):
+    """A description that was read.
+
+    Attributes:
+        modules: values of each module, by name.
+        entries: the menu.
+    """
+
+    modules: dict[str, dict[str, Any]]
+    entries: tuple[Entry, ...]
+
+    @property
+    def tracking(self) -> str:
+        """Name of the module that is the tracking.
+
+        Raises:
+            JobError: no module, or more than one, is the tracking.
+        """
+        found = [
+            name for name, values in self.modules.items() if values.get("use", name) == _TRACKING
+        ]
+        if len(found) != 1:
+            raise JobError("a job has one tracking", found=found)
+        return found[0]
+
+    @property
+    def tracker(self) -> Tracker[Any, Any]:
+        """The tracker of that module.
+
+        Raises:
+            JobError: as of :attr:`tracking`.
+            InputError: the tracker is not installed.
+        """
+        return find_tracker(self.modules[self.tracking].get("tracker", "patatrack"))
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Options of the tracker, by name.
+
+        Raises:
+            JobError: as of :attr:`tracking`, or they are no table.
+        """
+        found = self.modules[self.tracking].get("options", {})
+        if not isinstance(found, dict):
+            raise JobError("options are a table", module=self.tracking, found=repr(found)[:80])
+        return {name: str(value) for name, value in found.items()}
+
+
+def read_description(path: Path) -> Described:
+    """Read a description.
+
+    Raises:
+        ConditionsError: the file cannot be read.
+        JobError: it is not TOML, or not a description.
+    """
+    with readable(path):
+        text = path.read_bytes()
+    try:
+        tables = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise JobError("not TOML", file=str(path), found=str(error)) from None
+    found = {}
+    for name in ("modules", "paths"):
+        table = tables.pop(name, {})
+        if not isinstance(table, dict) or not all(isinstance(v, dict) for v in table.values()):
+            raise JobError(f"{name} are not tables", file=str(path), bound=f"[{name}.NAME]")
+        found[name] = table
+    if tables:
+        bound = ["modules", "paths"]
+        raise JobError("no such table", file=str(path), found=sorted(tables), bound=bound)
+    entries = tuple(make_entry(name, values) for name, values in found["paths"].items())
+    return Described(found["modules"], entries)
+
+
+def make_job(described: Described, events: Any, way: Way, rest: Rest) -> Job:
+    """The job of a description.
+
+    Args:
+        described: the description.
+        events: what it will run over, as the tracker opens it.
+        way: where tracking runs.
+        rest: how the rest of an event is done.
+
+    Raises:
+        JobError: a module is not there, or its arguments are wrong; the modules do not fit.
+        TrackserveError: the tracking cannot be built.
+    """
+    busy = [name for name, values in described.modules.items() if values.get("use") == _BUSY]
+    if unknown := sorted(rest.times.keys() - busy):
+        raise JobError("times of no module of the rest", found=unknown, bound=busy)
+    modules: list[Module] = []
+    for name, values in described.modules.items():
+        use = values.get("use", name)
+        arguments = {key: value for key, value in values.items() if key != "use"}
+        if use == _TRACKING:
+            tracker, options = described.tracker, described.options
+            modules.append(tracking(name, tracker, options, events, way))
+        elif use != _BUSY:
+            modules.append(_make(name, _find(name, use), arguments))
+        elif not rest.is_left_out:
+            modules.append(_busy(name, arguments, rest))
+    modules += [Measure(entry) for entry in described.entries]
+    return Job([*modules, Decide(described.entries)])
+
+
+def _busy(name: str, arguments: dict[str, Any], rest: Rest) -> Module:
+    after = arguments.pop("after", ())
+    times = rest.times.get(name)
+    if times is None:
+        times = _call(name, LogNormal, {**arguments, "name": name})
+    return Busy(name, times, tuple(after), rest.speed, rest.is_emulated)
+
+
+def _find(name: str, use: Any) -> Any:
+    """The class of a module."""
+    if use in _MODULES:
+        return _MODULES[use]
+    place, _, attribute = str(use).partition(":")
+    try:
+        return getattr(importlib.import_module(place), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        bound = [_TRACKING, _BUSY, *_MODULES, "package.module:Class"]
+        raise JobError(
+            "no such module", module=name, found=use, bound=bound, reason=str(error)
+        ) from error
+
+
+def _make(name: str, kind: Any, arguments: dict[str, Any]) -> Module:
+    made = _call(name, kind, arguments)
+    if not isinstance(made, Module):
+        raise JobError("this is not a module", module=name, found=repr(kind)[:80])
+    made.name = name
+    return made
+
+
+def _call(name: str, kind: Any, arguments: dict[str, Any]) -> Any:
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise JobError("wrong arguments", module=name, found=str(error)) from error

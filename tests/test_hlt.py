@@ -1,0 +1,192 @@
+"""``trackserve hlt``: the same decisions wherever tracking runs, and no event is lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from command_line import command, says
+from server_process import Process
+
+from trackserve.edm import RawEvent
+from trackserve.io import open_pixel
+from trackserve.serving.server import Server
+from trackserve.workflow import Processed, Schedule, run
+from trackserve.workflow.description import DEFAULT, Rest, make_job, read_description
+from trackserve.workflow.menu import path_names
+from trackserve.workflow.tracking import Way
+
+HERE = Way()
+
+
+@pytest.fixture(scope="module")
+def here(sample_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The decisions on the sample with tracking in the job."""
+    file = tmp_path_factory.mktemp("decisions") / "here.parquet"
+    said = command("hlt", sample_directory, "-o", file, "--rest", "none", "--threads", 2)
+    assert all(name in said.out for name in path_names())
+    return file
+
+
+def test_decisions_of_each_path_are_a_column(here: Path) -> None:
+    table = pq.read_table(here)
+    rows = table.to_pylist()
+    assert [row["source_event"] for row in rows] == list(range(10))
+    assert all(row["error"] == "" for row in rows)
+    for row in rows:
+        each = {name: row[name] for name in row if isinstance(row[name], dict)}
+        assert row["accepted"] == any(one["accepted"] for one in each.values())
+        assert row["track_ht"]["passed"] == (row["track_ht"]["quantity"] >= 100.0)
+        assert row["track_ht"]["quantity"] == row["track_ht_low"]["quantity"]
+    assert any(row["track_ht"]["quantity"] > 0 for row in rows)
+    menu = json.loads(table.schema.metadata[b"menu"])
+    assert [one["name"] for one in menu] == [e.name for e in read_description(DEFAULT).entries]
+    assert b"patatrack" in table.schema.metadata[b"identity"]
+    meaning = table.schema.field("track_ht").type.field("quantity").metadata[b"meaning"]
+    assert meaning == b"What the event is judged by, GeV."
+
+
+def test_served_decisions_are_those_of_here(
+    here: Path, sample_directory: Path, server: Server, tmp_path: Path
+) -> None:
+    where = ("--url", server.grpc_url, "--rest", "none", "--compare", here)
+    said = says("hlt", sample_directory, "-o", tmp_path / "served.parquet", *where)
+    assert f"all decisions are those of {here}, bit for bit" in said
+    assert "10 answers by grpc://" in said
+
+
+def test_without_a_server_the_fallback_decides_the_same(
+    here: Path, sample_directory: Path, tmp_path: Path
+) -> None:
+    where = ("--url", "grpc://localhost:1", "--fallback", "--rest", "none", "--compare", here)
+    said = says("hlt", sample_directory, "-o", tmp_path / "fallback.parquet", *where)
+    assert "all decisions are those of" in said
+    assert "10 answers by here" in said
+
+
+def test_without_a_server_and_a_fallback_no_event_is_decided(
+    sample_directory: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "none.parquet"
+    said = says("hlt", sample_directory, "-o", output, "--url", "grpc://localhost:1", status=1)
+    assert "localhost:1" in said
+    assert not output.exists()
+
+
+def test_another_menu_is_listed_as_different(
+    here: Path, sample_directory: Path, tmp_path: Path
+) -> None:
+    text = command("hlt", "--show-job").out
+    job = tmp_path / "job.toml"
+    job.write_text(text.replace("threshold = 100.0", "threshold = 10.0"))
+    output = tmp_path / "other.parquet"
+    arguments = ("-o", output, "--job", job, "--rest", "none", "--compare", here)
+    assert "decisions of other menu" in says("hlt", sample_directory, *arguments, status=1)
+    assert output.exists()
+
+
+def test_the_timeline_shows_the_work_of_each_module(sample_directory: Path, tmp_path: Path) -> None:
+    times = tmp_path / "times.csv"
+    times.write_text("calorimeter,muons,full_tracking\n0.002,0.001,0.002\n")
+    trace = tmp_path / "trace.json"
+    arguments = ("--timeline", trace, "--times", times, "--threads", 1, "--rest", "emulated")
+    said = says("hlt", sample_directory, "-o", tmp_path / "a.parquet", *arguments)
+    assert "emulated by waits: " in said
+    found = [one for one in json.loads(trace.read_text())["traceEvents"] if one["ph"] == "X"]
+    names = {one["name"] for one in found}
+    assert names >= {"tracking", "track_jets", "calorimeter", "decisions", *path_names()}
+    waits = [one for one in found if one["name"] == "muons"]
+    assert all(one["cat"] == "module, emulated" and one["dur"] >= 1000 for one in waits)
+    assert (tmp_path / "trace.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_times_of_an_unknown_module_are_refused(sample_directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "times.csv").write_text("muon\n0.1\n")
+    arguments = ("-o", tmp_path / "a.parquet", "--times", tmp_path / "times.csv")
+    said = says("hlt", sample_directory, *arguments, status=1)
+    assert "times of no module of the rest (found ['muon']" in said
+
+
+def test_a_damaged_event_has_its_error_in_its_row(sample_directory: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    for file in sample_directory.iterdir():
+        if file.suffix == ".bin" and file.name not in ("tracks.bin", "vertices.bin"):
+            (folder / file.name).write_bytes(file.read_bytes())
+    raw = folder / "raw.bin"
+    raw.write_bytes(raw.read_bytes()[:-100])
+    output = tmp_path / "a.parquet"
+    said = says("hlt", folder, "-o", output, "--rest", "none", status=1)
+    assert "event failed" in said
+    rows = pq.read_table(output).to_pylist()
+    assert [bool(row["error"]) for row in rows] == [False] * 9 + [True]
+    assert rows[9]["accepted"] is False
+
+
+@pytest.mark.parametrize("option", [("--identity", "x"), ("--served", "x"), ("--fallback",)])
+def test_options_of_a_server_need_one(option: tuple[str, ...], sample_directory: Path) -> None:
+    assert "give --url" in says("hlt", sample_directory, *option, status=2)
+
+
+def numbered(events: list[RawEvent], n: int) -> Iterator[RawEvent]:
+    """The events again and again, with numbers of their own."""
+    for number in range(n):
+        yield replace(events[number % len(events)], event=number)
+
+
+def decide(
+    directory: Path, way: Way, n: int, each: Callable[[Processed], object] = lambda _: None
+) -> list[Any]:
+    """The decisions on ``n`` events of a directory; ``each`` is called with each event."""
+    events = open_pixel(directory)
+    job = make_job(read_description(DEFAULT), events, way, Rest(is_left_out=True))
+    found = []
+    how = Schedule(2, 6, ("decisions",))
+    for one in run(job, numbered(list(events), n), how):
+        assert one.error is None, one.error
+        assert one.index == len(found)
+        found.append(one.products["decisions"])
+        each(one)
+    return found
+
+
+@pytest.mark.slow
+def test_decisions_on_1000_events_are_equal_here_and_served(
+    sample_directory: Path, server: Server
+) -> None:
+    here = decide(sample_directory, HERE, 1000)
+    served = decide(sample_directory, Way(url=server.grpc_url), 1000)
+    assert bits(served) == bits(here)
+    assert len(here) == 1000
+
+
+def bits(decisions: list[Any]) -> list[bytes]:
+    """All bits of the decisions on each event."""
+    return [np.array(one, np.float64).tobytes() for one in decisions]
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_in_the_middle_costs_no_event(
+    sample_directory: Path, repository: Path
+) -> None:
+    process = Process(repository)
+    try:
+        url = process.wait().url
+
+        def kill(one: Processed) -> None:
+            if one.index == 150:
+                process.kill("triton")
+                process.kill("server")
+
+        served = decide(sample_directory, Way(url=url, fallback=True), 400, kill)
+    finally:
+        with suppress(OSError):
+            process.end()
+    assert bits(served) == bits(decide(sample_directory, HERE, 400))
