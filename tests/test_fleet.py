@@ -66,7 +66,10 @@ def wait_in_m_d_c(use: float, servers: int) -> float:
     """Mean wait of the queue M/D/c over its service time, from its equations of state."""
     n = 60 * servers
     arrivals = np.array(
-        [math.exp(-use * servers + k * math.log(use * servers) - math.lgamma(k + 1)) for k in range(n)]
+        [
+            math.exp(-use * servers + k * math.log(use * servers) - math.lgamma(k + 1))
+            for k in range(n)
+        ]
     )
     states = np.zeros(n)
     states[0] = 1.0
@@ -141,7 +144,9 @@ def test_a_share_that_is_served_gains_share_over_the_rest_while_the_server_has_r
         Module("others", constant(1 - share)),
     )
     fleet = Fleet(Job(1, 2, modules), 1, Server(device=constant(0.05)))
-    own, served = (simulate(fleet._replace(way=way), events=300) for way in (Way.IN_JOB, Way.SERVED))
+    own, served = (
+        simulate(fleet._replace(way=way), events=300) for way in (Way.IN_JOB, Way.SERVED)
+    )
     gain = served.rate.value / own.rate.value - 1
     assert gain == pytest.approx(share / (1 - share), rel=0.02)
 

@@ -85,7 +85,6 @@ def fleet(
         console.print(f"wrote {page}")
 
 
-
 def _counted(show: Progress) -> Callable[[str], None]:
     """Shows each simulation of a fleet, and how many have been done before."""
     numbers = count()

@@ -20,7 +20,7 @@ from .capacity import Fed
 from .world import Fleet
 
 HOURS = 24.0
-DAY = (0.30, 0.25, 0.20, 0.20, 0.25, 0.35, 0.50, 0.70, 0.90, 1.00, 0.98, 0.95)
+DAY: tuple[float, ...] = (0.30, 0.25, 0.20, 0.20, 0.25, 0.35, 0.50, 0.70, 0.90, 1.00, 0.98, 0.95)
 DAY += (0.92, 0.95, 0.98, 1.00, 0.95, 0.85, 0.75, 0.65, 0.55, 0.45, 0.40, 0.35)
 """Jobs at each hour, as a share of all: a night, a morning that rises, an evening."""
 _HOUR = 3600.0

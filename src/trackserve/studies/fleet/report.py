@@ -10,9 +10,9 @@ from typing import Any
 
 from trackserve.report.drawing import BLUE, GREY, PALETTE, RED, new_figure, to_png
 from trackserve.report.page import Picture, Section, Table, write_report
+
 from ..spread import Spread
 from ..study import Drawn, Shown
-
 from .answer import BY_RULE, Answer
 from .capacity import ENOUGH, Fed
 from .world import Way

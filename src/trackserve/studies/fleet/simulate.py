@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.errors import MissingExtraError, TrackserveError
-from ..spread import Spread, mean
 
+from ..spread import Spread, mean
 from .world import Fleet, Way
 
 EVENTS = 12_000
