@@ -14,6 +14,7 @@ from . import (
     bench,
     demo,
     doctor,
+    fleet,
     hlt,
     inspect,
     model,
@@ -55,6 +56,7 @@ Every tracker has the same commands; `trackserve reconstruct` lists the trackers
 - is the physics right? `trackserve validate patatrack DIR -o report/patatrack`
 - how fast is it? `trackserve bench patatrack DIR`
 - what does serving cost, and bring? `trackserve study all --quick -o STUDIES`
+- how many servers for 500 jobs? `trackserve fleet --jobs 500 --service-times FILE`
 - which learned model? `trackserve model show`; a new one: `trackserve train exatrkx`
 - what works on this machine? `trackserve doctor`
 """,
@@ -71,6 +73,7 @@ commands.command()(serve.repository)
 commands.command()(hlt.hlt)
 commands.command()(inspect.inspect)
 commands.command()(status.status)
+commands.command(no_args_is_help=True)(fleet.fleet)
 commands.command()(demo.demo)
 commands.command()(doctor.doctor)
 

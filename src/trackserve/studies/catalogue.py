@@ -16,6 +16,7 @@ STUDIES = {
     "latency": "Where the time of a request goes, and what distance costs.",
     "transports": "gRPC, HTTP, shared memory, bundles; payloads; compression.",
     "ensemble": "One custom backend beside an ensemble of the same stages.",
+    "hlt": "Trigger jobs that share a server: how many, and what each gains.",
     "scaling": "Cost against the size of events, threads and processes.",
     "energy": "Energy of an event, idle share, cores that one device replaces.",
     "packing": "Encoding, sending and decoding beside the kernels.",

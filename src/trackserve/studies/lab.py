@@ -333,7 +333,7 @@ def _serve(
             backend=backend,
         )
         server = Server(repository, grpc_port=0, http_port=0, metrics_port=0, notice=notice)
-        with _pinned(on_cores):
+        with pinned(on_cores):
             server.start()
         try:
             yield Served(server, sample.tracker)
@@ -342,7 +342,7 @@ def _serve(
 
 
 @contextmanager
-def _pinned(on_cores: frozenset[int]) -> Iterator[None]:
+def pinned(on_cores: frozenset[int]) -> Iterator[None]:
     """Let this thread, and the processes that it starts, use these processors only."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, on_cores or before)

@@ -1,0 +1,106 @@
+"""``trackserve fleet``: how many servers do so many jobs need?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trackserve.errors import InputError
+
+from .common import Progress, beside_main, console, progress, report_folder
+
+_DEFAULT_DAY = "a night, a morning that rises, an evening"
+
+
+def fleet(
+    service_times: Annotated[
+        Path,
+        typer.Option(
+            "--service-times",
+            metavar="FILE",
+            help="Job and server with their times, as TOML: written by `trackserve study hlt`, or "
+            "by you (docs/fleet.md).",
+            show_default=False,
+        ),
+    ],
+    jobs: Annotated[int, typer.Option(min=1, help="Number of client jobs, the most of a day.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Write a report here.", show_default=False
+        ),
+    ] = None,
+    synchronised: Annotated[
+        bool, typer.Option("--synchronised", help="All jobs start at once, with the same events.")
+    ] = False,
+    day: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARES",
+            help="Jobs through a day, as shares of --jobs at equal distances: 0.2,1,0.6.",
+            show_default=_DEFAULT_DAY,
+        ),
+    ] = None,
+    target: Annotated[
+        float,
+        typer.Option(min=0.05, max=1.0, help="The rule wants servers at this share of their most."),
+    ] = 0.7,
+    start: Annotated[
+        float, typer.Option(min=0.0, help="Seconds until a new server answers.")
+    ] = 60.0,
+    hold: Annotated[
+        float, typer.Option(min=0.0, help="Seconds for which a server must be needless.")
+    ] = 300.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
+) -> None:
+    """Simulate client jobs and servers: jobs that a device feeds, servers for --jobs jobs, and a
+    day in which a rule adds and removes servers."""
+    from trackserve.report.tables import fitting, rich_table
+    from trackserve.studies.fleet.answer import Question, answer
+    from trackserve.studies.fleet.day import DAY, Rule
+    from trackserve.studies.fleet.file import read_fleet
+    from trackserve.studies.fleet.report import TITLE, show_answer, write_fleet_report
+    from trackserve.studies.fleet.simulate import require_simpy
+
+    require_simpy()
+    if output is not None:
+        report_folder(output, TITLE)
+    shares = _shares(day) if day is not None else DAY
+    rule = Rule(target=target, start=start, hold=hold)
+    question = Question(jobs, shares, rule, synchronised, seed)
+    described = read_fleet(service_times)
+    with progress() as show:
+        found = beside_main(lambda show: answer(described, question, _counted(show)), show)
+    content = show_answer(found)
+    for table in content.tables:
+        console.print(rich_table("Fleet", fitting(table, console.width)))
+    console.print(content.text, highlight=False)
+    if output is not None:
+        with console.status("drawing"):
+            page = write_fleet_report(output, content)
+        console.print(f"wrote {page}")
+
+
+def _counted(show: Progress) -> Callable[[str], None]:
+    """Shows each simulation of a fleet, and how many have been done before."""
+    numbers = count()
+    return lambda note: show("simulating", next(numbers), 0, note)
+
+
+def _shares(text: str) -> list[float]:
+    """The shares of a day.
+
+    Raises:
+        InputError: they are no numbers from 0 to 1, or all 0.
+    """
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if not all(0 <= share <= 1 for share in shares) or not any(shares):
+        raise InputError("a day is numbers from 0 to 1 with commas", option="day", found=text)
+    return shares

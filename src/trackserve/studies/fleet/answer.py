@@ -1,0 +1,108 @@
+"""What a fleet of jobs needs: all that ``trackserve fleet`` answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .capacity import (
+    Fed,
+    Knee,
+    Step,
+    curve_of_jobs,
+    find_knee,
+    never_waits,
+    numbers_of_jobs,
+    servers_for,
+)
+from .day import DAY, Day, Rule, equilibrium_of, jobs_over_day, run_day, run_day_by_rule
+from .file import Described
+from .simulate import Outcome, simulate
+from .world import Fleet, Way
+
+BY_RULE = "by the rule"
+_FEW = 8
+"""Jobs whose mean stands for one that waits for nobody."""
+
+
+class Question(NamedTuple):
+    """What is asked.
+
+    Attributes:
+        n_jobs: number of jobs, the most of a day.
+        day: jobs through a day, as shares of all, equally spaced.
+        rule: when servers are added and removed.
+        is_synchronised: whether all jobs start at once, with the same events.
+        seed: of all random numbers.
+    """
+
+    n_jobs: int
+    day: Sequence[float] = DAY
+    rule: Rule = Rule()
+    is_synchronised: bool = False
+    seed: int = 0
+
+
+class Answer(NamedTuple):
+    """What a fleet needs.
+
+    Attributes:
+        question: what was asked.
+        free: jobs that wait for nobody, by each way.
+        bound: jobs that one server could feed at most, if it were never idle.
+        clients: one server with rising numbers of jobs.
+        knee: of these.
+        servers: all jobs by number of servers; the last number feeds them.
+        days: a day by what decides on the number of servers.
+    """
+
+    question: Question
+    free: dict[Way, Outcome]
+    bound: float
+    clients: list[Fed]
+    knee: Knee
+    servers: dict[int, Fed]
+    days: dict[str, Day]
+
+    @property
+    def needed(self) -> int:
+        """Servers that feed all jobs."""
+        return max(self.servers)
+
+
+def answer(described: Described, question: Question, step: Step = lambda note: None) -> Answer:
+    """Answer a question about a fleet.
+
+    Args:
+        described: the job and the server.
+        question: what is asked.
+        step: is told what is simulated next.
+
+    Raises:
+        MissingExtraError: SimPy is not installed.
+    """
+    fleet = Fleet(described.job, 1, described.server, is_synchronised=question.is_synchronised)
+    seed = question.seed
+    step("jobs that wait for nobody")
+    few = never_waits(fleet._replace(n_jobs=_FEW))
+    free = {way: simulate(few._replace(way=way), seed) for way in Way}
+    alone = free[Way.SERVED].per_job
+    bound = fleet.server.capacity / alone
+    n_jobs = numbers_of_jobs(bound)
+    clients = curve_of_jobs(fleet, n_jobs, seed, step)
+    knee = find_knee(n_jobs, [one.share for one in clients])
+    servers = servers_for(fleet._replace(n_jobs=question.n_jobs), seed, step)
+    needed = max(servers)
+    equilibrium = equilibrium_of(fleet, clients)
+    rule = question.rule
+    jobs = jobs_over_day(question.n_jobs, question.day, rule.every)
+    fixed = {
+        f"{n} always: {why}": run_day(equilibrium, jobs, rule.every, n)
+        for n, why in {
+            needed: "for the most jobs",
+            math.ceil(needed * float(jobs.mean()) / question.n_jobs): "for the mean of the day",
+        }.items()
+    }
+    days = {**fixed, BY_RULE: run_day_by_rule(equilibrium, jobs, rule)}
+    return Answer(question, free, bound, clients, knee, servers, days)

@@ -1,0 +1,198 @@
+"""What the study measures: jobs with real work, many jobs that wait, distance, service times."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from trackserve.serving.limits import Limits
+from trackserve.trackers.registry import find_tracker
+from trackserve.workflow import Job, Schedule, Slice
+from trackserve.workflow.busy import loops_per_second
+from trackserve.workflow.timeline import EXTERNAL
+from trackserve.workflow.tracking import Here, Served, Way
+
+from ..lab import Lab, pinned
+from ..lab import Served as Server
+from ..samples import Sample
+from ..study import How, Point, Values
+from ..table import Row
+from .jobs import SHARE, TRACKING, Attached, Load, Nothing, Rest, Shared, Timed, run_jobs
+
+WITHOUT, IN_JOB, ATTACHED, SERVED = "without", "in the job", "attached", "served"
+JOB, CLIENTS, DISTANCE, SERVICE, SLICE = "job", "clients", "distance", "service", "slice"
+"""Kinds of measurements. A slice is a piece of the timeline of a measurement."""
+AT_ONCE, OWN = "at once", "own"
+"""When jobs start: all at once with the same event, or each at a time and with an event of its own.
+"""
+THREADS, IN_FLIGHT = 1, 2
+"""Of each job."""
+_FILLED = 8
+"""Requests in flight that keep a server with one worker busy."""
+_QUICK, _FULL = (1, 4, 8, 12, 20), (1, 2, 4, 6, 8, 9, 10, 11, 12, 14, 17, 20, 25, 30)
+"""Numbers of jobs; about ten take all that the server can do, if tracking is a tenth of a job."""
+
+
+def plan(how: How) -> list[Point]:
+    """All points take turns, since all are compared."""
+    tracker = how.trackers[0]
+    here: Values = {"tracker": tracker, "sample": how.usual(tracker).name}
+    many: Values = {"what": CLIENTS, "way": SERVED}
+    values: list[Values] = [
+        {"what": JOB, "way": way, "jobs": 1} for way in (WITHOUT, IN_JOB, ATTACHED, SERVED)
+    ]
+    values += [{"what": CLIENTS, "way": IN_JOB, "jobs": 1}]
+    numbers = _QUICK if how.quick else _FULL
+    for instances in (1, 10):
+        some = numbers if instances == 1 or not how.quick else numbers[::2]
+        values += [many | {"jobs": n, "instances": instances, "start": OWN} for n in some]
+        values += [{"what": SERVICE, "instances": instances}]
+    at_once = numbers[2::2] if how.quick else numbers[1::2]
+    values += [many | {"jobs": n, "instances": 1, "start": AT_ONCE} for n in at_once]
+    attached = numbers[2::2] if how.quick else numbers[1::2]
+    values += [{"what": CLIENTS, "way": ATTACHED, "jobs": n, "start": OWN} for n in (1, *attached)]
+    for rtt in (0, 50) if how.quick else (0, 20, 50, 100):
+        for in_flight in (1, 8) if how.quick else (1, 2, 4, 8, 16):
+            values += [{"what": DISTANCE, "way": SERVED, "rtt_ms": rtt, "in_flight": in_flight}]
+    return [Point(here | one, tracker) for one in values]
+
+
+class Cores(NamedTuple):
+    """Processors of the jobs, and of the server or device; the same if there is but one."""
+
+    jobs: frozenset[int]
+    device: frozenset[int]
+
+
+def cores() -> Cores:
+    """The first and the last processor that this process may use."""
+    usable = sorted(os.sched_getaffinity(0))
+    return Cores(frozenset(usable[:1]), frozenset(usable[-1:]))
+
+
+def measure(lab: Lab, values: Values) -> Iterable[Row]:
+    """Measure a point once."""
+    sample = lab.how.find(values["tracker"], values["sample"])
+    if len(cores().jobs | cores().device) < 2:
+        lab.note("jobs and server share the one processor that there is: compare nothing")
+    if values["what"] == SERVICE:
+        yield from _service(lab, sample, int(values["instances"] or 1))
+        return
+    way, n = str(values["way"]), int(values.get("jobs") or 1)
+    is_emulated = values["what"] != JOB
+    rest = lab.keep("rest", partial(_rest, lab, sample))._replace(is_emulated=is_emulated)
+    tracking = _tracking(lab, sample, way, values)
+    in_flight: Any = values.get("in_flight") or IN_FLIGHT
+    cycle = rest.seconds / (1 - SHARE)
+    delays = [0.0] * n
+    if values.get("start") == OWN:
+        delays = [cycle * k / n for k in range(n)]
+    events = lab.events(sample)
+    expected = lab.expected(sample)
+    times = max(1, round(lab.span.seconds / len(events) / cycle))
+    load = Load(events, times, Schedule(THREADS, in_flight), delays, expected)
+    with pinned(cores().jobs):
+        timed = run_jobs(lambda: Job([tracking(), *rest.modules()]), load)
+    yield {
+        "rest": "emulated" if is_emulated else "work",
+        "rest_ms": 1e3 * rest.seconds,
+        "events_per_s": sum(timed.rates),
+        "slowest_per_s": min(timed.rates),
+        "answered": n * times * len(events),
+        "different": timed.different,
+    }
+    if n == 1 and values["what"] in (JOB, CLIENTS):
+        yield from map(_slice_row, _few(timed, len(events)))
+
+
+@contextmanager
+def _rest(lab: Lab, sample: Sample) -> Iterator[Rest]:
+    """The rest of an event, so that tracking takes its share of a job."""
+    pipeline, events = lab.pipeline(sample), lab.events(sample)
+
+    def once(event: Any) -> float:
+        start = time.thread_time()
+        pipeline.reconstruct(event)
+        return time.thread_time() - start
+
+    with pinned(cores().jobs):
+        cost = fmean(min(once(event) for _ in range(3)) for event in events)
+        yield Rest(cost * (1 - SHARE) / SHARE, loops_per_second(), is_emulated=False)
+
+
+def _tracking(lab: Lab, sample: Sample, way: str, values: Values) -> Any:
+    """Makes the module of tracking for each job."""
+    if way == WITHOUT:
+        return Nothing
+    if way == IN_JOB:
+        pipeline = lab.pipeline(sample)
+        return lambda: Here(TRACKING, pipeline)
+    if way == ATTACHED:
+        pipeline = lab.pipeline(sample)
+        device = lab.keep("attached", lambda: Attached(pipeline, cores().device))
+        return lambda: Shared(device)
+    server = _server(lab, sample, int(values.get("instances") or 1))
+    url = server.url
+    if values["what"] == DISTANCE:
+        proxy = lab.proxy(server)
+        proxy.delay = float(values["rtt_ms"] or 0) / 2e3
+        url = f"grpc://127.0.0.1:{proxy.port}"
+    client = lab.keep(("tracking", url), partial(_begun, lab, sample, url))
+    return lambda: Shared(client)
+
+
+def _server(lab: Lab, sample: Sample, instances: int) -> Server:
+    """A server on the core of the device, whose instances run one event each."""
+    limits = Limits(workers=1, batch_events=1)
+    device = cores().device
+    return lab.served(sample, instances=instances, limits=limits, on_cores=device)
+
+
+@contextmanager
+def _begun(lab: Lab, sample: Sample, url: str) -> Iterator[Served]:
+    tracker: Any = find_tracker(sample.tracker)
+    module = Served(TRACKING, tracker, {}, lab.opened(sample), Way(url=url))
+    try:
+        with pinned(cores().jobs):
+            module.begin()
+        yield module
+    finally:
+        module.end()
+
+
+def _service(lab: Lab, sample: Sample, instances: int) -> Iterable[Row]:
+    """Events per second that a server does, and the time of each event when it is alone."""
+    server = _server(lab, sample, instances)
+    with pinned(cores().jobs):
+        timed = lab.client(server.url)
+        load = lab.stream(timed, server.model, sample, in_flight=_FILLED, per_request=1)
+        yield {"events_per_s": load.rate, "answered": load.answered, "different": load.different}
+        timed.timings.clear()
+        for event in lab.events(sample):
+            timed.client.reconstruct(server.model, event)
+    for one in timed.timings:
+        yield {"what": SLICE, "module": SERVICE, "event": one.event, "ms": 1e3 * one.compute}
+
+
+def _few(timed: Timed, n: int) -> Sequence[Slice]:
+    """The slices of the first ``n`` events of a timeline."""
+    events = sorted({one.event for one in timed.slices})[:n]
+    return [one for one in timed.slices if events[0] <= one.event <= events[-1]]
+
+
+def _slice_row(one: Slice) -> Row:
+    return {
+        "what": SLICE,
+        "kind": one.kind,
+        "module": one.name,
+        "event": one.event,
+        "thread": one.thread if one.kind != EXTERNAL else -1,
+        "begin_ms": 1e-6 * one.start,
+        "ms": 1e-6 * (one.end - one.start),
+        "emulated": int(one.is_emulated),
+    }

@@ -1,0 +1,102 @@
+"""The simulation of fleets fed with what the study has measured."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from functools import lru_cache
+from statistics import fmean
+from typing import Any
+
+from trackserve.workflow.job import EVENT
+from trackserve.workflow.timeline import EXTERNAL, MODULE, SEND
+
+from ..fleet.file import describe_fleet, fleet_text
+from ..fleet.simulate import Outcome, simulate
+from ..fleet.world import Fleet
+from ..spread import mean
+from ..table import Row, chosen, numbers
+from .jobs import MENU, TRACKING, Rest
+from .measure import AT_ONCE, IN_FLIGHT, IN_JOB, SERVED, SERVICE, SLICE, THREADS
+
+_EVENTS = 4000
+"""Events of each simulation."""
+
+
+def times_of(rows: Sequence[Row], instances: int = 1) -> dict[str, Any]:
+    """A job and a server with the measured times, as the file of a fleet has them.
+
+    The times of the modules are those of the emulated job alone. The times of the device are those
+    of single events, with the mean that follows from the events per second that a full server does.
+
+    Args:
+        rows: of the study.
+        instances: of the server.
+    """
+    slices = chosen(rows, what=SLICE)
+    served = chosen(slices, way=SERVED, rest="emulated", instances=1)
+    own = chosen(slices, way=IN_JOB, rest="emulated")
+    here = chosen(slices, module=SERVICE, instances=instances)
+    capacity = mean(numbers(chosen(rows, what=SERVICE, instances=instances), "events_per_s")).value
+    alone = _ms(here)
+    device = [1e3 / capacity * one / fmean(alone) for one in alone]
+    trip = fmean(_ms(chosen(served, kind=EXTERNAL)))
+    names = dict.fromkeys(str(row["module"]) for row in served if row["kind"] != "read")
+    after = {
+        module.name: [name for name in module.inputs if name != EVENT]
+        for module in Rest(1.0, 1.0, is_emulated=True).modules()
+    }
+    tracking = {
+        "name": TRACKING,
+        "ms": _ms(chosen(own, kind=MODULE, module=TRACKING)),
+        "send_ms": _ms(chosen(served, kind=SEND, module=TRACKING)),
+        "take_ms": _ms(chosen(served, kind=MODULE, module=TRACKING)),
+    }
+    rest = [
+        {
+            "name": name,
+            "ms": _ms(chosen(served, kind=MODULE, module=name)),
+            "after": after[name],
+        }
+        for name in sorted(names.keys() - {TRACKING}, key=lambda name: name == MENU)
+    ]
+    return {
+        "server": {
+            "instances": instances,
+            "device_ms": _rounded(device),
+            "delay_ms": round(max(0.0, trip - fmean(alone)) / 2, 4),
+        },
+        "job": {"threads": THREADS, "in_flight": IN_FLIGHT, "module": [tracking, *rest]},
+    }
+
+
+def attached_times(rows: Sequence[Row]) -> dict[str, Any]:
+    """As :func:`times_of`, of jobs with a device of their own in place of a server."""
+    found = times_of(rows)
+    own = _ms(chosen(rows, what=SLICE, way=IN_JOB, rest="emulated", module=TRACKING))
+    tracking, *others = found["job"]["module"]
+    tracking = tracking | {"send_ms": 0, "take_ms": 0}
+    job = found["job"] | {"module": [tracking, *others]}
+    return {"server": {"device_ms": own}, "job": job}
+
+
+@lru_cache(maxsize=256)
+def outcome(text: str, n_jobs: int, n_servers: int = 1, is_synchronised: bool = False) -> Outcome:
+    """What a fleet comes to, which a text describes as the file of a fleet does."""
+    job, server = describe_fleet(tomllib.loads(text))
+    fleet = Fleet(job, n_jobs, server, n_servers, is_synchronised=is_synchronised)
+    return simulate(fleet, events=_EVENTS)
+
+
+def simulated(rows: Sequence[Row], way: str, jobs: int, instances: int, start: str) -> Outcome:
+    """What the simulation says of a point that was measured."""
+    found = times_of(rows, instances) if way == SERVED else attached_times(rows)
+    return outcome(fleet_text(found), jobs, is_synchronised=start == AT_ONCE)
+
+
+def _ms(rows: Sequence[Row]) -> list[float]:
+    return _rounded(numbers(rows, "ms"))
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(value, 4) for value in values]
