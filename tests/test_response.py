@@ -51,12 +51,12 @@ from trackserve.simulation.pixel.response import (
 from trackserve.simulation.pixel.sensor import (
     CrossingParticle,
     SiliconSensor,
-    Vector,
     collect,
     empty_charge,
     ionize,
     make_grid,
 )
+from trackserve.simulation.processes.kinematics import Vector
 from trackserve.studies.inspect.survey import most_probable
 from trackserve.trackers.patatrack.calibrate import calibrate
 from trackserve.trackers.patatrack.config import REFERENCE

@@ -26,23 +26,25 @@ from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MissingExtraError
 from trackserve.io import open_pixel, read_conditions, read_truth
 from trackserve.physics.pixel.metrics import match_pixel_events, summarize_pixel
-from trackserve.simulation.chain.collisions import Setup
+from trackserve.simulation.chain.collisions import Setup, check_setup
 from trackserve.simulation.chain.generate import (
     SPECIES,
     GeneratedEvent,
     GeneratedParticles,
     Gun,
+    Jets,
     draw,
     shoot,
 )
 from trackserve.simulation.chain.pool import BLOCK, POOL_BLOCKS, blocks_of
+from trackserve.simulation.chain.samples import NAMED_SAMPLES
 from trackserve.simulation.pixel import simulate, simulator
 from trackserve.simulation.pixel.crossings import Crossings
 from trackserve.simulation.pixel.flight import Processes, moved
 from trackserve.simulation.pixel.material import BARREL_MATERIAL, PIPE_MATERIAL, SILICON_LENGTH
-from trackserve.simulation.pixel.sensor import Vector
 from trackserve.simulation.pixel.simulate import simulate_pixel
 from trackserve.simulation.pixel.transport import PixelTransport
+from trackserve.simulation.processes.kinematics import Vector
 
 NOTHING = Processes(knock_on=False, returning=False, interactions=False, decays=False)
 MUONS = Gun(particles=20, min_pt=1.0, max_pt=20.0)
@@ -503,6 +505,8 @@ def test_another_simulation_in_the_same_directory_is_refused(muons: Path, tmp_pa
         ({"seed": -1}, "seed"),
         ({"gun": Gun(particles=0)}, "particles"),
         ({"gun": Gun(min_pt=2, max_pt=1)}, "max_pt"),
+        ({"process": "jets", "jets": Jets(min_pthat=1)}, "min_pthat"),
+        ({"process": "jets", "jets": Jets(min_pthat=500, max_pthat=400)}, "max_pthat"),
     ],
 )
 def test_arguments_out_of_range_are_refused(
@@ -525,6 +529,32 @@ def test_arguments_of_another_type_are_refused(name: str, wrong: object, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot be written.*file"):
         simulate_pixel(tmp_path / "file", SIX, processes=1)
+
+
+def test_a_named_sample_is_its_options(tmp_path: Path) -> None:
+    """What is said beside the name takes the place of what the name says."""
+    one = "simulate pixel --sample pions50 --pileup 0 --particles 3 --events 1 --processes 1 -o"
+    other = (
+        "simulate pixel --process pions --pileup 0 --particles 3 --pt 0.3 100 --eta 2.5 "
+        "--events 1 --processes 1 -o"
+    )
+    for arguments, name in ((one, "named"), (other, "told")):
+        result = CliRunner().invoke(commands, [*arguments.split(), str(tmp_path / name)])
+        assert result.exit_code == 0, result.output
+    assert files(tmp_path / "named") == files(tmp_path / "told")
+    with pytest.raises(InputError, match=r"no such sample.*gravitons.*minbias50"):
+        CliRunner().invoke(
+            commands,
+            ["simulate", "pixel", "--sample", "gravitons", "-o", "x"],
+            catch_exceptions=False,
+        )
+
+
+def test_every_named_sample_can_be_simulated_and_is_in_the_docs() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "simulation.md").read_text()
+    for name, sample in NAMED_SAMPLES.items():
+        check_setup(sample.setup, simulator.ACCEPTANCE, 1)
+        assert f"| `{name}` | {sample.what} |" in text
 
 
 def test_crowded_modules_are_counted_and_shown(
@@ -590,3 +620,29 @@ def test_collisions_do_not_depend_on_those_before() -> None:
     source.generate(1, seed=6)
     assert source.generate(2, seed=5) == first
     assert Source("ttbar", simulator.ACCEPTANCE).generate(2, seed=5) == first
+
+
+@pytest.mark.slow
+def test_jets_have_the_pt_they_are_asked_for_and_dense_cores(tmp_path: Path) -> None:
+    """Beside the hardest particle fly more than in minimum bias."""
+    pytest.importorskip("pythia8mc")
+    beside: dict[str, list[int]] = {"jets": [], "minbias": []}
+    for process, around in beside.items():
+        setup = Setup(process, 0, 8, jets=Jets(300, 400))
+        simulate_pixel(tmp_path / process, setup, processes=1)
+        for event in read_truth(tmp_path / process):
+            particles = event.particles
+            if len(particles) == 0:
+                continue
+            hardest = int(np.argmax(np.where(np.abs(particles.eta) < 2.5, particles.pt, 0)))
+            turn = (particles.phi - particles.phi[hardest] + np.pi) % (2 * np.pi) - np.pi
+            near = np.hypot(turn, particles.eta - particles.eta[hardest]) < 0.1
+            around.append(int((near & (particles.pt > 0.5)).sum()))
+            if process == "jets":
+                assert particles.pt[np.abs(particles.eta) < 2.5].sum() > 100
+    assert np.mean(beside["jets"]) > 5
+    assert np.mean(beside["jets"]) > 2 * np.mean(beside["minbias"])
+    manifest = json.loads((tmp_path / "jets" / "simulation.json").read_text())
+    assert manifest["jets"] == {"min_pthat": 300, "max_pthat": 400}
+    with pytest.raises(InputError, match=r"jets\.max_pthat 400 there, 500 asked"):
+        simulate_pixel(tmp_path / "jets", Setup("jets", 0, 8, jets=Jets(300, 500)), processes=1)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.table import Table
 
+from trackserve.simulation.chain.samples import NAMED_SAMPLES, named_sample
+
 from .common import console, progress
 
 if TYPE_CHECKING:
+    from trackserve.simulation.chain.collisions import Setup
     from trackserve.simulation.chain.run import SimulationSummary
 
 commands = typer.Typer(no_args_is_help=True, help="Simulate events.")
@@ -21,18 +24,27 @@ def _group() -> None:
     pass
 
 
+_SAMPLES = "; ".join(f"{name}: {sample.what}" for name, sample in NAMED_SAMPLES.items())
+_OF_SAMPLE = "as in the sample"
 Output = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="DIR", help="Data directory to write."),
 ]
+Sample = Annotated[
+    str, typer.Option(help=f"Names what is simulated; further options change it. {_SAMPLES}.")
+]
 Process = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="ttbar or minbias (Pythia); or a gun: muons, electrons, pions, kaons, protons."
+        help="ttbar, minbias or jets (Pythia); or a gun: muons, electrons, pions, kaons, protons.",
+        show_default=_OF_SAMPLE,
     ),
 ]
 Pileup = Annotated[
-    float, typer.Option(help="Mean number of inelastic collisions beside the hard one.")
+    float | None,
+    typer.Option(
+        help="Mean number of inelastic collisions beside the hard one.", show_default=_OF_SAMPLE
+    ),
 ]
 Events = Annotated[int, typer.Option(help="How many events.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
@@ -40,27 +52,42 @@ Processes = Annotated[
     int | None,
     typer.Option(help="How many work at a time; the number of cores.", show_default=False),
 ]
-Particles = Annotated[int, typer.Option(help="Gun: particles per event.")]
-Pt = Annotated[tuple[float, float], typer.Option(metavar="MIN MAX", help="Gun: range of pT, GeV.")]
+Particles = Annotated[
+    int | None, typer.Option(help="Gun: particles per event.", show_default=_OF_SAMPLE)
+]
+Pt = Annotated[
+    tuple[float, float] | None,
+    typer.Option(metavar="MIN MAX", help="Gun: range of pT, GeV.", show_default=_OF_SAMPLE),
+]
 FlatPt = Annotated[
     bool, typer.Option("--flat-pt", help="Gun: uniform in pT, not in its logarithm.")
 ]
-Eta = Annotated[float, typer.Option(help="Gun: largest |eta|.")]
+Eta = Annotated[float | None, typer.Option(help="Gun: largest |eta|.", show_default=_OF_SAMPLE)]
+PtHat = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        metavar="MIN MAX",
+        help="Jets: range of the pT of the two partons, GeV.",
+        show_default=_OF_SAMPLE,
+    ),
+]
 
 
 @commands.command("pixel")
 def simulate_pixel(
     output: Output,
     *,
-    process: Process = "ttbar",
-    pileup: Pileup = 50.0,
+    sample: Sample = "ttbar50",
+    process: Process = None,
+    pileup: Pileup = None,
     events: Events = 100,
     seed: Seed = 1,
     processes: Processes = None,
-    particles: Particles = 10,
-    pt: Pt = (0.5, 100.0),
+    particles: Particles = None,
+    pt: Pt = None,
     flat_pt: FlatPt = False,
-    eta: Eta = 2.5,
+    eta: Eta = None,
+    pthat: PtHat = None,
 ) -> None:
     """Proton collisions in a detector like CMS' Phase-1 pixel detector, as raw data with truth.
 
@@ -70,14 +97,12 @@ def simulate_pixel(
     and more --events extend a directory.
     docs/simulation.md says what is simulated, and what is not.
     """
-    from trackserve.simulation.chain.collisions import Setup
-    from trackserve.simulation.chain.generate import Gun
     from trackserve.simulation.pixel.simulate import simulate_pixel
     from trackserve.simulation.pixel.simulator import MAX_MODULE_PIXELS
 
-    gun = Gun(particles, *pt, flat_pt=flat_pt, max_eta=eta)
+    given = _Given(process, pileup, particles, pt, flat_pt, eta, pthat)
+    setup = _setup(sample, given)._replace(events=events, seed=seed)
     with progress() as show:
-        setup = Setup(process, pileup, events, seed, gun)
         done = simulate_pixel(output, setup, processes, show)
     console.print(_summary(done, events))
     if crowded := done.counts["crowded"]:
@@ -92,15 +117,17 @@ def simulate_pixel(
 def simulate_points(
     output: Output,
     *,
-    process: Process = "ttbar",
-    pileup: Pileup = 20.0,
+    sample: Sample = "ttbar20",
+    process: Process = None,
+    pileup: Pileup = None,
     events: Events = 100,
     seed: Seed = 1,
     processes: Processes = None,
-    particles: Particles = 10,
-    pt: Pt = (0.5, 100.0),
+    particles: Particles = None,
+    pt: Pt = None,
     flat_pt: FlatPt = False,
-    eta: Eta = 2.5,
+    eta: Eta = None,
+    pthat: PtHat = None,
 ) -> None:
     """Proton collisions in the TrackML detector (ACTS' GenericDetector), as space points.
 
@@ -111,16 +138,50 @@ def simulate_points(
     and more --events extend a directory. docs/simulation.md says what is
     simulated, and what is not.
     """
-    from trackserve.simulation.chain.collisions import Setup
-    from trackserve.simulation.chain.generate import Gun
     from trackserve.simulation.points.simulate import simulate_points
 
-    gun = Gun(particles, *pt, flat_pt=flat_pt, max_eta=eta)
+    given = _Given(process, pileup, particles, pt, flat_pt, eta, pthat)
+    setup = _setup(sample, given)._replace(events=events, seed=seed)
     with progress() as show:
-        setup = Setup(process, pileup, events, seed, gun)
         done = simulate_points(output, setup, processes, show)
     console.print(_summary(done, events))
     console.print(f"wrote {output}")
+
+
+class _Given(NamedTuple):
+    """What the options say beside the sample; None where they say nothing."""
+
+    process: str | None
+    pileup: float | None
+    particles: int | None
+    pt: tuple[float, float] | None
+    flat_pt: bool
+    eta: float | None
+    pthat: tuple[float, float] | None
+
+
+def _setup(sample: str, given: _Given) -> Setup:
+    """The setup of a sample, with what is given in place of it."""
+    setup = named_sample(sample)
+    min_pt, max_pt = given.pt or (None, None)
+    min_pthat, max_pthat = given.pthat or (None, None)
+    gun = {
+        "particles": given.particles,
+        "min_pt": min_pt,
+        "max_pt": max_pt,
+        "flat_pt": given.flat_pt or None,
+        "max_eta": given.eta,
+    }
+    jets = {"min_pthat": min_pthat, "max_pthat": max_pthat}
+    return setup._replace(
+        gun=setup.gun._replace(**_told(gun)),
+        jets=setup.jets._replace(**_told(jets)),
+        **_told({"process": given.process, "pileup": given.pileup}),
+    )
+
+
+def _told(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _summary(done: SimulationSummary, events: int) -> Table:

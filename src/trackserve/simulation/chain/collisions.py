@@ -12,19 +12,24 @@ from trackserve.errors import InputError
 from . import seeds
 from .generate import (
     DEFAULT_GUN,
+    DEFAULT_JETS,
     SPECIES,
     Acceptance,
     GeneratedEvent,
     GeneratedParticles,
     Gun,
+    Jets,
     draw,
     overlay,
     place,
     shoot,
 )
 
-PROCESSES = ("ttbar", "minbias", *SPECIES)
-"""Hard collisions: two kinds that Pythia makes, and particles of a gun."""
+PROCESSES = ("ttbar", "minbias", "jets", *SPECIES)
+"""Hard collisions: three kinds that Pythia makes, and particles of a gun."""
+LEAST_PTHAT, MOST_PTHAT = 10.0, 7000.0
+"""Bounds on the pT of the two partons that become jets, GeV. Below, such partons are usual in any
+inelastic collision; above, the protons do not have the energy."""
 MAX_PILEUP = 10_000
 """Largest mean pile-up."""
 MAX_EVENTS = 1_000_000
@@ -42,6 +47,7 @@ class Setup(NamedTuple):
         events: number of events.
         seed: seed of all random numbers.
         gun: settings of the gun, if ``process`` is a particle.
+        jets: which jets, if ``process`` is "jets".
     """
 
     process: str = "ttbar"
@@ -49,6 +55,7 @@ class Setup(NamedTuple):
     events: int = 100
     seed: int = 1
     gun: Gun = DEFAULT_GUN
+    jets: Jets = DEFAULT_JETS
 
     @property
     def is_gun(self) -> bool:
@@ -72,11 +79,14 @@ def check_setup(setup: Setup, acceptance: Acceptance, processes: int) -> None:
     Raises:
         InputError: one has the wrong type or is out of range.
     """
-    gun = setup.gun
-    given = setup._asdict() | gun._asdict() | {"processes": processes}
+    gun, jets = setup.gun, setup.jets
+    given = setup._asdict() | gun._asdict() | jets._asdict() | {"processes": processes}
     for names, kinds in (
         (("events", "seed", "processes", "particles"), (int,)),
-        (("pileup", "min_pt", "max_pt", "max_eta"), (int, float)),
+        (
+            ("pileup", "min_pt", "max_pt", "max_eta", "min_pthat", "max_pthat"),
+            (int, float),
+        ),
     ):
         for name in names:
             if not isinstance(given[name], kinds) or isinstance(given[name], bool):
@@ -96,6 +106,13 @@ def check_setup(setup: Setup, acceptance: Acceptance, processes: int) -> None:
         ("min_pt", gun.min_pt, gun.min_pt >= min_pt, f">= {min_pt}"),
         ("max_pt", gun.max_pt, gun.min_pt <= gun.max_pt < np.inf, f">= {gun.min_pt}"),
         ("max_eta", gun.max_eta, 0 < gun.max_eta <= max_eta, f"0..{max_eta}"),
+        ("min_pthat", jets.min_pthat, jets.min_pthat >= LEAST_PTHAT, f">= {LEAST_PTHAT}"),
+        (
+            "max_pthat",
+            jets.max_pthat,
+            jets.min_pthat < jets.max_pthat <= MOST_PTHAT,
+            f"{jets.min_pthat}..{MOST_PTHAT}",
+        ),
     ):
         if not good:
             raise InputError(f"{name} is out of range", found=found, bound=bound)
@@ -124,12 +141,13 @@ def collide(
     if setup.process == "minbias":
         both = draw(pool, 1 + n_pileup, rng)
     else:
-        if setup.process == "ttbar":
+        if setup.is_gun:
+            hard = shoot(SPECIES[setup.process], setup.gun, rng)
+        else:
             from . import pythia
 
-            seed = 1 + seeds.integer(setup.seed, "ttbar", number, pythia.MAX_SEED)
-            hard = pythia.source("ttbar", acceptance).generate(1, seed)
-        else:
-            hard = shoot(SPECIES[setup.process], setup.gun, rng)
+            seed = 1 + seeds.integer(setup.seed, setup.process, number, pythia.MAX_SEED)
+            jets = setup.jets if setup.process == "jets" else None
+            hard = pythia.source(setup.process, acceptance, jets=jets).generate(1, seed)
         both = overlay(hard, draw(pool, n_pileup, rng))
     return place(number, both, 1 + n_pileup, spot, rng)

@@ -95,6 +95,21 @@ class Gun(NamedTuple):
 DEFAULT_GUN = Gun()
 
 
+class Jets(NamedTuple):
+    """Two partons that scatter by the strong interaction, and become jets with dense cores.
+
+    Attributes:
+        min_pthat, max_pthat: pT of each parton where they scatter, GeV. The cross section falls so
+            fast that most are near the least.
+    """
+
+    min_pthat: float = 200.0
+    max_pthat: float = 1000.0
+
+
+DEFAULT_JETS = Jets()
+
+
 def shoot(species: Species, gun: Gun, rng: np.random.Generator) -> GeneratedParticles:
     """Shoot the particles of one event, from the origin."""
     n = gun.particles

@@ -46,7 +46,7 @@ def make_manifest(
         MissingExtraError: Pythia is needed and not installed.
     """
     parameters = setup._asdict()
-    gun = parameters.pop("gun")
+    gun, jets = parameters.pop("gun"), parameters.pop("jets")
     collisions: dict[str, Any] = acceptance._asdict()
     if setup.needs_pythia:
         from . import pythia
@@ -60,6 +60,8 @@ def make_manifest(
         "collisions": collisions,
         "constants": constants,
     }
+    if setup.process == "jets":
+        manifest["jets"] = jets._asdict()
     plain: dict[str, Any] = json.loads(json.dumps(manifest))
     return plain
 

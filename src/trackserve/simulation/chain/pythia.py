@@ -15,7 +15,7 @@ from trackserve.edm.columns import Array
 from trackserve.edm.truth import MM_PER_CM
 from trackserve.errors import MissingExtraError
 
-from .generate import Acceptance, GeneratedParticles
+from .generate import Acceptance, GeneratedParticles, Jets
 
 try:
     import pythia8mc
@@ -30,6 +30,7 @@ ENERGY = 14_000
 _PROCESS = {
     "ttbar": ("Top:gg2ttbar = on", "Top:qqbar2ttbar = on"),
     "minbias": ("SoftQCD:inelastic = on",),
+    "jets": ("HardQCD:all = on",),
 }
 MAX_SEED = 900_000_000
 _MAX_TRIES = 100
@@ -41,15 +42,24 @@ class Source:
     """Collisions of one kind.
 
     Args:
-        process: "ttbar", or "minbias" for all inelastic collisions.
+        process: "ttbar"; "jets" for any two partons that scatter hard by the strong interaction; or
+            "minbias" for all inelastic collisions.
         acceptance: which particles are kept, and where they may decay. Charged pions,
             charged kaons and muons never decay.
         tables: the file that :func:`prepare` wrote, for "minbias" only.
+        jets: how hard they scatter, for "jets" only.
     """
 
-    def __init__(self, process: str, acceptance: Acceptance, tables: Path | None = None) -> None:
+    def __init__(
+        self,
+        process: str,
+        acceptance: Acceptance,
+        tables: Path | None = None,
+        jets: Jets | None = None,
+    ) -> None:
         self._acceptance = acceptance
-        self._pythia = _start(process, acceptance, tables, reuse=0 if tables is None else 2)
+        reuse = 0 if tables is None else 2
+        self._pythia = _start((*_PROCESS[process], *_range(jets)), acceptance, tables, reuse)
 
     def generate(self, n: int, seed: int) -> GeneratedParticles:
         """Generate ``n`` collisions at the origin.
@@ -82,18 +92,30 @@ class Source:
 
 
 @functools.lru_cache(maxsize=2)
-def source(process: str, acceptance: Acceptance, tables: Path | None = None) -> Source:
+def source(
+    process: str, acceptance: Acceptance, tables: Path | None = None, jets: Jets | None = None
+) -> Source:
     """The :class:`Source` that all events of a process share."""
-    return Source(process, acceptance, tables)
+    return Source(process, acceptance, tables, jets)
 
 
 def prepare(tables: Path, acceptance: Acceptance) -> None:
     """Compute what "minbias" needs at its start, and write it to a file; this takes 5 s."""
-    _start("minbias", acceptance, tables, reuse=1)
+    _start(_PROCESS["minbias"], acceptance, tables, reuse=1)
+
+
+def _range(jets: Jets | None) -> tuple[str, ...]:
+    """The lines for Pythia that bound the pT of the partons."""
+    if jets is None:
+        return ()
+    return (
+        f"PhaseSpace:pTHatMin = {jets.min_pthat}",
+        f"PhaseSpace:pTHatMax = {jets.max_pthat}",
+    )
 
 
 def _start(
-    process: str, acceptance: Acceptance, tables: Path | None, reuse: int
+    process: tuple[str, ...], acceptance: Acceptance, tables: Path | None, reuse: int
 ) -> pythia8mc.Pythia:
     """``reuse`` 1 writes the tables of multiparton interactions, 2 reads them."""
     pythia = pythia8mc.Pythia("", False)
@@ -106,7 +128,7 @@ def _start(
         f"ParticleDecays:xyMax = {acceptance.decay_radius}",
         f"ParticleDecays:zMax = {acceptance.decay_z}",
         f"MultipartonInteractions:reuseInit = {reuse}",
-        *_PROCESS[process],
+        *process,
     ):
         if not pythia.readString(line):
             raise ValueError(f"Pythia does not know {line!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_STAGES = ("pool", "ttbar", "generation", "transport", "response")
+_STAGES = ("pool", "ttbar", "generation", "transport", "response", "jets", "noise")
 
 
 def generator(seed: int, stage: str, number: int) -> np.random.Generator:

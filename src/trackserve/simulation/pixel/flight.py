@@ -11,20 +11,14 @@ from trackserve.detectors.phase1.geometry import SENSOR_LENGTH, SENSOR_WIDTH
 from trackserve.detectors.phase1.layout import PT_PER_RADIUS
 from trackserve.device.compile import kernel, shared
 
+from ..processes.decays import decay, proper_path
+from ..processes.flights import Flights, add_crossing
+from ..processes.interactions import interact, interacts
+from ..processes.kinematics import Vector, on_helix
+from ..processes.species import ELECTRON_MASS
 from .material import FLANGE_RADII, FLANGE_Z, PIPE_RADIUS
-from .matter import ELECTRON_MASS, interacts, radiated, scattered
-from .secondaries import (
-    KEV_PER_GEV,
-    MIN_ELECTRON,
-    Flights,
-    Slab,
-    add_crossing,
-    decay,
-    interact,
-    knock_out,
-    proper_path,
-)
-from .sensor import Vector
+from .matter import radiated, scattered
+from .secondaries import KEV_PER_GEV, MIN_ELECTRON, Slab, knock_out
 from .straggling import electron_range, energy_loss, transfer
 from .world import OUTER_RADIUS, OUTER_Z, PHI_BINS, R_BINS, R_WIDTH, STEP, Z_BINS, Z_WIDTH, World
 
@@ -70,15 +64,7 @@ ALL_PROCESSES = Processes()
 @shared
 def moved(at: Vector, momentum: Vector, charge: int, path: float) -> tuple[Vector, Vector]:
     """Place and momentum after ``path`` (cm) along a helix; the field is along z."""
-    p = math.sqrt(momentum.x**2 + momentum.y**2 + momentum.z**2)
-    half = -0.5 * charge * PT_PER_RADIUS / p * path
-    sine, cosine = math.sin(half), math.cos(half)
-    chord = path / p * (sine / half if abs(half) > 1e-12 else 1.0)
-    mx = cosine * momentum.x - sine * momentum.y
-    my = sine * momentum.x + cosine * momentum.y
-    x, y = at.x + chord * mx, at.y + chord * my
-    px, py = cosine * mx - sine * my, sine * mx + cosine * my
-    return Vector(x, y, at.z + path * momentum.z / p), Vector(px, py, momentum.z)
+    return on_helix(at, momentum, charge, path, PT_PER_RADIUS)
 
 
 @shared

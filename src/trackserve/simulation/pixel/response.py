@@ -29,12 +29,12 @@ from trackserve.detectors.phase1.layout import (
 from trackserve.device.compile import kernel, shared
 from trackserve.edm.columns import Array, Columns, column
 
+from ..processes.kinematics import Vector
 from .crossings import Crossings
 from .sensor import (
     CrossingParticle,
     PixelGrid,
     SiliconSensor,
-    Vector,
     add,
     empty_charge,
     ionize,

@@ -16,6 +16,7 @@ from trackserve.detectors.phase1.pixels import col_in_pitches, row_in_pitches
 from trackserve.device.compile import i32, kernel, shared
 from trackserve.edm.columns import Array
 
+from ..processes.kinematics import Vector
 from .straggling import (
     electron_range,
     emission_cosine,
@@ -81,14 +82,6 @@ class Charge(NamedTuple):
     grid: Array
     touched: Array
     n_touched: Array
-
-
-class Vector(NamedTuple):
-    """A point (cm), momentum (GeV) or unit vector in the frame of the module."""
-
-    x: float
-    y: float
-    z: float
 
 
 class CrossingParticle(NamedTuple):

@@ -17,11 +17,11 @@ from trackserve.edm.columns import Array
 from trackserve.edm.truth import Particles
 
 from ..chain.generate import GeneratedEvent, GeneratedParticles
+from ..processes.flights import Flights, make_flights
 from .conversion import convert, make_slabs
 from .crossings import Crossings
 from .flight import ALL_PROCESSES, Processes, follow
 from .material import OUTER_MATERIAL
-from .secondaries import Flights
 from .world import make_world
 
 FIELD = 3.8112
@@ -98,35 +98,11 @@ class PixelTransport:
         """The flights of ``started`` and of all that they make."""
         room = _ROOM * (len(started) + 100)
         while True:
-            flights = _flights(started, room)
+            flights = make_flights(started, room, _ROOM * room)
             follow(flights, self._world, self._processes, np.random.default_rng((seed, 1)))
             if flights.counts[0] <= room and flights.counts[1] <= _ROOM * room:
                 return flights
             room *= 2
-
-
-def _flights(started: GeneratedParticles, room: int) -> Flights:
-    n, n_crossings = len(started), _ROOM * room
-    flights = Flights(
-        pdg=np.zeros(room, np.int32),
-        charge=np.zeros(room, np.int32),
-        parent=np.full(room, -1, np.int32),
-        mass=np.zeros(room),
-        position=np.zeros((room, 3)),
-        momentum=np.zeros((room, 3)),
-        owner=np.zeros(n_crossings, np.int32),
-        module=np.zeros(n_crossings, np.int32),
-        at=np.zeros((n_crossings, 3)),
-        with_momentum=np.zeros((n_crossings, 3)),
-        counts=np.array([n, 0, 0]),
-    )
-    flights.pdg[:n], flights.charge[:n], flights.mass[:n] = (
-        started.pdg,
-        started.charge,
-        started.mass,
-    )
-    flights.position[:n], flights.momentum[:n] = started.position, started.momentum
-    return flights
 
 
 def _truth(

@@ -1,0 +1,1 @@
+"""What particles do in a detector, whichever it is: they interact with nuclei, and decay."""
