@@ -16,8 +16,9 @@ from trackserve.cli.doctor import (
     learned_on_gpu,
     on_cpu,
     on_gpu,
+    pixel_simulation,
+    points_simulation,
     serving,
-    simulation,
     training,
 )
 from trackserve.serving.installation import find_triton
@@ -33,7 +34,7 @@ def test_it_prints_every_check() -> None:
 def test_it_says_what_works() -> None:
     for name in ("patatrack", "exatrkx"):
         assert on_cpu(name).works
-    for check in (simulation, training, client):
+    for check in (pixel_simulation, points_simulation, training, client):
         assert check().works
     for check in (on_gpu, learned_on_gpu):
         found = check()

@@ -93,9 +93,14 @@ def on_cpu(name: str) -> Finding:
     return Finding(what, True, tracker.summary)
 
 
-def simulation() -> Finding:
-    modules = "acts pythia8mc trackserve.simulation.chain.run"
-    return _importable("simulation", "sim", modules, "pyacts", "pythia8mc")
+def pixel_simulation() -> Finding:
+    modules = "pythia8mc trackserve.simulation.pixel.simulate"
+    return _importable("pixel simulation", "sim", modules, "pythia8mc")
+
+
+def points_simulation() -> Finding:
+    modules = "acts pythia8mc trackserve.simulation.points.simulate"
+    return _importable("points simulation", "sim", modules, "pyacts", "pythia8mc")
 
 
 def trigger() -> Finding:
@@ -192,7 +197,8 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     *(functools.partial(on_cpu, name) for name in tracker_names()),
     on_gpu,
     learned_on_gpu,
-    simulation,
+    pixel_simulation,
+    points_simulation,
     trigger,
     training,
     serving,
