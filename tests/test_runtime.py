@@ -161,6 +161,26 @@ def test_what_waits_becomes_batches_within_the_limit(
     }
 
 
+def test_events_one_by_one_stay_with_one_worker(
+    model: Model, start: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data are in its processor's caches."""
+    workers: list[int] = []
+    run = model.run
+
+    def noted(batch: Iterable[EncodedEvent]) -> Iterator[Answer]:
+        workers.append(threading.get_ident())
+        return run(batch)
+
+    monkeypatch.setattr(model, "run", noted)
+    runtime, answers = start(workers=3), Answers()
+    for number in range(6):
+        time.sleep(0.05)  # until the worker waits again
+        submit(runtime, answers.job(number))
+        answers.wait(number + 1)
+    assert len(set(workers)) == 1
+
+
 def test_a_batch_leaves_the_other_workers_their_share(
     model: Model, start: Callable[..., Runtime]
 ) -> None:

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SENDERS = 4, WORKERS = 3, EACH = 500, QUEUE = 8, IN_BUNDLE = 3 };
+enum { SENDERS = 4, WORKERS = 3, EACH = 500, ALONE = 40, QUEUE = 8, IN_BUNDLE = 3 };
 
 struct TRITONSERVER_Error { char text[128]; int code; };
 struct TRITONSERVER_Message { char text[32]; };
@@ -24,6 +24,7 @@ struct TRITONBACKEND_Request { Input inputs[2]; int n_inputs, number; const char
 struct TRITONBACKEND_Response { TritonRequest *request; Output *output; };
 struct TRITONBACKEND_Output { int64_t size; char data[64]; };
 
+static long taken[WORKERS]; /* batches of each worker */
 static long answered, failed, released, succeeded, reported, in_batches;
 
 #define ADD(counter, n) __atomic_add_fetch(&counter, n, __ATOMIC_RELAXED)
@@ -221,10 +222,10 @@ static void gather(Bundle *bundle) {
     }
 }
 
-static void *work(void *unused) {
-    (void)unused;
+static void *work(void *number) {
     int64_t rows[256], used;
-    while ((used = ts_take(opened, WORKERS, rows, 256)))
+    while ((used = ts_take(opened, WORKERS, rows, 256))) {
+        ADD(taken[(intptr_t)number], 1);
         for (int64_t *row = rows; row < rows + used; row += row[ROW_LENGTH]) {
             Request *request = (Request *)row[ROW_REQUEST];
             if (row[ROW_TOKEN]) {
@@ -241,6 +242,7 @@ static void *work(void *unused) {
             }
             ts_release(opened);
         }
+    }
     return NULL;
 }
 
@@ -260,7 +262,7 @@ static int add_workers(Model *model, int device, char *text, int64_t size) {
     (void)text;
     (void)size;
     assert(model == opened && device == 5);
-    for (int i = 0; i < WORKERS; i++) pthread_create(workers + i, NULL, work, NULL);
+    for (int i = 0; i < WORKERS; i++) pthread_create(workers + i, NULL, work, (void *)(intptr_t)i);
     return 0;
 }
 
@@ -339,12 +341,32 @@ static void *send_requests(void *first) {
     return NULL;
 }
 
+/* Requests one by one go to one worker, which keeps their data in its processor's caches. */
+static void send_one_by_one(void) {
+    for (int i = 0; i < ALONE; i++) {
+        TritonRequest *requests[] = {new_request(0)};
+        Error *error = TRITONBACKEND_ModelInstanceExecute(&instance, requests, 1);
+        assert(!error);
+        usleep(3000); /* until the worker waits again */
+    }
+    long most = 0, sum = 0;
+    for (int i = 0; i < WORKERS; i++) {
+        long n = __atomic_load_n(taken + i, __ATOMIC_RELAXED);
+        sum += n;
+        if (n > most) most = n;
+    }
+    printf("one by one: %ld of %ld by one worker\n", most, sum);
+    assert(sum == ALONE && most > ALONE * 3 / 4);
+}
+
 int main(void) {
     pthread_t senders[SENDERS];
     Error *error = TRITONBACKEND_Initialize(NULL);
     if (!error) error = TRITONBACKEND_ModelInitialize(&model);
     if (!error) error = TRITONBACKEND_ModelInstanceInitialize(&instance);
     assert(!error);
+    usleep(100000); /* until all workers wait */
+    send_one_by_one();
     for (intptr_t i = 0; i < SENDERS; i++)
         pthread_create(senders + i, NULL, send_requests, (void *)(i * 2 * EACH));
     for (int i = 0; i < SENDERS; i++) pthread_join(senders[i], NULL);
@@ -352,7 +374,7 @@ int main(void) {
     send_requests(0); /* all are refused */
     int64_t counts[3];
     do ts_counts(opened, counts); while (counts[0]);
-    long total = 2L * EACH * (SENDERS + 1);
+    long total = 2L * EACH * (SENDERS + 1) + ALONE;
     printf("%ld answered, %ld failed, %ld released of %ld\n", answered, failed, released, total);
     assert(answered + failed == total && released == total && reported == total);
     assert(succeeded == answered && answered > 0 && counts[1] + counts[2] < total && counts[2] > 0);

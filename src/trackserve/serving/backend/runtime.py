@@ -130,6 +130,9 @@ class Queue(Protocol):
 class JobQueue:
     """A queue in this process.
 
+    A job goes to the worker that has waited for the shortest time: its data are still in its
+    processor's caches.
+
     Args:
         limits: largest queue and batch.
     """
@@ -137,7 +140,8 @@ class JobQueue:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._places = threading.Semaphore(limits.queue)
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._idle: list[threading.Condition] = []
         self._waiting: deque[Job] = deque()
         self._held = 0
         self._stopping = False
@@ -155,14 +159,18 @@ class JobQueue:
         return None
 
     def put(self, job: Job) -> None:
-        with self._changed:
+        with self._lock:
             self._waiting.append(job)
             self._held += 1
-            self._changed.notify()
+            if self._idle:
+                self._idle.pop().notify()
 
     def take(self, n_workers: int) -> list[Job]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
+        with self._lock:
+            while not (self._waiting or self._closed):
+                mine = threading.Condition(self._lock)
+                self._idle.append(mine)
+                mine.wait()
             share = math.ceil(len(self._waiting) / n_workers)
             most = min(share, self._limits.batch_events)
             batch: list[Job] = []
@@ -175,7 +183,7 @@ class JobQueue:
             return batch
 
     def release(self) -> None:
-        with self._changed:
+        with self._lock:
             self._held -= 1
         self._places.release()
 
@@ -184,9 +192,11 @@ class JobQueue:
 
     def close(self) -> None:
         self.refuse_new()
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            for worker in self._idle:
+                worker.notify()
+            self._idle.clear()
 
 
 def full(limits: Limits) -> ServerBusy:

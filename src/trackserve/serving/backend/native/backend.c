@@ -25,9 +25,17 @@ typedef struct Entry {
     int64_t token, bytes;
 } Entry;
 
+/* A worker that waits. */
+typedef struct Sleeper {
+    struct Sleeper *below;
+    pthread_cond_t woken;
+    bool is_woken;
+} Sleeper;
+
 struct Model {
     pthread_mutex_t lock;
-    pthread_cond_t filled, freed;
+    pthread_cond_t freed;
+    Sleeper *sleepers; /* the one that waits for the shortest time is on top */
     Entry *first, **end;
     int64_t waiting, held, arrived, refused;
     bool refusing, closed;
@@ -349,13 +357,32 @@ static int reserve(Model *model) {
     return PLACE_FREE;
 }
 
+/* Wake the worker that has waited for the shortest time: its data are still in its processor's
+ * caches. The lock is held. */
+static void wake(Model *model) {
+    Sleeper *top = model->sleepers;
+    if (!top) return;
+    model->sleepers = top->below;
+    top->is_woken = true;
+    pthread_cond_signal(&top->woken);
+}
+
+/* Wait until woken; the lock is held. */
+static void sleep_until_woken(Model *model) {
+    Sleeper self = {.below = model->sleepers};
+    pthread_cond_init(&self.woken, NULL);
+    model->sleepers = &self;
+    while (!self.is_woken) pthread_cond_wait(&self.woken, &model->lock);
+    pthread_cond_destroy(&self.woken);
+}
+
 /* Put an entry into its place; the lock is held. */
 static void append(Model *model, Entry *entry) {
     entry->next = NULL;
     *model->end = entry;
     model->end = &entry->next;
     model->waiting++;
-    pthread_cond_signal(&model->filled);
+    wake(model);
 }
 
 int ts_reserve(Model *model) {
@@ -401,7 +428,7 @@ int64_t ts_take(Model *model, int64_t n_workers, int64_t *rows, int64_t capacity
     int64_t used = 0, count = 0, size = 0;
     Request *last = NULL;
     pthread_mutex_lock(&model->lock);
-    while (!model->first && !model->closed) pthread_cond_wait(&model->filled, &model->lock);
+    while (!model->first && !model->closed) sleep_until_woken(model);
     int64_t most = (model->waiting + n_workers - 1) / n_workers;
     if (most > model->batch_events) most = model->batch_events;
     while (model->first && count < most) {
@@ -449,7 +476,7 @@ void ts_close(Model *model) {
     ts_refuse_new(model);
     pthread_mutex_lock(&model->lock);
     model->closed = true;
-    pthread_cond_broadcast(&model->filled);
+    while (model->sleepers) wake(model);
     pthread_mutex_unlock(&model->lock);
 }
 
@@ -475,7 +502,6 @@ static void free_model(Model *model) {
         free(model->inputs[i]);
         free(model->outputs[i]);
     }
-    pthread_cond_destroy(&model->filled);
     pthread_cond_destroy(&model->freed);
     pthread_mutex_destroy(&model->lock);
     free(model);
@@ -485,7 +511,6 @@ static Model *new_model(void) {
     Model *model = calloc(1, sizeof *model);
     if (!model) abort();
     pthread_mutex_init(&model->lock, NULL);
-    pthread_cond_init(&model->filled, NULL);
     pthread_cond_init(&model->freed, NULL);
     model->end = &model->first;
     return model;
