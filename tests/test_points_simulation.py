@@ -10,10 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from trackserve.cli import commands
 from trackserve.edm import (
+    Collisions,
     Particles,
     PointsEvent,
     PointsTruth,
@@ -26,9 +29,21 @@ from trackserve.io import open_points, write_points
 
 pytest.importorskip("acts")
 from trackserve.simulation.chain.collisions import Setup
-from trackserve.simulation.chain.generate import Gun
-from trackserve.simulation.points.detector import SIGMAS, PointsDetector, make_points_detector
+from trackserve.simulation.chain.generate import GeneratedEvent, GeneratedParticles, Gun
+from trackserve.simulation.points.detector import (
+    SIGMAS,
+    PointsDetector,
+    make_points_detector,
+    sensor_key,
+)
+from trackserve.simulation.points.flight import (
+    ALL_PROCESSES,
+    MIN_MOMENTUM,
+    PT_PER_RADIUS,
+    Processes,
+)
 from trackserve.simulation.points.simulate import simulate_points
+from trackserve.simulation.points.transport import PointsTransport, Transported
 
 MUONS = Gun(particles=20, min_pt=2.0, max_pt=20.0, max_eta=2.5)
 SIX = Setup("muons", events=6, gun=MUONS)
@@ -39,6 +54,11 @@ FIELD_CURVATURE = 0.299792458e-3 * 2.0
 @pytest.fixture(scope="module")
 def detector() -> PointsDetector:
     return make_points_detector()
+
+
+@pytest.fixture(scope="module")
+def vacuum(detector: PointsDetector) -> PointsTransport:
+    return PointsTransport(detector, 0.0, Processes(True, False, False))
 
 
 @pytest.fixture(scope="module")
@@ -182,9 +202,151 @@ def test_another_simulation_in_the_same_directory_is_refused(muons: Path) -> Non
     before = files(muons)
     with pytest.raises(InputError, match=r"parameters\.seed 1 there, 2 asked"):
         simulate_points(muons, SIX._replace(seed=2))
+    with pytest.raises(InputError, match=r"constants\.noise 0\.0 there, 0\.1 asked"):
+        simulate_points(muons, SIX, noise=0.1)
     with pytest.raises(InputError, match="min_pt is out of range"):
-        simulate_points(muons, SIX._replace(gun=Gun(min_pt=0.1)))
+        simulate_points(muons, SIX._replace(gun=Gun(min_pt=0.01)))
+    for noise in (-0.1, 1.0, float("nan")):
+        with pytest.raises(InputError, match="noise is out of range"):
+            simulate_points(muons, SIX, noise=noise)
+    with pytest.raises(InputError, match="noise has the wrong type"):
+        simulate_points(muons, SIX, noise="much")  # type: ignore[arg-type]
     assert files(muons) == before
+
+
+def straight_crossings(detector: PointsDetector, start: Array, way: Array) -> list[int]:
+    """Rows of the sensors that a straight line crosses, in the order of the line."""
+    normal = np.cross(detector.axes[:, 0], detector.axes[:, 1])
+    across = normal @ way
+    across[across == 0] = 1e-30
+    path = ((detector.centre - start) * normal).sum(axis=1) / across
+    offset = start + path[:, None] * way - detector.centre
+    u, v = (detector.axes * offset[:, None]).sum(axis=2).T
+    lower, upper, length = detector.half.T
+    inside = np.abs(v) < length
+    inside &= np.abs(u) < lower + (upper - lower) * 0.5 * (v / length + 1)
+    met = np.flatnonzero(inside & (path > 0))
+    return [int(sensor) for sensor in met[np.argsort(path[met])]]
+
+
+def flown(
+    transport: PointsTransport, pdg: int, charge: int, start: Array, momentum: Array
+) -> Transported:
+    """One particle, or many, through the detector; cm and GeV."""
+    start, momentum = np.atleast_2d(start).astype(float), np.atleast_2d(momentum).astype(float)
+    n = len(start)
+    mass = {13: 0.1056584, 211: 0.1395704, 321: 0.493677, 22: 0.0}[abs(pdg)]
+    particles = GeneratedParticles(
+        np.zeros(n, np.int32),
+        np.full(n, pdg, np.int32),
+        np.full(n, charge, np.int8),
+        np.full(n, mass),
+        start,
+        momentum,
+    )
+    return transport.transport(GeneratedEvent(0, Collisions(np.zeros((1, 3))), particles), 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    z=st.floats(-15, 15),
+    radius=st.floats(0, 90),
+    phi=st.floats(-3.1, 3.1),
+    eta=st.floats(-3.5, 3.5),
+)
+def test_no_sensor_on_a_line_is_missed_from_anywhere(
+    detector: PointsDetector,
+    vacuum: PointsTransport,
+    z: float,
+    radius: float,
+    phi: float,
+    eta: float,
+) -> None:
+    way = np.array([np.cos(phi), np.sin(phi), np.sinh(eta)]) / np.cosh(eta)
+    start = np.array([radius, 0, z])
+    found = flown(vacuum, 13, -1, start, 1e7 * way).crossings
+    order = found.sensor[np.argsort(found.order)].tolist()
+    assert order == straight_crossings(detector, 10 * start, way)
+
+
+def test_a_particle_that_goes_round_crosses_the_layers_on_its_way_back(
+    detector: PointsDetector, vacuum: PointsTransport
+) -> None:
+    """Without material it is on one helix all the time, and every turn crosses the same layers."""
+    pt = 0.15
+    found = flown(vacuum, 13, -1, np.zeros(3), np.array([pt, 0, 0.05 * pt])).crossings
+    found = found.take(np.argsort(found.order))
+    radius = 10 * pt / PT_PER_RADIUS
+    away = np.hypot(found.position[:, 0], found.position[:, 1] - radius)
+    off = min(
+        np.abs(away - radius).max(),
+        np.abs(np.hypot(*(found.position[:, :2] + [0, radius]).T) - radius).max(),
+    )
+    assert off < 1e-3, "mm from its circle"
+    z = found.position[:, 2]
+    assert (np.diff(z) > 0).all()
+    turn = 2 * np.pi * radius * 0.05
+    barrel = z < 480
+    turns = np.floor(z[barrel] / turn).astype(int)
+    layers = detector.layer[found.sensor][barrel] + 100 * detector.volume[found.sensor][barrel]
+    assert turns.max() >= 5
+    for k in range(turns.max()):
+        first, back = turns == k, (z[barrel] % turn) > turn / 2
+        assert set(layers[first & ~back].tolist()) == set(layers[first & back].tolist())
+        assert len(set(layers[first].tolist())) >= 7
+
+
+def test_hadrons_interact_and_decay_and_muons_hardly(detector: PointsDetector) -> None:
+    """Particles that end early leave fewer than nine of about twelve points."""
+    n = 2000
+    phi = np.random.default_rng(1).uniform(-np.pi, np.pi, n)
+    momentum = np.stack([np.cos(phi), np.sin(phi), np.zeros(n)], axis=1)
+    for pdg, processes, low, high in (
+        (13, ALL_PROCESSES, 0.0, 0.001),
+        (211, Processes(loops=True, interactions=False, decays=False), 0.0, 0.0),
+        # 14 mm of silicon lie before the ninth point, and pions interact after 591 mm of it
+        (211, Processes(loops=True, interactions=True, decays=False), 0.014, 0.034),
+        (211, Processes(loops=True, interactions=False, decays=True), 0.003, 0.016),
+        (321, Processes(loops=True, interactions=False, decays=True), 0.03, 0.12),
+    ):
+        transport = PointsTransport(detector, processes=processes)
+        made = flown(transport, pdg, 1, np.zeros((n, 3)), momentum)
+        ended = np.bincount(made.crossings.particle, minlength=n)[:n] < 9
+        assert low <= ended.mean() <= high, (pdg, processes, ended.mean())
+        assert (~made.particles.primary).any() == (high > 0.001)
+        assert made.lost < 0.02 * n
+
+
+def test_noise_is_anywhere_on_the_sensors_and_belongs_to_nobody(
+    detector: PointsDetector, tmp_path: Path
+) -> None:
+    many = SIX._replace(gun=Gun(2000, 2, 20))
+    simulate_points(tmp_path / "noise", many._replace(events=2), processes=1, noise=0.3)
+    simulate_points(tmp_path / "none", many._replace(events=2), processes=1)
+    for noisy, clean in zip(
+        open_points(tmp_path / "noise"), open_points(tmp_path / "none"), strict=True
+    ):
+        truth, other = truth_of(noisy), truth_of(clean)
+        noise = truth.points.particle < 0
+        assert noise.mean() == pytest.approx(0.3, abs=0.01)
+        assert (truth.points.weight[noise] == 0).all()
+        assert truth.points.weight.sum() == pytest.approx(1, abs=1e-5)
+        assert truth.points.particle[~noise].tolist() == other.points.particle.tolist()
+        assert truth.particles == other.particles
+        key = sensor_key(truth.points.volume, truth.points.layer, truth.points.module)
+        assert (np.diff(key) >= 0).all(), "in the order of the sensors"
+        row = np.searchsorted(detector.key, key[noise])
+        offset = noisy.points.position[noise] - detector.centre[row]
+        u, v = (detector.axes[row] * offset[:, None]).sum(axis=2).T
+        lower, upper, length = detector.half[row].T
+        spread = np.linalg.norm(detector.spread[row], axis=2)
+        width = lower + (upper - lower) * 0.5 * ((v + 6 * spread[:, 1]) / length + 1)
+        assert (np.abs(u) < width + 6 * spread[:, 0]).all()
+        assert (np.abs(v) < length + 6 * spread[:, 1]).all()
+        area = (detector.half[:, 0] + detector.half[:, 1]) * detector.half[:, 2]
+        strips = np.isin(detector.volume, [16, 17, 18])
+        expected = area[strips].sum() / area.sum()
+        assert strips[row].mean() == pytest.approx(expected, abs=0.03)
 
 
 @pytest.mark.slow
@@ -205,16 +367,22 @@ def test_collisions_with_pileup(tmp_path: Path) -> None:
         primary = particles.take(particles.primary)
         assert (primary.charge != 0).all(), "photons convert, but leave no points"
         pt = np.hypot(*primary.momentum[:, :2].T)
-        assert pt.min() > 0.15
+        assert pt.min() > MIN_MOMENTUM
         assert np.abs(primary.momentum[:, 2] / pt).max() < np.sinh(4.0) * 1.001
         made = np.flatnonzero(~particles.primary)
         assert len(made) > 5
         assert np.isin(made, truth.points.particle).all()
-        assert set(np.abs(particles.pdg[made]).tolist()) == {11}
-        assert np.hypot(*particles.position[made, :2].T).min() > 1.8, "made in the material"
+        kinds = set(np.abs(particles.pdg[made]).tolist())
+        assert {11, 211} <= kinds <= {11, 13, 211, 2212}, (
+            "pairs, and what interactions and decays make"
+        )
+        electrons = made[(np.abs(particles.pdg[made]) == 11)]
+        # some are of muons that decay in the beam pipe
+        assert np.mean(np.hypot(*particles.position[electrons, :2].T) > 1.8) > 0.9
     collisions = [truth_of(event).particles.collision.max() for event in events]
     assert len(set(collisions)) > 1, "Poisson"
-    z = np.concatenate([truth_of(event).particles.position[:, 2] for event in events])
+    starts = np.concatenate([truth_of(event).particles.position for event in events])
+    z = starts[np.hypot(starts[:, 0], starts[:, 1]) < 0.01, 2]
     assert 2 < np.median(np.abs(z)) < 8
 
 

@@ -41,10 +41,11 @@ from trackserve.simulation.chain.samples import NAMED_SAMPLES
 from trackserve.simulation.pixel import simulate, simulator
 from trackserve.simulation.pixel.crossings import Crossings
 from trackserve.simulation.pixel.flight import Processes, moved
-from trackserve.simulation.pixel.material import BARREL_MATERIAL, PIPE_MATERIAL, SILICON_LENGTH
+from trackserve.simulation.pixel.material import BARREL_MATERIAL, PIPE_MATERIAL
 from trackserve.simulation.pixel.simulate import simulate_pixel
 from trackserve.simulation.pixel.transport import PixelTransport
 from trackserve.simulation.processes.kinematics import Vector
+from trackserve.simulation.processes.matter import SILICON_LENGTH
 
 NOTHING = Processes(knock_on=False, returning=False, interactions=False, decays=False)
 MUONS = Gun(particles=20, min_pt=1.0, max_pt=20.0)

@@ -71,6 +71,7 @@ PtHat = Annotated[
         show_default=_OF_SAMPLE,
     ),
 ]
+Noise = Annotated[float, typer.Option(help="Share of all points that no particle made, 0 to 0.9.")]
 
 
 @commands.command("pixel")
@@ -128,6 +129,7 @@ def simulate_points(
     flat_pt: FlatPt = False,
     eta: Eta = None,
     pthat: PtHat = None,
+    noise: Noise = 0.0,
 ) -> None:
     """Proton collisions in the TrackML detector (ACTS' GenericDetector), as space points.
 
@@ -143,7 +145,7 @@ def simulate_points(
     given = _Given(process, pileup, particles, pt, flat_pt, eta, pthat)
     setup = _setup(sample, given)._replace(events=events, seed=seed)
     with progress() as show:
-        done = simulate_points(output, setup, processes, show)
+        done = simulate_points(output, setup, processes, show, noise)
     console.print(_summary(done, events))
     console.print(f"wrote {output}")
 

@@ -12,6 +12,7 @@ from trackserve.device.compile import kernel
 from trackserve.edm.columns import Array
 
 from ..chain.generate import GeneratedParticles
+from ..processes.conversion import conversion_rate, energy_shares
 from .material import (
     FLANGE_MATERIAL,
     FLANGE_RADII,
@@ -75,7 +76,7 @@ def convert(
     inside = np.isfinite(path)
     photons, energy, direction = photons.take(inside), energy[inside], direction[inside]
     position = photons.position + (path[inside, None] + _BEYOND) * direction
-    share = _energy_share(len(photons), rng)
+    share = energy_shares(len(photons), rng)
     pairs = [
         GeneratedParticles(
             photons.collision,
@@ -89,28 +90,6 @@ def convert(
         for charge, e in ((-1, share * energy), (1, (1 - share) * energy))
     ]
     return particles.take(particles.charge != 0), GeneratedParticles.concatenate(pairs)
-
-
-def conversion_rate(energy: Array) -> Array:
-    """Conversions per radiation length of photons of ``energy`` (GeV), float64[n].
-
-    It is 7/9 at high energy. At low energy it is the fit of ACTS Fatras to the cross sections in
-    aluminium of Y.-S. Tsai, Rev. Mod. Phys. 46 (1974) 815, between 0.1 and 100 GeV.
-    """
-    rate: Array = 7 / 9 * np.maximum(1 + 0.00701612 - 0.0769040 * energy**-0.607682, 0.1)
-    return rate
-
-
-def _energy_share(n: int, rng: np.random.Generator) -> Array:
-    """Share of the energy that the electron gets, float64[n].
-
-    It is drawn from 1 - 4/3 x (1 - x), which holds for complete screening (B. Rossi).
-    """
-    share = rng.random(n)
-    again = np.flatnonzero(rng.random(n) > 1 - 4 / 3 * share * (1 - share))
-    if len(again):
-        share[again] = _energy_share(len(again), rng)
-    return share
 
 
 @kernel

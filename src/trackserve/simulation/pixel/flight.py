@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.detectors.phase1.geometry import SENSOR_LENGTH, SENSOR_WIDTH
 from trackserve.detectors.phase1.layout import PT_PER_RADIUS
 from trackserve.device.compile import kernel, shared
 
@@ -15,11 +14,12 @@ from ..processes.decays import decay, proper_path
 from ..processes.flights import Flights, add_crossing
 from ..processes.interactions import interact, interacts
 from ..processes.kinematics import Vector, on_helix
+from ..processes.matter import radiated, scattered
+from ..processes.planes import distance, is_on, path_to_plane
 from ..processes.species import ELECTRON_MASS
+from ..processes.straggling import electron_range, energy_loss, transfer
 from .material import FLANGE_RADII, FLANGE_Z, PIPE_RADIUS
-from .matter import radiated, scattered
 from .secondaries import KEV_PER_GEV, MIN_ELECTRON, Slab, knock_out
-from .straggling import electron_range, energy_loss, transfer
 from .world import OUTER_RADIUS, OUTER_Z, PHI_BINS, R_BINS, R_WIDTH, STEP, Z_BINS, Z_WIDTH, World
 
 MAX_STEPS = 5_000
@@ -41,8 +41,6 @@ _MIN_MOMENTUM = math.sqrt(
     MIN_ELECTRON / KEV_PER_GEV * (MIN_ELECTRON / KEV_PER_GEV + 2 * ELECTRON_MASS)
 )
 """GeV. An electron with less is not followed."""
-_PRECISION = 1e-7
-"""cm. Places on planes are found so well."""
 
 
 class Processes(NamedTuple):
@@ -65,53 +63,6 @@ ALL_PROCESSES = Processes()
 def moved(at: Vector, momentum: Vector, charge: int, path: float) -> tuple[Vector, Vector]:
     """Place and momentum after ``path`` (cm) along a helix; the field is along z."""
     return on_helix(at, momentum, charge, path, PT_PER_RADIUS)
-
-
-@shared
-def _distance(at: Vector, module: int, world: World) -> float:
-    """Distance from the plane of a module, along its local z."""
-    return (
-        (at.x - world.centre[module, 0]) * world.axes[module, 2, 0]
-        + (at.y - world.centre[module, 1]) * world.axes[module, 2, 1]
-        + (at.z - world.centre[module, 2]) * world.axes[module, 2, 2]
-    )
-
-
-@shared
-def _is_on(at: Vector, module: int, world: World) -> bool:
-    """Whether a point of a module's plane is on its sensor."""
-    x, y, z = (
-        at.x - world.centre[module, 0],
-        at.y - world.centre[module, 1],
-        at.z - world.centre[module, 2],
-    )
-    axes = world.axes
-    u = abs(axes[module, 0, 0] * x + axes[module, 0, 1] * y + axes[module, 0, 2] * z)
-    v = abs(axes[module, 1, 0] * x + axes[module, 1, 1] * y + axes[module, 1, 2] * z)
-    return u < SENSOR_WIDTH / 2 and v < SENSOR_LENGTH / 2
-
-
-@shared
-def _path_to_plane(
-    at: Vector, momentum: Vector, charge: int, path: float, module: int, world: World
-) -> float:
-    """Path to a plane that lies between 0 and ``path``."""
-    low, high = 0.0, path
-    f_low = _distance(at, module, world)
-    end, _ = moved(at, momentum, charge, path)
-    f_high = _distance(end, module, world)
-    s = 0.5 * path
-    for _ in range(12):
-        s = (low * f_high - high * f_low) / (f_high - f_low)
-        point, _ = moved(at, momentum, charge, s)
-        f = _distance(point, module, world)
-        if abs(f) < _PRECISION:
-            break
-        if (f > 0) == (f_high > 0):
-            high, f_high, f_low = s, f, 0.5 * f_low
-        else:
-            low, f_low, f_high = s, f, 0.5 * f_high
-    return s
 
 
 class Layer(NamedTuple):
@@ -209,7 +160,7 @@ def _through_module(
     rng: np.random.Generator,
 ) -> Vector:
     """Momentum behind a module, whose sensor is crossed; 0 if the particle ends."""
-    axes = world.axes
+    axes = world.planes.axes
     normal = Vector(axes[module, 2, 0], axes[module, 2, 1], axes[module, 2, 2])
     slab = Slab(module, normal, world.sensor[module], world.rest[module])
     p = math.sqrt(momentum.x**2 + momentum.y**2 + momentum.z**2)
@@ -306,11 +257,11 @@ def _follow(
         module = -1
         for i in range(first, end):
             m = world.modules[i]
-            before = 0.0 if m == last else _distance(at, m, world)
-            if before * _distance(reached, m, world) < 0:
-                s = _path_to_plane(at, momentum, charge, step, m, world)
+            before = 0.0 if m == last else distance(at, m, world.planes)
+            if before * distance(reached, m, world.planes) < 0:
+                s = path_to_plane(at, momentum, charge, step, m, world.planes, PT_PER_RADIUS)
                 point, way = moved(at, momentum, charge, s)
-                if _is_on(point, m, world):
+                if is_on(point, m, world.planes):
                     step, module, reached, turned_to = s, m, point, way
         last = -1
         life -= step * mass / p

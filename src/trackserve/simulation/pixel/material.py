@@ -21,8 +21,6 @@ ENDCAP_MATERIAL = 0.016
 """Thickness of a disk's module with half of its blade."""
 FLANGE_MATERIAL = 0.02
 """Thickness of the barrel's end flange with cooling loops, connectors and cables."""
-SILICON_LENGTH = 9.37
-"""Radiation length of silicon, cm (Particle Data Group). All material counts as silicon."""
 FLANGE_Z = 27.2
 FLANGE_RADII = (2.6, 17.0)
 """cm."""

@@ -11,9 +11,9 @@ from trackserve.device.compile import kernel, shared
 
 from ..processes.flights import Flights, add_crossing, add_particle
 from ..processes.kinematics import Vector, turned
+from ..processes.matter import energy_of_range
 from ..processes.species import ELECTRON, ELECTRON_MASS
-from .matter import energy_of_range
-from .straggling import electron_range, emission_cosine
+from ..processes.straggling import electron_range, emission_cosine
 
 KEV_PER_GEV = 1e6
 MIN_ELECTRON = 50.0

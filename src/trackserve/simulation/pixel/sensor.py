@@ -17,7 +17,7 @@ from trackserve.device.compile import i32, kernel, shared
 from trackserve.edm.columns import Array
 
 from ..processes.kinematics import Vector
-from .straggling import (
+from ..processes.straggling import (
     electron_range,
     emission_cosine,
     energy_loss,

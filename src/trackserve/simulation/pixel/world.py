@@ -21,12 +21,13 @@ from trackserve.detectors.phase1.geometry import (
 from trackserve.detectors.phase1.layout import FIRST_ENDCAP
 from trackserve.edm.columns import Array
 
+from ..processes.matter import SILICON_LENGTH
+from ..processes.planes import Planes
 from .material import (
     FLANGE_MATERIAL,
     FLANGE_Z,
     PIPE_MATERIAL,
     PIPE_RADIUS,
-    SILICON_LENGTH,
     module_material,
 )
 
@@ -46,8 +47,7 @@ class World(NamedTuple):
     """Surfaces and material.
 
     Attributes:
-        centre: float64[1856, 3], cm.
-        axes: float64[1856, 3, 3], rows are the local axes.
+        planes: of the 1856 sensors.
         sensor, rest: float64[1856], thickness of the sensor and of all else of the module, on
             the side of the read-out chips, cm of silicon.
         first: int32[cells + 1] and
@@ -57,8 +57,7 @@ class World(NamedTuple):
         outer: thickness of each cylinder of the outer tracker, cm of silicon.
     """
 
-    centre: Array
-    axes: Array
+    planes: Planes
     sensor: Array
     rest: Array
     first: Array
@@ -97,8 +96,11 @@ def make_world(geometry: PixelGeometry, material: float, outer: float) -> World:
     order = np.argsort(cell, kind="stable")
     bounds = np.searchsorted(cell[order], np.arange(R_BINS * PHI_BINS * Z_BINS + 1))
     return World(
-        np.ascontiguousarray(geometry.position),
-        np.ascontiguousarray(geometry.rotation),
+        Planes(
+            np.ascontiguousarray(geometry.position),
+            np.ascontiguousarray(geometry.rotation),
+            np.tile([SENSOR_WIDTH / 2, SENSOR_WIDTH / 2, SENSOR_LENGTH / 2], (n, 1)),
+        ),
         material * sensor,
         material * rest,
         bounds.astype(np.int32),

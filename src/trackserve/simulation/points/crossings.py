@@ -14,10 +14,10 @@ class Crossings(Columns):
     """Crossings of sensors, ordered by sensor."""
 
     particle: Array = column(np.int32)
-    """Row in the event's particles."""
+    """Row in the event's particles; -1 for noise."""
     sensor: Array = column(np.int64)
     """Row in the detector's sensors."""
     position: Array = column(np.float64, 3)
     """mm."""
-    time: Array = column(np.float64)
-    """mm."""
+    order: Array = column(np.int64)
+    """A particle's crossings are in ascending order."""

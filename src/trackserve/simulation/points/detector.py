@@ -7,8 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trackserve.edm.columns import Array
+from trackserve.errors import MissingExtraError
 
-from ..chain.acts_fatras import acts
+try:
+    import acts
+    import acts.examples
+except ImportError:
+    raise MissingExtraError("simulation needs pyacts: pip install 'trackserve[sim]'") from None
 
 SIGMAS = {
     **dict.fromkeys((7, 8, 9), (0.0144, 0.0144)),
@@ -27,6 +32,10 @@ class PointsDetector(NamedTuple):
         key: int64[n], ascending, as :func:`sensor_key` makes it.
         volume, layer, module: int64[n].
         spread: float64[n, 2, 3], direction of each local axis times the resolution, mm.
+        centre: float64[n, 3], mm.
+        axes: float64[n, 2, 3], direction of each local axis.
+        half: float64[n, 3], half of the width at the lower and at the upper end of the second axis,
+            and half of the length along it, mm. Sensors are rectangles and trapezoids.
     """
 
     geometry: Any
@@ -35,6 +44,9 @@ class PointsDetector(NamedTuple):
     layer: Array
     module: Array
     spread: Array
+    centre: Array
+    axes: Array
+    half: Array
 
 
 def make_points_detector() -> PointsDetector:
@@ -45,7 +57,14 @@ def make_points_detector() -> PointsDetector:
     geometry = acts.examples.GenericDetector(config).trackingGeometry()
     context = acts.GeometryContext.dangerouslyDefaultConstruct()
     sensors = sorted(
-        (identifier.volume, identifier.layer, identifier.sensitive, _axes(surface, context))
+        (
+            identifier.volume,
+            identifier.layer,
+            identifier.sensitive,
+            _axes(surface, context),
+            _centre(surface, context),
+            _half(surface),
+        )
         for identifier, surface in geometry.geoIdSurfaceMap().items()
         if surface.isSensitive
     )
@@ -59,6 +78,9 @@ def make_points_detector() -> PointsDetector:
         layer,
         module,
         sigma[:, :, None] * axes,
+        np.array([sensor[4] for sensor in sensors]),
+        axes,
+        np.array([sensor[5] for sensor in sensors]),
     )
 
 
@@ -71,3 +93,19 @@ def _axes(surface: Any, context: Any) -> list[list[float]]:
     """The directions of the two local axes."""
     rotation = surface.localToGlobalTransform(context).rotation
     return [[rotation[i, j] for i in range(3)] for j in range(2)]
+
+
+def _centre(surface: Any, context: Any) -> list[float]:
+    centre = surface.center(context)
+    return [centre[i] for i in range(3)]
+
+
+def _half(surface: Any) -> tuple[float, float, float]:
+    """Half widths at both ends of the second axis, and half of the length along it."""
+    values = surface.bounds.values()
+    if isinstance(surface.bounds, acts.RectangleBounds):
+        low_x, low_y, high_x, high_y = values
+        width = (high_x - low_x) / 2
+        return width, width, (high_y - low_y) / 2
+    lower, upper, length, _ = values
+    return lower, upper, length

@@ -24,14 +24,14 @@ def digitise(
     rng: np.random.Generator,
 ) -> tuple[SpacePoints, TruePoints]:
     """Make one point, and its truth, for each crossing, in the same order."""
-    noise = rng.standard_normal((len(crossings), 2))
     sensor = crossings.sensor
-    shift = np.einsum("ni,nij->nj", noise, detector.spread[sensor])
+    error = rng.standard_normal((len(crossings), 2))
+    shift = np.einsum("ni,nij->nj", error, detector.spread[sensor])
     truth = TruePoints(
         crossings.particle,
         detector.volume[sensor].astype(np.int16),
         detector.layer[sensor].astype(np.int16),
         detector.module[sensor].astype(np.int32),
-        score_weights(crossings.particle, crossings.time, particles),
+        score_weights(crossings.particle, crossings.order, particles),
     )
     return SpacePoints((crossings.position + shift).astype(np.float32)), truth

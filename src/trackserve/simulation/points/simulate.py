@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
 from trackserve.edm.points import GENERIC_DETECTOR, PointsEvent, SpacePoints
 from trackserve.edm.truth import Particles, PointsTruth, TruePoints
+from trackserve.errors import InputError
 from trackserve.io import open_points, write_points
 from trackserve.io.files import as_path, writable
 from trackserve.io.points_directory import PARTICLES, POINTS
@@ -19,32 +20,57 @@ from ..chain.run import Chain, SimulationSummary, silent, simulate
 from ..chain.workers import Progress
 from .simulator import ACCEPTANCE, CONSTANTS, PointsSimulator
 
+_PACKAGES = ("trackserve", "pyacts", "numba", "numpy")
+MAX_NOISE = 0.9
+"""Most of all points that noise may be."""
+
 
 def simulate_points(
     directory: str | Path,
     setup: Setup,
     processes: int | None = None,
     progress: Progress = silent,
+    noise: float = 0.0,
 ) -> SimulationSummary:
     """Write events that :func:`trackserve.io.open_points` reads, and ``simulation.json``.
 
     A run that was interrupted continues where it stopped, and fewer events of the same
-    simulation are extended. The arguments, and what is returned
-    and raised, are those of :func:`.chain.run.simulate`;
+    simulation are extended. What is returned is that of :func:`.chain.run.simulate`;
     :class:`.simulator.SimulatedEvent` says what is counted.
+
+    Args:
+        directory: is made if needed.
+        setup: what to simulate.
+        processes: how many work at a time; None for the number of cores.
+        progress: is told about every block of collisions and every event.
+        noise: share of all points that no particle made, on average; 0..0.9.
 
     Raises:
         InputError: an argument has the wrong type or is out of range, or the directory holds
             something else or cannot be written.
         MissingExtraError: pyacts, or Pythia where it is needed, is not installed.
     """
+    if isinstance(noise, bool) or not isinstance(noise, int | float):
+        raise InputError(
+            "noise has the wrong type", found=type(noise).__name__, bound=float.__name__
+        )
+    if not 0 <= noise <= MAX_NOISE:
+        raise InputError("noise is out of range", found=noise, bound=f"0..{MAX_NOISE}")
+    chain = Chain(
+        ACCEPTANCE,
+        CONSTANTS | {"noise": float(noise)},
+        (POINTS, PARTICLES),
+        _PACKAGES,
+        functools.partial(_make_part, float(noise)),
+        _join,
+    )
     directory = as_path(directory)
     with writable(directory):
-        return simulate(directory, setup, _CHAIN, processes, progress)
+        return simulate(directory, setup, chain, processes, progress)
 
 
-def _make_part(setup: Setup, parts: Path, number: int) -> dict[str, float]:
-    made = _simulator(setup, parts).simulate(number)
+def _make_part(noise: float, setup: Setup, parts: Path, number: int) -> dict[str, float]:
+    made = _simulator(setup, parts, noise).simulate(number)
     truth = made.event.truth
     assert truth is not None
     nouns = (made.event.points, truth.points, truth.particles)
@@ -53,20 +79,16 @@ def _make_part(setup: Setup, parts: Path, number: int) -> dict[str, float]:
 
 
 @functools.lru_cache(maxsize=1)
-def _simulator(setup: Setup, parts: Path) -> PointsSimulator:
-    return PointsSimulator(setup, parts)
+def _simulator(setup: Setup, parts: Path, noise: float) -> PointsSimulator:
+    return PointsSimulator(setup, parts, noise)
 
 
 def _join(directory: Path, kept: Path | None, parts: Sequence[Path], setup: Setup) -> None:
     before = [] if kept is None else open_points(kept)
     events = (_read_part(part, number) for number, part in enumerate(parts, len(before)))
-    write_points(directory, chain(before, events), GENERIC_DETECTOR)
+    write_points(directory, itertools.chain(before, events), GENERIC_DETECTOR)
 
 
 def _read_part(path: Path, number: int) -> PointsEvent:
     truth = PointsTruth(read_noun(path, TruePoints), read_noun(path, Particles))
     return PointsEvent(read_noun(path, SpacePoints), number, truth)
-
-
-_PACKAGES = ("trackserve", "pyacts", "numpy")
-_CHAIN = Chain(ACCEPTANCE, CONSTANTS, (POINTS, PARTICLES), _PACKAGES, _make_part, _join)

@@ -16,7 +16,9 @@ from ..chain.collisions import Setup, collide
 from ..chain.generate import Acceptance
 from .detector import SIGMAS, make_points_detector
 from .digitise import digitise
-from .transport import FIELD, MIN_MOMENTUM, PointsFatras
+from .flight import ALL_PROCESSES, FIELD, MAX_STEPS, MIN_MOMENTUM, MIN_PHOTON, Processes
+from .noise import add_noise
+from .transport import PointsTransport
 from .weights import (
     MAX_POINTS,
     MIN_POINTS,
@@ -26,8 +28,8 @@ from .weights import (
 )
 
 ACCEPTANCE = Acceptance(
-    min_pt=0.15,
-    min_photon_energy=0.2,
+    min_pt=MIN_MOMENTUM,
+    min_photon_energy=MIN_PHOTON,
     max_eta=4.0,
     decay_radius=1020,
     decay_z=3000,
@@ -39,6 +41,8 @@ CONSTANTS = {
     "detector": "acts.examples.GenericDetector",
     "field": FIELD,
     "min_momentum": MIN_MOMENTUM,
+    "processes": Processes._fields,
+    "max_steps": MAX_STEPS,
     "beam_spot": [SPOT.width_x, SPOT.width_y, SPOT.sigma_z],
     "sigmas": SIGMAS,
     "weights": [ORDER_WEIGHTS, MIN_POINTS, MAX_POINTS, PT_RANGE, PT_WEIGHTS],
@@ -51,8 +55,8 @@ class SimulatedEvent(NamedTuple):
 
     Attributes:
         event: the space points, and what happened.
-        counts: collisions, hard and inelastic; particles of the truth; points; lost
-            particles, which Fatras gave up.
+        counts: collisions, hard and inelastic; particles of the truth; points, noise among them;
+            noise; lost particles, which were given up.
         seconds: CPU time by stage.
     """
 
@@ -67,12 +71,24 @@ class PointsSimulator:
     Args:
         setup: what to simulate.
         cache: directory with the pool's blocks, if there is pile-up.
+        noise: share of all points that no particle made, on average.
+        acceptance: what of the collisions is kept.
+        processes: what particles do on their way.
     """
 
-    def __init__(self, setup: Setup, cache: Path) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        cache: Path,
+        noise: float = 0.0,
+        acceptance: Acceptance = ACCEPTANCE,
+        processes: Processes = ALL_PROCESSES,
+    ) -> None:
         self._setup = setup
+        self._noise = noise
+        self._acceptance = acceptance
         self._detector = make_points_detector()
-        self._fatras = PointsFatras(self._detector)
+        self._transport = PointsTransport(self._detector, processes=processes)
         self._cache = cache
 
     def simulate(self, number: int) -> SimulatedEvent:
@@ -80,12 +96,15 @@ class PointsSimulator:
         seed = self._setup.seed
         lap = Laps(time.process_time)
         collisions = pool.load(self._cache, pool.blocks_of(self._setup, number))
-        generated = collide(self._setup, ACCEPTANCE, collisions, SPOT, number)
+        generated = collide(self._setup, self._acceptance, collisions, SPOT, number)
         lap("generation")
-        particles, crossings, lost = self._fatras.transport(
+        particles, crossings, lost = self._transport.transport(
             generated, seeds.integer(seed, "transport", number, 2**62)
         )
         lap("transport")
+        if self._noise > 0:
+            rng = seeds.generator(seed, "noise", number)
+            crossings = add_noise(crossings, self._noise, self._detector, rng)
         rng = seeds.generator(seed, "response", number)
         points, truth = digitise(crossings, particles, self._detector, rng)
         lap("digitisation")
@@ -93,6 +112,7 @@ class PointsSimulator:
             "collisions": len(generated.collisions),
             "particles": len(particles),
             "points": len(points),
+            "noise": int((truth.particle < 0).sum()),
             "lost": lost,
         }
         event = PointsEvent(points, number, PointsTruth(truth, particles))

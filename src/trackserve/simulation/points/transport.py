@@ -1,33 +1,30 @@
-"""Particles through GenericDetector: ACTS Fatras.
+"""Particles through GenericDetector.
 
-A particle is followed until it leaves the detector or has made half a turn. Fatras converts
-photons too, except in the first 0.026 radiation lengths that a photon crosses. Crossings and
-particles come out of ACTS as whole columns.
+Charged particles follow helices in a constant field, see :mod:`.flight`. In the material they
+scatter, lose energy, radiate and interact with nuclei; they decay; and they go round until they are
+gone. Photons convert on their way, radiated ones too.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from trackserve.edm.columns import Array
 from trackserve.edm.truth import MM_PER_CM, Particles
 
-from ..chain.acts_fatras import FatrasRunner, acts, to_container
 from ..chain.generate import GeneratedEvent, GeneratedParticles
+from ..processes.flights import Flights, make_flights
 from .crossings import Crossings
-from .detector import PointsDetector, sensor_key
+from .detector import PointsDetector
+from .flight import ALL_PROCESSES, Processes, follow
+from .world import make_world
 
-FIELD = 2.0
-"""Tesla, along z."""
-MIN_MOMENTUM = 0.02
-"""GeV. A particle with less is not followed; it turns back within 7 cm."""
-_VERTEX = ("vx", "vy", "vz")
-_MOMENTUM = ("px", "py", "pz")
-_PLACE = ("true_x", "true_y", "true_z")
-_SENSOR = ("volume_id", "layer_id", "surface_id")
+_ROOM = 2
+"""Room for so many particles for each generated one."""
+_CROSSINGS = 16
+"""Room for so many crossings for each particle."""
 
 
 class Transported(NamedTuple):
@@ -35,8 +32,8 @@ class Transported(NamedTuple):
 
     Attributes:
         particles: particles of the event's truth.
-        crossings: crossings of these particles through sensors.
-        lost: number of particles that Fatras gave up.
+        crossings: crossings of these particles through sensors, ordered by sensor.
+        lost: number of particles that were given up.
     """
 
     particles: Particles
@@ -44,115 +41,83 @@ class Transported(NamedTuple):
     lost: int
 
 
-class PointsFatras:
-    """Fatras in GenericDetector. A process builds it once."""
+class PointsTransport:
+    """Transport through GenericDetector. A process builds it once.
 
-    def __init__(self, detector: PointsDetector) -> None:
-        self._keys = detector.key
-        self._fatras = FatrasRunner(detector.geometry, FIELD, True, MIN_MOMENTUM)
-        arrow = acts.examples.arrow
-        level = acts.logging.Level.WARNING
-        particles = arrow.ArrowParticleOutputConverter.Config()
-        particles.inputParticles, particles.outputTable = "output", "particle table"
-        hits = arrow.ArrowSimHitOutputConverter.Config()
-        hits.inputParticles, hits.inputSimHits, hits.outputTable = "output", "hits", "hit table"
-        hits.detectorResolver = arrow.makeVolumeIdDetectorResolver({}, 0)
-        self._converters = (
-            arrow.ArrowParticleOutputConverter(particles, level),
-            arrow.ArrowSimHitOutputConverter(hits, level),
-        )
-        self._made = self._fatras.handle("particle table", acts.arrow.ArrowTable)
-        self._crossed = self._fatras.handle("hit table", acts.arrow.ArrowTable)
+    Args:
+        detector: its sensors.
+        material: factor of all thicknesses; 0 for a vacuum.
+        processes: what particles do beside scattering, losing energy, radiating and converting.
+    """
+
+    def __init__(
+        self,
+        detector: PointsDetector,
+        material: float = 1.0,
+        processes: Processes = ALL_PROCESSES,
+    ) -> None:
+        self._world = make_world(detector, material)
+        self._processes = processes
 
     def transport(self, event: GeneratedEvent, seed: int) -> Transported:
         """Carry the particles of ``event`` through the detector.
 
-        The truth has the charged generated particles, and then those that Fatras made and
-        that cross a sensor.
+        The truth has the charged generated particles, and then all others that cross a sensor.
 
         Args:
             event: what was generated.
-            seed: 0..2**62; the result depends on nothing else.
+            seed: the result depends on nothing else.
         """
-        algorithm = self._fatras.algorithm(seed)
-        context, store = self._fatras.run(algorithm, 0, _to_acts(event.particles))
-        for converter in self._converters:
-            converter.execute(context)
-        made = _columns(self._made(store), ("pdg_id", "charge", *_VERTEX, *_MOMENTUM))
-        hits = _columns(self._crossed(store), ("particle_id", "time", *_PLACE, *_SENSOR))
-        ancestor, generated = _ancestors(self._fatras.output(store))
-        owner = hits["particle_id"].astype(np.int64)
-        charged = event.particles.charge != 0
-        keep = ~generated & np.isin(np.arange(len(generated)), owner)
-        row = np.where(
-            generated,
-            (np.cumsum(charged) - 1)[ancestor],
-            int(charged.sum()) + np.cumsum(keep) - 1,
-        )
-        key = sensor_key(*(hits[name] for name in _SENSOR))
+        flights = self._follow(event.particles, seed)
+        n, n_crossings, lost = flights.counts
+        owner, sensor = flights.owner[:n_crossings], flights.module[:n_crossings]
+        particles, row = _truth(event.particles, flights, int(n), owner)
         crossings = Crossings(
-            row[owner].astype(np.int32),
-            np.searchsorted(self._keys, key),
-            _vectors(hits, _PLACE),
-            hits["time"].astype(np.float64),
+            row[owner],
+            sensor.astype(np.int64),
+            flights.at[:n_crossings] * MM_PER_CM,
+            np.arange(n_crossings),
         )
-        secondaries = Particles(
-            event.particles.collision[ancestor],
-            made["pdg_id"].astype(np.int32),
-            made["charge"].astype(np.int8),
-            _vectors(made, _VERTEX) / MM_PER_CM,
-            _vectors(made, _MOMENTUM),
-            primary=np.zeros(len(ancestor), np.bool_),
-        ).take(keep)
-        primaries = _primaries(event.particles.take(charged))
-        lost = len(event.particles) - int(generated.sum())
-        return Transported(Particles.concatenate([primaries, secondaries]), crossings, lost)
+        ordered = crossings.take(np.argsort(sensor, kind="stable"))
+        return Transported(particles, ordered, int(lost))
+
+    def _follow(self, started: GeneratedParticles, seed: int) -> Flights:
+        """The flights of ``started`` and of all that they make."""
+        room = _ROOM * (len(started) + 1000)
+        while True:
+            flights = make_flights(started, room, _CROSSINGS * room)
+            follow(flights, self._world, self._processes, np.random.default_rng(seed))
+            if flights.counts[0] <= room and flights.counts[1] <= _CROSSINGS * room:
+                return flights
+            room *= 2
 
 
-def _to_acts(particles: GeneratedParticles) -> Any:
-    momentum = np.linalg.norm(particles.momentum, axis=1)
-    return to_container(
-        zip(
-            particles.pdg.tolist(),
-            particles.charge.tolist(),
-            particles.mass.tolist(),
-            (particles.position * MM_PER_CM).tolist(),
-            (particles.momentum / momentum[:, None]).tolist(),
-            momentum.tolist(),
-            strict=True,
-        )
-    )
+def _truth(
+    started: GeneratedParticles, flights: Flights, n: int, with_points: Array
+) -> tuple[Particles, Array]:
+    """The particles of the truth.
 
-
-def _primaries(particles: GeneratedParticles) -> Particles:
-    return Particles(
-        particles.collision,
-        particles.pdg,
-        particles.charge,
-        particles.position,
-        particles.momentum,
-        primary=np.ones(len(particles), np.bool_),
-    )
-
-
-def _ancestors(output: Any) -> tuple[Array, Array]:
-    """The ancestors of the particles that Fatras returns.
+    Args:
+        started: the generated particles, which are the first of the flights.
+        flights: all particles.
+        n: their number.
+        with_points: int32[...], rows of particles that cross a sensor.
 
     Returns:
-        int64[n], the row of the generated particle that each one is or descends from; and
-        bool[n], whether it is that particle itself.
+        The particles, and int32[n], the row in them of each particle.
     """
-    barcodes = [particle.particleId for particle in output]
-    ancestor = np.array([barcode.particle for barcode in barcodes], np.int64) - 1
-    generation = np.array([barcode.generation for barcode in barcodes], np.int64)
-    return ancestor, generation == 0
-
-
-def _columns(table: Any, names: tuple[str, ...]) -> dict[str, Array]:
-    """Columns of ACTS' table of one event: a single row of lists."""
-    row = pa.table(table.as_table())
-    return {name: row[name].chunk(0).flatten().to_numpy() for name in names}
-
-
-def _vectors(columns: dict[str, Array], names: tuple[str, ...]) -> Array:
-    return np.stack([columns[name] for name in names], axis=1).astype(np.float64)
+    ancestor = np.arange(n)
+    while (made := ancestor >= len(started)).any():
+        ancestor[made] = flights.parent[ancestor[made]]
+    generated = (np.arange(n) < len(started)) & (flights.charge[:n] != 0)
+    everything = Particles(
+        started.collision[ancestor],
+        flights.pdg[:n],
+        flights.charge[:n].astype(np.int8),
+        flights.position[:n],
+        flights.momentum[:n],
+        primary=generated,
+    )
+    kept = generated.copy()
+    kept[with_points] = True
+    return everything.take(kept), (np.cumsum(kept) - 1).astype(np.int32)

@@ -15,7 +15,7 @@ PT_RANGE, PT_WEIGHTS = (0.5, 3.0), (0.2, 1.0)
 """A particle's weight grows linearly with pT (GeV) between these, and is constant outside."""
 
 
-def score_weights(particle: Array, time: Array, particles: Particles) -> Array:
+def score_weights(particle: Array, order: Array, particles: Particles) -> Array:
     """Weights of the points in the TrackML score, float32[n]. Their sum is 1, or 0.
 
     The points of a primary particle with at least :data:`MIN_POINTS` of them weigh together
@@ -23,16 +23,16 @@ def score_weights(particle: Array, time: Array, particles: Particles) -> Array:
     challenge's files too, points of particles from the material have weight 0.
 
     Source: arXiv:1904.06778 and the challenge's library (LAL/trackml-library, ``weights.py``).
-    One thing differs: here a particle's points are ordered by time, there by their distance in
-    z from its start.
+    One thing differs: here a particle's points are in the order of its way, there in that of their
+    distance in z from its start.
 
     Args:
         particle: int32[n], row in ``particles``; -1 for noise.
-        time: float64[n], when the particle passed, in any unit.
+        order: number[n], in which the particle passed, by any measure.
         particles: of the event.
     """
     points = np.flatnonzero(particle >= 0)
-    points = points[np.lexsort((time[points], particle[points]))]
+    points = points[np.lexsort((order[points], particle[points]))]
     owner = particle[points]
     first = np.searchsorted(owner, owner)
     count = np.bincount(owner, minlength=len(particles))

@@ -52,8 +52,8 @@ def interact(
     """Add the charged particles of an inelastic interaction of a hadron with a nucleus.
 
     They are pions and one nucleon, in all directions alike in the rest frame of the hadron and one
-    nucleon of the nucleus, and share the energy there at random. None has more than half of it,
-    since the others balance its momentum.
+    nucleon of the nucleus, and share the kinetic energy there at random. None has more than it
+    would have beside a single massless particle, since the others balance its momentum.
     """
     mass = flights.mass[parent]
     energy = math.sqrt(momentum.x**2 + momentum.y**2 + momentum.z**2 + mass**2)
@@ -79,7 +79,7 @@ def interact(
         shares -= part
         is_nucleon = i == n_pions
         m = PROTON_MASS if is_nucleon else PION_MASS
-        kinetic = min(left * part, 0.5 * system - m)
+        kinetic = min(left * part, (system - m) ** 2 / (2 * system))
         if rng.random() > (_CHARGED_NUCLEON if is_nucleon else _CHARGED_PION):
             continue
         p = math.sqrt(kinetic * (kinetic + 2 * m))

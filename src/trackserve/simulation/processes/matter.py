@@ -11,10 +11,11 @@ import numpy as np
 
 from trackserve.device.compile import shared
 
-from ..processes.kinematics import Vector, turned
-from .material import SILICON_LENGTH
+from .kinematics import Vector, turned
 from .straggling import electron_range
 
+SILICON_LENGTH = 9.37
+"""Radiation length of silicon, cm (Particle Data Group). All material counts as silicon."""
 _SIGMA = (8.471e-1, 3.347e-2, -1.843e-3)
 _TAIL = (4.841e-2, 6.348e-3, 6.096e-4)
 """Squared width of the core and weight of the tail, as powers of a logarithm of the thickness."""
