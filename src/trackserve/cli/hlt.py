@@ -189,8 +189,7 @@ def _run(
     from trackserve.workflow.timeline import EXTERNAL
 
     events = described.tracker.open_events(path)
-    with console.status("building the job (the first time, compiling)"):
-        job = make_job(described, events, way, rest)
+    job = make_job(described, events, way, rest)
     tracks = described.tracking
     source = os.fsencode(path).decode(errors="replace")
     sample = done.samples.setdefault(source, [])
@@ -198,6 +197,7 @@ def _run(
     new: deque[Slice] = deque()
     start = 0.0
     with progress() as show, closing(run(job, events, how._replace(keep=keep), new.append)) as all:
+        show("Preparing the job (the first time, compiling)", 0, 0)
         for one in all:
             start = start or 1e-9 * one.start
             products = one.products
