@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,10 +21,15 @@ from .common import Where, console, progress, report_failures, tell
 from .grammar import Device, FallBack, Identity, Served, Url
 
 if TYPE_CHECKING:
+    from trackserve.report.page import Table
     from trackserve.workflow import Schedule, Slice
     from trackserve.workflow.decisions import Decided
     from trackserve.workflow.description import Described, Rest
     from trackserve.workflow.tracking import Way
+
+
+_SHORT = 0.002
+"""Modules that take less of the time share a row."""
 
 
 class RestKind(StrEnum):
@@ -160,7 +166,7 @@ class _Done:
         decided: all events.
         samples: the events of each source.
         slices: the timeline of the first source.
-        spent: seconds of all modules in threads of the job, by name.
+        spent: ms of each module in threads of the job, for each event.
         seconds: time of all sources.
         servers: number of answers of each server; "here" for this machine in place of one.
         identities: what the tracking of each source is.
@@ -171,7 +177,7 @@ class _Done:
         self.decided: list[Decided] = []
         self.samples: dict[str, list[Decided]] = {}
         self.slices: list[Slice] = []
-        self.spent: Counter[str] = Counter()
+        self.spent: defaultdict[str, list[float]] = defaultdict(list)
         self.seconds = 0.0
         self.servers: Counter[str] = Counter()
         self.identities: list[str] = []
@@ -209,7 +215,7 @@ def _run(
             while new:
                 piece = new.popleft()
                 if piece.kind != EXTERNAL:
-                    done.spent[piece.name] += piece.end - piece.start
+                    done.spent[piece.name].append(1e3 * piece.seconds)
                 if len(done.samples) == 1:
                     done.slices.append(piece)
             show(f"Deciding on {source}", len(sample), len(events))
@@ -256,17 +262,33 @@ def _print(described: Described, done: _Done, how: Schedule, rate: float) -> Non
         samples = done.samples
     table = rates_table(described.entries, samples, rate)
     console.print(rich_table("the menu", fitting(table, console.width)))
-    n, total = len(done.decided), sum(done.spent.values())
-    share = done.spent[described.tracking] / total if total else 0.0
+    console.print(rich_table("modules", _times(done)))
+    n = len(done.decided)
     parts = [f"{n} events in {done.seconds:.1f} s: {n / (done.seconds or 1):.1f} events/s"]
     parts.append(f"{how.threads} threads, {how.most_in_flight} events in flight")
-    parts.append(f"{described.tracking} took {share:.1%} of the modules' time here")
-    if done.emulated:
-        parts.append(f"emulated by waits: {', '.join(done.emulated)}")
     parts += [f"{count} answers by {server}" for server, count in done.servers.items() if count]
     console.print("; ".join(parts), highlight=False)
     for line in text_timeline(done.slices, console.width - 1):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _times(done: _Done) -> Table:
+    """Time of each module in threads of the job, the longest first; short ones share a row."""
+    from trackserve.report.page import Table
+
+    total = sum(map(sum, done.spent.values())) or 1.0
+    rows, short = [], []
+    for name, spent in sorted(done.spent.items(), key=lambda item: -sum(item[1])):
+        if sum(spent) < _SHORT * total:
+            short.append(sum(spent))
+            continue
+        label = (name or "reading events") + ", emulated by waits" * (name in done.emulated)
+        mean = sum(spent) / len(done.decided)
+        rows.append([label, f"{mean:.3g}", f"{median(spent):.3g}", f"{sum(spent) / total:.1%}"])
+    if short:
+        mean = sum(short) / len(done.decided)
+        rows.append([f"{len(short)} others", f"{mean:.3g}", "", f"{sum(short) / total:.1%}"])
+    return Table(("module", "mean, ms", "median", "share"), rows)
 
 
 def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:

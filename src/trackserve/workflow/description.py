@@ -158,13 +158,15 @@ def make_job(described: Described, events: Any, way: Way, rest: Rest) -> Job:
 
 def _busy(name: str, arguments: dict[str, Any], rest: Rest) -> Module:
     _refuse(name, arguments, ("mean", "spread", "after"))
-    numbers = [arguments.get(key, 0.0) for key in ("mean", "spread")]
+    mean, spread = (arguments.get(key, 0.0) for key in ("mean", "spread"))
     after = arguments.get("after", [])
-    is_right = all(type(number) in (int, float) and 0 <= number < math.inf for number in numbers)
+    is_right = all(
+        type(number) in (int, float) and 0 <= number < math.inf for number in (mean, spread)
+    )
     if not is_right or not isinstance(after, list):
         bound = "mean and spread are numbers from 0 on, after is a list"
         raise JobError("wrong values", module=name, found=repr(arguments)[:80], bound=bound)
-    times = rest.times.get(name, LogNormal(*map(float, numbers), name))
+    times = rest.times.get(name, LogNormal(float(mean), float(spread), name))
     return Busy(name, times, after, rest.speed, rest.is_emulated)
 
 
