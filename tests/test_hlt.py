@@ -18,10 +18,10 @@ from server_process import Process
 from trackserve.edm import RawEvent
 from trackserve.io import open_pixel
 from trackserve.serving.server import Server
-from trackserve.workflow import Processed, Schedule, run
+from trackserve.workflow import Job, Processed, Schedule, run
 from trackserve.workflow.description import DEFAULT, Rest, make_job, read_description
 from trackserve.workflow.menu import path_names
-from trackserve.workflow.tracking import Way
+from trackserve.workflow.tracking import Attached, Way
 
 HERE = Way()
 
@@ -90,6 +90,37 @@ def test_another_menu_is_listed_as_different(
     arguments = ("-o", output, "--job", job, "--rest", "none", "--compare", here)
     assert "decisions of other menu" in says("hlt", sample_directory, *arguments, status=1)
     assert output.exists()
+
+
+def test_some_events_of_several_sources_are_chosen(sample_directory: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.symlink_to(sample_directory)
+    output = tmp_path / "a.parquet"
+    arguments = ("-o", output, "--rest", "none", "--events", "8:11")
+    said = says("hlt", sample_directory, other, *arguments)
+    assert "2 events; rate of all events 100000 Hz" in said
+    assert "1 events;" in said
+    rows = pq.read_table(output).to_pylist()
+    assert [row["source_event"] for row in rows] == [8, 9, 0]
+    assert [row["event"] for row in rows] == [0, 1, 2]
+
+
+def test_results_of_an_attached_device_come_while_threads_go_on(
+    pipeline: Any, sample_events: list[RawEvent], sample_results: list[Any]
+) -> None:
+    """The pipeline is that of the CPU: what is tested is how a device is waited for."""
+    found = run(Job([Attached("tracking", pipeline)]), sample_events, Schedule(1, 4, ("tracking",)))
+    assert [one.products["tracking"].tracks for one in found] == [
+        result.tracks for result in sample_results
+    ]
+
+
+def test_a_device_that_is_not_there_is_an_error_before_the_first_event(
+    sample_directory: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "a.parquet"
+    said = says("hlt", sample_directory, "-o", output, "--device", "abacus", status=1)
+    assert "no such device (found abacus" in said
 
 
 MODULE = """

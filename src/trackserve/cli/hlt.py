@@ -17,15 +17,15 @@ import typer
 import trackserve
 from trackserve.io.files import check_file, complete, writable
 
-from .common import Where, console, progress, report_failures, tell
+from .common import Where, chosen_events, console, progress, report_failures, tell
 from .grammar import Device, FallBack, Identity, Served, Url
+from .grammar import Slice as Chosen
 
 if TYPE_CHECKING:
     from trackserve.report.page import Table
-    from trackserve.workflow import Schedule, Slice
+    from trackserve.workflow import Job, Schedule, Slice
     from trackserve.workflow.decisions import Decided
     from trackserve.workflow.description import Described, Rest
-    from trackserve.workflow.tracking import Way
 
 
 _SHORT = 0.002
@@ -65,6 +65,7 @@ def hlt(
     show_job: Annotated[
         bool, typer.Option("--show-job", help="Print the job as text, to change a copy, and end.")
     ] = False,
+    events: Chosen = ":",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the job.")] = 2,
     in_flight: Annotated[
         int | None,
@@ -128,7 +129,7 @@ def hlt(
     """
     from trackserve.workflow import Schedule
     from trackserve.workflow.decisions import write_decisions
-    from trackserve.workflow.description import DEFAULT, read_description
+    from trackserve.workflow.description import DEFAULT, make_job, read_description
     from trackserve.workflow.tracking import Way
 
     if show_job:
@@ -147,8 +148,12 @@ def hlt(
     done = _Done()
     how = Schedule(threads, in_flight)
     way = Way(device, url, served, identity, fallback)
-    for path in paths:
-        _run(path, described, way, _rest(rest, threads, times), how, done)
+    sources = {os.fsencode(p).decode(errors="replace"): p for p in paths}
+    opened = {source: described.tracker.open_events(path) for source, path in sources.items()}
+    others = _rest(rest, threads, times)
+    for source, which in chosen_events(opened, events).items():
+        made = make_job(described, opened[source], way, others)
+        _run(source, _Some(opened[source], which), made, described.tracking, how, done)
     write_decisions(output, described.entries, done.decided, _about(done, job))
     _print(described, done, how, rate)
     console.print(f"wrote {output}")
@@ -184,20 +189,27 @@ class _Done:
         self.emulated: list[str] = []
 
 
-def _run(
-    path: Path, described: Described, way: Way, rest: Rest, how: Schedule, done: _Done
-) -> None:
-    """Run the job over the events of a path."""
+class _Some:
+    """Some of the events, by their indices."""
+
+    def __init__(self, events: Any, which: range) -> None:
+        self._events = events
+        self._which = which
+
+    def __len__(self) -> int:
+        return len(self._which)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._events[self._which[index]]
+
+
+def _run(source: str, events: _Some, job: Job, tracks: str, how: Schedule, done: _Done) -> None:
+    """Run a job, whose tracking is the module ``tracks``, over the events of a source."""
     from trackserve.workflow import run
     from trackserve.workflow.decisions import Decided
-    from trackserve.workflow.description import make_job
     from trackserve.workflow.job import EVENT
     from trackserve.workflow.timeline import EXTERNAL
 
-    events = described.tracker.open_events(path)
-    job = make_job(described, events, way, rest)
-    tracks = described.tracking
-    source = os.fsencode(path).decode(errors="replace")
     sample = done.samples.setdefault(source, [])
     keep = (EVENT, tracks, "decisions")
     new: deque[Slice] = deque()
@@ -211,7 +223,7 @@ def _run(
             decisions = products["decisions"] if one.error is None else ()
             sample.append(Decided(source, number, decisions, one.error))
             if origin := getattr(products[tracks], "origin", None):
-                done.servers[origin.server or "here"] += bool(way.url)
+                done.servers[origin.server or "here"] += 1
             while new:
                 piece = new.popleft()
                 if piece.kind != EXTERNAL:
@@ -253,20 +265,18 @@ def _about(done: _Done, job: Path | None) -> dict[str, str]:
 
 def _print(described: Described, done: _Done, how: Schedule, rate: float) -> None:
     """Print the menu and what the job took."""
-    from trackserve.report.tables import fitting, rich_table
+    from trackserve.report.tables import rich_table
     from trackserve.workflow.rates import rates_table
     from trackserve.workflow.timeline_text import text_timeline
 
-    samples = {Path(source).resolve().name: some for source, some in done.samples.items()}
-    if len(samples) < len(done.samples):
-        samples = done.samples
-    table = rates_table(described.entries, samples, rate)
-    console.print(rich_table("the menu", fitting(table, console.width)))
+    for source, decided in done.samples.items():
+        table = rates_table(described.entries, decided, rate)
+        console.print(rich_table(f"the menu on {source}", table))
     console.print(rich_table("modules", _times(done)))
     n = len(done.decided)
     parts = [f"{n} events in {done.seconds:.1f} s: {n / (done.seconds or 1):.1f} events/s"]
     parts.append(f"{how.threads} threads, {how.most_in_flight} events in flight")
-    parts += [f"{count} answers by {server}" for server, count in done.servers.items() if count]
+    parts += [f"{count} answers by {server}" for server, count in done.servers.items()]
     console.print("; ".join(parts), highlight=False)
     for line in text_timeline(done.slices, console.width - 1):
         console.print(line, highlight=False, soft_wrap=True)
