@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +16,7 @@ import typer
 
 import trackserve
 from trackserve.io.files import check_file, complete, writable
+from trackserve.trackers.batch import read_at
 
 from .common import Where, chosen_events, console, progress, report_failures, tell
 from .grammar import Device, FallBack, Identity, Served, Url
@@ -130,6 +131,7 @@ def hlt(
     from trackserve.workflow import Schedule
     from trackserve.workflow.decisions import write_decisions
     from trackserve.workflow.description import DEFAULT, make_job, read_description
+    from trackserve.workflow.job import EVENT
     from trackserve.workflow.tracking import Way
 
     if show_job:
@@ -146,14 +148,14 @@ def hlt(
             file.parent.mkdir(parents=True, exist_ok=True)
             check_file(file)
     done = _Done()
-    how = Schedule(threads, in_flight)
+    how = Schedule(threads, in_flight, (EVENT, "decisions", described.tracking))
     way = Way(device, url, served, identity, fallback)
     sources = {os.fsencode(p).decode(errors="replace"): p for p in paths}
     opened = {source: described.tracker.open_events(path) for source, path in sources.items()}
     others = _rest(rest, threads, times)
     for source, which in chosen_events(opened, events).items():
         made = make_job(described, opened[source], way, others)
-        _run(source, _Some(opened[source], which), made, described.tracking, how, done)
+        _run(source, read_at(opened[source], which), len(which), made, how, done)
     write_decisions(output, described.entries, done.decided, _about(done, job))
     _print(described, done, how, rate)
     console.print(f"wrote {output}")
@@ -189,32 +191,18 @@ class _Done:
         self.emulated: list[str] = []
 
 
-class _Some:
-    """Some of the events, by their indices."""
-
-    def __init__(self, events: Any, which: range) -> None:
-        self._events = events
-        self._which = which
-
-    def __len__(self) -> int:
-        return len(self._which)
-
-    def __getitem__(self, index: int) -> Any:
-        return self._events[self._which[index]]
-
-
-def _run(source: str, events: _Some, job: Job, tracks: str, how: Schedule, done: _Done) -> None:
-    """Run a job, whose tracking is the module ``tracks``, over the events of a source."""
+def _run(source: str, events: Iterator[Any], n: int, job: Job, how: Schedule, done: _Done) -> None:
+    """Run a job over ``n`` events of a source; ``how`` keeps what is needed, the tracking last."""
     from trackserve.workflow import run
     from trackserve.workflow.decisions import Decided
     from trackserve.workflow.job import EVENT
     from trackserve.workflow.timeline import EXTERNAL
 
     sample = done.samples.setdefault(source, [])
-    keep = (EVENT, tracks, "decisions")
+    tracks = how.keep[-1]
     new: deque[Slice] = deque()
     start = 0.0
-    with progress() as show, closing(run(job, events, how._replace(keep=keep), new.append)) as all:
+    with progress() as show, closing(run(job, events, how, new.append)) as all:
         show("Preparing the job (the first time, compiling)", 0, 0)
         for one in all:
             start = start or 1e-9 * one.start
@@ -230,7 +218,7 @@ def _run(source: str, events: _Some, job: Job, tracks: str, how: Schedule, done:
                     done.spent[piece.name].append(1e3 * piece.seconds)
                 if len(done.samples) == 1:
                     done.slices.append(piece)
-            show(f"Deciding on {source}", len(sample), len(events))
+            show(f"Deciding on {source}", len(sample), n)
     done.seconds += time.perf_counter() - start if sample else 0.0
     done.decided += sample
     by_name: dict[str, Any] = {module.name: module for module in job.modules}
