@@ -2,7 +2,8 @@
 
 Prints the processor time of a module that does nothing, for one and two threads and for work
 elsewhere; and how much two threads gain in a job whose modules release the interpreter lock, beside
-what they gain with the same loops without a scheduler, in turns.
+what they gain with the same loops without a scheduler, in turns. And how long FastJet holds the
+lock.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from statistics import median
 
+import numpy as np
+
 from trackserve.studies.machine import cpu_name
 from trackserve.workflow import ExternalModule, Job, Module, Schedule, run
 from trackserve.workflow.busy import burn, loops_per_second
+from trackserve.workflow.objects import TriggerTracks
+from trackserve.workflow.select import ClusterJets
 
 _EVENTS = 1000
 _MODULES = 15
@@ -26,6 +31,7 @@ _SECONDS = 0.005
 _LOOPS = 4
 _EVENTS_THAT_WORK = 5
 _TURNS = 40
+_JETS = 50
 
 
 class _Nothing(Module):
@@ -110,6 +116,18 @@ def _scaling() -> None:
         print(f"a job's {what} is {middle:.3f} +- {error:.3f} of the loop's alone")
 
 
+def _jets(n: int) -> None:
+    """Print the time of jets of ``n`` tracks, for which the interpreter lock is held."""
+    random = np.random.default_rng(1)
+    columns = {name: np.zeros(n, kind.dtype) for name, kind in TriggerTracks.schema().items()}
+    columns["pt"] = 0.5 + random.exponential(2.0, n)
+    columns["eta"], columns["phi"] = random.uniform(-2.5, 2.5, n), random.uniform(-3, 3, n)
+    tracks, module = TriggerTracks(**columns), ClusterJets()
+    module.begin()
+    spent = [_seconds(lambda: module.produce(tracks)) for _ in range(_JETS)]
+    print(f"jets of {n} tracks: {1e3 * median(spent):.2f} ms")
+
+
 def main() -> None:
     """Print all figures."""
     argparse.ArgumentParser(description=__doc__).parse_args()
@@ -122,6 +140,8 @@ def main() -> None:
                 f"{name}, {threads} threads: {median(costs):.1f} us of a processor per module, "
                 f"at most {max(costs):.1f}"
             )
+    for n in (100, 1000):
+        _jets(n)
     _scaling()
 
 

@@ -265,7 +265,7 @@ def _print(described: Described, done: _Done, how: Schedule, rate: float) -> Non
     parts = [f"{n} events in {done.seconds:.1f} s: {n / (done.seconds or 1):.1f} events/s"]
     parts.append(f"{how.threads} threads, {how.most_in_flight} events in flight")
     parts += [f"{count} answers by {server}" for server, count in done.servers.items()]
-    console.print("; ".join(parts), highlight=False)
+    console.print("; ".join(parts), highlight=False, soft_wrap=True)
     for line in text_timeline(done.slices, console.width - 1):
         console.print(line, highlight=False, soft_wrap=True)
 
