@@ -18,10 +18,10 @@ from server_process import Process
 from trackserve.edm import RawEvent
 from trackserve.io import open_pixel
 from trackserve.serving.server import Server
-from trackserve.workflow import Processed, Schedule, run
+from trackserve.workflow import Job, Processed, Schedule, run
 from trackserve.workflow.description import DEFAULT, Rest, make_job, read_description
 from trackserve.workflow.menu import path_names
-from trackserve.workflow.tracking import Way
+from trackserve.workflow.tracking import Attached, Way
 
 HERE = Way()
 
@@ -92,6 +92,46 @@ def test_another_menu_is_listed_as_different(
     assert output.exists()
 
 
+def test_an_event_without_data_passes_no_path_but_zero_bias(sample_directory: Path) -> None:
+    described = read_description(DEFAULT)
+    job = make_job(described, open_pixel(sample_directory), HERE, Rest(is_left_out=True))
+    (found,) = run(job, [described.tracker.example()], Schedule(keep=("decisions",)))
+    assert found.error is None
+    passed = [one.passed for one in found.products["decisions"]]
+    assert passed == [entry.name == "zero_bias" for entry in described.entries]
+
+
+def test_some_events_of_several_sources_are_chosen(sample_directory: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.symlink_to(sample_directory)
+    output = tmp_path / "a.parquet"
+    arguments = ("-o", output, "--rest", "none", "--events", "8:11")
+    said = says("hlt", sample_directory, other, *arguments)
+    assert "2 events; rate of all events 100000 Hz" in said
+    assert "1 events;" in said
+    rows = pq.read_table(output).to_pylist()
+    assert [row["source_event"] for row in rows] == [8, 9, 0]
+    assert [row["event"] for row in rows] == [0, 1, 2]
+
+
+def test_results_of_an_attached_device_come_while_threads_go_on(
+    pipeline: Any, sample_events: list[RawEvent], sample_results: list[Any]
+) -> None:
+    """The pipeline is that of the CPU: what is tested is how a device is waited for."""
+    found = run(Job([Attached("tracking", pipeline)]), sample_events, Schedule(1, 4, ("tracking",)))
+    assert [one.products["tracking"].tracks for one in found] == [
+        result.tracks for result in sample_results
+    ]
+
+
+def test_a_device_that_is_not_there_is_an_error_before_the_first_event(
+    sample_directory: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "a.parquet"
+    said = says("hlt", sample_directory, "-o", output, "--device", "abacus", status=1)
+    assert "no such device (found abacus" in said
+
+
 MODULE = """
 from trackserve.workflow import Module
 
@@ -143,7 +183,7 @@ def test_the_timeline_shows_the_work_of_each_module(sample_directory: Path, tmp_
     trace = tmp_path / "trace.json"
     arguments = ("--timeline", trace, "--times", times, "--threads", 1, "--rest", "emulated")
     said = says("hlt", sample_directory, "-o", tmp_path / "a.parquet", *arguments)
-    assert "emulated by waits: " in said
+    assert "emulated by waits" in said
     found = [one for one in json.loads(trace.read_text())["traceEvents"] if one["ph"] == "X"]
     names = {one["name"] for one in found}
     assert names >= {"tracking", "track_jets", "calorimeter", "decisions", *path_names()}
