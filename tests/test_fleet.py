@@ -281,7 +281,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_file_gives_the_job_and_the_server_that_were_written(file: Path) -> None:
-    job, server = read_fleet(file)
+    job, server = describe_fleet(read_fleet(file))
     assert (job.threads, job.in_flight, [m.name for m in job.modules]) == (
         2,
         4,
@@ -360,7 +360,14 @@ def test_the_command_answers_and_writes_figures(file: Path, tmp_path: Path) -> N
         "report.html",
         "fleet-clients.png",
         "fleet-day.png",
+        "fleet.toml",
     }
+    assert read_fleet(tmp_path / "f" / "fleet.toml") == read_fleet(file) == FILE
+
+
+def test_a_folder_without_the_study_is_named(tmp_path: Path) -> None:
+    text = says("fleet", "--jobs", 4, "--service-times", tmp_path, status=1)
+    assert "no data of `trackserve study hlt` here" in text
 
 
 def test_a_day_that_is_none_is_refused(file: Path) -> None:

@@ -34,9 +34,9 @@ from .measure import (
 )
 from .simulated import outcome, simulated, times_of
 
-_FLEETS = (1, 2, 4, 8)
+_FLEETS = (1, 4, 16)
 """Numbers of servers of simulated fleets."""
-_LOADS = (0.2, 0.5, 0.8, 0.95, 1.1, 1.4, 1.8)
+_LOADS = (0.3, 0.8, 0.95, 1.1, 1.4, 1.8)
 """Jobs of simulated fleets, over those that the servers could feed at most."""
 
 
@@ -333,7 +333,7 @@ def _draw_fleets(rows: Sequence[Row]) -> Drawn:
     for number, servers in enumerate(_FLEETS):
         n = sorted({max(1, round(load * bound * servers)) for load in _LOADS})
         shares = [outcome(text, k, servers).per_job / alone for k in n]
-        axes.plot(n, shares, "o-", color=PALETTE[number], ms=4, lw=1, label=f"{servers} servers")
+        axes.plot(n, shares, "o-", color=PALETTE[number], ms=4, lw=1, label=f"servers: {servers}")
     axes.axhline(ENOUGH, color=GREY, ls=":", lw=1.2)
     axes.set(xlabel="client jobs (simulated)", ylabel="throughput of a job,\nover that of one job")
     axes.set_xscale("log")
