@@ -31,6 +31,7 @@ from .measure import (
     SERVED,
     SLICE,
     WITHOUT,
+    WORK,
 )
 from .simulated import outcome, simulated, times_of
 
@@ -213,7 +214,7 @@ def _differences(series: Sequence[_Series]) -> list[float]:
 
 def _tracking_share(rows: Sequence[Row]) -> float:
     """Share of tracking in the time of the modules of the job that does all itself."""
-    slices = chosen(rows, what=SLICE, way=IN_JOB, rest="work")
+    slices = chosen(rows, what=SLICE, way=IN_JOB, rest=WORK)
     tracking = sum(numbers(chosen(slices, module=TRACKING), "ms"))
     return tracking / sum(numbers(slices, "ms"))
 
@@ -255,11 +256,14 @@ def _draw(rows: list[Row]) -> list[Drawn]:
 
 
 def _draw_timeline(rows: Sequence[Row], way: str) -> Drawn:
-    found = chosen(rows, what=SLICE, way=way, rest="work", round=1)
+    found = chosen(rows, what=SLICE, way=way, rest=WORK, round=1)
     slices = [_slice(row) for row in found]
     name = way.replace(" ", "-")
     caption = f"Modules of a job over time, tracking {way} (Fig. 3 of the paper)."
-    return Drawn(f"hlt-timeline-{name}", draw_timeline(slices, f"tracking {way}"), caption)
+    figure = draw_timeline(slices)
+    for legend in figure.legends:  # below the figure stands how busy the machine was
+        legend.set_loc("outside upper center")
+    return Drawn(f"hlt-timeline-{name}", figure, caption)
 
 
 def _slice(row: Row) -> Slice:
