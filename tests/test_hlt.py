@@ -18,10 +18,10 @@ from server_process import Process
 from trackserve.edm import RawEvent
 from trackserve.io import open_pixel
 from trackserve.serving.server import Server
-from trackserve.workflow import Processed, Schedule, run
+from trackserve.workflow import Job, Processed, Schedule, run
 from trackserve.workflow.description import DEFAULT, Rest, make_job, read_description
 from trackserve.workflow.menu import path_names
-from trackserve.workflow.tracking import Way
+from trackserve.workflow.tracking import Attached, Way
 
 HERE = Way()
 
@@ -92,13 +92,89 @@ def test_another_menu_is_listed_as_different(
     assert output.exists()
 
 
+def test_some_events_of_several_sources_are_chosen(sample_directory: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.symlink_to(sample_directory)
+    output = tmp_path / "a.parquet"
+    arguments = ("-o", output, "--rest", "none", "--events", "8:11")
+    said = says("hlt", sample_directory, other, *arguments)
+    assert "2 events; rate of all events 100000 Hz" in said
+    assert "1 events;" in said
+    rows = pq.read_table(output).to_pylist()
+    assert [row["source_event"] for row in rows] == [8, 9, 0]
+    assert [row["event"] for row in rows] == [0, 1, 2]
+
+
+def test_results_of_an_attached_device_come_while_threads_go_on(
+    pipeline: Any, sample_events: list[RawEvent], sample_results: list[Any]
+) -> None:
+    """The pipeline is that of the CPU: what is tested is how a device is waited for."""
+    found = run(Job([Attached("tracking", pipeline)]), sample_events, Schedule(1, 4, ("tracking",)))
+    assert [one.products["tracking"].tracks for one in found] == [
+        result.tracks for result in sample_results
+    ]
+
+
+def test_a_device_that_is_not_there_is_an_error_before_the_first_event(
+    sample_directory: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "a.parquet"
+    said = says("hlt", sample_directory, "-o", output, "--device", "abacus", status=1)
+    assert "no such device (found abacus" in said
+
+
+MODULE = """
+from trackserve.workflow import Module
+
+class CountTracks(Module):
+    inputs = ("selected_tracks",)
+    outputs = ("n_tracks",)
+
+    def __init__(self, least_pt=0.0):
+        self.least_pt = least_pt
+
+    def produce(self, tracks):
+        return int((tracks.pt >= self.least_pt).sum())
+"""
+PATH = """
+from trackserve.workflow.menu import Path
+
+PATH = Path(("n_tracks",), float, threshold=100.0, unit="tracks")
+"""
+JOB = """
+[modules.tracking]
+[modules.selected_tracks]
+[modules.n_tracks]
+use = "own_module:CountTracks"
+least_pt = 1.0
+[paths.many_tracks]
+use = "own_path"
+threshold = 60
+"""
+
+
+def test_a_job_takes_modules_and_paths_of_a_users_own(
+    sample_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_module.py").write_text(MODULE)
+    (tmp_path / "own_path.py").write_text(PATH)
+    (tmp_path / "job.toml").write_text(JOB)
+    monkeypatch.syspath_prepend(tmp_path)
+    output = tmp_path / "a.parquet"
+    command("hlt", sample_directory, "-o", output, "--job", tmp_path / "job.toml")
+    found = [row["many_tracks"] for row in pq.read_table(output).to_pylist()]
+    counts = [one["quantity"] for one in found]
+    assert all(count == int(count) > 0 for count in counts)
+    assert [one["passed"] for one in found] == [count >= 60 for count in counts]
+
+
 def test_the_timeline_shows_the_work_of_each_module(sample_directory: Path, tmp_path: Path) -> None:
     times = tmp_path / "times.csv"
     times.write_text("calorimeter,muons,full_tracking\n0.002,0.001,0.002\n")
     trace = tmp_path / "trace.json"
     arguments = ("--timeline", trace, "--times", times, "--threads", 1, "--rest", "emulated")
     said = says("hlt", sample_directory, "-o", tmp_path / "a.parquet", *arguments)
-    assert "emulated by waits: " in said
+    assert "emulated by waits" in said
     found = [one for one in json.loads(trace.read_text())["traceEvents"] if one["ph"] == "X"]
     names = {one["name"] for one in found}
     assert names >= {"tracking", "track_jets", "calorimeter", "decisions", *path_names()}
@@ -148,7 +224,7 @@ def decide(
     events = open_pixel(directory)
     job = make_job(read_description(DEFAULT), events, way, Rest(is_left_out=True))
     found = []
-    how = Schedule(2, 6, ("decisions",))
+    how = Schedule(2, 6, ("decisions", "tracking"))
     for one in run(job, numbered(list(events), n), how):
         assert one.error is None, one.error
         assert one.index == len(found)
@@ -177,10 +253,12 @@ def test_a_server_that_dies_in_the_middle_costs_no_event(
     sample_directory: Path, repository: Path
 ) -> None:
     process = Process(repository)
+    here: list[bool] = []
     try:
         url = process.wait().url
 
         def kill(one: Processed) -> None:
+            here.append(one.products["tracking"].origin.is_fallback)
             if one.index == 150:
                 process.kill("triton")
                 process.kill("server")
@@ -190,3 +268,5 @@ def test_a_server_that_dies_in_the_middle_costs_no_event(
         with suppress(OSError):
             process.end()
     assert bits(served) == bits(decide(sample_directory, HERE, 400))
+    assert not any(here[:150])
+    assert all(here[200:])

@@ -23,6 +23,7 @@ from trackserve.workflow.objects import PrimaryVertex, TrackJets, TriggerTracks,
 from trackserve.workflow.rates import Accepted, accepted, rates_table
 from trackserve.workflow.select import IsolateTracks, PrimaryTracks
 from trackserve.workflow.times import LogNormal, Measured, read_times
+from trackserve.workflow.tracking import Way
 
 
 def quantity(path: str, *inputs: Any, **cuts: Any) -> float:
@@ -155,17 +156,9 @@ def test_a_failed_event_is_in_no_share() -> None:
 
 def test_the_table_of_rates_has_a_line_for_each_path_and_one_for_all() -> None:
     entries = [make_entry("zero_bias", {"prescale": 2})]
-    table = rates_table(entries, {"a": decided(1, 1), "b": decided(0, 0)}, 1e5)
-    assert [row[0] for row in table.rows] == ["zero_bias", "menu"]
-    assert table.header == (
-        "path",
-        "needs",
-        "prescale",
-        "a: share",
-        "rate, Hz",
-        "b: share",
-        "rate, Hz",
-    )
+    table = rates_table(entries, decided(1, 1, 1, 0), 1e5)
+    assert [row[:3] for row in table.rows] == [["zero_bias", "1", "2"], ["menu", "", ""]]
+    assert [row[4] for row in table.rows] == ["40000 ± 10000", "50000 ± 20000"]
 
 
 def write(path: Path, *quantities: float) -> Path:
@@ -219,22 +212,26 @@ def test_a_path_changes_its_cuts() -> None:
         make_entry("menu", {"use": "track_ht"})
 
 
-WRONG_JOBS = {
-    "not TOML": "modules = ",
-    "no such table": "[module.a]",
-    "modules are not tables": "[modules]\na = 1",
-    "no such module": "[modules.a]\nuse = 'nowhere:Thing'",
-    "wrong arguments": "[modules.selected_tracks]\nleast_pq = 1",
-    "this is not a module": "[modules.a]\nuse = 'pathlib:Path'",
-    "no module makes this": "[modules.primary_tracks]",
-}
+WRONG_JOBS = [
+    ("modules = ", "not TOML"),
+    ("[module.a]", "no such table"),
+    ("[modules]\na = 1", "modules are not tables"),
+    ("[modules.a]\nuse = 'busy'\nmean = 'long'", "wrong values"),
+    ("[modules.a]\nuse = 'busy'\nafter = 'tracking'", "wrong values"),
+    ("[modules.a]\nuse = 'busy'\naverage = 1", "a module has no such value"),
+    ("[modules.tracking]\nconfig = 'default'", "a module has no such value"),
+    ("[modules.a]\nuse = 'nowhere:Thing'", "no such module"),
+    ("[modules.selected_tracks]\nleast_pq = 1", "wrong arguments"),
+    ("[modules.a]\nuse = 'pathlib:Path'", "this is not a module"),
+    ("[modules.primary_tracks]", "no module makes this"),
+]
 
 
-@pytest.mark.parametrize("message", WRONG_JOBS)
-def test_a_wrong_description_is_refused(message: str, tmp_path: Path) -> None:
-    (tmp_path / "job.toml").write_text(WRONG_JOBS[message])
+@pytest.mark.parametrize(("text", "message"), WRONG_JOBS)
+def test_a_wrong_description_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(text)
     with pytest.raises(JobError, match=message):
-        make_job(read_description(tmp_path / "job.toml"), None, None, Rest())  # type: ignore[arg-type]
+        make_job(read_description(tmp_path / "job.toml"), None, Way(), Rest())
 
 
 def test_a_job_has_one_tracking(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -297,6 +299,30 @@ def test_leaving_the_loop_cancels_work_elsewhere_and_ends_modules() -> None:
     loop.close()
     assert ended == [True]
     assert all(answer.cancelled() for answer in asked[1:])
+    assert threading.active_count() == before
+
+
+def test_an_interrupt_ends_a_job_that_waits_for_an_answer() -> None:
+    asked: list[Future[int]] = []
+
+    class Never(ExternalModule):
+        inputs = ("event",)
+
+        def acquire(self, event: int) -> Future[int]:
+            asked.append(Future())
+            return asked[-1]
+
+        def produce(self, answer: int, event: int) -> None:
+            pass
+
+    before = threading.active_count()
+    interrupt = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    loop = run(Job([Never()]), range(9), Schedule(2, 4))
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(loop)
+    interrupt.join()
+    assert [answer.cancelled() for answer in asked] == [True] * 4
     assert threading.active_count() == before
 
 

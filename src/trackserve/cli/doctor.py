@@ -98,6 +98,10 @@ def simulation() -> Finding:
     return _importable("simulation", "sim", modules, "pyacts", "pythia8mc")
 
 
+def trigger() -> Finding:
+    return _importable("trigger", "hlt", "trackserve.workflow.description fastjet", "fastjet")
+
+
 def training() -> Finding:
     return _importable("training", "train", "trackserve.trackers.exatrkx.training.train", "torch")
 
@@ -189,6 +193,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     on_gpu,
     learned_on_gpu,
     simulation,
+    trigger,
     training,
     serving,
     native_backend,

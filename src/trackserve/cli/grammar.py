@@ -19,6 +19,14 @@ from trackserve.errors import InputError, TrackserveError
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker, tracker_names
 
+Slice = Annotated[
+    str,
+    typer.Option(
+        metavar="A:B",
+        help="Only events A to B - 1 of all events of the command, counted from 0; as in "
+        "Python, A or B may be left out, and a negative one counts from the end.",
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, deque
-from collections.abc import Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import trackserve
 from trackserve.io.files import check_file, complete, writable
+from trackserve.trackers.batch import read_at
 
-from .common import Where, console, progress, report_failures, tell
+from .common import Where, chosen_events, console, progress, report_failures, tell
 from .grammar import Device, FallBack, Identity, Served, Url
+from .grammar import Slice as Chosen
 
 if TYPE_CHECKING:
-    from trackserve.workflow import Schedule, Slice
+    from trackserve.report.page import Table
+    from trackserve.workflow import Job, Schedule, Slice
     from trackserve.workflow.decisions import Decided
     from trackserve.workflow.description import Described, Rest
-    from trackserve.workflow.tracking import Way
+
+
+_SHORT = 0.002
+"""Modules that take less of the time share a row."""
 
 
 class RestKind(StrEnum):
@@ -59,6 +66,7 @@ def hlt(
     show_job: Annotated[
         bool, typer.Option("--show-job", help="Print the job as text, to change a copy, and end.")
     ] = False,
+    events: Chosen = ":",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the job.")] = 2,
     in_flight: Annotated[
         int | None,
@@ -122,7 +130,8 @@ def hlt(
     """
     from trackserve.workflow import Schedule
     from trackserve.workflow.decisions import write_decisions
-    from trackserve.workflow.description import DEFAULT, read_description
+    from trackserve.workflow.description import DEFAULT, make_job, read_description
+    from trackserve.workflow.job import EVENT
     from trackserve.workflow.tracking import Way
 
     if show_job:
@@ -139,10 +148,14 @@ def hlt(
             file.parent.mkdir(parents=True, exist_ok=True)
             check_file(file)
     done = _Done()
-    how = Schedule(threads, in_flight)
+    how = Schedule(threads, in_flight, (EVENT, "decisions", described.tracking))
     way = Way(device, url, served, identity, fallback)
-    for path in paths:
-        _run(path, described, way, _rest(rest, threads, times), how, done)
+    sources = {os.fsencode(p).decode(errors="replace"): p for p in paths}
+    opened = {source: described.tracker.open_events(path) for source, path in sources.items()}
+    others = _rest(rest, threads, times)
+    for source, which in chosen_events(opened, events).items():
+        made = make_job(described, opened[source], way, others)
+        _run(source, read_at(opened[source], which), len(which), made, how, done)
     write_decisions(output, described.entries, done.decided, _about(done, job))
     _print(described, done, how, rate)
     console.print(f"wrote {output}")
@@ -160,7 +173,7 @@ class _Done:
         decided: all events.
         samples: the events of each source.
         slices: the timeline of the first source.
-        spent: seconds of all modules in threads of the job, by name.
+        spent: ms of each module in threads of the job, for each event.
         seconds: time of all sources.
         servers: number of answers of each server; "here" for this machine in place of one.
         identities: what the tracking of each source is.
@@ -171,33 +184,26 @@ class _Done:
         self.decided: list[Decided] = []
         self.samples: dict[str, list[Decided]] = {}
         self.slices: list[Slice] = []
-        self.spent: Counter[str] = Counter()
+        self.spent: defaultdict[str, list[float]] = defaultdict(list)
         self.seconds = 0.0
         self.servers: Counter[str] = Counter()
         self.identities: list[str] = []
         self.emulated: list[str] = []
 
 
-def _run(
-    path: Path, described: Described, way: Way, rest: Rest, how: Schedule, done: _Done
-) -> None:
-    """Run the job over the events of a path."""
+def _run(source: str, events: Iterator[Any], n: int, job: Job, how: Schedule, done: _Done) -> None:
+    """Run a job over ``n`` events of a source; ``how`` keeps what is needed, the tracking last."""
     from trackserve.workflow import run
     from trackserve.workflow.decisions import Decided
-    from trackserve.workflow.description import make_job
     from trackserve.workflow.job import EVENT
     from trackserve.workflow.timeline import EXTERNAL
 
-    events = described.tracker.open_events(path)
-    with console.status("building the job (the first time, compiling)"):
-        job = make_job(described, events, way, rest)
-    tracks = described.tracking
-    source = os.fsencode(path).decode(errors="replace")
     sample = done.samples.setdefault(source, [])
-    keep = (EVENT, tracks, "decisions")
+    tracks = how.keep[-1]
     new: deque[Slice] = deque()
     start = 0.0
-    with progress() as show, closing(run(job, events, how._replace(keep=keep), new.append)) as all:
+    with progress() as show, closing(run(job, events, how, new.append)) as all:
+        show("Preparing the job (the first time, compiling)", 0, 0)
         for one in all:
             start = start or 1e-9 * one.start
             products = one.products
@@ -205,14 +211,14 @@ def _run(
             decisions = products["decisions"] if one.error is None else ()
             sample.append(Decided(source, number, decisions, one.error))
             if origin := getattr(products[tracks], "origin", None):
-                done.servers[origin.server or "here"] += bool(way.url)
+                done.servers[origin.server or "here"] += 1
             while new:
                 piece = new.popleft()
                 if piece.kind != EXTERNAL:
-                    done.spent[piece.name] += piece.end - piece.start
+                    done.spent[piece.name].append(1e3 * piece.seconds)
                 if len(done.samples) == 1:
                     done.slices.append(piece)
-            show(f"Deciding on {source}", len(sample), len(events))
+            show(f"Deciding on {source}", len(sample), n)
     done.seconds += time.perf_counter() - start if sample else 0.0
     done.decided += sample
     by_name: dict[str, Any] = {module.name: module for module in job.modules}
@@ -247,26 +253,40 @@ def _about(done: _Done, job: Path | None) -> dict[str, str]:
 
 def _print(described: Described, done: _Done, how: Schedule, rate: float) -> None:
     """Print the menu and what the job took."""
-    from trackserve.report.tables import fitting, rich_table
+    from trackserve.report.tables import rich_table
     from trackserve.workflow.rates import rates_table
     from trackserve.workflow.timeline_text import text_timeline
 
-    samples = {Path(source).resolve().name: some for source, some in done.samples.items()}
-    if len(samples) < len(done.samples):
-        samples = done.samples
-    table = rates_table(described.entries, samples, rate)
-    console.print(rich_table("the menu", fitting(table, console.width)))
-    n, total = len(done.decided), sum(done.spent.values())
-    share = done.spent[described.tracking] / total if total else 0.0
+    for source, decided in done.samples.items():
+        table = rates_table(described.entries, decided, rate)
+        console.print(rich_table(f"the menu on {source}", table))
+    console.print(rich_table("modules", _times(done)))
+    n = len(done.decided)
     parts = [f"{n} events in {done.seconds:.1f} s: {n / (done.seconds or 1):.1f} events/s"]
     parts.append(f"{how.threads} threads, {how.most_in_flight} events in flight")
-    parts.append(f"{described.tracking} took {share:.1%} of the modules' time here")
-    if done.emulated:
-        parts.append(f"emulated by waits: {', '.join(done.emulated)}")
-    parts += [f"{count} answers by {server}" for server, count in done.servers.items() if count]
-    console.print("; ".join(parts), highlight=False)
+    parts += [f"{count} answers by {server}" for server, count in done.servers.items()]
+    console.print("; ".join(parts), highlight=False, soft_wrap=True)
     for line in text_timeline(done.slices, console.width - 1):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _times(done: _Done) -> Table:
+    """Time of each module in threads of the job, the longest first; short ones share a row."""
+    from trackserve.report.page import Table
+
+    total = sum(map(sum, done.spent.values())) or 1.0
+    rows, short = [], []
+    for name, spent in sorted(done.spent.items(), key=lambda item: -sum(item[1])):
+        if sum(spent) < _SHORT * total:
+            short.append(sum(spent))
+            continue
+        label = (name or "reading events") + ", emulated by waits" * (name in done.emulated)
+        mean = sum(spent) / len(done.decided)
+        rows.append([label, f"{mean:.3g}", f"{median(spent):.3g}", f"{sum(spent) / total:.1%}"])
+    if short:
+        mean = sum(short) / len(done.decided)
+        rows.append([f"{len(short)} others", f"{mean:.3g}", "", f"{sum(short) / total:.1%}"])
+    return Table(("module", "mean, ms", "median", "share"), rows)
 
 
 def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:

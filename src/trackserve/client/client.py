@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self
 
 from trackserve.edm import EventLimits
-from trackserve.errors import EventError, InputError
+from trackserve.errors import EventError, InputError, TrackserveError
 from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
 
@@ -16,6 +17,7 @@ from .base import BaseClient
 from .exchange import DEFAULT_TIMEOUT, Exchange, Patience, Terms
 from .models import ask_identity, explained, find_model, find_task, list_models
 from .stream import END, Stream, StreamSettings
+from .submitted import Submitted
 
 
 class Client(BaseClient):
@@ -105,6 +107,40 @@ class Client(BaseClient):
             raise explained(error, self._settings, self._transport, model) from error
         exchange.handed_out()
         return result
+
+    def submit(
+        self,
+        model: str,
+        event: Any,
+        keep: Collection[str] = (),
+        *,
+        identity: Identity | str | None = None,
+        timeout: float | None = None,
+        limits: EventLimits | None = None,
+    ) -> Future[Any]:
+        """Send one event, and do not wait: for who has a loop, or callbacks, of their own.
+
+        Args:
+            model, event, keep, identity, timeout, limits: as in :meth:`reconstruct`. The first call
+                for a model asks the server which tracker it is, and waits for that;
+                :meth:`identify` does so before.
+
+        Returns:
+            the future of what :meth:`reconstruct` returns or raises. Its callbacks are called by
+            the thread that brings the answer. If it is cancelled, the server gives the event up.
+        """
+        self._settings.check_process()
+        submitted = Submitted(self._settings, self._transport, model)
+        try:
+            patience = Patience(self._settings, timeout)
+            terms = Terms(keep, identity, limits)
+            task = find_task(self._settings, self._transport, model, terms, patience)
+            exchange = Exchange(self._settings, task, event, patience)
+        except TrackserveError as error:
+            submitted.end(error)
+        else:
+            submitted.send(exchange)
+        return submitted
 
     def stream(
         self,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,6 +145,7 @@ def make_job(described: Described, events: Any, way: Way, rest: Rest) -> Job:
         use = values.get("use", name)
         arguments = {key: value for key, value in values.items() if key != "use"}
         if use == _TRACKING:
+            _refuse(name, arguments, ("tracker", "options"))
             tracker, options = described.tracker, described.options
             modules.append(tracking(name, tracker, options, events, way))
         elif use != _BUSY:
@@ -155,11 +157,27 @@ def make_job(described: Described, events: Any, way: Way, rest: Rest) -> Job:
 
 
 def _busy(name: str, arguments: dict[str, Any], rest: Rest) -> Module:
-    after = arguments.pop("after", ())
-    times = rest.times.get(name)
-    if times is None:
-        times = _call(name, LogNormal, {**arguments, "name": name})
-    return Busy(name, times, tuple(after), rest.speed, rest.is_emulated)
+    _refuse(name, arguments, ("mean", "spread", "after"))
+    mean, spread = (arguments.get(key, 0.0) for key in ("mean", "spread"))
+    after = arguments.get("after", [])
+    is_right = all(
+        type(number) in (int, float) and 0 <= number < math.inf for number in (mean, spread)
+    )
+    if not is_right or not isinstance(after, list):
+        bound = "mean and spread are numbers from 0 on, after is a list"
+        raise JobError("wrong values", module=name, found=repr(arguments)[:80], bound=bound)
+    times = rest.times.get(name, LogNormal(float(mean), float(spread), name))
+    return Busy(name, times, after, rest.speed, rest.is_emulated)
+
+
+def _refuse(name: str, arguments: Mapping[str, Any], bound: Sequence[str]) -> None:
+    """Refuse values that a module does not have.
+
+    Raises:
+        JobError: there are some.
+    """
+    if unknown := sorted(arguments.keys() - set(bound)):
+        raise JobError("a module has no such value", module=name, found=unknown, bound=bound)
 
 
 def _find(name: str, use: Any) -> Any:
@@ -177,15 +195,11 @@ def _find(name: str, use: Any) -> Any:
 
 
 def _make(name: str, kind: Any, arguments: dict[str, Any]) -> Module:
-    made = _call(name, kind, arguments)
+    try:
+        made = kind(**arguments)
+    except TypeError as error:
+        raise JobError("wrong arguments", module=name, found=str(error)) from error
     if not isinstance(made, Module):
         raise JobError("this is not a module", module=name, found=repr(kind)[:80])
     made.name = name
     return made
-
-
-def _call(name: str, kind: Any, arguments: dict[str, Any]) -> Any:
-    try:
-        return kind(**arguments)
-    except TypeError as error:
-        raise JobError("wrong arguments", module=name, found=str(error)) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from trackserve.physics.statistics import Fraction, with_error
@@ -49,30 +49,24 @@ MENU = "menu"
 """Stands for all paths together, behind them."""
 
 
-def rates_table(
-    entries: Sequence[Entry], samples: Mapping[str, Sequence[Decided]], input_rate: float
-) -> Table:
-    """Share and rate of each path, for each sample.
+def rates_table(entries: Sequence[Entry], decided: Sequence[Decided], input_rate: float) -> Table:
+    """Share and rate of each path, and of the menu.
 
     Args:
         entries: the menu.
-        samples: decisions by name of the sample.
+        decided: decisions on the events of a sample.
         input_rate: events per second, Hz.
     """
-    each = {name: accepted(entries, decided) for name, decided in samples.items()}
+    found = accepted(entries, decided)
     needs = {one.name: f"{one.threshold:g} {one.path.unit}".strip() for one in entries}
-    scales = {one.name: str(one.prescale) for one in entries}
     rows = []
-    for name in (*needs, MENU):
-        row = [name, needs.get(name, ""), scales.get(name, "")]
-        for found in each.values():
-            share, (rate, error) = found[name].passed, found[name].rate(input_rate)
-            row += [with_error(share.value, share.error), _hertz(rate, error)]
-        rows.append(row)
-    columns = [text for name in each for text in (f"{name}: share", "rate, Hz")]
-    n = ", ".join(f"{len(decided)} of {name}" for name, decided in samples.items())
-    caption = f"events: {n}; rate of all events {input_rate:g} Hz"
-    return Table(("path", "needs", "prescale", *columns), rows, caption)
+    for name, one in found.items():
+        share, (rate, error) = one.passed, one.rate(input_rate)
+        scale = str(one.prescale) if name in needs else ""
+        text = with_error(share.value, share.error)
+        rows.append([name, needs.get(name, ""), scale, text, _hertz(rate, error)])
+    caption = f"{len(decided)} events; rate of all events {input_rate:g} Hz"
+    return Table(("path", "needs", "prescale", "share", "rate, Hz"), rows, caption)
 
 
 def _hertz(rate: float, error: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +54,14 @@ def middle(slices: Sequence[Slice]) -> list[Slice]:
     begin = min((one.start for one in some), default=0)
     end = max((one.end for one in some), default=0)
     return [one for one in shown if one.start >= begin and one.end <= end]
+
+
+def longest(slices: Iterable[Slice]) -> list[str]:
+    """Names of the modules, those first that took most time."""
+    spent: Counter[str] = Counter()
+    for one in slices:
+        spent[one.name] += one.end - one.start
+    return [name for name, _ in spent.most_common()]
 
 
 def as_chrome_trace(slices: Iterable[Slice]) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trackserve.report.drawing import GREY, PALETTE, new_figure
 
-from .timeline import EXTERNAL, Slice, middle
+from .timeline import EXTERNAL, Slice, longest, middle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,13 +35,13 @@ def draw_timeline(slices: Sequence[Slice], title: str = "") -> Figure:
     here = sorted({one.thread for one in shown if one.kind != EXTERNAL})
     lanes = _lanes([one for one in shown if one.kind == EXTERNAL])
     n_lanes = len(here) + max(lanes.values(), default=-1) + 1
-    colours = _colours(shown)
+    colours = dict(zip(longest(shown), PALETTE[:_NAMED], strict=False))
     figure, axes = new_figure(1, 1, 1.6 + 0.42 * n_lanes)
     labelled: set[str] = set()
     for one in shown:
-        colour, label = colours.get(one.name, (GREY, _OTHERS))
+        colour = colours.get(one.name, GREY)
         elsewhere = one.kind == EXTERNAL
-        label = f"{one.name}, elsewhere" if elsewhere else label
+        label = one.name + ", elsewhere" * elsewhere if one.name in colours else _OTHERS
         label += ", emulated" * one.is_emulated
         lane = len(here) + lanes[one] if elsewhere else here.index(one.thread)
         axes.barh(
@@ -70,18 +69,6 @@ def draw_timeline(slices: Sequence[Slice], title: str = "") -> Figure:
         axes.set_title(title)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
-
-
-def _colours(slices: Sequence[Slice]) -> dict[str, tuple[str, str]]:
-    """Colour and label of the modules that have their own, by name."""
-    spent: Counter[str] = Counter()
-    for one in slices:
-        spent[one.name] += one.end - one.start
-    most = [name for name, _ in spent.most_common(_NAMED)]
-    named = [one.name for one in slices if one.name in most]
-    return {
-        name: (colour, name) for name, colour in zip(dict.fromkeys(named), PALETTE, strict=False)
-    }
 
 
 def _lanes(slices: Sequence[Slice]) -> dict[Slice, int]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .timeline import EXTERNAL, Slice, middle
+from .timeline import EXTERNAL, Slice, longest, middle
 
 _HEAD = 10
 _NOTHING = "."
+_HALF = 0.5
+"""A character stands for a module if the thread is busy for this share of its time."""
 
 
 def text_timeline(slices: Sequence[Slice], width: int) -> list[str]:
     """Lines for a few events from the middle: each thread, work elsewhere, the letters' meaning.
 
-    A letter is the module that took most of its time. The line of work elsewhere has the number of
-    events that wait for it.
+    A letter is the module that took most of its time, a dot a thread without work. The line of
+    work elsewhere has the number of events that wait for it.
 
     Args:
         slices: the timeline.
@@ -26,7 +28,7 @@ def text_timeline(slices: Sequence[Slice], width: int) -> list[str]:
     begin, end = min(one.start for one in shown), max(one.end for one in shown)
     n = max(1, width - _HEAD)
     cell = (end - begin) / n or 1.0
-    letters = _letters(dict.fromkeys(one.name for one in shown))
+    letters = _letters(longest(shown))
     lines, seen = [], set()
     for thread in sorted({one.thread for one in shown if one.kind != EXTERNAL}):
         times: list[dict[str, float]] = [{} for _ in range(n)]
@@ -34,7 +36,7 @@ def text_timeline(slices: Sequence[Slice], width: int) -> list[str]:
             if one.kind != EXTERNAL and one.thread == thread:
                 for place, part in _parts(one, begin, cell, n):
                     times[place][one.name] = times[place].get(one.name, 0.0) + part
-        row = [max(time, key=time.__getitem__) if time else "" for time in times]
+        row = [max(t, key=t.__getitem__) if sum(t.values()) >= _HALF else "" for t in times]
         seen |= set(row)
         lines.append(f"thread {thread}".ljust(_HEAD) + "".join(map(letters.__getitem__, row)))
     if elsewhere := [one for one in shown if one.kind == EXTERNAL]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from trackserve.client import AsyncClient, Recipe, keep_freed_memory
+from trackserve.client import Client, Recipe, keep_freed_memory
 from trackserve.trackers.base import Pipeline, Tracker
 from trackserve.wire.identity import UNCHECKED
 
@@ -17,8 +15,6 @@ from .module import ExternalModule, Module
 
 _SENDERS = 4
 """Events that wait for an attached device at the same time."""
-_END = 5.0
-"""Seconds that the thread of a client has to end."""
 
 
 class Way(NamedTuple):
@@ -105,7 +101,7 @@ class Attached(ExternalModule):
 
 
 class Served(ExternalModule):
-    """Tracking by a server, or by many; the client's loop runs in a thread of its own."""
+    """Tracking by a server, or by many."""
 
     inputs = (EVENT,)
 
@@ -125,8 +121,7 @@ class Served(ExternalModule):
         recipe = Recipe(tracker, options, events)
         self._fallback = {self._model: recipe} if way.fallback else None
         self._url = way.url or ""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._client: AsyncClient | None = None
+        self._client: Client | None = None
 
     def begin(self) -> None:
         """Connect.
@@ -136,28 +131,17 @@ class Served(ExternalModule):
             ServerError: the server does not answer.
         """
         keep_freed_memory()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=self.name, daemon=True)
-        self._thread.start()
-        self._client = AsyncClient(self._url, fallback=self._fallback)
+        self._client = Client(self._url, fallback=self._fallback)
         if self.identity != UNCHECKED:
-            expected = self.identity or None
-            self.identity = self._begin(self._client.identify(self._model, expected)).result()
+            self.identity = self._client.identify(self._model, self.identity or None)
 
     def end(self) -> None:
         if self._client is not None:
-            self._begin(self._client.close()).result()
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(_END)
+            self._client.close()
 
     def acquire(self, event: Any) -> Future[Any]:
         assert self._client is not None
-        return self._begin(self._client.reconstruct(self._model, event, identity=self.identity))
+        return self._client.submit(self._model, event, identity=self.identity)
 
     def produce(self, answer: Any, event: Any) -> Any:
         return answer
-
-    def _begin(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
