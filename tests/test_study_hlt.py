@@ -141,6 +141,7 @@ def rows_of(n_jobs: tuple[int, ...]) -> list[Row]:
 
     for way, rate in ((WITHOUT, alone), (IN_JOB, 1e3 / cycle), (SERVED, alone)):
         add(what=JOB, way=way, jobs=1, events_per_s=rate, different=0, rest="work", rest_ms=REST)
+        rows[-1]["processor_ms"] = REST
         timeline(way, "work", jobs=1) if way != WITHOUT else None
     add(what=CLIENTS, way=IN_JOB, jobs=1, events_per_s=1e3 / cycle, rest="emulated", rest_ms=REST)
     timeline(IN_JOB, "emulated")
@@ -198,7 +199,10 @@ def test_the_report_finds_knee_gain_and_difference() -> None:
     assert checks["50 ms away, 8 in flight, over near"][0] == "1"
 
 
-def test_the_figures_are_those_of_the_paper_and_the_fleets() -> None:
+def test_the_figures_are_those_of_the_paper_and_the_fleets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trackserve.studies.hlt.simulated._EVENTS", 200)
     drawn = STUDY.show(rows_of((1, 8, 20))).draw()
     assert [one.name for one in drawn] == [
         "hlt-timeline-in-the-job",

@@ -60,6 +60,10 @@ def fleet(
     hold: Annotated[
         float, typer.Option(min=0.0, help="Seconds for which a server must be needless.")
     ] = 300.0,
+    events: Annotated[
+        int,
+        typer.Option(min=100, help="Events of each simulation; more take longer and are exacter."),
+    ] = 12_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:
     """Simulate client jobs and servers: jobs that a device feeds, servers for --jobs jobs, and a
@@ -69,14 +73,14 @@ def fleet(
     from trackserve.studies.fleet.day import DAY, Rule
     from trackserve.studies.fleet.file import describe_fleet
     from trackserve.studies.fleet.report import TITLE, show_answer, write_fleet_report
-    from trackserve.studies.fleet.simulate import require_simpy
+    from trackserve.studies.fleet.simulate import Run, require_simpy
 
     require_simpy()
     if output is not None:
         report_folder(output, TITLE)
     shares = _shares(day) if day is not None else DAY
     rule = Rule(target=target, start=start, hold=hold)
-    question = Question(jobs, shares, rule, synchronised, seed)
+    question = Question(jobs, shares, rule, synchronised, Run(seed, events))
     times = _read(service_times)
     try:
         described = describe_fleet(times)

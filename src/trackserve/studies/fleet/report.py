@@ -61,7 +61,7 @@ def _text(answer: Answer) -> str:
     day = answer.days[BY_RULE]
     always = next(iter(answer.days.values()))
     return (
-        f"SIMULATED, seed {question.seed}: jobs that call a server make {gain:.3f} times "
+        f"SIMULATED, seed {question.run.seed}: jobs that call a server make {gain:.3f} times "
         f"the events of jobs that do all themselves, while the server has room. One server feeds "
         f"{knee.fed:.0f} jobs with at least {ENOUGH:.0%} of the throughput of one that waits for "
         f"nobody; the knee, where the line of such jobs reaches the largest throughput of all, is "

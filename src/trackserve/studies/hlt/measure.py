@@ -55,8 +55,8 @@ def plan(how: How) -> list[Point]:
     values += [waits | {"what": CLIENTS, "way": IN_JOB, "jobs": 1}]
     numbers = _QUICK if how.quick else _FULL
     for instances in (1, 10):
-        some = numbers if instances == 1 or not how.quick else numbers[::2]
-        values += [many | {"jobs": n, "instances": instances, "start": OWN} for n in some]
+        which = numbers if instances == 1 or not how.quick else numbers[::2]
+        values += [many | {"jobs": n, "instances": instances, "start": OWN} for n in which]
         values += [{"what": SERVICE, "instances": instances}]
     some = numbers[3:4] if how.quick else numbers[2::2]
     values += [many | {"jobs": n, "instances": 1, "start": AT_ONCE} for n in some]
@@ -108,6 +108,7 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
         "events_per_s": sum(timed.rates),
         "slowest_per_s": min(timed.rates),
         "answered": n * times * len(events),
+        **({"processor_ms": 1e3 * timed.processor} if n == 1 else {}),
         "different": timed.different,
     }
     if n == 1 and values["what"] in (JOB, CLIENTS):
