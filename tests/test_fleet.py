@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from trackserve.errors import ConditionsError, InputError
 from trackserve.studies.fleet.answer import Question, answer
-from trackserve.studies.fleet.capacity import ENOUGH, feed, find_knee
+from trackserve.studies.fleet.capacity import ENOUGH, Fed, find_knee
 from trackserve.studies.fleet.day import (
     Equilibrium,
     Rule,
@@ -27,7 +27,7 @@ from trackserve.studies.fleet.day import (
 )
 from trackserve.studies.fleet.file import describe_fleet, fleet_text, read_fleet
 from trackserve.studies.fleet.parts import Instances
-from trackserve.studies.fleet.simulate import simulate
+from trackserve.studies.fleet.simulate import Run, simulate
 from trackserve.studies.fleet.times import NONE, Times, constant, exponential, lognormal, measured
 from trackserve.studies.fleet.world import Calls, Fleet, Job, Module, Server, Way
 
@@ -250,11 +250,15 @@ def test_a_fixed_fleet_that_is_too_small_loses_what_it_cannot_do() -> None:
 def test_a_day_is_read_from_a_curve_that_agrees_with_simulation_in_between() -> None:
     job = thinker(exponential(THINK))
     fleet = Fleet(job, 1, Server(device=exponential(SERVICE)), 4)
-    curve = [feed(fleet._replace(n_jobs=n), 0) for n in (8, 16, 24, 32, 40, 56)]
-    equilibrium = equilibrium_of(fleet, curve)
+
+    def fed(n: int, seed: int) -> Fed:
+        outcome = simulate(fleet._replace(n_jobs=n), seed, 6000)
+        return Fed(outcome, outcome.per_job * (THINK + SERVICE))
+
+    equilibrium = equilibrium_of(fleet, [fed(n, 0) for n in (8, 16, 24, 32, 40, 56)])
     for n in (20, 36, 48):
-        found = feed(fleet._replace(n_jobs=n), 1).share
-        assert equilibrium.at(n / 4)[0] == pytest.approx(found, rel=0.03)
+        found = fed(n, 1).share
+        assert equilibrium.at(n / 4)[0] == pytest.approx(found, rel=0.04)
     assert equilibrium.at(140)[0] == pytest.approx(10 / 140, rel=0.05)
 
 
@@ -281,7 +285,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_file_gives_the_job_and_the_server_that_were_written(file: Path) -> None:
-    job, server = read_fleet(file)
+    job, server = describe_fleet(read_fleet(file))
     assert (job.threads, job.in_flight, [m.name for m in job.modules]) == (
         2,
         4,
@@ -343,7 +347,7 @@ def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
 
 def test_an_answer_feeds_the_jobs_with_as_few_servers_as_do() -> None:
     described = describe_fleet(FILE)
-    found = answer(described, Question(60))
+    found = answer(described, Question(60, run=Run(events=1500)))
     shares = [one.share for one in found.servers.values()]
     assert shares[-1] >= ENOUGH
     assert all(share < ENOUGH for share in shares[:-1])
@@ -354,13 +358,22 @@ def test_an_answer_feeds_the_jobs_with_as_few_servers_as_do() -> None:
 
 @pytest.mark.slow
 def test_the_command_answers_and_writes_figures(file: Path, tmp_path: Path) -> None:
-    found = command("fleet", "--jobs", 40, "--service-times", file, "-o", tmp_path / "f")
+    found = command(
+        "fleet", "--jobs", 40, "--service-times", file, "-o", tmp_path / "f", "--events", 1000
+    )
     assert "SIMULATED" in found.out
     assert {one.name for one in (tmp_path / "f").iterdir()} == {
         "report.html",
         "fleet-clients.png",
         "fleet-day.png",
+        "fleet.toml",
     }
+    assert read_fleet(tmp_path / "f" / "fleet.toml") == read_fleet(file) == FILE
+
+
+def test_a_folder_without_the_study_is_named(tmp_path: Path) -> None:
+    text = says("fleet", "--jobs", 4, "--service-times", tmp_path, status=1)
+    assert "no data of `trackserve study hlt` here" in text
 
 
 def test_a_day_that_is_none_is_refused(file: Path) -> None:

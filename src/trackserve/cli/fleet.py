@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from trackserve.errors import InputError
 
 from .common import Progress, beside_main, console, progress, report_folder
 
+_STUDY = "hlt"
 _DEFAULT_DAY = "a night, a morning that rises, an evening"
 
 
@@ -22,8 +23,8 @@ def fleet(
         typer.Option(
             "--service-times",
             metavar="FILE",
-            help="Job and server with their times, as TOML: written by `trackserve study hlt`, or "
-            "by you (docs/fleet.md).",
+            help="Job and server with their times, as TOML (docs/fleet.md); or the folder of "
+            "`trackserve study hlt`, for those that it has measured.",
             show_default=False,
         ),
     ],
@@ -31,7 +32,11 @@ def fleet(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Write a report here.", show_default=False
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Write a report here, and what was simulated as fleet.toml.",
+            show_default=False,
         ),
     ] = None,
     synchronised: Annotated[
@@ -55,6 +60,10 @@ def fleet(
     hold: Annotated[
         float, typer.Option(min=0.0, help="Seconds for which a server must be needless.")
     ] = 300.0,
+    events: Annotated[
+        int,
+        typer.Option(min=100, help="Events of each simulation; more take longer and are exacter."),
+    ] = 12_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:
     """Simulate client jobs and servers: jobs that a device feeds, servers for --jobs jobs, and a
@@ -62,17 +71,21 @@ def fleet(
     from trackserve.report.tables import fitting, rich_table
     from trackserve.studies.fleet.answer import Question, answer
     from trackserve.studies.fleet.day import DAY, Rule
-    from trackserve.studies.fleet.file import read_fleet
+    from trackserve.studies.fleet.file import describe_fleet
     from trackserve.studies.fleet.report import TITLE, show_answer, write_fleet_report
-    from trackserve.studies.fleet.simulate import require_simpy
+    from trackserve.studies.fleet.simulate import Run, require_simpy
 
     require_simpy()
     if output is not None:
         report_folder(output, TITLE)
     shares = _shares(day) if day is not None else DAY
     rule = Rule(target=target, start=start, hold=hold)
-    question = Question(jobs, shares, rule, synchronised, seed)
-    described = read_fleet(service_times)
+    question = Question(jobs, shares, rule, synchronised, Run(seed, events))
+    times = _read(service_times)
+    try:
+        described = describe_fleet(times)
+    except InputError as error:
+        raise InputError(error.message, file=str(service_times), **error.fields) from None
     with progress() as show:
         found = beside_main(lambda show: answer(described, question, _counted(show)), show)
     content = show_answer(found)
@@ -81,8 +94,27 @@ def fleet(
     console.print(content.text, highlight=False)
     if output is not None:
         with console.status("drawing"):
-            page = write_fleet_report(output, content)
+            page = write_fleet_report(output, content, times)
         console.print(f"wrote {page}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a file of a fleet, or what a study in a folder has measured.
+
+    Raises:
+        ConditionsError: it cannot be read.
+        InputError: it is something else.
+    """
+    from trackserve.studies.fleet.file import read_fleet
+    from trackserve.studies.hlt.simulated import times_of
+    from trackserve.studies.table import read_record
+
+    if not path.is_dir():
+        return read_fleet(path)
+    record = read_record(path, _STUDY)
+    if record is None:
+        raise InputError(f"no data of `trackserve study {_STUDY}` here", folder=str(path))
+    return times_of(record.rows)
 
 
 def _counted(show: Progress) -> Callable[[str], None]:

@@ -18,7 +18,7 @@ from .capacity import (
 )
 from .day import DAY, Day, Rule, equilibrium_of, jobs_over_day, run_day, run_day_by_rule
 from .file import Described
-from .simulate import Outcome, simulate
+from .simulate import Outcome, Run, simulate
 from .world import Fleet, Way
 
 BY_RULE = "by the rule"
@@ -34,14 +34,14 @@ class Question(NamedTuple):
         day: jobs through a day, as shares of all, equally spaced.
         rule: when servers are added and removed.
         is_synchronised: whether all jobs start at once, with the same events.
-        seed: of all random numbers.
+        run: how each fleet is simulated.
     """
 
     n_jobs: int
     day: Sequence[float] = DAY
     rule: Rule = Rule()
     is_synchronised: bool = False
-    seed: int = 0
+    run: Run = Run()
 
 
 class Answer(NamedTuple):
@@ -83,16 +83,16 @@ def answer(described: Described, question: Question, step: Step = lambda note: N
         MissingExtraError: SimPy is not installed.
     """
     fleet = Fleet(described.job, 1, described.server, is_synchronised=question.is_synchronised)
-    seed = question.seed
+    how = question.run
     step("jobs that wait for nobody")
     few = never_waits(fleet._replace(n_jobs=_FEW))
-    free = {way: simulate(few._replace(way=way), seed) for way in Way}
+    free = {way: simulate(few._replace(way=way), *how) for way in Way}
     alone = free[Way.SERVED].per_job
     bound = fleet.server.capacity / alone
     n_jobs = numbers_of_jobs(bound)
-    clients = curve_of_jobs(fleet, n_jobs, seed, step)
+    clients = curve_of_jobs(fleet, n_jobs, how, step)
     knee = find_knee(n_jobs, [one.share for one in clients])
-    servers = servers_for(fleet._replace(n_jobs=question.n_jobs), seed, step)
+    servers = servers_for(fleet._replace(n_jobs=question.n_jobs), how, step)
     needed = max(servers)
     equilibrium = equilibrium_of(fleet, clients)
     rule = question.rule

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from .simulate import Outcome, simulate
+from .simulate import Outcome, Run, simulate
 from .world import Fleet
 
 ENOUGH = 0.98
@@ -70,16 +70,16 @@ def never_waits(fleet: Fleet) -> Fleet:
     return fleet._replace(n_servers=1, server=server)
 
 
-def feed(fleet: Fleet, seed: int, best: Outcome | None = None) -> Fed:
+def feed(fleet: Fleet, run: Run, best: Outcome | None = None) -> Fed:
     """Simulate a fleet, and the same jobs if no request waited.
 
     Args:
         fleet: jobs and servers.
-        seed: of all random numbers.
+        run: how it is simulated.
         best: the outcome if no request waited, if it is known.
     """
-    best = best or simulate(never_waits(fleet), seed)
-    outcome = simulate(fleet, seed)
+    best = best or simulate(never_waits(fleet), *run)
+    outcome = simulate(fleet, *run)
     return Fed(outcome, outcome.per_job / best.per_job)
 
 
@@ -88,31 +88,31 @@ def numbers_of_jobs(most: float) -> list[int]:
     return sorted({1, *(max(1, round(load * most)) for load in _LOADS)})
 
 
-def curve_of_jobs(fleet: Fleet, n_jobs: Sequence[int], seed: int, step: Step) -> list[Fed]:
+def curve_of_jobs(fleet: Fleet, n_jobs: Sequence[int], run: Run, step: Step) -> list[Fed]:
     """The fleet's servers with these numbers of jobs."""
     curve = []
     for n in n_jobs:
         step(f"{n} jobs, servers: {fleet.n_servers}")
-        curve.append(feed(fleet._replace(n_jobs=n), seed))
+        curve.append(feed(fleet._replace(n_jobs=n), run))
     return curve
 
 
-def servers_for(fleet: Fleet, seed: int, step: Step) -> dict[int, Fed]:
+def servers_for(fleet: Fleet, run: Run, step: Step) -> dict[int, Fed]:
     """A fleet by its number of servers, from the least that could do to the first that does.
 
     The last one feeds each job with :data:`ENOUGH` of the throughput of one that waits for nobody.
 
     Args:
         fleet: the jobs; its number of servers does not count.
-        seed: of the random numbers.
+        run: how it is simulated.
         step: is told what is simulated next.
     """
     step(f"{fleet.n_jobs} jobs that wait for nobody")
-    best = simulate(never_waits(fleet), seed)
+    best = simulate(never_waits(fleet), *run)
     n = max(1, math.floor(best.rate.value / fleet.server.capacity))
     found: dict[int, Fed] = {}
     while not found or found[n - 1].share < ENOUGH:
         step(f"{fleet.n_jobs} jobs, servers: {n}")
-        found[n] = feed(fleet._replace(n_servers=n), seed, best)
+        found[n] = feed(fleet._replace(n_servers=n), run, best)
         n += 1
     return found

@@ -27,23 +27,19 @@ class Described(NamedTuple):
     server: Server
 
 
-def read_fleet(path: Path) -> Described:
-    """Read the file of a fleet.
+def read_fleet(path: Path) -> dict[str, Any]:
+    """The content of the file of a fleet, for :func:`describe_fleet`.
 
     Raises:
         ConditionsError: the file cannot be read.
-        InputError: it has another form.
+        InputError: it is no TOML.
     """
     with readable(path):
         content = path.read_bytes()
     try:
-        found = tomllib.loads(content.decode())
+        return tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError("no TOML", file=str(path), found=str(error)) from None
-    try:
-        return describe_fleet(found)
-    except InputError as error:
-        raise InputError(error.message, file=str(path), **error.fields) from None
 
 
 def describe_fleet(found: Mapping[str, Any]) -> Described:

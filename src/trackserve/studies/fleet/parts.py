@@ -1,4 +1,4 @@
-"""The parts of a simulation: a server, the choice among servers, a job. They are SimPy processes."""
+"""The parts of a simulation, as SimPy processes: servers, the choice among them, jobs."""
 
 from __future__ import annotations
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from trackserve.io.files import complete, writable
 from trackserve.report.drawing import BLUE, GREY, PALETTE, RED, new_figure, to_png
 from trackserve.report.page import Picture, Section, Table, write_report
 
@@ -15,6 +16,7 @@ from ..spread import Spread
 from ..study import Drawn, Shown
 from .answer import BY_RULE, Answer
 from .capacity import ENOUGH, Fed
+from .file import fleet_text
 from .world import Way
 
 TITLE = "A fleet of jobs and servers: simulated"
@@ -27,8 +29,13 @@ def show_answer(answer: Answer) -> Shown:
     return Shown(_text(answer), tables, partial(_draw, answer))
 
 
-def write_fleet_report(directory: Path, content: Shown) -> Path:
-    """Write ``report.html`` and the figures beside it.
+def write_fleet_report(directory: Path, content: Shown, times: Mapping[str, Any]) -> Path:
+    """Write ``report.html``, and beside it the figures and ``fleet.toml``.
+
+    Args:
+        directory: gets the files.
+        content: of the report.
+        times: content of the file of the fleet.
 
     Returns:
         the path of the page.
@@ -39,7 +46,11 @@ def write_fleet_report(directory: Path, content: Shown) -> Path:
     """
     pictures = [Picture(one.name, to_png(one.figure), one.caption) for one in content.draw()]
     section = Section("What the jobs need", content.text, content.tables, pictures)
-    return write_report(directory, TITLE, [section])
+    page = write_report(directory, TITLE, [section])
+    place = directory / "fleet.toml"
+    with writable(place), complete(place) as partial:
+        partial.write_text(fleet_text(times), encoding="utf-8")
+    return page
 
 
 def _text(answer: Answer) -> str:
@@ -50,7 +61,7 @@ def _text(answer: Answer) -> str:
     day = answer.days[BY_RULE]
     always = next(iter(answer.days.values()))
     return (
-        f"SIMULATED, seed {question.seed}: jobs that call a server make {gain:.3f} times "
+        f"SIMULATED, seed {question.run.seed}: jobs that call a server make {gain:.3f} times "
         f"the events of jobs that do all themselves, while the server has room. One server feeds "
         f"{knee.fed:.0f} jobs with at least {ENOUGH:.0%} of the throughput of one that waits for "
         f"nobody; the knee, where the line of such jobs reaches the largest throughput of all, is "

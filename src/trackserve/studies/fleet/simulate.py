@@ -20,6 +20,18 @@ _PARTS = 10
 """Parts of a simulation whose rates give the error of the mean."""
 
 
+class Run(NamedTuple):
+    """How a fleet is simulated.
+
+    Attributes:
+        seed: of all random numbers.
+        events: number of events that count, of all jobs; at least as many as are in flight.
+    """
+
+    seed: int = 0
+    events: int = EVENTS
+
+
 class Outcome(NamedTuple):
     """What a simulated fleet came to, after its start.
 

@@ -107,11 +107,13 @@ class Timed(NamedTuple):
 
     Attributes:
         rates: events per second of each job.
+        processor: seconds of processors that this process took for an event of one job.
         slices: timeline of the first job, while it was timed.
         different: events whose tracking is not the expected one in any bit.
     """
 
     rates: list[float]
+    processor: float
     slices: list[Slice]
     different: int
 
@@ -161,7 +163,8 @@ def run_jobs(make: Callable[[], Job], load: Load) -> Timed:
     for error in sorted(failed, key=lambda one: isinstance(one, threading.BrokenBarrierError)):
         assert error is not None
         raise error
-    return Timed([future.result() for future in futures], timer.slices, timer.different)
+    rates = [future.result() for future in futures]
+    return Timed(rates, timer.processor, timer.slices, timer.different)
 
 
 class _Timer:
@@ -170,6 +173,7 @@ class _Timer:
     def __init__(self, load: Load) -> None:
         self.over = threading.Event()
         self.slices: list[Slice] = []
+        self.processor = 0.0
         self.different = 0
         self._load = load
         self._lock = threading.Lock()
@@ -183,7 +187,7 @@ class _Timer:
         time.sleep(load.delays[number])
         how = load.how._replace(keep=(EVENT, TRACKING))
         watch = self.slices.append if number == 0 else None
-        end = 0
+        end, spent = 0, 0.0
         times: list[int] = []
         for done in run(job, self._events(number), how, watch):
             if done.error is not None:
@@ -192,15 +196,19 @@ class _Timer:
             times.append(end)
             if len(times) <= _LEAD:
                 self._compare(done.products)
+            if len(times) == self._first + 1:
+                spent = time.process_time()
             if len(times) == self._last + 1:
+                spent = time.process_time() - spent
                 with self._lock:
                     self._left -= 1
                     if not self._left:
                         self.over.set()
+        begun, end, n = times[self._first], times[self._last], self._last - self._first
         if number == 0:
-            begin, end = times[self._first], times[self._last]
-            self.slices = [one for one in self.slices if begin <= one.start and one.end <= end]
-        return 1e9 * (self._last - self._first) / (times[self._last] - times[self._first])
+            self.processor = spent / n
+            self.slices = [one for one in self.slices if begun <= one.start and one.end <= end]
+        return 1e9 * n / (end - begun)
 
     def _events(self, number: int) -> Iterator[Any]:
         events = self._load.events

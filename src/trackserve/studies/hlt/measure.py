@@ -30,11 +30,15 @@ JOB, CLIENTS, DISTANCE, SERVICE, SLICE = "job", "clients", "distance", "service"
 AT_ONCE, OWN = "at once", "own"
 """When jobs start: all at once with the same event, or each at a time and with an event of its own.
 """
+WORK, EMULATED = "work", "emulated"
+"""What the rest of an event is."""
 THREADS, IN_FLIGHT = 1, 2
 """Of each job."""
 _FILLED = 8
 """Requests in flight that keep a server with one worker busy."""
-_QUICK, _FULL = (1, 4, 8, 12, 20), (1, 2, 4, 6, 8, 9, 10, 11, 12, 14, 17, 20, 25, 30)
+_WARM = 2
+"""Events before the first round."""
+_QUICK, _FULL = (1, 4, 8, 12, 18), (1, 2, 4, 6, 8, 10, 12, 16, 24)
 """Numbers of jobs; about ten take all that the server can do, if tracking is a tenth of a job."""
 
 
@@ -42,23 +46,24 @@ def plan(how: How) -> list[Point]:
     """All points take turns, since all are compared."""
     tracker = how.trackers[0]
     here: Values = {"tracker": tracker, "sample": how.usual(tracker).name}
-    many: Values = {"what": CLIENTS, "way": SERVED}
+    waits: Values = {"rest": EMULATED}
+    many = waits | {"what": CLIENTS, "way": SERVED}
     values: list[Values] = [
-        {"what": JOB, "way": way, "jobs": 1} for way in (WITHOUT, IN_JOB, ATTACHED, SERVED)
+        {"what": JOB, "way": way, "jobs": 1, "rest": WORK}
+        for way in (WITHOUT, IN_JOB, ATTACHED, SERVED)
     ]
-    values += [{"what": CLIENTS, "way": IN_JOB, "jobs": 1}]
+    values += [waits | {"what": CLIENTS, "way": IN_JOB, "jobs": 1}]
     numbers = _QUICK if how.quick else _FULL
     for instances in (1, 10):
-        some = numbers if instances == 1 or not how.quick else numbers[::2]
-        values += [many | {"jobs": n, "instances": instances, "start": OWN} for n in some]
+        which = numbers if instances == 1 or not how.quick else numbers[::2]
+        values += [many | {"jobs": n, "instances": instances, "start": OWN} for n in which]
         values += [{"what": SERVICE, "instances": instances}]
-    at_once = numbers[2::2] if how.quick else numbers[1::2]
-    values += [many | {"jobs": n, "instances": 1, "start": AT_ONCE} for n in at_once]
-    attached = numbers[2::2] if how.quick else numbers[1::2]
-    values += [{"what": CLIENTS, "way": ATTACHED, "jobs": n, "start": OWN} for n in (1, *attached)]
+    some = numbers[3:4] if how.quick else numbers[2::2]
+    values += [many | {"jobs": n, "instances": 1, "start": AT_ONCE} for n in some]
+    values += [many | {"way": ATTACHED, "jobs": n, "start": OWN} for n in (1, *some)]
     for rtt in (0, 50) if how.quick else (0, 20, 50, 100):
-        for in_flight in (1, 8) if how.quick else (1, 2, 4, 8, 16):
-            values += [{"what": DISTANCE, "way": SERVED, "rtt_ms": rtt, "in_flight": in_flight}]
+        for in_flight in (1, 8) if how.quick else (1, 2, 8):
+            values += [many | {"what": DISTANCE, "rtt_ms": rtt, "in_flight": in_flight}]
     return [Point(here | one, tracker) for one in values]
 
 
@@ -84,7 +89,7 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
         yield from _service(lab, sample, int(values["instances"] or 1))
         return
     way, n = str(values["way"]), int(values.get("jobs") or 1)
-    is_emulated = values["what"] != JOB
+    is_emulated = values["rest"] == EMULATED
     rest = lab.keep("rest", partial(_rest, lab, sample))._replace(is_emulated=is_emulated)
     tracking = _tracking(lab, sample, way, values)
     in_flight: Any = values.get("in_flight") or IN_FLIGHT
@@ -92,18 +97,18 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
     delays = [0.0] * n
     if values.get("start") == OWN:
         delays = [cycle * k / n for k in range(n)]
-    events = lab.events(sample)
+    events = lab.events(sample)[: _WARM if lab.is_warming else None]
     expected = lab.expected(sample)
     times = max(1, round(lab.span.seconds / len(events) / cycle))
     load = Load(events, times, Schedule(THREADS, in_flight), delays, expected)
     with pinned(cores().jobs):
         timed = run_jobs(lambda: Job([tracking(), *rest.modules()]), load)
     yield {
-        "rest": "emulated" if is_emulated else "work",
         "rest_ms": 1e3 * rest.seconds,
         "events_per_s": sum(timed.rates),
         "slowest_per_s": min(timed.rates),
         "answered": n * times * len(events),
+        **({"processor_ms": 1e3 * timed.processor} if n == 1 else {}),
         "different": timed.different,
     }
     if n == 1 and values["what"] in (JOB, CLIENTS):

@@ -17,9 +17,9 @@ from ..fleet.world import Fleet
 from ..spread import mean
 from ..table import Row, chosen, numbers
 from .jobs import MENU, TRACKING, Rest
-from .measure import AT_ONCE, IN_FLIGHT, IN_JOB, SERVED, SERVICE, SLICE, THREADS
+from .measure import AT_ONCE, EMULATED, IN_FLIGHT, IN_JOB, SERVED, SERVICE, SLICE, THREADS
 
-_EVENTS = 4000
+_EVENTS = 3000
 """Events of each simulation."""
 
 
@@ -34,8 +34,8 @@ def times_of(rows: Sequence[Row], instances: int = 1) -> dict[str, Any]:
         instances: of the server.
     """
     slices = chosen(rows, what=SLICE)
-    served = chosen(slices, way=SERVED, rest="emulated", instances=1)
-    own = chosen(slices, way=IN_JOB, rest="emulated")
+    served = chosen(slices, way=SERVED, rest=EMULATED, instances=1)
+    own = chosen(slices, way=IN_JOB, rest=EMULATED)
     here = chosen(slices, module=SERVICE, instances=instances)
     capacity = mean(numbers(chosen(rows, what=SERVICE, instances=instances), "events_per_s")).value
     alone = _ms(here)
@@ -73,7 +73,7 @@ def times_of(rows: Sequence[Row], instances: int = 1) -> dict[str, Any]:
 def attached_times(rows: Sequence[Row]) -> dict[str, Any]:
     """As :func:`times_of`, of jobs with a device of their own in place of a server."""
     found = times_of(rows)
-    own = _ms(chosen(rows, what=SLICE, way=IN_JOB, rest="emulated", module=TRACKING))
+    own = _ms(chosen(rows, what=SLICE, way=IN_JOB, rest=EMULATED, module=TRACKING))
     tracking, *others = found["job"]["module"]
     tracking = tracking | {"send_ms": 0, "take_ms": 0}
     job = found["job"] | {"module": [tracking, *others]}
