@@ -21,6 +21,18 @@ class SpacePoints(Columns):
     """x, y, z, mm."""
 
 
+@dataclass(frozen=True, eq=False)
+class Measurements(Columns):
+    """What sensors measured: a row for each space point, in the order of the points."""
+
+    surface: Array = column(np.uint64)
+    """Identifier of the sensor, as the tracking geometry packs it (of ACTS: its value)."""
+    local: Array = column(np.float32, 2)
+    """Place on the sensor along its two axes, mm."""
+    variance: Array = column(np.float32, 2)
+    """Variance of each coordinate, mm^2; the two are independent."""
+
+
 GENERIC_DETECTOR = "generic"
 """Name of ACTS' GenericDetector, which is also the detector of the TrackML challenge."""
 
@@ -65,3 +77,27 @@ class PointLabels(Columns):
 
     component: Array = column(np.int64)
     """Number of the component; components are numbered from 0 by their smallest point."""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedTracks(Columns):
+    """Fitted tracks, where they pass the z axis most closely.
+
+    ``state`` is (d0, z0, phi, theta, q/p) in (mm, mm, rad, rad, 1/GeV). d0 is positive if the
+    track passes the axis on its right. ``covariance`` is the upper triangle in row order.
+    """
+
+    state: Array = column(np.float32, 5)
+    """d0, z0, phi, theta, q/p; mm, mm, rad, rad, 1/GeV."""
+    covariance: Array = column(np.float32, 15)
+    """Upper triangle of the covariance of the state, in row order."""
+    chi2: Array = column(np.float32)
+    """chi^2 of the fit."""
+    ndof: Array = column(np.int32)
+    """Degrees of freedom of the fit."""
+    holes: Array = column(np.int32)
+    """Number of sensors that were crossed without a measurement."""
+    outliers: Array = column(np.int32)
+    """Number of measurements that the fit left out."""
+    points: Ragged = ragged(np.int32)
+    """Rows of the event's space points that were fitted, from the inside out."""

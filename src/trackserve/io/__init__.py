@@ -1,5 +1,6 @@
 """Readers and writers."""
 
+from .measurements import MeasurementsFile, write_measurements
 from .pixel import PixelEvents, open_pixel, read_events
 from .pixel_directory import (
     ReferenceCounts,
@@ -14,6 +15,7 @@ from .points import PointsEvents, open_points
 from .points_directory import write_points
 
 __all__ = [
+    "MeasurementsFile",
     "PixelEvents",
     "PointsEvents",
     "ReferenceCounts",
@@ -25,6 +27,7 @@ __all__ = [
     "read_truth",
     "write_conditions",
     "write_events",
+    "write_measurements",
     "write_points",
     "write_reference_counts",
     "write_truth",

@@ -25,15 +25,19 @@ class PointsDetector(NamedTuple):
     Attributes:
         geometry: ACTS' tracking geometry, with material.
         key: int64[n], ascending, as :func:`sensor_key` makes it.
+        surface: uint64[n], ACTS' identifiers.
         volume, layer, module: int64[n].
+        centre: float64[n, 3], mm.
         spread: float64[n, 2, 3], direction of each local axis times the resolution, mm.
     """
 
     geometry: Any
     key: Array
+    surface: Array
     volume: Array
     layer: Array
     module: Array
+    centre: Array
     spread: Array
 
 
@@ -45,19 +49,26 @@ def make_points_detector() -> PointsDetector:
     geometry = acts.examples.GenericDetector(config).trackingGeometry()
     context = acts.GeometryContext.dangerouslyDefaultConstruct()
     sensors = sorted(
-        (identifier.volume, identifier.layer, identifier.sensitive, _axes(surface, context))
+        (
+            *(identifier.volume, identifier.layer, identifier.sensitive, identifier.value),
+            _centre(surface, context),
+            _axes(surface, context),
+        )
         for identifier, surface in geometry.geoIdSurfaceMap().items()
         if surface.isSensitive
     )
     volume, layer, module = np.array([sensor[:3] for sensor in sensors], np.int64).T
     sigma = np.array([SIGMAS[v] for v in volume.tolist()])
-    axes = np.array([sensor[3] for sensor in sensors])
+    surface = np.array([sensor[3] for sensor in sensors], np.uint64)
+    centre, axes = (np.array([sensor[n] for sensor in sensors]) for n in (4, 5))
     return PointsDetector(
         geometry,
         sensor_key(volume, layer, module),
+        surface,
         volume,
         layer,
         module,
+        centre,
         sigma[:, :, None] * axes,
     )
 
@@ -65,6 +76,11 @@ def make_points_detector() -> PointsDetector:
 def sensor_key(volume: Array, layer: Array, module: Array) -> Array:
     """One number for each sensor, int64[n]; it sorts as ACTS' identifiers do."""
     return volume.astype(np.int64) << 48 | layer.astype(np.int64) << 32 | module.astype(np.int64)
+
+
+def _centre(surface: Any, context: Any) -> list[float]:
+    centre = surface.center(context)
+    return [centre[i] for i in range(3)]
 
 
 def _axes(surface: Any, context: Any) -> list[list[float]]:

@@ -1,0 +1,24 @@
+"""Our trackers in ACTS: algorithms of its Sequencer, containers to nouns and back, fits."""
+
+from .convert import (
+    to_candidates,
+    to_event,
+    to_measurements,
+    to_proto_tracks,
+    to_tracks,
+)
+from .finder import Times, TrackFinder
+from .fitter import TrackFitter
+from .in_flight import events_in_flight
+
+__all__ = [
+    "Times",
+    "TrackFinder",
+    "TrackFitter",
+    "events_in_flight",
+    "to_candidates",
+    "to_event",
+    "to_measurements",
+    "to_proto_tracks",
+    "to_tracks",
+]
