@@ -81,16 +81,20 @@ class PointLabels(Columns):
 
 @dataclass(frozen=True, eq=False)
 class FittedTracks(Columns):
-    """Fitted tracks, where they pass the z axis most closely.
+    """Fitted tracks, where they pass the z axis most closely."""
 
-    ``state`` is (d0, z0, phi, theta, q/p) in (mm, mm, rad, rad, 1/GeV). d0 is positive if the
-    track passes the axis on its right. ``covariance`` is the upper triangle in row order.
-    """
-
-    state: Array = column(np.float32, 5)
-    """d0, z0, phi, theta, q/p; mm, mm, rad, rad, 1/GeV."""
+    d0: Array = column(np.float32)
+    """Distance from the z axis, mm; positive if the axis is to the right of the track."""
+    z0: Array = column(np.float32)
+    """Place along the z axis, mm."""
+    phi: Array = column(np.float32)
+    """Azimuth of the direction, rad."""
+    theta: Array = column(np.float32)
+    """Polar angle of the direction, rad."""
+    q_over_p: Array = column(np.float32)
+    """Charge over momentum, 1/GeV."""
     covariance: Array = column(np.float32, 15)
-    """Upper triangle of the covariance of the state, in row order."""
+    """Upper triangle of the covariance of the five, in row order."""
     chi2: Array = column(np.float32)
     """chi^2 of the fit."""
     ndof: Array = column(np.int32)
@@ -101,3 +105,20 @@ class FittedTracks(Columns):
     """Number of measurements that the fit left out."""
     points: Ragged = ragged(np.int32)
     """Rows of the event's space points that were fitted, from the inside out."""
+
+    @property
+    def state(self) -> Array:
+        """The five parameters, float32[tracks, 5]."""
+        return np.stack([self.d0, self.z0, self.phi, self.theta, self.q_over_p], axis=1)
+
+    @property
+    def pt(self) -> Array:
+        """Transverse momentum, GeV."""
+        pt: Array = np.sin(self.theta) / np.abs(self.q_over_p)
+        return pt
+
+    @property
+    def eta(self) -> Array:
+        """Pseudorapidity."""
+        eta: Array = -np.log(np.tan(self.theta / 2))
+        return eta

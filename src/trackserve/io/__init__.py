@@ -1,5 +1,6 @@
 """Readers and writers."""
 
+from .candidates import CandidatesFile
 from .measurements import MeasurementsFile, write_measurements
 from .pixel import PixelEvents, open_pixel, read_events
 from .pixel_directory import (
@@ -15,6 +16,7 @@ from .points import PointsEvents, open_points
 from .points_directory import write_points
 
 __all__ = [
+    "CandidatesFile",
     "MeasurementsFile",
     "PixelEvents",
     "PointsEvents",

@@ -78,7 +78,7 @@ def to_tracks(tracks: Any) -> FittedTracks:
     state = np.array(tracks.parameters)[:, :_N]
     covariance = np.array(tracks.covariance)[:, :_N, :_N]
     return FittedTracks(
-        state.astype(np.float32),
+        *state.astype(np.float32).T.copy(),
         covariance[:, *_TRIANGLE].astype(np.float32),
         np.array(tracks.chi2, np.float32),
         np.array(tracks.ndf, np.int32),
