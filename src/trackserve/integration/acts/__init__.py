@@ -10,9 +10,11 @@ from .convert import (
 from .finder import Times, TrackFinder
 from .fitter import TrackFitter
 from .in_flight import events_in_flight
+from .steps import TrackCollector
 
 __all__ = [
     "Times",
+    "TrackCollector",
     "TrackFinder",
     "TrackFitter",
     "events_in_flight",

@@ -7,6 +7,7 @@ from trackserve.errors import MissingExtraError
 try:
     import acts as acts  # so that it can be imported from here, with this error
     import acts.examples
+    import acts.examples.json
 except ImportError:
     raise MissingExtraError(
         "running in ACTS needs pyacts: pip install 'trackserve[acts]'"

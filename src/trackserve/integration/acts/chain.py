@@ -6,10 +6,12 @@ the event store are those that ACTS' own examples use, unless an argument says o
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Iterable
 from typing import Any
 
-from trackserve.simulation.points.detector import SIGMAS
+from trackserve.simulation.points.detector import SIGMAS, make_points_detector
 from trackserve.simulation.points.transport import FIELD
 
 from .bindings import LEVEL, acts, examples
@@ -27,9 +29,65 @@ PIXELS = (7, 8, 9)
 u = acts.UnitConstants
 
 
+def make_geometry() -> Any:
+    """The tracking geometry of GenericDetector, with its material."""
+    return make_points_detector().geometry
+
+
 def make_field() -> Any:
     """The field of our simulated events."""
     return acts.ConstantBField(acts.Vector3(0, 0, FIELD * u.T))
+
+
+def simulate_particles(geometry: Any, field: Any, random_numbers: Any) -> Any:
+    """ACTS' Fatras: ``particles_generated`` to ``simhits``."""
+    return examples.FatrasSimulation(
+        level=_SILENT,
+        inputParticles="particles_generated",
+        outputParticles="particles_simulated",
+        outputSimHits="simhits",
+        randomNumbers=random_numbers,
+        trackingGeometry=geometry,
+        magneticField=field,
+    )
+
+
+def smear_hits(geometry: Any, random_numbers: Any) -> Any:
+    """Hits to measurements, by the resolutions of :data:`.detector.SIGMAS`; hits do not merge."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(_digitisation(), file)
+        file.flush()
+        smearing = acts.examples.json.readDigiConfigFromJson(file.name)
+    return examples.DigitizationAlgorithm(
+        level=LEVEL,
+        digitizationConfigs=smearing,
+        surfaceByIdentifier=geometry.geoIdSurfaceMap(),
+        randomNumbers=random_numbers,
+        inputSimHits="simhits",
+        outputMeasurements="measurements",
+        outputMeasurementSubset="measurement_subset",
+        outputMeasurementParticlesMap="measurement_particles_map",
+        outputMeasurementSimHitsMap="measurement_simhits_map",
+        outputParticleMeasurementsMap="particle_measurements_map",
+        outputSimHitMeasurementsMap="simhit_measurements_map",
+        doMerge=False,
+    )
+
+
+def _digitisation() -> dict[str, Any]:
+    """ACTS' JSON of a digitisation that smears."""
+
+    def gauss(index: int, sigma: float) -> dict[str, Any]:
+        return {"index": index, "mean": 0.0, "stddev": sigma, "type": "Gauss"}
+
+    header = {"format-version": 0, "value-identifier": "digitization-configuration"}
+    return {
+        "acts-geometry-hierarchy-map": header,
+        "entries": [
+            {"volume": volume, "value": {"smearing": [gauss(*one) for one in enumerate(sigmas)]}}
+            for volume, sigmas in SIGMAS.items()
+        ],
+    }
 
 
 class SelectMeasurements(examples.IAlgorithm):  # type: ignore[misc]
