@@ -23,12 +23,15 @@ for algorithm in (
     chain.smear_hits(geometry, random_numbers),
     chain.make_space_points(geometry),
     TrackFinder("exatrkx", url=sys.argv[1] if len(sys.argv) > 1 else None),
+    chain.seed_proto_tracks(geometry, field),
     chain.estimate_parameters(geometry, field),
     chain.fit_tracks(geometry, field),
+    chain.extrapolate_tracks(geometry, field),
     chain.resolve_ambiguities(),
     collector,
 ):
     sequencer.addAlgorithm(algorithm)
 sequencer.run()
 for event, tracks in sorted(collector.tracks.items()):
-    print(f"event {event}: {len(tracks)} tracks, mean chi2/ndof {(tracks.chi2 / tracks.ndof).mean():.2f}")
+    quality = (tracks.chi2 / tracks.ndof).mean()
+    print(f"event {event}: {len(tracks)} tracks, mean chi2/ndof {quality:.2f}")

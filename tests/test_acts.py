@@ -31,12 +31,16 @@ from trackserve.physics.points.fits import (
 from trackserve.trackers.exatrkx.limits import ExatrkxLimits
 from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
 
-acts = pytest.importorskip("acts")
+pytest.importorskip("acts")
+import acts
+import acts.examples
+
 from trackserve.integration.acts import (
     TrackFinder,
     TrackFitter,
     chain,
     events_in_flight,
+    measurements_of,
     to_candidates,
     to_event,
     to_measurements,
@@ -45,7 +49,7 @@ from trackserve.integration.acts import (
 from trackserve.integration.acts.steps import MeasurementReader, Stopwatch, run_steps
 from trackserve.simulation.chain.collisions import Setup
 from trackserve.simulation.chain.generate import Gun
-from trackserve.simulation.points.detector import SIGMAS, PointsDetector, make_points_detector
+from trackserve.simulation.points.detector import SIGMAS, PointsDetector
 from trackserve.simulation.points.simulate import simulate_points
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +59,7 @@ lists = st.lists(st.lists(st.integers(0, 9), max_size=5), max_size=5)
 
 @pytest.fixture(scope="module")
 def detector() -> PointsDetector:
-    return make_points_detector()
+    return chain.make_detector()
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +104,10 @@ class Listener(acts.examples.IAlgorithm):  # type: ignore[misc, name-defined]
 def fit_steps(detector: PointsDetector) -> list[Any]:
     field = chain.make_field()
     return [
+        chain.seed_proto_tracks(detector.geometry, field),
         chain.estimate_parameters(detector.geometry, field),
         chain.fit_tracks(detector.geometry, field),
+        chain.extrapolate_tracks(detector.geometry, field),
         chain.resolve_ambiguities(),
     ]
 
@@ -166,13 +172,29 @@ def test_candidates_come_back_from_proto_tracks(rows: list[list[int]]) -> None:
     assert to_candidates(to_proto_tracks(points)).points == points
 
 
-@given(lists, st.permutations(range(10)))
-def test_proto_tracks_have_the_measurements_of_their_points(
-    rows: list[list[int]], measurement: list[int]
-) -> None:
+def space_points(links: list[list[int]]) -> Any:
+    """Space points of these measurements."""
+    points = acts.SpacePointContainer(acts.SpacePointColumns.SourceLinks)
+    sensor = acts.GeometryIdentifier(1)
+    for numbers in links:
+        made = [acts.examples.IndexSourceLink(sensor, n).toSourceLink() for n in numbers]
+        points.createSpacePoint().assignSourceLinks(made)
+    return points
+
+
+@given(
+    st.one_of(
+        st.just([[n] for n in range(10)]),
+        st.permutations([[n] for n in range(10)]),
+        st.lists(st.lists(st.integers(0, 30), max_size=2), min_size=10, max_size=10),
+    ),
+    lists,
+)
+def test_points_stand_for_their_measurements(links: list[list[int]], rows: list[list[int]]) -> None:
+    """Also where points are fewer than measurements, in another order, or of two strips."""
     points = Ragged.of([np.array(row, np.int32) for row in rows], np.int32)
-    found = [list(track) for track in to_proto_tracks(points, np.array(measurement))]
-    assert found == [[measurement[point] for point in row] for row in rows]
+    found = [list(track) for track in to_proto_tracks(measurements_of(space_points(links), points))]
+    assert found == [[number for row in some for number in links[row]] for some in rows]
 
 
 def test_measurements_come_back_from_their_container(measured: list[Measurements]) -> None:
@@ -227,7 +249,7 @@ def test_a_stopwatch_times_each_step_of_each_event(
     detector: PointsDetector, measured: list[Measurements]
 ) -> None:
     watch = Stopwatch()
-    names = ("select", "points", "find", "estimate", "fit", "resolve")
+    names = ("select", "points", "find", "seed", "estimate", "fit", "extrapolate", "resolve")
     steps = dict(zip(names, chain_of(detector, TrackFinder()), strict=True))
     run_steps(measured[:2], watch.around(steps))
     assert sorted(watch.seconds) == [0, 1]
@@ -237,9 +259,7 @@ def test_a_stopwatch_times_each_step_of_each_event(
 
 
 @pytest.fixture(scope="module")
-def fits(
-    muons: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
+def fits(muons: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Files of the candidates and of the fitted tracks, by the command line."""
     folder = tmp_path_factory.mktemp("fits")
     candidates, tracks = folder / "candidates.parquet", folder / "tracks.parquet"
@@ -338,7 +358,7 @@ def test_a_candidate_of_another_event_is_refused(measured: list[Measurements]) -
 
 
 def test_a_sensor_of_another_detector_is_refused(measured: list[Measurements]) -> None:
-    some = measured[0].take(slice(0, 2))
+    some = measured[0].take(np.arange(2))
     some.surface[1] = 12345
     nothing = TrackCandidates.empty()
     with pytest.raises(EventError, match="no sensor") as caught:
@@ -363,9 +383,7 @@ def test_a_file_without_candidates_is_refused(muons: Path, tmp_path: Path) -> No
     assert "no candidates here" in text
 
 
-def test_an_event_that_failed_before_keeps_its_row(
-    muons: Path, tmp_path: Path
-) -> None:
+def test_an_event_that_failed_before_keeps_its_row(muons: Path, tmp_path: Path) -> None:
     candidates, tracks = tmp_path / "c.parquet", tmp_path / "t.parquet"
     n = [len(event.points) for event in open_points(muons)]
     limit = f"points={sorted(n)[1]}"

@@ -87,9 +87,7 @@ def fit(
         "min_measurements": str(min_measurements),
     }
     with progress() as bar:
-        beside_main(
-            lambda show: write_parquet(output, outcomes(show), FitResult, about=about), bar
-        )
+        beside_main(lambda show: write_parquet(output, outcomes(show), FitResult, about=about), bar)
     console.print(counts_table(counts, len(found) - len(failed)))
     console.print(f"wrote {output}")
     if about["identity"]:

@@ -106,8 +106,8 @@ def simulate_points(
 
     14 TeV collisions from Pythia 8, transport by ACTS Fatras at 2 T, a point for every
     crossing of a sensor, smeared with its resolution. DIR then holds points.parquet,
-    particles.parquet and measurements.parquet. The same arguments give the same bytes, for any number of
-    processes. A run that was interrupted continues,
+    particles.parquet and measurements.parquet. The same arguments give the same bytes, for any
+    number of processes. A run that was interrupted continues,
     and more --events extend a directory. docs/simulation.md says what is
     simulated, and what is not.
     """

@@ -52,7 +52,9 @@ def plan(how: How) -> list[Point]:
         if sample.events != 1:
             ways.append(CKF)
         for way in ways:
-            points.append(Point({"tracker": TRACKER, "sample": sample.name, "way": way}, sample.name))
+            points.append(
+                Point({"tracker": TRACKER, "sample": sample.name, "way": way}, sample.name)
+            )
     return points
 
 
@@ -106,14 +108,13 @@ class _Chain:
     def __init__(self, lab: Lab, sample: Sample) -> None:
         from trackserve.integration.acts import chain
         from trackserve.io import MeasurementsFile
-        from trackserve.simulation.points.detector import make_points_detector
 
         self.judged: set[str] = set()
         self._lab, self._sample = lab, sample
         self._events = lab.events(sample)
         file = MeasurementsFile(sample.path)
         self._measured: list[Measurements] = [file.of(event.event) for event in self._events]
-        self._geometry = make_points_detector().geometry
+        self._geometry = chain.make_geometry()
         self._field = chain.make_field()
 
     def run(self, way: str, only_first: bool) -> _Run:
@@ -150,8 +151,10 @@ class _Chain:
             "selection": chain.SelectMeasurements(),
             "space points": chain.make_space_points(self._geometry),
             FINDING: finder,
+            "track seeds": chain.seed_proto_tracks(self._geometry, self._field),
             "parameters": chain.estimate_parameters(self._geometry, self._field),
             "Kalman fit": chain.fit_tracks(self._geometry, self._field),
+            "extrapolation": chain.extrapolate_tracks(self._geometry, self._field),
             "ambiguities": chain.resolve_ambiguities(),
         }
 
@@ -288,16 +291,12 @@ def _per_round(rows: Sequence[Row]) -> list[float]:
 
 def _to_direct(steps: Sequence[Row], way: Any, name: str) -> str:
     """The time of a step over that of the direct way."""
-    mine, theirs = (
-        _per_round(chosen(steps, way=one, step=name)) for one in (way, direct("cpu"))
-    )
+    mine, theirs = (_per_round(chosen(steps, way=one, step=name)) for one in (way, direct("cpu")))
     return ratio(mine, theirs).text if mine and len(mine) == len(theirs) else "-"
 
 
 def _share(steps: Sequence[Row], way: Any) -> str:
-    around, finding = (
-        _per_round(chosen(steps, way=way, step=name)) for name in (AROUND, FINDING)
-    )
+    around, finding = (_per_round(chosen(steps, way=way, step=name)) for name in (AROUND, FINDING))
     return f"{100 * sum(around) / sum(finding):.2f}" if around else "-"
 
 

@@ -1,6 +1,7 @@
 """Our trackers in ACTS: algorithms of its Sequencer, containers to nouns and back, fits."""
 
 from .convert import (
+    measurements_of,
     to_candidates,
     to_event,
     to_measurements,
@@ -18,6 +19,7 @@ __all__ = [
     "TrackFinder",
     "TrackFitter",
     "events_in_flight",
+    "measurements_of",
     "to_candidates",
     "to_event",
     "to_measurements",

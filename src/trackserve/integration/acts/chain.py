@@ -6,12 +6,13 @@ the event store are those that ACTS' own examples use, unless an argument says o
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from collections.abc import Iterable
 from typing import Any
 
-from trackserve.simulation.points.detector import SIGMAS, make_points_detector
+from trackserve.simulation.points.detector import SIGMAS, PointsDetector, make_points_detector
 from trackserve.simulation.points.transport import FIELD
 
 from .bindings import LEVEL, acts, examples
@@ -29,9 +30,15 @@ PIXELS = (7, 8, 9)
 u = acts.UnitConstants
 
 
+@functools.cache
+def make_detector() -> PointsDetector:
+    """GenericDetector, one for all: some algorithms of ACTS crash once its geometry is gone."""
+    return make_points_detector()
+
+
 def make_geometry() -> Any:
-    """The tracking geometry of GenericDetector, with its material."""
-    return make_points_detector().geometry
+    """The tracking geometry of :func:`make_detector`, with its material."""
+    return make_detector().geometry
 
 
 def make_field() -> Any:
@@ -128,28 +135,59 @@ def make_space_points(
     )
 
 
-def estimate_parameters(geometry: Any, field: Any, proto_tracks: str = "prototracks") -> Any:
-    """Proto tracks to parameters at the innermost of three space points."""
+def seed_proto_tracks(geometry: Any, field: Any, proto_tracks: str = "prototracks") -> Any:
+    """Proto tracks to seeds of three of their space points, far apart."""
     return examples.ProtoTracksToParameters(
-        level=LEVEL,
+        level=_SILENT,
         geometry=geometry,
         magneticField=field,
         inputProtoTracks=proto_tracks,
         inputSpacePoints="spacepoints",
-        outputSeeds="protoseeds",
-        outputParameters="estimatedparameters",
+        outputSeeds="trackseeds",
+        outputParameters="tightparameters",
+        outputProtoTracks="seededprototracks",
+    )
+
+
+def estimate_parameters(geometry: Any, field: Any) -> Any:
+    """Seeds of proto tracks to parameters, with errors so large that they do not bind the fit."""
+    return _estimate(
+        geometry,
+        field,
+        inputSeeds="trackseeds",
+        outputSeeds="",
+        outputTrackParameters="estimatedparameters",
+        inputProtoTracks="seededprototracks",
         outputProtoTracks="estimatedprototracks",
+        initialVarInflation=[_LOOSE] * 6,
+    )
+
+
+def _estimate(geometry: Any, field: Any, **more: Any) -> Any:
+    """Seeds to parameters, with the errors of ACTS' own examples."""
+    return examples.TrackParamsEstimationAlgorithm(
+        level=_SILENT,
+        trackingGeometry=geometry,
+        magneticField=field,
+        initialSigmas=[1 * u.mm, 1 * u.mm, 1 * u.degree, 1 * u.degree, 0.0, 1 * u.ns],
+        initialSigmaQoverPt=0.1 / u.GeV,
+        initialSigmaPtRel=0.1,
+        **more,
     )
 
 
 def fit_tracks(geometry: Any, field: Any) -> Any:
-    """ACTS' Kalman fit of proto tracks with parameters, at the perigee of the z axis."""
+    """ACTS' Kalman fit of proto tracks with parameters.
+
+    It filters outwards and then back: its smoothing alone leaves out much of the scattering, and
+    the errors at the z axis would be several times too small.
+    """
     fit = examples.makeKalmanFitterFunction(
         geometry,
         field,
         multipleScattering=True,
         energyLoss=True,
-        reverseFilteringMomThreshold=0.0,
+        reverseFilteringMomThreshold=float("inf"),
         reverseFilteringCovarianceScaling=100.0,
         freeToBoundCorrection=examples.FreeToBoundCorrection(False),
         level=_SILENT,
@@ -167,12 +205,25 @@ def fit_tracks(geometry: Any, field: Any) -> Any:
         fit=fit,
         calibrator=examples.makePassThroughCalibrator(),
         linkForward=False,
-        referenceSurface=acts.Surface.createPerigee(acts.Vector3(0, 0, 0)),
+        referenceSurface=_axis(),
+    )
+
+
+def extrapolate_tracks(geometry: Any, field: Any) -> Any:
+    """Fitted tracks to the z axis, from their first measurement; the fit misses it for some."""
+    return examples.TrackExtrapolationAlgorithm(
+        level=_SILENT,
+        inputTracks="kf_tracks",
+        outputTracks="perigee_tracks",
+        strategy=examples.TrackExtrapolationStrategy.first,
+        targetSurface=_axis(),
+        trackingGeometry=geometry,
+        magneticField=field,
     )
 
 
 def resolve_ambiguities(
-    tracks: str = "kf_tracks", min_measurements: int = MIN_MEASUREMENTS
+    tracks: str = "perigee_tracks", min_measurements: int = MIN_MEASUREMENTS
 ) -> Any:
     """ACTS' greedy resolution: of tracks that share too many measurements the best stays."""
     return examples.GreedyAmbiguityResolutionAlgorithm(
@@ -213,18 +264,13 @@ def find_seeds() -> Any:
 
 
 def estimate_seeds(geometry: Any, field: Any) -> Any:
-    """Seeds to parameters."""
-    return examples.TrackParamsEstimationAlgorithm(
-        level=LEVEL,
+    """Seeds of three space points to parameters."""
+    return _estimate(
+        geometry,
+        field,
         inputSeeds="seeds",
-        outputTrackParameters="seedparameters",
         outputSeeds="estimatedseeds",
-        trackingGeometry=geometry,
-        magneticField=field,
-        initialSigmas=[1 * u.mm, 1 * u.mm, 1 * u.degree, 1 * u.degree, 0.0, 1 * u.ns],
-        initialSigmaQoverPt=0.1 / u.GeV,
-        initialSigmaPtRel=0.1,
-        initialVarInflation=[1.0] * 6,
+        outputTrackParameters="seedparameters",
     )
 
 
@@ -253,7 +299,13 @@ def follow_tracks(geometry: Any, field: Any, min_measurements: int = MIN_MEASURE
     )
 
 
+def _axis() -> Any:
+    return acts.Surface.createPerigee(acts.Vector3(0, 0, 0))
+
+
 _SILENT = acts.logging.Level.FATAL
 """A fit reports each track that it gives up as an error. Such a track is missing, no more."""
+_LOOSE = 100.0
+"""Times the variance of the parameters that a fit begins with."""
 _MANY = 1_000_000
 """Removals after which the ambiguity resolution stops; no event needs so many."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from .bindings import acts, examples
 _N = 5
 """Parameters of a track without its time, which nothing measures here."""
 _TRIANGLE = np.triu_indices(_N)
+_PROBES = 16
+"""Space points whose measurements are looked at."""
 
 
 def to_event(points: Any, number: int = 0) -> PointsEvent:
@@ -29,17 +32,38 @@ def to_event(points: Any, number: int = 0) -> PointsEvent:
     return PointsEvent(SpacePoints(np.stack([points.x, points.y, points.z], axis=1)), number)
 
 
-def to_proto_tracks(rows: Ragged, measurement: Array | None = None) -> Any:
-    """A ``ProtoTrackContainer``: a proto track for each list.
+def measurements_of(points: Any, rows: Ragged) -> Ragged:
+    """The measurements of each list of space points.
+
+    Where all measurements have made a space point each, in their order, a point has the number of
+    its measurement. That is looked at on some points, the last one among them, since to ask every
+    point takes longer than the tracker.
 
     Args:
-        rows: rows of the space points of each track.
-        measurement: int[points], the measurement of each space point; None: it has its number.
+        points: an ``acts.SpacePointContainer``.
+        rows: rows of its points.
     """
-    values = rows.values if measurement is None else measurement[rows.values]
-    flat, ends = values.tolist(), rows.offsets.tolist()
+    n = len(points)
+    probes = np.unique(np.linspace(0, n - 1, min(_PROBES, n)).astype(int)).tolist()
+    if all(_measurements(points, row) == [row] for row in probes):
+        return rows
+    lists = [
+        [number for row in some.tolist() for number in _measurements(points, row)] for some in rows
+    ]
+    return Ragged.of([np.array(some, np.int32) for some in lists], np.int32)
+
+
+def _measurements(points: Any, row: int) -> list[int]:
+    """Numbers of the measurements of a space point; a pair of strips has two."""
+    link = examples.IndexSourceLink.fromSourceLink
+    return [link(one).index() for one in points[row].sourceLinks]
+
+
+def to_proto_tracks(measurements: Ragged) -> Any:
+    """A ``ProtoTrackContainer``: a proto track for each list of measurements."""
+    flat, ends = measurements.values.tolist(), measurements.offsets.tolist()
     container = examples.ProtoTrackContainer()
-    for begin, end in zip(ends, ends[1:], strict=False):
+    for begin, end in pairwise(ends):
         container.append(examples.ProtoTrack(flat[begin:end]))
     return container
 
@@ -54,19 +78,13 @@ def to_measurements(measurements: Measurements) -> Any:
     """A ``MeasurementContainer`` with our measurements, in their order."""
     container = examples.MeasurementContainer()
     container.reserve(len(measurements))
-    rows = zip(
-        measurements.surface.tolist(),
-        measurements.local.astype(float).tolist(),
-        measurements.variance.astype(float).tolist(),
-        strict=True,
-    )
-    identifiers: dict[int, Any] = {}
+    identifiers = {
+        value: acts.GeometryIdentifier(value) for value in np.unique(measurements.surface).tolist()
+    }
     axes = [0, 1]
-    for surface, local, (first, second) in rows:
-        if surface not in identifiers:
-            identifiers[surface] = acts.GeometryIdentifier(surface)
-        covariance = [[first, 0.0], [0.0, second]]
-        container.emplaceMeasurement(identifiers[surface], axes, local, covariance)
+    rows = (measurements.surface, measurements.local, measurements.variance)
+    for surface, local, variance in zip(*(column.tolist() for column in rows), strict=True):
+        container.emplaceMeasurement(identifiers[surface], axes, local, variance)
     return container
 
 

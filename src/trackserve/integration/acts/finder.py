@@ -15,7 +15,7 @@ from trackserve.trackers.registry import find_tracker
 from trackserve.wire.identity import UNCHECKED
 
 from .bindings import LEVEL, acts, examples
-from .convert import to_event, to_proto_tracks
+from .convert import measurements_of, to_event, to_proto_tracks
 
 
 class Times(NamedTuple):
@@ -115,7 +115,7 @@ class TrackFinder(examples.IAlgorithm):  # type: ignore[misc]
         except TrackserveError as error:
             return self._fail(context.eventNumber, error)
         end = time.perf_counter()
-        self._output(context, to_proto_tracks(result.candidates.points))
+        self._output(context, to_proto_tracks(measurements_of(points, result.candidates.points)))
         total = time.perf_counter() - start
         self.on_times(Times(context.eventNumber, total, end - begin))
         return examples.ProcessCode.SUCCESS

@@ -8,7 +8,6 @@ import numpy as np
 
 from trackserve.edm import FittedTracks, Measurements, TrackCandidates
 from trackserve.errors import EventError
-from trackserve.simulation.points.detector import make_points_detector
 
 from . import chain
 from .bindings import LEVEL, examples
@@ -23,7 +22,7 @@ class TrackFitter:
     """
 
     def __init__(self, min_measurements: int = chain.MIN_MEASUREMENTS) -> None:
-        detector = make_points_detector()
+        detector = chain.make_detector()
         self._surfaces = detector.surface
         geometry, field = detector.geometry, chain.make_field()
         self._owner = examples.IAlgorithm("TrackFitter", LEVEL)  # handles do not keep it alive
@@ -34,9 +33,11 @@ class TrackFitter:
         self._steps = (
             chain.SelectMeasurements(),
             chain.make_space_points(geometry),
+            chain.seed_proto_tracks(geometry, field),
             chain.estimate_parameters(geometry, field),
             chain.fit_tracks(geometry, field),
-            chain.resolve_ambiguities("kf_tracks", min_measurements),
+            chain.extrapolate_tracks(geometry, field),
+            chain.resolve_ambiguities("perigee_tracks", min_measurements),
         )
 
     def _writer(self, kind: Any, name: str) -> Any:

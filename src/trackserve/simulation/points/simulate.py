@@ -82,4 +82,6 @@ def _read_part(path: Path, number: int) -> PointsEvent:
 
 
 _PACKAGES = ("trackserve", "pyacts", "numpy")
-_CHAIN = Chain(ACCEPTANCE, CONSTANTS, (POINTS, PARTICLES, MEASUREMENTS), _PACKAGES, _make_part, _join)
+_CHAIN = Chain(
+    ACCEPTANCE, CONSTANTS, (POINTS, PARTICLES, MEASUREMENTS), _PACKAGES, _make_part, _join
+)
