@@ -36,7 +36,7 @@ class CandidatesFile:
         self._path = as_path(path)
         try:
             with pq.ParquetFile(self._path) as file:
-                schema, self._n = file.schema_arrow, file.metadata.num_rows
+                schema, self._n = file.schema_arrow, int(file.metadata.num_rows)
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"cannot be read: {error}", file=str(path)) from error
         missing = [name for name in _COLUMNS if name not in schema.names]

@@ -47,7 +47,7 @@ class StoredParticles(Columns):
         )
 
 
-AXES = {
+AXES: dict[type[Columns], dict[str, tuple[str, ...]]] = {
     SpacePoints: {"position": ("x", "y", "z")},
     TruePoints: {},
     Measurements: {"local": ("local0", "local1"), "variance": ("variance0", "variance1")},

@@ -93,11 +93,16 @@ def to_tracks(tracks: Any) -> FittedTracks:
 
     The points of a track are its measurements that were fitted, by their index.
     """
-    state = np.array(tracks.parameters)[:, :_N]
-    covariance = np.array(tracks.covariance)[:, :_N, :_N]
+    state = np.array(tracks.parameters).reshape(-1, _N + 1)[:, :_N].astype(np.float32)
+    covariance = np.array(tracks.covariance).reshape(-1, _N + 1, _N + 1)[:, *_TRIANGLE]
+    d0, z0, phi, theta, q_over_p = state.T.copy()
     return FittedTracks(
-        *state.astype(np.float32).T.copy(),
-        covariance[:, *_TRIANGLE].astype(np.float32),
+        d0,
+        z0,
+        phi,
+        theta,
+        q_over_p,
+        covariance.astype(np.float32),
         np.array(tracks.chi2, np.float32),
         np.array(tracks.ndf, np.int32),
         np.array(tracks.nHoles, np.int32),
