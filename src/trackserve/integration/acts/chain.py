@@ -150,7 +150,11 @@ def seed_proto_tracks(geometry: Any, field: Any, proto_tracks: str = "prototrack
 
 
 def estimate_parameters(geometry: Any, field: Any) -> Any:
-    """Seeds of proto tracks to parameters, with errors so large that they do not bind the fit."""
+    """Seeds of proto tracks to parameters, with errors so large that they do not bind the fit.
+
+    With the errors that ``ProtoTracksToParameters`` gives alone, the errors of the fitted tracks
+    are several times too small.
+    """
     return _estimate(
         geometry,
         field,
@@ -177,17 +181,13 @@ def _estimate(geometry: Any, field: Any, **more: Any) -> Any:
 
 
 def fit_tracks(geometry: Any, field: Any) -> Any:
-    """ACTS' Kalman fit of proto tracks with parameters.
-
-    It filters outwards and then back: its smoothing alone leaves out much of the scattering, and
-    the errors at the z axis would be several times too small.
-    """
+    """ACTS' Kalman fit of proto tracks with parameters, and its smoothing, to the z axis."""
     fit = examples.makeKalmanFitterFunction(
         geometry,
         field,
         multipleScattering=True,
         energyLoss=True,
-        reverseFilteringMomThreshold=float("inf"),
+        reverseFilteringMomThreshold=0.0,
         reverseFilteringCovarianceScaling=100.0,
         freeToBoundCorrection=examples.FreeToBoundCorrection(False),
         level=_SILENT,
@@ -210,7 +210,10 @@ def fit_tracks(geometry: Any, field: Any) -> Any:
 
 
 def extrapolate_tracks(geometry: Any, field: Any) -> Any:
-    """Fitted tracks to the z axis, from their first measurement; the fit misses it for some."""
+    """Fitted tracks once more to the z axis, with the material before their first measurement.
+
+    The fit itself leaves a part of it out, and the errors of the angles are a tenth too small.
+    """
     return examples.TrackExtrapolationAlgorithm(
         level=_SILENT,
         inputTracks="kf_tracks",

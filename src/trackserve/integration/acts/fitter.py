@@ -37,7 +37,7 @@ class TrackFitter:
             chain.estimate_parameters(geometry, field),
             chain.fit_tracks(geometry, field),
             chain.extrapolate_tracks(geometry, field),
-            chain.resolve_ambiguities("perigee_tracks", min_measurements),
+            chain.resolve_ambiguities(min_measurements=min_measurements),
         )
 
     def _writer(self, kind: Any, name: str) -> Any:
