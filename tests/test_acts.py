@@ -429,3 +429,35 @@ def test_a_server_with_another_model_is_refused(url: str) -> None:
         TrackFinder("exatrkx", {"model": "large"}, url=url)
     with Client(url) as client:
         assert TrackFinder(url=client, identity="unchecked").identity == "unchecked"
+
+
+@pytest.mark.slow
+def test_the_study_measures_each_step_and_finds_the_same_tracks(
+    muons: Path, tmp_path: Path
+) -> None:
+    command("study", "acts", "--events", f"exatrkx={muons}", "--rounds", "2", "-o", tmp_path)
+    rows = pq.read_table(tmp_path / "acts.parquet").to_pylist()
+    assert {row["way"] for row in rows} == {"direct, cpu", "served", "ACTS"}
+    assert sum(row["different"] or 0 for row in rows) == 0
+    efficiency = {row["variant"]: row["value"] for row in rows if row["quantity"] == "efficiency"}
+    assert set(efficiency) == {"direct, cpu", "ACTS", "truth"}
+    assert min(efficiency.values()) > 0.9
+    parts, whole = ({}, {})
+    for row in rows:
+        if row["what"] == "step" and row["step"] != "around the tracker":
+            place = row["way"], row["round"], row["n"]
+            into = whole if row["step"] == "all" else parts
+            into[place] = into.get(place, 0.0) + row["ms"]
+    assert parts == pytest.approx(whole)
+
+
+def test_a_sample_without_measurements_is_left_out_of_the_study(
+    muons: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in ("points.parquet", "particles.parquet"):
+        (alone / name).write_bytes((muons / name).read_bytes())
+    out = tmp_path / "out"
+    command("study", "acts", "--events", f"exatrkx={alone}", "--rounds", "2", "-o", out)
+    assert "no measurements here" in (out / "acts.json").read_text()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trackserve.errors import InputError
 from trackserve.physics.points.fits import (
     PARAMETERS,
     Fitted,
@@ -66,7 +67,11 @@ def direct(device: str) -> str:
 def measure(lab: Lab, values: Values) -> Iterable[Row]:
     """Time of each step of each event; once, what came out of it beside the truth."""
     sample, way = lab.how.find(TRACKER, values["sample"]), str(values["way"])
-    chain = lab.keep(("acts", sample), partial(_kept, _Chain, lab, sample))
+    try:
+        chain = lab.keep(("acts", sample), partial(_kept, _Chain, lab, sample))
+    except InputError as error:
+        lab.note(f"{sample.name} is not fitted: {error}")
+        return
     result = chain.run(way, lab.is_warming)
     if lab.is_warming:
         return
@@ -240,14 +245,12 @@ def show(rows: list[Row]) -> Shown:
     tables = []
     for (sample,), some in groups(rows, "sample").items():
         tables += [_times(str(sample), some), _physics(str(sample), some)]
-    tables.append(_payloads(rows))
+    if tables:
+        tables.append(_payloads(rows))
     wrong = sum(numbers(rows, "different"))
     answered = sum(numbers(rows, "answered"))
-    where = {str(row["way"]) for row in rows}
-    missing = (
-        "" if len(where - {direct("cpu"), SERVED, CKF}) else
-        " There was no device beside the CPU: --device cuda measures one."
-    )  # fmt: skip
+    others = {str(row["way"]) for row in rows} - {direct("cpu"), SERVED, CKF}
+    missing = "" if others else " No device beside the CPU was there: --device cuda measures one."
     text = (
         f"In {wrong:.0f} of {answered:.0f} events the fitted tracks differ in any bit between "
         f"rounds, or between the tracker's ways.{missing} The Sequencer runs one event at a time "
@@ -344,6 +347,8 @@ def _payloads(rows: Sequence[Row]) -> Table:
 def _draw(rows: list[Row]) -> list[Drawn]:
     steps = [row for row in chosen(rows, what="step") if row["step"] not in (ALL, AROUND)]
     places = list(groups(steps, "sample", "way").items())
+    if not places:
+        return []
     names = list(dict.fromkeys(str(row["step"]) for row in steps))
     figure, axes = new_figure(1, 1, 1.2 + 0.4 * len(places))
     left = np.zeros(len(places))
