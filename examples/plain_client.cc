@@ -16,6 +16,13 @@
 
 #include "grpc_service.grpc.pb.h"
 
+// The bytes of an output; the server sends them in an order of its own.
+std::string bytes_of(const inference::ModelInferResponse& answer, const std::string& name) {
+  for (int i = 0; i < answer.outputs_size(); ++i)
+    if (answer.outputs(i).name() == name) return answer.raw_output_contents(i);
+  return {};
+}
+
 template <typename T>
 std::vector<T> values(const std::string& bytes) {
   std::vector<T> found(bytes.size() / sizeof(T));
@@ -35,9 +42,9 @@ int main(int count, char** arguments) {
   input->add_shape(points.size() / 12);
   input->add_shape(3);
   request.add_raw_input_contents(points);
-  const std::vector<std::string> wanted = {"candidates_points", "candidates_points_offsets",
-                                           "candidates_score", "identity"};
-  for (const auto& name : wanted) request.add_outputs()->set_name(name);
+  for (const auto* name :
+       {"candidates_points", "candidates_points_offsets", "candidates_score", "identity"})
+    request.add_outputs()->set_name(name);
 
   grpc::ChannelArguments settings;
   settings.SetMaxReceiveMessageSize(-1);
@@ -51,10 +58,10 @@ int main(int count, char** arguments) {
     std::cerr << status.error_message() << "\n";
     return 1;
   }
-  const auto rows = values<std::int32_t>(answer.raw_output_contents(0));
-  const auto offsets = values<std::int64_t>(answer.raw_output_contents(1));
-  const auto scores = values<float>(answer.raw_output_contents(2));
-  std::cout << "by " << answer.raw_output_contents(3) << "\n" << std::fixed;
+  const auto rows = values<std::int32_t>(bytes_of(answer, "candidates_points"));
+  const auto offsets = values<std::int64_t>(bytes_of(answer, "candidates_points_offsets"));
+  const auto scores = values<float>(bytes_of(answer, "candidates_score"));
+  std::cout << "by " << bytes_of(answer, "identity") << "\n" << std::fixed;
   std::cout.precision(3);
   for (std::size_t track = 0; track < scores.size(); ++track) {
     std::cout << scores[track];

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -64,6 +64,11 @@ def direct(device: str) -> str:
     return f"direct, {device}"
 
 
+def _maker(way: str, device: str) -> str:
+    """What makes the bits of a way's tracks: ACTS, or the tracker on a device."""
+    return direct(device) if way == SERVED else way
+
+
 def measure(lab: Lab, values: Values) -> Iterable[Row]:
     """Time of each step of each event; once, what came out of it beside the truth."""
     sample, way = lab.how.find(TRACKER, values["sample"]), str(values["way"])
@@ -76,7 +81,7 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
     if lab.is_warming:
         return
     first = lab.keep(("acts tracks", sample), partial(_kept, dict))
-    expected = first.setdefault(way == CKF, result.tracks)
+    expected = first.setdefault(_maker(way, lab.how.device), result.tracks)
     for event, seconds in enumerate(result.seconds):
         for step, spent in seconds.items():
             yield {"what": "step", "step": step, "n": event, "ms": 1e3 * spent}
@@ -94,7 +99,7 @@ def _kept(make: Any, *arguments: Any) -> Iterator[Any]:
     yield make(*arguments)
 
 
-class _Run:
+class _Run(NamedTuple):
     """One pass over the events.
 
     Attributes:
@@ -102,9 +107,8 @@ class _Run:
         tracks: fitted tracks of each event, by its place in the sample.
     """
 
-    def __init__(self, seconds: list[dict[str, float]], tracks: dict[int, FittedTracks]) -> None:
-        self.seconds = seconds
-        self.tracks = tracks
+    seconds: list[dict[str, float]]
+    tracks: dict[int, FittedTracks]
 
 
 class _Chain:
@@ -253,10 +257,10 @@ def show(rows: list[Row]) -> Shown:
     missing = "" if others else " No device beside the CPU was there: --device cuda measures one."
     text = (
         f"In {wrong:.0f} of {answered:.0f} events the fitted tracks differ in any bit between "
-        f"rounds, or between the tracker's ways.{missing} The Sequencer runs one event at a time "
-        "on one thread. Times are means over events and rounds; behind them stands the standard "
-        f"deviation over events. {AROUND!r} is the part of {FINDING!r} in which containers of "
-        "ACTS become arrays and candidates become proto tracks."
+        f"rounds, or between direct and served on one device.{missing} The Sequencer runs one "
+        "event at a time on one thread. Times are means over events and rounds; behind them stands "
+        f"the standard deviation over events. {AROUND!r} is the part of {FINDING!r} in which "
+        "containers of ACTS become arrays and candidates become proto tracks."
     )
     return Shown(text, tables, partial(_draw, rows))
 
