@@ -1,6 +1,7 @@
 """Readers and writers."""
 
 from .candidates import CandidatesFile
+from .colliderml import predictions_of, write_colliderml
 from .measurements import MeasurementsFile, write_measurements
 from .pixel import PixelEvents, open_pixel, read_events
 from .pixel_directory import (
@@ -23,10 +24,12 @@ __all__ = [
     "ReferenceCounts",
     "open_pixel",
     "open_points",
+    "predictions_of",
     "read_conditions",
     "read_events",
     "read_reference_counts",
     "read_truth",
+    "write_colliderml",
     "write_conditions",
     "write_events",
     "write_measurements",
