@@ -14,6 +14,7 @@ from . import (
     bench,
     demo,
     doctor,
+    fit,
     fleet,
     hlt,
     inspect,
@@ -49,6 +50,7 @@ Patatrack program (`fedIds.bin`, `cablingMap.bin`, `gain.bin`, `cpefast.bin`, `b
 Every tracker has the same commands; `trackserve reconstruct` lists the trackers.
 
 - reconstruct here: `trackserve reconstruct patatrack DIR -o tracks.parquet`, or `exatrkx EVENTS`
+- fit candidates with ACTS: `trackserve fit EVENTS candidates.parquet -o tracks.parquet`
 - start a server: `trackserve serve patatrack,conditions=DIR exatrkx`
 - how is it? `trackserve status`
 - reconstruct there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
@@ -68,6 +70,7 @@ commands.add_typer(model.commands, name="model")
 commands.add_typer(validate.commands, name="validate")
 commands.add_typer(bench.commands, name="bench")
 commands.add_typer(study.commands, name="study")
+commands.command()(fit.fit)
 commands.command()(serve.serve)
 commands.command()(serve.repository)
 commands.command()(hlt.hlt)

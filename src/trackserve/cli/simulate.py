@@ -134,9 +134,9 @@ def simulate_points(
     """Proton collisions in the TrackML detector (ACTS' GenericDetector), as space points.
 
     14 TeV collisions from Pythia 8, transport by ACTS Fatras at 2 T, a point for every
-    crossing of a sensor, smeared with its resolution. DIR then holds points.parquet and
-    particles.parquet. The same arguments give the same bytes, for any number of
-    processes. A run that was interrupted continues,
+    crossing of a sensor, smeared with its resolution. DIR then holds points.parquet,
+    particles.parquet and measurements.parquet. The same arguments give the same bytes, for any
+    number of processes. A run that was interrupted continues,
     and more --events extend a directory. docs/simulation.md says what is
     simulated, and what is not.
     """

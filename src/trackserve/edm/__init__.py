@@ -22,6 +22,8 @@ from .pixel import (
 )
 from .points import (
     Edges,
+    FittedTracks,
+    Measurements,
     PointLabels,
     PointsEvent,
     SpacePoints,
@@ -56,7 +58,9 @@ __all__ = [
     "Doublets",
     "Edges",
     "EventLimits",
+    "FittedTracks",
     "Hits",
+    "Measurements",
     "Particles",
     "PixelTruth",
     "PointLabels",

@@ -21,6 +21,18 @@ class SpacePoints(Columns):
     """x, y, z, mm."""
 
 
+@dataclass(frozen=True, eq=False)
+class Measurements(Columns):
+    """What sensors measured: a row for each space point, in the order of the points."""
+
+    surface: Array = column(np.uint64)
+    """Identifier of the sensor, as the tracking geometry packs it (of ACTS: its value)."""
+    local: Array = column(np.float32, 2)
+    """Place on the sensor along its two axes, mm."""
+    variance: Array = column(np.float32, 2)
+    """Variance of each coordinate, mm^2; the two are independent."""
+
+
 GENERIC_DETECTOR = "generic"
 """Name of ACTS' GenericDetector, which is also the detector of the TrackML challenge."""
 
@@ -65,3 +77,48 @@ class PointLabels(Columns):
 
     component: Array = column(np.int64)
     """Number of the component; components are numbered from 0 by their smallest point."""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedTracks(Columns):
+    """Fitted tracks, where they pass the z axis most closely."""
+
+    d0: Array = column(np.float32)
+    """Distance from the z axis, mm; positive if the axis is to the right of the track."""
+    z0: Array = column(np.float32)
+    """Place along the z axis, mm."""
+    phi: Array = column(np.float32)
+    """Azimuth of the direction, rad."""
+    theta: Array = column(np.float32)
+    """Polar angle of the direction, rad."""
+    q_over_p: Array = column(np.float32)
+    """Charge over momentum, 1/GeV."""
+    covariance: Array = column(np.float32, 15)
+    """Upper triangle of the covariance of the five, in row order."""
+    chi2: Array = column(np.float32)
+    """chi^2 of the fit."""
+    ndof: Array = column(np.int32)
+    """Degrees of freedom of the fit."""
+    holes: Array = column(np.int32)
+    """Number of sensors that were crossed without a measurement."""
+    outliers: Array = column(np.int32)
+    """Number of measurements that the fit left out."""
+    points: Ragged = ragged(np.int32)
+    """Rows of the event's space points that were fitted, from the inside out."""
+
+    @property
+    def state(self) -> Array:
+        """The five parameters, float32[tracks, 5]."""
+        return np.stack([self.d0, self.z0, self.phi, self.theta, self.q_over_p], axis=1)
+
+    @property
+    def pt(self) -> Array:
+        """Transverse momentum, GeV."""
+        pt: Array = np.sin(self.theta) / np.abs(self.q_over_p)
+        return pt
+
+    @property
+    def eta(self) -> Array:
+        """Pseudorapidity."""
+        eta: Array = -np.log(np.tan(self.theta / 2))
+        return eta

@@ -9,7 +9,7 @@ from typing import Any, overload
 from trackserve.edm.points import GENERIC_DETECTOR, PointsEvent
 from trackserve.errors import InputError
 
-from . import points_directory, trackml
+from . import colliderml, points_directory, trackml
 from .files import as_path
 
 
@@ -65,7 +65,7 @@ def open_points(path: str | Path) -> PointsEvents:
     Args:
         path: a directory that ``trackserve simulate points`` or :func:`write_points` wrote;
             or a directory of TrackML events; or one TrackML event, as in
-            ``dir/event000000001``.
+            ``dir/event000000001``; or a directory of ColliderML's tables.
 
     Raises:
         InputError: there are no events, or the directory's files do not fit together.
@@ -75,6 +75,9 @@ def open_points(path: str | Path) -> PointsEvents:
     if (path / points_directory.POINTS).exists():
         directory = points_directory.PointsDirectory(path)
         return PointsEvents(name, directory.detector, directory.read, range(len(directory)))
+    if colliderml.find_files(path, colliderml.HITS):
+        tables = colliderml.CollidermlDirectory(path)
+        return PointsEvents(name, tables.detector, tables.read, range(len(tables)))
     prefixes = trackml.find_events(path)
     if prefixes:
         return PointsEvents(name, GENERIC_DETECTOR, trackml.read_event, prefixes)
@@ -85,5 +88,5 @@ def open_points(path: str | Path) -> PointsEvents:
     raise InputError(
         "no events of a tracker here",
         path=str(path),
-        bound=f"{points_directory.POINTS}, or TrackML's *{trackml.HITS} (.gz)",
+        bound=f"{points_directory.POINTS}, TrackML's *{trackml.HITS} (.gz), or {colliderml.HITS}",
     )

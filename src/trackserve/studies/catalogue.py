@@ -21,6 +21,7 @@ STUDIES = {
     "energy": "Energy of an event, idle share, cores that one device replaces.",
     "packing": "Encoding, sending and decoding beside the kernels.",
     "physics": "Both trackers against the truth.",
+    "acts": "In ACTS: measurements to fitted tracks, direct, served, and beside its own.",
 }
 """Names of the studies, and what each is about."""
 BENCH = "bench"

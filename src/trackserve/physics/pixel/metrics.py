@@ -20,6 +20,7 @@ from trackserve.edm.columns import Array, Columns, column
 from trackserve.errors import EventError, InputError
 from trackserve.io import ReferenceCounts
 
+from ..helix import wrap
 from ..statistics import Fraction, Width
 from .matching import (
     VERTEX_WINDOW,
@@ -28,7 +29,7 @@ from .matching import (
     match_tracks,
     match_vertices,
 )
-from .truth import layers_crossed, perigee, reconstructable, wrap
+from .truth import layers_crossed, perigee, reconstructable
 
 LONG = 4
 """A long track has at least this many hits; a long particle crosses as many layers."""

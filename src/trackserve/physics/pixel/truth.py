@@ -8,6 +8,8 @@ from trackserve.detectors.phase1.layout import PT_PER_RADIUS
 from trackserve.edm import Particles, PixelTruth
 from trackserve.edm.columns import Array
 
+from .. import helix
+
 MIN_LAYERS = 3
 MAX_ETA = 2.5
 MAX_Z = 12.0
@@ -48,31 +50,11 @@ def reconstructable(truth: PixelTruth) -> Array:
 def perigee(particles: Particles, beam_spot: Array) -> Array:
     """Helix parameters of particles where they pass the beam spot most closely.
 
-    Each particle is carried along its helix, backward or forward, to the point nearest to the
-    beam spot in the transverse plane. The signs are those of :class:`.Tracks`: a positive
-    particle turns clockwise seen from +z, and tip = q (distance of the circle's centre -
-    radius). A beam spot to the left of the track therefore makes tip positive.
-
     Args:
         particles: with absolute positions.
         beam_spot: float64[3], cm.
 
     Returns:
-        float64[particles, 5]: phi, tip, q/pT, cot(theta), zip in rad, cm, 1/GeV, 1, cm.
+        float64[particles, 5]: as of :func:`..helix.perigee`.
     """
-    x, y, z = (particles.position - beam_spot).T
-    q = particles.charge.astype(np.float64)
-    pt, direction = particles.pt, particles.phi
-    radius = pt / PT_PER_RADIUS
-    centre_x = x + q * radius * np.sin(direction)
-    centre_y = y - q * radius * np.cos(direction)
-    phi = np.arctan2(q * centre_x, -q * centre_y)
-    tip = q * (np.hypot(centre_x, centre_y) - radius)
-    path = q * radius * wrap(phi - direction)
-    cot_theta = particles.momentum[:, 2] / pt
-    return np.stack([phi, tip, q / pt, cot_theta, z - path * cot_theta], axis=1)
-
-
-def wrap(angle: Array) -> Array:
-    """``angle`` (rad) brought to [-pi, pi)."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi
+    return helix.perigee(particles, beam_spot, PT_PER_RADIUS)

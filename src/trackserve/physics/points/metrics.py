@@ -40,7 +40,7 @@ PT_BINS = (1.0, 2.0, 5.0, 10.0, math.inf)
 """GeV."""
 FIELD = 2.0
 """Tesla; the field of TrackML and of GenericDetector, which gives a track its momentum."""
-_PT_PER_RADIUS = 0.299792458e-3 * FIELD
+PT_PER_RADIUS = 0.299792458e-3 * FIELD
 """GeV/mm of a particle of charge 1."""
 
 
@@ -323,4 +323,4 @@ def _kinematics(
     product = np.hypot(ab[:, 0], ab[:, 1]) * np.hypot(bc[:, 0], bc[:, 1]) * chord
     area = np.abs(ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _PT_PER_RADIUS * product / (4 * area), np.arcsinh(ac[:, 2] / chord)
+        return PT_PER_RADIUS * product / (4 * area), np.arcsinh(ac[:, 2] / chord)

@@ -30,9 +30,10 @@ class PointsDetector(NamedTuple):
     Attributes:
         geometry: ACTS' tracking geometry, with material.
         key: int64[n], ascending, as :func:`sensor_key` makes it.
+        surface: uint64[n], ACTS' identifiers.
         volume, layer, module: int64[n].
-        spread: float64[n, 2, 3], direction of each local axis times the resolution, mm.
         centre: float64[n, 3], mm.
+        spread: float64[n, 2, 3], direction of each local axis times the resolution, mm.
         axes: float64[n, 2, 3], direction of each local axis.
         half: float64[n, 3], half of the width at the lower and at the upper end of the second axis,
             and half of the length along it, mm. Sensors are rectangles and trapezoids.
@@ -40,11 +41,12 @@ class PointsDetector(NamedTuple):
 
     geometry: Any
     key: Array
+    surface: Array
     volume: Array
     layer: Array
     module: Array
-    spread: Array
     centre: Array
+    spread: Array
     axes: Array
     half: Array
 
@@ -58,11 +60,9 @@ def make_points_detector() -> PointsDetector:
     context = acts.GeometryContext.dangerouslyDefaultConstruct()
     sensors = sorted(
         (
-            identifier.volume,
-            identifier.layer,
-            identifier.sensitive,
-            _axes(surface, context),
+            *(identifier.volume, identifier.layer, identifier.sensitive, identifier.value),
             _centre(surface, context),
+            _axes(surface, context),
             _half(surface),
         )
         for identifier, surface in geometry.geoIdSurfaceMap().items()
@@ -70,17 +70,19 @@ def make_points_detector() -> PointsDetector:
     )
     volume, layer, module = np.array([sensor[:3] for sensor in sensors], np.int64).T
     sigma = np.array([SIGMAS[v] for v in volume.tolist()])
-    axes = np.array([sensor[3] for sensor in sensors])
+    surface = np.array([sensor[3] for sensor in sensors], np.uint64)
+    centre, axes, half = (np.array([sensor[n] for sensor in sensors]) for n in (4, 5, 6))
     return PointsDetector(
         geometry,
         sensor_key(volume, layer, module),
+        surface,
         volume,
         layer,
         module,
+        centre,
         sigma[:, :, None] * axes,
-        np.array([sensor[4] for sensor in sensors]),
         axes,
-        np.array([sensor[5] for sensor in sensors]),
+        half,
     )
 
 
@@ -89,15 +91,15 @@ def sensor_key(volume: Array, layer: Array, module: Array) -> Array:
     return volume.astype(np.int64) << 48 | layer.astype(np.int64) << 32 | module.astype(np.int64)
 
 
+def _centre(surface: Any, context: Any) -> list[float]:
+    centre = surface.center(context)
+    return [centre[i] for i in range(3)]
+
+
 def _axes(surface: Any, context: Any) -> list[list[float]]:
     """The directions of the two local axes."""
     rotation = surface.localToGlobalTransform(context).rotation
     return [[rotation[i, j] for i in range(3)] for j in range(2)]
-
-
-def _centre(surface: Any, context: Any) -> list[float]:
-    centre = surface.center(context)
-    return [centre[i] for i in range(3)]
 
 
 def _half(surface: Any) -> tuple[float, float, float]:

@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from trackserve.device.compile import kernel, shared
+from trackserve.physics.points.metrics import FIELD
 
 from ..processes.conversion import conversion_rate, share_density
 from ..processes.decays import decay, proper_path
@@ -22,8 +23,6 @@ from ..processes.straggling import electron_range, energy_loss, transfer
 from .material import TUBE_LENGTHS, TUBE_RADII
 from .world import HALF_LENGTH, PHI_BINS, R_BINS, R_WIDTH, RADIUS, STEP, Z_BINS, Z_WIDTH, World
 
-FIELD = 2.0
-"""Tesla, along z."""
 PT_PER_RADIUS = 0.00299792458 * FIELD
 """GeV per cm."""
 MIN_MOMENTUM = 0.02

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from trackserve.edm.points import GENERIC_DETECTOR, PointsEvent, SpacePoints
+from trackserve.edm.points import GENERIC_DETECTOR, Measurements, PointsEvent, SpacePoints
 from trackserve.edm.truth import Particles, PointsTruth, TruePoints
 from trackserve.errors import InputError
-from trackserve.io import open_points, write_points
+from trackserve.io import open_points, write_measurements, write_points
 from trackserve.io.files import as_path, writable
+from trackserve.io.measurements import MEASUREMENTS
 from trackserve.io.points_directory import PARTICLES, POINTS
 
 from ..chain.collisions import Setup
 from ..chain.parts import part_path, read_noun, write_part
 from ..chain.run import Chain, SimulationSummary, silent, simulate
 from ..chain.workers import Progress
+from .detector import make_points_detector
+from .measure import measure
 from .simulator import ACCEPTANCE, CONSTANTS, PointsSimulator
 
 _PACKAGES = ("trackserve", "pyacts", "numba", "numpy")
@@ -32,7 +35,8 @@ def simulate_points(
     progress: Progress = silent,
     noise: float = 0.0,
 ) -> SimulationSummary:
-    """Write events that :func:`trackserve.io.open_points` reads, and ``simulation.json``.
+    """Write events that :func:`trackserve.io.open_points` reads, their measurements,
+    and ``simulation.json``.
 
     A run that was interrupted continues where it stopped, and fewer events of the same
     simulation are extended. What is returned is that of :func:`.chain.run.simulate`;
@@ -59,7 +63,7 @@ def simulate_points(
     chain = Chain(
         ACCEPTANCE,
         CONSTANTS | {"noise": float(noise)},
-        (POINTS, PARTICLES),
+        (POINTS, PARTICLES, MEASUREMENTS),
         _PACKAGES,
         functools.partial(_make_part, float(noise)),
         _join,
@@ -87,6 +91,15 @@ def _join(directory: Path, kept: Path | None, parts: Sequence[Path], setup: Setu
     before = [] if kept is None else open_points(kept)
     events = (_read_part(part, number) for number, part in enumerate(parts, len(before)))
     write_points(directory, itertools.chain(before, events), GENERIC_DETECTOR)
+    write_measurements(directory, _measured(open_points(directory)))
+
+
+def _measured(events: Iterable[PointsEvent]) -> Iterator[tuple[int, Measurements]]:
+    """Number and measurements of each event."""
+    detector = make_points_detector()
+    for event in events:
+        assert event.truth is not None
+        yield event.event, measure(event.points, event.truth.points, detector)
 
 
 def _read_part(path: Path, number: int) -> PointsEvent:

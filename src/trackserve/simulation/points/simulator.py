@@ -9,6 +9,7 @@ from typing import NamedTuple
 from trackserve.edm.pixel import BeamSpot
 from trackserve.edm.points import PointsEvent
 from trackserve.edm.truth import PointsTruth
+from trackserve.physics.points.metrics import FIELD
 from trackserve.trackers.laps import Laps
 
 from ..chain import pool, seeds
@@ -16,7 +17,7 @@ from ..chain.collisions import Setup, collide
 from ..chain.generate import Acceptance
 from .detector import SIGMAS, make_points_detector
 from .digitise import digitise
-from .flight import ALL_PROCESSES, FIELD, MAX_STEPS, MIN_MOMENTUM, MIN_PHOTON, Processes
+from .flight import ALL_PROCESSES, MAX_STEPS, MIN_MOMENTUM, MIN_PHOTON, Processes
 from .noise import add_noise
 from .transport import PointsTransport
 from .weights import (

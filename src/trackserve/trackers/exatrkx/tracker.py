@@ -29,8 +29,8 @@ class Exatrkx(Tracker[PointsEvent | FeaturesEvent, ExatrkxResult]):
     name = "exatrkx"
     summary = "Track candidates from space points, by a learned tracker."
     path_help = (
-        "Events of space points: a directory of `simulate points` or of TrackML, or one of its "
-        "events as in DIR/event000000001."
+        "Events of space points: a directory of `simulate points`, TrackML or ColliderML, or one "
+        "event of TrackML as in DIR/event000000001."
     )
     codec = CODEC
     options = (

@@ -1,0 +1,1 @@
+"""Our trackers in other people's frameworks."""

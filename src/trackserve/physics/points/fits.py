@@ -1,0 +1,199 @@
+"""Fitted tracks beside the truth: which candidates were fitted, residuals and pulls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trackserve.edm import MM_PER_CM, FittedTracks, Particles, PointsEvent, Ragged, TrackCandidates
+from trackserve.edm.columns import Array, Columns, column
+
+from ..helix import perigee, wrap
+from ..statistics import Fraction, Width
+from .matching import MajorityMatches, duplicates, match_candidates
+from .metrics import PT_PER_RADIUS
+from .truth import CENTRAL_ETA, true_paths, truth_of
+
+PARAMETERS = ("d0", "z0", "phi", "theta", "q/p")
+"""Parameters of a fitted track, in the order of :class:`trackserve.edm.FittedTracks`."""
+_VARIANCES = (0, 5, 9, 12, 14)
+"""Their places in the upper triangle of the covariance."""
+
+
+@dataclass(frozen=True, eq=False)
+class FitTable(Columns):
+    """One row per track whose particle is reconstructable, by double majority."""
+
+    pt: Array = column(np.float64)
+    """True transverse momentum, GeV."""
+    eta: Array = column(np.float64)
+    """True pseudorapidity."""
+    residual: Array = column(np.float64, 5)
+    """Fitted - true of :data:`PARAMETERS`; mm, mm, rad, rad, 1/GeV."""
+    pull: Array = column(np.float64, 5)
+    """The residual over its error."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Fits of some events beside their truth; a name stands for a row of a report.
+
+    Attributes:
+        tracks: number of tracks.
+        efficiency: share of reconstructable particles of |eta| below :data:`.truth.CENTRAL_ETA`,
+            with as many points as a track needs measurements, that a track matches by
+            double majority.
+        fake_rate: share of tracks of which no particle has more than half of the points.
+        duplicate_rate: share of tracks whose particle has a better track.
+        fitted: share of the candidates, of enough points, that match a reconstructable particle
+            and whose points are on a fitted track.
+        residual, pull: widths by parameter.
+        relative_pt: width of (fitted - true) / true of pT.
+    """
+
+    tracks: int
+    efficiency: Fraction
+    fake_rate: Fraction
+    duplicate_rate: Fraction
+    fitted: Fraction
+    residual: dict[str, Width]
+    pull: dict[str, Width]
+    relative_pt: Width
+
+
+@dataclass(frozen=True, eq=False)
+class EventFits:
+    """The fits of one event beside its truth.
+
+    Attributes:
+        table: the tracks that match.
+        relative_pt: float64[table], (fitted - true) / true of pT.
+        efficiency, fake_rate, duplicate_rate, fitted: as of :class:`Fitted`.
+    """
+
+    table: FitTable
+    relative_pt: Array
+    efficiency: Fraction
+    fake_rate: Fraction
+    duplicate_rate: Fraction
+    fitted: Fraction
+
+
+def true_states(particles: Particles) -> Array:
+    """:data:`PARAMETERS` of particles where they pass the z axis, float64[particles, 5]."""
+    origin = np.zeros(3)
+    phi, tip, q_over_pt, cot_theta, zip_ = perigee(particles, origin, MM_PER_CM * PT_PER_RADIUS).T
+    theta = np.arctan2(1.0, cot_theta)
+    return np.stack(
+        [-tip * MM_PER_CM, zip_ * MM_PER_CM, phi, theta, q_over_pt * np.sin(theta)], axis=1
+    )
+
+
+def true_candidates(event: PointsEvent, min_points: int) -> TrackCandidates:
+    """The candidates of a perfect tracker: the points of each reconstructable particle.
+
+    Args:
+        event: with truth.
+        min_points: least points of a candidate.
+
+    Raises:
+        InputError: the event has no truth.
+    """
+    truth = truth_of(event)
+    wanted = true_paths(truth).reconstructable()
+    particle = truth.points.particle
+    distance = np.linalg.norm(event.points.position, axis=1)
+    order = np.lexsort((distance, particle))
+    order = order[particle[order] >= 0]
+    first = np.searchsorted(particle[order], np.arange(len(wanted) + 1))
+    lists = Ragged(first.astype(np.int64), order.astype(np.int32))
+    lists = lists.take(wanted & (lists.counts >= min_points))
+    return TrackCandidates(lists, np.ones(len(lists), np.float32))
+
+
+def judge_fits(
+    event: PointsEvent,
+    candidates: TrackCandidates | None,
+    tracks: FittedTracks,
+    min_measurements: int,
+) -> EventFits:
+    """Compare the fitted tracks of one event with its truth.
+
+    Args:
+        event: with truth.
+        candidates: what was fitted; None: the tracks were found and fitted in one.
+        tracks: the tracks.
+        min_measurements: least measurements of a track.
+
+    Raises:
+        InputError: the event has no truth.
+    """
+    truth = truth_of(event)
+    particle = truth.points.particle
+    paths = true_paths(truth)
+    wanted = paths.reconstructable()
+    matches = _match(tracks.points, particle)
+    found = matches.particle[matches.double]
+    asked = wanted & (np.abs(paths.eta) < CENTRAL_ETA) & (paths.n_points >= min_measurements)
+    double = np.zeros(len(paths), bool)
+    double[found] = True
+    rows = np.flatnonzero(matches.double)[wanted[found]]
+    owner = matches.particle[rows]
+    true = true_states(truth.particles.take(owner))
+    residual = tracks.state[rows] - true
+    residual[:, 2] = wrap(residual[:, 2])
+    error = np.sqrt(tracks.covariance[rows][:, _VARIANCES].astype(np.float64))
+    table = FitTable(paths.pt[owner], paths.eta[owner], residual, residual / error)
+    return EventFits(
+        table,
+        tracks.pt[rows] / paths.pt[owner] - 1,
+        Fraction.of(double[asked]),
+        Fraction.of(matches.particle < 0),
+        Fraction.of(duplicates(matches)),
+        _fitted(candidates, tracks, particle, wanted, min_measurements),
+    )
+
+
+def summarize_fits(events: Sequence[EventFits]) -> Fitted:
+    """The numbers of all events together."""
+    table = FitTable.concatenate([one.table for one in events])
+    fakes = Fraction.pooled(one.fake_rate for one in events)
+    relative = [one.relative_pt for one in events]
+    return Fitted(
+        fakes.total,
+        Fraction.pooled(one.efficiency for one in events),
+        fakes,
+        Fraction.pooled(one.duplicate_rate for one in events),
+        Fraction.pooled(one.fitted for one in events),
+        {name: Width.of(table.residual[:, i]) for i, name in enumerate(PARAMETERS)},
+        {name: Width.of(table.pull[:, i]) for i, name in enumerate(PARAMETERS)},
+        Width.of(np.concatenate(relative) if relative else np.empty(0)),
+    )
+
+
+def _match(points: Ragged, particle: Array) -> MajorityMatches:
+    return match_candidates(points.offsets, points.values, particle)
+
+
+def _fitted(
+    candidates: TrackCandidates | None,
+    tracks: FittedTracks,
+    particle: Array,
+    wanted: Array,
+    min_measurements: int,
+) -> Fraction:
+    """The share of matched candidates that have become a track."""
+    if candidates is None:
+        return Fraction(0, 0)
+    lists = candidates.points
+    matches = _match(lists, particle)
+    good = matches.double & (lists.counts >= min_measurements)
+    good[good] = wanted[matches.particle[good]]
+    used = np.zeros(len(particle), bool)
+    used[tracks.points.values] = True
+    n_used = np.add.reduceat(
+        np.append(used[lists.values], False).astype(np.int64), lists.offsets[:-1]
+    )
+    return Fraction.of(2 * n_used[good] > lists.counts[good])
