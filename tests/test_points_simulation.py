@@ -301,19 +301,24 @@ def test_hadrons_interact_and_decay_and_muons_hardly(detector: PointsDetector) -
     n = 2000
     phi = np.random.default_rng(1).uniform(-np.pi, np.pi, n)
     momentum = np.stack([np.cos(phi), np.sin(phi), np.zeros(n)], axis=1)
+    start = np.tile([0.0, 0.0, 3.0], (n, 1))  # where modules do not overlap along the beam
     for pdg, processes, low, high in (
         (13, ALL_PROCESSES, 0.0, 0.001),
         (211, Processes(loops=True, interactions=False, decays=False), 0.0, 0.0),
-        # 14 mm of silicon lie before the ninth point, and pions interact after 591 mm of it
+        # 14 mm of silicon lie before the ninth point, 50 cm away. Pions interact after 591 mm of
+        # it, and decay after 56 m; kaons after 7.5 m
         (211, Processes(loops=True, interactions=True, decays=False), 0.014, 0.034),
-        (211, Processes(loops=True, interactions=False, decays=True), 0.003, 0.016),
-        (321, Processes(loops=True, interactions=False, decays=True), 0.03, 0.12),
+        (211, Processes(loops=True, interactions=False, decays=True), 0.004, 0.016),
+        (321, Processes(loops=True, interactions=False, decays=True), 0.045, 0.09),
     ):
         transport = PointsTransport(detector, processes=processes)
-        made = flown(transport, pdg, 1, np.zeros((n, 3)), momentum)
+        made = flown(transport, pdg, 1, start, momentum)
         ended = np.bincount(made.crossings.particle, minlength=n)[:n] < 9
         assert low <= ended.mean() <= high, (pdg, processes, ended.mean())
         assert (~made.particles.primary).any() == (high > 0.001)
+        assert np.isfinite(made.particles.momentum).all()
+        protons = made.particles.pdg == 2212
+        assert protons.any() == (processes.interactions and pdg == 211)
         assert made.lost < 0.02 * n
 
 

@@ -15,9 +15,9 @@ QUICK = {"patatrack": ((50, 8), (20, 4), (200, 4)), "exatrkx": ((20, 4), (60, 2)
 """Pile-ups and numbers of events, by tracker."""
 FULL = {
     "patatrack": ((50, 20), (20, 20), (100, 20), (200, 20)),
-    "exatrkx": ((60, 10), (20, 10), (100, 6), (200, 10), (500, 1)),
+    "exatrkx": ((60, 10), (20, 10), (100, 6), (200, 10), (320, 1)),
 }
-"""An event with a pile-up of 500 has about 350 000 points, as the largest of the paper."""
+"""An event with a pile-up of 320 has about 350 000 points, as the largest of the paper."""
 
 Progress = Callable[[str, int, int], None]
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from trackserve.errors import InputError, parse_json
 from trackserve.io.files import complete
 
+from ..processes import PHYSICS
 from .collisions import Setup
 from .generate import Acceptance
 
@@ -59,6 +60,7 @@ def make_manifest(
         "gun": gun._asdict() if setup.is_gun else None,
         "collisions": collisions,
         "constants": constants,
+        "physics": PHYSICS,
     }
     if setup.process == "jets":
         manifest["jets"] = jets._asdict()

@@ -17,8 +17,9 @@ from .straggling import electron_range
 SILICON_LENGTH = 9.37
 """Radiation length of silicon, cm (Particle Data Group). All material counts as silicon."""
 _SIGMA = (8.471e-1, 3.347e-2, -1.843e-3)
-_TAIL = (4.841e-2, 6.348e-3, 6.096e-4)
-"""Squared width of the core and weight of the tail, as powers of a logarithm of the thickness."""
+_TAIL, _THICK_TAIL = (4.841e-2, 6.348e-3, 6.096e-4), (-1.908e-2, 1.106e-1, -5.729e-3)
+"""Squared width of the core and weight of the tail, as powers of a logarithm of the thickness. The
+weight has other powers where the logarithm is 0.5 or more."""
 _Z23 = 14.0 ** (2 / 3)
 
 
@@ -46,7 +47,8 @@ def scattered(
     log = math.log(thickness / beta2)
     core = min(max(_SIGMA[0] + _SIGMA[1] * log + _SIGMA[2] * log**2, 0.1), 1.0)
     log += math.log(_Z23)
-    weight = max(_TAIL[0] + _TAIL[1] * log + _TAIL[2] * log**2, 0.01)
+    tail = _TAIL if log < 0.5 else _THICK_TAIL
+    weight = tail[0] + tail[1] * log + tail[2] * log**2
     if rng.random() < weight:
         core = (1 - (1 - weight) * core) / weight
     rms *= math.sqrt(core)
