@@ -36,8 +36,8 @@ THREADS, IN_FLIGHT = 1, 2
 """Of each job."""
 _FILLED = 8
 """Requests in flight that keep a server with one worker busy."""
-_WARM = 2
-"""Events before the first round."""
+_FEWEST = 2
+"""Least number of different events, in short measurements."""
 _QUICK, _FULL = (1, 4, 8, 12, 18), (1, 2, 4, 6, 8, 10, 12, 16, 24)
 """Numbers of jobs; about ten take all that the server can do, if tracking is a tenth of a job."""
 
@@ -97,7 +97,7 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
     delays = [0.0] * n
     if values.get("start") == OWN:
         delays = [cycle * k / n for k in range(n)]
-    events = lab.events(sample)[: _WARM if lab.is_warming else None]
+    events = lab.events(sample)[: max(_FEWEST, round(lab.span.seconds / cycle))]
     expected = lab.expected(sample)
     times = max(1, round(lab.span.seconds / len(events) / cycle))
     load = Load(events, times, Schedule(THREADS, in_flight), delays, expected)
