@@ -12,10 +12,20 @@ import pytest
 
 from trackserve.errors import EventError
 from trackserve.studies.hlt import STUDY
-from trackserve.studies.hlt.jobs import MENU, SHARE, TRACKING, Load, Rest, Shared, run_jobs
+from trackserve.studies.hlt.jobs import (
+    MENU,
+    SHARE,
+    TRACKING,
+    EmulatedDevice,
+    Load,
+    Rest,
+    Shared,
+    run_jobs,
+)
 from trackserve.studies.hlt.measure import (
     AT_ONCE,
     CLIENTS,
+    DEVICE,
     DISTANCE,
     IN_JOB,
     JOB,
@@ -87,6 +97,16 @@ def test_jobs_that_share_a_device_share_its_throughput() -> None:
     assert 0.3 / 0.01 < sum(timed.rates) <= 1.05 / 0.01
 
 
+@pytest.mark.parametrize(("instances", "bound"), [(1, 1 / 0.015), (5, 1 / 0.005)])
+def test_instances_of_an_emulated_device_keep_it_busy_while_hosts_work(
+    instances: int, bound: float
+) -> None:
+    with EmulatedDevice(instances, 0.010, 0.005) as device:
+        timed = run_jobs(lambda: Job([Shared(device)]), load(6, expected={}))
+    assert 0.3 * bound < sum(timed.rates) <= 1.05 * bound
+    assert fmean(device.host_spent) >= 0.010
+
+
 def test_other_answers_than_the_expected_ones_are_counted() -> None:
     timed = run_jobs(lambda: Job([Waits()]), load(1, expected={1: "of 7"}))
     assert timed.different == 1
@@ -149,6 +169,10 @@ def rows_of(n_jobs: tuple[int, ...]) -> list[Row]:
     for n in n_jobs:
         rate = min(n * alone, 1e3 / TRACK)
         add(what=CLIENTS, way=SERVED, jobs=n, instances=1, start=OWN, events_per_s=rate)
+    device: Row = {"instances": 1, "host_ms": 10.0, "device_ms": 5.0, "start": OWN}
+    for n in (5, 14):
+        rate = min(n * alone, 1e3 / 15)
+        add(what=CLIENTS, way=DEVICE, jobs=n, events_per_s=rate, rest="emulated", **device)
     add(what=SERVICE, instances=1, events_per_s=1e3 / TRACK)
     add(what=SLICE, instances=1, module=SERVICE, event=0, ms=TRACK)
     for rtt in (0, 50):
@@ -193,6 +217,7 @@ def test_the_report_finds_knee_gain_and_difference() -> None:
     assert [float(value) for value in gain] == pytest.approx([SHARE / (1 - SHARE)] * 2, abs=2e-3)
     assert "the knee" in shown.text
     assert f"is at {REST / TRACK:.1f}" in shown.text
+    assert f"is at {REST / 15:.1f}" in shown.text
     difference = checks["simulated over measured, largest difference"][1]
     assert abs(float(difference.rstrip("%"))) < 2
     assert checks["50 ms away, 1 in flight, over near"][0] == "below 1"
@@ -209,5 +234,6 @@ def test_the_figures_are_those_of_the_paper_and_the_fleets(
         "hlt-timeline-served",
         "hlt-job",
         "hlt-clients",
+        "hlt-clients-emulated",
         "hlt-fleets",
     ]
