@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from trackserve.errors import EventError
+from trackserve.studies.fleet.file import describe_fleet
+from trackserve.studies.fleet.simulate import simulate
+from trackserve.studies.fleet.world import Fleet
 from trackserve.studies.hlt import STUDY
 from trackserve.studies.hlt.jobs import (
     MENU,
@@ -22,7 +25,7 @@ from trackserve.studies.hlt.jobs import (
     Shared,
     run_jobs,
 )
-from trackserve.studies.hlt.measure import (
+from trackserve.studies.hlt.points import (
     AT_ONCE,
     CLIENTS,
     DEVICE,
@@ -237,3 +240,32 @@ def test_the_figures_are_those_of_the_paper_and_the_fleets(
         "hlt-clients-emulated",
         "hlt-fleets",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("in_flight", "jobs"), [(1, 6), (1, 14), (2, 10), (4, 14)])
+def test_the_simulation_agrees_with_jobs_that_run(in_flight: int, jobs: int) -> None:
+    """Jobs and device only wait, so that this machine can run many of them."""
+    device_s, rest = 0.02, Rest(0.18, 1e9, is_emulated=True)
+    events = [SimpleNamespace(event=number) for number in range(8)]
+    delays = [0.2 * k / jobs for k in range(jobs)]
+    load = Load(events, 1, Schedule(1, in_flight), delays, {})
+    with EmulatedDevice(1, 0.0, device_s) as device:
+        ran = run_jobs(lambda: Job([Shared(device), *rest.modules()]), load)
+    tracking: dict[str, Any] = {"name": TRACKING, "ms": 0, "send_ms": 0, "take_ms": 0}
+    others = [
+        {
+            "name": module.name,
+            "ms": [1e3 * module._times.seconds(event.event) for event in events],
+            "after": [name for name in module.inputs if name != EVENT],
+        }
+        for module in rest.modules()
+    ]
+    job, server = describe_fleet(
+        {
+            "server": {"device_ms": 1e3 * device_s},
+            "job": {"threads": 1, "in_flight": in_flight, "module": [tracking, *others]},
+        }
+    )
+    rate = simulate(Fleet(job, jobs, server), events=4000).rate.value
+    assert sum(ran.rates) == pytest.approx(rate, rel=0.1)

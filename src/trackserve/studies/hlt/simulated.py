@@ -17,7 +17,7 @@ from ..fleet.world import Fleet
 from ..spread import mean
 from ..table import Row, chosen, numbers
 from .jobs import MENU, TRACKING, Rest
-from .measure import AT_ONCE, DEVICE, EMULATED, IN_FLIGHT, IN_JOB, SERVED, SERVICE, SLICE, THREADS
+from .points import AT_ONCE, DEVICE, EMULATED, IN_FLIGHT, IN_JOB, SERVED, SERVICE, SLICE, THREADS
 
 _EVENTS = 3000
 """Events of each simulation."""

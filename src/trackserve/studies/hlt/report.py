@@ -21,7 +21,7 @@ from ..spread import Spread, mean, ratio
 from ..study import Drawn, Shown
 from ..table import Row, Value, chosen, groups, numbers
 from .jobs import TRACKING
-from .measure import (
+from .points import (
     AT_ONCE,
     ATTACHED,
     CLIENTS,
