@@ -58,16 +58,14 @@ _QUICK, _FULL = (1, 5, 9, 14), (1, 2, 4, 6, 8, 10, 12, 16, 24)
 
 
 def plan(how: How) -> list[Point]:
-    """All points take turns, since all are compared; quickly with small events."""
+    """All points take turns, since all are compared. A quick plan gives many jobs small events."""
     tracker = how.trackers[0]
-    sample = how.usual(tracker)
-    if how.quick:
-        sample = min(how.of(tracker), key=lambda one: one.pileup or 0)
-    here: Values = {"tracker": tracker, "sample": sample.name}
-    waits: Values = {"rest": EMULATED}
+    usual = how.usual(tracker)
+    light = min(how.of(tracker), key=lambda one: one.pileup or 0) if how.quick else usual
+    waits: Values = {"sample": light.name, "rest": EMULATED}
     many = waits | {"what": CLIENTS, "way": SERVED}
     values: list[Values] = [
-        {"what": JOB, "way": way, "jobs": 1, "rest": WORK}
+        {"what": JOB, "way": way, "jobs": 1, "sample": usual.name, "rest": WORK}
         for way in (WITHOUT, IN_JOB, ATTACHED, SERVED)
     ]
     values += [waits | {"what": CLIENTS, "way": IN_JOB, "jobs": 1}]
@@ -75,7 +73,7 @@ def plan(how: How) -> list[Point]:
     for instances in (1, 10):
         which = numbers if instances == 1 or not how.quick else numbers[::2]
         values += [many | {"jobs": n, "instances": instances, "start": OWN} for n in which]
-        values += [{"what": SERVICE, "instances": instances}]
+        values += [{"what": SERVICE, "instances": instances, "sample": light.name}]
     some = numbers[-1:] if how.quick else numbers[2::2]
     values += [many | {"jobs": n, "instances": 1, "start": AT_ONCE} for n in some]
     values += [many | {"way": ATTACHED, "jobs": n, "start": OWN} for n in some]
@@ -85,7 +83,7 @@ def plan(how: How) -> list[Point]:
     for rtt in (0, 50) if how.quick else (0, 20, 50, 100):
         for in_flight in (1, 8) if how.quick else (1, 2, 8):
             values += [many | {"what": DISTANCE, "rtt_ms": rtt, "in_flight": in_flight}]
-    return [Point(here | one, tracker) for one in values]
+    return [Point({"tracker": tracker} | one, tracker) for one in values]
 
 
 class Cores(NamedTuple):
@@ -111,7 +109,7 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
         return
     way, n = str(values["way"]), int(values.get("jobs") or 1)
     is_emulated = values["rest"] == EMULATED
-    rest = lab.keep("rest", partial(_rest, lab, sample))._replace(is_emulated=is_emulated)
+    rest = lab.keep(("rest", sample), partial(_rest, lab, sample))._replace(is_emulated=is_emulated)
     tracking = _tracking(lab, sample, way, values)
     in_flight: Any = values.get("in_flight") or IN_FLIGHT
     cycle = rest.seconds / (1 - SHARE)
@@ -169,7 +167,7 @@ def _tracking(lab: Lab, sample: Sample, way: str, values: Values) -> Any:
         return lambda: Shared(device)
     if way == ATTACHED:
         pipeline = lab.pipeline(sample)
-        attached = lab.keep("attached", lambda: Attached(pipeline, cores().device))
+        attached = lab.keep(("attached", sample), lambda: Attached(pipeline, cores().device))
         return lambda: Shared(attached)
     server = _server(lab, sample, int(values.get("instances") or 1))
     url = server.url
@@ -183,7 +181,7 @@ def _tracking(lab: Lab, sample: Sample, way: str, values: Values) -> Any:
 
 def _device(lab: Lab, sample: Sample, values: Values) -> EmulatedDevice:
     """An emulated device that takes as long as the tracking, and its host longer."""
-    rest = lab.keep("rest", partial(_rest, lab, sample))
+    rest = lab.keep(("rest", sample), partial(_rest, lab, sample))
     tracking = rest.seconds * SHARE / (1 - SHARE)
     instances = int(values["instances"] or 1)
     make = partial(EmulatedDevice, instances, _HOST * tracking, tracking)
