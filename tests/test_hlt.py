@@ -92,6 +92,15 @@ def test_another_menu_is_listed_as_different(
     assert output.exists()
 
 
+def test_an_event_without_data_passes_no_path_but_zero_bias(sample_directory: Path) -> None:
+    described = read_description(DEFAULT)
+    job = make_job(described, open_pixel(sample_directory), HERE, Rest(is_left_out=True))
+    (found,) = run(job, [described.tracker.example()], Schedule(keep=("decisions",)))
+    assert found.error is None
+    passed = [one.passed for one in found.products["decisions"]]
+    assert passed == [entry.name == "zero_bias" for entry in described.entries]
+
+
 def test_some_events_of_several_sources_are_chosen(sample_directory: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.symlink_to(sample_directory)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from trackserve.workflow.description import Described, Rest
 
 
+_RATE = 100_000.0
+"""Events per second, Hz, that CMS' first trigger level hands on."""
 _SHORT = 0.002
 """Modules that take less of the time share a row."""
 
@@ -92,7 +94,7 @@ def hlt(
     ] = None,
     rate: Annotated[
         float, typer.Option(min=0, help="Events per second before the menu, Hz.")
-    ] = 1e5,
+    ] = _RATE,
     timeline: Annotated[
         Path | None,
         typer.Option(

@@ -12,9 +12,6 @@ from trackserve.report.page import Table
 from .decisions import Decided
 from .menu import Entry
 
-RATE = 100_000.0
-"""Events per second that a trigger of CMS' kind gets, Hz: the accepts of its first level."""
-
 
 class Accepted(NamedTuple):
     """What a path, or the menu, does with the events of a sample.
