@@ -56,7 +56,7 @@ def write_fleet_report(directory: Path, content: Shown, times: Mapping[str, Any]
 def _text(answer: Answer) -> str:
     question, knee, rule = answer.question, answer.knee, answer.question.rule
     gain = answer.free[Way.SERVED].per_job / answer.free[Way.IN_JOB].per_job
-    fed = answer.servers[answer.needed].share
+    fed = min(1.0, answer.servers[answer.needed].share)
     start = "all start at once" if question.is_synchronised else "each starts at its own time"
     day = answer.days[BY_RULE]
     always = next(iter(answer.days.values()))

@@ -83,7 +83,8 @@ def plan(how: How) -> list[Point]:
     for rtt in (0, 50) if how.quick else (0, 20, 50, 100):
         for in_flight in (1, 8) if how.quick else (1, 2, 8):
             values += [many | {"what": DISTANCE, "rtt_ms": rtt, "in_flight": in_flight}]
-    return [Point({"tracker": tracker} | one, tracker) for one in values]
+    here: Values = {"tracker": tracker}
+    return [Point(here | one, tracker) for one in values]
 
 
 class Cores(NamedTuple):
