@@ -347,10 +347,11 @@ def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
 
 def test_an_answer_feeds_the_jobs_with_as_few_servers_as_do() -> None:
     described = describe_fleet(FILE)
-    found = answer(described, Question(60, run=Run(events=1500)))
+    found = answer(described, Question(60, cores=16, run=Run(events=1500)))
     shares = [one.share for one in found.servers.values()]
     assert shares[-1] >= ENOUGH
     assert all(share < ENOUGH for share in shares[:-1])
+    assert found.nodes == 60 * 2 / 16 + 0.5
     assert found.needed == pytest.approx(60 / found.bound, abs=2)
     assert found.knee.fed <= found.bound * 1.05
     assert found.knee.jobs == pytest.approx(found.bound, rel=0.05)

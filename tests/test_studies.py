@@ -508,7 +508,7 @@ def test_the_parts_of_a_request_add_up(tmp_path: Path, small: list[str]) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["transports", "instances", "concurrency", "packing", "energy", "devices", "physics"],
+    ["transports", "instances", "concurrency", "packing", "energy", "devices", "hlt", "physics"],
 )
 def test_a_study_of_a_server_gives_finite_figures(
     name: str, tmp_path: Path, small: list[str]

@@ -11,11 +11,24 @@ from typing import Any
 import pytest
 
 from trackserve.errors import EventError
+from trackserve.studies.fleet.file import describe_fleet
+from trackserve.studies.fleet.simulate import simulate
+from trackserve.studies.fleet.world import Fleet
 from trackserve.studies.hlt import STUDY
-from trackserve.studies.hlt.jobs import MENU, SHARE, TRACKING, Load, Rest, Shared, run_jobs
-from trackserve.studies.hlt.measure import (
+from trackserve.studies.hlt.jobs import (
+    MENU,
+    SHARE,
+    TRACKING,
+    EmulatedDevice,
+    Load,
+    Rest,
+    Shared,
+    run_jobs,
+)
+from trackserve.studies.hlt.points import (
     AT_ONCE,
     CLIENTS,
+    DEVICE,
     DISTANCE,
     IN_JOB,
     JOB,
@@ -87,6 +100,16 @@ def test_jobs_that_share_a_device_share_its_throughput() -> None:
     assert 0.3 / 0.01 < sum(timed.rates) <= 1.05 / 0.01
 
 
+@pytest.mark.parametrize(("instances", "bound"), [(1, 1 / 0.015), (5, 1 / 0.005)])
+def test_instances_of_an_emulated_device_keep_it_busy_while_hosts_work(
+    instances: int, bound: float
+) -> None:
+    with EmulatedDevice(instances, 0.010, 0.005) as device:
+        timed = run_jobs(lambda: Job([Shared(device)]), load(6, expected={}))
+    assert 0.3 * bound < sum(timed.rates) <= 1.05 * bound
+    assert fmean(device.host_spent) >= 0.010
+
+
 def test_other_answers_than_the_expected_ones_are_counted() -> None:
     timed = run_jobs(lambda: Job([Waits()]), load(1, expected={1: "of 7"}))
     assert timed.different == 1
@@ -149,6 +172,10 @@ def rows_of(n_jobs: tuple[int, ...]) -> list[Row]:
     for n in n_jobs:
         rate = min(n * alone, 1e3 / TRACK)
         add(what=CLIENTS, way=SERVED, jobs=n, instances=1, start=OWN, events_per_s=rate)
+    device: Row = {"instances": 1, "host_ms": 10.0, "device_ms": 5.0, "start": OWN}
+    for n in (5, 14):
+        rate = min(n * alone, 1e3 / 15)
+        add(what=CLIENTS, way=DEVICE, jobs=n, events_per_s=rate, rest="emulated", **device)
     add(what=SERVICE, instances=1, events_per_s=1e3 / TRACK)
     add(what=SLICE, instances=1, module=SERVICE, event=0, ms=TRACK)
     for rtt in (0, 50):
@@ -193,6 +220,7 @@ def test_the_report_finds_knee_gain_and_difference() -> None:
     assert [float(value) for value in gain] == pytest.approx([SHARE / (1 - SHARE)] * 2, abs=2e-3)
     assert "the knee" in shown.text
     assert f"is at {REST / TRACK:.1f}" in shown.text
+    assert f"is at {REST / 15:.1f}" in shown.text
     difference = checks["simulated over measured, largest difference"][1]
     assert abs(float(difference.rstrip("%"))) < 2
     assert checks["50 ms away, 1 in flight, over near"][0] == "below 1"
@@ -209,5 +237,35 @@ def test_the_figures_are_those_of_the_paper_and_the_fleets(
         "hlt-timeline-served",
         "hlt-job",
         "hlt-clients",
+        "hlt-clients-emulated",
         "hlt-fleets",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("in_flight", "jobs"), [(1, 6), (1, 14), (2, 10), (4, 14)])
+def test_the_simulation_agrees_with_jobs_that_run(in_flight: int, jobs: int) -> None:
+    """Jobs and device only wait, so that this machine can run many of them."""
+    device_s, rest = 0.02, Rest(0.18, 1e9, is_emulated=True)
+    events = [SimpleNamespace(event=number) for number in range(8)]
+    delays = [0.2 * k / jobs for k in range(jobs)]
+    load = Load(events, 1, Schedule(1, in_flight), delays, {})
+    with EmulatedDevice(1, 0.0, device_s) as device:
+        ran = run_jobs(lambda: Job([Shared(device), *rest.modules()]), load)
+    tracking: dict[str, Any] = {"name": TRACKING, "ms": 0, "send_ms": 0, "take_ms": 0}
+    others = [
+        {
+            "name": module.name,
+            "ms": [1e3 * module._times.seconds(event.event) for event in events],
+            "after": [name for name in module.inputs if name != EVENT],
+        }
+        for module in rest.modules()
+    ]
+    job, server = describe_fleet(
+        {
+            "server": {"device_ms": 1e3 * device_s},
+            "job": {"threads": 1, "in_flight": in_flight, "module": [tracking, *others]},
+        }
+    )
+    rate = simulate(Fleet(job, jobs, server), events=4000).rate.value
+    assert sum(ran.rates) == pytest.approx(rate, rel=0.1)

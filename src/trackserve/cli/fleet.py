@@ -60,6 +60,10 @@ def fleet(
     hold: Annotated[
         float, typer.Option(min=0.0, help="Seconds for which a server must be needless.")
     ] = 300.0,
+    cores: Annotated[
+        int,
+        typer.Option(min=1, help="Cores of a node, which without servers has a device of its own."),
+    ] = 64,
     events: Annotated[
         int,
         typer.Option(min=100, help="Events of each simulation; more take longer and are exacter."),
@@ -80,7 +84,7 @@ def fleet(
         report_folder(output, TITLE)
     shares = _shares(day) if day is not None else DAY
     rule = Rule(target=target, start=start, hold=hold)
-    question = Question(jobs, shares, rule, synchronised, Run(seed, events))
+    question = Question(jobs, shares, rule, synchronised, cores, Run(seed, events))
     times = _read(service_times)
     try:
         described = describe_fleet(times)

@@ -39,6 +39,8 @@ COLUMNS = {
     "start": "when jobs start: all at once with the same event, or each at its own time",
     "rest": "the rest of an event: work of a processor, or waits in its place (emulated)",
     "rest_ms": "mean time of the rest of an event, ms",
+    "host_ms": "time of the host of an emulated device for an event, ms",
+    "device_ms": "time of an emulated device for an event, ms",
     "slowest_per_s": "events per second of the slowest job",
     "module": "module of a job, of which this is a piece of the timeline",
     "event": "place or number of the event",

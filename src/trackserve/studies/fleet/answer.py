@@ -34,6 +34,7 @@ class Question(NamedTuple):
         day: jobs through a day, as shares of all, equally spaced.
         rule: when servers are added and removed.
         is_synchronised: whether all jobs start at once, with the same events.
+        cores: cores of a node, which would have a device of its own without servers.
         run: how each fleet is simulated.
     """
 
@@ -41,6 +42,7 @@ class Question(NamedTuple):
     day: Sequence[float] = DAY
     rule: Rule = Rule()
     is_synchronised: bool = False
+    cores: int = 64
     run: Run = Run()
 
 
@@ -50,6 +52,7 @@ class Answer(NamedTuple):
     Attributes:
         question: what was asked.
         free: jobs that wait for nobody, by each way.
+        nodes: nodes whose cores all jobs need, each of which would have a device without servers.
         bound: jobs that one server could feed at most, if it were never idle.
         clients: one server with rising numbers of jobs.
         knee: of these.
@@ -59,6 +62,7 @@ class Answer(NamedTuple):
 
     question: Question
     free: dict[Way, Outcome]
+    nodes: int
     bound: float
     clients: list[Fed]
     knee: Knee
@@ -105,4 +109,5 @@ def answer(described: Described, question: Question, step: Step = lambda note: N
         }.items()
     }
     days = {**fixed, BY_RULE: run_day_by_rule(equilibrium, jobs, rule)}
-    return Answer(question, free, bound, clients, knee, servers, days)
+    nodes = math.ceil(question.n_jobs * fleet.job.threads / question.cores)
+    return Answer(question, free, nodes, bound, clients, knee, servers, days)

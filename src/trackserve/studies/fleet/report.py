@@ -56,7 +56,7 @@ def write_fleet_report(directory: Path, content: Shown, times: Mapping[str, Any]
 def _text(answer: Answer) -> str:
     question, knee, rule = answer.question, answer.knee, answer.question.rule
     gain = answer.free[Way.SERVED].per_job / answer.free[Way.IN_JOB].per_job
-    fed = answer.servers[answer.needed].share
+    fed = min(1.0, answer.servers[answer.needed].share)
     start = "all start at once" if question.is_synchronised else "each starts at its own time"
     day = answer.days[BY_RULE]
     always = next(iter(answer.days.values()))
@@ -67,7 +67,8 @@ def _text(answer: Answer) -> str:
         f"nobody; the knee, where the line of such jobs reaches the largest throughput of all, is "
         f"at {knee.jobs:.0f} jobs, and {answer.bound:.0f} would need all that it can do. "
         f"{question.n_jobs} jobs ({start}) need {answer.needed} servers: each has {fed:.1%} of the "
-        f"throughput of one that waits for nobody.\n\n"
+        f"throughput of one that waits for nobody. Without servers, a device in each node of "
+        f"{question.cores} cores would make {answer.nodes} devices.\n\n"
         f"Through a day, a rule that wants servers at {rule.target:.0%} of what they can do (a "
         f"decision every {rule.every:.0f} s, {rule.start:.0f} s until a server answers, "
         f"{rule.hold:.0f} s before one is removed) takes {day.server_hours:.0f} server-hours "

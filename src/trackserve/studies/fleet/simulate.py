@@ -14,8 +14,9 @@ from .world import Fleet, Way
 
 EVENTS = 12_000
 """Events that are simulated after the start, unless told otherwise."""
-_FILLS = 3
-"""Times that a fleet's events in flight are replaced before anything counts."""
+_FILLS, _MOST_FILLS = 3, 20
+"""Times that a fleet's events in flight are replaced before anything counts: at least, and what is
+added at most for a fleet that comes to rest slowly."""
 _PARTS = 10
 """Parts of a simulation whose rates give the error of the mean."""
 
@@ -101,7 +102,7 @@ def simulate(fleet: Fleet, seed: int = 0, events: int = EVENTS) -> Outcome:
     starts = np.random.default_rng(of_starts).uniform(0, _cycle(fleet), fleet.n_jobs)
     children = of_jobs.spawn(fleet.n_jobs)
     in_flight = fleet.n_jobs * fleet.job.in_flight
-    lead = _FILLS * in_flight
+    lead = _fills(fleet) * in_flight
     last = lead + max(events, in_flight)
     over = env.event()
     done: list[float] = []
@@ -139,6 +140,17 @@ def simulate(fleet: Fleet, seed: int = 0, events: int = EVENTS) -> Outcome:
         utilisation=sum(busy) / seconds / fleet.n_servers / fleet.server.lanes,
         uneven=max(answered) / max(float(np.mean(answered)), 1.0) - 1,
     )
+
+
+def _fills(fleet: Fleet) -> int:
+    """Times that the events in flight are replaced until a fleet is at rest.
+
+    All requests come at the start. What then waits, for servers or for threads, goes at the rate
+    by which the servers can do more than the jobs ask for, or less.
+    """
+    demand = fleet.n_jobs * fleet.job.in_flight / max(_cycle(fleet), 1e-12)
+    excess = abs(demand / (fleet.n_servers * fleet.server.capacity) - 1)
+    return _FILLS + math.ceil(min(_MOST_FILLS, 1 / max(excess, 1e-12)))
 
 
 def _cycle(fleet: Fleet) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..study import Study
-from .measure import measure, plan
-from .show import show
+from .points import measure, plan
+from .report import show
 
 STUDY = Study(
     "hlt",

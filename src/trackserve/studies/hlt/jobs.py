@@ -23,7 +23,7 @@ SHARE = 0.1
 """Share of tracking in the job that does all itself, as in the paper."""
 _MENU_SHARE = 0.02
 """Share of the menu in the rest of an event."""
-_LEAD = 4
+_LEAD = 3
 """Events of each job that pass before anything counts; their results are compared."""
 
 
@@ -92,6 +92,56 @@ class Attached(ExternalModule):
 
     def produce(self, answer: Any, event: Any) -> Any:
         return answer
+
+
+class EmulatedDevice(ExternalModule):
+    """A server with a device that both only wait, in place of tracking.
+
+    Each instance has one event: first the host works on it, then the device, which works on one
+    event at a time. A context manager; jobs may share it.
+
+    Args:
+        instances: number of instances.
+        host, device: s of each for an event.
+
+    Attributes:
+        host_spent, device_spent: s that the waits have really taken, one for each event.
+    """
+
+    name, inputs, outputs = TRACKING, (EVENT,), (TRACKING,)
+    is_emulated = True
+
+    def __init__(self, instances: int, host: float, device: float) -> None:
+        self.host_spent: list[float] = []
+        self.device_spent: list[float] = []
+        self._seconds = host, device
+        self._device = threading.Lock()
+        self._instances = ThreadPoolExecutor(instances, "emulated")
+
+    def __enter__(self) -> EmulatedDevice:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._instances.shutdown()
+
+    def acquire(self, event: Any) -> Future[Any]:
+        return self._instances.submit(self._serve)
+
+    def produce(self, answer: Any, event: Any) -> Any:
+        return answer
+
+    def _serve(self) -> None:
+        host, device = self._seconds
+        self.host_spent.append(_wait(host))
+        with self._device:
+            self.device_spent.append(_wait(device))
+
+
+def _wait(seconds: float) -> float:
+    """Wait; return how long it has really taken, s."""
+    start = time.perf_counter()
+    time.sleep(seconds)
+    return time.perf_counter() - start
 
 
 class Shared(ExternalModule):

@@ -17,7 +17,7 @@ from ..fleet.world import Fleet
 from ..spread import mean
 from ..table import Row, chosen, numbers
 from .jobs import MENU, TRACKING, Rest
-from .measure import AT_ONCE, EMULATED, IN_FLIGHT, IN_JOB, SERVED, SERVICE, SLICE, THREADS
+from .points import AT_ONCE, DEVICE, EMULATED, IN_FLIGHT, IN_JOB, SERVED, SERVICE, SLICE, THREADS
 
 _EVENTS = 3000
 """Events of each simulation."""
@@ -70,14 +70,12 @@ def times_of(rows: Sequence[Row], instances: int = 1) -> dict[str, Any]:
     }
 
 
-def attached_times(rows: Sequence[Row]) -> dict[str, Any]:
-    """As :func:`times_of`, of jobs with a device of their own in place of a server."""
-    found = times_of(rows)
-    own = _ms(chosen(rows, what=SLICE, way=IN_JOB, rest=EMULATED, module=TRACKING))
-    tracking, *others = found["job"]["module"]
-    tracking = tracking | {"send_ms": 0, "take_ms": 0}
-    job = found["job"] | {"module": [tracking, *others]}
-    return {"server": {"device_ms": own}, "job": job}
+def _attached(rows: Sequence[Row], server: dict[str, Any]) -> dict[str, Any]:
+    """As :func:`times_of`, of jobs that reach what does the tracking without a network."""
+    job = times_of(rows)["job"]
+    tracking, *others = job["module"]
+    tracking |= {"send_ms": 0, "take_ms": 0}
+    return {"server": server, "job": job | {"module": [tracking, *others]}}
 
 
 @lru_cache(maxsize=256)
@@ -90,7 +88,15 @@ def outcome(text: str, n_jobs: int, n_servers: int = 1, is_synchronised: bool = 
 
 def simulated(rows: Sequence[Row], way: str, jobs: int, instances: int, start: str) -> Outcome:
     """What the simulation says of a point that was measured."""
-    found = times_of(rows, instances) if way == SERVED else attached_times(rows)
+    if way == SERVED:
+        found = times_of(rows, instances)
+    elif way == DEVICE:
+        some = chosen(rows, way=DEVICE, instances=instances)
+        parts = {name: mean(numbers(some, name)).value for name in ("host_ms", "device_ms")}
+        found = _attached(rows, {"instances": instances, **parts})
+    else:
+        own = _ms(chosen(rows, what=SLICE, way=IN_JOB, rest=EMULATED, module=TRACKING))
+        found = _attached(rows, {"device_ms": own})
     return outcome(fleet_text(found), jobs, is_synchronised=start == AT_ONCE)
 
 

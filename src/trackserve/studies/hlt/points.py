@@ -22,9 +22,22 @@ from ..lab import Served as Server
 from ..samples import Sample
 from ..study import How, Point, Values
 from ..table import Row
-from .jobs import SHARE, TRACKING, Attached, Load, Nothing, Rest, Shared, Timed, run_jobs
+from .jobs import (
+    SHARE,
+    TRACKING,
+    Attached,
+    EmulatedDevice,
+    Load,
+    Nothing,
+    Rest,
+    Shared,
+    Timed,
+    run_jobs,
+)
 
 WITHOUT, IN_JOB, ATTACHED, SERVED = "without", "in the job", "attached", "served"
+DEVICE = "emulated device"
+"""Ways to do the tracking. The last is a server that waits, with a device beside its host."""
 JOB, CLIENTS, DISTANCE, SERVICE, SLICE = "job", "clients", "distance", "service", "slice"
 """Kinds of measurements. A slice is a piece of the timeline of a measurement."""
 AT_ONCE, OWN = "at once", "own"
@@ -34,22 +47,25 @@ WORK, EMULATED = "work", "emulated"
 """What the rest of an event is."""
 THREADS, IN_FLIGHT = 1, 2
 """Of each job."""
+_HOST = 2.0
+"""Time of the host of an emulated device for an event, in that of the device."""
 _FILLED = 8
 """Requests in flight that keep a server with one worker busy."""
-_WARM = 2
-"""Events before the first round."""
-_QUICK, _FULL = (1, 4, 8, 12, 18), (1, 2, 4, 6, 8, 10, 12, 16, 24)
+_FEWEST = 2
+"""Least number of different events, in short measurements."""
+_QUICK, _FULL = (1, 5, 9, 14), (1, 2, 4, 6, 8, 10, 12, 16, 24)
 """Numbers of jobs; about ten take all that the server can do, if tracking is a tenth of a job."""
 
 
 def plan(how: How) -> list[Point]:
-    """All points take turns, since all are compared."""
+    """All points take turns, since all are compared. A quick plan gives many jobs small events."""
     tracker = how.trackers[0]
-    here: Values = {"tracker": tracker, "sample": how.usual(tracker).name}
-    waits: Values = {"rest": EMULATED}
+    usual = how.usual(tracker)
+    light = min(how.of(tracker), key=lambda one: one.pileup or 0) if how.quick else usual
+    waits: Values = {"sample": light.name, "rest": EMULATED}
     many = waits | {"what": CLIENTS, "way": SERVED}
     values: list[Values] = [
-        {"what": JOB, "way": way, "jobs": 1, "rest": WORK}
+        {"what": JOB, "way": way, "jobs": 1, "sample": usual.name, "rest": WORK}
         for way in (WITHOUT, IN_JOB, ATTACHED, SERVED)
     ]
     values += [waits | {"what": CLIENTS, "way": IN_JOB, "jobs": 1}]
@@ -57,13 +73,17 @@ def plan(how: How) -> list[Point]:
     for instances in (1, 10):
         which = numbers if instances == 1 or not how.quick else numbers[::2]
         values += [many | {"jobs": n, "instances": instances, "start": OWN} for n in which]
-        values += [{"what": SERVICE, "instances": instances}]
-    some = numbers[3:4] if how.quick else numbers[2::2]
+        values += [{"what": SERVICE, "instances": instances, "sample": light.name}]
+    some = numbers[-1:] if how.quick else numbers[2::2]
     values += [many | {"jobs": n, "instances": 1, "start": AT_ONCE} for n in some]
-    values += [many | {"way": ATTACHED, "jobs": n, "start": OWN} for n in (1, *some)]
+    values += [many | {"way": ATTACHED, "jobs": n, "start": OWN} for n in some]
+    for instances in (1, 10):
+        waiting = many | {"way": DEVICE, "instances": instances, "start": OWN}
+        values += [waiting | {"jobs": n} for n in (numbers[1::2] if how.quick else numbers)]
     for rtt in (0, 50) if how.quick else (0, 20, 50, 100):
         for in_flight in (1, 8) if how.quick else (1, 2, 8):
             values += [many | {"what": DISTANCE, "rtt_ms": rtt, "in_flight": in_flight}]
+    here: Values = {"tracker": tracker}
     return [Point(here | one, tracker) for one in values]
 
 
@@ -90,20 +110,26 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
         return
     way, n = str(values["way"]), int(values.get("jobs") or 1)
     is_emulated = values["rest"] == EMULATED
-    rest = lab.keep("rest", partial(_rest, lab, sample))._replace(is_emulated=is_emulated)
+    rest = lab.keep(("rest", sample), partial(_rest, lab, sample))._replace(is_emulated=is_emulated)
     tracking = _tracking(lab, sample, way, values)
     in_flight: Any = values.get("in_flight") or IN_FLIGHT
     cycle = rest.seconds / (1 - SHARE)
     delays = [0.0] * n
     if values.get("start") == OWN:
         delays = [cycle * k / n for k in range(n)]
-    events = lab.events(sample)[: _WARM if lab.is_warming else None]
+    events = lab.events(sample)[: max(_FEWEST, round(lab.span.seconds / cycle))]
     expected = lab.expected(sample)
     times = max(1, round(lab.span.seconds / len(events) / cycle))
     load = Load(events, times, Schedule(THREADS, in_flight), delays, expected)
     with pinned(cores().jobs):
         timed = run_jobs(lambda: Job([tracking(), *rest.modules()]), load)
+    spent: Row = {}
+    if way == DEVICE:
+        device = _device(lab, sample, values)
+        spent = {"host_ms": 1e3 * fmean(device.host_spent)}
+        spent |= {"device_ms": 1e3 * fmean(device.device_spent)}
     yield {
+        **spent,
         "rest_ms": 1e3 * rest.seconds,
         "events_per_s": sum(timed.rates),
         "slowest_per_s": min(timed.rates),
@@ -137,10 +163,13 @@ def _tracking(lab: Lab, sample: Sample, way: str, values: Values) -> Any:
     if way == IN_JOB:
         pipeline = lab.pipeline(sample)
         return lambda: Here(TRACKING, pipeline)
+    if way == DEVICE:
+        device = _device(lab, sample, values)
+        return lambda: Shared(device)
     if way == ATTACHED:
         pipeline = lab.pipeline(sample)
-        device = lab.keep("attached", lambda: Attached(pipeline, cores().device))
-        return lambda: Shared(device)
+        attached = lab.keep(("attached", sample), lambda: Attached(pipeline, cores().device))
+        return lambda: Shared(attached)
     server = _server(lab, sample, int(values.get("instances") or 1))
     url = server.url
     if values["what"] == DISTANCE:
@@ -149,6 +178,15 @@ def _tracking(lab: Lab, sample: Sample, way: str, values: Values) -> Any:
         url = f"grpc://127.0.0.1:{proxy.port}"
     client = lab.keep(("tracking", url), partial(_begun, lab, sample, url))
     return lambda: Shared(client)
+
+
+def _device(lab: Lab, sample: Sample, values: Values) -> EmulatedDevice:
+    """An emulated device that takes as long as the tracking, and its host longer."""
+    rest = lab.keep(("rest", sample), partial(_rest, lab, sample))
+    tracking = rest.seconds * SHARE / (1 - SHARE)
+    instances = int(values["instances"] or 1)
+    make = partial(EmulatedDevice, instances, _HOST * tracking, tracking)
+    return lab.keep((DEVICE, instances), make)
 
 
 def _server(lab: Lab, sample: Sample, instances: int) -> Server:

@@ -21,10 +21,11 @@ from ..spread import Spread, mean, ratio
 from ..study import Drawn, Shown
 from ..table import Row, Value, chosen, groups, numbers
 from .jobs import TRACKING
-from .measure import (
+from .points import (
     AT_ONCE,
     ATTACHED,
     CLIENTS,
+    DEVICE,
     DISTANCE,
     IN_JOB,
     JOB,
@@ -49,11 +50,13 @@ class _Series(NamedTuple):
         name: in tables and figures.
         rows: by number of jobs.
         simulated: events per second of all jobs, by number of jobs; empty without SimPy.
+        is_emulated: whether the device only waits.
     """
 
     name: str
     rows: dict[int, list[Row]]
     simulated: dict[int, float]
+    is_emulated: bool
 
     @property
     def rates(self) -> dict[int, Spread]:
@@ -79,17 +82,18 @@ def _series(rows: Sequence[Row]) -> list[_Series]:
     clients = [row for row in chosen(rows, what=CLIENTS) if row["way"] != IN_JOB]
     for (way, instances, start), some in groups(clients, "way", "instances", "start").items():
         by_jobs = {int(n or 0): part for (n,), part in groups(some, "jobs").items()}
-        name = "attached device"
-        if way == SERVED:
+        name = "attached"
+        if way != ATTACHED:
             name = f"{instances} instance{'s' * (instances != 1)}"
             name += ", all start at once" * (start == AT_ONCE)
+            name += ", device emulated" * (way == DEVICE)
         expected = {}
         if is_simulated:
             expected = {
                 n: simulated(rows, str(way), n, int(instances or 1), str(start)).rate.value
                 for n in by_jobs
             }
-        found.append(_Series(name, by_jobs, expected))
+        found.append(_Series(name, by_jobs, expected, way == DEVICE))
     return found
 
 
@@ -106,12 +110,20 @@ def _own(rows: Sequence[Row]) -> list[float]:
     return _rate(rows, what=CLIENTS, way=IN_JOB)
 
 
-def _knee(series: _Series) -> Knee:
-    """The knee of a series that begins with one job."""
-    rates = series.rates
-    alone = rates[1].value
-    shares = [rates[n].value / n / alone for n in rates]
-    return find_knee(list(rates), shares)
+def _knee(series: _Series, alone: float) -> Knee:
+    """The knee of a series.
+
+    Args:
+        series: the series.
+        alone: events per second of one job, which waits for nobody.
+    """
+    shares = {1: 1.0} | {n: rate.value / n / alone for n, rate in series.rates.items()}
+    return find_knee(list(shares), list(shares.values()))
+
+
+def _alone(rows: Sequence[Row]) -> float:
+    """Events per second of an emulated job that is served alone."""
+    return mean(_rate(rows, what=CLIENTS, way=SERVED, jobs=1, instances=1)).value
 
 
 def _job_table(rows: Sequence[Row]) -> Table:
@@ -155,7 +167,9 @@ def _client_table(rows: Sequence[Row], series: Sequence[_Series]) -> Table:
         *("jobs (emulated)", "events/s, all", "of a job, ratio to in the job", "simulated"),
         "difference",
     )
-    caption = "Emulated jobs, a real server or device on one core; and what the simulation says."
+    caption = (
+        "Emulated jobs; server and attached device are real, on one core, unless it says emulated."
+    )
     return Table(header, body, caption)
 
 
@@ -197,7 +211,7 @@ def _check_table(rows: Sequence[Row], series: Sequence[_Series]) -> Table:
         text = f"{far:.0f} ms away, {in_flight} in flight, over near"
         body.append([text, _hidden(rows, int(in_flight or 1), far), ratio(away, near).text])
     first = series[0]
-    most, knee = max(first.rows), _knee(first)
+    most, knee = max(first.rows), _knee(first, _alone(rows))
     rates = first.rates
     fall = rates[most].value / most / rates[1].value
     body.append(
@@ -241,16 +255,17 @@ def _text(rows: Sequence[Row], series: Sequence[_Series]) -> str:
         "The rest of an event is the modules of the default trigger job that keep a processor "
         "busy, scaled so that tracking is a tenth of the job. EMULATED: in all but the first table "
         "these modules wait in place of work, as if each job had cores of its own; the requests, "
-        "the server and its tracking are real. Every job has one thread and two events in flight "
-        "unless it says otherwise.",
+        "the server and its tracking are real, unless the device is emulated too: then a host and "
+        "a device wait, and with one instance the device is idle while its host works. Every job "
+        "has one thread and two events in flight unless it says otherwise.",
     ]
     for one in series:
-        knee = _knee(one) if 1 in one.rows else None
-        if knee is not None:
+        if len(one.rows) > 1:
+            knee = _knee(one, _alone(rows))
             parts.append(
-                f"{one.name}: one feeds {knee.fed:.1f} jobs with at least {ENOUGH:.0%} of the "
-                f"throughput of one job; the knee, where the line of one job reaches the largest "
-                f"throughput of all, is at {knee.jobs:.1f}."
+                f"{one.name}: {knee.fed:.1f} jobs have at least {ENOUGH:.0%} of the throughput of "
+                f"one job; the knee, where the line of one job reaches the largest throughput of "
+                f"all, is at {knee.jobs:.1f}."
             )
     wrong = sum(numbers(rows, "different"))
     parts.append(f"{wrong:.0f} of the compared answers differ from the direct ones in any bit.")
@@ -268,7 +283,11 @@ def _text(rows: Sequence[Row], series: Sequence[_Series]) -> str:
 
 def _draw(rows: list[Row]) -> list[Drawn]:
     drawn = [_draw_timeline(rows, way) for way in (IN_JOB, SERVED)]
-    drawn += [_draw_job(rows), _draw_clients(rows)]
+    series = _series(rows)
+    real = [one for one in series if not one.is_emulated]
+    drawn += [_draw_job(rows), _draw_clients(rows, real, "hlt-clients", _REAL)]
+    if emulated := [one for one in series if one.is_emulated]:
+        drawn.append(_draw_clients(rows, emulated, "hlt-clients-emulated", _EMULATED))
     return drawn + ([_draw_fleets(rows)] if _can_simulate() else [])
 
 
@@ -312,10 +331,17 @@ def _draw_job(rows: Sequence[Row]) -> Drawn:
     return Drawn("hlt-job", figure, caption)
 
 
-def _draw_clients(rows: Sequence[Row]) -> Drawn:
+_REAL = (
+    "Throughput of all jobs and of each against the number of client jobs on one server (Fig. 5 "
+    "of the paper). Dashed: simulated with the measured times. Dotted: tracking in the job."
+)
+_EMULATED = "The same, with an emulated host and device in place of the server and its tracking."
+
+
+def _draw_clients(rows: Sequence[Row], series: Sequence[_Series], name: str, caption: str) -> Drawn:
     own = _own(rows)
     figure, (left, right) = new_figure(1, 2, 4.2)
-    for number, one in enumerate(_series(rows)):
+    for number, one in enumerate(series):
         look = style(one.name, number)
         n = [float(k) for k in one.rows]
         curve(left, n, list(one.rates.values()), look)
@@ -325,7 +351,7 @@ def _draw_clients(rows: Sequence[Row]) -> Drawn:
         ]
         curve(right, n, each, look)
         if one.simulated:
-            label = "simulated" if not number else None
+            label = None if number else "simulated"
             total = list(one.simulated.values())
             shares = [v / k / mean(own).value for k, v in one.simulated.items()]
             for axes, values in ((left, total), (right, shares)):
@@ -338,12 +364,7 @@ def _draw_clients(rows: Sequence[Row]) -> Drawn:
         axes.set_ylim(bottom=0)
     handles = left.get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
-    caption = (
-        "Throughput of all jobs and of each against the number of client jobs on one server "
-        "(Fig. 5 of the paper). Dashed: simulated with the measured times. Dotted: tracking in "
-        "the job."
-    )
-    return Drawn("hlt-clients", figure, caption)
+    return Drawn(name, figure, caption)
 
 
 def _draw_fleets(rows: Sequence[Row]) -> Drawn:
