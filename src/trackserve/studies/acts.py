@@ -232,6 +232,8 @@ def _quality(way: str, fitted: Fitted) -> Iterator[Row]:
         found[f"resolution of {name}, {unit}"] = fitted.residual[name]
     for name in PARAMETERS:
         found[f"pull of {name}"] = fitted.pull[name]
+    for name in PARAMETERS:
+        found[f"pull of {name}, no foreign point"] = fitted.pure_pull[name]
     for name, value in found.items():
         of = value.total if isinstance(value, Fraction) else value.count
         if of:
