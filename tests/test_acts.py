@@ -257,6 +257,9 @@ def test_a_stopwatch_times_each_step_of_each_event(
     for seconds in watch.seconds.values():
         assert tuple(seconds) == names
         assert min(seconds.values()) > 0
+    for event, spent in watch.processor.items():
+        assert tuple(spent) == names
+        assert spent["find"] <= watch.seconds[event]["find"] + 0.02  # the clocks' grains differ
 
 
 @pytest.fixture(scope="module")
