@@ -28,6 +28,7 @@ from trackserve.physics.points.fits import (
     true_candidates,
     true_states,
 )
+from trackserve.physics.points.metrics import match_points_event, summarize_points
 from trackserve.trackers.exatrkx.limits import ExatrkxLimits
 from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
 
@@ -256,6 +257,9 @@ def test_a_stopwatch_times_each_step_of_each_event(
     for seconds in watch.seconds.values():
         assert tuple(seconds) == names
         assert min(seconds.values()) > 0
+    for event, spent in watch.processor.items():
+        assert tuple(spent) == names
+        assert spent["find"] <= watch.seconds[event]["find"] + 0.02  # the clocks' grains differ
 
 
 @pytest.fixture(scope="module")
@@ -391,6 +395,71 @@ def test_an_event_that_failed_before_keeps_its_row(muons: Path, tmp_path: Path) 
     command("fit", muons, candidates, "-o", tracks, status=1)
     errors = [row["error"] for row in pq.read_table(tracks, columns=["error"]).to_pylist()]
     assert [bool(error) for error in errors] == [one > sorted(n)[1] for one in n]
+
+
+@pytest.fixture(scope="module")
+def csv_files(detector: PointsDetector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two events of 20 muons, simulated and written by ACTS."""
+    from acts.examples import simulation as steps
+
+    folder = tmp_path_factory.mktemp("csv")
+    numbers = acts.examples.RandomNumbers(seed=3)
+    warning = acts.logging.WARNING
+    sequencer = acts.examples.Sequencer(events=2, numThreads=1, logLevel=warning)
+    gev = acts.UnitConstants.GeV
+    momentum = steps.MomentumConfig(2 * gev, 9 * gev, transverse=True)
+    muons = steps.ParticleConfig(20, acts.PdgParticle.eMuon, randomizeCharge=True)
+    steps.addParticleGun(sequencer, momentum, steps.EtaConfig(-2, 2), muons, rnd=numbers)
+    for algorithm in (
+        chain.simulate_particles(detector.geometry, chain.make_field(), numbers),
+        chain.smear_hits(detector.geometry, numbers),
+        chain.make_space_points(detector.geometry),
+    ):
+        sequencer.addAlgorithm(algorithm)
+    places = {"level": warning, "outputDir": str(folder)}
+    write = acts.examples
+    for writer in (
+        write.CsvSpacePointWriter(inputSpacePoints="spacepoints", **places),
+        write.CsvSimHitWriter(inputSimHits="simhits", outputStem="hits", **places),
+        write.CsvMeasurementWriter(
+            inputMeasurements="measurements",
+            inputClusters="",
+            inputMeasurementSimHitsMap="measurement_simhits_map",
+            **places,
+        ),
+        write.CsvParticleWriter(
+            inputParticles="particles_simulated", outputStem="particles_simulated", **places
+        ),
+    ):
+        sequencer.addWriter(writer)
+    sequencer.run()
+    return folder
+
+
+def test_events_that_acts_wrote_are_read_with_their_truth(csv_files: Path) -> None:
+    """The learned tracker finds the particles that the files name."""
+    pipeline = ExatrkxPipeline.from_model()
+    events = open_points(csv_files)
+    assert len(events) == 2
+    for event in events:
+        assert event.truth is not None
+        particles = event.truth.particles
+        assert set(np.abs(particles.pdg[particles.primary])) == {13}
+        assert set(event.truth.points.volume) <= set(SIGMAS)
+        summary = summarize_points(match_points_event(event, pipeline.reconstruct(event)))
+        assert summary.efficiency.double.value > 0.9
+
+
+def test_a_csv_file_that_lacks_a_hit_is_an_error_of_its_event(
+    csv_files: Path, tmp_path: Path
+) -> None:
+    for path in csv_files.glob("event000000001*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    hits = tmp_path / "event000000001-hits.csv"
+    hits.write_text("".join(hits.read_text().splitlines(keepends=True)[:5]))
+    with pytest.raises(EventError, match="hit does not exist") as caught:
+        open_points(tmp_path)[0]
+    assert caught.value.event == 1
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any, overload
 from trackserve.edm.points import GENERIC_DETECTOR, PointsEvent
 from trackserve.errors import InputError
 
-from . import colliderml, points_directory, trackml
+from . import acts_csv, colliderml, points_directory, trackml
 from .files import as_path
 
 
@@ -65,7 +65,8 @@ def open_points(path: str | Path) -> PointsEvents:
     Args:
         path: a directory that ``trackserve simulate points`` or :func:`write_points` wrote;
             or a directory of TrackML events; or one TrackML event, as in
-            ``dir/event000000001``; or a directory of ColliderML's tables.
+            ``dir/event000000001``; or a directory of ColliderML's tables, or of
+            CSV files that ACTS wrote.
 
     Raises:
         InputError: there are no events, or the directory's files do not fit together.
@@ -78,6 +79,9 @@ def open_points(path: str | Path) -> PointsEvents:
     if colliderml.find_files(path, colliderml.HITS):
         tables = colliderml.CollidermlDirectory(path)
         return PointsEvents(name, tables.detector, tables.read, range(len(tables)))
+    prefixes = acts_csv.find_events(path)
+    if prefixes:
+        return PointsEvents(name, None, acts_csv.read_event, prefixes)
     prefixes = trackml.find_events(path)
     if prefixes:
         return PointsEvents(name, GENERIC_DETECTOR, trackml.read_event, prefixes)
@@ -88,5 +92,6 @@ def open_points(path: str | Path) -> PointsEvents:
     raise InputError(
         "no events of a tracker here",
         path=str(path),
-        bound=f"{points_directory.POINTS}, TrackML's *{trackml.HITS} (.gz), or {colliderml.HITS}",
+        bound=f"{points_directory.POINTS}, TrackML's *{trackml.HITS} (.gz), {colliderml.HITS} or "
+        f"ACTS' *{acts_csv.POINTS}",
     )

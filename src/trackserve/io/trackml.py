@@ -8,22 +8,19 @@ detector's modules are in a file of their own, ``detectors.csv``.
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.edm.points import PointsEvent, SpacePoints
 from trackserve.edm.truth import MM_PER_CM, Particles, PointsTruth, TruePoints
-from trackserve.errors import EventError, InputError
+from trackserve.errors import InputError
 
-from .files import as_path, first_not_finite
+from .event_csv import CsvError, EventFile, Rows, number_of, prefix_of, read_csv, stack
+from .files import as_path
 
 HITS = "-hits.csv"
 _POSITION = ("x", "y", "z")
@@ -89,16 +86,16 @@ def read_event(prefix: str | Path) -> PointsEvent:
             not fit together.
         InputError: ``prefix`` cannot name an event.
     """
-    prefix = _prefix(prefix)
-    hits = _File(prefix, "hits")
+    prefix = prefix_of(prefix)
+    hits = EventFile(prefix, "hits")
     table = hits.read({"hit_id": np.int64} | dict.fromkeys(_POSITION, np.float32) | _PLACE)
-    points = SpacePoints(_stack(table, _POSITION))
+    points = SpacePoints(stack(table, _POSITION))
     truth = None
-    if _File(prefix, "truth").exists():
+    if EventFile(prefix, "truth").exists():
         particles, particle_id = _read_particles(prefix)
-        particle, weight = _read_truth(prefix, _Rows(hits, table["hit_id"]), particle_id)
+        particle, weight = _read_truth(prefix, Rows(hits, table["hit_id"]), particle_id)
         truth = PointsTruth(TruePoints(particle, **_place(table), weight=weight), particles)
-    return PointsEvent(points, _number(prefix), truth)
+    return PointsEvent(points, number_of(prefix), truth)
 
 
 def read_cells(prefix: str | Path) -> TrackmlCells:
@@ -107,13 +104,13 @@ def read_cells(prefix: str | Path) -> TrackmlCells:
     Raises:
         EventError: as :func:`read_event`.
     """
-    prefix = _prefix(prefix)
-    hits = _File(prefix, "hits")
-    rows = _Rows(hits, hits.read({"hit_id": np.int64})["hit_id"])
-    cells = _File(prefix, "cells")
+    prefix = prefix_of(prefix)
+    hits = EventFile(prefix, "hits")
+    rows = Rows(hits, hits.read({"hit_id": np.int64})["hit_id"])
+    cells = EventFile(prefix, "cells")
     table = cells.read({"hit_id": np.int64, "ch0": np.int32, "ch1": np.int32, "value": np.float32})
     point = rows.of(cells, "hit_id", table["hit_id"])
-    return TrackmlCells(point, _stack(table, ("ch0", "ch1")), table["value"])
+    return TrackmlCells(point, stack(table, ("ch0", "ch1")), table["value"])
 
 
 def read_detectors(path: str | Path) -> TrackmlModules:
@@ -127,80 +124,23 @@ def read_detectors(path: str | Path) -> TrackmlModules:
     size = ("module_t", "module_minhu", "module_maxhu", "module_hv", "pitch_u", "pitch_v")
     real = dict.fromkeys((*centre, *rotation, *size), np.float32)
     try:
-        table = _read_csv(as_path(path), _PLACE | real)
-    except _CsvError as error:
+        table = read_csv(as_path(path), _PLACE | real)
+    except CsvError as error:
         raise InputError(error.message, **error.fields) from error
     return TrackmlModules(
         **_place(table),
-        centre=_stack(table, centre),
-        rotation=_stack(table, rotation).reshape(-1, 3, 3),
+        centre=stack(table, centre),
+        rotation=stack(table, rotation).reshape(-1, 3, 3),
         half_thickness=table["module_t"],
-        half_width=_stack(table, ("module_minhu", "module_maxhu")),
+        half_width=stack(table, ("module_minhu", "module_maxhu")),
         half_length=table["module_hv"],
-        pitch=_stack(table, ("pitch_u", "pitch_v")),
+        pitch=stack(table, ("pitch_u", "pitch_v")),
     )
 
 
-class _CsvError(Exception):
-    def __init__(self, message: str, **fields: Any) -> None:
-        super().__init__(message)
-        self.message = message
-        self.fields = fields
-
-
-class _File:
-    """One of the files of an event, plain or gzipped."""
-
-    def __init__(self, prefix: Path, kind: str) -> None:
-        plain = prefix.with_name(f"{prefix.name}-{kind}.csv")
-        zipped = plain.with_name(f"{plain.name}.gz")
-        self.path = zipped if zipped.exists() and not plain.exists() else plain
-        self._event = _number(prefix)
-
-    def exists(self) -> bool:
-        return self.path.exists()
-
-    def read(self, columns: Mapping[str, Any], optional: Mapping[str, Any] = {}) -> Any:
-        try:
-            return _read_csv(self.path, columns, optional)
-        except _CsvError as error:
-            raise self.error(error.message, **error.fields) from error
-
-    def error(self, message: str, **fields: Any) -> EventError:
-        return EventError(message, event=self._event, **({"file": str(self.path)} | fields))
-
-
-class _Rows:
-    """Finds the row of an identifier in a column of distinct ones."""
-
-    def __init__(self, file: _File, identifiers: Array) -> None:
-        self._file = file
-        self._order = np.argsort(identifiers, kind="stable")
-        self._sorted = identifiers[self._order]
-        again = self._sorted[1:][self._sorted[1:] == self._sorted[:-1]]
-        if len(again):
-            raise file.error("identifier stands there twice", found=int(again[0]))
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def of(self, file: _File, column: str, identifiers: Array) -> Array:
-        """The row of each identifier, int32[n]; ``file`` and ``column`` are where they stand."""
-        place = np.searchsorted(self._sorted, identifiers)
-        missing = identifiers[~np.isin(identifiers, self._sorted)]
-        if len(missing):
-            raise file.error(
-                "identifier does not exist",
-                column=column,
-                found=int(missing[0]),
-                bound=f"one of {self._file.path.name}",
-            )
-        return self._order[place].astype(np.int32)
-
-
-def _read_truth(prefix: Path, hits: _Rows, particle_id: _Rows) -> tuple[Array, Array]:
+def _read_truth(prefix: Path, hits: Rows, particle_id: Rows) -> tuple[Array, Array]:
     """Particle and weight of each hit."""
-    file = _File(prefix, "truth")
+    file = EventFile(prefix, "truth")
     table = file.read({"hit_id": np.int64, "particle_id": np.int64, "weight": np.float32})
     hit = hits.of(file, "hit_id", table["hit_id"])
     if len(np.unique(hit)) != len(hits) or len(hit) != len(hits):
@@ -213,8 +153,8 @@ def _read_truth(prefix: Path, hits: _Rows, particle_id: _Rows) -> tuple[Array, A
     return particle, weight
 
 
-def _read_particles(prefix: Path) -> tuple[Particles, _Rows]:
-    file = _File(prefix, "particles")
+def _read_particles(prefix: Path) -> tuple[Particles, Rows]:
+    file = EventFile(prefix, "particles")
     real = dict.fromkeys((*_VERTEX, *_MOMENTUM), np.float32)
     table = file.read(
         {"particle_id": np.int64, "q": np.int8} | real, optional={"particle_type": np.int32}
@@ -229,59 +169,12 @@ def _read_particles(prefix: Path) -> tuple[Particles, _Rows]:
         collision=((number >> 52) - 1).astype(np.int32),
         pdg=table.get("particle_type", np.zeros(len(number), np.int32)),
         charge=table["q"],
-        position=_stack(table, _VERTEX).astype(np.float64) / MM_PER_CM,
-        momentum=_stack(table, _MOMENTUM).astype(np.float64),
+        position=stack(table, _VERTEX).astype(np.float64) / MM_PER_CM,
+        momentum=stack(table, _MOMENTUM).astype(np.float64),
         primary=generation == 0,
     )
-    return particles, _Rows(file, number)
-
-
-def _read_csv(
-    path: Path, columns: Mapping[str, Any], optional: Mapping[str, Any] = {}
-) -> dict[str, Array]:
-    """Columns by name, with the given dtypes."""
-    if not path.exists():
-        raise _CsvError("file is missing", file=str(path))
-    types = {
-        name: pa.from_numpy_dtype(dtype) for name, dtype in [*columns.items(), *optional.items()]
-    }
-    convert = pyarrow.csv.ConvertOptions(column_types=types)
-    read = pyarrow.csv.ReadOptions(use_threads=False)
-    try:
-        table = pyarrow.csv.read_csv(path, read_options=read, convert_options=convert)
-    except (OSError, pa.ArrowException) as error:
-        raise _CsvError(f"cannot be read: {error}", file=str(path)) from error
-    for name in columns:
-        if name not in table.column_names:
-            raise _CsvError("column is missing", file=str(path), column=name)
-    present = [name for name in types if name in table.column_names]
-    for name in present:
-        if table[name].null_count:
-            raise _CsvError("values are missing", file=str(path), column=name)
-    found = {name: np.array(table[name]) for name in present}
-    for name, values in found.items():
-        row = first_not_finite(values)
-        if row is not None:
-            raise _CsvError("value is not finite", file=str(path), column=name, row=row)
-    return found
+    return particles, Rows(file, number)
 
 
 def _place(table: Mapping[str, Array]) -> dict[str, Array]:
     return {name.removesuffix("_id"): table[name] for name in _PLACE}
-
-
-def _stack(table: Mapping[str, Array], names: tuple[str, ...]) -> Array:
-    return np.stack([table[name] for name in names], axis=1)
-
-
-def _prefix(path: str | Path) -> Path:
-    prefix = as_path(path)
-    if not prefix.name:
-        raise InputError("not the prefix of an event", found=str(path))
-    return prefix
-
-
-def _number(prefix: Path) -> int:
-    """The last number in the name; 0 where there is none."""
-    digits = re.findall(r"\d+", prefix.name)
-    return int(digits[-1]) if digits else 0

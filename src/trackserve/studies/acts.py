@@ -46,7 +46,7 @@ def plan(how: How) -> list[Point]:
     """Each way on each sample, in turns; ACTS' own not on single, huge events."""
     points = []
     samples = how.of(TRACKER)
-    for sample in samples[:2] if how.quick else samples:
+    for sample in samples[:1] if how.quick else samples:
         ways = [direct("cpu"), SERVED]
         if how.device != "cpu":
             ways.insert(1, direct(how.device))
@@ -84,7 +84,10 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
     expected = first.setdefault(_maker(way, lab.how.device), result.tracks)
     for event, seconds in enumerate(result.seconds):
         for step, spent in seconds.items():
-            yield {"what": "step", "step": step, "n": event, "ms": 1e3 * spent}
+            row: Row = {"what": "step", "step": step, "n": event, "ms": 1e3 * spent}
+            if step in result.processor[event]:
+                row["processor_ms"] = 1e3 * result.processor[event][step]
+            yield row
     different = sum(result.tracks[n] != expected[n] for n in result.tracks)
     yield {"what": "answers", "answered": len(result.tracks), "different": different}
     if way != SERVED and way not in chain.judged:
@@ -104,10 +107,12 @@ class _Run(NamedTuple):
 
     Attributes:
         seconds: of each event, seconds by step.
+        processor: of each event, the processor's seconds here, by step.
         tracks: fitted tracks of each event, by its place in the sample.
     """
 
     seconds: list[dict[str, float]]
+    processor: list[dict[str, float]]
     tracks: dict[int, FittedTracks]
 
 
@@ -135,14 +140,13 @@ class _Chain:
         steps = self._acts() if way == CKF else self._tracker(way, around)
         measured = self._measured[:1] if only_first else self._measured
         tracks = run_steps(measured, watch.around(steps))
-        seconds = []
-        for event in range(len(measured)):
-            spent = dict(watch.seconds[event])
-            spent[ALL] = sum(spent.values())
-            if event in around:
-                spent[AROUND] = around[event]
-            seconds.append(spent)
-        return _Run(seconds, tracks)
+        seconds, processor = (
+            [each[event] | {ALL: sum(each[event].values())} for event in range(len(measured))]
+            for each in (watch.seconds, watch.processor)
+        )
+        for event, spent in around.items():
+            seconds[event][AROUND] = spent
+        return _Run(seconds, processor, tracks)
 
     def _tracker(self, way: str, around: dict[int, float]) -> dict[str, Any]:
         from trackserve.integration.acts import TrackFinder, chain
@@ -232,6 +236,8 @@ def _quality(way: str, fitted: Fitted) -> Iterator[Row]:
         found[f"resolution of {name}, {unit}"] = fitted.residual[name]
     for name in PARAMETERS:
         found[f"pull of {name}"] = fitted.pull[name]
+    for name in PARAMETERS:
+        found[f"pull of {name}, no foreign point"] = fitted.pure_pull[name]
     for name, value in found.items():
         of = value.total if isinstance(value, Fraction) else value.count
         if of:
@@ -283,12 +289,21 @@ def _times(sample: str, rows: Sequence[Row]) -> Table:
             cells.append(f"{np.mean(each):.1f} ± {np.std(each):.1f}" if each else "-")
         body.append([name, *cells])
     for name in (FINDING, ALL):
+        cells = [_processor(steps, way, name) for (way,) in ways]
+        body.append([f"{name}, processor here", *cells])
+    for name in (FINDING, ALL):
         cells = [_to_direct(steps, way, name) for (way,) in ways]
         body.append([f"{name} / direct", *cells])
     cells = [_share(steps, way) for (way,) in ways]
     body.append([f"{AROUND}, % of {FINDING}", *cells])
     n = len(groups(steps, "n"))
     return Table(("step", *(f"{way}, ms" for (way,) in ways)), body, f"{sample}: {n} events")
+
+
+def _processor(steps: Sequence[Row], way: Any, name: str) -> str:
+    """Mean processor time of an event in this process, ms."""
+    spent = numbers(chosen(steps, way=way, step=name), "processor_ms")
+    return f"{np.mean(spent):.1f}" if spent else "-"
 
 
 def _per_round(rows: Sequence[Row]) -> list[float]:

@@ -91,23 +91,25 @@ def to_measurements(measurements: Measurements) -> Any:
 def to_tracks(tracks: Any) -> FittedTracks:
     """Fitted tracks of ours, from a ``ConstTrackContainer`` at the perigee of the z axis.
 
-    The points of a track are its measurements that were fitted, by their index.
+    The points of a track are its measurements that were fitted, by their index. A track that ACTS
+    did not bring to the axis has no parameters there, and is left out.
     """
-    state = np.array(tracks.parameters).reshape(-1, _N + 1)[:, :_N].astype(np.float32)
     covariance = np.array(tracks.covariance).reshape(-1, _N + 1, _N + 1)[:, *_TRIANGLE]
-    d0, z0, phi, theta, q_over_p = state.T.copy()
+    good = covariance[:, 0] > 0
+    parameters = np.array(tracks.parameters).reshape(-1, _N + 1)[good, :_N]
+    d0, z0, phi, theta, q_over_p = parameters.astype(np.float32).T.copy()
     return FittedTracks(
         d0,
         z0,
         phi,
         theta,
         q_over_p,
-        covariance.astype(np.float32),
-        np.array(tracks.chi2, np.float32),
-        np.array(tracks.ndf, np.int32),
-        np.array(tracks.nHoles, np.int32),
-        np.array(tracks.nOutliers, np.int32),
-        Ragged.of([_measured(track) for track in tracks], np.int32),
+        covariance[good].astype(np.float32),
+        np.array(tracks.chi2, np.float32)[good],
+        np.array(tracks.ndf, np.int32)[good],
+        np.array(tracks.nHoles, np.int32)[good],
+        np.array(tracks.nOutliers, np.int32)[good],
+        Ragged.of([_measured(tracks[row]) for row in np.flatnonzero(good).tolist()], np.int32),
     )
 
 

@@ -56,9 +56,9 @@ class TrackFinder(examples.IAlgorithm):  # type: ignore[misc]
         identity: text of what makes the candidates.
         on_times: called with the :class:`Times` of each event, in the thread that ran it.
 
-    A proto track has the measurements of a candidate from the inside out; a candidate without any
-    makes none. An event that cannot be reconstructed ends the run: the reason is logged as an
-    error, and the algorithm returns ``ABORT``.
+    A proto track has the measurements of a candidate from the inside out. An event that cannot be
+    reconstructed ends the run: the reason is logged as an error, and the algorithm returns
+    ``ABORT``.
 
     Raises:
         InputError: the tracker takes no space points or finds no candidates, or an argument is

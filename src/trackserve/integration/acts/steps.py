@@ -63,11 +63,13 @@ class Stopwatch:
 
     Attributes:
         seconds: seconds of each step of each event, by number of the event and name of the step.
+        processor: the processor's seconds of the event's thread, likewise.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[int, dict[str, float]] = defaultdict(dict)
-        self._last: dict[int, float] = {}
+        self.processor: dict[int, dict[str, float]] = defaultdict(dict)
+        self._last: dict[int, tuple[float, float]] = {}
 
     def around(self, steps: Mapping[str, Any]) -> list[Any]:
         """The algorithms of a chain with marks between them.
@@ -81,10 +83,12 @@ class Stopwatch:
         return algorithms
 
     def _mark(self, event: int, step: str) -> None:
-        now = time.perf_counter()
+        now = time.perf_counter(), time.thread_time()
         if step:
-            self.seconds[event][step] = now - self._last[event]
-        self._last[event] = time.perf_counter()
+            wall, processor = self._last[event]
+            self.seconds[event][step] = now[0] - wall
+            self.processor[event][step] = now[1] - processor
+        self._last[event] = time.perf_counter(), time.thread_time()
 
 
 class _Mark(examples.IAlgorithm):  # type: ignore[misc]

@@ -34,6 +34,8 @@ class FitTable(Columns):
     """Fitted - true of :data:`PARAMETERS`; mm, mm, rad, rad, 1/GeV."""
     pull: Array = column(np.float64, 5)
     """The residual over its error."""
+    pure: Array = column(np.bool_)
+    """All its points are the particle's."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Fitted:
         fitted: share of the candidates, of enough points, that match a reconstructable particle
             and whose points are on a fitted track.
         residual, pull: widths by parameter.
+        pure_pull: the same widths of tracks without a point of another particle.
         relative_pt: width of (fitted - true) / true of pT.
     """
 
@@ -60,6 +63,7 @@ class Fitted:
     fitted: Fraction
     residual: dict[str, Width]
     pull: dict[str, Width]
+    pure_pull: dict[str, Width]
     relative_pt: Width
 
 
@@ -145,7 +149,8 @@ def judge_fits(
     residual = tracks.state[rows] - true
     residual[:, 2] = wrap(residual[:, 2])
     error = np.sqrt(tracks.covariance[rows][:, _VARIANCES].astype(np.float64))
-    table = FitTable(paths.pt[owner], paths.eta[owner], residual, residual / error)
+    pure = matches.shared[rows] == matches.n_points[rows]
+    table = FitTable(paths.pt[owner], paths.eta[owner], residual, residual / error, pure)
     return EventFits(
         table,
         tracks.pt[rows] / paths.pt[owner] - 1,
@@ -169,6 +174,7 @@ def summarize_fits(events: Sequence[EventFits]) -> Fitted:
         Fraction.pooled(one.fitted for one in events),
         {name: Width.of(table.residual[:, i]) for i, name in enumerate(PARAMETERS)},
         {name: Width.of(table.pull[:, i]) for i, name in enumerate(PARAMETERS)},
+        {name: Width.of(table.pull[table.pure, i]) for i, name in enumerate(PARAMETERS)},
         Width.of(np.concatenate(relative) if relative else np.empty(0)),
     )
 
