@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from trackserve.edm.records import field
 from trackserve.errors import EventError, InputError
 from trackserve.io.files import complete, writable
-from trackserve.io.parquet import writer
+from trackserve.io.parquet import check_replaceable, writer
 
 from .menu import Decision, Entry
 
@@ -103,6 +103,15 @@ def write_decisions(
     table = pa.Table.from_arrays(arrays, schema=schema)
     with writable(path), complete(path) as partial, writer(partial, schema) as file:
         file.write_table(table)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place that decisions would overwrite something else at.
+
+    Raises:
+        InputError: there is a folder, a device, or another file.
+    """
+    check_replaceable(path, b"menu", "table of decisions")
 
 
 def differences(path: Path, other: Path) -> list[str]:
