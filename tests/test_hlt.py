@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -104,16 +105,19 @@ def test_an_event_without_data_passes_no_path_but_zero_bias(sample_directory: Pa
 
 
 def test_some_events_of_several_sources_are_chosen(sample_directory: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.symlink_to(sample_directory)
-    output = tmp_path / "a.parquet"
+    other = tmp_path / "other[/sample]"
+    shutil.copytree(sample_directory, other)
+    output = tmp_path / "a[/b].parquet"
     arguments = ("-o", output, "--rest", "none", "--events", "8:11")
     said = says("hlt", sample_directory, other, *arguments)
     assert "2 events; rate of all events 100000 Hz" in said
     assert "1 events;" in said
+    assert "a[/b].parquet" in said
     rows = pq.read_table(output).to_pylist()
     assert [row["source_event"] for row in rows] == [8, 9, 0]
     assert [row["event"] for row in rows] == [0, 1, 2]
+    said = says("hlt", sample_directory, sample_directory, "-o", output, status=1)
+    assert "the same path is given twice" in said
 
 
 def test_results_of_an_attached_device_come_while_threads_go_on(
@@ -212,6 +216,11 @@ def test_a_damaged_event_has_its_error_in_its_row(sample_directory: Path, tmp_pa
     output = tmp_path / "a.parquet"
     said = says("hlt", folder, "-o", output, "--rest", "none", status=1)
     assert "event failed" in said
+    assert "10 events, 1 failed; rate" in said
+    other = tmp_path / "b.parquet"
+    said = says("hlt", folder, "-o", other, "--rest", "none", "--compare", output, status=1)
+    assert "event failed" in said
+    assert f"all decisions are those of {output}" in said
     rows = pq.read_table(output).to_pylist()
     assert [bool(row["error"]) for row in rows] == [False] * 9 + [True]
     assert rows[9]["accepted"] is False

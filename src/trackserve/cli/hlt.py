@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import Counter, defaultdict, deque
@@ -15,6 +14,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 import trackserve
 from trackserve.errors import (
@@ -27,7 +27,7 @@ from trackserve.errors import (
 from trackserve.io.files import check_file, complete, writable
 from trackserve.trackers.batch import read_at
 
-from .common import Where, chosen_events, console, progress, report_failures, tell
+from .common import Where, chosen_events, console, open_sources, progress, report_failures, tell
 from .grammar import Device, FallBack, Identity, Served, Url
 from .grammar import Slice as Chosen
 
@@ -164,8 +164,7 @@ def hlt(
     done = _Done()
     how = Schedule(threads, in_flight, (EVENT, "decisions", described.tracking))
     way = Way(device, url, served, identity, fallback)
-    sources = {os.fsencode(p).decode(errors="replace"): p for p in paths}
-    opened = {source: described.tracker.open_events(path) for source, path in sources.items()}
+    opened = open_sources(described.tracker, paths)
     chosen = chosen_events(opened, events)
     others = _rest(rest, threads, times)
     jobs = {source: make_job(described, opened[source], way, others) for source in chosen}
@@ -179,12 +178,13 @@ def hlt(
             _run(source, found, len(which), jobs.pop(source), how, done)
     _print(described, done, how, rate)
     write(output)
-    console.print(f"wrote {output}")
+    console.print(f"wrote {escape(str(output))}")
     if timeline is not None:
         _write_timeline(timeline, done.slices)
+    is_equal = compare is None or _compare(output, compare)
     report_failures(one.error for one in done.decided if one.error is not None)
-    if compare is not None:
-        _compare(output, compare)
+    if not is_equal:
+        raise typer.Exit(1)
 
 
 class _Done:
@@ -335,9 +335,9 @@ def _print(described: Described, done: _Done, how: Schedule, rate: float) -> Non
     parts = [f"{n} events in {done.seconds:.1f} s: {n / (done.seconds or 1):.1f} events/s"]
     parts.append(f"{how.threads} threads, {how.most_in_flight} events in flight")
     parts += [f"{count} answers by {server}" for server, count in done.servers.items()]
-    console.print("; ".join(parts), highlight=False, soft_wrap=True)
+    console.print(escape("; ".join(parts)), highlight=False, soft_wrap=True)
     for line in text_timeline(done.slices, console.width - 1):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def _times(done: _Done) -> Table:
@@ -366,7 +366,7 @@ def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:
     from trackserve.workflow.timeline_figure import draw_timeline
 
     write_chrome_trace(path, slices)
-    console.print(f"wrote {path}")
+    console.print(f"wrote {escape(str(path))}")
     if not slices:
         return
     picture = path.with_suffix(".png")
@@ -374,16 +374,18 @@ def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:
         png = to_png(draw_timeline(slices))
     with writable(picture), complete(picture) as partial:
         partial.write_bytes(png)
-    console.print(f"wrote {picture}")
+    console.print(f"wrote {escape(str(picture))}")
 
 
-def _compare(output: Path, other: Path) -> None:
-    """List the events on which two files differ, and then exit with 1."""
+def _compare(output: Path, other: Path) -> bool:
+    """List the events on which two files differ; return whether there is none."""
     from trackserve.workflow.decisions import differences
 
-    if found := differences(output, other):
-        for text in found:
-            console.print(text, highlight=False, soft_wrap=True)
-        console.print(f"[bold red]{len(found)} events are decided otherwise in {other}[/]")
-        raise typer.Exit(1)
-    console.print(f"[bold green]all decisions are those of {other}, bit for bit[/]")
+    found, name = differences(output, other), escape(str(other))
+    for text in found:
+        console.print(escape(text), highlight=False, soft_wrap=True)
+    if found:
+        console.print(f"[bold red]{len(found)} events are decided otherwise in {name}[/]")
+    else:
+        console.print(f"[bold green]all decisions are those of {name}, bit for bit[/]")
+    return not found
