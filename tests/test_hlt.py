@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -16,6 +18,7 @@ from command_line import command, says
 from server_process import Process
 
 from trackserve.edm import RawEvent
+from trackserve.errors import MissingExtraError
 from trackserve.io import open_pixel
 from trackserve.serving.server import Server
 from trackserve.workflow import Job, Processed, Schedule, run
@@ -102,16 +105,19 @@ def test_an_event_without_data_passes_no_path_but_zero_bias(sample_directory: Pa
 
 
 def test_some_events_of_several_sources_are_chosen(sample_directory: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.symlink_to(sample_directory)
-    output = tmp_path / "a.parquet"
+    other = tmp_path / "other[/sample]"
+    shutil.copytree(sample_directory, other)
+    output = tmp_path / "a[/b].parquet"
     arguments = ("-o", output, "--rest", "none", "--events", "8:11")
     said = says("hlt", sample_directory, other, *arguments)
     assert "2 events; rate of all events 100000 Hz" in said
     assert "1 events;" in said
+    assert "a[/b].parquet" in said
     rows = pq.read_table(output).to_pylist()
     assert [row["source_event"] for row in rows] == [8, 9, 0]
     assert [row["event"] for row in rows] == [0, 1, 2]
+    said = says("hlt", sample_directory, sample_directory, "-o", output, status=1)
+    assert "the same path is given twice" in said
 
 
 def test_results_of_an_attached_device_come_while_threads_go_on(
@@ -210,9 +216,116 @@ def test_a_damaged_event_has_its_error_in_its_row(sample_directory: Path, tmp_pa
     output = tmp_path / "a.parquet"
     said = says("hlt", folder, "-o", output, "--rest", "none", status=1)
     assert "event failed" in said
+    assert "10 events, 1 failed; rate" in said
+    other = tmp_path / "b.parquet"
+    said = says("hlt", folder, "-o", other, "--rest", "none", "--compare", output, status=1)
+    assert "event failed" in said
+    assert f"all decisions are those of {output}" in said
     rows = pq.read_table(output).to_pylist()
     assert [bool(row["error"]) for row in rows] == [False] * 9 + [True]
     assert rows[9]["accepted"] is False
+
+
+ENDING_MODULE = """
+import _thread
+from trackserve.errors import ServerUnavailable
+from trackserve.workflow import Module
+
+class Ending(Module):
+    inputs, outputs = ("index", "tracking"), ("nothing",)
+
+    def __init__(self, how):
+        self.how = how
+
+    def produce(self, index, result):
+        if index == 5:
+            self.act()
+
+    def act(self):
+        if self.how == "interrupt":
+            _thread.interrupt_main()
+        elif self.how == "gone":
+            raise ServerUnavailable("nobody answers")
+
+    def end(self):
+        if self.how == "end":
+            raise RuntimeError("a bug of mine")
+"""
+
+
+@pytest.mark.parametrize(("how", "status", "least"), [("interrupt", 130, 1), ("gone", 1, 5)])
+def test_what_is_decided_before_a_command_ends_early_is_kept(
+    how: str, status: int, least: int, sample_directory: Path, tmp_path: Path, here: Path
+) -> None:
+    """The module lies beside the job, where Python does not look."""
+    name = f"ending_by_{how}"
+    (tmp_path / f"{name}.py").write_text(ENDING_MODULE)
+    text = DEFAULT.read_text() + f"[modules.nothing]\nuse = '{name}:Ending'\nhow = '{how}'\n"
+    (tmp_path / "job.toml").write_text(text)
+    output = tmp_path / "a.parquet"
+    arguments = ("-o", output, "--rest", "none", "--job", tmp_path / "job.toml", "--threads", 1)
+    said = says("hlt", sample_directory, *arguments, status=status)
+    assert "of 10 events are decided; they are in" in said
+    assert ("nobody answers" in said) == (how == "gone")
+    assert not output.exists()
+    rows = pq.read_table(tmp_path / "a.partial.parquet").to_pylist()
+    assert least <= len(rows) <= 10
+    assert rows == pq.read_table(here).to_pylist()[: len(rows)]
+
+
+def test_what_is_decided_is_kept_where_a_users_module_has_a_bug_at_its_end(
+    sample_directory: Path, tmp_path: Path, here: Path
+) -> None:
+    (tmp_path / "ending_badly.py").write_text(ENDING_MODULE)
+    job = "[modules.tracking]\n[modules.nothing]\nuse = 'ending_badly:Ending'\nhow = 'end'\n"
+    (tmp_path / "job.toml").write_text(job)
+    arguments = ("-o", tmp_path / "a.parquet", "--job", tmp_path / "job.toml")
+    with pytest.raises(RuntimeError, match="a bug of mine"):
+        command("hlt", sample_directory, *arguments)
+    assert len(pq.read_table(tmp_path / "a.partial.parquet")) == 10
+
+
+def test_a_job_may_come_from_a_pipe(sample_directory: Path, tmp_path: Path) -> None:
+    text = "[modules.tracking]\n[paths.zero_bias]\n"
+    out, into = os.pipe()
+    os.write(into, text.encode())
+    os.close(into)
+    output = tmp_path / "a.parquet"
+    command("hlt", sample_directory, "-o", output, "--job", f"/dev/fd/{out}", "--events", ":1")
+    os.close(out)
+    assert pq.read_schema(output).metadata[b"job"].decode() == text
+
+
+def test_files_that_cannot_be_written_are_refused_before_any_work(
+    here: Path, sample_directory: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "job.toml").write_text("[modules.tracking]")
+    for arguments, message in [
+        (("-o", here, "--compare", here), "one file is to be read and written"),
+        (("-o", tmp_path / "a.png", "--timeline", tmp_path / "a.json"), "one file"),
+        (("-o", tmp_path / "a", "--timeline", tmp_path / "t.png"), "one file"),
+        (("-o", tmp_path / "notes.txt"), "is not replaced"),
+        (("-o", tmp_path / "job.toml", "--job", tmp_path / "job.toml"), "is not replaced"),
+        (("-o", tmp_path / "notes.txt" / "a"), "cannot be written"),
+        (("-o", tmp_path), "this is a folder"),
+        (("-o", tmp_path / "a", "--timeline", "."), "this is a folder"),
+        (("-o", "/proc/a.parquet"), "cannot be written"),
+    ]:
+        assert message in says("hlt", sample_directory, *arguments, status=1)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["job.toml", "notes.txt"]
+
+
+def test_a_missing_fastjet_is_noticed_before_anything_is_compiled(
+    sample_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise MissingExtraError("FastJet is not here")
+
+    monkeypatch.setattr("trackserve.workflow.select.require_fastjet", missing)
+    with pytest.raises(MissingExtraError, match="FastJet is not here"):
+        make_job(read_description(DEFAULT), open_pixel(sample_directory), HERE, Rest())
 
 
 @pytest.mark.parametrize("option", [("--identity", "x"), ("--served", "x"), ("--fallback",)])
@@ -232,7 +345,7 @@ def decide(
     """The decisions on ``n`` events of a directory; ``each`` is called with each event."""
     events = open_pixel(directory)
     job = make_job(read_description(DEFAULT), events, way, Rest(is_left_out=True))
-    found = []
+    found: list[Any] = []
     how = Schedule(2, 6, ("decisions", "tracking"))
     for one in run(job, numbered(list(events), n), how):
         assert one.error is None, one.error

@@ -15,10 +15,12 @@ from trigger_objects import tracks_of
 from trackserve.edm import Vertices
 from trackserve.errors import InputError, JobError
 from trackserve.physics.statistics import Fraction
+from trackserve.workflow import Job, run
 from trackserve.workflow.busy import Busy
 from trackserve.workflow.decisions import Decided, differences, write_decisions
 from trackserve.workflow.description import DEFAULT, Rest, make_job, read_description
-from trackserve.workflow.menu import Entry, find_path, make_entry, path_names
+from trackserve.workflow.menu import Decide, Entry, Measure, find_path, make_entry, path_names
+from trackserve.workflow.menu import Path as TriggerPath
 from trackserve.workflow.objects import PrimaryVertex, TrackJets, TriggerTracks, hardest_vertex
 from trackserve.workflow.rates import Accepted, accepted, rates_table
 from trackserve.workflow.select import IsolateTracks, PrimaryTracks
@@ -174,7 +176,7 @@ def test_files_of_decisions_differ_where_one_bit_does(tmp_path: Path) -> None:
 
 
 def test_files_of_other_events_are_not_compared(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="other events"):
+    with pytest.raises(InputError, match="other events.*found None.*bound"):
         differences(write(tmp_path / "a", 1.0), write(tmp_path / "b", 1.0, 2.0))
     (tmp_path / "text").write_text("no table")
     with pytest.raises(InputError, match="no table of decisions"):
@@ -188,19 +190,45 @@ def test_the_default_menu_has_every_path() -> None:
     }
 
 
+OWN = {
+    "broken": "def (",
+    "ends": "raise SystemExit",
+    "junk": "from trackserve.workflow.menu import Path\nPATH = Path((), 1, 1)",
+    "largest": "from trackserve.workflow.menu import Path\nPATH = Path((), max, 1)",
+    "refuses": "class Refuses:\n    def __init__(self): raise ValueError('not today')",
+}
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of Python modules of a user's own; most are wrong."""
+    for name, text in OWN.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
 WRONG_PATHS = [
     ({"use": "nothing"}, "no such path"),
     ({"use": ""}, "no such path"),
+    ({"use": ["track_ht"]}, "used by its name"),
+    ({"use": ".track_ht"}, "no such path"),
+    ({"use": "broken"}, "cannot be imported.*SyntaxError"),
+    ({"use": "ends"}, "cannot be imported.*SystemExit"),
+    ({"use": "junk"}, "this is no path"),
     ({"threshold": "high"}, "a threshold is a number"),
+    ({"threshold": math.nan}, "a threshold is a number"),
+    ({"threshold": 10**400}, "a threshold is a number"),
     ({"prescale": 0}, "a prescale"),
     ({"prescale": True}, "a prescale"),
+    ({"prescale": 10**400}, "a prescale"),
     ({"cuts": {"most_pt": 1}}, "no such cut"),
     ({"treshold": 1}, "no such value"),
 ]
 
 
 @pytest.mark.parametrize(("values", "message"), WRONG_PATHS)
-def test_a_wrong_path_is_refused(values: dict[str, Any], message: str) -> None:
+def test_a_wrong_path_is_refused(values: dict[str, Any], message: str, own: Path) -> None:
     with pytest.raises(JobError, match=message):
         make_entry("a", {"use": "track_ht"} | values)
 
@@ -212,6 +240,20 @@ def test_a_path_changes_its_cuts() -> None:
         make_entry("menu", {"use": "track_ht"})
 
 
+def test_a_path_may_be_a_function_that_does_not_tell_its_cuts(own: Path) -> None:
+    assert make_entry("largest", {}).cuts == {}
+    with pytest.raises(JobError, match="no such cut"):
+        make_entry("largest", {"cuts": {"key": 1}})
+
+
+def test_a_path_whose_quantity_is_no_number_fails_by_its_name() -> None:
+    nothing: Any = lambda: None  # noqa: E731
+    entry = Entry("mine", TriggerPath((), nothing, 1.0), 1.0, 1, {})
+    (found,) = run(Job([Measure(entry), Decide([entry])]), [1])
+    assert found.module == "mine"
+    assert "NoneType" in str(found.error)
+
+
 WRONG_JOBS = [
     ("modules = ", "not TOML"),
     ("[module.a]", "no such table"),
@@ -221,17 +263,30 @@ WRONG_JOBS = [
     ("[modules.a]\nuse = 'busy'\naverage = 1", "a module has no such value"),
     ("[modules.tracking]\nconfig = 'default'", "a module has no such value"),
     ("[modules.a]\nuse = 'nowhere:Thing'", "no such module"),
-    ("[modules.selected_tracks]\nleast_pq = 1", "wrong arguments"),
+    ("[modules.selected_tracks]\nleast_pq = 1", "does not take its arguments.*least_pq"),
+    ("[modules.a]\nuse = 'refuses:Refuses'", "does not take its arguments.*not today"),
+    ("[modules.a]\nuse = 'broken:Thing'", "cannot be imported.*SyntaxError"),
+    ("[modules.a]\nuse = 'ends:Thing'", "cannot be imported.*SystemExit"),
+    ("[modules.a]\nuse = '.broken:Thing'", "no such module"),
+    ("[modules.a]\nuse = ['busy']", "used by its name"),
+    (f"[modules.a]\nuse = 'busy'\nmean = {10**400}", "wrong values"),
+    (f"a = {'9' * 5000}", "not TOML"),
+    (f"a = {'[' * 50_000}", "not TOML"),
     ("[modules.a]\nuse = 'pathlib:Path'", "this is not a module"),
     ("[modules.primary_tracks]", "no module makes this"),
 ]
 
 
 @pytest.mark.parametrize(("text", "message"), WRONG_JOBS)
-def test_a_wrong_description_is_refused(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "job.toml").write_text(text)
+def test_a_wrong_description_is_refused(text: str, message: str, own: Path) -> None:
+    (own / "job.toml").write_text(text)
     with pytest.raises(JobError, match=message):
-        make_job(read_description(tmp_path / "job.toml"), None, Way(), Rest())
+        make_job(read_description(own / "job.toml"), None, Way(), Rest())
+
+
+def test_an_editors_mark_at_the_beginning_of_a_description_is_no_matter(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text("[paths.zero_bias]", encoding="utf-8-sig")
+    assert [one.name for one in read_description(tmp_path / "job.toml").entries] == ["zero_bias"]
 
 
 def test_a_job_has_one_tracking(tmp_path: Path) -> None:

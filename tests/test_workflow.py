@@ -229,6 +229,28 @@ def test_an_error_of_the_event_is_handed_out_as_it_is() -> None:
     assert outcomes(Job([Made("a", ("event",), refuse)]), [0])[0].error is error
 
 
+class Panic(BaseException):
+    """As extensions in other languages raise; its text cannot be had."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(SystemExit(0), "SystemExit: 0"), (Panic(), "Panic"), (OSError("caf\udce9"), r"caf\udce9")],
+)
+def test_whatever_a_module_raises_fails_its_event_alone(error: BaseException, reason: str) -> None:
+    def refuse(event: int) -> None:
+        if event == 1:
+            raise error
+
+    found = outcomes(Job([Made("a", ("event",), refuse)]), range(3))
+    assert [one.error is None for one in found] == [True, False, True]
+    assert reason in str(found[1].error)
+    str(found[1].error).encode()
+
+
 def test_an_event_that_could_not_be_read_is_its_own_outcome() -> None:
     error = EventError("damaged", event=1)
     found = outcomes(Job([Made("a", ("event",))]), [0, error, 2])
@@ -348,6 +370,10 @@ def test_modules_that_fail_to_begin_leave_the_others_ended() -> None:
     assert sorted(ended) == ["a", "refuses"]
 
 
+class Impatient(Sent):
+    timeout = None  # type: ignore[assignment]
+
+
 WRONG = {
     "two modules have one name": [Made("a"), Made("a", outputs=("b",))],
     "two modules make one product": [Made("a"), Made("b", outputs=("a",))],
@@ -357,6 +383,7 @@ WRONG = {
     "wrong inputs": [Made("a", "event")],  # type: ignore[arg-type]
     "a method is missing": [Module()],
     "this is not a module": ["a"],
+    "a timeout is a number": [Impatient("a", ("event",), int)],
 }
 
 

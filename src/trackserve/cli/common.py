@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -244,6 +245,18 @@ def _run_here(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def open_sources(tracker: Tracker[Any, Any], paths: Sequence[Path]) -> dict[str, Any]:
+    """The events at each path, by the path as text that can be written.
+
+    Raises:
+        InputError: a path is given twice.
+    """
+    twice = [str(path) for path, n in Counter(map(Path.resolve, paths)).items() if n > 1]
+    if twice:
+        raise InputError("the same path is given twice", found=twice)
+    return {os.fsencode(path).decode(errors="replace"): tracker.open_events(path) for path in paths}
 
 
 def chosen_events(sources: Mapping[str, Any], text: str) -> dict[str, range]:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 import trackserve
+from trackserve.errors import (
+    DeadlineExceeded,
+    InputError,
+    ServerBusy,
+    ServerUnavailable,
+    TrackserveError,
+)
 from trackserve.io.files import check_file, complete, writable
 from trackserve.trackers.batch import read_at
 
-from .common import Where, chosen_events, console, progress, report_failures, tell
+from .common import Where, chosen_events, console, open_sources, progress, report_failures, tell
 from .grammar import Device, FallBack, Identity, Served, Url
 from .grammar import Slice as Chosen
 
@@ -31,6 +40,8 @@ if TYPE_CHECKING:
 
 _RATE = 100_000.0
 """Events per second, Hz, that CMS' first trigger level hands on."""
+_GONE = (DeadlineExceeded, ServerBusy, ServerUnavailable)
+"""Errors of events that no server has answered until the timeout."""
 _SHORT = 0.002
 """Modules that take less of the time share a row."""
 
@@ -129,6 +140,8 @@ def hlt(
 
     With several PATHs, each has its own column of shares and rates: what the menu does with
     collisions of interest, and with those that are not. docs/hlt.md has the paths.
+
+    If the command ends early, what is decided by then is in OUT.partial.parquet.
     """
     from trackserve.workflow import Schedule
     from trackserve.workflow.decisions import write_decisions
@@ -137,43 +150,48 @@ def hlt(
     from trackserve.workflow.tracking import Way
 
     if show_job:
-        print((job or DEFAULT).read_text(encoding="utf-8"), end="")
+        print(read_description(job or DEFAULT).text, end="")
         return
     if not paths:
         raise typer.BadParameter("no PATH is given")
+    if job is not None:
+        sys.path.append(str(job.resolve().parent))
     described = read_description(job or DEFAULT)
     Where(url, served, None, device, 1, identity, fallback).check(
         described.tracker, described.options
     )
-    for file in filter(None, (output, timeline)):
-        with writable(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            check_file(file)
+    _check_files(output, timeline, filter(None, (job, times, compare)))
     done = _Done()
     how = Schedule(threads, in_flight, (EVENT, "decisions", described.tracking))
     way = Way(device, url, served, identity, fallback)
-    sources = {os.fsencode(p).decode(errors="replace"): p for p in paths}
-    opened = {source: described.tracker.open_events(path) for source, path in sources.items()}
+    opened = open_sources(described.tracker, paths)
+    chosen = chosen_events(opened, events)
     others = _rest(rest, threads, times)
-    for source, which in chosen_events(opened, events).items():
-        made = make_job(described, opened[source], way, others)
-        _run(source, read_at(opened[source], which), len(which), made, how, done)
-    write_decisions(output, described.entries, done.decided, _about(done, job))
+    jobs = {source: make_job(described, opened[source], way, others) for source in chosen}
+
+    def write(place: Path) -> None:
+        write_decisions(place, described.entries, done.decided, _about(done, described))
+
+    with _keeping_what_is_decided(done, sum(map(len, chosen.values())), output, write):
+        for source, which in chosen.items():
+            found = read_at(opened[source], which)
+            _run(source, found, len(which), jobs.pop(source), how, done)
     _print(described, done, how, rate)
-    console.print(f"wrote {output}")
+    write(output)
+    console.print(f"wrote {escape(str(output))}")
     if timeline is not None:
         _write_timeline(timeline, done.slices)
+    is_equal = compare is None or _compare(output, compare)
     report_failures(one.error for one in done.decided if one.error is not None)
-    if compare is not None:
-        _compare(output, compare)
+    if not is_equal:
+        raise typer.Exit(1)
 
 
 class _Done:
     """What was done.
 
     Attributes:
-        decided: all events.
-        samples: the events of each source.
+        samples: what is decided on the events of each source.
         slices: the timeline of the first source.
         spent: ms of each module in threads of the job, for each event.
         seconds: time of all sources.
@@ -183,7 +201,6 @@ class _Done:
     """
 
     def __init__(self) -> None:
-        self.decided: list[Decided] = []
         self.samples: dict[str, list[Decided]] = {}
         self.slices: list[Slice] = []
         self.spent: defaultdict[str, list[float]] = defaultdict(list)
@@ -192,9 +209,18 @@ class _Done:
         self.identities: list[str] = []
         self.emulated: list[str] = []
 
+    @property
+    def decided(self) -> list[Decided]:
+        """What is decided on all events."""
+        return [one for sample in self.samples.values() for one in sample]
+
 
 def _run(source: str, events: Iterator[Any], n: int, job: Job, how: Schedule, done: _Done) -> None:
-    """Run a job over ``n`` events of a source; ``how`` keeps what is needed, the tracking last."""
+    """Run a job over ``n`` events of a source; ``how`` keeps what is needed, the tracking last.
+
+    Raises:
+        ServerError: no server has answered an event until its timeout.
+    """
     from trackserve.workflow import run
     from trackserve.workflow.decisions import Decided
     from trackserve.workflow.job import EVENT
@@ -207,6 +233,9 @@ def _run(source: str, events: Iterator[Any], n: int, job: Job, how: Schedule, do
     with progress() as show, closing(run(job, events, how, new.append)) as all:
         show("Preparing the job (the first time, compiling)", 0, 0)
         for one in all:
+            cause = getattr(one.error, "__cause__", None)
+            if isinstance(cause, _GONE):
+                raise cause
             start = start or 1e-9 * one.start
             products = one.products
             number = getattr(products[EVENT], "event", -1)
@@ -222,10 +251,51 @@ def _run(source: str, events: Iterator[Any], n: int, job: Job, how: Schedule, do
                     done.slices.append(piece)
             show(f"Deciding on {source}", len(sample), n)
     done.seconds += time.perf_counter() - start if sample else 0.0
-    done.decided += sample
     by_name: dict[str, Any] = {module.name: module for module in job.modules}
     done.identities.append(by_name[tracks].identity)
     done.emulated = [name for name, module in by_name.items() if module.is_emulated]
+
+
+def _check_files(output: Path, timeline: Path | None, read: Iterable[Path]) -> None:
+    """Refuse, before any work, files that cannot be written, or that are another file too.
+
+    Raises:
+        InputError: a place cannot be written, is that of two files, or has something else.
+    """
+    from trackserve.workflow.decisions import check_place
+
+    check_place(output)
+    written = [output]
+    if timeline is not None:
+        check_file(timeline)
+        written += [timeline, timeline.with_suffix(".png")]
+    others = [place.resolve() for place in read]
+    for file in written:
+        if file.resolve() in others:
+            raise InputError("one file is to be read and written, or twice", file=str(file))
+        others.append(file.resolve())
+        with writable(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            check_file(file)
+            TemporaryFile(dir=file.parent).close()
+
+
+@contextmanager
+def _keeping_what_is_decided(
+    done: _Done, n: int, output: Path, write: Callable[[Path], None]
+) -> Iterator[None]:
+    """Write, if the command ends early, what is decided by then, beside the output."""
+    try:
+        yield
+    except BaseException as error:
+        if n_done := len(done.decided):
+            place = output.with_stem(f"{output.stem}.partial")
+            with suppress(TrackserveError):  # the first error is the one to see
+                write(place)
+                tell(f"{n_done} of {n} events are decided; they are in {place}")
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(130) from None
+        raise
 
 
 def _rest(kind: RestKind, threads: int, times: Path | None) -> Rest:
@@ -242,13 +312,11 @@ def _rest(kind: RestKind, threads: int, times: Path | None) -> Rest:
     return Rest(is_emulated, kind is RestKind.NONE, given)
 
 
-def _about(done: _Done, job: Path | None) -> dict[str, str]:
+def _about(done: _Done, described: Described) -> dict[str, str]:
     """Metadata of the file."""
-    from trackserve.workflow.description import DEFAULT
-
     return {
         "version": trackserve.__version__,
-        "job": (job or DEFAULT).read_text(encoding="utf-8"),
+        "job": described.text,
         "identity": "; ".join(dict.fromkeys(done.identities)),
     }
 
@@ -267,9 +335,9 @@ def _print(described: Described, done: _Done, how: Schedule, rate: float) -> Non
     parts = [f"{n} events in {done.seconds:.1f} s: {n / (done.seconds or 1):.1f} events/s"]
     parts.append(f"{how.threads} threads, {how.most_in_flight} events in flight")
     parts += [f"{count} answers by {server}" for server, count in done.servers.items()]
-    console.print("; ".join(parts), highlight=False, soft_wrap=True)
+    console.print(escape("; ".join(parts)), highlight=False, soft_wrap=True)
     for line in text_timeline(done.slices, console.width - 1):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def _times(done: _Done) -> Table:
@@ -298,7 +366,7 @@ def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:
     from trackserve.workflow.timeline_figure import draw_timeline
 
     write_chrome_trace(path, slices)
-    console.print(f"wrote {path}")
+    console.print(f"wrote {escape(str(path))}")
     if not slices:
         return
     picture = path.with_suffix(".png")
@@ -306,16 +374,18 @@ def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:
         png = to_png(draw_timeline(slices))
     with writable(picture), complete(picture) as partial:
         partial.write_bytes(png)
-    console.print(f"wrote {picture}")
+    console.print(f"wrote {escape(str(picture))}")
 
 
-def _compare(output: Path, other: Path) -> None:
-    """List the events on which two files differ, and then exit with 1."""
+def _compare(output: Path, other: Path) -> bool:
+    """List the events on which two files differ; return whether there is none."""
     from trackserve.workflow.decisions import differences
 
-    if found := differences(output, other):
-        for text in found:
-            console.print(text, highlight=False, soft_wrap=True)
-        console.print(f"[bold red]{len(found)} events are decided otherwise in {other}[/]")
-        raise typer.Exit(1)
-    console.print(f"[bold green]all decisions are those of {other}, bit for bit[/]")
+    found, name = differences(output, other), escape(str(other))
+    for text in found:
+        console.print(escape(text), highlight=False, soft_wrap=True)
+    if found:
+        console.print(f"[bold red]{len(found)} events are decided otherwise in {name}[/]")
+    else:
+        console.print(f"[bold green]all decisions are those of {name}, bit for bit[/]")
+    return not found

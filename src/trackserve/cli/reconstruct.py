@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -16,7 +15,7 @@ from rich.markup import escape
 
 import trackserve
 from trackserve.edm.result import Outcome
-from trackserve.errors import InputError, TrackserveError
+from trackserve.errors import TrackserveError
 from trackserve.trackers.base import Tracker
 from trackserve.wire.identity import digest
 
@@ -27,6 +26,7 @@ from .common import (
     console,
     counts_table,
     identity_of_results,
+    open_sources,
     progress,
     reconstruction,
     report_failures,
@@ -100,7 +100,7 @@ def reconstruct(
     limits = limits_of(tracker, limit, partial, deadline)
     where = Where(url, served, in_flight, device, threads, identity, fallback)
     where.check(tracker, options)
-    sources = _open(tracker, paths)
+    sources = open_sources(tracker, paths)
     chosen = chosen_events(sources, events)
     identities = {
         source: identity_of_results(tracker, options, where, found)
@@ -126,19 +126,6 @@ def reconstruct(
             file.write(outcome, source)
             show("Reconstructing", done, n)
     _report(output, len(sources) > 1, about["identity"])
-
-
-def _open(tracker: Tracker[Any, Any], paths: list[Path]) -> dict[str, Any]:
-    """The events at each path."""
-    twice = [str(path) for path, n in Counter(map(Path.resolve, paths)).items() if n > 1]
-    if twice:
-        raise InputError("the same path is given twice", found=twice)
-    return {_name(path): tracker.open_events(path) for path in paths}
-
-
-def _name(path: Path) -> str:
-    """The path as text that can be written."""
-    return os.fsencode(path).decode(errors="replace")
 
 
 def _stamp(paths: list[Path], output: Path) -> str:

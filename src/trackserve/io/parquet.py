@@ -35,7 +35,7 @@ from trackserve.edm.records import field, list_of, make_lists, record_type, to_r
 from trackserve.edm.result import Origin, Outcome, Result
 from trackserve.errors import InputError
 
-from .files import complete, writable
+from .files import check_file, complete, writable
 
 _STOPPED_BY = (
     "Name of the limit that ended the work on the event: its result is partial. "
@@ -200,6 +200,28 @@ def write_parquet(
 def writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """A writer that keeps nothing that it was given."""
     return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+
+
+def check_replaceable(path: Path, key: bytes, what: str) -> None:
+    """Refuse a place that holds something else than a file that may be replaced.
+
+    Args:
+        path: the place.
+        key: key in the metadata of the files that may be replaced.
+        what: what they are, for the error.
+
+    Raises:
+        InputError: there is a folder, a device, or another file.
+    """
+    check_file(path)
+    if not path.exists():
+        return
+    try:
+        known = key in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowException):
+        known = False
+    if not known:
+        raise InputError(f"a file is there that is no {what}; it is not replaced", file=str(path))
 
 
 def in_groups(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:

@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 from trackserve.edm.result import Outcome, Result
 from trackserve.errors import InputError, TrackserveError
 
-from .files import as_path, check_file, writable
+from .files import as_path, writable
 from .parquet import (
     Row,
     bytes_of,
+    check_replaceable,
     is_full,
     is_over,
     results_schema,
@@ -82,7 +83,7 @@ class ResultsFile:
         self._taken: set[int] = set()
         self._next = 0
         self._lowest = 0
-        _check_replaceable(self.path)
+        check_replaceable(self.path, b"meanings", "table of results")
         if self._files() and not resume:
             raise InputError(
                 "an earlier command did not end; resume it, or remove the folder",
@@ -231,24 +232,6 @@ class ResultsFile:
         self._taken.add(event)
         self._next = max(self._next, event + 1)
         return event
-
-
-def _check_replaceable(path: Path) -> None:
-    """Refuse a place that holds something that is no table of results.
-
-    Raises:
-        InputError: there is a folder, a device, or another file.
-    """
-    check_file(path)
-    if not path.exists():
-        return
-    try:
-        known = b"meanings" in (pq.read_schema(path).metadata or {})
-    except (OSError, pa.ArrowException):
-        known = False
-    if not known:
-        reason = "a file is there that is no table of results; it is not replaced"
-        raise InputError(reason, file=str(path))
 
 
 def _lock(folder: Path) -> int:

@@ -91,7 +91,7 @@ def fitting(table: Table, width: int) -> Table:
 
 def rich_table(title: str, *tables: Table) -> RichTable:
     """Tables with one header, for a terminal; a line stands between them."""
-    rich = RichTable(title=title, caption=tables[0].caption or None)
+    rich = RichTable(title=escape(title), caption=escape(tables[0].caption) or None)
     for i, name in enumerate(tables[0].header):
         rich.add_column(escape(name), justify="left" if i == 0 else "right", no_wrap=i == 0)
     for table in tables:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 from trackserve.edm.records import field
 from trackserve.errors import EventError, InputError
 from trackserve.io.files import complete, writable
-from trackserve.io.parquet import writer
+from trackserve.io.parquet import check_replaceable, writer
 
 from .menu import Decision, Entry
 
@@ -105,6 +106,15 @@ def write_decisions(
         file.write_table(table)
 
 
+def check_place(path: Path) -> None:
+    """Refuse a place that decisions would overwrite something else at.
+
+    Raises:
+        InputError: there is a folder, a device, or another file.
+    """
+    check_replaceable(path, b"menu", "table of decisions")
+
+
 def differences(path: Path, other: Path) -> list[str]:
     """Events on which two files of one menu do not agree, bit for bit, each with its paths.
 
@@ -112,9 +122,12 @@ def differences(path: Path, other: Path) -> list[str]:
         InputError: a file is no table of decisions, or they have other events or another menu.
     """
     mine, theirs = (_read(one) for one in (path, other))
-    for what in ("menu", "events"):
-        if mine[what] != theirs[what]:
-            raise InputError(f"decisions of other {what}", files=[str(path), str(other)])
+    files = [str(path), str(other)]
+    if mine["menu"] != theirs["menu"]:
+        raise InputError("decisions of other menu", files=files)
+    for one, two in zip_longest(mine["events"], theirs["events"]):
+        if one != two:
+            raise InputError("decisions of other events", files=files, found=one, bound=two)
     found = []
     for event, one, two in zip(mine["events"], mine["rows"], theirs["rows"], strict=True):
         names = [name for name in one if _bits(one[name]) != _bits(two[name])]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trackserve.errors import JobError
+from trackserve.errors import JobError, TrackserveError
 from trackserve.io.files import readable
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
@@ -18,6 +17,7 @@ from .busy import Busy
 from .job import Job
 from .menu import Decide, Entry, Measure, make_entry
 from .module import Module
+from .own import find, is_number
 from .select import ChooseVertex, ClusterJets, IsolateTracks, PrimaryTracks, SelectTracks
 from .times import LogNormal, Times
 from .tracking import Way, tracking
@@ -56,10 +56,12 @@ class Described(NamedTuple):
     Attributes:
         modules: values of each module, by name.
         entries: the menu.
+        text: the description.
     """
 
     modules: dict[str, dict[str, Any]]
     entries: tuple[Entry, ...]
+    text: str
 
     @property
     def tracking(self) -> str:
@@ -106,10 +108,11 @@ def read_description(path: Path) -> Described:
         JobError: it is not TOML, or not a description.
     """
     with readable(path):
-        text = path.read_bytes()
+        data = path.read_bytes()
     try:
-        tables = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = data.decode("utf-8-sig")
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise JobError("not TOML", file=str(path), found=str(error)) from None
     found = {}
     for name in ("modules", "paths"):
@@ -121,7 +124,7 @@ def read_description(path: Path) -> Described:
         bound = ["modules", "paths"]
         raise JobError("no such table", file=str(path), found=sorted(tables), bound=bound)
     entries = tuple(make_entry(name, values) for name, values in found["paths"].items())
-    return Described(found["modules"], entries)
+    return Described(found["modules"], entries, text)
 
 
 def make_job(described: Described, events: Any, way: Way, rest: Rest) -> Job:
@@ -160,9 +163,7 @@ def _busy(name: str, arguments: dict[str, Any], rest: Rest) -> Module:
     _refuse(name, arguments, ("mean", "spread", "after"))
     mean, spread = (arguments.get(key, 0.0) for key in ("mean", "spread"))
     after = arguments.get("after", [])
-    is_right = all(
-        type(number) in (int, float) and 0 <= number < math.inf for number in (mean, spread)
-    )
+    is_right = all(is_number(number) and 0 <= number < math.inf for number in (mean, spread))
     if not is_right or not isinstance(after, list):
         bound = "mean and spread are numbers from 0 on, after is a list"
         raise JobError("wrong values", module=name, found=repr(arguments)[:80], bound=bound)
@@ -182,23 +183,25 @@ def _refuse(name: str, arguments: Mapping[str, Any], bound: Sequence[str]) -> No
 
 def _find(name: str, use: Any) -> Any:
     """The class of a module."""
+    bound = [_TRACKING, _BUSY, *_MODULES, "package.module:Class"]
+    if not isinstance(use, str):
+        raise JobError(
+            "a module is used by its name", module=name, found=repr(use)[:80], bound=bound
+        )
     if use in _MODULES:
         return _MODULES[use]
-    place, _, attribute = str(use).partition(":")
-    try:
-        return getattr(importlib.import_module(place), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        bound = [_TRACKING, _BUSY, *_MODULES, "package.module:Class"]
-        raise JobError(
-            "no such module", module=name, found=use, bound=bound, reason=str(error)
-        ) from error
+    place, _, attribute = use.partition(":")
+    return find("module", use, place, attribute, module=name, bound=bound)
 
 
 def _make(name: str, kind: Any, arguments: dict[str, Any]) -> Module:
     try:
         made = kind(**arguments)
-    except TypeError as error:
-        raise JobError("wrong arguments", module=name, found=str(error)) from error
+    except TrackserveError:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise JobError("it does not take its arguments", module=name, reason=reason) from error
     if not isinstance(made, Module):
         raise JobError("this is not a module", module=name, found=repr(kind)[:80])
     made.name = name

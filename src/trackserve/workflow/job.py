@@ -120,7 +120,8 @@ def _check(module: Module) -> None:
     """Refuse what is no module.
 
     Raises:
-        JobError: it is none, its names are no tuple of texts, or it cannot produce.
+        JobError: it is none, its names are no tuple of texts, it cannot produce, or its timeout is
+            no number of seconds.
     """
     if not isinstance(module, Module):
         raise JobError("this is not a module", found=repr(module)[:80])
@@ -133,6 +134,11 @@ def _check(module: Module) -> None:
     for method in needed:
         if not callable(getattr(module, method, None)):
             raise JobError("a method is missing", module=module.name, bound=method)
+    if isinstance(module, ExternalModule):
+        seconds: object = module.timeout
+        if not isinstance(seconds, int | float) or not seconds >= 0:
+            found = repr(seconds)[:80]
+            raise JobError("a timeout is a number from 0 on", module=module.name, found=found)
 
 
 def _in_order(modules: Sequence[Module], producers: dict[str, Module]) -> list[Module]:

@@ -14,6 +14,9 @@ from trackserve.errors import JobError
 
 from .job import INDEX
 from .module import Module
+from .own import find, is_number
+
+_MOST_PRESCALE = 10**15
 
 
 class Path(NamedTuple):
@@ -34,8 +37,11 @@ class Path(NamedTuple):
 
     @property
     def cuts(self) -> dict[str, Any]:
-        """The usual cuts, by name."""
-        parameters = inspect.signature(self.quantity).parameters.values()
+        """The usual cuts, by name; none of a function that does not tell what it takes."""
+        try:
+            parameters = inspect.signature(self.quantity).parameters.values()
+        except ValueError:  # as of some builtin functions
+            return {}
         return {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
 
 
@@ -78,13 +84,16 @@ class Decision(NamedTuple):
 
 
 class Measure(Module):
-    """Measures the quantity of a path; its product, of the path's name in the menu."""
+    """Measures the quantity of a path; its product, a number of the path's name in the menu."""
 
     def __init__(self, entry: Entry) -> None:
         self.name = entry.name
         self.inputs = entry.path.inputs
         self.outputs = (entry.name,)
-        self.produce = functools.partial(entry.path.quantity, **entry.cuts)
+        self._quantity = functools.partial(entry.path.quantity, **entry.cuts)
+
+    def produce(self, *inputs: Any) -> float:
+        return float(self._quantity(*inputs))
 
 
 class Decide(Module):
@@ -99,7 +108,7 @@ class Decide(Module):
 
     def produce(self, index: int, *quantities: float) -> tuple[Decision, ...]:
         return tuple(
-            entry.decide(index, float(quantity))
+            entry.decide(index, quantity)
             for entry, quantity in zip(self.entries, quantities, strict=True)
         )
 
@@ -119,7 +128,7 @@ def make_entry(name: str, values: Mapping[str, Any]) -> Entry:
     Raises:
         JobError: there is no such path, or a value is wrong.
     """
-    if name in _TAKEN:
+    if not name or name in _TAKEN:
         raise JobError("a path cannot have this name", module=name)
     left = dict(values)
     path = find_path(left.pop("use", name))
@@ -129,10 +138,10 @@ def make_entry(name: str, values: Mapping[str, Any]) -> Entry:
     if left:
         bound = ["use", "threshold", "prescale", "cuts"]
         raise JobError("a path has no such value", module=name, found=sorted(left), bound=bound)
-    if not _is(threshold, int | float):
+    if not is_number(threshold):
         raise JobError("a threshold is a number", module=name, found=repr(threshold)[:80])
-    if not _is(prescale, int) or prescale < 1:
-        reason = "a prescale is a whole number from 1 on"
+    if type(prescale) is not int or not 1 <= prescale <= _MOST_PRESCALE:
+        reason = f"a prescale is a whole number from 1 to {_MOST_PRESCALE:g}"
         raise JobError(reason, module=name, found=repr(prescale)[:80])
     if not isinstance(cuts, Mapping) or cuts.keys() - path.cuts.keys():
         bound = sorted(path.cuts)
@@ -152,19 +161,14 @@ def find_path(name: str) -> Path:
         JobError: there is none.
     """
     known = path_names()
+    if not isinstance(name, str):
+        raise JobError("a path is used by its name", found=repr(name)[:80], bound=known)
     place = f"{_paths().__name__}.{name}" if name in known else name
-    try:
-        path = importlib.import_module(place).PATH
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise JobError("no such path", found=name, bound=known, reason=str(error)) from error
-    if not isinstance(path, Path):
+    path = find("path", name, place, "PATH", bound=known)
+    if not isinstance(path, Path) or not callable(path.quantity):
         raise JobError("this is no path", found=f"{place}.PATH")
     return path
 
 
 def _paths() -> ModuleType:
     return importlib.import_module(".paths", __package__)
-
-
-def _is(value: object, kind: Any) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)

@@ -62,7 +62,9 @@ def rates_table(entries: Sequence[Entry], decided: Sequence[Decided], input_rate
         scale = str(one.prescale) if name in needs else ""
         text = with_error(share.value, share.error)
         rows.append([name, needs.get(name, ""), scale, text, _hertz(rate, error)])
-    caption = f"{len(decided)} events; rate of all events {input_rate:g} Hz"
+    n_failed = sum(one.error is not None for one in decided)
+    failed = f", {n_failed} failed" * bool(n_failed)
+    caption = f"{len(decided)} events{failed}; rate of all events {input_rate:g} Hz"
     return Table(("path", "needs", "prescale", "share", "rate, Hz"), rows, caption)
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
@@ -318,7 +318,9 @@ class _Scheduler:
             else:
                 kind = SEND
                 self._send(flight, rank, module.acquire(*inputs))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a user's code may exit, or panic in another language
             return _Settle(
                 self._fail, (flight, module.name, _as_event_error(flight, module, error))
             )
@@ -452,15 +454,18 @@ def _store(step: Step, products: list[Any], found: Any) -> None:
             products[place] = product
 
 
-def _as_event_error(flight: _Flight, module: Module, error: Exception) -> EventError:
+def _as_event_error(flight: _Flight, module: Module, error: BaseException) -> EventError:
     """The error of an event in which a module raised ``error``."""
     if isinstance(error, EventError):
         return error
-    return _failed(flight, module.name, f"{type(error).__name__}: {error}", error)
+    reason = type(error).__name__
+    with suppress(Exception):  # the text is made by code of the user's own
+        reason += f": {error}".encode(errors="backslashreplace").decode()
+    return _failed(flight, module.name, reason, error)
 
 
 def _failed(
-    flight: _Flight, module: str, reason: str, cause: Exception | None = None
+    flight: _Flight, module: str, reason: str, cause: BaseException | None = None
 ) -> ModuleFailed:
     number = getattr(flight.products[0], "event", flight.index)
     failed = ModuleFailed("a module failed", event=number, module=module, reason=reason)

@@ -104,6 +104,9 @@ class ClusterJets(Module):
         radius: radius of the jets in (eta, phi).
         most_track_pt: a track above it counts as one of this pT, GeV.
         least_pt: least pT of a jet, GeV.
+
+    Raises:
+        MissingExtraError: FastJet is not installed.
     """
 
     inputs = ("primary_tracks",)
@@ -112,12 +115,10 @@ class ClusterJets(Module):
     def __init__(
         self, radius: float = 0.4, most_track_pt: float = 50.0, least_pt: float = 5.0
     ) -> None:
+        require_fastjet()  # here, not in `begin`, which other modules' may precede by minutes
         self.radius = radius
         self.most_track_pt = most_track_pt
         self.least_pt = least_pt
-
-    def begin(self) -> None:
-        require_fastjet()
 
     def produce(self, tracks: TriggerTracks) -> TrackJets:
         return cluster(tracks, self.radius, self.most_track_pt, self.least_pt)
