@@ -13,6 +13,7 @@ from trackserve.errors import TrackserveError
 from . import (
     bench,
     demo,
+    display,
     doctor,
     inspect,
     model,
@@ -50,6 +51,7 @@ Every tracker has the same commands; `trackserve reconstruct` lists the trackers
 - start a server: `trackserve serve patatrack,conditions=DIR exatrkx`
 - how is it? `trackserve status`
 - reconstruct there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
+- what does an event look like? `trackserve display DIR -o event.html`
 - is the physics right? `trackserve validate patatrack DIR -o report/patatrack`
 - how fast is it? `trackserve bench patatrack DIR`
 - what does serving cost, and bring? `trackserve study all --quick -o STUDIES`
@@ -68,6 +70,7 @@ commands.command()(serve.serve)
 commands.command()(serve.repository)
 commands.command()(inspect.inspect)
 commands.command()(status.status)
+commands.command()(display.display)
 commands.command()(demo.demo)
 commands.command()(doctor.doctor)
 

@@ -23,6 +23,7 @@ from trackserve.wire.identity import digest
 from .common import (
     Reconstruct,
     Where,
+    chosen_events,
     console,
     counts_table,
     identity_of_results,
@@ -106,7 +107,7 @@ def reconstruct(
     where = Where(url, served, in_flight, device, threads, identity, fallback)
     where.check(tracker, options)
     sources = _open(tracker, paths)
-    chosen = _chosen(sources, events)
+    chosen = chosen_events(sources, events)
     identities = {
         source: identity_of_results(tracker, options, where, found)
         for source, found in sources.items()
@@ -155,31 +156,6 @@ def _stamp(paths: list[Path], output: Path) -> str:
         if file.is_file() and file != output.resolve()
     ]
     return digest(files)
-
-
-def _chosen(sources: Mapping[str, Any], text: str) -> dict[str, range]:
-    """Indices of the wanted events of each source.
-
-    Raises:
-        InputError: ``text`` is not a slice, or there are events and it has none of them.
-    """
-    begin, colon, end = text.partition(":")
-    try:
-        bounds = [int(bound) if bound.strip() else None for bound in (begin, end)]
-    except ValueError:
-        colon = ""
-    if not colon:
-        raise InputError("not a slice of events", option="events", found=text, bound="A:B")
-    n = sum(map(len, sources.values()))
-    start, stop, _ = slice(*bounds).indices(n)
-    if n and start >= stop:
-        raise InputError("no event is in this slice", option="events", found=text, bound=f"0:{n}")
-    chosen, before = {}, 0
-    for source, events in sources.items():
-        inside = [min(max(bound - before, 0), len(events)) for bound in (start, stop)]
-        chosen[source] = range(*inside)
-        before += len(events)
-    return chosen
 
 
 def _without_first(n: int, chosen: Mapping[str, range]) -> dict[str, range]:
