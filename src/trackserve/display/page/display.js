@@ -19,6 +19,14 @@ const KEYS = [
   ["Esc", "nothing chosen"], ["?", "this help"],
 ];
 
+const READABLE = 300;
+
+// The lowest cut on pT that leaves so few tracks that an eye can follow them.
+function readable(pt) {
+  const few = cut => pt.filter(one => one >= cut).length <= READABLE;
+  return CUTS.pt.find(few) ?? CUTS.pt.at(-1);
+}
+
 const at = id => document.getElementById(id);
 
 class Display {
@@ -31,7 +39,7 @@ class Display {
         unknown: true, found: true, duplicate: true, fake: true, seen: false, missed: true,
         other: false, detector: true, used: true, hits: true, vertices: true, collisions: false,
       },
-      cuts: { pt: 0, eta: Infinity, hits: 0, vertex: "all" },
+      cuts: { pt: readable(scene.events[0].tracks.pt), eta: Infinity, hits: 0, vertex: "all" },
     };
     this.stages = Object.keys(scene.events[0].edges);
     this.readHash();
@@ -220,8 +228,8 @@ class Display {
         picture.putPoints(key, projected(points, view), theme[name], 6, look);
       else picture.drop(key);
     };
-    place("vertices", event.vertices.position, "vertex", { size: 9, texture: "disc" });
-    place("collisions", event.collisions?.position, "collision", { size: 13, texture: "ring" });
+    place("vertices", event.vertices.position, "vertex", { size: 7, texture: "disc" });
+    place("collisions", event.collisions?.position, "collision", { size: 11, texture: "ring" });
     const chosen = state.chosen;
     const kind = chosen && kinds[chosen.kind];
     picture.putChosen(kind, chosen?.row, event.hits.position, theme.select);
@@ -248,7 +256,7 @@ class Display {
       points = new Float32Array((flat.length / 2) * 3);
       for (let i = 0; i < flat.length / 2; i++) points.set(flat.subarray(2 * i, 2 * i + 2), 3 * i);
     }
-    const opacity = view === "3d" ? 0.45 : 1;
+    const opacity = view === "3d" ? 0.55 : 1;
     this.picture.putPieces("detector", points, this.theme.detector, 0, opacity);
   }
 
@@ -265,9 +273,9 @@ class Display {
         if (used[i] === wanted) points.push(position[3 * i], position[3 * i + 1], position[3 * i + 2]);
       return projected(new Float32Array(points), state.view);
     };
-    if (state.shown.hits) picture.putPoints("hits", pick(0), theme.hit, 1, { size: 1.5 });
+    if (state.shown.hits) picture.putPoints("hits", pick(0), theme.hit, 1, { size: 1 });
     else picture.drop("hits");
-    if (state.shown.used) picture.putPoints("used", pick(1), theme.used, 2, { size: 3 });
+    if (state.shown.used) picture.putPoints("used", pick(1), theme.used, 5, { size: 2.5 });
     else picture.drop("used");
   }
 

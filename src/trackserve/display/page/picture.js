@@ -12,6 +12,8 @@ import { LineSegmentsGeometry } from "three/addons/lines/LineSegmentsGeometry.js
 
 import { colourOf, hitsOf, pieceOf } from "./kinds.js";
 
+const NEAR_BEAM = 15; // mm
+const FIELD_OF_VIEW = 32; // degrees
 const NEAR_CLICK = 9; // pixels
 
 // Positions in the plane of a view; r has the sign of y.
@@ -22,6 +24,21 @@ export function projected(points, view) {
     const r = Math.hypot(points[i], points[i + 1]);
     found[i] = points[i + 2];
     found[i + 1] = points[i + 1] < 0 ? -r : r;
+  }
+  return found;
+}
+
+// The same for the points of lines: near the beam line a line keeps the side that it leaves to.
+function projectedLines({ offsets, points }, view) {
+  const found = projected(points, view);
+  if (view !== "rz") return found;
+  for (let row = 0; row + 1 < offsets.length; row++) {
+    let side = 0;
+    for (let i = offsets[row + 1] - 1; i >= offsets[row]; i--) {
+      const r = Math.abs(found[3 * i + 1]);
+      if (side && r < NEAR_BEAM) found[3 * i + 1] = side * r;
+      side = found[3 * i + 1] < 0 ? -1 : 1;
+    }
   }
   return found;
 }
@@ -50,7 +67,7 @@ export class Picture {
     this.textures = { disc: disc(false), ring: disc(true) };
     this.view = "3d";
     this.cameras = {
-      "3d": new PerspectiveCamera(35, 1, 1, 1e5),
+      "3d": new PerspectiveCamera(FIELD_OF_VIEW, 1, 1, 1e5),
       xy: new OrthographicCamera(-1, 1, 1, -1, -1e5, 1e5),
       rz: new OrthographicCamera(-1, 1, 1, -1, -1e5, 1e5),
     };
@@ -84,9 +101,9 @@ export class Picture {
     this.extent = [across, along];
     const aspect = this.aspect();
     if (this.view === "3d") {
-      const size = Math.hypot(along * Math.min(1, 1.4 / aspect), across);
-      const away = (size / Math.tan((35 * Math.PI) / 360)) * Math.max(1, 1.25 / aspect);
-      this.camera.position.set(0.62 * away, 0.42 * away, 0.66 * away);
+      const half = Math.tan((FIELD_OF_VIEW * Math.PI) / 360);
+      const away = Math.max(1.5 * across, (0.95 * along) / aspect) / half + 0.62 * along;
+      this.camera.position.set(0.82 * away, 0.36 * away, 0.45 * away);
       this.camera.up.set(0, 1, 0);
     } else {
       this.camera.position.set(0, 0, 1e3);
@@ -167,7 +184,7 @@ export class Picture {
 
   // Lines of some rows of a kind, in one draw call.
   putLines(name, kind, rows, by, theme, order) {
-    const points = projected(kind.paths.points, this.view);
+    const points = projectedLines(kind.paths, this.view);
     const colours = new Uint8Array(points.length);
     const index = [];
     for (const row of rows) {
@@ -195,7 +212,7 @@ export class Picture {
     this.drop("chosen line");
     this.drop("chosen hits");
     if (!kind) return;
-    const points = projected(kind.paths.points, this.view);
+    const points = projectedLines(kind.paths, this.view);
     const [first, end] = pieceOf(kind, row);
     const pieces = [];
     for (let i = first; i + 1 < end; i++)
@@ -232,7 +249,7 @@ export class Picture {
 
   // The row of a kind whose line passes nearest to a place, and how near it passes.
   nearest(kind, rows, x, y) {
-    const places = this.onCanvas(projected(kind.paths.points, this.view));
+    const places = this.onCanvas(projectedLines(kind.paths, this.view));
     let best = { row: -1, distance: NEAR_CLICK };
     for (const row of rows) {
       const [first, end] = pieceOf(kind, row);
