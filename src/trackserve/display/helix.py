@@ -16,9 +16,15 @@ import numpy as np
 
 from trackserve.edm.columns import Array, Ragged
 
+from .scene import Lines
+
 SAGITTA = 0.05
 """mm. A straight piece is nowhere farther than this from its helix."""
 _MOST_PIECES = 96
+FAR = 30.0
+"""mm. A particle's hit that is farther than this from its helix is not of its first turn."""
+BEHIND = 1.5 * np.pi
+"""rad. A hit that a helix would reach after a larger turn lies behind its start."""
 
 
 class Helices(NamedTuple):
@@ -75,41 +81,75 @@ class Helices(NamedTuple):
         return Helices(*(values[row] for values in self))
 
 
-def last_paths(helices: Helices, hits: Ragged, position: Array) -> Array:
-    """The transverse path of each helix to the farthest of its hits, float64[n], mm.
-
-    A hit that lies behind the start, where a whole turn would lead to it, does not count.
+def trace(helices: Helices, hits: Ragged, position: Array) -> Lines:
+    """Helices up to their last hits, as lines that leave them by at most :data:`SAGITTA`.
 
     Args:
         helices: n helices.
         hits: rows of ``position`` for each.
         position: float[m, 3], mm.
     """
+    owner, path = _paths_to(helices, hits, position)[:2]
+    owner, path = _steps(helices, _longest(len(hits), owner, path))
+    return _lines(len(hits), owner, helices.take(owner).at(path))
+
+
+def trace_through(helices: Helices, hits: Ragged, position: Array) -> Lines:
+    """Helices that are moved so that they pass their hits, as scattered particles do.
+
+    Between two hits, and between the start and the first one, a line moves away from its helix in
+    proportion to the path. Hits that are farther than :data:`FAR` from it do not count: the
+    particle has turned round before, or has lost much of its momentum.
+
+    Args:
+        helices, hits, position: as of :func:`trace`.
+    """
+    n = len(hits)
+    hit_owner, hit_path, away = _paths_to(helices, hits, position)
+    near = np.linalg.norm(away, axis=1) < FAR
+    hit_owner, hit_path, away = hit_owner[near], hit_path[near], away[near]
+    owner, path = _steps(helices, _longest(n, hit_owner, hit_path))
+    owner, path = np.concatenate([owner, hit_owner]), np.concatenate([path, hit_path])
+    order = np.lexsort((path, owner))
+    owner, path = owner[order], path[order]
+    knot_owner = np.concatenate([np.arange(n), hit_owner])
+    knot_path = np.concatenate([np.zeros(n), hit_path])
+    moved = np.concatenate([np.zeros((n, 3)), away])
+    order = np.lexsort((knot_path, knot_owner))
+    scale = 2 * path.max(initial=1.0)  # so that the paths of different helices do not mix
+    knots = (knot_owner * scale + knot_path)[order]
+    shift = [np.interp(owner * scale + path, knots, one[order]) for one in moved.T]
+    return _lines(n, owner, helices.take(owner).at(path) + np.stack(shift, axis=1))
+
+
+def _paths_to(helices: Helices, hits: Ragged, position: Array) -> tuple[Array, Array, Array]:
+    """Of each hit its helix, the path to it, and how far it is from there, mm.
+
+    The path to a hit that lies behind the start, where almost a whole turn would lead to it, is 0.
+    """
     owner = np.repeat(np.arange(len(hits)), hits.counts)
-    paths = helices.take(owner).path_to(position[hits.values].astype(np.float64))
-    with np.errstate(divide="ignore"):
-        behind = paths * np.abs(helices.curvature[owner]) > 1.5 * np.pi
-    paths[behind] = 0
-    longest = np.zeros(len(hits))
-    np.maximum.at(longest, owner, paths)
+    own, point = helices.take(owner), position[hits.values].astype(np.float64)
+    path = own.path_to(point)
+    path[path * np.abs(own.curvature) > BEHIND] = 0
+    return owner, path, point - own.at(path)
+
+
+def _longest(n: int, owner: Array, path: Array) -> Array:
+    longest = np.zeros(n)
+    np.maximum.at(longest, owner, path)
     return longest
 
 
-def trace(helices: Helices, path: Array) -> tuple[Array, Array]:
-    """Helices as lines that leave them by at most :data:`SAGITTA`.
-
-    Args:
-        helices: n helices.
-        path: float64[n], length of each across the beam, mm.
-
-    Returns:
-        int64[n + 1], first point of each line; float32[points, 3], mm.
-    """
-    curvature = np.abs(helices.curvature)
-    pieces = np.ceil(path * np.sqrt(curvature / (8 * SAGITTA)))
+def _steps(helices: Helices, path: Array) -> tuple[Array, Array]:
+    """The helix of each point of the lines up to ``path``, float64[n], and the path to it."""
+    pieces = np.ceil(path * np.sqrt(np.abs(helices.curvature) / (8 * SAGITTA)))
     n_points = np.clip(pieces, 1, _MOST_PIECES).astype(np.int64) + 1
-    offsets = np.concatenate([[0], np.cumsum(n_points)])
+    first = np.cumsum(n_points) - n_points
     owner = np.repeat(np.arange(len(path)), n_points)
-    step = (np.arange(offsets[-1]) - offsets[owner]) / (n_points[owner] - 1)
-    points = helices.take(owner).at(step * path[owner])
-    return offsets, points.astype(np.float32)
+    share = (np.arange(len(owner)) - first[owner]) / (n_points[owner] - 1)
+    return owner, share * path[owner]
+
+
+def _lines(n: int, owner: Array, points: Array) -> Lines:
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=n))])
+    return Lines(offsets.astype(np.int64), points.astype(np.float32))

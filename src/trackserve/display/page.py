@@ -1,6 +1,6 @@
 """A scene as one HTML file that needs nothing beside itself.
 
-The file holds the program (``page/bundle.js``, made by ``npm run build`` from the sources beside
+The file holds the program (``web/bundle.js``, made by ``npm run build`` from the sources beside
 it), a description of the scene as JSON, and all numbers of the scene as one compressed block.
 """
 
@@ -10,6 +10,7 @@ import base64
 import gzip
 import hashlib
 import json
+import re
 from dataclasses import fields, is_dataclass
 from html import escape
 from importlib.resources import files
@@ -27,11 +28,12 @@ STEPS = 32767
 """Positions are whole numbers of the largest coordinate of an array over this."""
 _ALIGNED = 8
 """Bytes; an array begins at a multiple of it."""
+_PLACE = re.compile(r"\{\{(\w+)\}\}")
 _POSITIONS = {"position", "points", "solid", "across", "along"}
 
 
 def write_page(path: str | Path, scene: Scene) -> Path:
-    """Write a page that shows ``scene``. It fetches nothing, and forbids other scripts than its own.
+    """Write a page that shows ``scene``; it fetches nothing, and forbids all scripts but its own.
 
     Args:
         path: of the page; its folder is made if needed.
@@ -61,15 +63,16 @@ def page_of(scene: Scene) -> str:
         "img-src data: blob:"
     )
     data = json.dumps(described, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return (
-        _part("page.html")
-        .replace("{{policy}}", policy)
-        .replace("{{title}}", escape(scene.title))
-        .replace("{{style}}", _part("style.css"))
-        .replace("{{scene}}", data)
-        .replace("{{numbers}}", base64.b64encode(gzip.compress(block, 9, mtime=0)).decode())
-        .replace("{{program}}", program)
-    )
+    numbers = base64.b64encode(gzip.compress(block, 9, mtime=0)).decode()
+    parts = {
+        "policy": policy,
+        "title": escape(scene.title),
+        "style": _part("style.css"),
+        "scene": data,
+        "numbers": numbers,
+        "program": program,
+    }
+    return _PLACE.sub(lambda place: parts[place[1]], _part("page.html"))
 
 
 def pack(scene: Scene) -> tuple[Any, bytes]:
@@ -108,4 +111,4 @@ def pack(scene: Scene) -> tuple[Any, bytes]:
 
 
 def _part(name: str) -> str:
-    return (files(__package__) / "page" / name).read_text(encoding="utf-8")
+    return (files(__package__) / "web" / name).read_text(encoding="utf-8")

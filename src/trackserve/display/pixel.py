@@ -21,7 +21,7 @@ from trackserve.errors import InputError
 from trackserve.physics.pixel.matching import duplicates, match_hits, match_tracks
 from trackserve.physics.pixel.truth import reconstructable
 
-from .helix import Helices, last_paths, trace
+from .helix import Helices, trace, trace_through
 from .scene import (
     DUPLICATE,
     FAKE,
@@ -31,7 +31,6 @@ from .scene import (
     SEEN,
     UNKNOWN,
     Detector,
-    Lines,
     SceneCollisions,
     SceneEvent,
     SceneHits,
@@ -102,21 +101,21 @@ def pixel_event(
     hits = _hits(result.hits, spot, geometry)
     rows = _hits_of(tracks)
     helices = _track_helices(tracks, spot)
-    paths = Lines(*trace(helices, last_paths(helices, rows, hits.position)))
-    match, particle = np.full((2, len(tracks)), (UNKNOWN,), np.int64)
-    particle = np.full(len(tracks), -1)
+    paths = trace(helices, rows, hits.position)
+    match, particle = np.full(len(tracks), UNKNOWN), np.full(len(tracks), -1)
     seen: dict[str, Any] = {}
     if truth is not None:
-        match, particle, seen = _beside_truth(result.hits, hits, tracks, truth, geometry)
+        match, particle, seen = _beside_truth(result.hits, tracks, truth, geometry)
     vertices = _vertices(result.vertices, tracks, spot)
     scene_tracks = SceneTracks(
         pt=tracks.pt.astype(np.float32),
         eta=tracks.eta.astype(np.float32),
         phi=tracks.phi.copy(),
         charge=tracks.charge,
-        d0=(MM_PER_CM * tracks.tip).astype(np.float32),
+        tip=(MM_PER_CM * tracks.tip).astype(np.float32),
         z0=(MM_PER_CM * tracks.zip + spot[2]).astype(np.float32),
-        chi2=(tracks.chi2 / np.maximum(tracks.ndof, 1)).astype(np.float32),
+        chi2=tracks.chi2,
+        ndof=tracks.ndof,
         score=np.full(len(tracks), np.nan, np.float32),
         vertex=tracks.vertex,
         match=match.astype(np.uint8),
@@ -163,7 +162,7 @@ def _vertices(vertices: Vertices, tracks: Tracks, spot: Array) -> SceneVertices:
 
 
 def _beside_truth(
-    hits: Hits, shown: SceneHits, tracks: Tracks, truth: PixelTruth, geometry: PixelGeometry
+    hits: Hits, tracks: Tracks, truth: PixelTruth, geometry: PixelGeometry
 ) -> tuple[Array, Array, dict[str, Any]]:
     """What each track is, its particle as a row of those that are shown, and the truth."""
     true_hit = match_hits(hits, truth.hits)
@@ -201,10 +200,8 @@ def _beside_truth(
     true_rows = _grouped(row[truth.hits.particle], len(kept))
     seen = {
         "particles": particles,
-        "particle_paths": Lines(*trace(helices, last_paths(helices, true_rows, crossings))),
-        "collisions": SceneCollisions(
-            (MM_PER_CM * truth.collisions.position).astype(np.float32)
-        ),
+        "particle_paths": trace_through(helices, true_rows, crossings),
+        "collisions": SceneCollisions((MM_PER_CM * truth.collisions.position).astype(np.float32)),
     }
     return match, row[particle], seen
 
@@ -221,4 +218,5 @@ def _grouped(owner: Array, n: int) -> Ragged:
 def _distinct(pieces: Array) -> Array:
     """Pieces that differ by 0.1 mm or more, float32."""
     _, first = np.unique(np.round(pieces, 1).reshape(len(pieces), -1), axis=0, return_index=True)
-    return pieces[np.sort(first)].astype(np.float32)
+    distinct: Array = pieces[np.sort(first)].astype(np.float32)
+    return distinct

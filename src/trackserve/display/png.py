@@ -10,9 +10,7 @@ from .chromium import browser
 
 SIZE = (1280, 800)
 """Width and height of a picture, pixels."""
-_DRAWN = (
-    "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
-)
+_DRAWN = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
 
 
 def write_png(

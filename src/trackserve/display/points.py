@@ -1,4 +1,4 @@
-"""Events of space points as scenes: layers, points, candidates, edges of a learned tracker, truth."""
+"""Events of space points as scenes: layers, points, candidates, edges, truth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trackserve.detectors.generic import BARREL_LAYERS, DISKS
+from trackserve.detectors.generic import BARREL_LAYERS, DISKS, BarrelLayer, Disk
 from trackserve.edm import MM_PER_CM, Edges, PointsEvent, PointsTruth
 from trackserve.edm.columns import OFFSET, Array, Ragged
 from trackserve.edm.points import GENERIC_DETECTOR
@@ -38,9 +38,8 @@ MOST_EDGES = 20_000
 """Edges of the largest graph that a page shows of an event."""
 _CIRCLE = 72
 """Straight pieces of a circle."""
-_LAYER_ROW = {
-    (layer.volume, layer.layer): row for row, layer in enumerate((*BARREL_LAYERS, *DISKS))
-}
+_LAYERS: tuple[BarrelLayer | Disk, ...] = (*BARREL_LAYERS, *DISKS)
+_LAYER_ROW = {(one.volume, one.layer): row for row, one in enumerate(_LAYERS)}
 
 
 def points_detector(name: str | None) -> Detector:
@@ -68,11 +67,10 @@ def points_detector(name: str | None) -> Detector:
         np.concatenate([radius * circle, np.full((_CIRCLE, 2, 1), z)], axis=2)
         for z, radius in rings
     ]
-    names = [
-        f"{kind} {one.volume}/{one.layer}"
-        for kind, layers in (("barrel", BARREL_LAYERS), ("disk", DISKS))
-        for one in layers
-    ]
+    names = (
+        f"{'disk' if isinstance(one, Disk) else 'barrel'} {one.volume}/{one.layer}"
+        for one in _LAYERS
+    )
     return Detector(
         "GenericDetector",
         tuple(names),
@@ -108,9 +106,10 @@ def points_event(event: PointsEvent, result: Any) -> SceneEvent:
         eta=eta.astype(np.float32),
         phi=np.arctan2(last[:, 1] - first[:, 1], last[:, 0] - first[:, 0]).astype(np.float32),
         charge=np.zeros(n, np.int8),
-        d0=nan,
+        tip=nan,
         z0=nan,
         chi2=nan,
+        ndof=np.zeros(n, np.int8),
         score=candidates.score,
         vertex=np.full(n, -1, np.int16),
         match=match.astype(np.uint8),
@@ -151,9 +150,7 @@ def _beside_truth(
     A candidate is found if more than half of its points are of one particle, a particle if more
     than half of its points are on such a candidate too.
     """
-    match = np.where(
-        duplicates(matches), DUPLICATE, np.where(matches.particle < 0, FAKE, FOUND)
-    )
+    match = np.where(duplicates(matches), DUPLICATE, np.where(matches.particle < 0, FAKE, FOUND))
     everyone = truth.particles
     found = np.zeros(len(everyone), bool)
     found[matches.particle[matches.double]] = True

@@ -43,12 +43,14 @@ class SceneTracks(Columns):
     """Azimuth of the direction at its start, rad."""
     charge: Array = column(np.int8)
     """Charge; 0 if it is not known."""
-    d0: Array = column(np.float32)
-    """Transverse impact parameter about the beam spot, mm."""
+    tip: Array = column(np.float32)
+    """Transverse impact parameter about the beam spot, as that of :class:`.edm.Tracks`, mm."""
     z0: Array = column(np.float32)
     """z at the point nearest to the beam line, mm."""
     chi2: Array = column(np.float32)
-    """chi^2 of the fit over its degrees of freedom."""
+    """chi^2 of the fit."""
+    ndof: Array = column(np.int8)
+    """Degrees of freedom of the fit; 0 if there was none."""
     score: Array = column(np.float32)
     """How sure the tracker is, 0..1."""
     vertex: Array = column(np.int16)

@@ -51,9 +51,7 @@ def make_scene(
         if isinstance(outcome, EventError):
             continue
         identity = outcome.identity
-        shown.append(
-            replace(to_scene(events[index], outcome), facts=asdict(outcome.counts))
-        )
+        shown.append(replace(to_scene(events[index], outcome), facts=asdict(outcome.counts)))
     if not shown:
         raise InputError("no event to show", events=events.name)
     title = f"{tracker.name} on {events.name}"

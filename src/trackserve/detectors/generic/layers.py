@@ -50,5 +50,5 @@ DISKS = tuple(
     Disk(volume, 2 * (number + 1), side * distance, inner, outer)
     for volumes, (distances, inner, outer) in _PLACES.items()
     for side, volume in zip((-1, 1), volumes, strict=True)
-    for number, distance in enumerate(sorted(distances, key=lambda z, side=side: side * z))
+    for number, distance in enumerate(distances[::side])
 )

@@ -306,9 +306,7 @@ def _efficiency(particles: ParticleTable) -> Majority:
     return Majority(Fraction.of(particles.single), Fraction.of(particles.double))
 
 
-def candidate_kinematics(
-    event: PointsEvent, candidates: TrackCandidates
-) -> tuple[Array, Array]:
+def candidate_kinematics(event: PointsEvent, candidates: TrackCandidates) -> tuple[Array, Array]:
     """pT (GeV) and eta of candidates, from their first, middle and last points.
 
     The radius of the circle through three points is the product of their distances over

@@ -87,9 +87,9 @@ function numbersOf(kind, row, event) {
   const vertex = rows.vertex[row];
   return [
     ...shared,
-    ["d0", known(rows.d0[row], one => `${fixed(1e3 * one, 0)} µm`)],
+    ["tip", known(rows.tip[row], one => `${fixed(1e3 * one, 0)} µm`)],
     ["z0", known(rows.z0[row], one => `${fixed(one, 2)} mm`)],
-    ["χ² / ndof", known(rows.chi2[row], one => number(one))],
+    ["χ² / ndof", known(rows.chi2[row], one => `${number(one)} / ${rows.ndof[row]}`)],
     ["score", known(rows.score[row], one => fixed(one, 3))],
     ["vertex", vertex < 0 ? null : `${vertex + 1}, z ${fixed(event.vertices.position[3 * vertex + 2], 1)} mm`],
     ["particle", matched < 0 || !event.particles ? null : particleText(event.particles, matched)],
