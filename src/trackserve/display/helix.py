@@ -18,7 +18,7 @@ from trackserve.edm.columns import Array, Ragged
 
 from .scene import Lines
 
-SAGITTA = 0.05
+SAGITTA = 0.2
 """mm. A straight piece is nowhere farther than this from its helix."""
 _MOST_PIECES = 96
 FAR = 30.0

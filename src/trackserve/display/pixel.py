@@ -128,7 +128,7 @@ def pixel_event(
 def _hits(hits: Hits, spot: Array, geometry: PixelGeometry) -> SceneHits:
     position = MM_PER_CM * np.stack([hits.x, hits.y, hits.z], axis=1) + spot
     layer = geometry.layer[hits.module].astype(np.int16)
-    return SceneHits(position.astype(np.float32), layer, hits.charge.astype(np.float32))
+    return SceneHits(position.astype(np.float32), layer)
 
 
 def _hits_of(tracks: Tracks) -> Ragged:

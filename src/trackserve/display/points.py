@@ -121,7 +121,7 @@ def points_event(event: PointsEvent, result: Any) -> SceneEvent:
     edges, window = _window({k: v for k, v in graphs.items() if v is not None}, position, middle)
     return SceneEvent(
         event.event,
-        SceneHits(position, _layers(truth, len(position)), np.full(len(position), np.nan, "<f4")),
+        SceneHits(position, _layers(truth, len(position))),
         tracks,
         Lines.through(rows, position),
         SceneVertices.empty(),

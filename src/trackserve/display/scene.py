@@ -27,8 +27,6 @@ class SceneHits(Columns):
     """x, y, z, mm."""
     layer: Array = column(np.int16)
     """Row of :attr:`Detector.layers`; -1 if it is not known."""
-    charge: Array = column(np.float32)
-    """Charge of the cluster, electrons; NaN if it is not known."""
 
 
 @dataclass(frozen=True, eq=False)
