@@ -335,7 +335,8 @@ def test_the_page_toggles_cuts_and_selects_in_a_browser(tab: Any, scene: Scene) 
     assert tab.evaluate(COUNT) == (states != FOUND).sum()
     click(tab, "found")
     move = (
-        "(() => {{ const one = document.querySelector('[type=range][data-key={}]'); one.value = {}; "
+        "(() => {{ const one = document.querySelector('[type=range][data-key={}]'); "
+        "one.value = {}; "
         "one.dispatchEvent(new Event('input')); return Number.parseFloat("
         "one.nextElementSibling.textContent.replace(/[^0-9.]/g, '')); }})()"
     )

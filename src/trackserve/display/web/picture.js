@@ -12,6 +12,7 @@ import { LineSegmentsGeometry } from "three/addons/lines/LineSegmentsGeometry.js
 
 import { colourOf, hitsOf, pieceOf } from "./kinds.js";
 
+const MANY_POINTS = 20000;
 const NEAR_BEAM = 15; // mm
 const FIELD_OF_VIEW = 32; // degrees
 const NEAR_CLICK = 9; // pixels
@@ -76,6 +77,11 @@ export class Picture {
       const controls = new OrbitControls(camera, canvas);
       controls.enabled = view === this.view;
       controls.addEventListener("change", changed);
+      controls.addEventListener("start", () => this.setMoving(true));
+      controls.addEventListener("end", () => {
+        this.setMoving(false);
+        changed();
+      });
       if (view !== "3d") {
         controls.enableRotate = false;
         controls.screenSpacePanning = true;
@@ -88,6 +94,17 @@ export class Picture {
 
   get camera() {
     return this.cameras[this.view];
+  }
+
+  // While the picture moves, large clouds of points are left out.
+  setMoving(moving) {
+    this.moving = moving;
+    for (const thing of Object.values(this.things)) this.simplify(thing);
+  }
+
+  simplify(thing) {
+    const n = thing.isPoints ? thing.geometry.attributes.position.count : 0;
+    thing.visible = !(this.moving && n > MANY_POINTS);
   }
 
   setView(view) {
@@ -149,6 +166,7 @@ export class Picture {
     this.drop(name);
     thing.frustumCulled = false;
     thing.renderOrder = order;
+    this.simplify(thing);
     this.things[name] = thing;
     this.scene.add(thing);
   }
