@@ -23,6 +23,8 @@ from .scene import FAKE, MISSED, Lines, Scene, SceneEvent, SceneParticles, Scene
 MEV_PER_GEV = 1e3
 COLOURS = {"track": "1f5a8c", "fake": "d0342c", "missed": "e07b00", "particle": "3d8f5f"}
 """RGB of lines, hexadecimal."""
+RADII = {"line": 0.2, "vertex": 1.0}
+"""mm. Phoenix draws lines as tubes, and vertices as balls."""
 _DIGITS = 4
 """Decimals of a number: 0.1 um, 0.1 keV."""
 
@@ -52,7 +54,7 @@ def phoenix_event(event: SceneEvent, tracker: str) -> dict[str, Any]:
     if event.particles is not None and event.particle_paths is not None:
         tracks["particles"] = _particles(event.particles, event.particle_paths)
     vertices = [
-        {"x": x, "y": y, "z": z, "z_error": error, "n_tracks": n}
+        {"x": x, "y": y, "z": z, "z_error": error, "n_tracks": n, "size": RADII["vertex"]}
         for (x, y, z), error, n in zip(
             _plain(event.vertices.position),
             _plain(event.vertices.z_error),
@@ -100,6 +102,7 @@ def _lines(rows: SceneTracks | SceneParticles, paths: Lines) -> list[dict[str, A
             points = np.stack([points[0], points.mean(axis=0), points[1]])
         pt, eta = float(rows.pt[row]), float(rows.eta[row])
         one: dict[str, Any] = {"pos": _plain(points), "charge": int(rows.charge[row])}
+        one["linewidth"] = RADII["line"]
         if np.isfinite([pt, eta]).all():
             one |= {"pT": round(MEV_PER_GEV * pt, _DIGITS), "eta": round(eta, _DIGITS)}
         one["phi"] = round(float(rows.phi[row]), _DIGITS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 
 import numpy as np
 
@@ -171,7 +172,7 @@ class Detector:
     along: Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scene:
     """What one page shows.
 
@@ -181,6 +182,8 @@ class Scene:
         identity: text of the identity of what made the tracks; empty if it is not known.
         detector: the detector.
         events: the events.
+
+    A notebook shows the page itself.
     """
 
     title: str
@@ -188,3 +191,12 @@ class Scene:
     identity: str
     detector: Detector
     events: tuple[SceneEvent, ...]
+
+    def __repr__(self) -> str:
+        return f"Scene({self.title!r}, events={[one.event for one in self.events]})"
+
+    def _repr_html_(self) -> str:
+        from .page import page_of
+
+        look = "width:100%;height:620px;border:0"
+        return f'<iframe srcdoc="{escape(page_of(self))}" style="{look}"></iframe>'

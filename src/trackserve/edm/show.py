@@ -33,17 +33,20 @@ def result_text(result: Result) -> str:
 
 
 def noun_html(noun: Columns) -> str:
-    """The first rows of a noun as a table; each heading tells what its column means."""
+    """The first rows of a noun as a table; each heading tells what its column means.
+
+    Columns with more than :data:`_ITEMS` values in every row are left out.
+    """
     from .records import to_records
 
     records = to_records(noun.take(slice(_ROWS)))
+    shown = [one for one in records.type if getattr(one.type, "list_size", 0) <= _ITEMS]
     texts = meanings(type(noun))  # type: ignore[arg-type]
     head = "".join(
-        f'<th title="{escape(texts.get(one.name, ""))}">{escape(one.name)}</th>'
-        for one in records.type
+        f'<th title="{escape(texts.get(one.name, ""))}">{escape(one.name)}</th>' for one in shown
     )
     rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(_cell(cell))}</td>" for cell in row.values()) + "</tr>"
+        "<tr>" + "".join(f"<td>{escape(_cell(row[one.name]))}</td>" for one in shown) + "</tr>"
         for row in records.to_pylist()
     )
     more = len(noun) - _ROWS
