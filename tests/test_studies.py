@@ -190,7 +190,7 @@ def test_the_report_works_in_a_browser_and_asks_for_nothing(
 ) -> None:
     run(installed(Fake()), HOW, tmp_path, silent)
     page = write_pages(tmp_path)
-    with browser(tmp_path / "chromium") as tab:
+    with browser() as tab:
         tab.open(page.as_uri())
         assert [url for url in tab.requests if not url.startswith("data:")] == [page.as_uri()]
         assert tab.messages == []
@@ -202,10 +202,7 @@ def test_the_report_works_in_a_browser_and_asks_for_nothing(
         for wanted in (sorted(values), sorted(values, reverse=True)):
             tab.evaluate(f"{head}.click()")
             assert tab.evaluate(column) == wanted != values
-        tab.ask(
-            "Emulation.setDeviceMetricsOverride",
-            width=400, height=800, deviceScaleFactor=1, mobile=False,
-        )  # fmt: skip
+        tab.size(400, 800)
         assert tab.evaluate("document.documentElement.scrollWidth") <= 400
         wide = "[...document.querySelectorAll('.wide')].some(one => one.scrollWidth > 400)"
         assert tab.evaluate(wide)

@@ -13,6 +13,7 @@ from trackserve.errors import TrackserveError
 from . import (
     bench,
     demo,
+    display,
     doctor,
     fit,
     fleet,
@@ -55,6 +56,7 @@ Every tracker has the same commands; `trackserve reconstruct` lists the trackers
 - how is it? `trackserve status`
 - reconstruct there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
 - run a trigger menu: `trackserve hlt DIR -o decisions.parquet`
+- what does an event look like? `trackserve display DIR -o event.html`
 - is the physics right? `trackserve validate patatrack DIR -o report/patatrack`
 - how fast is it? `trackserve bench patatrack DIR`
 - what does serving cost, and bring? `trackserve study all --quick -o STUDIES`
@@ -77,6 +79,7 @@ commands.command()(hlt.hlt)
 commands.command()(inspect.inspect)
 commands.command()(status.status)
 commands.command(no_args_is_help=True)(fleet.fleet)
+commands.command()(display.display)
 commands.command()(demo.demo)
 commands.command()(doctor.doctor)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from trackserve.client import Client
 
 _ROUNDS = 5
+_SHOWN = 3
+"""Events of a page."""
 
 
 class _Subject(NamedTuple):
@@ -62,7 +64,7 @@ def demo(
     """Reconstruct events here and on a Triton server started for them, and compare.
 
     DIR is for Patatrack, PATH for Exa.TrkX; one server runs both. The two answers
-    must agree bit for bit. Prints speed and physics, and writes reports.
+    must agree bit for bit. Prints speed and physics, and writes reports and pages that show events.
     """
     from trackserve.report.validation import tables, write_validation
     from trackserve.studies.machine import cpu_name
@@ -85,6 +87,18 @@ def demo(
             page = write_validation(output / tracker.name, title, validation, matches)
         console.print(f"wrote {page}")
     _conclude(comparisons)
+    pages = [_show(*both, output) for both in zip(subjects, comparisons, strict=True)]
+    console.print("events to look at, in any browser:", *pages, sep="\n  ", soft_wrap=True)
+
+
+def _show(subject: _Subject, compared: _Comparison, output: Path) -> Path:
+    """Write a page with the first events."""
+    from trackserve.display import make_scene, write_page
+
+    tracker, events, _ = subject
+    outcomes = compared.outcomes["served"][:_SHOWN]
+    scene = make_scene(tracker, events, range(len(outcomes)), outcomes)
+    return write_page(output / tracker.name / "event.html", scene)
 
 
 @contextmanager

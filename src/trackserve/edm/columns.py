@@ -11,6 +11,10 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from trackserve.errors import MissingExtraError
+
+from .show import noun_html, noun_text
+
 Array = NDArray[Any]
 
 OFFSET = np.dtype(np.int64)
@@ -115,6 +119,9 @@ class Ragged:
 class Columns:
     """A struct of arrays whose columns all have the same length.
 
+    ``noun[index]`` has the rows that integers, a mask or a slice select; an integer gives one row.
+    In a notebook a noun shows itself as a table.
+
     Attributes:
         Arrays: the noun as compiled functions take it, a named tuple of arrays.
     """
@@ -127,6 +134,7 @@ class Columns:
         make: Any = namedtuple
         cls.Arrays = make(f"{cls.__name__}Arrays", names, module=cls.__module__)
         cls.Arrays.__qualname__ = f"{cls.__qualname__}.Arrays"
+        cls.__repr__ = Columns.__repr__  # type: ignore[method-assign]  # not that of dataclass
 
     @classmethod
     @functools.cache
@@ -174,6 +182,37 @@ class Columns:
                 for values in self.columns().values()
             )
         )
+
+    def to_pandas(self) -> Any:
+        """Make a DataFrame; its columns are those of the Parquet files (docs/data.md).
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        import pyarrow as pa
+
+        from .records import to_records
+
+        try:
+            return pa.Table.from_struct_array(to_records(self)).to_pandas()
+        except ImportError:
+            raise MissingExtraError("to_pandas needs pandas: pip install pandas") from None
+
+    def __getitem__(self, index: int | Array | slice) -> Self:
+        """Return the rows that ``index`` selects.
+
+        Raises:
+            IndexError: there is no such row, or a mask has another length.
+        """
+        if isinstance(index, int | np.integer):
+            return self.take(np.arange(len(self))[index, None])
+        return self.take(index)
+
+    def __repr__(self) -> str:
+        return noun_text(self)
+
+    def _repr_html_(self) -> str:
+        return noun_html(self)
 
     def __len__(self) -> int:
         return len(getattr(self, next(iter(self.schema()))))

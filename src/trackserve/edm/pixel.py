@@ -222,6 +222,14 @@ class Tracks(Columns):
         """Longitudinal impact parameter, cm."""
         return self.state[:, 4]
 
+    @property
+    def covariance_matrix(self) -> Array:
+        """Covariance of the state, float32[n, 5, 5], symmetric."""
+        matrix = np.empty((len(self), 5, 5), np.float32)
+        row, col = np.triu_indices(5)
+        matrix[:, row, col] = matrix[:, col, row] = self.covariance
+        return matrix
+
 
 @dataclass(frozen=True, eq=False)
 class Vertices(Columns):

@@ -12,6 +12,7 @@ import numpy as np
 from trackserve.errors import EventError, InputError
 
 from .columns import Array, Columns
+from .show import result_html, result_text
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,15 @@ class Result:
     stopped_by: str = field(default="", kw_only=True)
     """Name of the limit that ended the work: the result is partial. Empty: it is complete."""
 
+    def __init_subclass__(cls) -> None:
+        cls.__repr__ = Result.__repr__  # type: ignore[method-assign]  # not that of dataclass
+
+    def __repr__(self) -> str:
+        return result_text(self)
+
+    def _repr_html_(self) -> str:
+        return result_html(self)
+
     @classmethod
     @functools.cache
     def counts_type(cls) -> type[ResultCounts]:
@@ -112,12 +122,19 @@ class Result:
         return {name: part for name, part in found.items() if isinstance(part, Columns)}
 
     def to_awkward(self) -> Any:
-        """Make an awkward record: ``event``, ``stopped_by``, ``counts``, a list for each noun."""
+        """Make an awkward record: ``event``, ``stopped_by``, ``counts``, a list for each noun.
+
+        Rows with ``pt``, ``eta`` and ``phi`` are momenta for the package vector: after
+        ``vector.register_awkward()`` they have ``px``, ``deltaR`` and so on.
+        """
         import awkward as ak
 
         from .records import to_records
 
         nouns = {name: ak.from_arrow(to_records(part)) for name, part in self.parts().items()}
+        for name, rows in nouns.items():
+            if {"pt", "eta", "phi"} <= set(rows.fields):
+                nouns[name] = ak.with_name(rows, "Momentum3D")
         about = {"event": self.event, "stopped_by": self.stopped_by, "counts": asdict(self.counts)}
         return ak.Record(about | nouns)
 

@@ -246,7 +246,7 @@ def match_points_event(event: PointsEvent, result: PointsResult) -> PointsMatche
         left,
     ).take(shown)
     tracks = TrackTable(
-        *_kinematics(event, candidates, long),
+        *candidate_kinematics(event, candidates.take(long)),
         matches.n_points,
         matched,
         matches.double,
@@ -306,16 +306,14 @@ def _efficiency(particles: ParticleTable) -> Majority:
     return Majority(Fraction.of(particles.single), Fraction.of(particles.double))
 
 
-def _kinematics(
-    event: PointsEvent, candidates: TrackCandidates, chosen: Array
-) -> tuple[Array, Array]:
-    """pT (GeV) and eta of the chosen candidates, from their first, middle and last points.
+def candidate_kinematics(event: PointsEvent, candidates: TrackCandidates) -> tuple[Array, Array]:
+    """pT (GeV) and eta of candidates, from their first, middle and last points.
 
     The radius of the circle through three points is the product of their distances over
     four times the area between them.
     """
     points = candidates.points
-    first, end = points.offsets[:-1][chosen], points.offsets[1:][chosen]
+    first, end = points.offsets[:-1], points.offsets[1:]
     position = event.points.position.astype(np.float64)
     a, b, c = (position[points.values[row]] for row in (first, (first + end) // 2, end - 1))
     ab, ac, bc = b - a, c - a, c - b

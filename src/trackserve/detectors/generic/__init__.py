@@ -1,0 +1,5 @@
+"""ACTS' GenericDetector, which is the detector of the TrackML challenge: its layers."""
+
+from .layers import BARREL_LAYERS, DISKS, BarrelLayer, Disk
+
+__all__ = ["BARREL_LAYERS", "DISKS", "BarrelLayer", "Disk"]

@@ -1,0 +1,231 @@
+"""Events of space points as scenes: layers, points, candidates, edges, truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from trackserve.detectors.generic import BARREL_LAYERS, DISKS, BarrelLayer, Disk
+from trackserve.edm import MM_PER_CM, Edges, PointsEvent, PointsTruth
+from trackserve.edm.columns import OFFSET, Array, Ragged
+from trackserve.edm.points import GENERIC_DETECTOR
+from trackserve.physics.points.matching import MajorityMatches, duplicates, match_candidates
+from trackserve.physics.points.metrics import GRAPHS, candidate_kinematics
+from trackserve.physics.points.truth import true_paths
+
+from .scene import (
+    DUPLICATE,
+    FAKE,
+    FOUND,
+    MISSED,
+    OTHER,
+    SEEN,
+    UNKNOWN,
+    Detector,
+    Lines,
+    SceneCollisions,
+    SceneEvent,
+    SceneHits,
+    SceneParticles,
+    SceneTracks,
+    SceneVertices,
+)
+
+KEEP = tuple(GRAPHS.values())
+"""Intermediates that a scene shows if a tracker has them."""
+MOST_EDGES = 20_000
+"""Edges of the largest graph that a page shows of an event."""
+_CIRCLE = 72
+"""Straight pieces of a circle."""
+_LAYERS: tuple[BarrelLayer | Disk, ...] = (*BARREL_LAYERS, *DISKS)
+_LAYER_ROW = {(one.volume, one.layer): row for row, one in enumerate(_LAYERS)}
+
+
+def points_detector(name: str | None) -> Detector:
+    """The layers of a detector by its name; nothing for one that is not known."""
+    if name != GENERIC_DETECTOR:
+        nothing = np.empty((0, 2, 2), np.float32)
+        return Detector(name or "", (), np.empty((0, 2, 3), np.float32), nothing, nothing)
+    turn = 2 * np.pi * np.arange(_CIRCLE + 1) / _CIRCLE
+    unit = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    circle = np.stack([unit[:-1], unit[1:]], axis=1)
+    across = [layer.radius * circle for layer in BARREL_LAYERS]
+    rings = [(side * one.half_length, one.radius) for one in BARREL_LAYERS for side in (-1, 1)]
+    rings += [(disk.z, radius) for disk in DISKS for radius in (disk.inner, disk.outer)]
+    along = [
+        [(-one.half_length, side * one.radius), (one.half_length, side * one.radius)]
+        for one in BARREL_LAYERS
+        for side in (-1, 1)
+    ]
+    along += [
+        [(disk.z, side * disk.inner), (disk.z, side * disk.outer)]
+        for disk in DISKS
+        for side in (-1, 1)
+    ]
+    solid = [
+        np.concatenate([radius * circle, np.full((_CIRCLE, 2, 1), z)], axis=2)
+        for z, radius in rings
+    ]
+    names = (
+        f"{'disk' if isinstance(one, Disk) else 'barrel'} {one.volume}/{one.layer}"
+        for one in _LAYERS
+    )
+    return Detector(
+        "GenericDetector",
+        tuple(names),
+        np.concatenate(solid).astype(np.float32),
+        np.concatenate(across).astype(np.float32),
+        np.array(along, np.float32),
+    )
+
+
+def points_event(event: PointsEvent, result: Any) -> SceneEvent:
+    """An event of space points.
+
+    Args:
+        event: the event, with truth where it is known.
+        result: the result of a tracker, with ``candidates`` and, of a learned one, the edges
+            that :data:`KEEP` names. A candidate has no fitted helix: its line joins its points.
+    """
+    candidates, truth = result.candidates, event.truth
+    position = event.points.position
+    n = len(candidates)
+    match, particle = np.full(n, UNKNOWN), np.full(n, -1)
+    seen: dict[str, Any] = {}
+    if truth is not None:
+        points = candidates.points
+        matches = match_candidates(points.offsets, points.values, truth.points.particle)
+        match, particle, seen = _beside_truth(matches, truth, position)
+    pt, eta = candidate_kinematics(event, candidates)
+    rows = candidates.points
+    first, last = (position[rows.values[at]] for at in (rows.offsets[:-1], rows.offsets[1:] - 1))
+    nan = np.full(n, np.nan, np.float32)
+    tracks = SceneTracks(
+        pt=pt.astype(np.float32),
+        eta=eta.astype(np.float32),
+        phi=np.arctan2(last[:, 1] - first[:, 1], last[:, 0] - first[:, 0]).astype(np.float32),
+        charge=np.zeros(n, np.int8),
+        tip=nan,
+        z0=nan,
+        chi2=nan,
+        ndof=np.zeros(n, np.int8),
+        score=candidates.score,
+        vertex=np.full(n, -1, np.int16),
+        match=match.astype(np.uint8),
+        particle=particle.astype(np.int32),
+        hits=rows,
+    )
+    graphs = {stage: getattr(result, name, None) for stage, name in GRAPHS.items()}
+    middle = float(tracks.phi[np.nan_to_num(pt, posinf=0).argmax()]) if n else 0.0
+    edges, window = _window({k: v for k, v in graphs.items() if v is not None}, position, middle)
+    return SceneEvent(
+        event.event,
+        SceneHits(position, _layers(truth, len(position))),
+        tracks,
+        Lines.through(rows, position),
+        SceneVertices.empty(),
+        **seen,
+        edges=edges,
+        window=window,
+    )
+
+
+def _layers(truth: PointsTruth | None, n: int) -> Array:
+    """Row of the layer of each point; -1 if it is not known."""
+    if truth is None:
+        return np.full(n, -1, np.int16)
+    key = truth.points.volume.astype(np.int64) << 16 | truth.points.layer.astype(np.int64)
+    keys, place = np.unique(key, return_inverse=True)
+    rows = [_LAYER_ROW.get((one >> 16, one & 0xFFFF), -1) for one in keys.tolist()]
+    layer: Array = np.array(rows, np.int16)[place]
+    return layer
+
+
+def _beside_truth(
+    matches: MajorityMatches, truth: PointsTruth, position: Array
+) -> tuple[Array, Array, dict[str, Any]]:
+    """What each candidate is, its particle as a row of those that are shown, and the truth.
+
+    A candidate is found if more than half of its points are of one particle, a particle if more
+    than half of its points are on such a candidate too.
+    """
+    match = np.where(duplicates(matches), DUPLICATE, np.where(matches.particle < 0, FAKE, FOUND))
+    everyone = truth.particles
+    found = np.zeros(len(everyone), bool)
+    found[matches.particle[matches.double]] = True
+    paths = true_paths(truth)
+    wanted = paths.reconstructable()
+    kept = np.flatnonzero(paths.n_points > 0)
+    row = np.full(len(everyone) + 1, -1)
+    row[kept] = np.arange(len(kept))
+    some = everyone.take(kept)
+    collision, places = _collisions(truth)
+    hits = _outward(row[truth.points.particle], len(kept), position, MM_PER_CM * some.position)
+    seen = {
+        "particles": SceneParticles(
+            pt=some.pt.astype(np.float32),
+            eta=some.eta.astype(np.float32),
+            phi=some.phi.astype(np.float32),
+            charge=some.charge,
+            pdg=some.pdg,
+            vertex=collision[kept].astype(np.int32),
+            match=np.select([found[kept], wanted[kept]], [SEEN, MISSED], OTHER).astype(np.uint8),
+            hits=hits,
+        ),
+        "particle_paths": Lines.through(hits, position),
+        "collisions": SceneCollisions(places),
+    }
+    return match, row[matches.particle], seen
+
+
+def _outward(owner: Array, n: int, position: Array, start: Array) -> Ragged:
+    """The points of each of ``n`` particles, by their distance from its start."""
+    mine = np.flatnonzero(owner >= 0).astype(np.int32)
+    step = position[mine] - start[owner[mine]]
+    order = mine[np.lexsort(((step**2).sum(axis=1), owner[mine]))]
+    offsets = np.zeros(n + 1, OFFSET)
+    offsets[1:] = np.cumsum(np.bincount(owner[mine], minlength=n))
+    return Ragged(offsets, order)
+
+
+def _collisions(truth: PointsTruth) -> tuple[Array, Array]:
+    """Row of the collision of each particle, -1 if it is not known, and where collisions are.
+
+    A collision is where its first primary particle starts.
+
+    Returns:
+        int[particles]; float32[collisions, 3], mm.
+    """
+    particles = truth.particles
+    known = np.flatnonzero(particles.collision >= 0)
+    known = known[np.argsort(~particles.primary[known], kind="stable")]
+    numbers, first = np.unique(particles.collision[known], return_index=True)
+    row = np.searchsorted(numbers, particles.collision)
+    place = (MM_PER_CM * particles.position[known[first]]).astype(np.float32)
+    return np.where(particles.collision < 0, -1, row), place
+
+
+def _window(
+    graphs: dict[str, Edges], position: Array, middle: float
+) -> tuple[dict[str, Array], str]:
+    """The edges in a sector about ``middle`` (rad), so wide that none has too many."""
+    if not graphs:
+        return {}, ""
+    phi = np.arctan2(position[:, 1], position[:, 0]).astype(np.float64)
+    away = np.abs((phi - middle + np.pi) % (2 * np.pi) - np.pi)
+    reach = {
+        name: np.maximum(away[edges.source], away[edges.target]) for name, edges in graphs.items()
+    }
+    half = min(
+        (float(np.partition(one, MOST_EDGES)[MOST_EDGES]) for one in reach.values()
+         if len(one) > MOST_EDGES),
+        default=np.pi,
+    )  # fmt: skip
+    shown = {
+        name: np.stack([edges.source, edges.target], axis=1)[reach[name] < half]
+        for name, edges in graphs.items()
+    }
+    whole = half >= np.pi
+    text = "" if whole else f"φ from {middle - half:.2f} to {middle + half:.2f}"
+    return shown, text
