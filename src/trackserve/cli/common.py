@@ -361,31 +361,6 @@ def tell(text: str) -> None:
     messages.print(escape(text), highlight=False, soft_wrap=True)
 
 
-def chosen_events(sources: Mapping[str, Any], text: str) -> dict[str, range]:
-    """Indices of the wanted events of each source.
-
-    Raises:
-        InputError: ``text`` is not a slice, or there are events and it has none of them.
-    """
-    begin, colon, end = text.partition(":")
-    try:
-        bounds = [int(bound) if bound.strip() else None for bound in (begin, end)]
-    except ValueError:
-        colon = ""
-    if not colon:
-        raise InputError("not a slice of events", option="events", found=text, bound="A:B")
-    n = sum(map(len, sources.values()))
-    start, stop, _ = slice(*bounds).indices(n)
-    if n and start >= stop:
-        raise InputError("no event is in this slice", option="events", found=text, bound=f"0:{n}")
-    chosen, before = {}, 0
-    for source, events in sources.items():
-        inside = [min(max(bound - before, 0), len(events)) for bound in (start, stop)]
-        chosen[source] = range(*inside)
-        before += len(events)
-    return chosen
-
-
 def report_failures(failed: Iterable[object], what: str = "event") -> None:
     """Print the events that failed, if any, and then exit with 1.
 
