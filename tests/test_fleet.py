@@ -112,9 +112,10 @@ def test_jobs_of_constant_times_reach_the_bounds_and_bend_at_think_plus_service_
     jobs: int, servers: int
 ) -> None:
     fleet = Fleet(thinker(constant(THINK)), jobs, Server(device=constant(SERVICE)), servers)
-    rate = simulate(fleet, events=1000).rate.value
+    rate = simulate(fleet, events=600).rate.value
     bound = min(jobs / (THINK + SERVICE), servers / SERVICE)
-    assert rate == pytest.approx(bound, rel=0.03)
+    slack = 0.03 if servers == 1 else 0.1  # requests do not change their queue once they are in one
+    assert (1 - slack) * bound <= rate <= 1.03 * bound
 
 
 def test_the_knee_is_where_the_bounds_meet() -> None:

@@ -231,6 +231,7 @@ def test_the_figures_are_those_of_the_paper_and_the_fleets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("trackserve.studies.hlt.simulated._EVENTS", 200)
+    monkeypatch.setattr("trackserve.studies.hlt.report._FLEETS", (1, 2))
     drawn = STUDY.show(rows_of((1, 8, 20))).draw()
     assert [one.name for one in drawn] == [
         "hlt-timeline-in-the-job",
