@@ -40,6 +40,8 @@ AROUND = "around the tracker"
 """What the algorithm adds to the tracker: containers to nouns and back; it is part of
 :data:`FINDING`."""
 ALL = "all"
+_MOST_COLOURS = len(PALETTE) - 1
+"""Steps that have a colour of their own in the figure."""
 
 
 def plan(how: How) -> list[Point]:
@@ -368,16 +370,19 @@ def _draw(rows: list[Row]) -> list[Drawn]:
     places = list(groups(steps, "sample", "way").items())
     if not places:
         return []
-    names = list(dict.fromkeys(str(row["step"]) for row in steps))
+    means = {
+        str(step): np.array([_mean_ms(chosen(some, step=step)) for _, some in places])
+        for (step,) in groups(steps, "step")
+    }
+    heavy = sorted(means, key=lambda step: -means[step].max())[:_MOST_COLOURS]
+    bars = {step: values for step, values in means.items() if step in heavy}
+    if small := [values for step, values in means.items() if step not in heavy]:
+        bars["the other steps"] = np.sum(small, axis=0)
     figure, axes = new_figure(1, 1, 1.2 + 0.4 * len(places))
     left = np.zeros(len(places))
     at = -np.arange(len(places))
-    for number, name in enumerate(names):
-        values = np.array(
-            [np.mean(numbers(chosen(some, step=name), "ms") or [0.0]) for _, some in places]
-        )
-        colour = PALETTE[number % len(PALETTE)]
-        axes.barh(at, values, left=left, color=colour, label=name, height=0.66)
+    for number, (name, values) in enumerate(bars.items()):
+        axes.barh(at, values, left=left, color=PALETTE[number], label=name, height=0.66)
         left += values
     axes.set_yticks(at, [f"{sample} {way}" for (sample, way), _ in places])
     axes.set(xlabel="time of an event, ms")
@@ -385,6 +390,10 @@ def _draw(rows: list[Row]) -> list[Drawn]:
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     caption = "Time of the steps from measurements to fitted tracks, in the Sequencer of ACTS."
     return [Drawn("acts", figure, caption)]
+
+
+def _mean_ms(rows: Sequence[Row]) -> float:
+    return float(np.mean(numbers(rows, "ms") or [0.0]))
 
 
 STUDY = Study(

@@ -24,7 +24,7 @@ _VARIANCES = (0, 5, 9, 12, 14)
 
 @dataclass(frozen=True, eq=False)
 class FitTable(Columns):
-    """One row per track whose particle is reconstructable, by double majority."""
+    """One row per track of a reconstructable particle, by double majority, of a central |eta|."""
 
     pt: Array = column(np.float64)
     """True transverse momentum, GeV."""
@@ -51,7 +51,8 @@ class Fitted:
         duplicate_rate: share of tracks whose particle has a better track.
         fitted: share of the candidates, of enough points, that match a reconstructable particle
             and whose points are on a fitted track.
-        residual, pull: widths by parameter.
+        residual, pull: widths by parameter, for particles of |eta| below
+            :data:`.truth.CENTRAL_ETA`.
         pure_pull: the same widths of tracks without a point of another particle.
         relative_pt: width of (fitted - true) / true of pT.
     """
@@ -140,10 +141,11 @@ def judge_fits(
     wanted = paths.reconstructable()
     matches = _match(tracks.points, particle)
     found = matches.particle[matches.double]
-    asked = wanted & (np.abs(paths.eta) < CENTRAL_ETA) & (paths.n_points >= min_measurements)
+    central = wanted & (np.abs(paths.eta) < CENTRAL_ETA)
+    asked = central & (paths.n_points >= min_measurements)
     double = np.zeros(len(paths), bool)
     double[found] = True
-    rows = np.flatnonzero(matches.double)[wanted[found]]
+    rows = np.flatnonzero(matches.double)[central[found]]
     owner = matches.particle[rows]
     true = true_states(truth.particles.take(owner))
     residual = tracks.state[rows] - true
