@@ -176,7 +176,7 @@ def test_files_of_decisions_differ_where_one_bit_does(tmp_path: Path) -> None:
 
 
 def test_files_of_other_events_are_not_compared(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="other events.*found None.*bound"):
+    with pytest.raises(InputError, match=r"other events.*found None.*bound"):
         differences(write(tmp_path / "a", 1.0), write(tmp_path / "b", 1.0, 2.0))
     (tmp_path / "text").write_text("no table")
     with pytest.raises(InputError, match="no table of decisions"):
