@@ -27,6 +27,7 @@ from trackserve.studies.fleet.day import (
 )
 from trackserve.studies.fleet.file import describe_fleet, fleet_text, read_fleet
 from trackserve.studies.fleet.parts import Instances
+from trackserve.studies.fleet.report import show_answer
 from trackserve.studies.fleet.simulate import Run, simulate
 from trackserve.studies.fleet.times import NONE, Times, constant, exponential, lognormal, measured
 from trackserve.studies.fleet.world import Calls, Fleet, Job, Module, Server, Way
@@ -306,14 +307,19 @@ def test_a_file_gives_the_job_and_the_server_that_were_written(file: Path) -> No
         (("server", "device_ms"), None, "a time is missing"),
         (("server", "device_ms"), 0, "a device takes time"),
         (("server", "device_ms"), [], "no times"),
-        (("server", "device_ms"), -1, "from 0 on"),
+        (("server", "device_ms"), -1, "a time is a number"),
+        (("server", "device_ms"), math.nan, "a time is a number"),
+        (("server", "device_ms"), [1, math.inf], "a time is a number"),
+        (("server", "device_ms"), 1e-300, "a time is a number"),
+        (("server", "device_ms"), {"mean": 1e-300, "sigma": 1e8}, "a time is a number"),
+        (("server", "batch"), 10**400, "a number from 1 to"),
         (("server", "device_ms"), {"median": 3}, "no such distribution"),
         (("server", "cores"), 3, "no such name"),
-        (("server", "instances"), 0, "from 1 on"),
+        (("server", "instances"), 0, "a number from 1 to"),
         (("job", "module"), [], "has modules"),
         (("job", "module", 1, "after"), ["menu"], "stand above"),
         (("job", "module", 1, "name"), "unpack", "a name of its own"),
-        (("job", "threads"), True, "from 1 on"),
+        (("job", "threads"), True, "a number from 1 to"),
         (("job",), None, "a table is missing"),
     ],
 )
@@ -341,9 +347,37 @@ def test_a_job_that_calls_no_server_is_refused() -> None:
 def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConditionsError, match=r"nowhere\.toml"):
         read_fleet(tmp_path / "nowhere.toml")
-    (tmp_path / "bad.toml").write_text("[server\n")
-    with pytest.raises(InputError, match=r"bad\.toml"):
-        read_fleet(tmp_path / "bad.toml")
+    for text in ("[server\n", f"a = {'[' * 50_000}", f"a = {'9' * 5000}"):
+        (tmp_path / "bad.toml").write_text(text)
+        with pytest.raises(InputError, match=r"bad\.toml"):
+            read_fleet(tmp_path / "bad.toml")
+
+
+def test_names_of_modules_are_written_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "times.toml").write_text(fleet_text({"name": 'é \U0001f600 "\\\n\x7f'}), "utf-8")
+    assert read_fleet(tmp_path / "times.toml") == {"name": 'é \U0001f600 "\\\n\x7f'}
+
+
+def test_a_job_may_be_nothing_but_what_is_served() -> None:
+    module = {"name": "tracking", "ms": 10, "send_ms": 1, "take_ms": 1}
+    found = answer(
+        describe_fleet({"server": {"device_ms": 5}, "job": {"threads": 1, "module": [module]}}),
+        Question(3, run=Run(events=500)),
+    )
+    assert Way.WITHOUT not in found.free
+    assert "left out" not in str(show_answer(found).tables)
+    with pytest.raises(InputError, match="no module takes any time"):
+        describe_fleet(
+            {"server": {"device_ms": 5}, "job": {"module": [module | {"ms": 0}]}},
+        )
+
+
+def test_more_events_in_flight_than_can_be_simulated_are_refused() -> None:
+    with pytest.raises(InputError, match="than can be simulated"):
+        answer(describe_fleet(FILE), Question(10**12))
+    fast = describe_fleet(FILE | {"server": {"device_ms": 1e-6}})
+    with pytest.raises(InputError, match="than can be simulated"):
+        answer(fast, Question(1, run=Run(events=100)))
 
 
 def test_an_answer_feeds_the_jobs_with_as_few_servers_as_do() -> None:
@@ -382,3 +416,6 @@ def test_a_day_that_is_none_is_refused(file: Path) -> None:
     for day in ("a,b", "0,0", "0.5,2", ""):
         text = says("fleet", "--jobs", 4, "--service-times", file, "--day", day, status=1)
         assert "a day is numbers" in text
+    assert "--hold" in says(
+        "fleet", "--jobs", 4, "--service-times", file, "--hold", "inf", status=2
+    )

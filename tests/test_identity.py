@@ -591,7 +591,7 @@ def test_a_server_that_does_not_say_its_identity(
         assert [result.counts for result in found] == [r.counts for r in sample_results]
 
 
-@pytest.mark.parametrize("wrong", [3, "", b"x", ["unchecked"]])
+@pytest.mark.parametrize("wrong", [3, "", b"x", ["unchecked"], "a\n", "\udc80"])
 def test_what_is_no_identity_is_refused(
     server: Server, sample_events: list[RawEvent], wrong: Any
 ) -> None:

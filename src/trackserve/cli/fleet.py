@@ -14,6 +14,7 @@ from trackserve.errors import InputError
 from .common import Progress, beside_main, console, progress, report_folder
 
 _STUDY = "hlt"
+_DAY = 86_400.0
 _DEFAULT_DAY = "a night, a morning that rises, an evening"
 
 
@@ -55,10 +56,11 @@ def fleet(
         typer.Option(min=0.05, max=1.0, help="The rule wants servers at this share of their most."),
     ] = 0.7,
     start: Annotated[
-        float, typer.Option(min=0.0, help="Seconds until a new server answers.")
+        float, typer.Option(min=0.0, max=_DAY, help="Seconds until a new server answers.")
     ] = 60.0,
     hold: Annotated[
-        float, typer.Option(min=0.0, help="Seconds for which a server must be needless.")
+        float,
+        typer.Option(min=0.0, max=_DAY, help="Seconds for which a server must be needless."),
     ] = 300.0,
     cores: Annotated[
         int,

@@ -213,7 +213,8 @@ def make_task(model: ServedModel, terms: Terms, url: str) -> Task:
     identity = terms.identity
     if isinstance(identity, Identity):
         identity = str(identity)
-    if identity is not None and (not isinstance(identity, str) or not identity):
+    is_text = isinstance(identity, str) and identity and identity.isprintable()
+    if identity is not None and not is_text:
         bound = f"None, an identity, its text or {UNCHECKED!r}"
         raise InputError("this is no identity", found=repr(identity), bound=bound)
     if identity != UNCHECKED and not model.has_identity:

@@ -8,8 +8,11 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from shutil import disk_usage
 from typing import Any
 
 import grpc
@@ -32,7 +35,9 @@ _PAGE = 4096
 _MAX_TOTAL = 1 << 30
 """Bytes that the regions of one client may take together."""
 _MAX_HANDED = 1 << 26
-"""Bytes of regions that users may have together, by results that they keep."""
+"""Bytes of regions that users may have together, by results that they keep; but no more than"""
+_HANDED_SHARE = 0.25
+"""of all shared memory, which is 64 MiB in a container by default: or none is left for requests."""
 _RPC_TIMEOUT = 5.0
 _PAUSE = 5.0
 """Seconds without shared memory after it was refused."""
@@ -62,12 +67,12 @@ class _Handed(np.ndarray[Any, Any]):
     It comes back in any thread, which may hold any lock, so it is only noted here.
     """
 
-    def __del__(self) -> None:
-        self.back.append((self.region, self.n_forks))
+    note: Callable[[], None] = staticmethod(lambda: None)
+    """Takes note that the region has come back; does nothing for views and copies of it that NumPy
+    makes of the same class."""
 
-    region: Region
-    back: deque[tuple[Region, int]]
-    n_forks: int
+    def __del__(self) -> None:
+        self.note()
 
 
 class _Forks:
@@ -146,12 +151,13 @@ class Regions:
 
         The region comes back by itself. None: users have too many, so the answer is to be copied.
         """
+        most = min(_MAX_HANDED, _HANDED_SHARE * disk_usage(SHARED_MEMORY).total)
         with self._lock:
-            if self._handed + region.size > _MAX_HANDED:
+            if self._handed + region.size > most:
                 return None
             self._handed += region.size
         handed = _Handed(region.size, np.uint8, region.memory)
-        handed.region, handed.back, handed.n_forks = region, self._back, _Forks.count
+        handed.note = partial(self._back.append, (region, _Forks.count))
         handed.setflags(write=False)
         return handed
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from trackserve.errors import InputError
+
 from .capacity import (
     Fed,
     Knee,
@@ -22,6 +24,8 @@ from .simulate import Outcome, Run, simulate
 from .world import Fleet, Way
 
 BY_RULE = "by the rule"
+_MOST_IN_FLIGHT = 1_000_000
+"""Events in flight of all jobs together; they take some minutes to simulate."""
 _FEW = 8
 """Jobs whose mean stands for one that waits for nobody."""
 
@@ -51,7 +55,8 @@ class Answer(NamedTuple):
 
     Attributes:
         question: what was asked.
-        free: jobs that wait for nobody, by each way.
+        free: jobs that wait for nobody, by each way; not without the work that a server can do
+            where no other work is left.
         nodes: nodes whose cores all jobs need, each of which would have a device without servers.
         bound: jobs that one server could feed at most, if it were never idle.
         clients: one server with rising numbers of jobs.
@@ -84,16 +89,19 @@ def answer(described: Described, question: Question, step: Step = lambda note: N
         step: is told what is simulated next.
 
     Raises:
+        InputError: more events would be in flight than can be simulated.
         MissingExtraError: SimPy is not installed.
     """
+    _check(question.n_jobs, described)
     fleet = Fleet(described.job, 1, described.server, is_synchronised=question.is_synchronised)
     how = question.run
     step("jobs that wait for nobody")
     few = never_waits(fleet._replace(n_jobs=_FEW))
-    free = {way: simulate(few._replace(way=way), *how) for way in Way}
+    free = {way: simulate(few._replace(way=way), *how) for way in _ways(described)}
     alone = free[Way.SERVED].per_job
     bound = fleet.server.capacity / alone
     n_jobs = numbers_of_jobs(bound)
+    _check(n_jobs[-1], described)
     clients = curve_of_jobs(fleet, n_jobs, how, step)
     knee = find_knee(n_jobs, [one.share for one in clients])
     servers = servers_for(fleet._replace(n_jobs=question.n_jobs), how, step)
@@ -111,3 +119,21 @@ def answer(described: Described, question: Question, step: Step = lambda note: N
     days = {**fixed, BY_RULE: run_day_by_rule(equilibrium, jobs, rule)}
     nodes = math.ceil(question.n_jobs * fleet.job.threads / question.cores)
     return Answer(question, free, nodes, bound, clients, knee, servers, days)
+
+
+def _ways(described: Described) -> list[Way]:
+    """Ways in which a job has any work."""
+    others = any(module.times.mean for module in described.job.modules if module.calls is None)
+    return [way for way in Way if others or way is not Way.WITHOUT]
+
+
+def _check(n_jobs: int, described: Described) -> None:
+    """Refuse more events in flight than can be simulated.
+
+    Raises:
+        InputError: so many jobs have more.
+    """
+    found = n_jobs * described.job.in_flight
+    if found > _MOST_IN_FLIGHT:
+        text = "more events in flight than can be simulated"
+        raise InputError(text, jobs=n_jobs, found=found, bound=_MOST_IN_FLIGHT)

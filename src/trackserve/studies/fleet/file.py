@@ -15,6 +15,8 @@ from .times import NONE, Times, constant, exponential, lognormal, measured
 from .world import Calls, Job, Module, Server
 
 _MS = 1e-3
+_LEAST_MS, _MOST_MS = 1e-6, 1e9
+_MOST_COUNT = 100_000
 _SERVER = {"instances", "host_ms", "device_ms", "lanes", "batch", "delay_ms"}
 _JOB = {"threads", "in_flight", "module"}
 _MODULE = {"name", "ms", "after", "send_ms", "take_ms"}
@@ -37,8 +39,8 @@ def read_fleet(path: Path) -> dict[str, Any]:
     with readable(path):
         content = path.read_bytes()
     try:
-        return tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise InputError("no TOML", file=str(path), found=str(error)) from None
 
 
@@ -68,7 +70,8 @@ def _write(lines: list[str], place: str, table: Mapping[str, Any]) -> None:
         elif isinstance(value, Sequence) and value and isinstance(value[0], Mapping):
             below += [("[[{}]]", path, one) for one in value]
         else:
-            lines.append(f"{name} = {json.dumps(value)}")
+            text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+            lines.append(f"{name} = {text}")
     for brackets, path, one in below:
         lines += ["", brackets.format(path)]
         _write(lines, path, one)
@@ -98,8 +101,12 @@ def _job(table: Mapping[str, Any]) -> Job:
         modules.append(_module(one, f"job.module {number + 1}", [m.name for m in modules]))
     if not any(module.calls for module in modules):
         raise InputError("no module calls a server: one needs send_ms and take_ms", at="job.module")
+    if not any(module.times.mean for module in modules):
+        raise InputError("no module takes any time", at="job.module")
     threads = _count(table, "threads", "job")
-    return Job(threads, _count(table, "in_flight", "job", 2 * threads), tuple(modules))
+    return Job(
+        threads, _count(table, "in_flight", "job", min(2 * threads, _MOST_COUNT)), tuple(modules)
+    )
 
 
 def _module(table: Any, at: str, before: list[str]) -> Module:
@@ -142,15 +149,18 @@ def _times(table: Mapping[str, Any], name: str, at: str, default: Times | None =
 
 
 def _number(value: Any, at: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
-        raise InputError("a time is a number of ms from 0 on", at=at, found=value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not (value == 0 or _LEAST_MS <= value <= _MOST_MS):
+        text = f"a time is a number of ms: 0, or from {_LEAST_MS:g} to {_MOST_MS:g}"
+        raise InputError(text, at=at, found=repr(value)[:80])
     return float(value)
 
 
 def _count(table: Mapping[str, Any], name: str, at: str, default: int = 1) -> int:
     value = table.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError("a number from 1 on is needed", at=f"{at}.{name}", found=value)
+    if type(value) is not int or not 1 <= value <= _MOST_COUNT:
+        text = f"a number from 1 to {_MOST_COUNT} is needed"
+        raise InputError(text, at=f"{at}.{name}", found=repr(value)[:80])
     return value
 
 
