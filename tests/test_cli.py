@@ -19,8 +19,9 @@ import pytest
 from typer.testing import CliRunner
 
 import trackserve.studies.inspect.survey
-from trackserve.cli import commands
 from trackserve.cli.common import Progress, beside_main
+from trackserve.cli.main import commands
+from trackserve.install import install_command
 from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.trackers.registry import find_tracker
 from trackserve.trackers.single import SingleEventPipeline
@@ -230,5 +231,5 @@ def test_a_missing_extra_is_told(sample_directory: Path) -> None:
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "pip install 'trackserve[cpu]'" in done.stderr
+    assert install_command("cpu") in done.stderr
     assert "Traceback" not in done.stderr

@@ -527,7 +527,7 @@ def test_commands_judge_and_time_a_model(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from exatrkx_models import small_model
 
-    from trackserve.cli import commands
+    from trackserve.cli.main import commands
     from trackserve.trackers.exatrkx.model import save_model
 
     save_model(small_model(), tmp_path / "model")

@@ -17,7 +17,7 @@ from trackserve.errors import EventError, InputError
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
 
-from .common import console, progress, report_failures
+from .common import compiling, console, progress, report_failures
 from .grammar import DataDirectory
 
 if TYPE_CHECKING:
@@ -100,8 +100,9 @@ def _serving(subjects: Sequence[_Subject]) -> Iterator[Client]:
             write_model(repository, subject.tracker.name, subject.options, backend=backend)
         server = Server(repository, grpc_port=0, http_port=0, metrics_port=0)
         start = time.perf_counter()
-        with console.status("starting Triton (the first time, compiling the pipelines)"):
-            server.start()
+        with progress() as show:
+            show("starting Triton", 0, 0)
+            server.start(compiling(show))
         try:
             seconds = time.perf_counter() - start
             console.print(f"Triton ready after {seconds:.1f} s: {', '.join(server.models)}")
@@ -117,7 +118,8 @@ def _compare(subject: _Subject, client: Client) -> _Comparison:
     tracker = subject.tracker
     model, keep = tracker.name, tracker.validation().keep
     pipeline = tracker.build({}, events=subject.events)
-    with console.status(f"building {model}"):
+    with progress() as show:
+        show(f"building {model}", 0, 0)
         pipeline.warm_up()
     events = list(subject.events)
     direct = (pipeline.run([event], keep)[0] for event in events)

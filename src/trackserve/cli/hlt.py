@@ -13,12 +13,14 @@ from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 import trackserve
 from trackserve.io.files import check_file, complete, writable
 from trackserve.trackers.batch import read_at
 
 from .common import Where, chosen_events, console, progress, report_failures, tell
+from .compare import show as show_comparison
 from .grammar import Device, FallBack, Identity, Served, Url
 from .grammar import Slice as Chosen
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 _RATE = 100_000.0
 """Events per second, Hz, that CMS' first trigger level hands on."""
+_LISTED = 1000
+"""Events decided otherwise that are listed."""
 _SHORT = 0.002
 """Modules that take less of the time share a row."""
 
@@ -205,7 +209,7 @@ def _run(source: str, events: Iterator[Any], n: int, job: Job, how: Schedule, do
     new: deque[Slice] = deque()
     start = 0.0
     with progress() as show, closing(run(job, events, how, new.append)) as all:
-        show("Preparing the job (the first time, compiling)", 0, 0)
+        show("Preparing the job", 0, 0)
         for one in all:
             start = start or 1e-9 * one.start
             products = one.products
@@ -311,11 +315,14 @@ def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:
 
 def _compare(output: Path, other: Path) -> None:
     """List the events on which two files differ, and then exit with 1."""
-    from trackserve.workflow.decisions import differences
+    from trackserve.workflow.decisions import compare_decisions
 
-    if found := differences(output, other):
-        for text in found:
-            console.print(text, highlight=False, soft_wrap=True)
-        console.print(f"[bold red]{len(found)} events are decided otherwise in {other}[/]")
-        raise typer.Exit(1)
-    console.print(f"[bold green]all decisions are those of {other}, bit for bit[/]")
+    compared = compare_decisions(output, other)
+    if compared.are_equal:
+        console.print(
+            f"[bold green]all decisions are those of {escape(str(other))}, bit for bit[/]"
+        )
+        return
+    console.print(f"A: {output}, B: {other}", highlight=False, soft_wrap=True, markup=False)
+    show_comparison(compared, _LISTED)
+    raise typer.Exit(1)
