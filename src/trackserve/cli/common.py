@@ -403,6 +403,35 @@ def counts_table(counts: Mapping[str, int], n_events: int, size: str = "") -> Ta
     return table
 
 
+def facts_of(
+    events: Any, path: Path, where: Where, variants: Mapping[str, Mapping[str, str]]
+) -> dict[str, str]:
+    """What a report says of its results: the data set, the configuration, the machine.
+
+    Args:
+        events: what was reconstructed, as the tracker opens it.
+        path: where it is.
+        where: here or on a server.
+        variants: by name, values by name of option.
+    """
+    from trackserve.studies.machine import in_words
+
+    each = [
+        name if where.url else f"{name} ({', '.join(f'{k} {v}' for k, v in options.items() if v)})"
+        for name, options in variants.items()
+    ]
+    machine = in_words()
+    if where.url is not None:
+        machine = f"{where.url}, asked from {machine}"
+    elif where.device != "cpu":
+        machine += f", on {where.device}"
+    return {
+        "data set": f"{path.resolve().name}, {len(events)} events",
+        "configuration": "; ".join(each),
+        "machine": machine,
+    }
+
+
 def report_folder(output: Path, subject: str) -> None:
     """Refuse, before any work, a folder that cannot take a report.
 

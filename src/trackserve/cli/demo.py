@@ -17,7 +17,7 @@ from trackserve.errors import EventError, InputError
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
 
-from .common import compiling, console, progress, report_failures
+from .common import Where, compiling, console, facts_of, progress, report_failures
 from .grammar import DataDirectory
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ class _Subject(NamedTuple):
 
 
 class _Comparison(NamedTuple):
-    """A model directly and served: outcomes, events per second and latency, s."""
+    """A model directly and served: identity, outcomes, events per second and latency, s."""
 
     model: str
+    identity: str
     outcomes: dict[str, list[Any]]
     rates: dict[str, float]
     latencies: dict[str, float]
@@ -75,14 +76,23 @@ def demo(
     with _serving(subjects) as client:
         comparisons = [_compare(subject, client) for subject in subjects]
     console.print(_table(f"trackserve on {cpu_name()}", comparisons))
-    for (tracker, events, _), compared in zip(subjects, comparisons, strict=True):
+    for (tracker, events, _), path, compared in zip(
+        subjects, (directory, points), comparisons, strict=True
+    ):
         validation = tracker.validation()
         matches = {tracker.name: validation.match(events, compared.outcomes["served"])}
         for table in tables(validation, matches):
             console.print(table)
         with console.status("drawing"):
             title = f"{tracker.name} on {events.name}"
-            page = write_validation(output / tracker.name, title, validation, matches)
+            page = write_validation(
+                output / tracker.name,
+                title,
+                validation,
+                matches,
+                identities={tracker.name: compared.identity},
+                about=facts_of(events, path, Where(), {tracker.name: tracker.complete({})}),
+            )
         console.print(f"wrote {page}")
     _conclude(comparisons)
 
@@ -153,6 +163,7 @@ def _compare(subject: _Subject, client: Client) -> _Comparison:
         )
     return _Comparison(
         model,
+        str(pipeline.identity),
         outcomes,
         {way: len(good) / median(spent) for way, spent in seconds.items()},
         {way: latency.median for way, latency in latencies.items()},
