@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from trackserve import io
-from trackserve.cli import commands
+from trackserve.cli.main import commands
 from trackserve.edm import Particles, PointsEvent, PointsTruth, SpacePoints, TruePoints
 from trackserve.errors import ConditionsError, EventError, InputError, ModelError, TrackserveError
 from trackserve.io import trackml

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ import awkward as ak
 import pytest
 from typer.testing import CliRunner
 
+import trackserve
 import trackserve.studies.inspect.survey
-from trackserve.cli import commands
 from trackserve.cli.common import Progress, beside_main
+from trackserve.cli.main import commands
+from trackserve.install import install_command
+from trackserve.studies.machine import cpu_name
 from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.trackers.registry import find_tracker
 from trackserve.trackers.single import SingleEventPipeline
@@ -90,10 +94,17 @@ def test_validate_prints_physics_and_writes_a_report(
     page = (tmp_path / "report" / "report.html").read_text()
     assert "data:image/png;base64," in page
     identity = str(find_tracker("patatrack").identity({"conditions": str(sample_directory)}))
-    assert f">{identity}</td>" in page
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
+    assert facts["identity"] == identity
+    assert facts["data set"] == f"{sample_directory.name}, 10 events"
+    assert facts["configuration"] == "patatrack default (config default)"
+    assert facts["version"] == f"trackserve {trackserve.__version__}"
+    assert facts["date"].startswith(str(date.today().year))
+    assert cpu_name() in facts["machine"]
     assert f"by {identity}" in text
     summary = json.loads((tmp_path / "report" / "summary.json").read_text())
-    assert summary["identity"] == identity
+    assert summary["about"] == facts
+    assert summary["results"]["patatrack default"]["identity"] == identity
 
 
 @pytest.mark.slow
@@ -230,5 +241,5 @@ def test_a_missing_extra_is_told(sample_directory: Path) -> None:
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "pip install 'trackserve[cpu]'" in done.stderr
+    assert install_command("cpu") in done.stderr
     assert "Traceback" not in done.stderr

@@ -64,7 +64,7 @@ def test_damaged_pixel_events_end_no_command(cut: Path, tmp_path: Path) -> None:
         assert "FED id" in text
         assert "raw.bin ends inside an event" in text
     summary = json.loads((tmp_path / "report" / "summary.json").read_text())
-    assert summary["n_events"] == 8
+    assert summary["results"]["patatrack default"]["n_events"] == 8
 
 
 def test_damaged_points_end_no_command(tmp_path: Path) -> None:
@@ -120,8 +120,9 @@ def test_counts_are_compared_without_truth(copy: Path, tmp_path: Path) -> None:
     assert "There is no truth (truth.npz)" in text
     assert "efficiency" not in text
     summary = json.loads((report / "summary.json").read_text())
-    assert list(summary) == ["reference", "identity"]
-    assert summary["reference"]["words"] == summary["reference"]["n_events"] == 10
+    (numbers,) = summary["results"].values()
+    assert list(numbers) == ["reference", "identity"]
+    assert numbers["reference"]["words"] == numbers["reference"]["n_events"] == 10
     assert "There is no truth (truth.npz)" in (report / "report.html").read_text()
     text = says("validate", "patatrack", copy, "--against", "reference")
     assert "ntuplets, against the C++ program" in text

@@ -34,7 +34,7 @@ def test_it_is_the_default(pipeline: PatatrackPipeline) -> None:
 
 
 def test_efficiency_and_fakes(summary: PixelSummary) -> None:
-    bounds = {"0.5-0.7": 0.95, "0.7-1": 0.985, "1-2": 0.99, "2-5": 0.99}
+    bounds = {"0.5-0.7": 0.95, "0.7-1": 0.985, "1-2": 0.99, "2-5": 0.99, "> 5": 0.97}
     low = {name: share for name, share in summary.efficiency.items() if share.value < bounds[name]}
     assert not low
     assert summary.fake_rate.value < 0.045

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from trackserve.cli import commands
+from trackserve.cli.main import commands
 
 ROOT = Path(__file__).parents[1]
 TEXTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
@@ -72,9 +72,9 @@ def test_commands_and_their_options_exist(path: Path) -> None:
         rest = [*words]
         while rest and rest[0] in getattr(command, "commands", ()):
             command = command.commands[rest.pop(0)]
-        if rest and hasattr(command, "commands") and rest[0] not in (*UNKNOWN, "--help"):
-            wrong.append(words)
         known = {"--help"}.union(*(p.opts + p.secondary_opts for p in command.params))
+        if rest and hasattr(command, "commands") and rest[0] not in (*UNKNOWN, *known):
+            wrong.append(words)
         if rest and rest[0] not in UNKNOWN:
             wrong += [[*words, word] for word in rest if word[:2] == "--" and word not in known]
     assert wrong == []

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from command_line import command, says
 from numba import cuda
-from typer.testing import CliRunner
 
-from trackserve.cli import commands
 from trackserve.cli.doctor import (
-    CHECKS,
+    Finding,
+    _sentence,
+    checks,
     client,
     learned_on_gpu,
     on_cpu,
@@ -21,14 +23,44 @@ from trackserve.cli.doctor import (
     serving,
     training,
 )
+from trackserve.install import install_command
 from trackserve.serving.installation import find_triton
 
 
-def test_it_prints_every_check() -> None:
-    result = CliRunner().invoke(commands, ["doctor"], env={"COLUMNS": "200"})
-    assert result.exit_code == 0, result.output
-    for check in CHECKS:
-        assert check().what in result.output
+def test_it_prints_every_check_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each begins a line with its name; what was seen stands there on three lines at most."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown, _, _ = command("doctor").out.partition("what works here:\n")[2].partition("\n\n")
+    rows = re.split(r"\n(?=yes|no)", shown.strip("\n"))
+    assert len(rows) == len(checks())
+    assert all(re.match(r"(yes|no ) {2}[\w ]+  \S", row) for row in rows)
+    assert max(row.count("\n") for row in rows) < 3
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_reason_is_one_sentence() -> None:
+    assert _sentence("No driver\n is found. Try to install one. Or 2.") == "No driver is found."
+    assert _sentence("needs numpy 2.1 or newer") == "needs numpy 2.1 or newer"
+
+
+def test_one_check_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Finding:
+        raise RuntimeError("a library is broken. And more.")
+
+    monkeypatch.setattr("trackserve.cli.doctor.checks", lambda: [broken, client])
+    said = says("doctor")
+    assert "no broken RuntimeError: a library is broken. yes client" in said
+
+
+def test_it_works_where_no_command_can_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "trackserve.cli.main")
+    monkeypatch.delattr("trackserve.cli.main")
+    monkeypatch.delattr("trackserve.cli.reconstruct")
+    monkeypatch.setitem(sys.modules, "trackserve.cli.reconstruct", None)
+    said = says("doctor")
+    assert "no commands import of trackserve.cli.reconstruct halted" in said
+    assert f"commands: {install_command()}" in said
+    assert "`trackserve doctor` says more" in says("status", status=1)
 
 
 def test_it_says_what_works() -> None:
@@ -48,7 +80,7 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
     found = training()
     assert not found.works
     assert "torch" in found.seen
-    assert found.cure == "pip install 'trackserve[train]'"
+    assert found.cure == install_command("train")
 
 
 def test_serving_names_the_file_that_a_triton_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from trackserve import ExatrkxPipeline
-from trackserve.cli import commands
+from trackserve.cli.main import commands
 from trackserve.errors import EventError, ModelError
 from trackserve.io.parquet import write_parquet
 from trackserve.trackers.exatrkx.architecture import Cuts, Features

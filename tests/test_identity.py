@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from trackserve.cli import commands
+from trackserve.cli.main import commands
 from trackserve.client import AsyncClient, Client
 from trackserve.client.exchange import ServedModel
 from trackserve.edm import RawEvent

@@ -17,7 +17,7 @@ from trackserve.errors import InputError, JobError
 from trackserve.physics.statistics import Fraction
 from trackserve.workflow import Job, run
 from trackserve.workflow.busy import Busy
-from trackserve.workflow.decisions import Decided, differences, write_decisions
+from trackserve.workflow.decisions import Decided, compare_decisions, write_decisions
 from trackserve.workflow.description import DEFAULT, Rest, make_job, read_description
 from trackserve.workflow.menu import Decide, Entry, Measure, find_path, make_entry, path_names
 from trackserve.workflow.menu import Path as TriggerPath
@@ -170,17 +170,19 @@ def write(path: Path, *quantities: float) -> Path:
 
 def test_files_of_decisions_differ_where_one_bit_does(tmp_path: Path) -> None:
     one = write(tmp_path / "a", 1.0, 2.0)
-    assert differences(one, write(tmp_path / "b", 1.0, 2.0)) == []
+    assert compare_decisions(one, write(tmp_path / "b", 1.0, 2.0)).are_equal
     other = write(tmp_path / "c", 1.0, math.nextafter(2.0, 3))
-    assert differences(one, other) == ["s 1: zero_bias"]
+    (found,) = compare_decisions(one, other).differences
+    assert (found.source, found.event) == ("s", 1)
+    assert found.reasons == ("zero_bias.quantity: 2.0 in A, 2.0000000000000004 in B",)
 
 
 def test_files_of_other_events_are_not_compared(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"other events.*found None.*bound"):
-        differences(write(tmp_path / "a", 1.0), write(tmp_path / "b", 1.0, 2.0))
+    with pytest.raises(InputError, match="other events"):
+        compare_decisions(write(tmp_path / "a", 1.0), write(tmp_path / "b", 1.0, 2.0))
     (tmp_path / "text").write_text("no table")
     with pytest.raises(InputError, match="no table of decisions"):
-        differences(write(tmp_path / "a", 1.0), tmp_path / "text")
+        compare_decisions(write(tmp_path / "a", 1.0), tmp_path / "text")
 
 
 def test_the_default_menu_has_every_path() -> None:

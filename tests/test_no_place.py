@@ -177,7 +177,7 @@ def test_doctor_runs_without_a_place(place: Place) -> None:
     place.protect(place.package, place.home, place.temporary)
     done = place.run("from trackserve.cli import app; app()", "doctor", COLUMNS="300")
     assert done.returncode == 0, done.stderr
-    assert "patatrack on this CPU │ yes" in done.stdout
+    assert "yes  patatrack on this CPU" in done.stdout
 
 
 def test_without_the_compiler_the_error_says_so() -> None:

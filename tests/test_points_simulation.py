@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from trackserve.cli import commands
+from trackserve.cli.main import commands
 from trackserve.edm import (
     Collisions,
     Particles,

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from trackserve.physics.points.metrics import (
 )
 from trackserve.physics.points.truth import next_points, true_paths
 from trackserve.physics.statistics import Fraction
+from trackserve.report import points_figures as figures
 from trackserve.report.points import PointsValidation
 from trackserve.report.validation import as_json, tables, write_validation
 from trackserve.trackers.exatrkx.result import ExatrkxCounts, ExatrkxResult
@@ -505,7 +507,7 @@ def test_report_is_self_contained(tmp_path: Path) -> None:
     pictures = list((tmp_path / "one").glob("*.png"))
     assert page.count("data:image/png;base64,") == len(pictures) == 3
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
-    summary = json.loads((tmp_path / "one" / "summary.json").read_text())
+    (summary,) = json.loads((tmp_path / "one" / "summary.json").read_text())["results"].values()
     assert summary["efficiency"]["double"]["value"] == pytest.approx(0.8)
     assert summary["trackml_score_error"] is None
 
@@ -513,7 +515,7 @@ def test_report_is_self_contained(tmp_path: Path) -> None:
     write_validation(tmp_path / "served", "served", validation, {"served": served})
     both = {"a": matches, "b": matches}
     write_validation(tmp_path / "two", "two", validation, both)
-    assert set(json.loads((tmp_path / "two" / "summary.json").read_text())) == {"a", "b"}
+    assert set(json.loads((tmp_path / "two" / "summary.json").read_text())["results"]) == {"a", "b"}
     (table,) = tables(validation, both)
     assert table.row_count > 10
     all_failed = match_points_events([event], [EventError("no", event=0)])
@@ -527,7 +529,7 @@ def test_commands_judge_and_time_a_model(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from exatrkx_models import small_model
 
-    from trackserve.cli import commands
+    from trackserve.cli.main import commands
     from trackserve.trackers.exatrkx.model import save_model
 
     save_model(small_model(), tmp_path / "model")
@@ -542,7 +544,7 @@ def test_commands_judge_and_time_a_model(tmp_path: Path) -> None:
     page = run("validate", "exatrkx", *arguments, "-o", str(tmp_path / "report"))
     for words in ("efficiency", "fake rate", "TrackML score", "left after filter", "edges / point"):
         assert words in page
-    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
+    (summary,) = json.loads((tmp_path / "report" / "summary.json").read_text())["results"].values()
     assert summary["n_events"] == 2
     assert summary["efficiency"]["double"]["total"] == 40
     shutil.copytree(tmp_path / "model", tmp_path / "same")
@@ -567,3 +569,20 @@ def test_commands_judge_and_time_a_model(tmp_path: Path) -> None:
         commands, ["validate", "exatrkx", str(tmp_path / "untrue"), *arguments[1:]]
     )
     assert isinstance(result.exception, InputError)
+
+
+def test_figures_fit_where_an_efficiency_is_one() -> None:
+    """Matplotlib warns of an axis whose ends are the same."""
+    event, groups = hand_made(20), [particle_points(i) for i in range(20)]
+    matches = match_points_events([event], [result_of(event, groups)])
+    assert summarize_points(matches).efficiency.double.value == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = [figures.efficiency_figure(matches), figures.stage_figure(matches)]
+        drawn.append(figures.compared_efficiency_figure({"a": matches, "b": matches}))
+        for figure in drawn:
+            figure.canvas.draw()
+    for axes in drawn[0].axes:
+        low, high = axes.get_ylim()
+        assert low <= 0.9
+        assert high > 1

@@ -16,7 +16,7 @@ from numba import njit
 from typer.testing import CliRunner
 
 from trackserve import PatatrackPipeline, io
-from trackserve.cli import commands
+from trackserve.cli.main import commands
 from trackserve.detectors.phase1.cabling import make_unpack_tables
 from trackserve.detectors.phase1.conditions import PixelConditions
 from trackserve.detectors.phase1.gains import make_gain_tables

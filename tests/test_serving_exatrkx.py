@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from tritonclient.utils import InferenceServerException
 from typer.testing import CliRunner
 
-from trackserve.cli import commands
+from trackserve.cli.main import commands
 from trackserve.client import Client
 from trackserve.edm import (
     PointsEvent,

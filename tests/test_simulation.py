@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from trackserve import PatatrackPipeline
-from trackserve.cli import commands
+from trackserve.cli.main import commands
 from trackserve.detectors.phase1.geometry import (
     SENSOR_LENGTH,
     SENSOR_WIDTH,

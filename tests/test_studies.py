@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from trackserve.cli import commands
+from trackserve.cli.main import commands
 from trackserve.edm import PointsEvent, SpacePoints
 from trackserve.errors import EventError, InputError, ServerError
 from trackserve.io import open_points

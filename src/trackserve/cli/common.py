@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -9,16 +10,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import typer
 from rich import progress as bars
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from trackserve.device.progress import n_loops, watching_compilation
 from trackserve.edm import EventLimits
 from trackserve.edm.result import Outcome
 from trackserve.errors import IdentityMismatch, InputError
@@ -26,12 +26,11 @@ from trackserve.trackers.base import Events, Pipeline, Tracker
 from trackserve.trackers.batch import read_at
 from trackserve.wire.identity import UNCHECKED
 
+from .terminal import console as console
+from .terminal import messages as messages
+
 if TYPE_CHECKING:
     from trackserve.client import Client
-
-console = Console()
-messages = Console(stderr=True)
-"""For what is not the answer of a command: progress, and why it ended early."""
 
 T = TypeVar("T")
 Reconstruct = Callable[[Events[Any], Iterable[int]], Iterator[Outcome]]
@@ -236,7 +235,7 @@ def _run_here(
     waiting: deque[Future[Sequence[Outcome]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            while batch := list(islice(events, size)):
+            while batch := list(itertools.islice(events, size)):
                 waiting.append(pool.submit(pipeline.run, batch, keep, limits=limits))
                 if len(waiting) > _AHEAD * threads:
                     yield from waiting.popleft().result()
@@ -294,11 +293,15 @@ class Progress(Protocol):
 def progress(*, transient: bool = True) -> Iterator[Progress]:
     """Shows how far things are: bars on a terminal, else a line every few seconds.
 
+    Loops that are compiled meanwhile are shown too.
+
     Args:
         transient: whether the bars vanish at the end.
     """
     if not messages.is_terminal:
-        yield _Lines()
+        lines = _Lines()
+        with watching_compilation(compiling(lines, n_loops)):
+            yield lines
         return
     columns: list[bars.ProgressColumn | str] = [
         "{task.description}",
@@ -315,7 +318,25 @@ def progress(*, transient: bool = True) -> Iterator[Progress]:
                 tasks[what] = shown.add_task(escape(what), note="")
             shown.update(tasks[what], completed=done, total=total or None, note=note)
 
-        yield show
+        with watching_compilation(compiling(show, n_loops)):
+            yield show
+
+
+def compiling(show: Progress, most: Callable[[], int] = lambda: 0) -> Callable[[str], None]:
+    """A function that shows the loop that is compiled next, by its name, and how many there were.
+
+    Args:
+        show: shows it.
+        most: returns the most loops that may be compiled; 0: not known.
+    """
+    seen: set[str] = set()
+
+    def tell(name: str) -> None:
+        seen.add(name)
+        loop = name.rpartition(".")[2].strip("_").replace("_", " ")
+        show("compiling (a first start)", len(seen), most(), loop)
+
+    return tell
 
 
 def beside_main(work: Callable[[Progress], T], show: Progress) -> T:
@@ -393,6 +414,35 @@ def counts_table(counts: Mapping[str, int], n_events: int, size: str = "") -> Ta
         row = [name.replace("_", " "), f"{count / n_events:.1f}"]
         table.add_row(*row, *([f"{count / total:.3f}"] if total else []))
     return table
+
+
+def facts_of(
+    events: Any, path: Path, where: Where, variants: Mapping[str, Mapping[str, str]]
+) -> dict[str, str]:
+    """What a report says of its results: the data set, the configuration, the machine.
+
+    Args:
+        events: what was reconstructed, as the tracker opens it.
+        path: where it is.
+        where: here or on a server.
+        variants: by name, values by name of option.
+    """
+    from trackserve.studies.machine import in_words
+
+    each = [
+        name if where.url else f"{name} ({', '.join(f'{k} {v}' for k, v in options.items() if v)})"
+        for name, options in variants.items()
+    ]
+    machine = in_words()
+    if where.url is not None:
+        machine = f"{where.url}, asked from {machine}"
+    elif where.device != "cpu":
+        machine += f", on {where.device}"
+    return {
+        "data set": f"{path.resolve().name}, {len(events)} events",
+        "configuration": "; ".join(each),
+        "machine": machine,
+    }
 
 
 def report_folder(output: Path, subject: str) -> None:

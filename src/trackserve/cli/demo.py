@@ -17,7 +17,7 @@ from trackserve.errors import EventError, InputError
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
 
-from .common import console, progress, report_failures
+from .common import Where, compiling, console, facts_of, progress, report_failures
 from .grammar import DataDirectory
 
 if TYPE_CHECKING:
@@ -37,9 +37,10 @@ class _Subject(NamedTuple):
 
 
 class _Comparison(NamedTuple):
-    """A model directly and served: outcomes, events per second and latency, s."""
+    """A model directly and served: identity, outcomes, events per second and latency, s."""
 
     model: str
+    identity: str
     outcomes: dict[str, list[Any]]
     rates: dict[str, float]
     latencies: dict[str, float]
@@ -77,14 +78,23 @@ def demo(
     with _serving(subjects) as client:
         comparisons = [_compare(subject, client) for subject in subjects]
     console.print(_table(f"trackserve on {cpu_name()}", comparisons))
-    for (tracker, events, _), compared in zip(subjects, comparisons, strict=True):
+    for (tracker, events, _), path, compared in zip(
+        subjects, (directory, points), comparisons, strict=True
+    ):
         validation = tracker.validation()
         matches = {tracker.name: validation.match(events, compared.outcomes["served"])}
         for table in tables(validation, matches):
             console.print(table)
         with console.status("drawing"):
             title = f"{tracker.name} on {events.name}"
-            page = write_validation(output / tracker.name, title, validation, matches)
+            page = write_validation(
+                output / tracker.name,
+                title,
+                validation,
+                matches,
+                identities={tracker.name: compared.identity},
+                about=facts_of(events, path, Where(), {tracker.name: tracker.complete({})}),
+            )
         console.print(f"wrote {page}")
     _conclude(comparisons)
     pages = [_show(*both, output) for both in zip(subjects, comparisons, strict=True)]
@@ -114,8 +124,9 @@ def _serving(subjects: Sequence[_Subject]) -> Iterator[Client]:
             write_model(repository, subject.tracker.name, subject.options, backend=backend)
         server = Server(repository, grpc_port=0, http_port=0, metrics_port=0)
         start = time.perf_counter()
-        with console.status("starting Triton (the first time, compiling the pipelines)"):
-            server.start()
+        with progress() as show:
+            show("starting Triton", 0, 0)
+            server.start(compiling(show))
         try:
             seconds = time.perf_counter() - start
             console.print(f"Triton ready after {seconds:.1f} s: {', '.join(server.models)}")
@@ -131,7 +142,8 @@ def _compare(subject: _Subject, client: Client) -> _Comparison:
     tracker = subject.tracker
     model, keep = tracker.name, tracker.validation().keep
     pipeline = tracker.build({}, events=subject.events)
-    with console.status(f"building {model}"):
+    with progress() as show:
+        show(f"building {model}", 0, 0)
         pipeline.warm_up()
     events = list(subject.events)
     direct = (pipeline.run([event], keep)[0] for event in events)
@@ -165,6 +177,7 @@ def _compare(subject: _Subject, client: Client) -> _Comparison:
         )
     return _Comparison(
         model,
+        str(pipeline.identity),
         outcomes,
         {way: len(good) / median(spent) for way, spent in seconds.items()},
         {way: latency.median for way, latency in latencies.items()},

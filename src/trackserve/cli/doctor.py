@@ -6,6 +6,7 @@ import functools
 import importlib
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Callable
 from importlib import metadata
@@ -15,10 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from trackserve.errors import TrackserveError
-from trackserve.studies.machine import cpu_name
-from trackserve.trackers.registry import find_tracker, tracker_names
+from trackserve.install import install_command
 
-from .common import console
+from .terminal import console
 
 _PACKAGES = ("numpy", "numba", "numba-cuda", "torch", "tritonclient", "nvidia-pytriton")
 
@@ -36,18 +36,51 @@ def doctor() -> None:
     """Show what this machine has, which ways to run the pipelines work, and cures for the rest."""
     for line in (_machine(), _packages(), _graphics_cards()):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    table = Table("", "works", "", "what to do")
-    for finding in (check() for check in CHECKS):
+    findings = [_found(check) for check in checks()]
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
         mark = "[green]yes[/]" if finding.works else "[red]no[/]"
-        cure = "" if finding.works else finding.cure
-        table.add_row(finding.what, mark, escape(finding.seen), escape(cure))
+        table.add_row(mark, escape(finding.what), escape(finding.seen))
+    console.print("\nwhat works here:")
     console.print(table)
+    cures: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.cure and not finding.works:
+            cures.setdefault(finding.cure, []).append(finding.what)
+    if cures:
+        console.print("\nwhat to do about the rest:")
+    for cure, names in cures.items():
+        console.print(f"{', '.join(names)}:", highlight=False, markup=False)
+        console.print(f"  {cure}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _found(check: Callable[[], Finding]) -> Finding:
+    """What a check finds; that it fails is a finding too."""
+    try:
+        return check()
+    except Exception as error:
+        what = getattr(check, "__name__", "check").replace("_", " ")
+        return Finding(what, False, f"{type(error).__name__}: {_sentence(error)}")
+
+
+def _sentence(error: object) -> str:
+    """The first sentence of a text, on one line."""
+    return re.split(r"(?<=[.!?])\s", " ".join(str(error).split()), maxsplit=1)[0]
 
 
 def _machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     system = f"{platform.system()} {platform.machine()}"
-    return f"Python {platform.python_version()}, {system}, {cpu_name()}, of which {cores} to use"
+    try:
+        from trackserve.studies.machine import cpu_name
+
+        processor = cpu_name()
+    except Exception:  # a package that it needs is broken: a check says which
+        processor = f"{os.cpu_count()} cores"
+    return f"Python {platform.python_version()}, {system}, {processor}, of which {cores} to use"
 
 
 def _packages() -> str:
@@ -77,19 +110,25 @@ def _graphics_cards() -> str:
     return answer.stdout.strip()
 
 
+def all_commands() -> Finding:
+    """Check whether the commands can be loaded: a client's packages are enough for that."""
+    return _importable("commands", "", "trackserve.cli.main", "trackserve")
+
+
 def on_cpu(name: str) -> Finding:
     """Check whether a tracker can be built on this machine's CPU."""
+    from trackserve.trackers.registry import find_tracker
+
     what = f"{name} on this CPU"
     try:
         tracker = find_tracker(name)
     except TrackserveError as error:
         return Finding(what, False, str(error), "mend or remove the package that offers it")
-    extra = f"'trackserve[{tracker.extra}]'" if tracker.extra else "what it needs"
     try:
         for module in tracker.modules:
             importlib.import_module(module)
     except (ImportError, TrackserveError) as error:
-        return _fails(what, error, extra)
+        return _fails(what, error, install_command(tracker.extra) if tracker.extra else "")
     return Finding(what, True, tracker.summary)
 
 
@@ -119,12 +158,13 @@ def on_gpu() -> Finding:
 
         importlib.import_module("trackserve.device.cuda")
     except ImportError as error:
-        return Finding(what, False, str(error), "pip install 'trackserve[gpu]'")
+        return Finding(what, False, str(error), install_command("gpu"))
     try:
         device = cuda.get_current_device()
     except Exception as error:
-        reason = " ".join(str(error).split())
-        return Finding(what, False, reason, "needs an NVIDIA GPU and driver of 580 or newer")
+        return Finding(
+            what, False, _sentence(error), "needs an NVIDIA GPU and driver of 580 or newer"
+        )
     major, minor = device.compute_capability
     name = device.name if isinstance(device.name, str) else device.name.decode()
     return Finding(
@@ -154,13 +194,13 @@ def serving() -> Finding:
     try:
         triton = find_triton()
     except ServerError as error:
-        return Finding(what, False, str(error), "pip install 'trackserve[server]'")
+        return Finding(what, False, str(error), install_command("server"))
     missing = [str(file) for file in (triton.binary, *triton.python_backend) if not file.exists()]
     return Finding(
         what,
         not missing,
         f"lacks {', '.join(missing)}" if missing else str(triton.binary),
-        "Python 3.11 or 3.12, and pip install 'trackserve[server]'",
+        f"with Python 3.11 or 3.12: {install_command('server')}",
     )
 
 
@@ -183,25 +223,34 @@ def _importable(what: str, extra: str, modules: str, *packages: str) -> Finding:
         for module in modules.split():
             importlib.import_module(module)
     except (ImportError, TrackserveError) as error:
-        return _fails(what, error, f"'trackserve[{extra}]'" if extra else "trackserve")
+        return _fails(what, error, install_command(extra))
     return Finding(what, True, ", ".join(f"{name} {_version(name)}" for name in packages))
 
 
-def _fails(what: str, error: Exception, packages: str) -> Finding:
-    """The finding that an import fails; ``packages`` mend it if one is missing."""
-    cure = f"pip install {packages}" if isinstance(error, ImportError) else ""
-    return Finding(what, False, " ".join(str(error).split()), cure)
+def _fails(what: str, error: Exception, cure: str) -> Finding:
+    """The finding that an import fails; ``cure`` mends it if a package is missing."""
+    cure = cure if isinstance(error, ImportError) else ""
+    return Finding(what, False, _sentence(error), cure)
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (
-    *(functools.partial(on_cpu, name) for name in tracker_names()),
-    on_gpu,
-    learned_on_gpu,
-    pixel_simulation,
-    points_simulation,
-    trigger,
-    training,
-    serving,
-    native_backend,
-    client,
-)
+def checks() -> list[Callable[[], Finding]]:
+    """All checks, those of the trackers that are installed too."""
+    try:
+        from trackserve.trackers.registry import tracker_names
+
+        names = tracker_names()
+    except ImportError:  # as all_commands finds
+        names = []
+    return [
+        all_commands,
+        *(functools.partial(on_cpu, name) for name in names),
+        on_gpu,
+        learned_on_gpu,
+        pixel_simulation,
+        points_simulation,
+        trigger,
+        training,
+        serving,
+        native_backend,
+        client,
+    ]

@@ -28,6 +28,7 @@ from trackserve.io.files import check_file, complete, writable
 from trackserve.trackers.batch import read_at
 
 from .common import Where, chosen_events, console, open_sources, progress, report_failures, tell
+from .compare import show as show_comparison
 from .grammar import Device, FallBack, Identity, Served, Url
 from .grammar import Slice as Chosen
 
@@ -42,6 +43,8 @@ _RATE = 100_000.0
 """Events per second, Hz, that CMS' first trigger level hands on."""
 _GONE = (DeadlineExceeded, ServerBusy, ServerUnavailable)
 """Errors of events that no server has answered until the timeout."""
+_LISTED = 1000
+"""Events decided otherwise that are listed."""
 _SHORT = 0.002
 """Modules that take less of the time share a row."""
 
@@ -231,7 +234,7 @@ def _run(source: str, events: Iterator[Any], n: int, job: Job, how: Schedule, do
     new: deque[Slice] = deque()
     start = 0.0
     with progress() as show, closing(run(job, events, how, new.append)) as all:
-        show("Preparing the job (the first time, compiling)", 0, 0)
+        show("Preparing the job", 0, 0)
         for one in all:
             cause = getattr(one.error, "__cause__", None)
             if isinstance(cause, _GONE):
@@ -379,13 +382,12 @@ def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:
 
 def _compare(output: Path, other: Path) -> bool:
     """List the events on which two files differ; return whether there is none."""
-    from trackserve.workflow.decisions import differences
+    from trackserve.workflow.decisions import compare_decisions
 
-    found, name = differences(output, other), escape(str(other))
-    for text in found:
-        console.print(escape(text), highlight=False, soft_wrap=True)
-    if found:
-        console.print(f"[bold red]{len(found)} events are decided otherwise in {name}[/]")
-    else:
+    compared, name = compare_decisions(output, other), escape(str(other))
+    if compared.are_equal:
         console.print(f"[bold green]all decisions are those of {name}, bit for bit[/]")
-    return not found
+    else:
+        console.print(f"A: {output}, B: {other}", highlight=False, soft_wrap=True, markup=False)
+        show_comparison(compared, _LISTED)
+    return compared.are_equal

@@ -20,7 +20,7 @@ from trackserve.errors import InputError
 from trackserve.serving.limits import Limits, default_limits
 from trackserve.trackers.registry import find_tracker, tracker_names
 
-from .common import console
+from .common import compiling, console, progress
 from .grammar import Device
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def serve(
 ) -> None:
     """Start a Triton server; it runs until Ctrl-C.
 
-    Uses the tritonserver of the nvidia-pytriton wheel (`pip install trackserve[server]`), or
+    Uses the tritonserver of the nvidia-pytriton wheel (extra `server`), or
     one on PATH. Ready means compiled, loaded and run once. Should Triton or the models'
     process die, it is started anew; on Ctrl-C events in flight are answered first, and a
     second Ctrl-C ends them.
@@ -130,8 +130,9 @@ def serve(
             notice=lambda text: console.print(f"[yellow]{escape(text)}[/]"),
         )
         try:
-            with console.status("starting Triton"):
-                server.start()
+            with progress() as show:
+                show("starting Triton", 0, 0)
+                server.start(compiling(show))
             with suppress(KeyboardInterrupt):
                 _print_directions(server, wanted)
                 while not server.failure:

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from trackserve.errors import MissingExtraError
+from trackserve.install import install_command
 
 from .common import console, progress
 
@@ -56,7 +57,7 @@ def train_exatrkx(
     try:
         import torch
     except ImportError:
-        raise MissingExtraError("training needs PyTorch: pip install 'trackserve[train]'") from None
+        raise MissingExtraError(f"training needs PyTorch: {install_command('train')}") from None
     from trackserve.trackers.exatrkx.training.config import TrainingConfig, read_config
     from trackserve.trackers.exatrkx.training.train import train
 

@@ -17,6 +17,7 @@ from .common import (
     Progress,
     Where,
     console,
+    facts_of,
     progress,
     reconstruction,
     report_failures,
@@ -71,7 +72,8 @@ def validate(
     failed: list[str] = []
     matches = {}
     identities: dict[str, str] = {}
-    for name, values in _variants(tracker, options, against, where).items():
+    variants = _variants(tracker, options, against, where)
+    for name, values in variants.items():
 
         def noting(outcomes: Iterable[Any], show: Progress, name: str = name) -> Iterator[Any]:
             for done, outcome in enumerate(outcomes, 1):
@@ -92,7 +94,13 @@ def validate(
         title = f"{' and '.join(matches)} on {events.name}"
         with console.status("drawing"):
             report = write_validation(
-                output, title, validation, matches, subject=subject, identities=identities
+                output,
+                title,
+                validation,
+                matches,
+                subject=subject,
+                identities=identities,
+                about=facts_of(events, path, where, variants),
             )
         console.print(f"wrote {report}")
     report_failures(failed)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from trackserve.errors import IdentityMismatch, InputError, MissingExtraError, TrackserveError
+from trackserve.install import install_command
 from trackserve.serving.backend.gather import Gather
 from trackserve.serving.backend.metrics import Counters
 from trackserve.serving.backend.runtime import (
@@ -65,8 +66,7 @@ class Recipe(NamedTuple):
                 importlib.import_module(module)
             except ImportError as error:
                 raise MissingExtraError(
-                    f"fallback needs the tracker's packages: pip install "
-                    f"'trackserve[{self.tracker.extra}]'",
+                    f"fallback needs the tracker's packages: {install_command(self.tracker.extra)}",
                     tracker=self.tracker.name,
                     reason=str(error),
                 ) from error

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from trackserve.errors import InputError, MissingExtraError
+from trackserve.install import install_command
 
 from .cache import add_last_place, of_these_sources
+from .progress import add_loop, announce
 from .scalars import f32 as f32
 from .scalars import i16 as i16
 from .scalars import i32 as i32
@@ -22,16 +24,35 @@ from .scalars import u64 as u64
 
 try:
     from numba import njit, types
-    from numba.core import caching, config
+    from numba.core import caching, config, event
     from numba.extending import intrinsic
 except ImportError:
     raise MissingExtraError(
-        "to reconstruct on this machine, numba is needed: pip install 'trackserve[cpu]'"
+        f"to reconstruct on this machine, numba is needed: {install_command('cpu')}"
     ) from None
 
 if config.DISABLE_JIT:
     raise InputError("loops do not run without Numba's compiler: unset NUMBA_DISABLE_JIT")
 add_last_place(caching)
+
+
+def _name(function: Any) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+class _Announcer(event.Listener):  # type: ignore[misc]
+    """Announces loops; formulas are compiled inside of them."""
+
+    def on_start(self, event: Any) -> None:
+        dispatcher = event.data["dispatcher"]
+        if not isinstance(dispatcher._cache, caching.NullCache):
+            announce(_name(dispatcher.py_func))
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Announcer())  # type: ignore[no-untyped-call]
 
 F = TypeVar("F", bound=Callable[..., object])
 _NO_REFERENCES: Any = {"_nrt": False}
@@ -53,6 +74,7 @@ def kernel(function: F) -> F:
     A loop should not replace an array by a longer one: it would count a reference, atomically, in
     every iteration. So loops fill arrays of their caller, and tell if these are too short.
     """
+    add_loop(_name(function))
     return cast(F, of_these_sources(njit(cache=True, nogil=True, error_model="numpy")(function)))
 
 
@@ -61,6 +83,7 @@ def fused_kernel(function: F) -> F:
 
     Each value still comes from one fixed sequence of operations.
     """
+    add_loop(_name(function))
     compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function)
     return cast(F, of_these_sources(compiled))
 

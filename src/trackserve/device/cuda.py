@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from trackserve.errors import InputError, MissingExtraError
+from trackserve.install import install_command
 
 from .cache import add_last_place, of_these_sources
 
@@ -29,7 +30,7 @@ try:
     from numba.cuda.core import caching, config
 except ImportError:
     raise MissingExtraError(
-        "to reconstruct on a GPU, numba-cuda is needed: pip install 'trackserve[gpu]'"
+        f"to reconstruct on a GPU, numba-cuda is needed: {install_command('gpu')}"
     ) from None
 
 # numba-cuda 0.30.4 needs it when it first compiles, but numpy 2.5 does not have it

@@ -79,6 +79,11 @@ class Width:
         return cls(float(high - low) / 2, len(values))
 
 
+def bin_name(low: float, high: float) -> str:
+    """Name of a bin, as "0.5-0.7"; "> 5" if it has no end."""
+    return f"{low:g}-{high:g}" if high < math.inf else f"> {low:g}"
+
+
 def with_error(value: float, error: float) -> str:
     """A value and its error as text.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MissingExtraError
+from trackserve.install import install_command
 from trackserve.physics.statistics import Fraction
 
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise MissingExtraError(
-            "figures need matplotlib: pip install 'trackserve[report]'"
-        ) from None
+        raise MissingExtraError(f"figures need matplotlib: {install_command('report')}") from None
     except OSError as error:
         raise InputError(str(error)) from error
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from html import escape, unescape
 from pathlib import Path
 
+import trackserve
 from trackserve.errors import InputError
 from trackserve.io.files import as_path, writable
 
@@ -21,6 +23,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
 h1 { font-size: 1.7rem; margin-bottom: .3rem; }
 h2 { font-size: 1.25rem; margin-top: 2.6rem; border-bottom: 1px solid #ddd; padding-bottom: .2rem; }
 nav { color: #777; } nav a { color: #1f5a8c; margin-right: 1rem; text-decoration: none; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.2rem; margin: .6rem 0 1rem;
+     font-size: .92rem; } dt { color: #777; } dd { margin: 0; overflow-wrap: anywhere; }
 p { max-width: 46rem; }
 .wide { overflow-x: auto; margin: 1rem 0 .4rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -141,8 +145,19 @@ def claim(directory: str | Path, subject: str) -> None:
         )
 
 
+def stamped(about: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Facts about a report, by name, with the ``date`` and the ``version`` where they lack."""
+    now = datetime.now().astimezone().isoformat(" ", "minutes")
+    made = {"date": now, "version": f"trackserve {trackserve.__version__}"}
+    return dict(about or {}) | {name: made[name] for name in made if name not in (about or {})}
+
+
 def write_report(
-    directory: str | Path, title: str, sections: Sequence[Section], subject: str | None = None
+    directory: str | Path,
+    title: str,
+    sections: Sequence[Section],
+    subject: str | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> Path:
     """Write ``report.html``, with the pictures inside, and each picture as a file beside it.
 
@@ -156,6 +171,7 @@ def write_report(
         sections: content of the page.
         subject: what the report is about; by default the title. A report of something else is
             not overwritten.
+        about: facts that stand under the title, by name; see :func:`stamped`.
 
     Returns:
         The path of ``report.html``.
@@ -175,11 +191,12 @@ def write_report(
                 (directory / f"{name}.png").unlink(missing_ok=True)
         for name, picture in pictures.items():
             (directory / f"{name}.png").write_bytes(picture.png)
-        page.write_text(_html(title, sections, subject), encoding="utf-8")
+        page.write_text(_html(title, sections, subject, stamped(about)), encoding="utf-8")
     return page
 
 
-def _html(title: str, sections: Sequence[Section], subject: str) -> str:
+def _html(title: str, sections: Sequence[Section], subject: str, about: Mapping[str, str]) -> str:
+    facts = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in about.items())
     links = "".join(f'<a href="#s{i}">{escape(s.title)}</a>' for i, s in enumerate(sections))
     body = "\n".join(_section(i, section) for i, section in enumerate(sections))
     return (
@@ -188,7 +205,7 @@ def _html(title: str, sections: Sequence[Section], subject: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_policy()}">\n'
         f'<meta name="trackserve-subject" content="{escape(subject)}">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(title)}</h1>\n<nav>{links}</nav>\n{body}\n<script>{_SCRIPT}</script>\n</body>\n"
+        f"<h1>{escape(title)}</h1>\n<dl>{facts}</dl>\n<nav>{links}</nav>\n{body}\n<script>{_SCRIPT}</script>\n</body>\n"
         "</html>\n"
     )
 

@@ -179,8 +179,9 @@ def _without(particles: ParticleTable, cut: str) -> ParticleTable:
 
 
 def _floor(share: Fraction) -> float:
-    """Return the start of an axis that shows how bins of a share near 1 differ."""
-    return max(0.0, math.floor(10 - 40 * (1 - share.value)) / 10) if share.total else 0.0
+    """Return the start of an axis that shows how bins of a share near 1 differ; at most 0.9."""
+    start = math.floor(10 - 40 * (1 - share.value)) / 10 if share.total else 0.0
+    return min(max(start, 0.0), 0.9)
 
 
 def _size_edges(particles: ParticleTable) -> Array:

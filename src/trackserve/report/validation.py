@@ -19,7 +19,7 @@ from trackserve.errors import InputError
 from trackserve.io.files import writable
 from trackserve.physics.statistics import Fraction, Width
 
-from .page import Section, Table, write_report
+from .page import Section, Table, stamped, write_report
 from .tables import Blocks, rich_table
 
 M = TypeVar("M")
@@ -88,8 +88,12 @@ def write_validation(
     *,
     subject: str | None = None,
     identities: Mapping[str, str] | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> Path:
     """Write ``report.html``, its figures and ``summary.json`` to the directory ``output``.
+
+    The summary has, whatever the tracker: ``title``; ``about``, the facts under the title of the
+    page; ``results``, by name the numbers of each comparison, with the ``identity``.
 
     Args:
         output: is made if needed.
@@ -98,6 +102,7 @@ def write_validation(
         validation: of this kind of event.
         matches: by name, what ``validation.match`` returned.
         identities: text of the identity of what made the results, by name, where it is known.
+        about: further facts, by name; see :func:`.page.stamped`.
 
     Returns:
         The path of ``report.html``.
@@ -110,14 +115,17 @@ def write_validation(
     if not matches:
         raise InputError("nothing was compared", folder=str(output))
     sections = validation.sections(matches)
-    if identities:
-        made_by = Table(("", "identity"), list(identities.items()))
-        sections = [*sections, Section("What made the results", tables=[made_by])]
-    page = write_report(output, title, sections, subject)
+    several = len(matches) > 1
+    made_by = {
+        f"identity, {name}" if several else "identity": text
+        for name, text in (identities or {}).items()
+    }
+    facts = stamped({**(about or {}), **made_by})
+    page = write_report(output, title, sections, subject, facts)
     each = {name: as_json(validation.summary(one)) for name, one in matches.items()}
     for name, identity in (identities or {}).items():
         each[name]["identity"] = identity
-    text = json.dumps(each if len(each) > 1 else next(iter(each.values())), indent=1) + "\n"
+    text = json.dumps({"title": title, "about": facts, "results": each}, indent=1) + "\n"
     with writable(page.with_name("summary.json")):
         page.with_name("summary.json").write_text(text, encoding="utf-8")
     return page

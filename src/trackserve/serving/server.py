@@ -21,6 +21,7 @@ from trackserve.errors import ServerError
 from trackserve.wire.timeout import checked_timeout
 
 from . import drain, guard, local
+from .compilation import CompilationLog
 from .http import Http
 from .installation import (
     ALLOW_SHARED_MEMORY,
@@ -150,8 +151,11 @@ class Server:
         """Process id of Triton, and id of its process group; None if it does not run."""
         return self._pid
 
-    def start(self) -> None:
+    def start(self, compiles: Callable[[str], None] = lambda name: None) -> None:
         """Start and wait until ready. An exception, as that of Ctrl-C, ends Triton at once.
+
+        Args:
+            compiles: called with the name of each loop that the models compile.
 
         Raises:
             ServerError: Triton is not installed, the repository is not there, the host is no
@@ -190,7 +194,7 @@ class Server:
                 reason = f"the log cannot be written: {error.strerror}"
                 raise ServerError(reason, file=str(launch.log)) from None
             cleanup.callback(self._end, launch)
-            self._launch(launch)
+            self._launch(launch, compiles)
             header = _HEADER_PREFIX + launch.key
             cleanup.callback(local.withdraw, self._ports.grpc)
             found = local.Local(header, launch.value, os.getpid(), self._ports.http)
@@ -217,7 +221,7 @@ class Server:
     ) -> None:
         self.stop()
 
-    def _launch(self, launch: _Launch) -> None:
+    def _launch(self, launch: _Launch, compiles: Callable[[str], None] = lambda name: None) -> None:
         """Start Triton under a guard and wait until it is ready."""
         with self._starting:
             if self._stopping.is_set():
@@ -247,7 +251,7 @@ class Server:
                 settings_file.write(json.dumps(settings).encode())
                 settings_file.close()
                 self._pid = int(answer.readline() or 0) or None
-        self._wait_ready(process, launch.log)
+        self._wait_ready(process, launch.log, compiles)
 
     def _end(self, launch: _Launch) -> None:
         """Wait for the backends, then end Triton; an exception in the wait ends it at once."""
@@ -305,9 +309,14 @@ class Server:
             f"--backend-config=python,shm-region-prefix-name={launch.shared_memory}",
         ]
 
-    def _wait_ready(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def _wait_ready(
+        self, process: subprocess.Popen[bytes], log: Path, compiles: Callable[[str], None]
+    ) -> None:
         deadline = time.monotonic() + self._start_timeout
+        compilation = CompilationLog(log)
         while process.poll() is None:
+            for name in compilation.new():
+                compiles(name)
             if self._ready() or self._stopping.is_set():
                 return
             if time.monotonic() > deadline:

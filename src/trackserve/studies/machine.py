@@ -40,6 +40,12 @@ def describe() -> dict[str, str]:
     }
 
 
+def in_words() -> str:
+    """What this machine is, on one line."""
+    about = describe()
+    return ", ".join(about[name] for name in ("processor", "memory", "system"))
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that matter, by name; without those not there."""
     found = {"Python": platform.python_version()}

@@ -265,6 +265,10 @@ class Tracker(ABC, Generic[E, R]):
     def example(self) -> E:
         """A tiny event that every pipeline of this tracker reconstructs."""
 
+    def variants(self) -> Sequence[str]:
+        """The values of the option :attr:`variant` that come with the package."""
+        return ()
+
     def validation(self) -> Any:
         """The judge of the physics: a :class:`trackserve.report.validation.Validation`.
 

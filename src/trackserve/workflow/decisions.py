@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trackserve.edm.records import field
 from trackserve.errors import EventError, InputError
+from trackserve.io.comparison import Comparison, compare_files
 from trackserve.io.files import complete, writable
 from trackserve.io.parquet import check_replaceable, writer
 
@@ -115,40 +115,24 @@ def check_place(path: Path) -> None:
     check_replaceable(path, b"menu", "table of decisions")
 
 
-def differences(path: Path, other: Path) -> list[str]:
-    """Events on which two files of one menu do not agree, bit for bit, each with its paths.
+def compare_decisions(path: Path, other: Path) -> Comparison:
+    """Compare two files of one menu and the same events: those that it decides otherwise.
 
     Raises:
         InputError: a file is no table of decisions, or they have other events or another menu.
     """
-    mine, theirs = (_read(one) for one in (path, other))
     files = [str(path), str(other)]
-    if mine["menu"] != theirs["menu"]:
+    if _menu(path) != _menu(other):
         raise InputError("decisions of other menu", files=files)
-    for one, two in zip_longest(mine["events"], theirs["events"]):
-        if one != two:
-            raise InputError("decisions of other events", files=files, found=one, bound=two)
-    found = []
-    for event, one, two in zip(mine["events"], mine["rows"], theirs["rows"], strict=True):
-        names = [name for name in one if _bits(one[name]) != _bits(two[name])]
-        if names:
-            found.append(f"{event[0]} {event[1]}: {', '.join(names)}")
-    return found
+    compared = compare_files(path, other)
+    if any(one.reasons[0] in ("only in A", "only in B") for one in compared.differences):
+        raise InputError("decisions of other events", files=files)
+    return compared
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _menu(path: Path) -> bytes:
     try:
-        table = pq.read_table(path)
-        menu = (table.schema.metadata or {})[b"menu"]
-        rows: list[dict[str, Any]] = table.to_pylist()
-        events = [(row.pop("source"), row.pop("source_event")) for row in rows]
+        found: bytes = (pq.read_schema(path).metadata or {})[b"menu"]
     except (OSError, KeyError, pa.ArrowException) as error:
         raise InputError("no table of decisions", file=str(path), reason=str(error)) from error
-    return {"menu": menu, "events": events, "rows": rows}
-
-
-def _bits(value: Any) -> Any:
-    """The value, with numbers as text that has all their bits."""
-    if isinstance(value, dict):
-        return {name: _bits(part) for name, part in value.items()}
-    return value.hex() if isinstance(value, float) else value
+    return found

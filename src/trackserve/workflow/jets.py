@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trackserve.errors import MissingExtraError
+from trackserve.install import install_command
 
 from .objects import TrackJets, TriggerTracks
 
@@ -54,8 +55,6 @@ def require_fastjet() -> Any:
     try:
         import fastjet._swig as fastjet
     except ImportError:
-        raise MissingExtraError(
-            "jets of tracks need FastJet: pip install 'trackserve[hlt]'"
-        ) from None
+        raise MissingExtraError(f"jets of tracks need FastJet: {install_command('hlt')}") from None
     fastjet.ClusterSequence.set_fastjet_banner_stream(None)
     return fastjet

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from trackserve.errors import MissingExtraError
+from trackserve.install import install_command
 
 try:
     import acts as acts  # so that it can be imported from here, with this error
     import acts.examples
     import acts.examples.json
 except ImportError:
-    raise MissingExtraError(
-        "running in ACTS needs pyacts: pip install 'trackserve[acts]'"
-    ) from None
+    raise MissingExtraError(f"running in ACTS needs pyacts: {install_command('acts')}") from None
 
 examples = acts.examples
 """Algorithms, containers and the Sequencer."""

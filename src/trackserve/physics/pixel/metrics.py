@@ -8,6 +8,7 @@ numbers from them, and :mod:`trackserve.report.pixel_figures` its figures.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,7 +22,7 @@ from trackserve.errors import EventError, InputError
 from trackserve.io import ReferenceCounts
 
 from ..helix import wrap
-from ..statistics import Fraction, Width
+from ..statistics import Fraction, Width, bin_name
 from .matching import (
     VERTEX_WINDOW,
     duplicates,
@@ -40,7 +41,7 @@ ISOLATED = 0.05
 FALSE_PULL = 3.0
 """A vertex is false if it is farther than this many of its errors from every collision, and
 farther than :data:`.matching.VERTEX_WINDOW`."""
-PT_BINS = (0.5, 0.7, 1.0, 2.0, 5.0)
+PT_BINS = (0.5, 0.7, 1.0, 2.0, 5.0, math.inf)
 """GeV."""
 PARAMETERS = ("phi", "tip", "q/pT", "cot(theta)", "zip")
 _COUNTS = ("modules", "words", "clusters", "ntuplets", "vertices")
@@ -189,7 +190,7 @@ class PixelSummary:
     Attributes:
         n_events: events that were reconstructed and matched.
         efficiency: share of reconstructable particles that are found, by bin of true pT such
-            as ``"0.5-0.7"``.
+            as ``"0.5-0.7"`` or ``"> 5"``.
         efficiency_long: the same share of those that cross at least :data:`LONG` layers.
         fake_rate: share of loose tracks that match no particle.
         fake_rate_long: the same share of those of at least :data:`LONG` hits.
@@ -419,7 +420,7 @@ def _compare_tracks(tracks: Tracks, particle: Array, truth: PixelTruth) -> Track
 
 def _efficiency(particles: ParticleTable) -> dict[str, Fraction]:
     return {
-        f"{low:g}-{high:g}": Fraction.of(
+        bin_name(low, high): Fraction.of(
             particles.found[(particles.pt >= low) & (particles.pt < high)]
         )
         for low, high in itertools.pairwise(PT_BINS)

@@ -20,7 +20,7 @@ from trackserve.edm import Edges, PointLabels, PointsEvent, TrackCandidates
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.errors import EventError, InputError
 
-from ..statistics import Fraction
+from ..statistics import Fraction, bin_name
 from .graph import MIN_POINTS, GraphQuality, judge_graph
 from .matching import duplicates, match_candidates, match_components
 from .trackml_score import trackml_score
@@ -272,7 +272,7 @@ def summarize_points(matches: PointsMatches) -> PointsSummary:
         efficiency=_efficiency(particles),
         efficiency_eta_3=_efficiency(particles.take(np.abs(particles.eta) < CENTRAL_ETA)),
         efficiency_by_pt={
-            f"{low:g}-{high:g}" if high < math.inf else f"> {low:g}": _efficiency(
+            bin_name(low, high): _efficiency(
                 particles.take((particles.pt >= low) & (particles.pt < high))
             )
             for low, high in itertools.pairwise(PT_BINS)

@@ -14,6 +14,7 @@ import numpy as np
 from trackserve.edm.columns import Array
 from trackserve.edm.truth import MM_PER_CM
 from trackserve.errors import MissingExtraError
+from trackserve.install import install_command
 
 from .generate import Acceptance, GeneratedParticles, Jets
 
@@ -21,7 +22,7 @@ try:
     import pythia8mc
 except ImportError:
     raise MissingExtraError(
-        "collisions need Pythia 8 (guns without pile-up do not): pip install 'trackserve[sim]'"
+        f"collisions need Pythia 8 (guns without pile-up do not): {install_command('sim')}"
     ) from None
 
 ENERGY = 14_000

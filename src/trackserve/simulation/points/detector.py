@@ -8,12 +8,13 @@ import numpy as np
 
 from trackserve.edm.columns import Array
 from trackserve.errors import MissingExtraError
+from trackserve.install import install_command
 
 try:
     import acts
     import acts.examples
 except ImportError:
-    raise MissingExtraError("simulation needs pyacts: pip install 'trackserve[sim]'") from None
+    raise MissingExtraError(f"simulation needs pyacts: {install_command('sim')}") from None
 
 SIGMAS = {
     **dict.fromkeys((7, 8, 9), (0.0144, 0.0144)),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.errors import MissingExtraError, TrackserveError
+from trackserve.install import install_command
 
 from ..spread import Spread, mean
 from .world import Fleet, Way
@@ -68,7 +69,7 @@ def require_simpy() -> None:
     try:
         import simpy  # noqa: F401
     except ImportError:
-        text = "the simulation of a fleet needs SimPy: pip install 'trackserve[hlt]'"
+        text = f"the simulation of a fleet needs SimPy: {install_command('hlt')}"
         raise MissingExtraError(text) from None
 
 

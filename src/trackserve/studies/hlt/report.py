@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from trackserve.errors import MissingExtraError
+from trackserve.install import install_command
 from trackserve.report.drawing import BLUE, GREY, PALETTE, RED, new_figure
 from trackserve.report.page import Table
 from trackserve.workflow.timeline import Slice
@@ -277,7 +278,7 @@ def _text(rows: Sequence[Row], series: Sequence[_Series]) -> str:
             f"{len(differences)} points; the largest difference is {max(differences):.1%}."
         )
     else:
-        parts.append("Without SimPy nothing is simulated: pip install 'trackserve[hlt]'.")
+        parts.append(f"Without SimPy nothing is simulated: {install_command('hlt')}")
     return " ".join(parts)
 
 

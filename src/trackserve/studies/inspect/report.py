@@ -66,7 +66,10 @@ def write_inspection_report(output: str | Path, directory: str | Path, survey: S
         InputError: the folder cannot be written, or has a report of something else.
     """
     tables = contents_tables(directory, survey)
-    return write_report(output, report_title(directory), list(_sections(survey, tables)))
+    n = len(survey.events) + len(survey.failed)
+    about = {"data set": f"{Path(directory).resolve()}, {n} events"}
+    sections = list(_sections(survey, tables))
+    return write_report(output, report_title(directory), sections, about=about)
 
 
 def report_title(directory: str | Path) -> str:

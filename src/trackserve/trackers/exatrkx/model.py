@@ -22,6 +22,7 @@ import numpy as np
 
 from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MissingExtraError, ModelError, parse_json
+from trackserve.install import install_command
 from trackserve.io.files import writable
 
 from .architecture import (
@@ -327,7 +328,7 @@ def _read_weights(path: Path) -> dict[str, Array]:
         from safetensors.numpy import load_file
     except ImportError:
         raise MissingExtraError(
-            "to load a model, safetensors is needed: pip install 'trackserve[exatrkx]'"
+            f"to load a model, safetensors is needed: {install_command('exatrkx')}"
         ) from None
     try:
         weights: dict[str, Array] = load_file(path)

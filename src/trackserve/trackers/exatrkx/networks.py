@@ -10,6 +10,7 @@ import numpy as np
 from trackserve.device.compile import fused_kernel
 from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MissingExtraError
+from trackserve.install import install_command
 
 from .architecture import AttentionGnn, perceptrons_of
 from .attention import pack_attention, run_attention
@@ -98,7 +99,7 @@ def _check_precision(precision: str) -> None:
 
 def _no_pytorch(device: str) -> MissingExtraError:
     return MissingExtraError(
-        f"for the device {device}, PyTorch is needed: pip install 'trackserve[train]'"
+        f"for the device {device}, PyTorch is needed: {install_command('train')}"
     )
 
 

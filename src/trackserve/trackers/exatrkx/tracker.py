@@ -105,6 +105,11 @@ class Exatrkx(Tracker[PointsEvent | FeaturesEvent, ExatrkxResult]):
         """An event without points."""
         return PointsEvent(SpacePoints.empty())
 
+    def variants(self) -> list[str]:
+        from .model import MODELS
+
+        return sorted(folder.name for folder in MODELS.iterdir())
+
     def validation(self) -> PointsValidation:
         from trackserve.report.points import PointsValidation
 

@@ -94,6 +94,11 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
         """An event without FEDs; read-only as a request's is, which Numba tells apart."""
         return RawEvent(np.frombuffer(bytes(4), np.uint8))
 
+    def variants(self) -> list[str]:
+        from .config import CONFIGS
+
+        return list(CONFIGS)
+
     def validation(self) -> PixelValidation:
         from trackserve.report.pixel import PixelValidation
 
