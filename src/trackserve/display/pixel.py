@@ -22,6 +22,7 @@ from trackserve.physics.pixel.matching import duplicates, match_hits, match_trac
 from trackserve.physics.pixel.truth import reconstructable
 
 from .helix import Helices, trace, trace_through
+from .rows import grouped, outward
 from .scene import (
     DUPLICATE,
     FAKE,
@@ -105,7 +106,7 @@ def pixel_event(
     match, particle = np.full(len(tracks), UNKNOWN), np.full(len(tracks), -1)
     seen: dict[str, Any] = {}
     if truth is not None:
-        match, particle, seen = _beside_truth(result.hits, tracks, truth, geometry)
+        match, particle, seen = _beside_truth(result.hits, hits, tracks, truth, geometry)
     vertices = _vertices(result.vertices, tracks, spot)
     scene_tracks = SceneTracks(
         pt=tracks.pt.astype(np.float32),
@@ -162,7 +163,7 @@ def _vertices(vertices: Vertices, tracks: Tracks, spot: Array) -> SceneVertices:
 
 
 def _beside_truth(
-    hits: Hits, tracks: Tracks, truth: PixelTruth, geometry: PixelGeometry
+    hits: Hits, shown: SceneHits, tracks: Tracks, truth: PixelTruth, geometry: PixelGeometry
 ) -> tuple[Array, Array, dict[str, Any]]:
     """What each track is, its particle as a row of those that are shown, and the truth."""
     true_hit = match_hits(hits, truth.hits)
@@ -187,7 +188,7 @@ def _beside_truth(
         pdg=some.pdg,
         vertex=some.collision,
         match=np.select([found[kept], wanted[kept]], [SEEN, MISSED], OTHER).astype(np.uint8),
-        hits=_grouped(row[owner], len(kept)),
+        hits=outward(row[owner], shown.position, MM_PER_CM * some.position),
     )
     helices = Helices(
         MM_PER_CM * some.position,
@@ -197,22 +198,13 @@ def _beside_truth(
     )
     local = np.stack([truth.hits.x_local, truth.hits.y_local, np.zeros(len(truth.hits))], axis=1)
     crossings = MM_PER_CM * geometry.to_global(truth.hits.module, local)
-    true_rows = _grouped(row[truth.hits.particle], len(kept))
+    true_rows = grouped(row[truth.hits.particle], len(kept))
     seen = {
         "particles": particles,
         "particle_paths": trace_through(helices, true_rows, crossings),
         "collisions": SceneCollisions((MM_PER_CM * truth.collisions.position).astype(np.float32)),
     }
     return match, row[particle], seen
-
-
-def _grouped(owner: Array, n: int) -> Ragged:
-    """The rows that belong to each of ``n`` owners; -1 is none."""
-    order = np.argsort(owner, kind="stable")
-    order = order[owner[order] >= 0].astype(np.int32)
-    offsets = np.zeros(n + 1, OFFSET)
-    offsets[1:] = np.cumsum(np.bincount(owner[owner >= 0], minlength=n))
-    return Ragged(offsets, order)
 
 
 def _distinct(pieces: Array) -> Array:

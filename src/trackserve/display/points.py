@@ -8,12 +8,13 @@ import numpy as np
 
 from trackserve.detectors.generic import BARREL_LAYERS, DISKS, BarrelLayer, Disk
 from trackserve.edm import MM_PER_CM, Edges, PointsEvent, PointsTruth
-from trackserve.edm.columns import OFFSET, Array, Ragged
+from trackserve.edm.columns import Array
 from trackserve.edm.points import GENERIC_DETECTOR
 from trackserve.physics.points.matching import MajorityMatches, duplicates, match_candidates
 from trackserve.physics.points.metrics import GRAPHS, candidate_kinematics
 from trackserve.physics.points.truth import true_paths
 
+from .rows import outward
 from .scene import (
     DUPLICATE,
     FAKE,
@@ -161,7 +162,7 @@ def _beside_truth(
     row[kept] = np.arange(len(kept))
     some = everyone.take(kept)
     collision, places = _collisions(truth)
-    hits = _outward(row[truth.points.particle], len(kept), position, MM_PER_CM * some.position)
+    hits = outward(row[truth.points.particle], position, MM_PER_CM * some.position)
     seen = {
         "particles": SceneParticles(
             pt=some.pt.astype(np.float32),
@@ -177,16 +178,6 @@ def _beside_truth(
         "collisions": SceneCollisions(places),
     }
     return match, row[matches.particle], seen
-
-
-def _outward(owner: Array, n: int, position: Array, start: Array) -> Ragged:
-    """The points of each of ``n`` particles, by their distance from its start."""
-    mine = np.flatnonzero(owner >= 0).astype(np.int32)
-    step = position[mine] - start[owner[mine]]
-    order = mine[np.lexsort(((step**2).sum(axis=1), owner[mine]))]
-    offsets = np.zeros(n + 1, OFFSET)
-    offsets[1:] = np.cumsum(np.bincount(owner[mine], minlength=n))
-    return Ragged(offsets, order)
 
 
 def _collisions(truth: PointsTruth) -> tuple[Array, Array]:
