@@ -17,7 +17,6 @@ from trackserve.detectors.phase1.layout import (
 )
 from trackserve.edm import MM_PER_CM, Hits, PixelTruth, Tracks, Vertices
 from trackserve.edm.columns import OFFSET, Array, Ragged
-from trackserve.errors import InputError
 from trackserve.physics.pixel.matching import duplicates, match_hits, match_tracks
 from trackserve.physics.pixel.truth import reconstructable
 
@@ -42,6 +41,8 @@ from .scene import (
 
 KEEP = ("hits",)
 """Intermediates that a scene needs."""
+NEEDS = ("tracks", "vertices", *KEEP)
+"""Parts of a result that a scene is made of."""
 LAYERS = (
     *(f"barrel {number + 1}" for number in range(N_BARREL_LAYERS)),
     *(f"disk {side}{number + 1}" for side in "+-" for number in range(3)),
@@ -91,12 +92,7 @@ def pixel_event(
         beam_spot: float[3], to which its positions are relative, cm.
         geometry: of the conditions that it was made with.
         truth: of the event; None if it is not known.
-
-    Raises:
-        InputError: the result has no hits.
     """
-    if result.hits is None:
-        raise InputError("hits are needed: reconstruct with keep=('hits',)", event=result.event)
     spot = MM_PER_CM * np.asarray(beam_spot, np.float64)
     tracks: Tracks = result.tracks
     hits = _hits(result.hits, spot, geometry)

@@ -35,6 +35,8 @@ from .scene import (
 
 KEEP = tuple(GRAPHS.values())
 """Intermediates that a scene shows if a tracker has them."""
+NEEDS = ("candidates",)
+"""Parts of a result that a scene is made of."""
 MOST_EDGES = 20_000
 """Edges of the largest graph that a page shows of an event."""
 _CIRCLE = 72
