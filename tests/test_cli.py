@@ -50,6 +50,7 @@ def run(*arguments: object, code: int = 0) -> str:
         ("repository",),
         ("status",),
         ("demo",),
+        ("display",),
     ],
 )
 def test_help_teaches(command: tuple[str, ...]) -> None:

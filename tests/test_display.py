@@ -196,6 +196,15 @@ def test_no_event_is_an_error(sample_directory: Path) -> None:
         make_scene(tracker, tracker.open_events(sample_directory), [], [])
 
 
+def test_a_result_without_hits_is_an_error_that_names_them(
+    sample_directory: Path, sample_results: list[PatatrackResult]
+) -> None:
+    tracker = find_tracker("patatrack")
+    bare = replace(sample_results[0], hits=None)
+    with pytest.raises(InputError, match=r"lacks what is to be shown .*hits"):
+        make_scene(tracker, tracker.open_events(sample_directory), [0], [bare])
+
+
 def points_scene(event: Any) -> SceneEvent:
     """The event with perfect candidates: the points of each particle, one of them in two pieces."""
     from trackserve.display.points import points_event

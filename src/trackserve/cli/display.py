@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from trackserve.errors import ConditionsError, EventError, InputError, TrackserveError
+from trackserve.errors import EventError, InputError, TrackserveError
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker, tracker_names
 
@@ -17,7 +17,6 @@ from .grammar import Device
 from .serve import parse_models
 
 VIEWS = ("3d", "xy", "rz")
-_ENDING = ".html"
 
 
 def display(
@@ -39,7 +38,7 @@ def display(
         typer.Option(
             metavar="TRACKER[,OPTION=VALUE]...",
             help="Tracker, with its options behind commas, as in `exatrkx,model=large`.",
-            show_default="the one that reads PATH",
+            show_default="the first that reads PATH",
         ),
     ] = None,
     events: Annotated[
@@ -124,6 +123,6 @@ def _find(path: Path, text: str | None) -> tuple[Tracker[Any, Any], dict[str, st
         try:
             found = find_tracker(name)
             return found, found.complete({}), found.open_events(path)
-        except (InputError, ConditionsError, TrackserveError) as error:
+        except TrackserveError as error:
             reasons[name] = str(error)
     raise InputError("no tracker reads these events", path=str(path), found=reasons)

@@ -386,7 +386,8 @@ def _compare(output: Path, other: Path) -> bool:
 
     compared, name = compare_decisions(output, other), escape(str(other))
     if compared.are_equal:
-        console.print(f"[bold green]all decisions are those of {name}, bit for bit[/]")
+        text = f"[bold green]all decisions are those of {name}, bit for bit[/]"
+        console.print(text, soft_wrap=True)
     else:
         console.print(f"A: {output}, B: {other}", highlight=False, soft_wrap=True, markup=False)
         show_comparison(compared, _LISTED)

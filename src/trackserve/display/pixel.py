@@ -17,11 +17,11 @@ from trackserve.detectors.phase1.layout import (
 )
 from trackserve.edm import MM_PER_CM, Hits, PixelTruth, Tracks, Vertices
 from trackserve.edm.columns import OFFSET, Array, Ragged
-from trackserve.errors import InputError
 from trackserve.physics.pixel.matching import duplicates, match_hits, match_tracks
 from trackserve.physics.pixel.truth import reconstructable
 
 from .helix import Helices, trace, trace_through
+from .rows import grouped, outward
 from .scene import (
     DUPLICATE,
     FAKE,
@@ -41,6 +41,8 @@ from .scene import (
 
 KEEP = ("hits",)
 """Intermediates that a scene needs."""
+NEEDS = ("tracks", "vertices", *KEEP)
+"""Parts of a result that a scene is made of."""
 LAYERS = (
     *(f"barrel {number + 1}" for number in range(N_BARREL_LAYERS)),
     *(f"disk {side}{number + 1}" for side in "+-" for number in range(3)),
@@ -90,12 +92,7 @@ def pixel_event(
         beam_spot: float[3], to which its positions are relative, cm.
         geometry: of the conditions that it was made with.
         truth: of the event; None if it is not known.
-
-    Raises:
-        InputError: the result has no hits.
     """
-    if result.hits is None:
-        raise InputError("hits are needed: reconstruct with keep=('hits',)", event=result.event)
     spot = MM_PER_CM * np.asarray(beam_spot, np.float64)
     tracks: Tracks = result.tracks
     hits = _hits(result.hits, spot, geometry)
@@ -105,7 +102,7 @@ def pixel_event(
     match, particle = np.full(len(tracks), UNKNOWN), np.full(len(tracks), -1)
     seen: dict[str, Any] = {}
     if truth is not None:
-        match, particle, seen = _beside_truth(result.hits, tracks, truth, geometry)
+        match, particle, seen = _beside_truth(result.hits, hits, tracks, truth, geometry)
     vertices = _vertices(result.vertices, tracks, spot)
     scene_tracks = SceneTracks(
         pt=tracks.pt.astype(np.float32),
@@ -162,7 +159,7 @@ def _vertices(vertices: Vertices, tracks: Tracks, spot: Array) -> SceneVertices:
 
 
 def _beside_truth(
-    hits: Hits, tracks: Tracks, truth: PixelTruth, geometry: PixelGeometry
+    hits: Hits, shown: SceneHits, tracks: Tracks, truth: PixelTruth, geometry: PixelGeometry
 ) -> tuple[Array, Array, dict[str, Any]]:
     """What each track is, its particle as a row of those that are shown, and the truth."""
     true_hit = match_hits(hits, truth.hits)
@@ -187,7 +184,7 @@ def _beside_truth(
         pdg=some.pdg,
         vertex=some.collision,
         match=np.select([found[kept], wanted[kept]], [SEEN, MISSED], OTHER).astype(np.uint8),
-        hits=_grouped(row[owner], len(kept)),
+        hits=outward(row[owner], shown.position, MM_PER_CM * some.position),
     )
     helices = Helices(
         MM_PER_CM * some.position,
@@ -197,22 +194,13 @@ def _beside_truth(
     )
     local = np.stack([truth.hits.x_local, truth.hits.y_local, np.zeros(len(truth.hits))], axis=1)
     crossings = MM_PER_CM * geometry.to_global(truth.hits.module, local)
-    true_rows = _grouped(row[truth.hits.particle], len(kept))
+    true_rows = grouped(row[truth.hits.particle], len(kept))
     seen = {
         "particles": particles,
         "particle_paths": trace_through(helices, true_rows, crossings),
         "collisions": SceneCollisions((MM_PER_CM * truth.collisions.position).astype(np.float32)),
     }
     return match, row[particle], seen
-
-
-def _grouped(owner: Array, n: int) -> Ragged:
-    """The rows that belong to each of ``n`` owners; -1 is none."""
-    order = np.argsort(owner, kind="stable")
-    order = order[owner[order] >= 0].astype(np.int32)
-    offsets = np.zeros(n + 1, OFFSET)
-    offsets[1:] = np.cumsum(np.bincount(owner[owner >= 0], minlength=n))
-    return Ragged(offsets, order)
 
 
 def _distinct(pieces: Array) -> Array:

@@ -8,12 +8,13 @@ import numpy as np
 
 from trackserve.detectors.generic import BARREL_LAYERS, DISKS, BarrelLayer, Disk
 from trackserve.edm import MM_PER_CM, Edges, PointsEvent, PointsTruth
-from trackserve.edm.columns import OFFSET, Array, Ragged
+from trackserve.edm.columns import Array
 from trackserve.edm.points import GENERIC_DETECTOR
 from trackserve.physics.points.matching import MajorityMatches, duplicates, match_candidates
 from trackserve.physics.points.metrics import GRAPHS, candidate_kinematics
 from trackserve.physics.points.truth import true_paths
 
+from .rows import outward
 from .scene import (
     DUPLICATE,
     FAKE,
@@ -34,6 +35,8 @@ from .scene import (
 
 KEEP = tuple(GRAPHS.values())
 """Intermediates that a scene shows if a tracker has them."""
+NEEDS = ("candidates",)
+"""Parts of a result that a scene is made of."""
 MOST_EDGES = 20_000
 """Edges of the largest graph that a page shows of an event."""
 _CIRCLE = 72
@@ -161,7 +164,7 @@ def _beside_truth(
     row[kept] = np.arange(len(kept))
     some = everyone.take(kept)
     collision, places = _collisions(truth)
-    hits = _outward(row[truth.points.particle], len(kept), position, MM_PER_CM * some.position)
+    hits = outward(row[truth.points.particle], position, MM_PER_CM * some.position)
     seen = {
         "particles": SceneParticles(
             pt=some.pt.astype(np.float32),
@@ -177,16 +180,6 @@ def _beside_truth(
         "collisions": SceneCollisions(places),
     }
     return match, row[matches.particle], seen
-
-
-def _outward(owner: Array, n: int, position: Array, start: Array) -> Ragged:
-    """The points of each of ``n`` particles, by their distance from its start."""
-    mine = np.flatnonzero(owner >= 0).astype(np.int32)
-    step = position[mine] - start[owner[mine]]
-    order = mine[np.lexsort(((step**2).sum(axis=1), owner[mine]))]
-    offsets = np.zeros(n + 1, OFFSET)
-    offsets[1:] = np.cumsum(np.bincount(owner[mine], minlength=n))
-    return Ragged(offsets, order)
 
 
 def _collisions(truth: PointsTruth) -> tuple[Array, Array]:

@@ -81,7 +81,7 @@ class SceneParticles(Columns):
     match: Array = column(np.uint8)
     """:data:`OTHER`, :data:`SEEN` or :data:`MISSED`."""
     hits: Ragged = ragged(np.int32)
-    """Rows in :class:`SceneHits`."""
+    """Rows in :class:`SceneHits`, by their distance from its start."""
 
 
 @dataclass(frozen=True, eq=False)

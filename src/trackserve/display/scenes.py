@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from trackserve.edm.result import Outcome
+from trackserve.edm.result import Outcome, Result
 from trackserve.errors import EventError, InputError
 from trackserve.io import PixelEvents, PointsEvents, read_conditions
 from trackserve.trackers.base import Tracker
@@ -42,15 +42,17 @@ def make_scene(
             the events.
 
     Raises:
-        InputError: no event is left, or no scene can be made of events of this kind.
+        InputError: no event is left, or no scene can be made of events of this kind, or of
+            results that lack what is shown.
         ConditionsError: conditions or truth of the events are malformed.
     """
-    detector, to_scene = _kind(events, options or {})
+    detector, to_scene, needed = _kind(events, options or {})
     shown, identity = [], ""
     for index, outcome in zip(which, outcomes, strict=True):
         if isinstance(outcome, EventError):
             continue
         identity = outcome.identity
+        _check(outcome, needed)
         shown.append(replace(to_scene(events[index], outcome), facts=asdict(outcome.counts)))
     if not shown:
         raise InputError("no event to show", events=events.name)
@@ -58,8 +60,15 @@ def make_scene(
     return Scene(title, tracker.name, identity, detector, tuple(shown))
 
 
-def _kind(events: Any, options: Mapping[str, str]) -> tuple[Detector, ToScene]:
-    """The detector of events, and what makes scenes of them."""
+def _check(result: Result, needed: tuple[str, ...]) -> None:
+    missing = [name for name in needed if getattr(result, name, None) is None]
+    if missing:
+        kind = type(result).__name__
+        raise InputError("the result lacks what is to be shown", result=kind, found=missing)
+
+
+def _kind(events: Any, options: Mapping[str, str]) -> tuple[Detector, ToScene, tuple[str, ...]]:
+    """The detector of events, what makes scenes of them, and the parts of a result it needs."""
     if isinstance(events, PixelEvents):
         conditions = read_conditions(options.get("conditions") or events.directory)
         geometry = pixel.geometry_of(conditions)
@@ -69,8 +78,8 @@ def _kind(events: Any, options: Mapping[str, str]) -> tuple[Detector, ToScene]:
             own = truth[event.event] if event.event < len(truth) else None
             return pixel.pixel_event(result, event.beam_spot.position(), geometry, own)
 
-        return pixel.pixel_detector(geometry), pixel_scene
+        return pixel.pixel_detector(geometry), pixel_scene, pixel.NEEDS
     if isinstance(events, PointsEvents):
-        return points.points_detector(events.detector), points.points_event
+        return points.points_detector(events.detector), points.points_event, points.NEEDS
     kind = type(events).__name__
     raise InputError("events of this kind have no display", found=kind)

@@ -1,8 +1,8 @@
 // Shows the scene of the page: what is shown is a state; every change of it draws anew.
 
 import { loadScene } from "./data.js";
-import { hitsOf, kindsOf, readTheme, shownRows } from "./kinds.js";
-import { choices, make, number, showChosen, slider, toggle } from "./panel.js";
+import { hitsOf, kindsOf, PT_RANGE, readTheme, shownRows } from "./kinds.js";
+import { choices, make, number, numbers, showChosen, slider, toggle } from "./panel.js";
 import { Picture, projected } from "./picture.js";
 
 const VIEWS = [["3d", "3D", "1"], ["xy", "r-φ", "2"], ["rz", "r-z", "3"]];
@@ -159,6 +159,8 @@ class Display {
       state.colour = colour;
       this.update();
     }));
+    parts.push(make("p", { className: "ramp small" }), heading("Numbers"),
+      numbers(Object.entries(event.facts).map(([name, n]) => [name.replaceAll("_", " "), n])));
     at("panel").replaceChildren(...parts);
   }
 
@@ -313,6 +315,10 @@ class Display {
         button.ariaPressed = String(button.dataset[key] === state[key]);
     for (const box of at("panel").querySelectorAll("[type=checkbox]"))
       box.checked = Boolean(state.shown[box.dataset.key]);
+    const ramp = at("panel").querySelector(".ramp");
+    ramp.hidden = state.colour !== "pt";
+    ramp.style.setProperty("--colours", this.theme.ramp.map(one => `rgb(${one})`).join(","));
+    ramp.textContent = PT_RANGE.map(one => `${one} GeV`).join(" to ");
     this.tellEvent();
   }
 

@@ -3,6 +3,8 @@
 export const TRACK_STATES = ["unknown", "found", "duplicate", "fake"];
 export const PARTICLE_STATES = ["other", "seen", "missed"];
 
+export const PT_RANGE = [0.2, 10]; // GeV; colours end there
+
 const HUES = 12;
 
 export function pieceOf(kind, row) {
@@ -56,7 +58,8 @@ export function colourOf(kind, row, by, theme) {
     return vertex < 0 ? theme.other : theme.hues[vertex % HUES];
   }
   if (by === "pt") {
-    const share = Math.log(Math.max(kind.rows.pt[row], 0.2) / 0.2) / Math.log(10 / 0.2);
+    const [low, high] = PT_RANGE;
+    const share = Math.log(Math.max(kind.rows.pt[row], low) / low) / Math.log(high / low);
     return theme.ramp[Math.min(theme.ramp.length - 1, Math.floor(share * theme.ramp.length))];
   }
   return theme[stateOf(kind, row)];

@@ -54,7 +54,7 @@ export function choices(key, options, value, changed) {
   }));
 }
 
-function numbers(rows) {
+export function numbers(rows) {
   const cells = rows.filter(([, value]) => value !== null).map(([name, value]) =>
     make("tr", {}, make("th", { textContent: name }), make("td", { textContent: value })));
   return make("table", { className: "numbers" }, make("tbody", {}, ...cells));
