@@ -181,7 +181,7 @@ def hlt(
             _run(source, found, len(which), jobs.pop(source), how, done)
     _print(described, done, how, rate)
     write(output)
-    console.print(f"wrote {escape(str(output))}")
+    console.print(f"wrote {escape(str(output))}", soft_wrap=True)
     if timeline is not None:
         _write_timeline(timeline, done.slices)
     is_equal = compare is None or _compare(output, compare)
@@ -369,7 +369,7 @@ def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:
     from trackserve.workflow.timeline_figure import draw_timeline
 
     write_chrome_trace(path, slices)
-    console.print(f"wrote {escape(str(path))}")
+    console.print(f"wrote {escape(str(path))}", soft_wrap=True)
     if not slices:
         return
     picture = path.with_suffix(".png")
@@ -377,7 +377,7 @@ def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:
         png = to_png(draw_timeline(slices))
     with writable(picture), complete(picture) as partial:
         partial.write_bytes(png)
-    console.print(f"wrote {escape(str(picture))}")
+    console.print(f"wrote {escape(str(picture))}", soft_wrap=True)
 
 
 def _compare(output: Path, other: Path) -> bool:
