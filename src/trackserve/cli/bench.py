@@ -28,6 +28,7 @@ from .common import (
     report_failures,
     report_folder,
     tell,
+    wrote,
 )
 from .grammar import Device, Identity, Served, Url, add_commands
 
@@ -129,7 +130,7 @@ def bench(
     console.print(counts_table(counts, len(batch), tracker.size))
     console.print(f"peak memory of this process: {peak_memory() / 2**20:.0f} MiB")
     if output is not None:
-        console.print(f"wrote {write_pages(output)}")
+        wrote(write_pages(output))
     report_failures(failed)
 
 

@@ -382,6 +382,11 @@ def tell(text: str) -> None:
     messages.print(escape(text), highlight=False, soft_wrap=True)
 
 
+def wrote(path: Path) -> None:
+    """Say that a file or folder is written; its name is printed as it is, in one line."""
+    console.print(f"wrote {path}", highlight=False, soft_wrap=True, markup=False)
+
+
 def report_failures(failed: Iterable[object], what: str = "event") -> None:
     """Print the events that failed, if any, and then exit with 1.
 

@@ -17,7 +17,7 @@ from trackserve.errors import EventError, InputError
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
 
-from .common import Where, compiling, console, facts_of, progress, report_failures
+from .common import Where, compiling, console, facts_of, progress, report_failures, wrote
 from .grammar import DataDirectory
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def demo(
                 identities={tracker.name: compared.identity},
                 about=facts_of(events, path, Where(), {tracker.name: tracker.complete({})}),
             )
-        console.print(f"wrote {page}")
+        wrote(page)
     _conclude(comparisons)
     pages = [_show(*both, output) for both in zip(subjects, comparisons, strict=True)]
     console.print("events to look at, in any browser:", *pages, sep="\n  ", soft_wrap=True)

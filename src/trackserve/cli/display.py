@@ -12,7 +12,7 @@ from trackserve.errors import EventError, InputError, TrackserveError
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker, tracker_names
 
-from .common import Where, chosen_events, console, progress, reconstruction, report_failures
+from .common import Where, chosen_events, console, progress, reconstruction, report_failures, wrote
 from .grammar import Device
 from .serve import parse_models
 
@@ -96,13 +96,13 @@ def display(
     if phoenix is not None:
         from trackserve.display.phoenix import write_phoenix
 
-        console.print(f"wrote {write_phoenix(phoenix, scene)}")
+        wrote(write_phoenix(phoenix, scene))
     if png is not None:
         from trackserve.display.png import write_png
 
         with console.status("taking a picture"):
             write_png(png, page, view=view, dark=dark)
-        console.print(f"wrote {png}")
+        wrote(png)
     if scene.identity:
         console.print(f"by {escape(scene.identity)}", highlight=False, soft_wrap=True)
     report_failures(one for one in outcomes if isinstance(one, EventError))

@@ -14,7 +14,7 @@ from rich.markup import escape
 import trackserve
 from trackserve.errors import EventError
 
-from .common import Progress, beside_main, console, counts_table, progress, report_failures
+from .common import Progress, beside_main, console, counts_table, progress, report_failures, wrote
 
 if TYPE_CHECKING:
     from trackserve.edm import TrackCandidates
@@ -89,7 +89,7 @@ def fit(
     with progress() as bar:
         beside_main(lambda show: write_parquet(output, outcomes(show), FitResult, about=about), bar)
     console.print(counts_table(counts, len(found) - len(failed)))
-    console.print(f"wrote {output}")
+    wrote(output)
     if about["identity"]:
         text = f"candidates by {escape(about['identity'])}"
         console.print(text, highlight=False, soft_wrap=True)

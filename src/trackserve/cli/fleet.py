@@ -11,7 +11,7 @@ import typer
 
 from trackserve.errors import InputError
 
-from .common import Progress, beside_main, console, progress, report_folder
+from .common import Progress, beside_main, console, progress, report_folder, wrote
 
 _STUDY = "hlt"
 _DAY = 86_400.0
@@ -101,7 +101,7 @@ def fleet(
     if output is not None:
         with console.status("drawing"):
             page = write_fleet_report(output, content, times)
-        console.print(f"wrote {page}")
+        wrote(page)
 
 
 def _read(path: Path) -> dict[str, Any]:

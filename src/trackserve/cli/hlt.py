@@ -27,7 +27,16 @@ from trackserve.errors import (
 from trackserve.io.files import check_file, complete, writable
 from trackserve.trackers.batch import read_at
 
-from .common import Where, chosen_events, console, open_sources, progress, report_failures, tell
+from .common import (
+    Where,
+    chosen_events,
+    console,
+    open_sources,
+    progress,
+    report_failures,
+    tell,
+    wrote,
+)
 from .compare import show as show_comparison
 from .grammar import Device, FallBack, Identity, Served, Url
 from .grammar import Slice as Chosen
@@ -181,7 +190,7 @@ def hlt(
             _run(source, found, len(which), jobs.pop(source), how, done)
     _print(described, done, how, rate)
     write(output)
-    console.print(f"wrote {escape(str(output))}", soft_wrap=True)
+    wrote(output)
     if timeline is not None:
         _write_timeline(timeline, done.slices)
     is_equal = compare is None or _compare(output, compare)
@@ -369,7 +378,7 @@ def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:
     from trackserve.workflow.timeline_figure import draw_timeline
 
     write_chrome_trace(path, slices)
-    console.print(f"wrote {escape(str(path))}", soft_wrap=True)
+    wrote(path)
     if not slices:
         return
     picture = path.with_suffix(".png")
@@ -377,7 +386,7 @@ def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:
         png = to_png(draw_timeline(slices))
     with writable(picture), complete(picture) as partial:
         partial.write_bytes(png)
-    console.print(f"wrote {escape(str(picture))}", soft_wrap=True)
+    wrote(picture)
 
 
 def _compare(output: Path, other: Path) -> bool:

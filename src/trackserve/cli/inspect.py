@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .common import beside_main, console, progress, report_failures, report_folder
+from .common import beside_main, console, progress, report_failures, report_folder, wrote
 from .grammar import DataDirectory
 
 
@@ -62,7 +62,7 @@ def inspect(
     if output is not None:
         with console.status("drawing"):
             report = write_inspection_report(output, directory, survey)
-        console.print(f"wrote {report}")
+        wrote(report)
     report_failures(survey.failed)
 
 
@@ -88,5 +88,5 @@ def _compare(directory: Path, against: Path, output: Path | None, events: int | 
     if output is not None:
         with console.status("drawing"):
             report = write_comparison(output, samples, title)
-        console.print(f"wrote {report}")
+        wrote(report)
     report_failures([error for sample in measured for error in sample.failed])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.table import Table
 
-from .common import console
+from .common import console, wrote
 
 if TYPE_CHECKING:
     from trackserve.trackers.exatrkx.architecture import Activation
@@ -80,7 +80,7 @@ def import_(
     )
     save_model(model, output)
     _print(model.description)
-    console.print(f"wrote {output}")
+    wrote(output)
 
 
 @commands.command("show")

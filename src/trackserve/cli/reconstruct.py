@@ -31,6 +31,7 @@ from .common import (
     reconstruction,
     report_failures,
     tell,
+    wrote,
 )
 from .grammar import (
     Deadline,
@@ -227,7 +228,7 @@ def _report(output: Path, several: bool, identity: str) -> None:
                     n_events += 1
                     counts.update(row["counts"])
     console.print(counts_table(counts, n_events))
-    console.print(f"wrote {output}")
+    wrote(output)
     console.print(f"by {escape(identity)}", highlight=False, soft_wrap=True)
     for name, n in stopped.items():
         text = f"partial, not in the means: {n} event{'s' * (n > 1)} beyond the limit of {name}"

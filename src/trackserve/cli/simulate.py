@@ -10,7 +10,7 @@ from rich.table import Table
 
 from trackserve.simulation.chain.samples import NAMED_SAMPLES, named_sample
 
-from .common import console, progress
+from .common import console, progress, wrote
 
 if TYPE_CHECKING:
     from trackserve.simulation.chain.collisions import Setup
@@ -111,7 +111,7 @@ def simulate_pixel(
             f"[yellow]{crowded} modules have more than {MAX_MODULE_PIXELS} pixels in an event; "
             "the public C++ program drops the rest[/]"
         )
-    console.print(f"wrote {output}")
+    wrote(output)
 
 
 @commands.command("points")
@@ -147,7 +147,7 @@ def simulate_points(
     with progress() as show:
         done = simulate_points(output, setup, processes, show, noise)
     console.print(_summary(done, events))
-    console.print(f"wrote {output}")
+    wrote(output)
 
 
 class _Given(NamedTuple):

@@ -13,7 +13,7 @@ from rich.markup import escape
 from trackserve.errors import TrackserveError
 from trackserve.studies.catalogue import STUDIES, find_study
 
-from .common import console, progress, report_failures, report_folder
+from .common import console, progress, report_failures, report_folder, wrote
 from .grammar import Device
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _write(folder: Path) -> None:
 
     with console.status("drawing"):
         page = write_pages(folder)
-    console.print(f"wrote {page}")
+    wrote(page)
 
 
 for _name, _summary in STUDIES.items():

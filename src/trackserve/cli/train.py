@@ -11,7 +11,7 @@ from rich.table import Table
 from trackserve.errors import MissingExtraError
 from trackserve.install import install_command
 
-from .common import console, progress
+from .common import console, progress, wrote
 
 if TYPE_CHECKING:
     from trackserve.physics.statistics import Fraction
@@ -71,7 +71,7 @@ def train_exatrkx(
 
         trained = train(data, output, told, on_step, device=device, resume=resume)
     console.print(_summary(trained))
-    console.print(f"wrote {output}")
+    wrote(output)
 
 
 def _summary(trained: Trained) -> Table:

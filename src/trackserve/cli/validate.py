@@ -22,6 +22,7 @@ from .common import (
     reconstruction,
     report_failures,
     report_folder,
+    wrote,
 )
 from .grammar import Device, FallBack, Identity, InFlight, Served, Threads, Url, add_commands
 
@@ -102,7 +103,7 @@ def validate(
                 identities=identities,
                 about=facts_of(events, path, where, variants),
             )
-        console.print(f"wrote {report}")
+        wrote(report)
     report_failures(failed)
 
 
