@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Iterable
 from typing import Any
 
+from trackserve.physics.points.metrics import FIELD
 from trackserve.simulation.points.detector import SIGMAS, PointsDetector, make_points_detector
-from trackserve.simulation.points.transport import FIELD
 
 from .bindings import LEVEL, acts, examples
 
