@@ -29,7 +29,8 @@ HITS = "-hits.csv"
 _POSITION = ("x", "y", "z")
 _VERTEX = ("vx", "vy", "vz")
 _MOMENTUM = ("px", "py", "pz")
-_PLACE = {"volume_id": np.int16, "layer_id": np.int16, "module_id": np.int32}
+_MODULE = "module_id"
+_PLACE = {"volume_id": np.int16, "layer_id": np.int16, _MODULE: np.int32}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,9 @@ def find_events(path: Path) -> list[Path]:
 def read_event(prefix: str | Path) -> PointsEvent:
     """Read one event.
 
+    Of the hits, ``x``, ``y`` and ``z`` are enough. If there is truth, they also need ``hit_id``,
+    ``volume_id`` and ``layer_id``; the truth's modules are 0 without ``module_id``.
+
     Its number is the last one in its name. The points are in the order of the file. The
     ``collision`` and ``primary`` of a particle come from the bits of its ``particle_id``, as
     in the challenge's own library. Weights are those of the file.
@@ -91,14 +95,20 @@ def read_event(prefix: str | Path) -> PointsEvent:
     """
     prefix = _prefix(prefix)
     hits = _File(prefix, "hits")
-    table = hits.read({"hit_id": np.int64} | dict.fromkeys(_POSITION, np.float32) | _PLACE)
-    points = SpacePoints(_stack(table, _POSITION))
-    truth = None
-    if _File(prefix, "truth").exists():
+    position = dict.fromkeys(_POSITION, np.float32)
+    if not _File(prefix, "truth").exists():
+        table = hits.read(position)
+        truth = None
+    else:
+        needed = {name: _PLACE[name] for name in _PLACE if name != _MODULE}
+        table = hits.read(
+            {"hit_id": np.int64} | position | needed, optional={_MODULE: _PLACE[_MODULE]}
+        )
+        table.setdefault(_MODULE, np.zeros(len(table["hit_id"]), _PLACE[_MODULE]))
         particles, particle_id = _read_particles(prefix)
         particle, weight = _read_truth(prefix, _Rows(hits, table["hit_id"]), particle_id)
         truth = PointsTruth(TruePoints(particle, **_place(table), weight=weight), particles)
-    return PointsEvent(points, _number(prefix), truth)
+    return PointsEvent(SpacePoints(_stack(table, _POSITION)), _number(prefix), truth)
 
 
 def read_cells(prefix: str | Path) -> TrackmlCells:
