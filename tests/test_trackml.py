@@ -119,6 +119,30 @@ def test_plain_files_and_a_prefix_are_read_too(event: PointsEvent, copy: Path) -
     assert one[0].truth.particles == event.truth.particles
 
 
+def with_columns(path: Path, *names: str) -> None:
+    """Leave only these columns in a file."""
+    table = pyarrow.csv.read_csv(path)
+    pyarrow.csv.write_csv(table.select(names), path)
+
+
+def test_columns_that_are_not_used_may_lack(event: PointsEvent, copy: Path) -> None:
+    hits = copy / f"{PREFIX}-hits.csv"
+    with_columns(hits, "z", "layer_id", "y", "x", "volume_id", "hit_id")
+    found = open_points(copy)[0]
+    assert found.points == event.points
+    assert found.truth is not None
+    assert event.truth is not None
+    assert not found.truth.points.module.any()
+    for name in ("particle", "volume", "layer", "weight"):
+        expected = getattr(event.truth.points, name)
+        np.testing.assert_array_equal(getattr(found.truth.points, name), expected)
+    with_columns(hits, "x", "y", "z")
+    with pytest.raises(EventError, match=r"column is missing .*hits\.csv, column hit_id"):
+        open_points(copy)[0]
+    (copy / f"{PREFIX}-truth.csv").unlink()
+    assert open_points(copy)[0].points == event.points
+
+
 def test_truth_may_be_in_another_order(event: PointsEvent, copy: Path) -> None:
     for kind in ("truth", "particles"):
         path = copy / f"{PREFIX}-{kind}.csv"

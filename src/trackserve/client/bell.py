@@ -214,7 +214,7 @@ class Bell:
             return ServerError(f"malformed reply: {error}", url=self.url)
         if line is not None and line.has_answered and not (line.received or line.is_hung_up):
             return None
-        return ServerUnavailable(f"no answer: {error or type(error).__name__}", url=self.url)
+        return ServerUnavailable(f"no answer: {str(error) or type(error).__name__}", url=self.url)
 
     def _start(self, ring: Ring) -> None:
         """Send the message of a ring, and let the thread wait for its reply."""

@@ -193,7 +193,7 @@ class HttpTransport:
                 if self._closed:
                     raise closed(self.url) from error
                 if is_new or (call is not None and call.cancelled()):
-                    text = f"no answer: {error or type(error).__name__}"
+                    text = f"no answer: {str(error) or type(error).__name__}"
                     raise ServerUnavailable(text, url=self.url) from error
             finally:
                 self._give_back(connection, broken)
@@ -206,7 +206,9 @@ class HttpTransport:
                 raise closed(self.url)
         _limit(connection, deadline)
         connection.request(*message)
-        connection.response_class = partial(_Response, deadline=deadline)  # type: ignore
+        connection.response_class = partial(  # type: ignore[assignment]
+            _Response, deadline=deadline
+        )
         reply = connection.getresponse()
         length = reply.getheader(_HEADER_LENGTH) or "0"
         if not length.isdecimal():

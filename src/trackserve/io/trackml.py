@@ -26,7 +26,8 @@ HITS = "-hits.csv"
 _POSITION = ("x", "y", "z")
 _VERTEX = ("vx", "vy", "vz")
 _MOMENTUM = ("px", "py", "pz")
-_PLACE = {"volume_id": np.int16, "layer_id": np.int16, "module_id": np.int32}
+_MODULE = "module_id"
+_PLACE = {"volume_id": np.int16, "layer_id": np.int16, _MODULE: np.int32}
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +78,9 @@ def find_events(path: Path) -> list[Path]:
 def read_event(prefix: str | Path) -> PointsEvent:
     """Read one event.
 
+    Of the hits, ``x``, ``y`` and ``z`` are enough. If there is truth, they also need ``hit_id``,
+    ``volume_id`` and ``layer_id``; the truth's modules are 0 without ``module_id``.
+
     Its number is the last one in its name. The points are in the order of the file. The
     ``collision`` and ``primary`` of a particle come from the bits of its ``particle_id``, as
     in the challenge's own library. Weights are those of the file.
@@ -88,14 +92,20 @@ def read_event(prefix: str | Path) -> PointsEvent:
     """
     prefix = prefix_of(prefix)
     hits = EventFile(prefix, "hits")
-    table = hits.read({"hit_id": np.int64} | dict.fromkeys(_POSITION, np.float32) | _PLACE)
-    points = SpacePoints(stack(table, _POSITION))
-    truth = None
-    if EventFile(prefix, "truth").exists():
+    position = dict.fromkeys(_POSITION, np.float32)
+    if not EventFile(prefix, "truth").exists():
+        table = hits.read(position)
+        truth = None
+    else:
+        needed = {name: _PLACE[name] for name in _PLACE if name != _MODULE}
+        table = hits.read(
+            {"hit_id": np.int64} | position | needed, optional={_MODULE: _PLACE[_MODULE]}
+        )
+        table.setdefault(_MODULE, np.zeros(len(table["hit_id"]), _PLACE[_MODULE]))
         particles, particle_id = _read_particles(prefix)
         particle, weight = _read_truth(prefix, Rows(hits, table["hit_id"]), particle_id)
         truth = PointsTruth(TruePoints(particle, **_place(table), weight=weight), particles)
-    return PointsEvent(points, number_of(prefix), truth)
+    return PointsEvent(SpacePoints(stack(table, _POSITION)), number_of(prefix), truth)
 
 
 def read_cells(prefix: str | Path) -> TrackmlCells:
