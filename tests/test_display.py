@@ -190,6 +190,15 @@ def test_a_page_lets_a_browser_fetch_nothing(scene: Scene) -> None:
     assert not re.search(r'(src|href)="', head)
 
 
+def test_doublets_are_layers_that_the_cleaning_thins(scene: Scene) -> None:
+    edges = scene.events[0].edges
+    assert 0 < len(edges["fishbone"]) < len(edges["doublets"]) <= 10_000
+    hits = scene.events[0].hits
+    inner, outer = hits.position[edges["doublets"]].transpose(1, 0, 2)
+    across = np.hypot(outer[:, 0], outer[:, 1]) > np.hypot(inner[:, 0], inner[:, 1])
+    assert (across | (np.abs(outer[:, 2]) > np.abs(inner[:, 2]))).all()
+
+
 def test_no_event_is_an_error(sample_directory: Path) -> None:
     tracker = find_tracker("patatrack")
     with pytest.raises(InputError, match="no event to show"):
@@ -249,10 +258,10 @@ def test_candidates_have_lines_through_their_points_and_states() -> None:
 def test_edges_are_those_of_a_sector_if_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trackserve.display.points.MOST_EDGES", 100)
+    monkeypatch.setattr("trackserve.display.edges.MOST_EDGES", 100)
     event = points_scene(open_points(TRACKML)[0])
     assert 0 < len(event.edges["radius"]) <= 100
-    assert re.fullmatch(r"φ from -?\d\.\d\d to -?\d\.\d\d", event.window)
+    assert re.fullmatch(r"φ from -?\d\.\d\d to -?\d\.\d\d", event.sector)
 
 
 def test_points_of_trackml_lie_on_the_layers_that_are_drawn() -> None:

@@ -15,11 +15,12 @@ from trackserve.detectors.phase1.layout import (
     N_LAYERS,
     PT_PER_RADIUS,
 )
-from trackserve.edm import MM_PER_CM, Hits, PixelTruth, Tracks, Vertices
+from trackserve.edm import MM_PER_CM, Doublets, Hits, PixelTruth, Tracks, Vertices
 from trackserve.edm.columns import OFFSET, Array, Ragged
 from trackserve.physics.pixel.matching import duplicates, match_hits, match_tracks
 from trackserve.physics.pixel.truth import reconstructable
 
+from .edges import in_sector, leading_azimuth
 from .helix import Helices, trace, trace_through
 from .rows import grouped, outward
 from .scene import (
@@ -39,9 +40,9 @@ from .scene import (
     SceneVertices,
 )
 
-KEEP = ("hits",)
-"""Intermediates that a scene needs."""
-NEEDS = ("tracks", "vertices", *KEEP)
+KEEP = ("hits", "doublets")
+"""Intermediates that a scene shows if a result has them."""
+NEEDS = ("tracks", "vertices", "hits")
 """Parts of a result that a scene is made of."""
 LAYERS = (
     *(f"barrel {number + 1}" for number in range(N_BARREL_LAYERS)),
@@ -119,7 +120,20 @@ def pixel_event(
         particle=particle.astype(np.int32),
         hits=rows,
     )
-    return SceneEvent(result.event, hits, scene_tracks, paths, vertices, **seen)
+    edges, sector = _doublets(result, hits, tracks)
+    return SceneEvent(
+        result.event, hits, scene_tracks, paths, vertices, **seen, edges=edges, sector=sector
+    )
+
+
+def _doublets(result: Any, hits: SceneHits, tracks: Tracks) -> tuple[dict[str, Array], str]:
+    """The doublets as they are found, and those that are left after the fishbone cleaning."""
+    doublets: Doublets | None = getattr(result, "doublets", None)
+    if doublets is None:
+        return {}, ""
+    pairs = np.stack([doublets.inner, doublets.outer], axis=1)
+    stages = {"doublets": pairs, "fishbone": pairs[~doublets.killed]}
+    return in_sector(stages, hits.position, leading_azimuth(tracks.pt, tracks.phi))
 
 
 def _hits(hits: Hits, spot: Array, geometry: PixelGeometry) -> SceneHits:

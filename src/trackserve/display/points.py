@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from trackserve.detectors.generic import BARREL_LAYERS, DISKS, BarrelLayer, Disk
-from trackserve.edm import MM_PER_CM, Edges, PointsEvent, PointsTruth
+from trackserve.edm import MM_PER_CM, PointsEvent, PointsTruth
 from trackserve.edm.columns import Array
 from trackserve.edm.points import GENERIC_DETECTOR
 from trackserve.physics.points.matching import MajorityMatches, duplicates, match_candidates
 from trackserve.physics.points.metrics import GRAPHS, candidate_kinematics
 from trackserve.physics.points.truth import true_paths
 
+from .edges import in_sector, leading_azimuth
 from .rows import outward
 from .scene import (
     DUPLICATE,
@@ -37,8 +38,6 @@ KEEP = tuple(GRAPHS.values())
 """Intermediates that a scene shows if a tracker has them."""
 NEEDS = ("candidates",)
 """Parts of a result that a scene is made of."""
-MOST_EDGES = 20_000
-"""Edges of the largest graph that a page shows of an event."""
 _CIRCLE = 72
 """Straight pieces of a circle."""
 _LAYERS: tuple[BarrelLayer | Disk, ...] = (*BARREL_LAYERS, *DISKS)
@@ -120,8 +119,12 @@ def points_event(event: PointsEvent, result: Any) -> SceneEvent:
         hits=rows,
     )
     graphs = {stage: getattr(result, name, None) for stage, name in GRAPHS.items()}
-    middle = float(tracks.phi[np.nan_to_num(pt, posinf=0).argmax()]) if n else 0.0
-    edges, window = _window({k: v for k, v in graphs.items() if v is not None}, position, middle)
+    pairs = {
+        stage: np.stack([graph.source, graph.target], axis=1)
+        for stage, graph in graphs.items()
+        if graph is not None
+    }
+    edges, sector = in_sector(pairs, position, leading_azimuth(pt, tracks.phi))
     return SceneEvent(
         event.event,
         SceneHits(position, _layers(truth, len(position))),
@@ -130,7 +133,7 @@ def points_event(event: PointsEvent, result: Any) -> SceneEvent:
         SceneVertices.empty(),
         **seen,
         edges=edges,
-        window=window,
+        sector=sector,
     )
 
 
@@ -197,28 +200,3 @@ def _collisions(truth: PointsTruth) -> tuple[Array, Array]:
     row = np.searchsorted(numbers, particles.collision)
     place = (MM_PER_CM * particles.position[known[first]]).astype(np.float32)
     return np.where(particles.collision < 0, -1, row), place
-
-
-def _window(
-    graphs: dict[str, Edges], position: Array, middle: float
-) -> tuple[dict[str, Array], str]:
-    """The edges in a sector about ``middle`` (rad), so wide that none has too many."""
-    if not graphs:
-        return {}, ""
-    phi = np.arctan2(position[:, 1], position[:, 0]).astype(np.float64)
-    away = np.abs((phi - middle + np.pi) % (2 * np.pi) - np.pi)
-    reach = {
-        name: np.maximum(away[edges.source], away[edges.target]) for name, edges in graphs.items()
-    }
-    half = min(
-        (float(np.partition(one, MOST_EDGES)[MOST_EDGES]) for one in reach.values()
-         if len(one) > MOST_EDGES),
-        default=np.pi,
-    )  # fmt: skip
-    shown = {
-        name: np.stack([edges.source, edges.target], axis=1)[reach[name] < half]
-        for name, edges in graphs.items()
-    }
-    whole = half >= np.pi
-    text = "" if whole else f"φ from {middle - half:.2f} to {middle + half:.2f}"
-    return shown, text

@@ -134,9 +134,9 @@ class SceneEvent:
         hits, tracks, vertices: what was found.
         paths: the line of each track.
         particles, particle_paths, collisions: the truth; None if it is not known.
-        edges: by the name of a stage of a learned tracker the edges that are left after it,
-            int32[n, 2], rows of ``hits``.
-        window: what part of the event ``edges`` are of, in words.
+        edges: by the name of a stage the pairs of hits that are left after it, int32[n, 2], rows
+            of ``hits``.
+        sector: what part of the event ``edges`` are of, in words; empty: all of it.
         facts: numbers about the event, by name.
     """
 
@@ -149,7 +149,7 @@ class SceneEvent:
     particle_paths: Lines | None = None
     collisions: SceneCollisions | None = None
     edges: Mapping[str, Array] = field(default_factory=dict)
-    window: str = ""
+    sector: str = ""
     facts: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -130,7 +130,7 @@ class Display {
         const n = event.edges[stage].length / 2;
         parts.push(line(`edges ${stage}`, stage, `edge${i}`, false, n));
       });
-      if (event.window) parts.push(make("p", { className: "small", textContent: event.window }));
+      if (event.sector) parts.push(make("p", { className: "small", textContent: event.sector }));
     }
     const cut = (key, value) => {
       state.cuts[key] = value;
