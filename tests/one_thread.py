@@ -6,6 +6,8 @@ written; what threads do to each other is for the simulator, and PTX for the com
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from numba.cuda import libdevice
 from numba.cuda.dispatcher import CUDADispatcher
 
 from trackserve.device import cuda as layer
+from trackserve.device.cache import of_these_sources
 from trackserve.edm.columns import Array
 from trackserve.trackers.exatrkx.cuda import perceptrons
 
@@ -96,11 +99,15 @@ _CUDA = _module(
     shared=_module(array=array),
 )
 _LIBDEVICE = _module(fmul_rn=fmul_rn)
+_STAMP = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 _compiled: dict[Any, Any] = {}
 
 
 def _compile(kernel: Any) -> Any:
-    """The kernel, or a device function, with one thread in place of ``numba.cuda``."""
+    """The kernel, or a device function, with one thread in place of ``numba.cuda``.
+
+    The code is kept on disk until a source of the kernel, or this file, changes.
+    """
     if kernel not in _compiled:
         function = kernel.py_func
         names = dict(function.__globals__)
@@ -116,7 +123,8 @@ def _compile(kernel: Any) -> Any:
         if names["__name__"] == perceptrons.__name__:
             names |= {"THREADS": 1, "SHARES": perceptrons.SHARES * layer.THREADS}
         same = FunctionType(function.__code__, names, function.__name__)
-        _compiled[kernel] = njit(error_model="numpy")(same)
+        same.__qualname__ = f"one_thread_{_STAMP}_{function.__name__}"
+        _compiled[kernel] = of_these_sources(njit(error_model="numpy", cache=True)(same))
     return _compiled[kernel]
 
 

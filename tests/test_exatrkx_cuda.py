@@ -444,6 +444,7 @@ def test_candidates_of_a_batch(
         assert (made.score[c] == expected.score).all()
 
 
+@pytest.mark.slow
 def test_several_threads(tmp_path: Path) -> None:
     """Numba's simulator runs several threads."""
     some = [random_event(60, 1, 1), random_event(0), random_event(30, 2, 2)]

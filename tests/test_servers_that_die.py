@@ -24,6 +24,7 @@ from benchmarks.processes import resident_of
 from trackserve.client import Client
 from trackserve.edm import RawEvent
 from trackserve.errors import EventError
+from trackserve.install import install_command
 from trackserve.serving.limits import Limits
 from trackserve.serving.repository import write_model
 from trackserve.serving.server import Server
@@ -332,4 +333,4 @@ def test_a_light_install_says_which_extra_the_fallback_needs(tmp_path: Path) -> 
         output.seek(0)
         text = output.read().decode()
     assert "MissingExtraError" in text
-    assert "trackserve[cpu]" in text
+    assert install_command("cpu") in text

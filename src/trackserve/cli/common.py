@@ -315,7 +315,7 @@ def progress(*, transient: bool = True) -> Iterator[Progress]:
 
         def show(what: str, done: int, total: int, note: str = "") -> None:
             if what not in tasks:
-                tasks[what] = shown.add_task(escape(what), note="")
+                tasks[what] = shown.add_task(escape(what), total=None, note="")
             shown.update(tasks[what], completed=done, total=total or None, note=note)
 
         with watching_compilation(compiling(show, n_loops)):

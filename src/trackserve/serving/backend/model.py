@@ -30,7 +30,6 @@ from trackserve.wire.identity import check_identity
 from trackserve.wire.tensors import TensorSpec
 
 from .. import drain
-from ..compilation import logging_compilation
 from ..limits import Limits
 from .gather import Gather
 from .metrics import METRICS, Counters, Reporter, Series
@@ -118,8 +117,7 @@ class ServedModel:
                 self._identity = answer.tensors[IDENTITY.name].tobytes().decode()
             return run
 
-        with logging_compilation():
-            self.runtime.add_workers(warm_run, self._limits.workers)
+        self.runtime.add_workers(warm_run, self._limits.workers)
         self._counters.add((Series("trackserve_identity", self._identity), 1))
 
     def take_bundle(

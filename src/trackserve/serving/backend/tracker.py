@@ -20,13 +20,14 @@ from trackserve.wire.codec import Codec
 from trackserve.wire.identity import DEVICE_PARAMETER
 from trackserve.wire.limits import STOPPED_BY
 
+from ..compilation import logging_compilation
 from .runtime import Answer, EncodedEvent, EncodedResult, RunBatch
 
 
 def load(
     folder: Path, parameters: Mapping[str, str], gpu: int | None = None
 ) -> Callable[[], RunBatch]:
-    """Load a model.
+    """Load a model; a line on stderr names each loop that is compiled for it.
 
     On a CPU all workers share a pipeline. Elsewhere each worker has a pipeline of its own, with a
     stream and memory of its own: the copies of one overlap the kernels of another.
@@ -43,7 +44,11 @@ def load(
         TrackserveError: the tracker cannot be built.
     """
     tracker, device = tracker_of(parameters), parameters[DEVICE_PARAMETER]
-    build = partial(tracker.restore, folder, parameters, device)
+
+    def build() -> Pipeline[Any, Any]:
+        with logging_compilation():
+            return tracker.restore(folder, parameters, device)
+
     if device == "cpu":
         pipeline = build()
         return lambda: partial(run, pipeline, tracker.codec)
