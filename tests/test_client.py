@@ -336,7 +336,7 @@ def test_a_cancelled_task_frees_its_region(server: Server, sample_events: list[R
                 await client.reconstruct("patatrack", sample_events[0], KEEP)
             tasks = [
                 asyncio.create_task(client.reconstruct("patatrack", event, KEEP))
-                for event in sample_events
+                for event in sample_events * 10
             ]
             await asyncio.sleep(0.005)
             for task in tasks:

@@ -228,6 +228,7 @@ def test_a_damaged_event_has_its_error_in_its_row(sample_directory: Path, tmp_pa
 
 ENDING_MODULE = """
 import _thread
+import time
 from trackserve.errors import ServerUnavailable
 from trackserve.workflow import Module
 
@@ -244,6 +245,7 @@ class Ending(Module):
     def act(self):
         if self.how == "interrupt":
             _thread.interrupt_main()
+            time.sleep(2)  # until the main thread looks
         elif self.how == "gone":
             raise ServerUnavailable("nobody answers")
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from .files import as_path, complete, first_not_finite, writable
 HITS, PARTICLES = "tracker_hits", "particles"
 OPEN_DATA_DETECTOR = "odd"
 """Name of the detector of the public tables."""
+_LEVELS = 3
+"""Levels of folders in which tables are looked for."""
 _POSITION = ("x", "y", "z")
 _SENSOR = ("volume_id", "layer_id", "surface_id")
 _VERTEX = ("vx", "vy", "vz")
@@ -78,8 +81,19 @@ class CollidermlDirectory:
 
 
 def find_files(directory: Path, table: str) -> list[Path]:
-    """The files of a table, sorted."""
-    found = directory.glob("**/*.parquet") if directory.is_dir() else ()
+    """The files of a table, sorted; in the directory, or in folders at most two below it."""
+    found: list[Path] = []
+    folders = [directory]
+    for _ in range(_LEVELS):
+        deeper: list[Path] = []
+        for folder in folders:
+            with suppress(OSError):
+                for path in folder.iterdir():
+                    if path.suffix == ".parquet":
+                        found.append(path)
+                    elif path.is_dir():
+                        deeper.append(path)
+        folders = deeper
     return sorted(path for path in found if table in path.name or path.parent.name.endswith(table))
 
 
