@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,8 +53,9 @@ class PointsDetector(NamedTuple):
     half: Array
 
 
+@functools.cache
 def make_points_detector() -> PointsDetector:
-    """Build GenericDetector with its own material."""
+    """Return GenericDetector with its own material, which a process builds once; read only."""
     config = acts.examples.GenericDetector.Config()
     for name in ("logLevel", "surfaceLogLevel", "layerLogLevel", "volumeLogLevel"):
         setattr(config, name, acts.logging.Level.WARNING)
