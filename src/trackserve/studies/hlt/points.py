@@ -157,7 +157,8 @@ def _rest(lab: Lab, sample: Sample) -> Iterator[Rest]:
 
     with pinned(cores().jobs):
         cost = fmean(min(once(event) for _ in range(3)) for event in events)
-        yield Rest(cost * (1 - SHARE) / SHARE, loops_per_second(), is_emulated=False)
+        rest = Rest(cost * (1 - SHARE) / SHARE, loops_per_second(), is_emulated=False)
+    yield rest  # not with these processors alone
 
 
 def _tracking(lab: Lab, sample: Sample, way: str, values: Values) -> Any:
