@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -24,6 +25,11 @@ DATA = Path(__file__).parent / "data"
 
 settings.register_profile("no deadline", deadline=None)  # machines are shared
 settings.load_profile("no deadline")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell that starts the tests in the background ignores interrupts, and tests send some
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
