@@ -394,6 +394,8 @@ def test_an_answer_that_its_user_drops_is_gone_at_once(
             before = sum(issubclass(type(each), Call) for each in gc.get_objects())
             for _ in client.stream("patatrack", sample_events * 2, in_flight=4):
                 pass
+            for event in sample_events:
+                client.submit("patatrack", event).result()
             after = sum(issubclass(type(each), Call) for each in gc.get_objects())
         finally:
             gc.enable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import CancelledError, Future
+from functools import partial
 from typing import Any
 
 from trackserve.errors import EventError, InputError, ServerError, TrackserveError
@@ -33,8 +34,9 @@ class Submitted(Future[Any]):
     def cancel(self) -> bool:
         """Give the event up; return whether it had not ended."""
         cancelled = super().cancel()
-        if cancelled and self._call is not None:
-            self._call.cancel()
+        call = self._call
+        if cancelled and call is not None:
+            call.cancel()
         return cancelled
 
     def send(self, exchange: Exchange) -> None:
@@ -42,24 +44,24 @@ class Submitted(Future[Any]):
         if self.cancelled():
             return
         try:
-            self._call = self._transport.submit(exchange.request, exchange.send())
+            call = self._transport.submit(exchange.request, exchange.send())
         except EventError as error:
             self.end(exchange.failed(error))
         except TrackserveError as error:
             self.end(error)
         else:
+            self._call = call
             if self.cancelled():
-                self._call.cancel()
-            self._call.add_done_callback(lambda _: self._arrived(exchange))
+                call.cancel()
+            call.add_done_callback(partial(self._arrived, exchange))
 
     def end(self, error: Exception) -> None:
         """There is no result."""
         if self.set_running_or_notify_cancel():
             self.set_exception(error)
 
-    def _arrived(self, exchange: Exchange) -> None:
-        call = self._call
-        assert call is not None
+    def _arrived(self, exchange: Exchange, call: Any) -> None:
+        self._call = None  # it refers to this future, so its answer would stay in memory
         exchange.note(call.via)
         try:
             result = exchange.result(call.result(), call.arrived)
