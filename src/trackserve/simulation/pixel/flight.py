@@ -11,32 +11,30 @@ from trackserve.detectors.phase1.layout import PT_PER_RADIUS
 from trackserve.device.compile import kernel, shared
 
 from ..processes.decays import decay, proper_path
-from ..processes.flights import Flights, add_crossing
+from ..processes.flights import MAX_OBLIQUITY, MAX_STEPS, TURN, Flights, add_crossing
 from ..processes.interactions import interact, interacts
-from ..processes.kinematics import Vector, on_helix
+from ..processes.kinematics import Vector, on_helix, scaled
 from ..processes.matter import radiated, scattered
 from ..processes.planes import distance, is_on, path_to_plane
 from ..processes.species import ELECTRON_MASS
-from ..processes.straggling import electron_range, energy_loss, transfer
+from ..processes.straggling import (
+    KEV_PER_GEV,
+    MIN_BETA_GAMMA,
+    electron_range,
+    energy_loss,
+    transfer,
+)
 from .material import FLANGE_RADII, FLANGE_Z, PIPE_RADIUS
-from .secondaries import KEV_PER_GEV, MIN_ELECTRON, Slab, knock_out
+from .secondaries import MIN_ELECTRON, Slab, knock_out
 from .world import OUTER_RADIUS, OUTER_Z, PHI_BINS, R_BINS, R_WIDTH, STEP, Z_BINS, Z_WIDTH, World
 
-MAX_STEPS = 5_000
-"""A particle that has made so many steps is given up."""
-TURN = 0.5
-"""Largest turn in one step where a surface may be near, rad."""
 OUTER_CYLINDERS = (25.5, 33.9, 41.85, 49.8, 60.8, 69.2, 78.0, 86.8, 96.5, 108.0)
 """Radii of the strip tracker's barrel layers, cm (JINST 3 (2008) S08004)."""
 _OUTER_STEP = 1.0
 _CALORIMETER = 129.0
 """cm. What reaches it does not come back."""
-MAX_OBLIQUITY = 20.0
-"""Most thicknesses that a path in a module may have."""
 MIN_KNOCK_ON = 100.0
 """keV. An electron that is knocked out with less does not leave its module: its range is 60 um."""
-_MIN_BETA_GAMMA = 0.1
-"""A slower particle stops in the next material."""
 _MIN_MOMENTUM = math.sqrt(
     MIN_ELECTRON / KEV_PER_GEV * (MIN_ELECTRON / KEV_PER_GEV + 2 * ELECTRON_MASS)
 )
@@ -97,7 +95,7 @@ def _slowed(
     mass, path = flights.mass[row], layer.path
     if path <= 0:
         return momentum
-    if momentum < _MIN_BETA_GAMMA * mass:
+    if momentum < MIN_BETA_GAMMA * mass:
         return 0.0
     kinetic = (math.sqrt(momentum**2 + mass**2) - mass) * KEV_PER_GEV
     if mass == ELECTRON_MASS and electron_range(kinetic) < path:
@@ -122,11 +120,6 @@ def _slowed(
     return math.sqrt(kinetic * (kinetic + 2 * mass))
 
 
-@shared
-def _scaled(direction: Vector, length: float) -> Vector:
-    return Vector(length * direction.x, length * direction.y, length * direction.z)
-
-
 @kernel
 def _through_matter(
     flights: Flights,
@@ -142,10 +135,10 @@ def _through_matter(
     if processes.interactions and interacts(flights.pdg[row], p, path, rng):
         interact(flights, row, at, momentum, rng)
         return Vector(0.0, 0.0, 0.0)
-    direction = scattered(_scaled(momentum, 1 / p), p, flights.mass[row], path, rng)
+    direction = scattered(scaled(momentum, 1 / p), p, flights.mass[row], path, rng)
     nothing = Slab(-1, direction, 0.0, 0.0)
     p = _slowed(flights, row, at, direction, p, Layer(path, 0.0, 0.0), nothing, False, rng)
-    return _scaled(direction, p)
+    return scaled(direction, p)
 
 
 @kernel
@@ -164,7 +157,7 @@ def _through_module(
     normal = Vector(axes[module, 2, 0], axes[module, 2, 1], axes[module, 2, 2])
     slab = Slab(module, normal, world.sensor[module], world.rest[module])
     p = math.sqrt(momentum.x**2 + momentum.y**2 + momentum.z**2)
-    direction = _scaled(momentum, 1 / p)
+    direction = scaled(momentum, 1 / p)
     cosine = direction.x * normal.x + direction.y * normal.y + direction.z * normal.z
     oblique = min(1 / abs(cosine), MAX_OBLIQUITY)
     top, bottom = 0.5 * slab.sensor, -0.5 * slab.sensor
@@ -174,16 +167,16 @@ def _through_module(
         p = _slowed(flights, row, at, direction, p, rest, slab, processes.knock_on, rng)
         if p == 0:
             return Vector(0.0, 0.0, 0.0)
-    add_crossing(flights, row, module, at, _scaled(direction, p))
+    add_crossing(flights, row, module, at, scaled(direction, p))
     path = oblique * (slab.sensor + slab.rest)
     if processes.interactions and interacts(flights.pdg[row], p, path, rng):
-        interact(flights, row, at, _scaled(direction, p), rng)
+        interact(flights, row, at, scaled(direction, p), rng)
         return Vector(0.0, 0.0, 0.0)
     behind = scattered(direction, p, flights.mass[row], path, rng)
     p = _slowed(flights, row, at, direction, p, sensor, slab, processes.knock_on, rng)
     if cosine < 0 and p > 0:
         p = _slowed(flights, row, at, direction, p, rest, slab, processes.knock_on, rng)
-    return _scaled(behind, p)
+    return scaled(behind, p)
 
 
 @shared

@@ -13,9 +13,8 @@ from ..processes.flights import Flights, add_crossing, add_particle
 from ..processes.kinematics import Vector, turned
 from ..processes.matter import energy_of_range
 from ..processes.species import ELECTRON, ELECTRON_MASS
-from ..processes.straggling import electron_range, emission_cosine
+from ..processes.straggling import KEV_PER_GEV, electron_range, emission_cosine
 
-KEV_PER_GEV = 1e6
 MIN_ELECTRON = 50.0
 """keV. An electron with less is not followed: it has a range of 20 um."""
 _STOPPED = 1.0

@@ -18,13 +18,13 @@ from trackserve.edm.columns import Array
 
 from ..processes.kinematics import Vector
 from ..processes.straggling import (
+    KEV_PER_GEV,
     electron_range,
     emission_cosine,
     energy_loss,
     transfer,
 )
 
-_KEV_PER_GEV = 1e6
 _POINT_LIKE = 5e-4
 """cm. An electron with a shorter range ionises where it is set free."""
 _SIGMAS = 3.5
@@ -167,8 +167,8 @@ def ionize(
         position.y - direction.y * path / 2,
         position.z - direction.z * path / 2,
     )
-    loss = energy_loss(p * _KEV_PER_GEV, mass * _KEV_PER_GEV)
-    left = (math.sqrt(p**2 + mass**2) - mass) * _KEV_PER_GEV
+    loss = energy_loss(p * KEV_PER_GEV, mass * KEV_PER_GEV)
+    left = (math.sqrt(p**2 + mass**2) - mass) * KEV_PER_GEV
 
     steps = int(math.ceil(path / sensor.step))
     length = path / steps

@@ -21,6 +21,7 @@ from trackserve.detectors.phase1.geometry import (
 from trackserve.detectors.phase1.layout import FIRST_ENDCAP
 from trackserve.edm.columns import Array
 
+from ..processes.cells import fill_cells, free_steps
 from ..processes.matter import SILICON_LENGTH
 from ..processes.planes import Planes
 from .material import (
@@ -51,7 +52,7 @@ class World(NamedTuple):
         sensor, rest: float64[1856], thickness of the sensor and of all else of the module, on
             the side of the read-out chips, cm of silicon.
         first: int32[cells + 1] and
-        modules: int16[n], the modules of each cell.
+        modules: int32[n], the modules of each cell.
         free: float64[radius, z], a step that meets no surface, cm; 0 where one may be near.
         pipe, flange: thickness, cm of silicon.
         outer: thickness of each cylinder of the outer tracker, cm of silicon.
@@ -79,22 +80,7 @@ def make_world(geometry: PixelGeometry, material: float, outer: float) -> World:
     n = len(geometry.layer)
     sensor = np.where(np.arange(n) < FIRST_ENDCAP, THICKNESS_BARREL, THICKNESS_ENDCAP)
     rest = SILICON_LENGTH * module_material(geometry) - sensor
-    boxes = _boxes(geometry)
-    cells, inside = [], []
-    near = np.zeros((R_BINS, Z_BINS), np.bool_)
-    for module, (r, phi, z) in enumerate(boxes):
-        in_r = np.arange(*_bins(r, 0.0, R_WIDTH, R_BINS))
-        in_z = np.arange(*_bins(z, -OUTER_Z, Z_WIDTH, Z_BINS))
-        width = 2 * np.pi / PHI_BINS
-        low, high = (np.floor((phi + np.pi) / width)).astype(int)
-        in_phi = np.unique(np.arange(low, high + 1) % PHI_BINS)
-        near[np.ix_(in_r, in_z)] = True
-        touched = (in_r[:, None, None] * PHI_BINS + in_phi[:, None]) * Z_BINS + in_z
-        cells.append(touched.ravel())
-        inside.append(np.full(touched.size, module, np.int16))
-    cell, modules = np.concatenate(cells), np.concatenate(inside)
-    order = np.argsort(cell, kind="stable")
-    bounds = np.searchsorted(cell[order], np.arange(R_BINS * PHI_BINS * Z_BINS + 1))
+    cells = fill_cells(map(_bins_of, _boxes(geometry)), R_BINS, PHI_BINS, Z_BINS)
     return World(
         Planes(
             np.ascontiguousarray(geometry.position),
@@ -103,9 +89,9 @@ def make_world(geometry: PixelGeometry, material: float, outer: float) -> World:
         ),
         material * sensor,
         material * rest,
-        bounds.astype(np.int32),
-        modules[order],
-        _free(near),
+        cells.first,
+        cells.modules,
+        _free(cells.near),
         material * PIPE_MATERIAL * SILICON_LENGTH,
         material * FLANGE_MATERIAL * SILICON_LENGTH,
         material * outer * SILICON_LENGTH,
@@ -129,6 +115,15 @@ def _boxes(geometry: PixelGeometry) -> list[tuple[Array, Array, Array]]:
     return boxes
 
 
+def _bins_of(box: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    """Bins of radius, azimuth and z that a box touches."""
+    r, phi, z = box
+    in_r = np.arange(*_bins(r, 0.0, R_WIDTH, R_BINS))
+    in_z = np.arange(*_bins(z, -OUTER_Z, Z_WIDTH, Z_BINS))
+    low, high = (np.floor((phi + np.pi) / (2 * np.pi / PHI_BINS))).astype(int)
+    return in_r, np.unique(np.arange(low, high + 1) % PHI_BINS), in_z
+
+
 def _bins(span: Array, low: float, width: float, n: int) -> tuple[int, int]:
     """First and last bin, exclusive, that ``span`` touches."""
     first, last = np.floor((span - low) / width).astype(int)
@@ -142,16 +137,4 @@ def _free(near: Array) -> Array:
     blocked = near.copy()
     blocked[np.abs(r - PIPE_RADIUS) < STEP + R_WIDTH] = True
     blocked[:, np.abs(np.abs(z) - FLANGE_Z) < STEP + Z_WIDTH] = True
-    free = np.zeros(near.shape)
-    grown = blocked
-    while not grown.all():
-        wider = grown.copy()
-        wider[1:] |= grown[:-1]
-        wider[:-1] |= grown[1:]
-        for shift in (1, -1):
-            rolled = np.roll(wider, shift, axis=1)
-            rolled[:, 0 if shift > 0 else -1] = False
-            grown = grown | rolled
-        grown |= wider
-        free[~grown] += R_WIDTH
-    return free
+    return free_steps(blocked, min(R_WIDTH, Z_WIDTH))

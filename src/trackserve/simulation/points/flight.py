@@ -13,13 +13,26 @@ from trackserve.physics.points.metrics import FIELD
 
 from ..processes.conversion import conversion_rate, share_density
 from ..processes.decays import decay, proper_path
-from ..processes.flights import Flights, add_crossing, add_particle
+from ..processes.flights import (
+    MAX_OBLIQUITY,
+    MAX_STEPS,
+    TURN,
+    Flights,
+    add_crossing,
+    add_particle,
+)
 from ..processes.interactions import interact, interacts
-from ..processes.kinematics import Vector, on_helix
+from ..processes.kinematics import Vector, on_helix, scaled
 from ..processes.matter import SILICON_LENGTH, radiated, scattered
 from ..processes.planes import distance, is_on, path_to_plane
 from ..processes.species import ELECTRON, ELECTRON_MASS, PHOTON
-from ..processes.straggling import electron_range, energy_loss, transfer
+from ..processes.straggling import (
+    KEV_PER_GEV,
+    MIN_BETA_GAMMA,
+    electron_range,
+    energy_loss,
+    transfer,
+)
 from .material import TUBE_LENGTHS, TUBE_RADII
 from .world import HALF_LENGTH, PHI_BINS, R_BINS, R_WIDTH, RADIUS, STEP, Z_BINS, Z_WIDTH, World
 
@@ -29,15 +42,6 @@ MIN_MOMENTUM = 0.02
 """GeV. A particle with less is not followed; it turns back within 7 cm."""
 MIN_PHOTON = 2 * MIN_MOMENTUM
 """GeV. A photon with less is not made: neither particle of its pair need be followed."""
-MAX_STEPS = 5_000
-"""A particle that has made so many steps is given up."""
-TURN = 0.5
-"""Largest turn in one step where a surface may be near, rad."""
-MAX_OBLIQUITY = 20.0
-"""Most thicknesses that a path in a module may have."""
-_KEV_PER_GEV = 1e6
-_MIN_BETA_GAMMA = 0.1
-"""A slower particle stops in the next material."""
 _BEYOND = 1e-3
 """cm. Particles start so far from the surface that made them: they do not cross it."""
 
@@ -142,12 +146,12 @@ class Slowed(NamedTuple):
 @shared
 def _slowed(mass: float, momentum: float, path: float, rng: np.random.Generator) -> Slowed:
     """Lose energy on ``path`` cm of silicon."""
-    if momentum < _MIN_BETA_GAMMA * mass:
+    if momentum < MIN_BETA_GAMMA * mass:
         return Slowed(0.0, 0.0)
-    kinetic = (math.sqrt(momentum**2 + mass**2) - mass) * _KEV_PER_GEV
+    kinetic = (math.sqrt(momentum**2 + mass**2) - mass) * KEV_PER_GEV
     if mass == ELECTRON_MASS and electron_range(kinetic) < path:
         return Slowed(0.0, 0.0)
-    loss = energy_loss(momentum * _KEV_PER_GEV, mass * _KEV_PER_GEV)
+    loss = energy_loss(momentum * KEV_PER_GEV, mass * KEV_PER_GEV)
     kinetic -= loss.soft_scale * rng.standard_gamma(loss.soft * path / loss.soft_scale)
     if loss.hard > 0:
         s = rng.standard_exponential() / loss.hard
@@ -156,7 +160,7 @@ def _slowed(mass: float, momentum: float, path: float, rng: np.random.Generator)
             s += rng.standard_exponential() / loss.hard
     if kinetic <= 0:
         return Slowed(0.0, 0.0)
-    kinetic /= _KEV_PER_GEV
+    kinetic /= KEV_PER_GEV
     kept = radiated(path, rng) if mass == ELECTRON_MASS else 1.0
     photon, kinetic = (1 - kept) * kinetic, kept * kinetic
     return Slowed(math.sqrt(kinetic * (kinetic + 2 * mass)), photon)
@@ -195,15 +199,12 @@ def _through(
     direction = Vector(momentum.x / p, momentum.y / p, momentum.z / p)
     slowed = _slowed(flights.mass[row], p, path, rng)
     if slowed.photon > MIN_PHOTON:
-        photon = Vector(
-            slowed.photon * direction.x, slowed.photon * direction.y, slowed.photon * direction.z
-        )
+        photon = scaled(direction, slowed.photon)
         first = flights.counts[0]
         add_particle(flights, row, PHOTON, 0, 0.0, at, photon)
         _start_beyond(flights, first)
     direction = scattered(direction, p, flights.mass[row], path, rng)
-    p = slowed.momentum
-    return Vector(p * direction.x, p * direction.y, p * direction.z)
+    return scaled(direction, slowed.momentum)
 
 
 @kernel
@@ -297,12 +298,5 @@ def _add_half(
     """Add an electron or a positron that has a share of a photon's energy."""
     energy = math.sqrt(momentum.x**2 + momentum.y**2 + momentum.z**2)
     p = math.sqrt(max((share * energy) ** 2 - ELECTRON_MASS**2, ELECTRON_MASS**2)) / energy
-    add_particle(
-        flights,
-        photon,
-        -ELECTRON * charge,
-        charge,
-        ELECTRON_MASS,
-        at,
-        Vector(p * momentum.x, p * momentum.y, p * momentum.z),
-    )
+    half = scaled(momentum, p)
+    add_particle(flights, photon, -ELECTRON * charge, charge, ELECTRON_MASS, at, half)

@@ -15,9 +15,10 @@ from trackserve.trackers.laps import Laps
 from ..chain import pool, seeds
 from ..chain.collisions import Setup, collide
 from ..chain.generate import Acceptance
+from ..processes.flights import MAX_STEPS
 from .detector import SIGMAS, make_points_detector
 from .digitise import digitise
-from .flight import ALL_PROCESSES, MAX_STEPS, MIN_MOMENTUM, MIN_PHOTON, Processes
+from .flight import ALL_PROCESSES, MIN_MOMENTUM, MIN_PHOTON, Processes
 from .noise import add_noise
 from .transport import PointsTransport
 from .weights import (

@@ -13,6 +13,7 @@ import numpy as np
 from trackserve.edm.columns import Array
 from trackserve.edm.truth import MM_PER_CM
 
+from ..processes.cells import fill_cells, free_steps
 from ..processes.planes import Planes
 from .detector import PointsDetector
 from .material import TUBE_RADII, TUBES, module_thickness
@@ -56,24 +57,17 @@ def make_world(detector: PointsDetector, material: float = 1.0) -> World:
         detector.half / MM_PER_CM,
     )
     boxes = _boxes(planes)
-    cells, inside = [], []
-    near = np.zeros((R_BINS, Z_BINS), np.bool_)
-    for module, (r0, r1, p0, p1, z0, z1) in enumerate(boxes.tolist()):
-        near[r0:r1, z0:z1] = True
-        in_phi = np.unique(np.arange(p0, p1) % PHI_BINS)
-        in_r, in_z = np.arange(r0, r1), np.arange(z0, z1)
-        touched = (in_r[:, None, None] * PHI_BINS + in_phi[:, None]) * Z_BINS + in_z
-        cells.append(touched.ravel())
-        inside.append(np.full(touched.size, module, np.int32))
-    cell, modules = np.concatenate(cells), np.concatenate(inside)
-    order = np.argsort(cell, kind="stable")
-    bounds = np.searchsorted(cell[order], np.arange(R_BINS * PHI_BINS * Z_BINS + 1))
+    bins = (
+        (np.arange(r0, r1), np.unique(np.arange(p0, p1) % PHI_BINS), np.arange(z0, z1))
+        for r0, r1, p0, p1, z0, z1 in boxes.tolist()
+    )
+    cells = fill_cells(bins, R_BINS, PHI_BINS, Z_BINS)
     return World(
         planes,
         material * module_thickness(detector),
-        bounds.astype(np.int32),
-        modules[order],
-        _free(near),
+        cells.first,
+        cells.modules,
+        _free(cells.near),
         tuple(material * thickness for thickness in TUBES),
     )
 
@@ -113,18 +107,7 @@ def _boxes(planes: Planes) -> Array:
 def _free(near: Array) -> Array:
     """The step from each bin of radius and z that reaches no bin near a surface, cm."""
     r = (np.arange(R_BINS) + 0.5) * R_WIDTH
-    grown = near.copy()
+    blocked = near.copy()
     for radius in TUBE_RADII:
-        grown[np.abs(r - radius) < STEP + R_WIDTH] = True
-    free = np.zeros(near.shape)
-    while not grown.all():
-        wider = grown.copy()
-        for axis in (0, 1):
-            for shift in (1, -1):
-                moved = np.roll(wider, shift, axis=axis)
-                edge = 0 if shift > 0 else -1
-                moved[(slice(None),) * axis + (edge,)] = False
-                wider = wider | moved
-        grown = wider
-        free[~grown] += min(R_WIDTH, Z_WIDTH)
-    return free
+        blocked[np.abs(r - radius) < STEP + R_WIDTH] = True
+    return free_steps(blocked, min(R_WIDTH, Z_WIDTH))

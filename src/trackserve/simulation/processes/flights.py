@@ -12,6 +12,13 @@ from trackserve.edm.columns import Array
 from ..chain.generate import GeneratedParticles
 from .kinematics import Vector
 
+MAX_STEPS = 5_000
+"""A particle that has made so many steps is given up."""
+TURN = 0.5
+"""Largest turn in one step where a surface may be near, rad."""
+MAX_OBLIQUITY = 20.0
+"""Most thicknesses that a path in a module may have."""
+
 
 class Flights(NamedTuple):
     """Particles to be followed, and where they cross sensors. Arrays have room for more rows.

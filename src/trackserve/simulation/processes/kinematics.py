@@ -19,6 +19,12 @@ class Vector(NamedTuple):
 
 
 @shared
+def scaled(vector: Vector, factor: float) -> Vector:
+    """``factor`` times a vector."""
+    return Vector(factor * vector.x, factor * vector.y, factor * vector.z)
+
+
+@shared
 def turned(direction: Vector, cosine: float, turn: float) -> Vector:
     """A unit vector at an angle to another.
 

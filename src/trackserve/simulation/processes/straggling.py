@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from trackserve.device.compile import shared
 
+KEV_PER_GEV = 1e6
 ELECTRON_MASS = 510.999
 """keV."""
 _EXCITATION = 0.173
@@ -31,8 +32,8 @@ _SHELL_VARIANCE = 6.1
 shells of silicon (Shulek et al., Sov. J. Nucl. Phys. 4 (1967) 400)."""
 HARD = 2.0
 """Smallest transfer that is drawn as a single collision, keV."""
-_MIN_BETA_GAMMA = 0.1
-"""Bethe's formula does not hold below it. Such a particle stops in the sensor."""
+MIN_BETA_GAMMA = 0.1
+"""Bethe's formula does not hold below it. Such a particle stops in the next material."""
 
 
 class EnergyLoss(NamedTuple):
@@ -57,7 +58,7 @@ class EnergyLoss(NamedTuple):
 @shared
 def energy_loss(momentum: float, mass: float) -> EnergyLoss:
     """Energy loss of a particle of unit charge; ``momentum`` and ``mass`` in keV."""
-    beta_gamma = max(momentum / mass, _MIN_BETA_GAMMA)
+    beta_gamma = max(momentum / mass, MIN_BETA_GAMMA)
     gamma = math.sqrt(1 + beta_gamma**2)
     beta2 = (beta_gamma / gamma) ** 2
     if mass < 1.5 * ELECTRON_MASS:
