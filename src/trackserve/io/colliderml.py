@@ -13,7 +13,7 @@ Predictions are flat rows ``event_id``, ``hit_id`` (place in the event's list) a
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ _TRUE = ("particle_id", "pdg_id", "charge", *_VERTEX, *_MOMENTUM, "vertex_primar
 class CollidermlDirectory:
     """Reads the events of a folder.
 
+    Args:
+        directory: the folder.
+        files: its Parquet files, from :func:`find_files`.
+
     Attributes:
         detector: name of the detector.
 
@@ -51,13 +55,13 @@ class CollidermlDirectory:
         InputError: the folder has no hits, or a file cannot be read or lacks a column.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._hits = _Table(directory, HITS, (*_POSITION,))
+    def __init__(self, directory: Path, files: Sequence[Path]) -> None:
+        self._hits = _Table(directory, HITS, of_table(files, HITS), _POSITION)
         named = (self._hits.metadata or {}).get(b"detector", OPEN_DATA_DETECTOR.encode())
         self.detector = named.decode(errors="replace")
-        has_truth = bool(find_files(directory, PARTICLES))
-        self._particles = _Table(directory, PARTICLES, _TRUE) if has_truth else None
-        if has_truth:
+        self._particles: _Table | None = None
+        if particles := of_table(files, PARTICLES):
+            self._particles = _Table(directory, PARTICLES, particles, _TRUE)
             self._hits.require(("particle_id", *_SENSOR))
 
     def __len__(self) -> int:
@@ -80,8 +84,8 @@ class CollidermlDirectory:
         return PointsEvent(points, number, _truth(hits, self._particles.row(where)))
 
 
-def find_files(directory: Path, table: str) -> list[Path]:
-    """The files of a table, sorted; in the directory, or in folders at most two below it."""
+def find_files(directory: Path) -> list[Path]:
+    """The Parquet files in the directory, and in folders at most two below it, sorted."""
     found: list[Path] = []
     folders = [directory]
     for _ in range(_LEVELS):
@@ -94,14 +98,21 @@ def find_files(directory: Path, table: str) -> list[Path]:
                     elif path.is_dir():
                         deeper.append(path)
         folders = deeper
-    return sorted(path for path in found if table in path.name or path.parent.name.endswith(table))
+    return sorted(found)
+
+
+def of_table(files: Iterable[Path], table: str) -> list[Path]:
+    """The files of a table."""
+    return [path for path in files if table in path.name or path.parent.name.endswith(table)]
 
 
 class _Table:
     """The rows of a table, by event."""
 
-    def __init__(self, directory: Path, table: str, columns: tuple[str, ...]) -> None:
-        self._paths = find_files(directory, table)
+    def __init__(
+        self, directory: Path, table: str, paths: Sequence[Path], columns: tuple[str, ...]
+    ) -> None:
+        self._paths = paths
         self._starts = [0]
         self._names: set[str] = set()
         self.numbers: list[int] = []

@@ -76,8 +76,9 @@ def open_points(path: str | Path) -> PointsEvents:
     if (path / points_directory.POINTS).exists():
         directory = points_directory.PointsDirectory(path)
         return PointsEvents(name, directory.detector, directory.read, range(len(directory)))
-    if colliderml.find_files(path, colliderml.HITS):
-        tables = colliderml.CollidermlDirectory(path)
+    files = colliderml.find_files(path)
+    if colliderml.of_table(files, colliderml.HITS):
+        tables = colliderml.CollidermlDirectory(path, files)
         return PointsEvents(name, tables.detector, tables.read, range(len(tables)))
     prefixes = acts_csv.find_events(path)
     if prefixes:
