@@ -123,7 +123,7 @@ def trace_through(helices: Helices, hits: Ragged, position: Array) -> Lines:
 
 
 def _paths_to(helices: Helices, hits: Ragged, position: Array) -> tuple[Array, Array, Array]:
-    """Of each hit its helix, the path to it, and how far it is from there, mm.
+    """The helix of each hit, the path along it to the hit, and the vector from there to it, mm.
 
     The path to a hit that lies behind the start, where almost a whole turn would lead to it, is 0.
     """

@@ -16,7 +16,7 @@ from trackserve.detectors.phase1.layout import (
     PT_PER_RADIUS,
 )
 from trackserve.edm import MM_PER_CM, Doublets, Hits, PixelTruth, Tracks, Vertices
-from trackserve.edm.columns import OFFSET, Array, Ragged
+from trackserve.edm.columns import Array
 from trackserve.physics.pixel.matching import duplicates, match_hits, match_tracks
 from trackserve.physics.pixel.truth import reconstructable
 
@@ -24,20 +24,15 @@ from .edges import in_sector, leading_azimuth
 from .helix import Helices, trace, trace_through
 from .rows import grouped, outward
 from .scene import (
-    DUPLICATE,
-    FAKE,
-    FOUND,
-    MISSED,
-    OTHER,
-    SEEN,
     UNKNOWN,
     Detector,
     SceneCollisions,
     SceneEvent,
     SceneHits,
-    SceneParticles,
     SceneTracks,
     SceneVertices,
+    shown_matches,
+    shown_particles,
 )
 
 KEEP = ("hits", "doublets")
@@ -51,7 +46,7 @@ LAYERS = (
 
 
 def geometry_of(conditions: PixelConditions) -> PixelGeometry:
-    """Where the modules are by the conditions that the hits were made with."""
+    """The places of the modules, by the conditions that made the hits."""
     modules = conditions.cpe["module"]
     return PixelGeometry(
         layer=np.repeat(np.arange(N_LAYERS, dtype=np.int32), np.diff(LAYER_START)),
@@ -97,7 +92,7 @@ def pixel_event(
     spot = MM_PER_CM * np.asarray(beam_spot, np.float64)
     tracks: Tracks = result.tracks
     hits = _hits(result.hits, spot, geometry)
-    rows = _hits_of(tracks)
+    rows = tracks.hit_rows
     helices = _track_helices(tracks, spot)
     paths = trace(helices, rows, hits.position)
     match, particle = np.full(len(tracks), UNKNOWN), np.full(len(tracks), -1)
@@ -142,12 +137,6 @@ def _hits(hits: Hits, spot: Array, geometry: PixelGeometry) -> SceneHits:
     return SceneHits(position.astype(np.float32), layer)
 
 
-def _hits_of(tracks: Tracks) -> Ragged:
-    offsets = np.zeros(len(tracks) + 1, OFFSET)
-    offsets[1:] = np.cumsum(tracks.n_hits.astype(OFFSET))
-    return Ragged(offsets, tracks.hits[tracks.hits >= 0])
-
-
 def _track_helices(tracks: Tracks, spot: Array) -> Helices:
     """The helices from the points nearest to the beam line on.
 
@@ -179,7 +168,7 @@ def _beside_truth(
     true_hit = match_hits(hits, truth.hits)
     owner = np.append(truth.hits.particle, -1)[true_hit]
     particle = match_tracks(tracks, owner)
-    match = np.where(duplicates(particle), DUPLICATE, np.where(particle < 0, FAKE, FOUND))
+    match = shown_matches(particle, duplicates(particle))
     everyone = truth.particles
     found = np.zeros(len(everyone), bool)
     found[particle[particle >= 0]] = True
@@ -190,16 +179,8 @@ def _beside_truth(
     row = np.full(len(everyone) + 1, -1)
     row[kept] = np.arange(len(kept))
     some = everyone.take(kept)
-    particles = SceneParticles(
-        pt=some.pt.astype(np.float32),
-        eta=some.eta.astype(np.float32),
-        phi=some.phi.astype(np.float32),
-        charge=some.charge,
-        pdg=some.pdg,
-        vertex=some.collision,
-        match=np.select([found[kept], wanted[kept]], [SEEN, MISSED], OTHER).astype(np.uint8),
-        hits=outward(row[owner], shown.position, MM_PER_CM * some.position),
-    )
+    own_hits = outward(row[owner], shown.position, MM_PER_CM * some.position)
+    particles = shown_particles(some, some.collision, found[kept], wanted[kept], own_hits)
     helices = Helices(
         MM_PER_CM * some.position,
         some.phi,

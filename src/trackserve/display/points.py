@@ -17,21 +17,16 @@ from trackserve.physics.points.truth import true_paths
 from .edges import in_sector, leading_azimuth
 from .rows import outward
 from .scene import (
-    DUPLICATE,
-    FAKE,
-    FOUND,
-    MISSED,
-    OTHER,
-    SEEN,
     UNKNOWN,
     Detector,
     Lines,
     SceneCollisions,
     SceneEvent,
     SceneHits,
-    SceneParticles,
     SceneTracks,
     SceneVertices,
+    shown_matches,
+    shown_particles,
 )
 
 KEEP = tuple(GRAPHS.values())
@@ -156,7 +151,7 @@ def _beside_truth(
     A candidate is found if more than half of its points are of one particle, a particle if more
     than half of its points are on such a candidate too.
     """
-    match = np.where(duplicates(matches), DUPLICATE, np.where(matches.particle < 0, FAKE, FOUND))
+    match = shown_matches(matches.particle, duplicates(matches))
     everyone = truth.particles
     found = np.zeros(len(everyone), bool)
     found[matches.particle[matches.double]] = True
@@ -169,16 +164,7 @@ def _beside_truth(
     collision, places = _collisions(truth)
     hits = outward(row[truth.points.particle], position, MM_PER_CM * some.position)
     seen = {
-        "particles": SceneParticles(
-            pt=some.pt.astype(np.float32),
-            eta=some.eta.astype(np.float32),
-            phi=some.phi.astype(np.float32),
-            charge=some.charge,
-            pdg=some.pdg,
-            vertex=collision[kept].astype(np.int32),
-            match=np.select([found[kept], wanted[kept]], [SEEN, MISSED], OTHER).astype(np.uint8),
-            hits=hits,
-        ),
+        "particles": shown_particles(some, collision[kept], found[kept], wanted[kept], hits),
         "particle_paths": Lines.through(hits, position),
         "collisions": SceneCollisions(places),
     }

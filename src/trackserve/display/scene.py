@@ -13,6 +13,7 @@ from html import escape
 import numpy as np
 
 from trackserve.edm.columns import Array, Columns, Ragged, column, ragged
+from trackserve.edm.truth import Particles
 
 UNKNOWN, FOUND, DUPLICATE, FAKE = range(4)
 """What a track is beside the truth; ``UNKNOWN`` without truth."""
@@ -82,6 +83,40 @@ class SceneParticles(Columns):
     """:data:`OTHER`, :data:`SEEN` or :data:`MISSED`."""
     hits: Ragged = ragged(np.int32)
     """Rows in :class:`SceneHits`, by their distance from its start."""
+
+
+def shown_matches(particle: Array, is_duplicate: Array) -> Array:
+    """What tracks are, int[n].
+
+    Args:
+        particle: int[n], the particle that a track matches; negative if none.
+        is_duplicate: bool[n], whether a better track matches it too.
+    """
+    return np.where(is_duplicate, DUPLICATE, np.where(particle < 0, FAKE, FOUND))
+
+
+def shown_particles(
+    particles: Particles, vertex: Array, found: Array, wanted: Array, hits: Ragged
+) -> SceneParticles:
+    """Particles as they are shown.
+
+    Args:
+        particles: the particles.
+        vertex: int[n], row of the collision of each; -1 if it is not known.
+        found: bool[n], whether a track matches it.
+        wanted: bool[n], whether one should.
+        hits: rows of hits of each.
+    """
+    return SceneParticles(
+        pt=particles.pt.astype(np.float32),
+        eta=particles.eta.astype(np.float32),
+        phi=particles.phi.astype(np.float32),
+        charge=particles.charge,
+        pdg=particles.pdg,
+        vertex=vertex.astype(np.int32),
+        match=np.select([found, wanted], [SEEN, MISSED], OTHER).astype(np.uint8),
+        hits=hits,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,12 +13,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from .columns import Array, Columns, column
+from .columns import OFFSET, Array, Columns, Ragged, column
 
 MAX_HITS = 5
 """Hits per track at most: four barrel layers and one jump, or three layers and two disks."""
 VARIANCES = (0, 5, 9, 12, 14)
-"""Elements of :attr:`Tracks.covariance` that are variances, in the order of the parameters."""
+"""Elements of the upper triangle of a covariance of five parameters, as :attr:`Tracks.covariance`,
+that are variances, in the order of the parameters."""
 VAR_PHI, VAR_TIP, VAR_Q_OVER_PT, VAR_COT_THETA, VAR_ZIP = VARIANCES
 
 
@@ -221,6 +222,13 @@ class Tracks(Columns):
     def zip(self) -> Array:
         """Longitudinal impact parameter, cm."""
         return self.state[:, 4]
+
+    @property
+    def hit_rows(self) -> Ragged:
+        """The rows in ``hits`` as a list for each track, without those that are not there."""
+        offsets = np.zeros(len(self) + 1, OFFSET)
+        offsets[1:] = np.cumsum(self.n_hits.astype(OFFSET))
+        return Ragged(offsets, self.hits[self.hits >= 0])
 
     @property
     def covariance_matrix(self) -> Array:

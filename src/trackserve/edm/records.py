@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .columns import OFFSET, Array, Columns, Ragged
+from .columns import Array, Columns, Ragged
 from .meaning import meanings
 from .pixel import Tracks
 
@@ -58,9 +58,7 @@ def _columns(part: Columns) -> dict[str, Any]:
         state = np.ascontiguousarray(columns.pop("state").T)
         derived = {"pt": part.pt, "eta": part.eta, "charge": part.charge}
         columns = derived | dict(zip(_STATE, state, strict=True)) | columns
-        offsets = np.zeros(len(part) + 1, OFFSET)
-        offsets[1:] = np.cumsum(part.n_hits.astype(OFFSET))
-        columns["hits"] = Ragged(offsets, part.hits[part.hits >= 0])
+        columns["hits"] = part.hit_rows
     return columns
 
 

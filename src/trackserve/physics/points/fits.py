@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trackserve.edm import MM_PER_CM, FittedTracks, Particles, PointsEvent, Ragged, TrackCandidates
+from trackserve.edm import (
+    MM_PER_CM,
+    VARIANCES,
+    FittedTracks,
+    Particles,
+    PointsEvent,
+    Ragged,
+    TrackCandidates,
+)
 from trackserve.edm.columns import Array, Columns, column
 
 from ..helix import perigee, wrap
@@ -18,8 +26,6 @@ from .truth import CENTRAL_ETA, true_paths, truth_of
 
 PARAMETERS = ("d0", "z0", "phi", "theta", "q/p")
 """Parameters of a fitted track, in the order of :class:`trackserve.edm.FittedTracks`."""
-_VARIANCES = (0, 5, 9, 12, 14)
-"""Their places in the upper triangle of the covariance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +156,7 @@ def judge_fits(
     true = true_states(truth.particles.take(owner))
     residual = tracks.state[rows] - true
     residual[:, 2] = wrap(residual[:, 2])
-    error = np.sqrt(tracks.covariance[rows][:, _VARIANCES].astype(np.float64))
+    error = np.sqrt(tracks.covariance[rows][:, VARIANCES].astype(np.float64))
     pure = matches.shared[rows] == matches.n_points[rows]
     table = FitTable(paths.pt[owner], paths.eta[owner], residual, residual / error, pure)
     return EventFits(
