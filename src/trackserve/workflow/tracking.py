@@ -18,7 +18,7 @@ _SENDERS = 4
 
 
 class Way(NamedTuple):
-    """Where tracking runs.
+    """The place where tracking runs.
 
     Attributes:
         device: device of this machine.
@@ -56,8 +56,8 @@ def tracking(
     return (Here if way.device == "cpu" else Attached)(name, pipeline)
 
 
-class Here(Module):
-    """Tracking by a thread of the job."""
+class _ByPipeline(Module):
+    """Tracking by a pipeline of this process."""
 
     inputs = (EVENT,)
 
@@ -69,24 +69,20 @@ class Here(Module):
 
     def begin(self) -> None:
         self._pipeline.warm_up()
+
+
+class Here(_ByPipeline):
+    """Tracking by a thread of the job."""
 
     def produce(self, event: Any) -> Any:
         return self._pipeline.reconstruct(event)
 
 
-class Attached(ExternalModule):
+class Attached(_ByPipeline, ExternalModule):
     """Tracking on a device of this machine, for which other threads than the job's wait."""
 
-    inputs = (EVENT,)
-
-    def __init__(self, name: str, pipeline: Pipeline[Any, Any]) -> None:
-        self.name = name
-        self.outputs = (name,)
-        self.identity = str(pipeline.identity)
-        self._pipeline = pipeline
-
     def begin(self) -> None:
-        self._pipeline.warm_up()
+        super().begin()
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix=self.name)
 
     def end(self) -> None:
