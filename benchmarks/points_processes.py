@@ -8,7 +8,6 @@ alone, then with softer ones, and then with one process more after another.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -23,33 +22,27 @@ from trackserve.simulation.chain.workers import workers
 from trackserve.simulation.points.flight import Processes
 from trackserve.simulation.points.simulator import ACCEPTANCE, PointsSimulator
 
+from .simulation_processes import read_options, steps
+
 HARD = ACCEPTANCE._replace(min_pt=0.15, min_photon_energy=0.2)
 """Particles that reach the strips without turning back before."""
 KINDS = {"pixels": (7, 8, 9), "short strips": (12, 13, 14), "long strips": (16, 17, 18)}
 
 
-def steps() -> dict[str, tuple[Acceptance, Processes]]:
-    """Sets of processes; each has one more than the one before."""
-    processes = Processes(*[False] * len(Processes._fields))
-    sets = {"hard particles": (HARD, processes), "+ soft particles": (ACCEPTANCE, processes)}
-    for name in Processes._fields:
-        processes = processes._replace(**{name: True})
-        sets[f"+ {name}"] = ACCEPTANCE, processes
-    return sets
+def with_acceptance() -> dict[str, tuple[Acceptance, Processes]]:
+    """What is kept of the collisions, and sets of processes; each step has one more of both."""
+    sets = steps(Processes)
+    none = sets.pop("none")
+    first = {"hard particles": (HARD, none), "+ soft particles": (ACCEPTANCE, none)}
+    return first | {name: (ACCEPTANCE, processes) for name, processes in sets.items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--events", type=int, default=10)
-    parser.add_argument("--pileup", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    options = read_options(__doc__, 10, 60.0)
     setup = Setup("ttbar", options.pileup, options.events, options.seed)
     print(f"processes, points, of them {', '.join(KINDS)}; particles with points, lost; CPU s")
     with tempfile.TemporaryDirectory() as folder, workers(1) as starmap:
-        for name, (acceptance, processes) in steps().items():
+        for name, (acceptance, processes) in with_acceptance().items():
             cache = Path(folder) / str(acceptance.min_pt)
             cache.mkdir(exist_ok=True)
             pool.fill(cache, setup, acceptance, range(options.events), starmap, silent)

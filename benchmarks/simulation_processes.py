@@ -11,6 +11,7 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,24 +28,29 @@ from trackserve.simulation.pixel.flight import Processes
 from trackserve.simulation.pixel.simulator import ACCEPTANCE, PixelSimulator
 
 
-def steps() -> dict[str, Processes]:
-    """Sets of processes; each has one more than the one before."""
-    nothing = Processes(*[False] * len(Processes._fields))
-    sets = {"none": nothing}
-    for name in Processes._fields:
-        nothing = nothing._replace(**{name: True})
-        sets[f"+ {name}"] = nothing
+def steps(kind: Any) -> dict[str, Any]:
+    """Sets of processes, of this class of flags; each has one more than the one before."""
+    processes = kind(*[False] * len(kind._fields))
+    sets = {"none": processes}
+    for name in kind._fields:
+        processes = processes._replace(**{name: True})
+        sets[f"+ {name}"] = processes
     return sets
 
 
-def main() -> None:
+def read_options(description: str | None, events: int, pileup: float) -> argparse.Namespace:
+    """The options of the command line, with these defaults."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--events", type=int, default=20)
-    parser.add_argument("--pileup", type=float, default=50.0)
+    parser.add_argument("--events", type=int, default=events)
+    parser.add_argument("--pileup", type=float, default=pileup)
     parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = read_options(__doc__, 20, 50.0)
     setup = Setup("ttbar", options.pileup, options.events, options.seed)
     geometry = phase1_geometry()
     pipeline = PatatrackPipeline(make_conditions(geometry, setup.seed), "reference")
@@ -52,7 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, workers(1) as starmap:
         cache = Path(folder)
         pool.fill(cache, setup, ACCEPTANCE, range(options.events), starmap, silent)
-        for name, processes in steps().items():
+        for name, processes in steps(Processes).items():
             simulator = PixelSimulator(setup, cache, processes)
             simulator.simulate(0)  # compiles
             rows, layers, seconds = [], np.zeros(10), 0.0

@@ -34,7 +34,7 @@ class Fed(NamedTuple):
 
 
 class Knee(NamedTuple):
-    """Where a curve of throughput against the number of jobs bends.
+    """The place where a curve of throughput against the number of jobs bends.
 
     Attributes:
         jobs: the number of jobs for which the line of a job that waits for nobody, times the

@@ -76,7 +76,7 @@ class Server(NamedTuple):
 
 
 class Way(StrEnum):
-    """Where a job has the work done that a server can do."""
+    """The place of the work of a job that a server can do."""
 
     SERVED = "served"
     IN_JOB = "in the job"

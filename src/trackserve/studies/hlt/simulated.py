@@ -71,7 +71,7 @@ def times_of(rows: Sequence[Row], instances: int = 1) -> dict[str, Any]:
 
 
 def _attached(rows: Sequence[Row], server: dict[str, Any]) -> dict[str, Any]:
-    """As :func:`times_of`, of jobs that reach what does the tracking without a network."""
+    """The times of :func:`times_of`, for jobs that reach the device without a network."""
     job = times_of(rows)["job"]
     tracking, *others = job["module"]
     tracking |= {"send_ms": 0, "take_ms": 0}
