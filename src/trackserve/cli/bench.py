@@ -66,8 +66,8 @@ def bench(
         bool,
         typer.Option(
             "--served-only",
-            help="With --url: measure the server alone. Without the pipelines or their data on this "
-            "machine, it is always so.",
+            help="With --url: measure the server alone. Without the pipelines or their data on "
+            "this machine, it is always so.",
         ),
     ] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; their mean counts.")] = 7,

@@ -68,7 +68,7 @@ def fleet(
     ] = 64,
     events: Annotated[
         int,
-        typer.Option(min=100, help="Events of each simulation; more take longer and are more exact."),
+        typer.Option(min=100, help="Events of each simulation; more give smaller errors."),
     ] = 12_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:
