@@ -54,7 +54,7 @@ test-slow: .venv/dev
 	$(BIN)/pytest $(PARALLEL) -m slow
 
 docs: .venv/dev
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 lint: .venv/dev
 	$(BIN)/ruff format --check

@@ -116,19 +116,25 @@ def _command(words: list[str], command: Any) -> Iterator[str]:
     yield from ("", f"## {' '.join(words)}", "", command.help or "")
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
-    usage = " ".join(str(one.make_metavar(None)) for one in arguments) if arguments else ""
-    yield from ("", f"```\ntrackserve {' '.join(words)} {usage}".rstrip(), "```", "")
+    usage = " ".join(["trackserve", *words, *map(_word, arguments)])
+    yield from ("", f"```\n{usage}\n```", "")
     yield from _parameters(arguments, options)
 
 
 def _parameters(arguments: Iterable[Any], options: Iterable[Any]) -> Iterator[str]:
-    rows = [(one.make_metavar(None), one) for one in arguments]
+    rows = [(_word(one), one) for one in arguments]
     rows += [(", ".join([*one.opts, *one.secondary_opts]), one) for one in options]
     if rows:
         yield from ("| | meaning | default |", "|---|---|---|")
     for name, one in rows:
         text = " ".join((getattr(one, "help", "") or "").split()).replace("|", "\\|")
-        yield f"| `{name}` | {text} | {_default(one)} |".replace("`|", "`\\|")
+        shown = name.replace("|", "\\|")
+        yield f"| `{shown}` | {text} | {_default(one)} |"
+
+
+def _word(argument: Any) -> str:
+    """An argument as the usage names it."""
+    return argument.metavar or argument.name.upper()
 
 
 def _default(parameter: Any) -> str:
