@@ -224,7 +224,7 @@ def patatrack() -> None:
         drawing.text((at[0] + 100, at[1] - 14), "z", GREY)
         rng = np.random.default_rng(2)
         for middle, n, color in ((-62, 5, BLUE), (4, 9, ORANGE), (66, 4, GREEN)):
-            for z, slope in zip(rng.normal(middle, 2, n), rng.uniform(-1.1, 1.1, n), strict=True):
+            for z, slope in zip(rng.normal(middle, 2, n), rng.uniform(-0.55, 0.55, n), strict=True):
                 end = (at[0] + z + 74 * slope, at[1] - 104)
                 drawing.line([(at[0] + z, at[1] - 30), end], color, 1)
             drawing.dot((at[0] + middle, at[1] - 30), color, 5)
@@ -387,19 +387,17 @@ def in_flight() -> None:
     )
     drawing.text((16, 147), "thread", GREY, anchor="start")
     drawing.text((16, 211), "server", GREY, anchor="start")
-    start = 0.0
-    for event in range(4):
-        slot(130, start, 3, event + 1, "other", GREEN)
-        slot(194, start + 0.35, 2, event + 1, "track", VIOLET)
-        x = 130 + scale * start
-        drawing.arrow((x + 6, 164), (x + 12, 194))
-        drawing.arrow((x + 2.35 * scale - 2, 194), (x + 3 * scale + 8, 164))
-        slot(130, start + 3, 1, event + 1, "H", ORANGE)
-        start += 4
+    for event, (sent, taken) in enumerate(((0, 6), (3, 10), (7, 14), (11, 16))):
+        slot(130, sent, 3, event + 1, "other", GREEN)
+        slot(194, sent + 1.5, 2, event + 1, "track", VIOLET)
+        slot(130, taken, 1, event + 1, "H", ORANGE)
+        x = 130 + scale * sent
+        drawing.arrow((x + 4, 164), (x + 1.5 * scale + 2, 194))
+        drawing.arrow((x + 3.5 * scale - 4, 194), (x + 5 * scale - 2, 166))
     drawing.text(
         (390, 262),
-        "H: modules that need the tracks. The number is the event. In the same time the job\n"
-        "does four events and not three, and the server has time for other jobs.",
+        "H: modules that need the tracks. The number is the event. The job sends an event and goes on\n"
+        "with others. It does four events in less time, and the server has time for other jobs.",
         GREY,
         size=12,
     )
@@ -441,8 +439,8 @@ def one_event() -> None:
 
 def truth() -> None:
     """Found, missed and fake."""
-    drawing = Drawing(780, 250, "Found, missed, fake")
-    radii = (50.0, 85.0, 120.0, 155.0)
+    drawing = Drawing(780, 268, "Found, missed, fake")
+    radii = (46.0, 78.0, 110.0, 142.0)
     kinds = (
         ("found", "At least three quarters of the\ntrack's hits are of one particle.", GREEN),
         ("missed", "The particle crossed enough\nlayers. No track matches it.", ORANGE),
@@ -460,7 +458,7 @@ def truth() -> None:
         truths = ((1.35, 0.0011), (1.85, -0.0009)) if head == "fake" else ((1.45, 0.0016),)
         crossings = []
         for phi0, bend in truths:
-            way = np.linspace(0, 165, 60)
+            way = np.linspace(0, 150, 60)
             angle = phi0 + bend * way
             x, y = np.cumsum(np.cos(angle)) * way[1], np.cumsum(np.sin(angle)) * way[1]
             drawing.line([place(at, one) for one in zip(x, y, strict=True)], LINE, 1.5, "5 4")
@@ -474,7 +472,7 @@ def truth() -> None:
         if head == "fake":
             mixed = (crossings[0][0], crossings[1][1], crossings[0][2], crossings[1][3])
             drawing.line([at, *(place(at, hit) for hit in mixed)], color, 2.6)
-    drawing.text((760, 240), "dashed: particle", GREY, size=11, anchor="end")
+    drawing.text((390, 254), "dots: hits; dashed: particle; full line: track", GREY, size=11)
     drawing.write("found-missed-fake")
 
 

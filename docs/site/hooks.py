@@ -104,7 +104,7 @@ def _commands() -> Iterator[str]:
     yield ""
     yield "`trackserve COMMAND --help` prints the same."
     root: Any = typer.main.get_command(commands)
-    for name, command in root.commands.items():
+    for name, command in sorted(root.commands.items()):
         yield from _command([name], command)
 
 
