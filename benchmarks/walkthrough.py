@@ -4,7 +4,7 @@
 
 Runs the blocks of a page in order, in a folder: those of ``bash`` line by line in a shell, those of
 ``python`` as one program. A block of ``text`` behind one is its output, in which ``...`` stands for
-anything; another output is an error. A comment in front of a block says more:
+anything and numbers may differ by a tenth; another output is an error. A comment in front of a block says more:
 
 - ``<!-- run: no -->``: it is not run;
 - ``<!-- run: beside -->``: a command that goes on, as a server; it ends with the page.
@@ -38,6 +38,8 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _PORT = "8001"
+_NUMBER = r"-?\d[\d,]*(?:\.\d+)?"
+_TENTH = 0.1
 
 
 class Block(NamedTuple):
@@ -80,9 +82,28 @@ def blocks_of(page: Path) -> Iterator[Block]:
 
 
 def differs(found: str, wanted: str) -> bool:
-    """Whether an output is another one, whatever the spaces and line breaks in both are."""
-    parts = (re.escape(" ".join(part.split())) for part in wanted.split("..."))
-    return re.search(r".*?".join(parts), " ".join(found.split()), re.DOTALL) is None
+    """Whether an output is another one.
+
+    Spaces and line breaks do not count. A number may be another one by a tenth, since last bits
+    are those of the processor.
+    """
+    words = " ".join(wanted.split())
+    pattern = "".join(
+        ".*?" if part == "..." else f"({_NUMBER})" if part[-1].isdigit() else re.escape(part)
+        for part in re.findall(rf"\.\.\.|{_NUMBER}|.", words)
+    )
+    match = re.search(pattern, " ".join(found.split()))
+    if match is None:
+        return True
+    numbers = re.findall(_NUMBER, words)
+    return any(
+        abs(_value(one) - _value(other)) > _TENTH * abs(_value(other))
+        for one, other in zip(match.groups(), numbers, strict=True)
+    )
+
+
+def _value(number: str) -> float:
+    return float(number.replace(",", ""))
 
 
 @dataclass

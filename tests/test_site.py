@@ -96,6 +96,9 @@ def test_blocks_of_a_page_have_their_output_and_say_how_they_run(tmp_path: Path)
 def test_another_output_than_the_page_shows_is_an_error(tmp_path: Path) -> None:
     assert not differs("a   1.25 s\n b\n", "a ... s b")
     assert differs("a 1.25 s", "b ... s")
+    assert not differs("1,290 tracks, -0.95 cm", "1,288 tracks, -0.96 cm")
+    assert differs("1,290 tracks", "1,690 tracks")
+    assert differs("2 events", "3 events")
     told = Block(1, "python", "print('in', 2)", "", "in 3")
     with pytest.raises(Exception, match="line 1 prints something else:\nin 2"):
         Walk(tmp_path).run(told)
