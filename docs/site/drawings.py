@@ -422,8 +422,8 @@ def in_flight() -> None:
         drawing.arrow((x + 3.5 * scale - 4, 194), (x + 5 * scale - 2, 166))
     drawing.text(
         (390, 262),
-        "H: modules that need the tracks. The number is the event. The job sends an event and goes on\n"
-        "with others. It does four events in less time, and the server has time for other jobs.",
+        "H: modules that need the tracks. The number is the event. The job sends an event and\n"
+        "goes on with others. Four events take less time, and the server is free for other jobs.",
         GREY,
         size=12,
     )
