@@ -64,11 +64,12 @@ def test_pages_fit_any_window_fetch_nothing_and_are_found(site: Path) -> None:
                 pictures = "[...document.images].every(one => one.naturalWidth > 0)"
                 assert tab.evaluate(pictures), page
         tab.open((site / "index.html").as_uri())
+        tab.evaluate("document.querySelector('[data-md-toggle=search]').click()")
         tab.evaluate(
-            "const field = document.querySelector('input[name=query]');"
-            "document.getElementById('__search').checked = true; field.focus();"
-            "field.value = 'pseudorapidity'; field.dispatchEvent(new Event('input'));"
-            "field.dispatchEvent(new Event('keyup'))"
+            "(field => { field.focus(); field.value = 'pseudorapidity';"
+            "field.dispatchEvent(new Event('input', { bubbles: true }));"
+            "field.dispatchEvent(new Event('keyup', { bubbles: true })); })"
+            "(document.querySelector('input[name=query]'))"
         )
         tab.wait_for("document.querySelectorAll('.md-search-result__item').length > 0")
         assert [url for url in tab.requests if not url.startswith(("file:", "data:"))] == []
