@@ -43,11 +43,27 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Let links to files outside of ``docs`` lead to their pages, or to nothing."""
+def on_page_markdown(markdown: str, config: MkDocsConfig, **_: Any) -> str:
+    """Name links to pages by their titles; those to files outside of ``docs`` may lead to nothing."""
     for name, source in _OUTSIDE.items():
         markdown = markdown.replace(f"](../{source}", f"]({name}")
+    titles = dict(_titles(config.nav))
+
+    def titled(link: re.Match[str]) -> str:
+        return f"[{titles.get(link[1], link[1])}]({link[2]}"
+
+    markdown = re.sub(r"\[(?:docs/)?([\w-]+\.md)\]\(([\w-]+\.md)", titled, markdown)
     return re.sub(r"\[([^]]+)\]\(\.\./(?:benchmarks|examples|tests)[^)]*\)", r"\1", markdown)
+
+
+def _titles(nav: Any) -> Iterator[tuple[str, str]]:
+    """The file of each page that the navigation names, and its title there."""
+    for part in nav:
+        for title, page in part.items() if isinstance(part, dict) else ():
+            if isinstance(page, str):
+                yield page, title
+            else:
+                yield from _titles(page)
 
 
 def _inside(text: str) -> str:
