@@ -44,7 +44,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, config: MkDocsConfig, **_: Any) -> str:
-    """Name links to pages by their titles; those to files outside of ``docs`` may lead to nothing."""
+    """Name links to pages by their titles; take away those to files outside of ``docs``."""
     for name, source in _OUTSIDE.items():
         markdown = markdown.replace(f"](../{source}", f"]({name}")
     titles = dict(_titles(config.nav))
