@@ -76,7 +76,7 @@ def plan(how: How) -> list[Point]:
     for instances in (1, 10):
         which = numbers if instances == 1 or not how.quick else numbers[::2]
         values += [many | {"jobs": n, "instances": instances, "start": OWN} for n in which]
-        service = {"what": SERVICE, "way": SERVED, "instances": instances}
+        service: Values = {"what": SERVICE, "way": SERVED, "instances": instances}
         values += [service | {"sample": light.name}]
     some = numbers[2:3] if how.quick else numbers[2::2]
     values += [many | {"jobs": n, "instances": 1, "start": AT_ONCE} for n in some]
