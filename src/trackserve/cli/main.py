@@ -20,6 +20,7 @@ from . import (
     doctor,
     fit,
     fleet,
+    front,
     hlt,
     inspect,
     model,
@@ -93,6 +94,7 @@ Every tracker has the same commands.
 - fit candidates with ACTS: `trackserve fit EVENTS candidates.parquet -o tracks.parquet`
 - start a server: `trackserve serve patatrack,conditions=DIR exatrkx`
 - how is it? `trackserve status`
+- one address for many, with TLS and tokens: `trackserve front grpc://a:8001 grpc://b:8001`
 - reconstruct there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
 - run a trigger menu: `trackserve hlt DIR -o decisions.parquet`
 - do two results differ? `trackserve compare A.parquet B.parquet`
@@ -115,6 +117,7 @@ commands.add_typer(study.commands, name="study")
 commands.command()(fit.fit)
 commands.command()(serve.serve)
 commands.command()(serve.repository)
+commands.command(no_args_is_help=True)(front.front)
 commands.command()(hlt.hlt)
 commands.command()(compare.compare)
 commands.command()(inspect.inspect)

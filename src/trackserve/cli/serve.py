@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -18,9 +19,10 @@ from rich.markup import escape
 
 from trackserve.errors import InputError
 from trackserve.serving.limits import Limits, default_limits
+from trackserve.serving.tls import exposure, tls_of
 from trackserve.trackers.registry import find_tracker, tracker_names
 
-from .common import compiling, console, progress
+from .common import compiling, console, messages, progress
 from .grammar import Device
 
 if TYPE_CHECKING:
@@ -47,6 +49,25 @@ Workers = Annotated[
 ]
 Queue = Annotated[
     int, typer.Option(min=1, help="Events held, waiting or in work; more are refused as busy.")
+]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PEM",
+        help="Certificate of this service, with those between it and the authority: gRPC has TLS.",
+        show_default=False,
+    ),
+]
+TlsKey = Annotated[
+    Path | None, typer.Option(metavar="PEM", help="Its key.", show_default=False)
+]
+TlsClientCa = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PEM",
+        help="Clients must have a certificate that this authority has signed.",
+        show_default=False,
+    ),
 ]
 _DEFAULTS = Limits()
 _POLL = 0.5
@@ -99,20 +120,28 @@ def serve(
     log: Annotated[
         Path | None, typer.Option(help="File for Triton's log.", show_default=False)
     ] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
 ) -> None:
     """Start a Triton server; it runs until Ctrl-C.
 
     Uses the tritonserver of the nvidia-pytriton wheel (extra `server`), or
     one on PATH. Ready means compiled, loaded and run once. Should Triton or the models'
     process die, it is started anew; on Ctrl-C events in flight are answered first, and a
-    second Ctrl-C ends them.
+    second Ctrl-C ends them. Options of Triton follow behind two dashes, as in
+    `serve exatrkx -- --log-verbose=1`.
+
+    With TLS, gRPC alone is open to other hosts: Triton's HTTP and metrics have none.
     """
     from trackserve.serving.repository import best_backend
     from trackserve.serving.server import Server
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    models, flags = split_flags(models)
     wanted = parse_models(models)
+    tls = tls_of(tls_cert, tls_key, tls_client_ca)
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
         if backend is None:
             backend, reason = best_backend(device)
@@ -128,6 +157,8 @@ def serve(
             metrics_port=metrics_port,
             log=log,
             notice=lambda text: console.print(f"[yellow]{escape(text)}[/]"),
+            tls=tls,
+            flags=flags,
         )
         try:
             with progress() as show:
@@ -135,6 +166,7 @@ def serve(
                 server.start(compiling(show))
             with suppress(KeyboardInterrupt):
                 _print_directions(server, wanted)
+                warn_of(exposure(is_here(server.host), tls))
                 while not server.failure:
                     time.sleep(_POLL)
             if server.failure:
@@ -171,6 +203,27 @@ def repository(
     load = Load(device, backend, workers, queue, instances)
     _write_models(directory, parse_models(models), load)
     console.print(f"wrote {directory}/models and {directory}/backends")
+
+
+def split_flags(texts: list[str] | None) -> tuple[list[str] | None, list[str]]:
+    """The models and the options of Triton in the arguments of a command."""
+    at = next((i for i, text in enumerate(texts or ()) if text.startswith("--")), None)
+    return (texts, []) if texts is None or at is None else (texts[:at] or None, texts[at:])
+
+
+def is_here(host: str) -> bool:
+    """Whether a service that listens on this host is reached from this machine only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def warn_of(exposed: str) -> None:
+    """Say what others can do with a service, if anything."""
+    if exposed:
+        text = f"warning: {exposed} (docs/operations.md)"
+        messages.print(text, style="yellow", highlight=False, soft_wrap=True)
 
 
 def parse_models(texts: list[str] | None) -> list[ServedModel]:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from trackserve.errors import ServerError
+from trackserve.wire.access import Access
 from trackserve.wire.address import Address
 
 from .common import console
@@ -63,9 +64,9 @@ def _show(address: Address, metrics_port: int | None) -> None:
     from trackserve.serving.http import Http
     from trackserve.serving.status import read_status
 
-    url = f"{address.scheme}://{address.target}"
-    port = metrics_port or address.port + _TO_METRICS[address.scheme]
-    found = read_status(address, Http(address.host, port))
+    url = address.url
+    port = metrics_port or address.port + _TO_METRICS[address.protocol]
+    found = read_status(address, Http(address.host, port), Access.from_environment())
     state = "[green]ready[/]" if found.ready else "[red]not ready[/]"
     console.print(f"{url}: {state}, Triton {found.version}", highlight=False, soft_wrap=True)
     table = Table()

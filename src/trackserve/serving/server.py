@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +33,8 @@ from .installation import (
     find_address,
     find_triton,
 )
+from .flags import checked_flags, tls_flags
+from .tls import Tls
 from .watch import Watch, sweep
 
 _HEADER_PREFIX = "triton-grpc-protocol-"
@@ -49,6 +51,7 @@ _LAST_REPLIES = 0.2
 """Seconds for Triton to put replies on the wire after its backends are done."""
 
 _LOG_TAIL = 30
+_LOOPBACK = "127.0.0.1"
 
 
 class _Launch(NamedTuple):
@@ -87,9 +90,12 @@ class Server:
         stop_timeout: most seconds for requests in flight when the server stops. None or infinity:
             until all are answered.
         notice: called with a line of text after Triton was started anew.
+        tls: encryption of gRPC. Triton has none for HTTP and metrics, which then listen on
+            127.0.0.1 alone.
+        flags: more options of Triton, as ``--log-verbose=1``.
 
     Raises:
-        InputError: a timeout is negative, NaN or no number.
+        InputError: a timeout is negative, NaN or no number, or a flag is one that the server sets.
     """
 
     def __init__(
@@ -104,6 +110,8 @@ class Server:
         start_timeout: float | None = 600.0,
         stop_timeout: float | None = 10.0,
         notice: Callable[[str], None] = lambda text: None,
+        tls: Tls | None = None,
+        flags: Sequence[str] = (),
     ) -> None:
         self.host = host
         self.failure: ServerError | None = None
@@ -115,6 +123,8 @@ class Server:
         self._start_timeout = checked_timeout(start_timeout, "start_timeout")
         self._stop_timeout = checked_timeout(stop_timeout, "stop_timeout")
         self._notice = notice
+        self._tls = tls
+        self._flags = checked_flags(flags)
         self._guard: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
         self._stopping = threading.Event()
@@ -134,17 +144,22 @@ class Server:
     @property
     def grpc_url(self) -> str:
         """``grpc://host:port``, as :class:`trackserve.client.Client` takes it."""
-        return f"grpc://{self.host}:{self._ports.grpc}"
+        return f"grpc{'s' if self._tls else ''}://{self.host}:{self._ports.grpc}"
+
+    @property
+    def http_host(self) -> str:
+        """Host of the services of HTTP and of metrics, which have no TLS."""
+        return _LOOPBACK if self._tls else self.host
 
     @property
     def http_url(self) -> str:
         """``http://host:port`` of the HTTP service."""
-        return f"http://{self.host}:{self._ports.http}"
+        return f"http://{self.http_host}:{self._ports.http}"
 
     @property
     def metrics_url(self) -> str:
         """Address of the page of Prometheus metrics."""
-        return f"http://{self.host}:{self._ports.metrics}/metrics"
+        return f"http://{self.http_host}:{self._ports.metrics}/metrics"
 
     @property
     def pid(self) -> int | None:
@@ -300,13 +315,15 @@ class Server:
             f"--grpc-restricted-protocol={shared}",
             f"--http-restricted-api={closed}",
             f"--http-restricted-api={shared}",
-            f"--http-address={self.host}",
+            f"--http-address={self.http_host}",
             f"--grpc-address={self.host}",
-            f"--metrics-address={self.host}",
+            f"--metrics-address={self.http_host}",
             f"--grpc-port={launch.ports.grpc}",
             f"--http-port={launch.ports.http}",
             f"--metrics-port={launch.ports.metrics}",
             f"--backend-config=python,shm-region-prefix-name={launch.shared_memory}",
+            *(tls_flags(self._tls) if self._tls else ()),
+            *self._flags,
         ]
 
     def _wait_ready(
@@ -330,7 +347,7 @@ class Server:
     def _ready(self) -> bool:
         services = ((self._ports.http, "/v2/health/ready"), (self._ports.metrics, "/metrics"))
         try:
-            return all(Http(self.host, port).get(path)[0] == 200 for port, path in services)
+            return all(Http(self.http_host, port).get(path)[0] == 200 for port, path in services)
         except OSError:
             return False
 
@@ -344,8 +361,8 @@ class Server:
             self.failure = ServerError("the watch over the server failed", reason=repr(error))
 
     def _keep_alive(self, launch: _Launch, stopping: threading.Event) -> None:
-        service = Http(self.host, launch.ports.http)
-        metrics = Http(self.host, launch.ports.metrics)
+        service = Http(self.http_host, launch.ports.http)
+        metrics = Http(self.http_host, launch.ports.metrics)
         secret = {launch.key: launch.value}
         models = self._repository / "models"
         watch = Watch(service, metrics, models, _PATIENCE)

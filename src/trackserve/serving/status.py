@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from trackserve.errors import ServerError, ServerUnavailable
+from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
 
 from . import prometheus
@@ -56,15 +57,21 @@ class Status(NamedTuple):
     has_metrics: bool
 
 
-def read_status(address: Address, metrics: Http) -> Status:
+def read_status(address: Address, metrics: Http, access: Access = NO_ACCESS) -> Status:
     """Ask the server at ``address``, and its service of metrics for our own counts.
+
+    Args:
+        address: address of the server.
+        metrics: its service of metrics, perhaps.
+        access: what is shown to the server.
 
     Raises:
         ServerUnavailable: nothing answers at ``address``.
         ServerError: the answer is not one of Triton.
     """
-    ask = _ask_grpc if address.scheme == "grpc" else _ask_http
-    version, ready, models = ask(address)
+    access.check(address)
+    ask = _ask_grpc if address.protocol == "grpc" else _ask_http
+    version, ready, models = ask(address, access)
     samples: list[prometheus.MetricSample] | None = None
     with suppress(OSError, ValueError):
         samples = prometheus.parse(metrics.get("/metrics")[1])
@@ -74,8 +81,7 @@ def read_status(address: Address, metrics: Http) -> Status:
             for model in models
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        url = f"{address.scheme}://{address.target}"
-        raise ServerError("malformed statistics", url=url, reason=repr(error)) from error
+        raise ServerError("malformed statistics", url=address.url, reason=repr(error)) from error
     return Status(version, ready, found, samples is not None)
 
 
@@ -132,29 +138,43 @@ def _from_metrics(
     )
 
 
-def _ask_http(address: Address) -> tuple[str, bool, list[Any]]:
-    service = Http(address.host, address.port)
+def _ask_http(address: Address, access: Access) -> tuple[str, bool, list[Any]]:
+    context = access.context() if address.is_encrypted else None
+    service = Http(address.host, address.port, context=context)
+    headers = access.headers()
     try:
-        ready = service.get("/v2/health/ready")[0] == 200
-        metadata = service.get_json("/v2", dict)
-        statistics = service.get_json("/v2/models/stats", dict)
+        ready = service.get("/v2/health/ready", headers)[0] == 200
+        metadata = service.get_json("/v2", dict, headers)
+        statistics = service.get_json("/v2/models/stats", dict, headers)
     except OSError as error:
-        url = f"http://{address.target}"
-        raise ServerUnavailable("no answer", url=url, reason=str(error)) from error
+        raise ServerUnavailable("no answer", url=address.url, reason=str(error)) from error
     return str(metadata.get("version", "")), ready, statistics.get("model_stats", [])
 
 
-def _ask_grpc(address: Address) -> tuple[str, bool, list[Any]]:
+def _ask_grpc(address: Address, access: Access) -> tuple[str, bool, list[Any]]:
+    import grpc
     from tritonclient.grpc import InferenceServerClient
     from tritonclient.utils import InferenceServerException
 
     try:
-        options = [("grpc.enable_http_proxy", 0)] if address.is_loopback else []
-        with InferenceServerClient(address.target, channel_args=options) as triton:
-            ready = bool(triton.is_server_ready(client_timeout=_TIMEOUT))
-            metadata = triton.get_server_metadata(client_timeout=_TIMEOUT)
-            statistics = triton.get_inference_statistics(as_json=True, client_timeout=_TIMEOUT)
+        options: list[tuple[str, int | str]] = []
+        if address.is_loopback:
+            options.append(("grpc.enable_http_proxy", 0))
+        if address.name:
+            options.append(("grpc.ssl_target_name_override", address.name))
+        credentials = None
+        if address.is_encrypted:
+            credentials = grpc.ssl_channel_credentials(*access.pem())
+        how: dict[str, Any] = {"headers": access.headers(), "client_timeout": _TIMEOUT}
+        with InferenceServerClient(
+            address.target,
+            ssl=address.is_encrypted,
+            creds=credentials,
+            channel_args=options,
+        ) as triton:
+            ready = bool(triton.is_server_ready(**how))
+            metadata = triton.get_server_metadata(**how)
+            statistics = triton.get_inference_statistics(as_json=True, **how)
     except InferenceServerException as error:
-        url = f"grpc://{address.target}"
-        raise ServerUnavailable("no answer", url=url, reason=error.message()) from error
+        raise ServerUnavailable("no answer", url=address.url, reason=error.message()) from error
     return metadata.version, ready, statistics.get("model_stats", [])
