@@ -29,6 +29,7 @@ from . import (
     simulate,
     status,
     study,
+    top,
     train,
     validate,
 )
@@ -93,7 +94,7 @@ Every tracker has the same commands.
 - reconstruct here: `trackserve reconstruct patatrack DIR -o tracks.parquet`, or `exatrkx EVENTS`
 - fit candidates with ACTS: `trackserve fit EVENTS candidates.parquet -o tracks.parquet`
 - start a server: `trackserve serve patatrack,conditions=DIR exatrkx`
-- how is it? `trackserve status`
+- how is it? `trackserve status`; and all the time? `trackserve top`
 - one address for many, with TLS and tokens: `trackserve front grpc://a:8001 grpc://b:8001`
 - reconstruct there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
 - run a trigger menu: `trackserve hlt DIR -o decisions.parquet`
@@ -122,6 +123,7 @@ commands.command()(hlt.hlt)
 commands.command()(compare.compare)
 commands.command()(inspect.inspect)
 commands.command()(status.status)
+commands.command()(top.top)
 commands.command(no_args_is_help=True)(fleet.fleet)
 commands.command()(display.display)
 commands.command()(demo.demo)

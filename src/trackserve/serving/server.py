@@ -20,7 +20,7 @@ from typing import NamedTuple, Self
 from trackserve.errors import ServerError
 from trackserve.wire.timeout import checked_timeout
 
-from . import drain, guard, local
+from . import drain, guard, local, restarts
 from .compilation import CompilationLog
 from .http import Http
 from .installation import (
@@ -116,6 +116,8 @@ class Server:
         self.host = host
         self.failure: ServerError | None = None
         """The error that ended the server; None if there was none."""
+        self.restarts = 0
+        """Times that Triton was started anew."""
         self._repository = Path(repository).resolve()
         self._wanted_ports = Ports(grpc_port, http_port, metrics_port)
         self._ports = self._wanted_ports
@@ -187,6 +189,7 @@ class Server:
         self._ports = claim_ports(self.host, self._wanted_ports)
         self._stopping = threading.Event()
         self.failure = None
+        self.restarts = 0
         with ExitStack() as cleanup:
             try:
                 work = Path(tempfile.mkdtemp(prefix="trackserve-"))
@@ -244,6 +247,7 @@ class Server:
             drained = launch.work / "drain"
             shutil.rmtree(drained, ignore_errors=True)
             drained.mkdir()
+            variables = {drain.VARIABLE: str(drained), restarts.VARIABLE: str(self.restarts)}
             settings = {
                 "command": self._command(launch),
                 "parent": os.getpid(),
@@ -253,7 +257,7 @@ class Server:
             with launch.log.open("ab") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-I", "-S", guard.__file__],
-                    env=environment(launch.triton) | {drain.VARIABLE: str(drained)},
+                    env=environment(launch.triton) | variables,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -395,6 +399,7 @@ class Server:
         with self._starting:
             if not self._stopping.is_set():
                 self._kill()
+                self.restarts += 1
         self._launch(launch)
 
 

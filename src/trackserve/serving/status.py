@@ -14,6 +14,8 @@ from . import prometheus
 from .http import Http
 
 _TIMEOUT = 5.0
+_RESULTS = ("ok", "partial")
+"""Outcomes of events that have a result."""
 
 
 class ModelStatus(NamedTuple):
@@ -28,6 +30,7 @@ class ModelStatus(NamedTuple):
         queue: mean wait for a worker per event, seconds.
         compute: mean work per event, seconds.
         identity: text of the identity of what the backend has loaded.
+        events: number of events that workers took.
     """
 
     name: str
@@ -39,6 +42,7 @@ class ModelStatus(NamedTuple):
     queue: float | None = None
     compute: float | None = None
     identity: str | None = None
+    events: float | None = None
 
 
 class Status(NamedTuple):
@@ -49,12 +53,62 @@ class Status(NamedTuple):
         ready: whether the server has loaded its models.
         models: status of each model.
         has_metrics: whether the service of metrics has answered.
+        restarts: times that Triton was started anew; None: not known.
     """
 
     version: str
     ready: bool
     models: list[ModelStatus]
     has_metrics: bool
+    restarts: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The status as JSON takes it."""
+        models = [model._asdict() for model in self.models]
+        return self._asdict() | {"models": models}
+
+
+class Rates(NamedTuple):
+    """What a model did between two looks.
+
+    Attributes:
+        events: answered events per second, errors too.
+        errors: of these, those without a result.
+        queue: mean wait for a worker, seconds; None if no event was taken.
+        compute: mean work per event, seconds; None likewise.
+        busy: mean number of workers at work; None if it is not known.
+    """
+
+    events: float
+    errors: float
+    queue: float | None = None
+    compute: float | None = None
+    busy: float | None = None
+
+
+def rates(before: ModelStatus, after: ModelStatus, seconds: float) -> Rates:
+    """The rates between two looks at a model, ``seconds`` apart.
+
+    A server that was started anew meanwhile begins at 0: nothing is negative.
+    """
+
+    def change(one: float | None, other: float | None) -> float:
+        return max(0.0, (other or 0.0) - (one or 0.0))
+
+    def spent(model: ModelStatus, mean: float | None) -> float:
+        return (mean or 0.0) * (model.events or 0.0)
+
+    answered = change(sum(before.outcomes.values()), sum(after.outcomes.values()))
+    good = sum(change(before.outcomes.get(name), after.outcomes.get(name)) for name in _RESULTS)
+    per_second = answered / seconds, max(0.0, answered - good) / seconds
+    if after.events is None:
+        return Rates(*per_second)
+    taken = change(before.events, after.events)
+    queue = change(spent(before, before.queue), spent(after, after.queue))
+    compute = change(spent(before, before.compute), spent(after, after.compute))
+    if not taken:
+        return Rates(*per_second, busy=0.0)
+    return Rates(*per_second, queue / taken, compute / taken, compute / seconds)
 
 
 def read_status(address: Address, metrics: Http, access: Access = NO_ACCESS) -> Status:
@@ -82,7 +136,9 @@ def read_status(address: Address, metrics: Http, access: Access = NO_ACCESS) -> 
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ServerError("malformed statistics", url=address.url, reason=repr(error)) from error
-    return Status(version, ready, found, samples is not None)
+    counts = [sample.value for sample in samples or () if sample.name == "trackserve_restarts"]
+    restarts = None if samples is None else int(max(counts, default=0))
+    return Status(version, ready, found, samples is not None, restarts)
 
 
 def _from_all(statistics: Mapping[str, Any], samples: list[prometheus.MetricSample]) -> ModelStatus:
@@ -135,6 +191,7 @@ def _from_metrics(
         mean("queue_seconds_total", batched),
         mean("compute_seconds_total", batched),
         next(identities, None),
+        batched,
     )
 
 
