@@ -17,13 +17,13 @@ from . import (
     compare,
     demo,
     display,
-    doctor,
     fit,
     fleet,
     front,
     hlt,
     inspect,
     model,
+    reach,
     reconstruct,
     serve,
     simulate,
@@ -105,7 +105,7 @@ Every tracker has the same commands.
 - what does serving cost, and bring? `trackserve study all --quick -o STUDIES`
 - how many servers for 500 jobs? `trackserve fleet --jobs 500 --service-times FILE`
 - which learned model? `trackserve model show`; a new one: `trackserve train exatrkx`
-- what works on this machine? `trackserve doctor`
+- what works on this machine? `trackserve doctor`; why not there? `doctor --url URL`
 """,
 )
 commands.add_typer(simulate.commands, name="simulate")
@@ -127,7 +127,7 @@ commands.command()(top.top)
 commands.command(no_args_is_help=True)(fleet.fleet)
 commands.command()(display.display)
 commands.command()(demo.demo)
-commands.command()(doctor.doctor)
+commands.command()(reach.doctor)
 
 
 @commands.callback()

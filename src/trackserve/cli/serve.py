@@ -123,6 +123,24 @@ def serve(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     tls_client_ca: TlsClientCa = None,
+    ready_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port of the page /ready, which says whether the server takes requests: 503 "
+            "while it starts and drains.",
+            show_default=False,
+        ),
+    ] = None,
+    drain_delay: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds at the end in which that page says no, and requests are still taken.",
+        ),
+    ] = 0.0,
+    drain: Annotated[
+        float, typer.Option(min=0, help="Seconds for requests in flight at the end.")
+    ] = 10.0,
 ) -> None:
     """Start a Triton server; it runs until Ctrl-C.
 
@@ -159,6 +177,9 @@ def serve(
             notice=lambda text: console.print(f"[yellow]{escape(text)}[/]"),
             tls=tls,
             flags=flags,
+            ready_port=ready_port,
+            drain_delay=drain_delay,
+            stop_timeout=drain,
         )
         try:
             with progress() as show:
@@ -286,6 +307,7 @@ def _print_directions(server: Server, models: list[ServedModel]) -> None:
         f"ready: [bold]{url}[/] {server.http_url} (metrics: {server.metrics_url})",
         f"models: {', '.join(server.models)}",
         *(f"try it: {escape(_command(model, url))}" for model in models),
+        *([f"does it take requests? {server.ready_url}"] if server.ready_url else ()),
         f"how is it? trackserve status {url} --metrics-port {server.ports.metrics}",
         "Ctrl-C stops it",
     ]

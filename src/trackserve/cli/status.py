@@ -100,13 +100,13 @@ def _show(address: Address, found: Status, metrics_port: int | None) -> None:
     for model in found.models:
         table.add_column(f"{model.name} {model.version}", justify="right")
     rows: dict[str, Callable[[ModelStatus], str]] = {
-        "waiting": lambda model: _number(model.waiting),
-        "in work": lambda model: _number(model.in_work),
+        "waiting": lambda model: number(model.waiting),
+        "in work": lambda model: number(model.in_work),
         "answered": lambda model: str(model.outcomes.get("ok", 0)),
         "errors": lambda model: _errors(model.outcomes),
-        "events per batch": lambda model: _number(model.batch, digits=2),
-        "queue, ms": lambda model: _number(model.queue, 1e3, 2),
-        "compute, ms": lambda model: _number(model.compute, 1e3, 2),
+        "events per batch": lambda model: number(model.batch, digits=2),
+        "queue, ms": lambda model: number(model.queue, 1e3, 2),
+        "compute, ms": lambda model: number(model.compute, 1e3, 2),
     }
     for name, cell in rows.items():
         table.add_row(name, *map(cell, found.models))
@@ -120,7 +120,8 @@ def _show(address: Address, found: Status, metrics_port: int | None) -> None:
         console.print(f"no metrics on port {port} (--metrics-port)", highlight=False)
 
 
-def _number(value: float | None, scale: float = 1, digits: int = 0) -> str:
+def number(value: float | None, scale: float = 1, digits: int = 0) -> str:
+    """A number in a table; empty if it is not known."""
     return "" if value is None else f"{scale * value:.{digits}f}"
 
 

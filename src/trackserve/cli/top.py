@@ -14,7 +14,7 @@ from trackserve.errors import ServerError
 from trackserve.wire.address import Address
 
 from .common import console
-from .status import look
+from .status import look, number
 
 if TYPE_CHECKING:
     from trackserve.serving.status import ModelStatus, Status
@@ -114,15 +114,11 @@ def _cells(before: ModelStatus, after: ModelStatus, seconds: float) -> list[str]
     device = (after.identity or "").rpartition(" on ")[2]
     return [
         device,
-        _number(found.events, 1, 1),
-        _number(found.errors, 1, 1),
-        _number(after.waiting),
-        _number(after.in_work),
-        _number(found.queue, 1e3, 2),
-        _number(found.compute, 1e3, 2),
-        _number(found.busy, 1, 2),
+        number(found.events, 1, 1),
+        number(found.errors, 1, 1),
+        number(after.waiting),
+        number(after.in_work),
+        number(found.queue, 1e3, 2),
+        number(found.compute, 1e3, 2),
+        number(found.busy, 1, 2),
     ]
-
-
-def _number(value: float | None, scale: float = 1, digits: int = 0) -> str:
-    return "" if value is None else f"{scale * value:.{digits}f}"

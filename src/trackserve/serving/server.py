@@ -20,7 +20,7 @@ from typing import NamedTuple, Self
 from trackserve.errors import ServerError
 from trackserve.wire.timeout import checked_timeout
 
-from . import drain, guard, local, restarts
+from . import drain, guard, local, readiness, restarts
 from .compilation import CompilationLog
 from .http import Http
 from .installation import (
@@ -34,6 +34,7 @@ from .installation import (
     find_triton,
 )
 from .flags import checked_flags, tls_flags
+from .readiness import Readiness
 from .tls import Tls
 from .watch import Watch, sweep
 
@@ -93,6 +94,10 @@ class Server:
         tls: encryption of gRPC. Triton has none for HTTP and metrics, which then listen on
             127.0.0.1 alone.
         flags: more options of Triton, as ``--log-verbose=1``.
+        ready_port: port of the page ``/ready`` (:mod:`.readiness`), on ``host``; 0 takes a free
+            one; None: there is no such page.
+        drain_delay: seconds at a stop in which the page says that the server takes no requests,
+            while it still does: so that a load balancer goes elsewhere before one is refused.
 
     Raises:
         InputError: a timeout is negative, NaN or no number, or a flag is one that the server sets.
@@ -112,6 +117,8 @@ class Server:
         notice: Callable[[str], None] = lambda text: None,
         tls: Tls | None = None,
         flags: Sequence[str] = (),
+        ready_port: int | None = None,
+        drain_delay: float = 0.0,
     ) -> None:
         self.host = host
         self.failure: ServerError | None = None
@@ -127,9 +134,13 @@ class Server:
         self._notice = notice
         self._tls = tls
         self._flags = checked_flags(flags)
+        self._ready_port = ready_port
+        self._drain_delay = checked_timeout(drain_delay, "drain_delay")
+        self._readiness: Readiness | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
         self._stopping = threading.Event()
+        self._is_watched = False
         self._starting = threading.Lock()
         self._cleanup = ExitStack()
 
@@ -162,6 +173,12 @@ class Server:
     def metrics_url(self) -> str:
         """Address of the page of Prometheus metrics."""
         return f"http://{self.http_host}:{self._ports.metrics}/metrics"
+
+    @property
+    def ready_url(self) -> str:
+        """Address of the page that says whether the server takes requests; empty: there is none."""
+        page = self._readiness
+        return f"http://{self.host}:{page.port}{readiness.PATH}" if page else ""
 
     @property
     def pid(self) -> int | None:
@@ -211,6 +228,9 @@ class Server:
             except OSError as error:
                 reason = f"the log cannot be written: {error.strerror}"
                 raise ServerError(reason, file=str(launch.log)) from None
+            if self._ready_port is not None:
+                self._readiness = Readiness(self.host, self._ready_port, self._why_not_ready)
+                cleanup.callback(self._readiness.close)
             cleanup.callback(self._end, launch)
             self._launch(launch, compiles)
             header = _HEADER_PREFIX + launch.key
@@ -221,6 +241,7 @@ class Server:
                 target=self._watch, args=(launch, self._stopping), name="watch", daemon=True
             )
             watch.start()
+            self._is_watched = True
             self._cleanup = cleanup.pop_all()
 
     def stop(self) -> None:
@@ -278,9 +299,18 @@ class Server:
         with self._starting:
             try:
                 if self._guard and self._guard.poll() is None:
+                    time.sleep(self._drain_delay)
                     self._drain(launch.work / "drain")
             finally:
                 self._kill()
+
+    def _why_not_ready(self) -> str:
+        """The reason why requests are to go elsewhere; empty if there is none."""
+        if self._stopping.is_set():
+            return "stopping"
+        if not self._is_watched or not self._ready():
+            return "starting"
+        return ""
 
     def _drain(self, directory: Path) -> None:
         """Refuse new requests, and wait until the backends have answered the others.
