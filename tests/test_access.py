@@ -112,8 +112,8 @@ def test_a_server_knows_its_clients_by_the_authority(
     context.load_cert_chain(*pair)
     context.load_verify_locations(authority.file)
     context.verify_mode = ssl.CERT_REQUIRED
-    mine = authority.sign("client", "a client")
-    strange = Authority(folder, "strangers").sign("stranger", "a client")
+    mine = authority.sign("client", "client.example")
+    strange = Authority(folder, "strangers").sign("stranger", "client.example")
     with service(context) as running:
         assert ready(running.server_port, Access(authority.file, *mine))
         assert not ready(running.server_port, Access(authority.file, *strange))

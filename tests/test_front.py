@@ -144,7 +144,7 @@ def test_a_front_without_servers_that_answer(tmp_path: Path) -> None:
             return call[0]
 
         assert status(TOKENS["offline"]) == 503
-        assert status("") == status("wrong") == 401
+        assert status("") == status("wrong") == 403
         assert status(TOKENS["offline"], "/v2/repository/index") == 403
         assert status(TOKENS["offline"], "/v2/models/x/infer", "x" * 2000) == 413
         assert where.get("/ready")[0] == 200
@@ -156,7 +156,7 @@ def test_a_front_without_servers_that_answer(tmp_path: Path) -> None:
                 client.identify("patatrack")
         metrics = Http("127.0.0.1", front.settings.metrics_port)
         samples = prometheus.parse(metrics.get("/metrics")[1])
-        assert prometheus.total(samples, "envoy_http_api_key_auth_unauthorized") >= 3
+        assert prometheus.total(samples, "envoy_http_rbac_denied") >= 3
         assert metrics.get("/quitquitquit")[0] == 404
         tokens["new"] = "a-long-token-that-is-new"
         wait_for(lambda: status(tokens["new"]) == 503)
@@ -167,7 +167,7 @@ def test_a_front_without_servers_that_answer(tmp_path: Path) -> None:
     assert not process.exists()
     text = log.read_text()
     assert not any(token in text for token in tokens.values())
-    refused = [line for line in log_lines(log) if line.get("status") == 401]
+    refused = [line for line in log_lines(log) if line.get("reason", "").startswith("rbac")]
     assert len(refused) >= 3
     assert {line["path"] for line in refused} >= {"/v2"}
 

@@ -50,11 +50,15 @@ _STATUS = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
+    413: "INVALID_ARGUMENT",  # a front's limit on the size of a request
     499: "CANCELLED",
     500: "INTERNAL",
     503: "UNAVAILABLE",
 }
 
+_OF_FRONTS = {status: _STATUS[status] for status in (401, 403, 413, 503)}
+"""Status of what stands in front of servers, and answers with a text that is no JSON."""
+_MOST_TEXT = 200
 _NOT_FOUND = 404
 _UNKNOWN = (_NOT_FOUND, 405, 501)
 """Status of a path that a server does not have, perhaps because it is an extension of Triton's."""
@@ -250,7 +254,9 @@ class HttpTransport:
 def check_status(status: int, body: bytes, url: str) -> None:
     """Raise the error of a reply of Triton that has no outputs."""
     if status != 200:
-        text, name = "the server failed", str(status)
+        text, name = "the server failed", _OF_FRONTS.get(status, str(status))
+        if status in _OF_FRONTS and body:
+            text = body[:_MOST_TEXT].decode(errors="replace")
         with suppress(ValueError, KeyError, TypeError):
             text = str(parse_json(body, dict)["error"])
             name = _STATUS.get(status, name)

@@ -22,7 +22,7 @@ _VARIABLES = {
 """Environment variables, by attribute of :class:`Access`."""
 
 TOKEN_HEADER = "authorization"
-_SCHEME = "Bearer "
+TOKEN_SCHEME = "Bearer "
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Access:
                 raise InputError("no token", file=str(self.token_file))
         if token and not (token.isascii() and token.isprintable() and " " not in token):
             raise InputError("a token is printable ASCII without spaces")
-        return {TOKEN_HEADER: f"{_SCHEME}{token}"} if token else {}
+        return {TOKEN_HEADER: f"{TOKEN_SCHEME}{token}"} if token else {}
 
     def context(self) -> ssl.SSLContext:
         """The settings of a connection by HTTP.

