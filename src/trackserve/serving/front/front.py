@@ -173,6 +173,7 @@ class Front:
         ]
         found = {
             "command": command,
+            "is_silent": True,
             "parent": os.getpid(),
             "shared_memory": f"trackserve-front-{secrets.token_hex(8)}",
             "orphaned": [str(work)],
