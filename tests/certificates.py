@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Authority:
 
     def sign(self, name: str, *hosts: str, is_expired: bool = False) -> Pair:
         """A new certificate for some hosts."""
-        end = datetime.now(timezone.utc) - timedelta(days=1) if is_expired else None
+        end = datetime.now(UTC) - timedelta(days=1) if is_expired else None
         signed = self._authority.issue_cert(*hosts, not_after=end)
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         pair.certificate.write_bytes(b"".join(one.bytes() for one in signed.cert_chain_pems))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 from certificates import Authority, Pair
 from server_process import Process
@@ -26,14 +24,12 @@ from trackserve.edm import RawEvent
 from trackserve.errors import (
     AccessDenied,
     InputError,
-    ServerBusy,
     ServerError,
     ServerUnavailable,
     TrackserveError,
 )
 from trackserve.serving import prometheus
 from trackserve.serving.front import config
-from trackserve.serving.front.admin import Admin
 from trackserve.serving.front.config import FrontSettings
 from trackserve.serving.front.front import Front, Watched, find_envoy, write_config
 from trackserve.serving.front.tokens import parse_tokens, read_tokens
@@ -41,7 +37,7 @@ from trackserve.serving.http import Http
 from trackserve.serving.server import Server
 from trackserve.serving.tls import Tls
 from trackserve.trackers.patatrack.result import PatatrackResult
-from trackserve.wire.address import Address, parse_url
+from trackserve.wire.address import parse_url
 
 TOKENS = {"trigger": "a-long-token-of-the-trigger", "offline": "a-long-token-of-offline"}
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
@@ -135,7 +131,9 @@ def test_a_front_without_servers_that_answer(tmp_path: Path) -> None:
     log = tmp_path / "log"
     tokens = dict(TOKENS)
     chosen = settings(log, tokens=tokens, max_request=1000)
-    with Front(chosen, watched("grpc://127.0.0.1:1", "http://127.0.0.1:1", tokens=lambda: tokens)) as front:
+    with Front(
+        chosen, watched("grpc://127.0.0.1:1", "http://127.0.0.1:1", tokens=lambda: tokens)
+    ) as front:
         where = Http("127.0.0.1", front.settings.port)
 
         def status(token: str, path: str = "/v2", body: str = "") -> int:
@@ -148,11 +146,9 @@ def test_a_front_without_servers_that_answer(tmp_path: Path) -> None:
         assert status(TOKENS["offline"], "/v2/repository/index") == 403
         assert status(TOKENS["offline"], "/v2/models/x/infer", "x" * 2000) == 413
         assert where.get("/ready")[0] == 200
-        with Client(front.grpc_url, access=Access(token="wrong")) as client:
-            with pytest.raises(AccessDenied):
-                client.identify("patatrack")
-        with Client(front.grpc_url, access=Access(token=TOKENS["trigger"])) as client:
-            with pytest.raises(ServerUnavailable):
+        for token, error in (("wrong", AccessDenied), (TOKENS["trigger"], ServerUnavailable)):
+            access = Access(token=token)
+            with Client(front.grpc_url, access=access) as client, pytest.raises(error):
                 client.identify("patatrack")
         metrics = Http("127.0.0.1", front.settings.metrics_port)
         samples = prometheus.parse(metrics.get("/metrics")[1])
@@ -173,7 +169,8 @@ def test_a_front_without_servers_that_answer(tmp_path: Path) -> None:
 
 
 GRPC_CALLS = [
-    method.name for method in service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+    method.name
+    for method in service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
 ]
 HTTP_PATHS = {
     "GET": [
@@ -269,7 +266,7 @@ def open_paths(where: Http, token: str, probe: str) -> set[str]:
 def test_only_what_is_documented_answers(
     server: Server, repository: Path, authority: Authority, pair: Pair, tmp_path: Path
 ) -> None:
-    """Every call of Triton, direct and by the front, without a token, with a wrong and a right one."""
+    """Every call of Triton, direct and by the front; without a token, a wrong and a right one."""
     probe = (repository / "models/patatrack/probe.json").read_text()
     health = {"GET /v2/health/live", "GET /v2/health/ready"}
     with grpc.insecure_channel(server.grpc_url.removeprefix("grpc://")) as channel:
@@ -324,9 +321,9 @@ def test_strangers_are_refused_and_good_clients_answered(
                     Access(authority.file, *old),
                     Access(strangers.file, *mine),
                 ):
-                    with Client(url, access=bad, transport="grpc", timeout=5) as stranger:
-                        with pytest.raises(ServerError):
-                            stranger.reconstruct("patatrack", sample_events[0])
+                    stranger = Client(url, access=bad, transport="grpc", timeout=5)
+                    with stranger, pytest.raises(ServerError):
+                        stranger.reconstruct("patatrack", sample_events[0])
                 found = client.reconstruct("patatrack", sample_events[1])
                 assert found.tracks == sample_results[1].tracks
             with Client(url.replace("grpcs", "grpc"), transport="grpc", timeout=5) as plain:
@@ -397,21 +394,23 @@ def test_no_request_is_lost_when_a_server_dies_or_drains(
     repository: Path, sample_events: list[RawEvent], tmp_path: Path
 ) -> None:
     """Clients that never ask again; requests go to both alike while both are there."""
-    with processes(repository, 2) as (one, other):
-        with Front(settings(tmp_path / "log"), watched(one.url, other.url)) as front:
-            load = Load(front.grpc_url, sample_events)
-            wait_for(lambda: load.outcomes.total() > 200, 60)
-            shares = balance(front)
-            assert len(shares) == 2
-            assert min(shares.values()) > 0.2 * sum(shares.values())  # one may be slow here
-            one.kill("triton")
-            n = load.outcomes.total()
-            wait_for(lambda: load.outcomes.total() > n + 100, 60)
-            wait_for(lambda: balance(front)[one.url[7:]] > shares[one.url[7:]], 60)
-            other.drain()
-            n = load.outcomes.total()
-            wait_for(lambda: load.outcomes.total() > n + 50, 60)
-            assert load.end() == {"ok": load.outcomes["ok"]}, load.errors[:3]
+    with (
+        processes(repository, 2) as (one, other),
+        Front(settings(tmp_path / "log"), watched(one.url, other.url)) as front,
+    ):
+        load = Load(front.grpc_url, sample_events)
+        wait_for(lambda: load.outcomes.total() > 200, 60)
+        shares = balance(front)
+        assert len(shares) == 2
+        assert min(shares.values()) > 0.2 * sum(shares.values())  # one may be slow here
+        one.kill("triton")
+        n = load.outcomes.total()
+        wait_for(lambda: load.outcomes.total() > n + 100, 60)
+        wait_for(lambda: balance(front)[one.url[7:]] > shares[one.url[7:]], 60)
+        other.drain()
+        n = load.outcomes.total()
+        wait_for(lambda: load.outcomes.total() > n + 50, 60)
+        assert load.end() == {"ok": load.outcomes["ok"]}, load.errors[:3]
 
 
 @pytest.mark.slow

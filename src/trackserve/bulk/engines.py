@@ -13,6 +13,7 @@ import os
 import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from secrets import token_hex
@@ -108,7 +109,7 @@ def on_dask(run: Callable[[T], R], tasks: Sequence[T], address: str) -> Ended[R]
             for number, task in enumerate(tasks)
         }
         try:
-            for future in distributed.as_completed(futures):
+            for future in distributed.as_completed(futures, loop=client.loop):
                 yield futures[future], _of_dask(future)
         finally:
             client.cancel(list(futures))
@@ -153,10 +154,8 @@ class _Worker:
 
     def give(self, number: int, tasks: Sequence[Any]) -> None:
         self.task = number
-        try:
+        with suppress(OSError):  # it has died, which the wait for its answer finds
             self.pipe.send(tasks[number])
-        except OSError:  # it has died, which the wait for its answer finds
-            pass
 
     def end(self) -> None:
         self._process.kill()

@@ -119,7 +119,8 @@ def files_of(sources: Sequence[Path], folder: Path) -> list[Path]:
     Raises:
         InputError: two sources would have the same file.
     """
-    each = [Path(os.path.abspath(source)) for source in sources]
+    # a link stands for itself, and ".." for where it leads
+    each = [Path(os.path.abspath(source)) for source in sources]  # noqa: PTH100
     root = Path(os.path.commonpath([source.parent for source in each]))
     files = [folder / source.relative_to(root) for source in each]
     found = [

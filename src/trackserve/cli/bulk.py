@@ -53,9 +53,7 @@ def reconstruct_many(
     files = files_of(here, Path.cwd() / folder)
     claim_folder(folder, resume)
     manifest = Manifest(Path.cwd() / folder, _about(order), [str(path) for path in here], files)
-    tasks = [
-        Task(order, [path], file) for path, file in zip(here, files, strict=True)
-    ]
+    tasks = [Task(order, [path], file) for path, file in zip(here, files, strict=True)]
     ended: Iterator[tuple[int, Written | TrackserveError]] = (
         on_processes(work, tasks, min(processes or 1, len(tasks)))
         if dask is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -109,7 +109,8 @@ def _encryption(address: Address, access: Access) -> Finding:
         return Finding(what, False, error.verify_message or str(error), cure)
     except OSError as error:
         return Finding(what, False, str(error), "TRACKSERVE_CERT and _KEY: this client's own")
-    names = ", ".join(str(name) for _, name in found.get("subjectAltName", ()))
+    subjects: Any = found.get("subjectAltName", ())
+    names = ", ".join(str(name) for _, name in subjects)
     return Finding(what, True, f"TLS, for {names}, until {found.get('notAfter')}")
 
 

@@ -172,9 +172,7 @@ class Task(NamedTuple):
     output: Path
 
 
-def carry_out(
-    task: Task, resume: bool, show: Callable[[int, int], None], wait: float = 0.0
-) -> str:
+def carry_out(task: Task, resume: bool, show: Callable[[int, int], None], wait: float = 0.0) -> str:
     """Reconstruct events into a file.
 
     Args:

@@ -58,9 +58,7 @@ TlsCert = Annotated[
         show_default=False,
     ),
 ]
-TlsKey = Annotated[
-    Path | None, typer.Option(metavar="PEM", help="Its key.", show_default=False)
-]
+TlsKey = Annotated[Path | None, typer.Option(metavar="PEM", help="Its key.", show_default=False)]
 TlsClientCa = Annotated[
     Path | None,
     typer.Option(

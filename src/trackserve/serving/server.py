@@ -22,6 +22,7 @@ from trackserve.wire.timeout import checked_timeout
 
 from . import drain, guard, local, readiness, restarts
 from .compilation import CompilationLog
+from .flags import checked_flags, tls_flags
 from .http import Http
 from .installation import (
     ALLOW_SHARED_MEMORY,
@@ -33,7 +34,6 @@ from .installation import (
     find_address,
     find_triton,
 )
-from .flags import checked_flags, tls_flags
 from .readiness import Readiness
 from .tls import Tls
 from .watch import Watch, sweep

@@ -46,9 +46,7 @@ class Tls:
         return [file for file in (self.certificate, self.key, self.client_authority) if file]
 
 
-def tls_of(
-    certificate: Path | None, key: Path | None, client_authority: Path | None
-) -> Tls | None:
+def tls_of(certificate: Path | None, key: Path | None, client_authority: Path | None) -> Tls | None:
     """The encryption that three options of a command stand for; None: none.
 
     Raises:

@@ -86,8 +86,9 @@ class Access:
             InputError: a file cannot be read, or is not what it should be.
         """
         self._check_pair()
-        for file in filter(None, (self.authority, self.certificate, self.key)):
-            read_file(file)
+        for file in (self.authority, self.certificate, self.key):
+            if file:
+                read_file(file)
         try:
             context = ssl.create_default_context(cafile=self.authority)
             if self.certificate:

@@ -31,8 +31,8 @@ from trackserve.wire.identity import check_identity
 from trackserve.wire.tensors import TensorSpec
 
 from .. import drain
-from ..restarts import restarts
 from ..limits import Limits
+from ..restarts import restarts
 from .gather import Gather
 from .metrics import METRICS, Counters, Reporter, Series
 from .runtime import ASK_AFTER, Answer, EncodedEvent, Job, Queue, RunBatch, Runtime

@@ -47,6 +47,7 @@ _BUFFER = 64 << 20
 _RETRIES = 10
 _MOST_IN_FLIGHT = 100_000
 _MOST_CONNECTIONS = 20_000
+_BREAKERS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
 _SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -170,9 +171,7 @@ def dynamic(listeners: Path, clusters: Path) -> Json:
     def source(file: Path) -> Json:
         return {"path_config_source": {"path": str(file)}, "resource_api_version": "V3"}
 
-    return {
-        "dynamic_resources": {"lds_config": source(listeners), "cds_config": source(clusters)}
-    }
+    return {"dynamic_resources": {"lds_config": source(listeners), "cds_config": source(clusters)}}
 
 
 def _listener(name: str, host: str, port: int, chain: Json) -> Json:
@@ -292,13 +291,13 @@ def _refuse(status: int, text: str) -> Json:
 def _cluster(name: str, servers: Sequence[Address], access: Access, health: Json) -> Json:
     encrypted = {server.is_encrypted for server in servers}
     if len(encrypted) > 1:
-        found = [server.url for server in servers]
-        raise InputError("either all servers have TLS, or none", found=found)
+        urls = [server.url for server in servers]
+        raise InputError("either all servers have TLS, or none", found=urls)
     version = "http2_protocol_options" if name == "grpc" else "http_protocol_options"
     kind = f"{_TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions"
     options = {"@type": kind, "explicit_http_config": {version: {}}}
     often = {"timeout": "2s", "interval": "1s", "no_traffic_interval": "1s"}
-    found = {
+    found: Json = {
         "@type": f"{_TYPE}.config.cluster.v3.Cluster",
         "name": name,
         "type": "STRICT_DNS",
@@ -313,19 +312,7 @@ def _cluster(name: str, servers: Sequence[Address], access: Access, health: Json
         "close_connections_on_host_health_failure": True,
         "outlier_detection": _OUTLIERS,
         # the default of three retries at a time loses requests when a server dies
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    name: _MOST_IN_FLIGHT
-                    for name in (
-                        "max_connections",
-                        "max_pending_requests",
-                        "max_requests",
-                        "max_retries",
-                    )
-                }
-            ]
-        },
+        "circuit_breakers": {"thresholds": [dict.fromkeys(_BREAKERS, _MOST_IN_FLIGHT)]},
         "track_cluster_stats": {"per_endpoint_stats": True},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options

@@ -17,7 +17,7 @@ _LEAST = 16
 
 
 def read_tokens(file: Path | None) -> dict[str, str]:
-    """Tokens by name of the client: of a file, or else of the environment; none if there is neither.
+    """Tokens by name of the client: of a file, else of the environment, else none.
 
     Raises:
         InputError: the file cannot be read, or as of :func:`parse_tokens`.
