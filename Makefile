@@ -1,9 +1,10 @@
 # make demo    install, simulate events, then the main path of both trackers: direct, served
 # make test    install, then the quick tests
 # make test-slow  the tests that take long, or repeat others in another way
+# make docs    the documentation as a site, build/site/index.html
 # make lint    format, lint and types
 # make bench   throughput and latency on the sample, direct and served
-.PHONY: demo test test-slow lint bench install clean
+.PHONY: demo test test-slow docs lint bench install clean
 
 supported = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -51,6 +52,9 @@ test: .venv/dev
 
 test-slow: .venv/dev
 	$(BIN)/pytest $(PARALLEL) -m slow
+
+docs: .venv/dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 lint: .venv/dev
 	$(BIN)/ruff format --check

@@ -6,10 +6,14 @@ import json
 import re
 import shutil
 import subprocess
+import tarfile
+import threading
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from gzip import decompress
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,7 +28,7 @@ from hypothesis import strategies as st
 from trackserve.detectors.generic import BARREL_LAYERS, DISKS
 from trackserve.display import Scene, make_scene, page, write_page
 from trackserve.display.helix import SAGITTA, Helices, trace, trace_through
-from trackserve.display.phoenix import phoenix_event
+from trackserve.display.phoenix import phoenix_event, write_phoenix
 from trackserve.display.scene import DUPLICATE, FAKE, FOUND, MISSED, SEEN, Lines, SceneEvent
 from trackserve.edm.columns import Array, Ragged
 from trackserve.errors import InputError
@@ -306,6 +310,71 @@ def test_phoenix_gets_lines_in_mm_and_momenta_in_mev(scene: Scene) -> None:
 
 def direction(phi: float, theta: float) -> Array:
     return np.array([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)])
+
+
+PHOENIX = ("phoenix-event-display@3.0.5", "three@0.170.0")
+"""Packages of npm; the first one has a bundle that wants the second one's globals."""
+PHOENIX_PAGE = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
+<div id="eventDisplay" style="width: 640px; height: 480px"></div>
+<script type="module">
+  window.THREE = await import("./three/build/three.module.js");
+  const script = document.createElement("script");
+  script.src = "./phoenix-event-display/dist/bundle/phoenix.min.js";
+  script.onload = () => (window.loaded = true);
+  document.body.append(script);
+</script>"""
+PHOENIX_SHOWS = """(events => {
+  const display = new EventDisplay(
+    { elementId: "eventDisplay", eventDataLoader: new PhoenixLoader() });
+  display.parsePhoenixEvents(events);
+  const scene = display.getThreeManager().getSceneManager().getScene();
+  const found = {};
+  for (const kind of ["Tracks", "Hits", "Vertices"])
+    for (const one of scene.getObjectByName(kind).children)
+      found[one.name] = kind === "Hits"
+        ? one.children[0].geometry.attributes.position.count : one.children.length;
+  return found;
+})"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files; modules of a page come from a server, not from the disk."""
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.mark.slow
+def test_phoenix_shows_every_track_hit_and_vertex(scene: Scene, tmp_path: Path) -> None:
+    """The events are loaded by HSF's own program, of npm."""
+    if shutil.which("npm") is None:
+        pytest.skip("no npm")
+    for package in PHOENIX:
+        packed = subprocess.run(
+            ["npm", "pack", "--silent", package], cwd=tmp_path, capture_output=True, text=True
+        )
+        if packed.returncode:
+            pytest.skip(f"npm cannot fetch {package}")
+        with tarfile.open(tmp_path / packed.stdout.strip()) as archive:
+            archive.extractall(tmp_path, filter="data")
+        (tmp_path / "package").rename(tmp_path / package.split("@")[0])
+    (tmp_path / "index.html").write_text(PHOENIX_PAGE)
+    written = json.loads(write_phoenix(tmp_path / "event.json", scene).read_text())
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with browser() as tab:
+            tab.open(f"http://127.0.0.1:{server.server_port}/index.html")
+            tab.wait_for("window.loaded === true")
+            shown = tab.evaluate(f"{PHOENIX_SHOWS}({json.dumps(written)})")
+            assert tab.messages == []
+        server.shutdown()
+    event = scene.events[0]
+    assert event.particles is not None
+    assert shown == {
+        "patatrack": len(event.tracks),
+        "particles": len(event.particles),
+        "hits": len(event.hits),
+        "vertices": len(event.vertices),
+    }
 
 
 def test_the_command_finds_the_tracker_of_a_path(sample_directory: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import typer.main
 from trackserve.cli.main import commands
 
 ROOT = Path(__file__).parents[1]
-TEXTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+TEXTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 UNKNOWN = ("legacy", "...", "TRACKER")
 """Trackers of the documentation that are not installed."""
 SOURCES = [*ROOT.glob("src/**/*.py"), *ROOT.glob("tests/*.py"), *ROOT.glob("benchmarks/*.py")]

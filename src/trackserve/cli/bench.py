@@ -66,15 +66,15 @@ def bench(
         bool,
         typer.Option(
             "--served-only",
-            help="With --url: measure nothing here. So it is anyway where pipelines or their data "
-            "are not installed.",
+            help="With --url: measure the server alone. Without the pipelines or their data on "
+            "this machine, it is always so.",
         ),
     ] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; their mean counts.")] = 7,
 ) -> None:
     """Events per second, time per stage, peak memory; with --url the cost of the service.
 
-    What is compared takes turns round by round, since machines are noisy. An event that cannot be
+    Ways to compare take turns, round by round, since machines are noisy. An event that cannot be
     read or reconstructed is left out, and listed at the end.
     """
     from trackserve.studies.bench import Subject, bench_of

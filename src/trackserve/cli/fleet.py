@@ -25,7 +25,7 @@ def fleet(
             "--service-times",
             metavar="FILE",
             help="Job and server with their times, as TOML (docs/fleet.md); or the folder of "
-            "`trackserve study hlt`, for those that it has measured.",
+            "`trackserve study hlt`, for the times that it has measured.",
             show_default=False,
         ),
     ],
@@ -53,14 +53,14 @@ def fleet(
     ] = None,
     target: Annotated[
         float,
-        typer.Option(min=0.05, max=1.0, help="The rule wants servers at this share of their most."),
+        typer.Option(min=0.05, max=1.0, help="Load that the rule aims at, over a server's most."),
     ] = 0.7,
     start: Annotated[
         float, typer.Option(min=0.0, max=_DAY, help="Seconds until a new server answers.")
     ] = 60.0,
     hold: Annotated[
         float,
-        typer.Option(min=0.0, max=_DAY, help="Seconds for which a server must be needless."),
+        typer.Option(min=0.0, max=_DAY, help="Seconds before a server that is too many goes."),
     ] = 300.0,
     cores: Annotated[
         int,
@@ -68,7 +68,7 @@ def fleet(
     ] = 64,
     events: Annotated[
         int,
-        typer.Option(min=100, help="Events of each simulation; more take longer and are exacter."),
+        typer.Option(min=100, help="Events of each simulation; more give smaller errors."),
     ] = 12_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:

@@ -31,7 +31,7 @@ Device = Annotated[
     str,
     typer.Option(
         help="Where to reconstruct: cpu, or cuda; some trackers take cuda:1 and more. What is "
-        "served has its own."
+        "served has a device of its own."
     ),
 ]
 Threads = Annotated[int, typer.Option(min=1, help="Events at the same time, on a CPU.")]

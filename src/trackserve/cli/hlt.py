@@ -133,7 +133,7 @@ def hlt(
             metavar="OTHER.parquet",
             exists=True,
             dir_okay=False,
-            help="List the events on which an earlier file decides otherwise.",
+            help="List the events that differ from those of an earlier file.",
             show_default=False,
         ),
     ] = None,

@@ -31,7 +31,7 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="DIR", help="Data directory to write."),
 ]
 Sample = Annotated[
-    str, typer.Option(help=f"Names what is simulated; further options change it. {_SAMPLES}.")
+    str, typer.Option(help=f"Sample to simulate; further options change it. {_SAMPLES}.")
 ]
 Process = Annotated[
     str | None,
@@ -50,7 +50,7 @@ Events = Annotated[int, typer.Option(help="How many events.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Processes = Annotated[
     int | None,
-    typer.Option(help="How many work at a time; the number of cores.", show_default=False),
+    typer.Option(help="Processes at a time; by default one for each core.", show_default=False),
 ]
 Particles = Annotated[
     int | None, typer.Option(help="Gun: particles per event.", show_default=_OF_SAMPLE)

@@ -60,7 +60,7 @@ BackendName = Annotated[
     ),
 ]
 Watts = Annotated[float, typer.Option(help="Power of a core, W, where no meter can be read.")]
-Again = Annotated[bool, typer.Option("--again", help="Measure anew what is measured already.")]
+Again = Annotated[bool, typer.Option("--again", help="Measure again what has been measured.")]
 
 
 def _command(names: Sequence[str]) -> Callable[..., None]:
