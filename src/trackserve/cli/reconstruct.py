@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 import trackserve
-from trackserve.edm.result import Outcome
+from trackserve.edm.result import Outcome, Result
 from trackserve.errors import TrackserveError
 from trackserve.trackers.base import Tracker
 from trackserve.wire.identity import digest
@@ -70,6 +70,14 @@ def reconstruct(
         ),
     ] = None,
     events: Slice = ":",
+    absolute: Annotated[
+        bool,
+        typer.Option(
+            "--absolute",
+            help="Absolute positions, and the field's names of the parameters: dxy and dz in "
+            "place of tip and zip.",
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the same command stopped.")
     ] = False,
@@ -90,7 +98,8 @@ def reconstruct(
     number there), error, origin (the server that answered, tries, seconds, fallback or not, the
     identity), stopped_by, counts, the parts of the tracker's result, and what --keep names. An
     event that cannot be read or reconstructed keeps its row, with the reason in error. A result
-    that is partial has the name of the limit in stopped_by.
+    that is partial has the name of the limit in stopped_by. `trackserve export` makes a ROOT file
+    of it.
 
     Rows are written as they come, to OUT.parquet.parts. If the command stops early, they stay
     there, and --resume goes on.
@@ -107,12 +116,16 @@ def reconstruct(
         source: identity_of_results(tracker, options, where, found)
         for source, found in sources.items()
     }
+    frames = (
+        {source: tracker.absolute(found) for source, found in sources.items()} if absolute else {}
+    )
+    kind = next((frame.result for frame in frames.values()), tracker.result)
     about = _about(tracker, options, where, sources, identities)
     used = [identities[source] for source, which in chosen.items() if which]
     about["identity"] = "; ".join(dict.fromkeys(used or identities.values()))
     about |= {"events": events, "files": _stamp(paths, output)}
     about |= {"limits": json.dumps(asdict(limits))}
-    file = ResultsFile(output, tracker.result, keep or (), about, resume=resume)
+    file = ResultsFile(output, kind, keep or (), about, resume=resume)
     n = sum(map(len, chosen.values()))
     left = _without_first(file.n_done, chosen)
     todo = _outcomes(
@@ -124,6 +137,8 @@ def reconstruct(
     )
     with _telling_what_is_kept(file, n), file, progress() as show, closing(todo) as outcomes:
         for done, (source, outcome) in enumerate(outcomes, file.n_done + 1):
+            if source in frames and isinstance(outcome, Result):
+                outcome = frames[source].convert(outcome)
             file.write(outcome, source)
             show("Reconstructing", done, n)
     _report(output, len(sources) > 1, about["identity"])
