@@ -3,7 +3,8 @@
 # make test-slow  the tests that take long, or repeat others in another way
 # make lint    format, lint and types
 # make bench   throughput and latency on the sample, direct and served
-.PHONY: demo test test-slow lint bench install clean
+# make release  a wheel and an sdist in dist, each tried in an empty environment
+.PHONY: demo test test-slow lint bench release install clean
 
 supported = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -23,11 +24,14 @@ install: .venv/dev
 	@touch $@
 
 .venv/server: .venv/pip pyproject.toml
-	$(BIN)/pip install -q -e '.[server,report,sim,hlt]'
+	@echo "installing trackserve and what it needs into .venv: some minutes, about 1 GB"
+	$(BIN)/pip install -e '.[server,report,sim,hlt]'
 	@touch $@
 
 .venv/dev: .venv/pip pyproject.toml
-	$(BIN)/pip install -q -e '.[dev]'
+	@echo "installing trackserve and what its tests need into .venv: some minutes, a few GB"
+	$(BIN)/pip install -q 'pip>=25.1' # knows dependency groups
+	$(BIN)/pip install -e '.[all]' --group dev
 	@touch $@ .venv/server
 
 $(SAMPLE): tests/data/patatrack-sample.tar.xz
@@ -59,6 +63,9 @@ lint: .venv/dev
 
 bench: .venv/server $(SAMPLE)
 	$(BIN)/trackserve study direct-vs-served --events patatrack=$(SAMPLE) -o build/studies
+
+release: .venv/dev
+	.ci/release
 
 clean:
 	rm -rf .venv build
