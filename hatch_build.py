@@ -54,7 +54,9 @@ class Readme(MetadataHookInterface):  # type: ignore[misc]
         text = Path(self.root, "README.md").read_text()
         source = metadata.get("urls", {}).get("Source", "")
         version = re.search(
-            r'^__version__ = "(.+)"', Path(self.root, "src/trackserve/__init__.py").read_text(), re.M
+            r'^__version__ = "(.+)"',
+            Path(self.root, "src/trackserve/__init__.py").read_text(),
+            re.M,
         )
         tag = f"v{version[1]}" if version else ""
         metadata["readme"] = {

@@ -1,4 +1,4 @@
-"""Results in the frame of the detector, with the names of the field: dxy, dz, absolute positions."""
+"""Results in the frame of the detector, with the names of the field: dxy and dz."""
 
 from __future__ import annotations
 

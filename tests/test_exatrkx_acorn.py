@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Acorn(nn.Module):
             node: Any = self.node_network if self.shared else self.node_network[step]
             x, e = torch.cat([x, first_x], 1), torch.cat([e, first_e], 1)
             e = edge(torch.cat([e, x[inner], x[outer]], 1))
-            zeros = torch.zeros(len(x), e.shape[1])
+            zeros = torch.zeros_like(first_x)
             at_outer = zeros.index_add(0, outer, e)
             at_inner = zeros.index_add(0, inner, e)
             x = node(torch.cat([at_outer, at_inner, x], 1))
@@ -174,6 +175,44 @@ def test_torchscript_gives_the_answers_of_acorn(
         (CpuNetworks(model).filter(graph), torch.jit.load(str(others["filter"]))),
     ):
         assert np.abs(ours - published_logits(theirs, graph)).max() < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the exporter that needs no more packages
+def test_onnx_gives_the_answers_of_acorn(others: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="the package onnx is not installed")
+    network = Acorn().eval()
+    edges = torch.tensor([[0, 1, 2], [1, 2, 3]])
+    plain = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4))
+    for one, given, name in (
+        (network, (torch.rand(4, 3), edges), "gnn"),
+        (AcornFilter(), (torch.rand(4, 3), edges), "filter"),
+        (plain, (torch.rand(4, 3),), "embedding"),
+    ):
+        names = ["points", "edges"][: len(given)]
+        axes = {"points": {0: "n"}, "edges": {1: "m"}}
+        torch.onnx.export(
+            one,
+            given,
+            str(tmp_path / f"{name}.onnx"),
+            input_names=names,
+            dynamic_axes={k: axes[k] for k in names},
+            dynamo=False,
+        )
+    files = {name: tmp_path / f"{name}.onnx" for name in ("embedding", "filter")}
+    model = imported(files, tmp_path / "gnn.onnx")
+    assert model.description.embedding.activation == "relu"
+    graph = a_graph()
+    ours = CpuNetworks(model).gnn(graph)
+    assert np.abs(ours - published_logits(network, graph)).max() < 1e-4
+
+
+def test_an_onnx_file_without_the_package_names_the_extra(
+    others: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    (tmp_path / "gnn.onnx").touch()
+    with pytest.raises(MissingExtraError, match=r"\[onnx\]"):
+        imported(others, tmp_path / "gnn.onnx")
 
 
 def test_a_checkpoint_tells_its_settings(others: dict[str, Path], tmp_path: Path) -> None:

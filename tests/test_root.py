@@ -22,9 +22,7 @@ FAILED = EventError("µ is missing", event=7)
 
 
 @pytest.fixture(scope="module")
-def table(
-    sample_results: list[PatatrackResult], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def table(sample_results: list[PatatrackResult], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two row groups; in the second there is an event without a result."""
     path = tmp_path_factory.mktemp("table") / "tracks.parquet"
     with pytest.MonkeyPatch.context() as patch:

@@ -49,7 +49,5 @@ def export(
 
     target = output or file.with_suffix(".root")
     with progress() as show:
-        write_root(
-            file, target, form.value, lambda done, total: show("Exporting", done, total)
-        )
+        write_root(file, target, form.value, lambda done, total: show("Exporting", done, total))
     wrote(target)

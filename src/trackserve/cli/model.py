@@ -22,8 +22,8 @@ _Network = Annotated[
     typer.Option(
         exists=True,
         dir_okay=False,
-        help="TorchScript, a state dict or a checkpoint (.pt, .ckpt), ONNX (.onnx), or the arrays of "
-        "a state dict (.npz).",
+        help="TorchScript, a state dict or a checkpoint (.pt, .ckpt), ONNX (.onnx), or the arrays "
+        "of a state dict (.npz).",
         show_default=False,
     ),
 ]

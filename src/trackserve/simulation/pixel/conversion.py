@@ -84,8 +84,7 @@ def convert(
             np.full(len(photons), charge, np.int8),
             np.full(len(photons), ELECTRON_MASS),
             position,
-            np.sqrt(np.maximum(e**2, 2 * ELECTRON_MASS**2) - ELECTRON_MASS**2)[:, None]
-            * direction,
+            np.sqrt(np.maximum(e**2, 2 * ELECTRON_MASS**2) - ELECTRON_MASS**2)[:, None] * direction,
         )
         for charge, e in ((-1, share * energy), (1, (1 - share) * energy))
     ]

@@ -23,7 +23,7 @@ from .species import ELECTRON_MASS
 
 KEV_PER_GEV = 1e6
 ELECTRON_ENERGY = 510.999
-"""Rest energy of an electron in Bethe's formula, keV. :data:`.species.ELECTRON_MASS` has fewer digits:
+"""Rest energy of an electron in the formulas, keV. :data:`.species.ELECTRON_MASS` has fewer digits:
 those of the particles that Pythia makes, which are told by their mass."""
 _EXCITATION = 0.173
 """Mean excitation energy of silicon, keV."""

@@ -63,9 +63,7 @@ def run_acorn(network: PackedAcorn, graph: NetworkGraph) -> Array:
     run_rows(network.node_encoder, graph.nodes, first)
     no_inputs = np.empty((n_edges, 0), np.float32)
     first_edges = np.empty((n_edges, hidden), np.float32)
-    run_edges(
-        network.edge_encoder, graph._replace(nodes=first, edges=no_inputs), first_edges
-    )
+    run_edges(network.edge_encoder, graph._replace(nodes=first, edges=no_inputs), first_edges)
     states, edges = first, first_edges.copy()
     for edge, node in zip(network.edge, network.node, strict=True):
         both = np.concatenate([states, first], 1)

@@ -84,9 +84,7 @@ def read_network(path: str | Path) -> NetworkFile:
     except MissingExtraError:
         raise
     except Exception as error:  # what a file holds may fail in any way
-        raise ModelError(
-            "not a file of weights", file=str(path), found=first_line(error)
-        ) from None
+        raise ModelError("not a file of weights", file=str(path), found=first_line(error)) from None
     found = dict(_perceptrons(content, str(path)))
     return NetworkFile(str(path), found, content.run, content.settings)
 

@@ -102,9 +102,7 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
     def absolute(self, events: PixelEvents) -> Frame:
         from .absolute import AbsolutePatatrackResult, absolute
 
-        return Frame(
-            AbsolutePatatrackResult, lambda result: absolute(result, events.beam_spot)
-        )
+        return Frame(AbsolutePatatrackResult, lambda result: absolute(result, events.beam_spot))
 
     def validation(self) -> PixelValidation:
         from trackserve.report.pixel import PixelValidation
