@@ -66,6 +66,7 @@ def write_root(
     columns = columns_of_tree if form == "ttree" else columns_of_rntuple
     with _opened(source) as table, writable(target), complete(target) as partial:
         n, done = int(table.metadata.num_rows), 0
+        partial.touch()  # uproot makes folders that are not there
         with uproot.recreate(partial) as file:
             file["metadata"] = json.dumps(_metadata(table.schema_arrow))
             make = file.mktree if form == "ttree" else file.mkrntuple
