@@ -161,7 +161,7 @@ def test_pipelines_launch_every_kernel(
 
 
 def check_distances(ptx: str) -> None:
-    """Check that squared distances are those of a CPU: products are rounded before they are added."""
+    """Check that squared distances are a CPU's: products are rounded before they are added."""
     assert "mul.rn.f32" in ptx
     assert "fma.rn.f32" not in ptx
 
