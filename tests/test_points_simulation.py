@@ -218,7 +218,7 @@ def straight_crossings(detector: PointsDetector, start: Array, way: Array) -> li
     """Rows of the sensors that a straight line crosses, in the order of the line."""
     normal = np.cross(detector.axes[:, 0], detector.axes[:, 1])
     across = normal @ way
-    across[across == 0] = 1e-30
+    across[np.abs(across) < 1e-30] = 1e-30  # along the sensor: far away, but not beyond a float
     path = ((detector.centre - start) * normal).sum(axis=1) / across
     offset = start + path[:, None] * way - detector.centre
     u, v = (detector.axes * offset[:, None]).sum(axis=2).T

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command_line import command
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +34,7 @@ from trackserve.trackers.exatrkx.training import stages
 from trackserve.trackers.exatrkx.training.config import (
     Schedule,
     TrainingConfig,
+    find_preset,
     parse_config,
     read_config,
 )
@@ -40,16 +43,19 @@ from trackserve.trackers.exatrkx.training.data import Data, choose_window, make_
 from trackserve.trackers.exatrkx.training.graphs import Graph
 from trackserve.trackers.exatrkx.training.loop import fit, learning_rate
 from trackserve.trackers.exatrkx.training.losses import edge_loss, pair_loss
+from trackserve.trackers.exatrkx.training.physics import Found
 from trackserve.trackers.exatrkx.training.scan import WorkingPoint, choose, together
 from trackserve.trackers.exatrkx.training.train import train
 
 LAYERS = np.array([32.0, 72.0, 116.0, 172.0, 260.0, 360.0, 500.0, 660.0])
 
 
-def helices(n: int, seed: int, number: int = 0) -> PointsEvent:
-    """``n`` particles of 1.5 to 5 GeV through cylinders at 2 T; points in random order."""
+def helices(
+    n: int, seed: int, number: int = 0, pt_range: tuple[float, float] = (1.5, 5)
+) -> PointsEvent:
+    """``n`` particles of a range of pT, GeV, through cylinders at 2 T; points in random order."""
     rng = np.random.default_rng(seed)
-    pt = rng.uniform(1.5, 5, n)
+    pt = rng.uniform(*pt_range, n)
     charge = rng.choice([-1, 1], n)
     phi, eta = rng.uniform(-np.pi, np.pi, n), rng.uniform(-1, 1, n)
     radius = pt / (0.299792458e-3 * 2)
@@ -264,6 +270,58 @@ def test_an_interrupted_training_continues_bit_for_bit(
         assert torch.equal(mine, theirs)
     curves = [(tmp_path / name / "curves.csv").read_text() for name in ("whole", "parts")]
     assert curves[0] == curves[1]
+
+
+def test_a_training_that_finds_nothing_says_so_and_fails(
+    events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Off a terminal its progress has the loss, from the first step on."""
+    monkeypatch.setattr("trackserve.cli.common._SECONDS_PER_LINE", 0.0)
+    config = tmp_path / "train.toml"
+    config.write_text(
+        "validation_events = 1\n"
+        "[embedding]\nwidths = [8]\nefficiency = 1\nschedule = {steps = 40}\n"
+        "[filter]\nwidths = [4]\nefficiency = 1\nschedule = {steps = 1}\n"
+        "[gnn]\nhidden = 4\nsteps = 1\nschedule = {steps = 1}\n"
+    )
+    monkeypatch.setattr("trackserve.trackers.exatrkx.training.scan.EDGE_CUTS", (0.999,))
+    arguments = ("train", "exatrkx", "--data", events, "--preset", "small", "--config", config)
+    said = command(*arguments, "--out", tmp_path / "model", "--threads", 1, status=1)
+    assert "finds no particle" in said.out
+    assert load_model(tmp_path / "model").description.name == "small"
+    first = next(line for line in said.err.splitlines() if line.startswith("embedding: 1 of 40"))
+    assert re.search(r"loss [\d.]+$", first)
+
+
+def test_a_network_without_any_track_is_worse_than_one_with_fakes() -> None:
+    nothing, fakes = Found(0.0, float("nan"), float("nan")), Found(0.1, 0.9, 0.1)
+    assert stages.merit(nothing, 0.02) < stages.merit(fakes, 0.02)
+    cuts = Cuts(radius=1.0, filter=0.1, edge=0.5)
+    points = [WorkingPoint(cuts, *found, 10, 3) for found in (nothing, fakes, nothing)]
+    assert choose(points, 0.02) is points[1]
+
+
+def test_events_without_a_particle_to_find_are_refused(tmp_path: Path) -> None:
+    soft = [helices(3, number, number, pt_range=(0.2, 0.4)) for number in range(2)]
+    write_points(tmp_path / "soft", soft)
+    with pytest.raises(InputError, match=r"no particle that counts.*directory soft"):
+        train([tmp_path / "soft"], tmp_path / "model", quick(4), nothing)
+
+
+def test_an_embedding_that_learned_nothing_ends_the_training(
+    events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trackserve.trackers.exatrkx.training.train.MAX_EDGES_PER_POINT", 1)
+    with pytest.raises(InputError, match="the embedding has learned nothing"):
+        train([events], tmp_path / "model", quick(1), nothing)
+
+
+def test_presets() -> None:
+    assert find_preset("default") == TrainingConfig()
+    small = parse_config({"gnn": {"hidden": 8}}, "train.toml", find_preset("small"))
+    assert (small.gnn.hidden, small.gnn.steps) == (8, find_preset("small").gnn.steps)
+    with pytest.raises(InputError, match="no such preset"):
+        find_preset("tiny")
 
 
 def test_a_training_is_not_overwritten(events: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from . import (
     compare,
     demo,
     display,
+    export,
     fit,
     fleet,
     front,
@@ -99,6 +100,7 @@ Every tracker has the same commands.
 - reconstruct there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
 - run a trigger menu: `trackserve hlt DIR -o decisions.parquet`
 - do two results differ? `trackserve compare A.parquet B.parquet`
+- results for ROOT: `trackserve export tracks.parquet -o tracks.root`
 - what does an event look like? `trackserve display DIR -o event.html`
 - is the physics right? `trackserve validate patatrack DIR -o report/patatrack`
 - how fast is it? `trackserve bench patatrack DIR`
@@ -121,6 +123,7 @@ commands.command()(serve.repository)
 commands.command(no_args_is_help=True)(front.front)
 commands.command()(hlt.hlt)
 commands.command()(compare.compare)
+commands.command()(export.export)
 commands.command()(inspect.inspect)
 commands.command()(status.status)
 commands.command()(top.top)

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 import trackserve
 from trackserve.edm import EventLimits
-from trackserve.edm.result import Outcome
+from trackserve.edm.result import Outcome, Result
 from trackserve.errors import TrackserveError
 from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
@@ -78,6 +78,14 @@ def reconstruct(
         ),
     ] = None,
     events: Slice = ":",
+    absolute: Annotated[
+        bool,
+        typer.Option(
+            "--absolute",
+            help="Absolute positions, and the field's names of the parameters: dxy and dz in "
+            "place of tip and zip.",
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the same command stopped.")
     ] = False,
@@ -115,7 +123,8 @@ def reconstruct(
     number there), error, origin (the server that answered, tries, seconds, fallback or not, the
     identity), stopped_by, counts, the parts of the tracker's result, and what --keep names. An
     event that cannot be read or reconstructed keeps its row, with the reason in error. A result
-    that is partial has the name of the limit in stopped_by.
+    that is partial has the name of the limit in stopped_by. `trackserve export` makes a ROOT file
+    of it.
 
     Rows are written as they come, to OUT.parts. If the command stops early, they stay
     there, and --resume goes on.
@@ -128,7 +137,7 @@ def reconstruct(
     limits = limits_of(tracker, limit, partial, deadline)
     where = Where(url, served, in_flight, device, threads, identity, fallback)
     where.check(tracker, options)
-    order = Order(tracker, options, where, keep or [], limits, events)
+    order = Order(tracker, options, where, keep or [], limits, events, absolute)
     if processes is not None or dask is not None:
         from .bulk import reconstruct_many
 
@@ -146,6 +155,7 @@ class Order(NamedTuple):
     Attributes:
         tracker, options, where, keep, limits: as of :func:`.common.reconstruction`.
         events: slice of the events, as text.
+        absolute: whether positions are absolute, and parameters have the field's names.
     """
 
     tracker: Tracker[Any, Any]
@@ -154,6 +164,7 @@ class Order(NamedTuple):
     keep: Sequence[str]
     limits: EventLimits
     events: str
+    absolute: bool
 
     def __reduce__(self) -> Any:
         """A tracker travels by its name."""
@@ -189,19 +200,23 @@ def carry_out(task: Task, resume: bool, show: Callable[[int, int], None], wait: 
     """
     from trackserve.io.results_file import ResultsFile
 
-    tracker, options, where, keep, limits, events = task.order
+    tracker, options, where, keep, limits, events, absolute = task.order
     sources = open_sources(tracker, task.paths)
     chosen = chosen_events(sources, events)
     identities = {
         source: identity_of_results(tracker, options, where, found)
         for source, found in sources.items()
     }
+    frames = (
+        {source: tracker.absolute(found) for source, found in sources.items()} if absolute else {}
+    )
+    kind = next((frame.result for frame in frames.values()), tracker.result)
     about = _about(tracker, options, where, sources, identities)
     used = [identities[source] for source, which in chosen.items() if which]
     about["identity"] = "; ".join(dict.fromkeys(used or identities.values()))
     about |= {"events": events, "files": _stamp(task.paths, task.output)}
     about |= {"limits": json.dumps(asdict(limits))}
-    file = ResultsFile(task.output, tracker.result, keep, about, resume=resume, wait=wait)
+    file = ResultsFile(task.output, kind, keep, about, resume=resume, wait=wait)
     n = sum(map(len, chosen.values()))
     left = _without_first(file.n_done, chosen)
     todo = _outcomes(
@@ -213,6 +228,8 @@ def carry_out(task: Task, resume: bool, show: Callable[[int, int], None], wait: 
     )
     with _telling_what_is_kept(file, n), file, closing(todo) as outcomes:
         for done, (source, outcome) in enumerate(outcomes, file.n_done + 1):
+            if source in frames and isinstance(outcome, Result):
+                outcome = frames[source].convert(outcome)
             file.write(outcome, source)
             show(done, n)
     return about["identity"]

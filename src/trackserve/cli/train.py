@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from trackserve.errors import MissingExtraError
@@ -34,11 +35,19 @@ def train_exatrkx(
     output: Annotated[
         Path, typer.Option("--out", "-o", metavar="MODEL", help="Model folder to write.")
     ],
+    preset: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Settings: default, as the shipped model; or small, for a usable model at a "
+            "pile-up of 20 within ten minutes on two cores.",
+        ),
+    ] = "default",
     config: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="TOML file with what is to differ from the defaults.",
+            help="TOML file with what is to differ from the preset.",
             show_default=False,
         ),
     ] = None,
@@ -52,17 +61,19 @@ def train_exatrkx(
 
     The last events of each DIR are for validation. MODEL is then a model folder as any other;
     MODEL/training has checkpoints, curves (CSV, PNG, TensorBoard where installed) and the scan
-    of the cuts. docs/training.md says more.
+    of the cuts. A training after which no particle is found exits with 1. docs/training.md says
+    more.
     """
     try:
         import torch
     except ImportError:
         raise MissingExtraError(f"training needs PyTorch: {install_command('train')}") from None
-    from trackserve.trackers.exatrkx.training.config import TrainingConfig, read_config
+    from trackserve.trackers.exatrkx.training.config import find_preset, read_config
     from trackserve.trackers.exatrkx.training.train import train
 
     torch.set_num_threads(threads)
-    told = TrainingConfig() if config is None else read_config(config)
+    base = find_preset(preset)
+    told = base if config is None else read_config(config, base)
     with progress(transient=False) as show:
 
         def on_step(what: str, done: int, total: int, figures: dict[str, float]) -> None:
@@ -72,6 +83,23 @@ def train_exatrkx(
         trained = train(data, output, told, on_step, device=device, resume=resume)
     console.print(_summary(trained))
     wrote(output)
+    for name, point in trained.working_points.items():
+        if not point.fakes <= told.max_fakes:
+            console.print(
+                f"[yellow]warning:[/] no cuts keep the fakes of {escape(name)} below "
+                f"{told.max_fakes:.3g}; those with the fewest were taken",
+                highlight=False,
+                soft_wrap=True,
+            )
+    if trained.found_nothing:
+        console.print(
+            "[bold red]warning: this model finds no particle[/]; it needs more steps, or more "
+            f"events (the curves in {escape(str(output / 'training'))} show where it stopped "
+            "learning)",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(1)
 
 
 def _summary(trained: Trained) -> Table:

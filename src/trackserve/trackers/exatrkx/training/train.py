@@ -26,7 +26,7 @@ from . import stages
 from .config import Schedule, TrainingConfig
 from .curves import Curves
 from .data import SCALES, Data
-from .graphs import find_radius_graph
+from .graphs import MAX_EDGES_PER_POINT, find_radius_graph
 from .loop import OnStep, fit
 from .scan import (
     WorkingPoint,
@@ -56,6 +56,11 @@ class Trained:
     working_points: dict[str, WorkingPoint]
     summary: PointsSummary
 
+    @property
+    def found_nothing(self) -> bool:
+        """Whether not one particle is found."""
+        return self.summary.efficiency_eta_3.double.passed == 0
+
 
 def train(
     directories: Sequence[Path],
@@ -78,13 +83,15 @@ def train(
         resume: whether to continue the training in ``output``.
 
     Raises:
-        InputError: there are too few events; or ``output`` holds a training already, and
-            ``resume`` is false or the configuration is another one.
+        InputError: there are too few events, or none with a particle to find; or ``output`` holds
+            a training already, and ``resume`` is false or the configuration is another one; or
+            the embedding has learned nothing.
     """
     keep_freed_memory()
     folder = output / "training"
     _claim(folder, directories, config, resume)
     data = Data(directories, config)
+    data.require_wanted()
     curves = Curves(folder)
 
     def fit_stage(
@@ -100,6 +107,13 @@ def train(
         stages.EmbeddingStage(config, data, device), config.embedding.schedule, seed
     )
     radius = figures["radius"]
+    if figures["edges_per_point"] >= MAX_EDGES_PER_POINT:
+        raise InputError(
+            "the embedding has learned nothing: all points are near each other; it needs more "
+            "steps, or more events",
+            found=figures["edges_per_point"],
+            bound=f"edges per point < {MAX_EDGES_PER_POINT}",
+        )
     near = stages.radius_graph(config, embedding, radius)
     filter_, figures = fit_stage(
         stages.FilterStage(config, data, device, near), config.filter.schedule, seed + 1
