@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from trackserve.errors import MissingExtraError
+from trackserve.errors import InputError, MissingExtraError
 from trackserve.install import install_command
 
 from .common import console, progress, wrote
@@ -47,6 +47,23 @@ def train_exatrkx(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a training that was interrupted.")
     ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Start from this model's weights: NAME or DIR, [@POINT]. Sizes are the model's.",
+            show_default=False,
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NETWORK",
+            help="Train this network of --start alone: embedding, filter, gnn. May be given more "
+            "than once; the others stay, with the model's cuts.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Embedding, filter and graph network, one after the other, and the cuts that go with them.
 
@@ -58,8 +75,14 @@ def train_exatrkx(
         import torch
     except ImportError:
         raise MissingExtraError(f"training needs PyTorch: {install_command('train')}") from None
-    from trackserve.trackers.exatrkx.training.config import TrainingConfig, read_config
+    from trackserve.trackers.exatrkx.model import load_model
+    from trackserve.trackers.exatrkx.training.config import NETWORKS, TrainingConfig, read_config
+    from trackserve.trackers.exatrkx.training.start import Start
     from trackserve.trackers.exatrkx.training.train import train
+
+    if only and start is None:
+        raise InputError("--only says which networks of --start are trained: give --start too")
+    first = None if start is None else Start(load_model(start), only or NETWORKS)
 
     torch.set_num_threads(threads)
     told = TrainingConfig() if config is None else read_config(config)
@@ -69,7 +92,7 @@ def train_exatrkx(
             note = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
             show(what, done, total, note)
 
-        trained = train(data, output, told, on_step, device=device, resume=resume)
+        trained = train(data, output, told, on_step, device=device, resume=resume, start=first)
     console.print(_summary(trained))
     wrote(output)
 

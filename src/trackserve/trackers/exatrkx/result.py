@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trackserve.edm import Edges, PointLabels, TrackCandidates
+from trackserve.edm import Edges, Helices, PointLabels, TrackCandidates
 from trackserve.edm.result import Result, ResultCounts
 
 
@@ -24,21 +24,25 @@ class ExatrkxCounts(ResultCounts):
     """Edges that remain after the graph network."""
     components: int = 0
     """Connected components of the graph, also those of one point."""
+    pieces: int = 0
+    """Components with enough points for a piece of a track; 0 without finishing."""
     candidates: int = 0
-    """Components with enough points for a track."""
+    """Tracks with enough points."""
 
 
 @dataclass(frozen=True, eq=False)
 class ExatrkxResult(Result):
     """Track candidates of one event.
 
-    The intermediates are the edges that remain after the radius graph, after the filter and
+    Without finishing, candidates are components of the graph and ``helices`` has no rows. The
+    labels are those of the graph either way. The intermediates are the edges that remain after the radius graph, after the filter and
     after the graph network.
     """
 
     counts: ExatrkxCounts
     labels: PointLabels
     candidates: TrackCandidates
+    helices: Helices
     radius_edges: Edges | None = None
     filter_edges: Edges | None = None
     track_edges: Edges | None = None
@@ -65,5 +69,5 @@ def partial_result(
         keep: stages whose edges the result has.
     """
     kept: dict[str, Any] = {name: edges.get(name, Edges.empty()) for name in keep}
-    labels, candidates = PointLabels.empty(), TrackCandidates.empty()
-    return ExatrkxResult(event, counts, labels, candidates, stopped_by=limit, **kept)
+    nothing = PointLabels.empty(), TrackCandidates.empty(), Helices.empty()
+    return ExatrkxResult(event, counts, *nothing, stopped_by=limit, **kept)

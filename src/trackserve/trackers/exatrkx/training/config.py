@@ -135,6 +135,10 @@ class TrainingConfig:
     gnn: GnnTraining = field(default_factory=GnnTraining)
 
 
+NETWORKS = ("embedding", "filter", "gnn")
+"""The networks of a model, in the order in which they are trained."""
+
+
 def read_config(path: Path) -> TrainingConfig:
     """Read a TOML file; settings that it does not have keep their defaults.
 

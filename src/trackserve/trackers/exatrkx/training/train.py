@@ -36,6 +36,7 @@ from .scan import (
     write_scan,
 )
 from .sizes import fold_sizes
+from .start import Start, continued
 
 N = TypeVar("N", bound=torch.nn.Module)
 _MARGIN = 0.05
@@ -65,6 +66,7 @@ def train(
     *,
     device: str = "cpu",
     resume: bool = False,
+    start: Start | None = None,
 ) -> Trained:
     """Train a model from simulated events and write its folder.
 
@@ -76,14 +78,18 @@ def train(
         on_step: called after each step.
         device: device of PyTorch.
         resume: whether to continue the training in ``output``.
+        start: the model to train further; its networks keep their sizes. None: random weights.
 
     Raises:
-        InputError: there are too few events; or ``output`` holds a training already, and
-            ``resume`` is false or the configuration is another one.
+        InputError: there are too few events; ``output`` holds a training already, and
+            ``resume`` is false or the configuration is another one; or training cannot go on from
+            the model ``start``.
     """
     keep_freed_memory()
     folder = output / "training"
-    _claim(folder, directories, config, resume)
+    if start is not None:
+        config = continued(config, start.model)
+    _claim(folder, directories, config, resume, start)
     data = Data(directories, config)
     curves = Curves(folder)
 
@@ -91,11 +97,18 @@ def train(
         stage: stages.Stage[N], schedule: Schedule, seed: int
     ) -> tuple[N, dict[str, float]]:
         """Return the trained network and its figures; the memory of the stage is free then."""
+        if start is not None:
+            weights = getattr(first_modules, stage.name).state_dict()
+            stage.network.load_state_dict(weights)
+            if stage.name not in start.networks:
+                cuts = start.model.description.cuts
+                return stage.network, {"radius": cuts.radius, "cut": cuts.filter}
         checkpoint = folder / f"{stage.name}.pt"
         return stage.network, fit(stage, schedule, seed, checkpoint, curves, on_step)
 
     seed = config.seed
     torch.manual_seed(seed)
+    first_modules = None if start is None else start.modules()
     embedding, figures = fit_stage(
         stages.EmbeddingStage(config, data, device), config.embedding.schedule, seed
     )
@@ -138,13 +151,21 @@ def train(
     return Trained(model, working_points, summary)
 
 
-def _claim(folder: Path, directories: Sequence[Path], config: TrainingConfig, resume: bool) -> None:
+def _claim(
+    folder: Path,
+    directories: Sequence[Path],
+    config: TrainingConfig,
+    resume: bool,
+    start: Start | None,
+) -> None:
     """Make ``folder``; or check that it holds the same training, which is to continue."""
     path = folder / "training.json"
-    mine = {
+    mine: dict[str, Any] = {
         "data": [str(directory.resolve()) for directory in directories],
         "config": dataclasses.asdict(config),
     }
+    if start is not None:
+        mine["start"] = {"model": start.model.where, "networks": sorted(start.networks)}
     mine = json.loads(json.dumps(mine))
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
