@@ -23,6 +23,8 @@ from .surfaces import Surfaces, layer_of
 
 PT_PER_RADIUS = 0.299792458e-3
 """GeV/mm of a particle of charge 1 in a field of 1 T."""
+UNSETTLED = -1
+"""Value of ``lost`` until it is known which points a track has."""
 KEPT = 0.5
 """Share of its points that a track keeps at least when better tracks have taken theirs."""
 WORST = 6.0
@@ -40,7 +42,8 @@ class Tracks(NamedTuple):
         chi2: float64[m], chi^2 of the fit.
         score: float64[m], how good the track is.
         holes: int32[m], layers without a point between its points.
-        lost: int32[m], number of points that better tracks have taken.
+        lost: int32[m], number of points that better tracks have taken; negative: the track is not
+            settled.
     """
 
     n: Any
@@ -236,7 +239,7 @@ def _locate(
 ) -> None:
     for i in range(len(scaled)):
         x[i], y[i], z[i], phi[i] = place_of(scaled, i, scales)
-        layer[i] = layer_of(surfaces, math.sqrt(x[i] * x[i] + y[i] * y[i]), z[i])
+        layer[i] = layer_of(surfaces, x[i], y[i], z[i])
 
 
 @kernel
@@ -256,25 +259,31 @@ def _grow_all(
         keep(tracks, c, work, 0, grow(cloud, surfaces, work, 0, 0, n, unit, True))
 
 
+@shared
+def settle(tracks: Tracks, c: int, owner: Array, min_points: int) -> None:
+    """Give a track those of its points that no better track has; drop it if they are too few."""
+    n, n_free = tracks.n[c], 0
+    for i in range(n):
+        if owner[tracks.point[c, i]] < 0:
+            n_free += 1
+    tracks.lost[c] = n - n_free
+    if n_free < min_points or n_free < KEPT * n:
+        tracks.n[c] = 0
+        return
+    n_free = 0
+    for i in range(n):
+        p = tracks.point[c, i]
+        if owner[p] < 0:
+            owner[p] = c
+            tracks.point[c, n_free] = p
+            n_free += 1
+    tracks.n[c] = n_free
+
+
 @kernel
 def _resolve(tracks: Tracks, order: Array, owner: Array, min_points: int) -> None:
     for c in order:
-        n_free = 0
-        for i in range(tracks.n[c]):
-            if owner[tracks.point[c, i]] < 0:
-                n_free += 1
-        if n_free < min_points or n_free < KEPT * tracks.n[c]:
-            tracks.n[c] = 0
-            continue
-        tracks.lost[c] = tracks.n[c] - n_free
-        n_free = 0
-        for i in range(tracks.n[c]):
-            p = tracks.point[c, i]
-            if owner[p] < 0:
-                owner[p] = c
-                tracks.point[c, n_free] = p
-                n_free += 1
-        tracks.n[c] = n_free
+        settle(tracks, c, owner, min_points)
 
 
 @kernel

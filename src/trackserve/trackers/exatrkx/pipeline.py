@@ -16,7 +16,6 @@ from trackserve.device.heap import keep_freed_memory
 from trackserve.edm import (
     Edges,
     EventLimits,
-    Helices,
     PointLabels,
     PointsEvent,
     SpacePoints,
@@ -431,8 +430,7 @@ class HostExatrkx:
             candidates=len(candidates),
         )
         kept: dict[str, Any] = {name: stages[name] for name in keep}
-        found = PointLabels(labels), candidates, Helices.empty()
-        return ExatrkxResult(number, counts, *found, **kept)
+        return ExatrkxResult(number, counts, PointLabels(labels), candidates, **kept)
 
     def _finished(
         self, result: ExatrkxResult | EventError, points: EventPoints

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trackserve.edm import Edges, Helices, PointLabels, TrackCandidates
@@ -42,7 +42,7 @@ class ExatrkxResult(Result):
     counts: ExatrkxCounts
     labels: PointLabels
     candidates: TrackCandidates
-    helices: Helices
+    helices: Helices = field(default_factory=Helices.empty)
     radius_edges: Edges | None = None
     filter_edges: Edges | None = None
     track_edges: Edges | None = None
@@ -69,5 +69,5 @@ def partial_result(
         keep: stages whose edges the result has.
     """
     kept: dict[str, Any] = {name: edges.get(name, Edges.empty()) for name in keep}
-    nothing = PointLabels.empty(), TrackCandidates.empty(), Helices.empty()
-    return ExatrkxResult(event, counts, *nothing, stopped_by=limit, **kept)
+    labels, candidates = PointLabels.empty(), TrackCandidates.empty()
+    return ExatrkxResult(event, counts, labels, candidates, stopped_by=limit, **kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ from trackserve.edm import MM_PER_CM
 from trackserve.edm.points import GENERIC_DETECTOR
 from trackserve.errors import ModelError
 
+KNOWN = (GENERIC_DETECTOR,)
+"""Names of the detectors whose layers are known."""
 DEPTH = 4.0
 """mm. The centres of modules are at most so far from their layer's surface, across it; so are nearly
 all points of tilted ones."""
@@ -61,12 +64,12 @@ def surfaces_of(detector: str, where: str) -> Surfaces:
     Raises:
         ModelError: the layers of the detector are not known.
     """
-    if detector != GENERIC_DETECTOR:
+    if detector not in KNOWN:
         raise ModelError(
             "the layers of its detector are not known: its candidates cannot be finished",
             file=where,
             found=detector,
-            bound=[GENERIC_DETECTOR],
+            bound=list(KNOWN),
         )
     rows = [_row(layer) for layer in (*BARREL_LAYERS, *DISKS)]
     n_layers = len(rows)
@@ -86,8 +89,9 @@ def _row(layer: BarrelLayer | Disk) -> tuple[bool, float, float, float, float, f
 
 
 @shared
-def layer_of(surfaces: Surfaces, r: float, z: float) -> int:
+def layer_of(surfaces: Surfaces, x: float, y: float, z: float) -> int:
     """Return the number of the layer that is nearest to a point."""
+    r = math.sqrt(x * x + y * y)
     best, least = 0, 1e9
     for i in range(surfaces.n_layers):
         across, along = (z, r) if surfaces.disk[i] else (r, z)

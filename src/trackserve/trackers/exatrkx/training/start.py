@@ -44,6 +44,11 @@ class Start:
         unfold_sizes(modules)
         return modules
 
+    def kept(self, modules: TorchModules) -> TorchModules:
+        """Return trained networks, and the model's own ones where these stay, bit for bit."""
+        own = modules_of(self.model)._asdict()
+        return modules._replace(**{k: own[k] for k in NETWORKS if k not in self.networks})
+
 
 def continued(config: TrainingConfig, model: Model) -> TrainingConfig:
     """Return ``config`` with networks of the sizes of ``model``.

@@ -15,13 +15,19 @@ import torch
 
 from trackserve.device.heap import keep_freed_memory
 from trackserve.errors import InputError, parse_json
-from trackserve.physics.points.metrics import PointsSummary, match_points_events, summarize_points
+from trackserve.physics.points.metrics import (
+    FIELD,
+    PointsSummary,
+    match_points_events,
+    summarize_points,
+)
 
-from ..architecture import Cuts, Features
+from ..architecture import Cuts, Features, Finish
 from ..model import Description, Model, save_model
 from ..modules import TorchModules, model_of
 from ..pipeline import ExatrkxPipeline
 from ..result import GRAPH_STAGES
+from ..surfaces import KNOWN
 from . import stages
 from .config import Schedule, TrainingConfig
 from .curves import Curves
@@ -39,6 +45,8 @@ from .sizes import fold_sizes
 from .start import Start, continued
 
 N = TypeVar("N", bound=torch.nn.Module)
+UNFINISHED = "unfinished"
+"""The working point of the model's own cuts without finishing."""
 _MARGIN = 0.05
 """Share of the range of features in training by which features may be outside of it."""
 
@@ -137,6 +145,8 @@ def train(
         write_scan(scans[name], folder / f"scan-{name}.csv")
     working_points = {name: choose(points, config.max_fakes) for name, points in scans.items()}
     modules = fold_sizes(embedding, filter_, gnn)
+    if start is not None:
+        modules = start.kept(modules)
     description = _describe(
         config,
         data,
@@ -186,6 +196,13 @@ def _describe(
     low = np.min([part.min(axis=0) for part in scaled], axis=0).astype(float)
     high = np.max([part.max(axis=0) for part in scaled], axis=0).astype(float)
     margin = _MARGIN * (high - low)
+    if data.detector in KNOWN:
+        finish = Finish(FIELD)
+        working_points = {
+            **{k: dataclasses.replace(v, finish=finish) for k, v in working_points.items()},
+            UNFINISHED: cuts,
+        }
+        cuts = dataclasses.replace(cuts, finish=finish)
     return Description(
         name=config.name,
         detector=data.detector,
