@@ -17,8 +17,18 @@ from trackserve.edm import Helices, Ragged, TrackCandidates
 from trackserve.edm.columns import Array
 
 from .architecture import Features, Finish
-from .follow import MOST_DROPPED, MOST_POINTS, MOST_STATIONS, STATE_SIZE, Cloud, Grown, Work, grow
-from .helix import State
+from .follow import (
+    MOST_DROPPED,
+    MOST_POINTS,
+    MOST_STATIONS,
+    STATE_SIZE,
+    Cloud,
+    Grown,
+    Scene,
+    Seat,
+    Work,
+    grow,
+)
 from .surfaces import Surfaces, layer_of
 
 PT_PER_RADIUS = 0.299792458e-3
@@ -80,13 +90,12 @@ def finish(
     m = len(pieces)
     tracks = make_tracks(m)
     unit = PT_PER_RADIUS * rules.field
-    work = make_work(1)
-    offsets, points = pieces.points.offsets, pieces.points.values
-    _grow_all(cloud, surfaces, offsets, points, unit, work, tracks)
+    scene = Scene(cloud, surfaces, unit, make_work(1))
+    _grow_all(scene, pieces.points.offsets, pieces.points.values, tracks)
     order = np.lexsort((np.arange(m), -tracks.score)).astype(np.int32)
     owner = np.full(len(scaled), -1, np.int32)
     _resolve(tracks, order, owner, min_points)
-    _fit_again(cloud, surfaces, unit, work, tracks)
+    _fit_again(scene, tracks)
     return assemble(tracks, pieces.score, rank, unit, min_points)
 
 
@@ -191,8 +200,10 @@ def _helices(tracks: Tracks, rows: Array, unit: float) -> Helices:
 
 
 @shared
-def keep(tracks: Tracks, c: int, work: Work, w: int, grown: Grown) -> None:
-    """Keep a track that was followed in row ``w`` as track ``c``."""
+def follow_piece(scene: Scene, seat: Seat, n: int, tracks: Tracks, c: int) -> None:
+    """Follow the first ``n`` points in the memory of a seat; keep the result as track ``c``."""
+    grown = grow(scene, seat, n)
+    work, w = scene.work, seat.w
     tracks.n[c] = grown.n
     for i in range(grown.n):
         tracks.point[c, i] = work.point[w, i]
@@ -202,19 +213,13 @@ def keep(tracks: Tracks, c: int, work: Work, w: int, grown: Grown) -> None:
     tracks.helix[c, 2] = helix.k
     tracks.helix[c, 3] = helix.z0
     tracks.helix[c, 4] = helix.t
-    keep_errors(tracks, c, state)
-    tracks.chi2[c] = grown.chi2
-    tracks.score[c] = grown.score
-    tracks.holes[c] = grown.holes
-
-
-@shared
-def keep_errors(tracks: Tracks, c: int, state: State) -> None:
-    """Keep the errors of a track."""
     error = tracks.error
     error[c, 0], error[c, 1], error[c, 2] = state.uu, state.ua, state.uc
     error[c, 3], error[c, 4], error[c, 5] = state.aa, state.ac, state.cc
     error[c, 6], error[c, 7], error[c, 8] = state.vv, state.vb, state.bb
+    tracks.chi2[c] = grown.chi2
+    tracks.score[c] = grown.score
+    tracks.holes[c] = grown.holes
 
 
 @shared
@@ -243,20 +248,12 @@ def _locate(
 
 
 @kernel
-def _grow_all(
-    cloud: Cloud,
-    surfaces: Surfaces,
-    offsets: Array,
-    points: Array,
-    unit: float,
-    work: Work,
-    tracks: Tracks,
-) -> None:
+def _grow_all(scene: Scene, offsets: Array, points: Array, tracks: Tracks) -> None:
     for c in range(len(offsets) - 1):
         n = min(offsets[c + 1] - offsets[c], MOST_POINTS)
         for i in range(n):
-            work.point[0, i] = points[offsets[c] + i]
-        keep(tracks, c, work, 0, grow(cloud, surfaces, work, 0, 0, n, unit, True))
+            scene.work.point[0, i] = points[offsets[c] + i]
+        follow_piece(scene, Seat(0, 0, True), n, tracks, c)
 
 
 @shared
@@ -287,12 +284,9 @@ def _resolve(tracks: Tracks, order: Array, owner: Array, min_points: int) -> Non
 
 
 @kernel
-def _fit_again(
-    cloud: Cloud, surfaces: Surfaces, unit: float, work: Work, tracks: Tracks
-) -> None:
+def _fit_again(scene: Scene, tracks: Tracks) -> None:
     for c in range(len(tracks.n)):
         if tracks.n[c] > 0 and tracks.lost[c] > 0:
             for i in range(tracks.n[c]):
-                work.point[0, i] = tracks.point[c, i]
-            n = tracks.n[c]
-            keep(tracks, c, work, 0, grow(cloud, surfaces, work, 0, 0, n, unit, False))
+                scene.work.point[0, i] = tracks.point[c, i]
+            follow_piece(scene, Seat(0, 0, False), tracks.n[c], tracks, c)

@@ -48,9 +48,8 @@ ADD = 14.0
 """A point is added if its chi^2 (of two degrees of freedom) is less."""
 DROP = 20.0
 """A point is dropped if its chi^2 is more."""
-WORTH = 12.0
-"""A point of a track is worth so much chi^2, a layer without a point costs as much as"""
-HOLE = 4.0
+WORTH, HOLE = 12.0, 12.0
+"""A track's score: its points and layers without a point, times these, less its chi^2."""
 MOST_HOLES = 2
 """The search outwards ends after more layers without a point."""
 WIDEST = 6.0
@@ -63,11 +62,24 @@ _MARGIN = 12.0
 """mm. A track may measure so far beyond the edges of a layer."""
 _MOST_TURN = 2.6
 """rad. A track is followed through less than half a turn."""
-_FAR = 1.1e3
-"""mm, the radius that no layer reaches."""
+_LONGEST = 1.8e3
+"""mm, a transverse path that leads out of any detector."""
+_KICK = 0.0136
+"""GeV; of Highland's formula."""
 _PION = 0.1396
+"""GeV, the mass of most particles."""
 _STIFFEST = 100.0
 """GeV. No track scatters less than one of this momentum."""
+_FLATTEST = 0.1
+"""Least sine of the angle between a track and a surface."""
+_NOWHERE = 100.0
+"""mm, the error of a track across it before its first point."""
+_MOST_CURVED, _STEEPEST = 0.1, 50.0
+"""Largest curvature (1/mm) and cot(theta) of a track."""
+_LEAST = 3
+"""Least points of a track."""
+_MANY, _ARM = 6, 200.0
+"""Through so many points that span so many mm of radius, a circle needs no help of the z axis."""
 STATE_SIZE = len(State._fields)
 
 
@@ -92,7 +104,7 @@ class Cloud(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Memory of tracks that are followed at the same time; the first index is the track's.
+    """Memory of tracks that are followed at the same time; the first index is the track's row.
 
     Attributes:
         point: int32[., MOST_POINTS], points of the track.
@@ -102,7 +114,7 @@ class Work(NamedTuple):
         place: float64[., MOST_STATIONS, 9], frame without k and t (5), variances of a point (2)
             and of scattering (2).
         ahead: float64[., MOST_STATIONS, 14], the state of the outward filter before each station.
-        dropped: int32[., MOST_DROPPED], points that the track has dropped.
+        dropped: int32[., MOST_DROPPED], points that the track has dropped; -1: none.
     """
 
     point: Any
@@ -114,16 +126,83 @@ class Work(NamedTuple):
     dropped: Any
 
 
+class Scene(NamedTuple):
+    """What all tracks are followed with.
+
+    Attributes:
+        cloud: the points.
+        surfaces: where they are.
+        unit: pT of a particle of charge 1 over its circle's radius, GeV/mm.
+        work: memory.
+    """
+
+    cloud: Cloud
+    surfaces: Surfaces
+    unit: float
+    work: Work
+
+
+class Seat(NamedTuple):
+    """The place of a track in a scene.
+
+    Attributes:
+        w: its row of memory.
+        event: place of its event in the cloud.
+        searching: whether it takes points.
+    """
+
+    w: int
+    event: int
+    searching: bool
+
+
+class Station(NamedTuple):
+    """A place where a helix crosses a surface.
+
+    Attributes:
+        surface: number of the surface.
+        path: path to it.
+        frame: the place.
+        spread: variances of a point there.
+        aa, bb: variances that scattering adds to both angles.
+    """
+
+    surface: int
+    path: float
+    frame: Frame
+    spread: Spread
+    aa: float
+    bb: float
+
+
+class Inwards(NamedTuple):
+    """What the inward filter found.
+
+    Attributes:
+        state: the state at the z axis.
+        chi2: chi^2 of the fit.
+        worst: the point that agrees least, as twice its station plus its side.
+        worst_chi2: its chi^2.
+        holes: number of layers without a point.
+    """
+
+    state: State
+    chi2: float
+    worst: int
+    worst_chi2: float
+    holes: int
+
+
 class Grown(NamedTuple):
     """A fitted track.
 
     Attributes:
         n: number of its points; 0: there is no track.
         helix: its helix.
-        state: errors of the helix; the deviation is none.
+        state: errors of the helix.
         chi2: chi^2 of the fit, of 2 n - 5 degrees of freedom.
         score: how good it is.
-        holes: layers between its points on which it has none.
+        holes: layers on which it has no point, up to its last point.
     """
 
     n: int
@@ -134,99 +213,76 @@ class Grown(NamedTuple):
     holes: int
 
 
-class Found(NamedTuple):
-    """The point that fits best; -1: none."""
-
-    point: int
-    chi2: float
-
-
 @shared
-def grow(
-    cloud: Cloud, surfaces: Surfaces, work: Work, w: int, event: int, n: int, radius_pt: float,
-    searching: bool,
-) -> Grown:  # fmt: skip
-    """Fit the first ``n`` points of ``work.point[w]``, and add and drop points.
-
-    Args:
-        cloud: all points.
-        surfaces: where they are.
-        work: memory.
-        w: the row of memory.
-        event: place of the event in the cloud.
-        n: number of points, from the inside out.
-        radius_pt: pT of a particle of charge 1 over its circle's radius, GeV/mm.
-        searching: whether points are added.
+def grow(scene: Scene, seat: Seat, n: int) -> Grown:
+    """Fit the first ``n`` points of a track, from the inside out, and add and drop points.
 
     Returns:
-        the track; its points are the first ones of ``work.point[w]``, in the order of its path.
+        the track; its points are the first ones of its row of ``work.point``, in the order of its
+        path.
     """
-    helix = _first_helix(cloud, work, w, n)
-    state = unknown(0.0)
-    chi2, score, holes, n_dropped = 0.0, 0.0, 0, 0
+    work, w = scene.work, seat.w
+    helix = _first_helix(scene, seat, n)
+    found = Inwards(unknown(0.0), 0.0, -1, 0.0, 0)
+    n_dropped = 0
+    for i in range(MOST_DROPPED):
+        work.dropped[w, i] = -1
     for turn in range(MOST_ROUNDS):
-        n_stations = _lay(cloud, surfaces, work, w, n, helix, radius_pt)
-        n_before = _count(work, w, n_stations)
-        last = _go_out(cloud, surfaces, work, w, event, n_stations, n_dropped, helix, searching)
+        n_stations = _lay(scene, seat, n, helix)
+        n_before = _gather(work, w, n_stations)
+        last = _go_out(scene, seat, n_stations, helix)
         if last < 0:
             n = 0
             break
-        state, chi2, worst, worst_chi2, holes = _go_in(
-            cloud, surfaces, work, w, event, last, n_dropped, helix, searching, turn > 0
-        )
-        n_after = _count(work, w, n_stations)
-        helix = moved_helix(helix, state)
-        if not (abs(helix.k) < 0.1 and abs(helix.t) < 50.0):  # NaN is neither
+        found = _go_in(scene, seat, last, helix, turn > 0)
+        helix = moved_helix(helix, found.state)
+        if not (abs(helix.k) < _MOST_CURVED and abs(helix.t) < _STEEPEST):  # NaN is neither
             n = 0
             break
-        is_done = False
-        if worst_chi2 > DROP and n_dropped < MOST_DROPPED:
-            work.dropped[w, n_dropped] = work.held[w, worst // 2, worst % 2]
-            work.held[w, worst // 2, worst % 2] = -1
+        is_done = turn > 0
+        if found.worst_chi2 > DROP and n_dropped < MOST_DROPPED:
+            i, side = found.worst // 2, found.worst % 2
+            work.dropped[w, n_dropped] = work.held[w, i, side]
+            work.held[w, i, side] = -1
             n_dropped += 1
-        elif n_after == n_before and turn > 0:
-            is_done = True
+            is_done = False
         n = _gather(work, w, n_stations)
-        if is_done or n < 3:
+        if n < _LEAST or (is_done and n == n_before):
             break
-    if n < 3:
+    if n < _LEAST:
         n = 0
-    score = WORTH * n - chi2 - HOLE * WORTH * holes / 4
-    return Grown(n, helix, state, chi2, score, holes)
+    score = WORTH * n - found.chi2 - HOLE * found.holes
+    return Grown(n, helix, found.state, found.chi2, score, found.holes)
 
 
 @shared
-def _first_helix(cloud: Cloud, work: Work, w: int, n: int) -> Helix:
+def _first_helix(scene: Scene, seat: Seat, n: int) -> Helix:
     """Return a helix near the points: through three of them, or through two and the z axis."""
-    first, middle, last = work.point[w, 0], work.point[w, n // 2], work.point[w, n - 1]
-    x1, y1, x3, y3 = cloud.x[first], cloud.y[first], cloud.x[last], cloud.y[last]
-    x2, y2 = cloud.x[middle], cloud.y[middle]
-    r1, r3 = math.sqrt(x1 * x1 + y1 * y1), math.sqrt(x3 * x3 + y3 * y3)
-    if n < 6 or r3 - r1 < 200.0:
+    x, y, z, point, w = scene.cloud.x, scene.cloud.y, scene.cloud.z, scene.work.point, seat.w
+    first, middle, last = point[w, 0], point[w, n // 2], point[w, n - 1]
+    x1, y1, x3, y3 = x[first], y[first], x[last], y[last]
+    arm = math.sqrt(x3 * x3 + y3 * y3) - math.sqrt(x1 * x1 + y1 * y1)
+    if n < _MANY or arm < _ARM:
         helix = through(0.0, 0.0, x1, y1, x3, y3)
     else:
-        helix = through(x1, y1, x2, y2, x3, y3)
+        helix = through(x1, y1, x[middle], y[middle], x3, y3)
     s1, s3 = path_to(helix, x1, y1), path_to(helix, x3, y3)
-    ds = s3 - s1
-    t = (cloud.z[last] - cloud.z[first]) / (ds if abs(ds) > 1e-3 else 1e-3)
-    return Helix(helix.d0, helix.phi, helix.k, cloud.z[first] - t * s1, t)
+    t = (z[last] - z[first]) / max(s3 - s1, 1e-3)
+    return Helix(helix.d0, helix.phi, helix.k, z[first] - t * s1, t)
 
 
 @shared
-def _lay(
-    cloud: Cloud, surfaces: Surfaces, work: Work, w: int, n: int, helix: Helix, radius_pt: float
-) -> int:
+def _lay(scene: Scene, seat: Seat, n: int, helix: Helix) -> int:
     """Lay stations along a helix: where it crosses surfaces, and where points are.
 
     Returns:
         their number.
     """
+    cloud, surfaces, work, w = scene.cloud, scene.surfaces, scene.work, seat.w
     k, t = helix.k, helix.t
     n_stations = 0
-    longest = min(_MOST_TURN / max(abs(k), 1e-9), 1.6 * _FAR)
+    longest = min(_MOST_TURN / max(abs(k), 1e-9), _LONGEST)
     for i in range(surfaces.n):
-        if n_stations == MOST_STATIONS:
-            break
         if surfaces.disk[i]:
             s = (surfaces.place[i] - helix.z0) / t if abs(t) > 1e-6 else -1.0
             if not 0 < s < longest:
@@ -245,14 +301,14 @@ def _lay(
         known = False
         for i in range(n_stations):
             known = known or work.surface[w, i] == layer
-        if not known and n_stations < MOST_STATIONS:
+        if not known:
             s = path_to(helix, cloud.x[p], cloud.y[p])
             if 0 < s < longest:
                 n_stations = _insert(work, w, n_stations, layer, s)
-    momentum = min(radius_pt * math.sqrt(1 + t * t) / max(abs(k), 1e-9), _STIFFEST)
-    kick = 0.0136 * math.sqrt(momentum * momentum + _PION * _PION) / (momentum * momentum)
+    momentum = min(scene.unit * math.sqrt(1 + t * t) / max(abs(k), 1e-9), _STIFFEST)
+    kick = _KICK * math.sqrt(momentum * momentum + _PION * _PION) / (momentum * momentum)
     for i in range(n_stations):
-        _place(surfaces, work, w, i, helix, kick)
+        _place(scene, seat, i, helix, kick)
         work.held[w, i, 0] = -1
         work.held[w, i, 1] = -1
     for j in range(n):
@@ -268,7 +324,9 @@ def _lay(
 
 @shared
 def _insert(work: Work, w: int, n: int, surface: int, s: float) -> int:
-    """Insert a station among ``n`` ones by its path; return their number."""
+    """Insert a station among ``n`` ones by its path, if there is room; return their number."""
+    if n == MOST_STATIONS:
+        return n
     i = n
     while i > 0 and work.path[w, i - 1] > s:
         work.path[w, i] = work.path[w, i - 1]
@@ -280,28 +338,31 @@ def _insert(work: Work, w: int, n: int, surface: int, s: float) -> int:
 
 
 @shared
-def _place(surfaces: Surfaces, work: Work, w: int, i: int, helix: Helix, kick: float) -> None:
-    """Fill in a station: its frame, the variances of a point, and those of scattering there."""
-    frame = frame_at(helix, work.path[w, i])
-    surface = work.surface[w, i]
+def _place(scene: Scene, seat: Seat, i: int, helix: Helix, kick: float) -> None:
+    """Fill in a station: its frame, the variances of a point, and those of scattering there.
+
+    Args:
+        kick: angle by which one radiation length scatters, rad, but for a logarithm.
+    """
+    surfaces, place, w = scene.surfaces, scene.work.place, seat.w
+    frame = frame_at(helix, scene.work.path[w, i])
+    surface = scene.work.surface[w, i]
     r = max(math.sqrt(frame.x * frame.x + frame.y * frame.y), 1e-3)
-    forth = (frame.x * frame.cos + frame.y * frame.sin) / r
-    forth = max(forth, 0.1)
-    aside = min(1 - forth * forth, 1.0)
+    forth = max((frame.x * frame.cos + frame.y * frame.sin) / r, _FLATTEST)
+    aside = 1 - min(forth * forth, 1.0)
     turn = surfaces.sigma_turn[surface] * surfaces.sigma_turn[surface]
     along = surfaces.sigma_along[surface] * surfaces.sigma_along[surface]
     slope = 1 + helix.t * helix.t
     if surfaces.disk[surface]:
         left = turn * forth * forth + along * aside
         up = helix.t * helix.t * (along * forth * forth + turn * aside)
-        depth = surfaces.thickness[surface] * math.sqrt(slope) / max(abs(helix.t), 0.1)
+        depth = surfaces.thickness[surface] * math.sqrt(slope) / max(abs(helix.t), _FLATTEST)
     else:
         left = turn
         up = along
         depth = surfaces.thickness[surface] * math.sqrt(slope) / forth
     angle = kick * (1 + 0.038 * math.log(depth))
     square = angle * angle * depth
-    place = work.place
     place[w, i, 0] = frame.x
     place[w, i, 1] = frame.y
     place[w, i, 2] = frame.z
@@ -314,9 +375,9 @@ def _place(surfaces: Surfaces, work: Work, w: int, i: int, helix: Helix, kick: f
 
 
 @shared
-def _frame(work: Work, w: int, i: int, helix: Helix) -> Frame:
+def _station(work: Work, w: int, i: int, helix: Helix) -> Station:
     place = work.place
-    return Frame(
+    frame = Frame(
         place[w, i, 0],
         place[w, i, 1],
         place[w, i, 2],
@@ -325,172 +386,147 @@ def _frame(work: Work, w: int, i: int, helix: Helix) -> Frame:
         helix.k,
         helix.t,
     )
+    spread = Spread(place[w, i, 5], place[w, i, 6])
+    return Station(
+        work.surface[w, i], work.path[w, i], frame, spread, place[w, i, 7], place[w, i, 8]
+    )
 
 
 @shared
-def _go_out(
-    cloud: Cloud, surfaces: Surfaces, work: Work, w: int, event: int, n_stations: int,
-    n_dropped: int, helix: Helix, searching: bool,
-) -> int:  # fmt: skip
-    """Filter outwards, and look for points behind the last one; return the last station."""
-    end = -1
+def _beside(cloud: Cloud, frame: Frame, p: int) -> Measured:
+    return measured(frame, cloud.x[p], cloud.y[p], cloud.z[p])
+
+
+@shared
+def _go_out(scene: Scene, seat: Seat, n_stations: int, helix: Helix) -> int:
+    """Filter outwards, and look for points behind the last one.
+
+    Returns:
+        the last station with a point; -1: there is none.
+    """
+    cloud, work, w = scene.cloud, scene.work, seat.w
+    known = -1
     for i in range(n_stations):
         if work.held[w, i, 0] >= 0 or work.held[w, i, 1] >= 0:
-            end = i
-    if end < 0:
-        return end
-    state, s, holes = unknown(PRIOR), 0.0, 0
-    first_end = end
+            known = i
+    last, holes = known, 0
+    state, s = unknown(PRIOR), 0.0
     for i in range(n_stations):
-        state = moved(state, work.path[w, i] - s, helix.k)
-        s = work.path[w, i]
+        if i > known and (known < 0 or not seat.searching or holes > MOST_HOLES):
+            break
+        station = _station(work, w, i, helix)
+        state = moved(state, station.path - s, helix.k)
+        s = station.path
         _store(work, w, i, state)
-        frame = _frame(work, w, i, helix)
-        spread = Spread(work.place[w, i, 5], work.place[w, i, 6])
-        if i > first_end:
-            if not searching or holes > MOST_HOLES:
-                break
-            if work.surface[w, i] < surfaces.n_layers:
-                found = _search(
-                    cloud, surfaces, work, w, event, i, n_dropped, state, frame, spread, -1
-                )
-                if found.point >= 0:
-                    work.held[w, i, 0] = found.point
-                    end, holes = i, 0
-                else:
-                    holes += 1
+        if i > known and station.surface < scene.surfaces.n_layers:
+            p = _search(scene, seat, state, station, -1)
+            work.held[w, i, 0] = p
+            holes = 0 if p >= 0 else holes + 1
+            last = i if p >= 0 else last
         for side in range(2):
             p = work.held[w, i, side]
             if p >= 0:
-                m = measured(frame, cloud.x[p], cloud.y[p], cloud.z[p])
-                state = updated(state, m, spread)
-        state = scattered(state, work.place[w, i, 7], work.place[w, i, 8])
-    return end
+                state = updated(state, _beside(cloud, station.frame, p), station.spread)
+        state = scattered(state, station.aa, station.bb)
+    return last
 
 
 @shared
-def _go_in(
-    cloud: Cloud, surfaces: Surfaces, work: Work, w: int, event: int, last: int, n_dropped: int,
-    helix: Helix, searching: bool, pairing: bool,
-) -> tuple[State, float, int, float, int]:  # fmt: skip
-    """Filter inwards from the station ``last``, add missed points, find the worst point.
+def _go_in(scene: Scene, seat: Seat, last: int, helix: Helix, pairing: bool) -> Inwards:
+    """Filter inwards from the station ``last``, add missed points, and find the worst point.
 
-    Returns:
-        the state at the z axis; chi^2; the point that agrees least, as twice its station plus its
-        side, and its chi^2; the number of layers without a point.
+    Args:
+        pairing: whether a second point is looked for where there is one.
     """
-    state = unknown(100.0)
+    cloud, work, w = scene.cloud, scene.work, seat.w
+    state = unknown(_NOWHERE)
     s, chi2, worst, worst_chi2, holes = work.path[w, last], 0.0, -1, 0.0, 0
     for back in range(last + 1):
         i = last - back
-        state = moved(state, work.path[w, i] - s, helix.k)
-        s = work.path[w, i]
-        frame = _frame(work, w, i, helix)
-        spread = Spread(work.place[w, i, 5], work.place[w, i, 6])
-        behind = scattered(state, work.place[w, i, 7], work.place[w, i, 8])
-        both = combined(_load(work, w, i), behind)
-        is_layer = work.surface[w, i] < surfaces.n_layers
-        is_empty = work.held[w, i, 0] < 0 and work.held[w, i, 1] < 0
-        if is_layer and is_empty:
-            found = Found(-1, 0.0)
-            if searching:
-                found = _search(
-                    cloud, surfaces, work, w, event, i, n_dropped, both, frame, spread, -1
-                )
-            if found.point >= 0:
-                work.held[w, i, 0] = found.point
-            else:
-                holes += 1
-        elif is_layer:
+        station = _station(work, w, i, helix)
+        state = moved(state, station.path - s, helix.k)
+        s = station.path
+        if station.surface < scene.surfaces.n_layers:
+            both = combined(_load(work, w, i), scattered(state, station.aa, station.bb))
+            n_held = 0
             for side in range(2):
                 p = work.held[w, i, side]
                 if p >= 0:
-                    m = measured(frame, cloud.x[p], cloud.y[p], cloud.z[p])
-                    own = chi2_of(surprise(both, m, spread))
+                    n_held += 1
+                    own = chi2_of(surprise(both, _beside(cloud, station.frame, p), station.spread))
                     if own > worst_chi2:
                         worst, worst_chi2 = 2 * i + side, own
-        for side in range(2):
-            p = work.held[w, i, side]
-            if p >= 0:
-                m = measured(frame, cloud.x[p], cloud.y[p], cloud.z[p])
-                chi2 += chi2_of(surprise(state, m, spread))
-                state = updated(state, m, spread)
-                if pairing and searching and (work.held[w, i, 1 - side] < 0) and is_layer:
-                    both = updated(both, m, spread)
-                    found = _search(
-                        cloud, surfaces, work, w, event, i, n_dropped, both, frame, spread, p
-                    )
-                    if found.point >= 0:
-                        work.held[w, i, 1 - side] = found.point
-                        if side == 1:
-                            q = found.point
-                            m = measured(frame, cloud.x[q], cloud.y[q], cloud.z[q])
-                            chi2 += chi2_of(surprise(state, m, spread))
-                            state = updated(state, m, spread)
-        state = scattered(state, work.place[w, i, 7], work.place[w, i, 8])
-    return moved(state, -s, helix.k), chi2, worst, worst_chi2, holes
+            if seat.searching and (n_held == 0 or (n_held == 1 and pairing)):
+                empty = 0 if work.held[w, i, 0] < 0 else 1
+                other = work.held[w, i, 1 - empty]
+                if other >= 0:
+                    m = _beside(cloud, station.frame, other)
+                    both = updated(both, m, station.spread)
+                work.held[w, i, empty] = _search(scene, seat, both, station, other)
+            for side in range(2):
+                p = work.held[w, i, side]
+                if p >= 0:
+                    m = _beside(cloud, station.frame, p)
+                    chi2 += chi2_of(surprise(state, m, station.spread))
+                    state = updated(state, m, station.spread)
+            if work.held[w, i, 0] < 0 and work.held[w, i, 1] < 0:
+                holes += 1
+        state = scattered(state, station.aa, station.bb)
+    return Inwards(moved(state, -s, helix.k), chi2, worst, worst_chi2, holes)
 
 
 @shared
-def _search(
-    cloud: Cloud, surfaces: Surfaces, work: Work, w: int, event: int, i: int, n_dropped: int,
-    state: State, frame: Frame, spread: Spread, other: int,
-) -> Found:  # fmt: skip
-    """Find the point of a station that fits best.
+def _search(scene: Scene, seat: Seat, state: State, station: Station, other: int) -> int:
+    """Return the point of a layer that fits best; -1: there is none.
 
     Args:
         state: where the track is.
-        other: a point of the track on this layer; -1: there is none.
+        station: where it crosses the layer.
+        other: a point of the track on the layer; -1: there is none.
     """
-    surface = work.surface[w, i]
-    if state.uu > WIDEST * WIDEST or spread.left <= 0:
-        return Found(-1, 0.0)
+    cloud, surfaces, work, w = scene.cloud, scene.surfaces, scene.work, seat.w
+    surface, frame, spread = station.surface, station.frame, station.spread
+    best, least = -1, ADD
+    if state.uu > WIDEST * WIDEST:
+        return best
     x, y = frame.x - state.u * frame.sin, frame.y + state.u * frame.cos
-    r = math.sqrt(x * x + y * y)
-    forth = max((frame.x * frame.cos + frame.y * frame.sin) / r, 0.1)
+    r = max(math.sqrt(x * x + y * y), 1e-3)
+    forth = max((x * frame.cos + y * frame.sin) / r, _FLATTEST)
     slope = math.sqrt(max(1 - forth * forth, 0.0)) / forth
     reach = math.sqrt(ADD * (state.uu + spread.left))
     height = math.sqrt(ADD * (state.vv + spread.up))
     if surfaces.disk[surface]:
-        reach += (height + DEPTH) / max(abs(frame.t), 0.1) * slope
+        reach += (height + DEPTH) / max(abs(frame.t), _FLATTEST) * slope
     else:
         reach += DEPTH * slope
         height += DEPTH * abs(frame.t) / forth
-    window = reach / max(r * forth, 1.0)
-    middle = math.atan2(y, x)
-    first = cloud.start[event * surfaces.n_layers + surface]
-    last = cloud.start[event * surfaces.n_layers + surface + 1]
-    best, least = -1, ADD
-    place = _lower(cloud, first, last, middle - window)
-    turns = 0.0
-    if middle - window < -math.pi:
-        place = _lower(cloud, first, last, middle - window + 2 * math.pi)
-        turns = -2 * math.pi
+    middle, half = math.atan2(y, x), min(reach / (r * forth), math.pi)
+    row = seat.event * surfaces.n_layers + surface
+    first, last = cloud.start[row], cloud.start[row + 1]
+    turn = -2 * math.pi if middle - half < -math.pi else 0.0
+    place = _lower(cloud, first, last, middle - half - turn)
     for _ in range(last - first):
-        if place >= last:
-            if turns >= 0 and middle + window <= math.pi:
-                break
+        if place == last:  # across the seam
             place = first
-            turns += 2 * math.pi
-        if cloud.phi[place] + turns > middle + window:
+            turn += 2 * math.pi
+        if cloud.phi[place] + turn > middle + half:
             break
         p = cloud.order[place]
         place += 1
         if not surfaces.disk[surface] and abs(cloud.z[p] - frame.z - state.v) > height:
             continue
-        m = measured(frame, cloud.x[p], cloud.y[p], cloud.z[p])
+        m = _beside(cloud, frame, p)
         chi2 = chi2_of(surprise(state, m, spread))
         if chi2 < least:
             good = p != other
-            for j in range(n_dropped):
+            for j in range(MOST_DROPPED):
                 good = good and work.dropped[w, j] != p
             if good and other >= 0:
-                near = measured(frame, cloud.x[other], cloud.y[other], cloud.z[other])
-                apart = (near.along - m.along) * math.sqrt(1 + frame.t * frame.t)
-                good = abs(apart) > _APART
+                step = _beside(cloud, frame, other).along - m.along
+                good = abs(step) * math.sqrt(1 + frame.t * frame.t) > _APART
             if good:
                 best, least = p, chi2
-    return Found(best, least)
+    return best
 
 
 @shared
@@ -503,17 +539,6 @@ def _lower(cloud: Cloud, first: int, last: int, phi: float) -> int:
         else:
             last = middle
     return first
-
-
-@shared
-def _count(work: Work, w: int, n_stations: int) -> int:
-    """Return the number of points on stations."""
-    n = 0
-    for i in range(n_stations):
-        for side in range(2):
-            if work.held[w, i, side] >= 0:
-                n += 1
-    return n
 
 
 @shared

@@ -17,8 +17,8 @@ from trackserve.device.compile import shared
 from trackserve.device.cuda import LARGEST, THREADS, Device, cuda_kernel
 from trackserve.edm.columns import Array
 
-from ..finish import UNSETTLED, Tracks, keep, make_tracks, make_work, place_of, settle
-from ..follow import Cloud, Work, grow
+from ..finish import UNSETTLED, Tracks, follow_piece, make_tracks, make_work, place_of, settle
+from ..follow import MOST_POINTS, Cloud, Scene, Seat
 from ..surfaces import Surfaces, layer_of
 from .features import BatchPoints
 from .segmentation import BatchCandidates
@@ -80,7 +80,8 @@ def finish(
     tracks = _memory(device, "tracks", make_tracks(1), m)
     n_rows = -(-min(m, _MOST_ROWS) // THREADS) * THREADS
     work = _memory(device, "follow", make_work(1), n_rows)
-    device.launch(_grow, n_rows, cloud, surfaces, points, pieces, counts, unit, work, tracks, m)
+    scene = Scene(cloud, surfaces, unit, work)
+    device.launch(_grow, n_rows, scene, points, pieces, counts, tracks, m)
     claims = _Claims(
         place=device.array("claims.place", m, np.int32),
         best=device.array("claims.best", points.n, np.int32),
@@ -89,7 +90,7 @@ def finish(
     device.fill(claims.owner, points.n, -1)
     _rank(device, points, tracks, claims, counts, m)
     device.launch_blocks(_resolve, points.n_events, counts, tracks, claims, points, min_points)
-    device.launch(_fit_again, n_rows, cloud, surfaces, points, counts, unit, work, tracks, m)
+    device.launch(_fit_again, n_rows, scene, points, counts, tracks, m)
     return tracks
 
 
@@ -189,13 +190,10 @@ def _locate(points: BatchPoints, surfaces: Surfaces, cloud: Cloud, keys: _Keys) 
 
 @cuda_kernel
 def _grow(
-    cloud: Cloud,
-    surfaces: Surfaces,
+    scene: Scene,
     points: BatchPoints,
     pieces: BatchCandidates,
     counts: Any,
-    unit: float,
-    work: Work,
     tracks: Tracks,
     m: int,
 ) -> None:
@@ -204,10 +202,10 @@ def _grow(
         event = _event_of(counts, points.n_events, c)
         first = pieces.offset[c]
         last = pieces.offset[c + 1] if c + 1 < m else counts[points.n_events, 5]
-        n = min(last - first, work.point.shape[1])
+        n = min(last - first, MOST_POINTS)
         for i in range(n):
-            work.point[w, i] = pieces.point[first + i] + points.start[event]
-        keep(tracks, c, work, w, grow(cloud, surfaces, work, w, event, n, unit, True))
+            scene.work.point[w, i] = pieces.point[first + i] + points.start[event]
+        follow_piece(scene, Seat(w, event, True), n, tracks, c)
 
 
 @cuda_kernel
@@ -254,20 +252,11 @@ def _resolve(
 
 
 @cuda_kernel
-def _fit_again(
-    cloud: Cloud,
-    surfaces: Surfaces,
-    points: BatchPoints,
-    counts: Any,
-    unit: float,
-    work: Work,
-    tracks: Tracks,
-    m: int,
-) -> None:
+def _fit_again(scene: Scene, points: BatchPoints, counts: Any, tracks: Tracks, m: int) -> None:
     w = cuda.grid(1)
     for c in range(w, m, cuda.gridsize(1)):
         if tracks.n[c] > 0 and tracks.lost[c] > 0:
             event, n = _event_of(counts, points.n_events, c), tracks.n[c]
             for i in range(n):
-                work.point[w, i] = tracks.point[c, i]
-            keep(tracks, c, work, w, grow(cloud, surfaces, work, w, event, n, unit, False))
+                scene.work.point[w, i] = tracks.point[c, i]
+            follow_piece(scene, Seat(w, event, False), n, tracks, c)
