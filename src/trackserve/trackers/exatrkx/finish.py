@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trackserve.device.compile import kernel, shared
+from trackserve.device.compile import kernel, shared, shared_step
 from trackserve.edm import Helices, Ragged, TrackCandidates
 from trackserve.edm.columns import Array
 
@@ -199,7 +199,7 @@ def _helices(tracks: Tracks, rows: Array, unit: float) -> Helices:
     )
 
 
-@shared
+@shared_step
 def follow_piece(scene: Scene, seat: Seat, n: int, tracks: Tracks, c: int) -> None:
     """Follow the first ``n`` points in the memory of a seat; keep the result as track ``c``."""
     grown = grow(scene, seat, n)

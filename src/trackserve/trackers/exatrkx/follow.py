@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from trackserve.device.compile import shared
+from trackserve.device.compile import shared, shared_step
 
 from .helix import (
     Frame,
@@ -213,7 +213,7 @@ class Grown(NamedTuple):
     holes: int
 
 
-@shared
+@shared_step
 def grow(scene: Scene, seat: Seat, n: int) -> Grown:
     """Fit the first ``n`` points of a track, from the inside out, and add and drop points.
 
@@ -255,7 +255,7 @@ def grow(scene: Scene, seat: Seat, n: int) -> Grown:
     return Grown(n, helix, found.state, found.chi2, score, found.holes)
 
 
-@shared
+@shared_step
 def _first_helix(scene: Scene, seat: Seat, n: int) -> Helix:
     """Return a helix near the points: through three of them, or through two and the z axis."""
     x, y, z, point, w = scene.cloud.x, scene.cloud.y, scene.cloud.z, scene.work.point, seat.w
@@ -271,7 +271,7 @@ def _first_helix(scene: Scene, seat: Seat, n: int) -> Helix:
     return Helix(helix.d0, helix.phi, helix.k, z[first] - t * s1, t)
 
 
-@shared
+@shared_step
 def _lay(scene: Scene, seat: Seat, n: int, helix: Helix) -> int:
     """Lay stations along a helix: where it crosses surfaces, and where points are.
 
@@ -337,7 +337,7 @@ def _insert(work: Work, w: int, n: int, surface: int, s: float) -> int:
     return n + 1
 
 
-@shared
+@shared_step
 def _place(scene: Scene, seat: Seat, i: int, helix: Helix, kick: float) -> None:
     """Fill in a station: its frame, the variances of a point, and those of scattering there.
 
@@ -397,7 +397,7 @@ def _beside(cloud: Cloud, frame: Frame, p: int) -> Measured:
     return measured(frame, cloud.x[p], cloud.y[p], cloud.z[p])
 
 
-@shared
+@shared_step
 def _go_out(scene: Scene, seat: Seat, n_stations: int, helix: Helix) -> int:
     """Filter outwards, and look for points behind the last one.
 
@@ -431,7 +431,7 @@ def _go_out(scene: Scene, seat: Seat, n_stations: int, helix: Helix) -> int:
     return last
 
 
-@shared
+@shared_step
 def _go_in(scene: Scene, seat: Seat, last: int, helix: Helix, pairing: bool) -> Inwards:
     """Filter inwards from the station ``last``, add missed points, and find the worst point.
 
@@ -475,7 +475,7 @@ def _go_in(scene: Scene, seat: Seat, last: int, helix: Helix, pairing: bool) -> 
     return Inwards(moved(state, -s, helix.k), chi2, worst, worst_chi2, holes)
 
 
-@shared
+@shared_step
 def _search(scene: Scene, seat: Seat, state: State, station: Station, other: int) -> int:
     """Return the point of a layer that fits best; -1: there is none.
 

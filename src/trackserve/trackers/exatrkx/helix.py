@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from trackserve.device.compile import shared
+from trackserve.device.compile import shared, shared_step
 
 
 class Helix(NamedTuple):
@@ -115,7 +115,7 @@ def chi2_of(found: Surprise) -> float:
     return found.left * found.left / found.left_variance + found.up * found.up / found.up_variance
 
 
-@shared
+@shared_step
 def frame_at(helix: Helix, s: float) -> Frame:
     """Return the frame after the path ``s``."""
     half = 0.5 * helix.k * s
@@ -182,7 +182,7 @@ def measured(frame: Frame, x: float, y: float, z: float) -> Measured:
     return Measured(along, aside, z - frame.z - frame.t * along)
 
 
-@shared
+@shared_step
 def through(x1: float, y1: float, x2: float, y2: float, x3: float, y3: float) -> Helix:
     """Return the circle through three points, in their order, as a helix without z."""
     ax, ay, bx, by = x2 - x1, y2 - y1, x3 - x1, y3 - y1
@@ -217,7 +217,7 @@ def nearest(helix: Helix, x: float, y: float) -> Helix:
     return Helix(-aside, helix.phi - k * s, k, helix.z0 + helix.t * s, helix.t)
 
 
-@shared
+@shared_step
 def moved_helix(helix: Helix, state: State) -> Helix:
     """Return the helix that deviates by ``state``, which is at its start."""
     sin, cos = math.sin(helix.phi), math.cos(helix.phi)
@@ -236,7 +236,7 @@ def unknown(aside: float) -> State:
     )  # fmt: skip
 
 
-@shared
+@shared_step
 def moved(p: State, ds: float, k: float) -> State:
     """Return the state after a further path ``ds``, which is short against a turn."""
     turn = k * ds
@@ -290,7 +290,7 @@ def surprise(p: State, m: Measured, spread: Spread) -> Surprise:
     )
 
 
-@shared
+@shared_step
 def updated(p: State, m: Measured, spread: Spread) -> State:
     """Return the state that knows a point."""
     found = surprise(p, m, spread)
@@ -322,7 +322,7 @@ def updated(p: State, m: Measured, spread: Spread) -> State:
     )
 
 
-@shared
+@shared_step
 def combined(p: State, q: State) -> State:
     """Return what two independent states at one place say together."""
     suu, sua, suc = p.uu + q.uu, p.ua + q.ua, p.uc + q.uc
