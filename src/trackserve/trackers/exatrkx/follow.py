@@ -224,9 +224,8 @@ def grow(scene: Scene, seat: Seat, n: int) -> Grown:
     work, w = scene.work, seat.w
     helix = _first_helix(scene, seat, n)
     found = Inwards(unknown(0.0), 0.0, -1, 0.0, 0)
-    n_dropped = 0
-    for i in range(MOST_DROPPED):
-        work.dropped[w, i] = -1
+    n_dropped, is_clean = 0, False
+    _forget(work, w)
     for turn in range(MOST_ROUNDS):
         n_stations = _lay(scene, seat, n, helix)
         n_before = _gather(work, w, n_stations)
@@ -239,20 +238,31 @@ def grow(scene: Scene, seat: Seat, n: int) -> Grown:
         if not (abs(helix.k) < _MOST_CURVED and abs(helix.t) < _STEEPEST):  # NaN is neither
             n = 0
             break
-        is_done = turn > 0
-        if found.worst_chi2 > DROP and n_dropped < MOST_DROPPED:
+        is_bad = found.worst_chi2 > DROP and n_dropped < MOST_DROPPED
+        if is_bad:
             i, side = found.worst // 2, found.worst % 2
             work.dropped[w, n_dropped] = work.held[w, i, side]
             work.held[w, i, side] = -1
             n_dropped += 1
-            is_done = False
         n = _gather(work, w, n_stations)
-        if n < _LEAST or (is_done and n == n_before):
+        if n < _LEAST:
             break
+        if turn > 0 and not is_bad and n == n_before:
+            if is_clean or n_dropped == 0:
+                break
+            is_clean = True  # a point that was dropped beside a foreign one may come back
+            _forget(work, w)
     if n < _LEAST:
         n = 0
     score = WORTH * n - found.chi2 - HOLE * found.holes
     return Grown(n, helix, found.state, found.chi2, score, found.holes)
+
+
+@shared
+def _forget(work: Work, w: int) -> None:
+    """Let all points come back that were dropped."""
+    for i in range(MOST_DROPPED):
+        work.dropped[w, i] = -1
 
 
 @shared_step
