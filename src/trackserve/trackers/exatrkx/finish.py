@@ -91,11 +91,15 @@ def finish(
     tracks = make_tracks(m)
     unit = PT_PER_RADIUS * rules.field
     scene = Scene(cloud, surfaces, unit, make_work(1))
-    _grow_all(scene, pieces.points.offsets, pieces.points.values, tracks)
-    order = np.lexsort((np.arange(m), -tracks.score)).astype(np.int32)
+    rows = np.arange(m, dtype=np.int32)
+    _follow_all(scene, rows, pieces.points.offsets, pieces.points.values, True, tracks)
+    order = np.lexsort((rows, -tracks.score)).astype(np.int32)
     owner = np.full(len(scaled), -1, np.int32)
     _resolve(tracks, order, owner, min_points)
-    _fit_again(scene, tracks)
+    rows = np.flatnonzero((tracks.n > 0) & (tracks.lost > 0)).astype(np.int32)
+    filled = np.arange(MOST_POINTS) < tracks.n[rows, None]
+    offsets = np.concatenate([[0], np.cumsum(tracks.n[rows])]).astype(np.int64)
+    _follow_all(scene, rows, offsets, tracks.point[rows][filled], False, tracks)
     return assemble(tracks, pieces.score, rank, unit, min_points)
 
 
@@ -248,12 +252,15 @@ def _locate(
 
 
 @kernel
-def _grow_all(scene: Scene, offsets: Array, points: Array, tracks: Tracks) -> None:
-    for c in range(len(offsets) - 1):
-        n = min(offsets[c + 1] - offsets[c], MOST_POINTS)
+def _follow_all(
+    scene: Scene, rows: Array, offsets: Array, points: Array, searching: bool, tracks: Tracks
+) -> None:
+    """Follow lists of points; the tracks become those of ``rows``."""
+    for j in range(len(rows)):
+        n = min(offsets[j + 1] - offsets[j], MOST_POINTS)
         for i in range(n):
-            scene.work.point[0, i] = points[offsets[c] + i]
-        follow_piece(scene, Seat(0, 0, True), n, tracks, c)
+            scene.work.point[0, i] = points[offsets[j] + i]
+        follow_piece(scene, Seat(0, 0, searching), n, tracks, int(rows[j]))
 
 
 @shared
@@ -281,12 +288,3 @@ def settle(tracks: Tracks, c: int, owner: Array, min_points: int) -> None:
 def _resolve(tracks: Tracks, order: Array, owner: Array, min_points: int) -> None:
     for c in order:
         settle(tracks, c, owner, min_points)
-
-
-@kernel
-def _fit_again(scene: Scene, tracks: Tracks) -> None:
-    for c in range(len(tracks.n)):
-        if tracks.n[c] > 0 and tracks.lost[c] > 0:
-            for i in range(tracks.n[c]):
-                scene.work.point[0, i] = tracks.point[c, i]
-            follow_piece(scene, Seat(0, 0, False), tracks.n[c], tracks, c)

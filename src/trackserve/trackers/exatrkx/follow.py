@@ -314,7 +314,7 @@ def _lay(scene: Scene, seat: Seat, n: int, helix: Helix) -> int:
         if not known:
             s = path_to(helix, cloud.x[p], cloud.y[p])
             if 0 < s < longest:
-                n_stations = _insert(work, w, n_stations, layer, s)
+                n_stations = _insert(work, w, n_stations, int(layer), s)
     momentum = min(scene.unit * math.sqrt(1 + t * t) / max(abs(k), 1e-9), _STIFFEST)
     kick = _KICK * math.sqrt(momentum * momentum + _PION * _PION) / (momentum * momentum)
     for i in range(n_stations):

@@ -81,7 +81,7 @@ def finish(
     n_rows = -(-min(m, _MOST_ROWS) // THREADS) * THREADS
     work = _memory(device, "follow", make_work(1), n_rows)
     scene = Scene(cloud, surfaces, unit, work)
-    device.launch(_grow, n_rows, scene, points, pieces, counts, tracks, m)
+    device.launch(_follow, n_rows, scene, points, pieces, counts, True, tracks, m)
     claims = _Claims(
         place=device.array("claims.place", m, np.int32),
         best=device.array("claims.best", points.n, np.int32),
@@ -90,7 +90,7 @@ def finish(
     device.fill(claims.owner, points.n, -1)
     _rank(device, points, tracks, claims, counts, m)
     device.launch_blocks(_resolve, points.n_events, counts, tracks, claims, points, min_points)
-    device.launch(_fit_again, n_rows, scene, points, counts, tracks, m)
+    device.launch(_follow, n_rows, scene, points, pieces, counts, False, tracks, m)
     return tracks
 
 
@@ -189,23 +189,29 @@ def _locate(points: BatchPoints, surfaces: Surfaces, cloud: Cloud, keys: _Keys) 
 
 
 @cuda_kernel
-def _grow(
+def _follow(
     scene: Scene,
     points: BatchPoints,
     pieces: BatchCandidates,
     counts: Any,
+    searching: bool,
     tracks: Tracks,
     m: int,
 ) -> None:
+    """Follow pieces; without searching, fit tracks again that have lost points."""
     w = cuda.grid(1)
     for c in range(w, m, cuda.gridsize(1)):
         event = _event_of(counts, points.n_events, c)
-        first = pieces.offset[c]
-        last = pieces.offset[c + 1] if c + 1 < m else counts[points.n_events, 5]
-        n = min(last - first, MOST_POINTS)
+        first, n = 0, int(tracks.n[c]) if tracks.lost[c] > 0 else 0
+        if searching:
+            first = pieces.offset[c]
+            last = pieces.offset[c + 1] if c + 1 < m else counts[points.n_events, 5]
+            n = min(int(last - first), MOST_POINTS)
         for i in range(n):
-            scene.work.point[w, i] = pieces.point[first + i] + points.start[event]
-        follow_piece(scene, Seat(w, event, True), n, tracks, c)
+            p = pieces.point[first + i] + points.start[event] if searching else tracks.point[c, i]
+            scene.work.point[w, i] = p
+        if n > 0:
+            follow_piece(scene, Seat(w, event, searching), n, tracks, c)
 
 
 @cuda_kernel
@@ -250,13 +256,3 @@ def _resolve(
                     settle(tracks, c, claims.owner, min_points)
             going = cuda.syncthreads_or(left) != 0
 
-
-@cuda_kernel
-def _fit_again(scene: Scene, points: BatchPoints, counts: Any, tracks: Tracks, m: int) -> None:
-    w = cuda.grid(1)
-    for c in range(w, m, cuda.gridsize(1)):
-        if tracks.n[c] > 0 and tracks.lost[c] > 0:
-            event, n = _event_of(counts, points.n_events, c), tracks.n[c]
-            for i in range(n):
-                scene.work.point[w, i] = tracks.point[c, i]
-            follow_piece(scene, Seat(w, event, False), n, tracks, c)
