@@ -37,8 +37,10 @@ UNSETTLED = -1
 """Value of ``lost`` until it is known which points a track has."""
 KEPT = 0.5
 """Share of its points that a track keeps at least when better tracks have taken theirs."""
-WORST = 6.0
+WORST = 5.0
 """Most chi^2 of a track by its degrees of freedom."""
+LEAST = 5
+"""Least points of a track, less the layers on which it has none."""
 
 
 class Tracks(NamedTuple):
@@ -155,8 +157,8 @@ def assemble(
         min_points: least points of a track.
     """
     counts = tracks.n.astype(np.int64)
-    good = (counts >= min_points) & (tracks.chi2 < WORST * (2 * counts - 5))
-    rows = np.flatnonzero(good)
+    good = is_good.py_func(counts, tracks.holes, tracks.chi2)  # type: ignore[attr-defined]
+    rows = np.flatnonzero((counts >= min_points) & good)
     counts = counts[rows]
     filled = np.arange(MOST_POINTS) < counts[:, None]
     point = tracks.point[rows]
@@ -227,6 +229,12 @@ def follow_piece(scene: Scene, seat: Seat, n: int, tracks: Tracks, c: int) -> No
 
 
 @shared
+def is_good(n: Any, holes: Any, chi2: Any) -> Any:
+    """Return whether a track of ``n`` points, with so many holes, is one; or, for each of many."""
+    return (n - holes >= LEAST) & (chi2 < WORST * (2 * n - 5))
+
+
+@shared
 def place_of(scaled: Array, i: int, scales: Array) -> tuple[float, float, float, float]:
     """Return x, y, z and the azimuth of a point with these features; mm, rad."""
     r, z = float(scaled[i, 0] * scales[0]), float(scaled[i, 2] * scales[2])
@@ -265,13 +273,14 @@ def _follow_all(
 
 @shared
 def settle(tracks: Tracks, c: int, owner: Array, min_points: int) -> None:
-    """Give a track those of its points that no better track has; drop it if they are too few."""
+    """Give a track those of its points that no better track has; drop it if it is not good."""
     n, n_free = tracks.n[c], 0
     for i in range(n):
         if owner[tracks.point[c, i]] < 0:
             n_free += 1
     tracks.lost[c] = n - n_free
-    if n_free < min_points or n_free < KEPT * n:
+    good = is_good(n, tracks.holes[c], tracks.chi2[c])
+    if not good or n_free < min_points or n_free < KEPT * n:
         tracks.n[c] = 0
         return
     n_free = 0
