@@ -39,6 +39,8 @@ KEPT = 0.5
 """Share of its points that a track keeps at least when better tracks have taken theirs."""
 WORST = 5.0
 """Most chi^2 of a track by its degrees of freedom."""
+LEAST_PIECE = 3
+"""Least points of a piece."""
 LEAST = 5
 """Least points of a track, less the layers on which it has none."""
 
@@ -66,6 +68,20 @@ class Tracks(NamedTuple):
     score: Any
     holes: Any
     lost: Any
+
+
+class Piece(NamedTuple):
+    """A list of points.
+
+    Attributes:
+        first: place of its first point among those of all lists.
+        n: number of its points.
+        shift: what is added to the number of each.
+    """
+
+    first: int
+    n: int
+    shift: int
 
 
 def finish(
@@ -205,10 +221,31 @@ def _helices(tracks: Tracks, rows: Array, unit: float) -> Helices:
     )
 
 
+@shared
+def _grow_part(
+    scene: Scene, seat: Seat, piece: Piece, points: Array, first: int, n: int
+) -> Grown:
+    for i in range(n):
+        scene.work.point[seat.w, i] = points[piece.first + first + i] + piece.shift
+    return grow(scene, seat, n)
+
+
 @shared_step
-def follow_piece(scene: Scene, seat: Seat, n: int, tracks: Tracks, c: int) -> None:
-    """Follow the first ``n`` points in the memory of a seat; keep the result as track ``c``."""
-    grown = grow(scene, seat, n)
+def follow_piece(
+    scene: Scene, seat: Seat, piece: Piece, points: Array, tracks: Tracks, c: int
+) -> None:
+    """Follow a piece; if no good track comes of it, each of its ends. Keep the result as track ``c``.
+
+    Args:
+        points: int32, of all pieces.
+    """
+    grown = _grow_part(scene, seat, piece, points, 0, piece.n)
+    part = max((piece.n + 1) // 2, LEAST_PIECE)
+    for end in range(2):
+        if is_good(grown.n, grown.holes, grown.chi2) or part >= piece.n or not seat.searching:
+            break
+        first = (piece.n - part) * end
+        grown = _grow_part(scene, seat, piece, points, first, part)
     work, w = scene.work, seat.w
     tracks.n[c] = grown.n
     for i in range(grown.n):
@@ -266,9 +303,8 @@ def _follow_all(
     """Follow lists of points; the tracks become those of ``rows``."""
     for j in range(len(rows)):
         n = min(offsets[j + 1] - offsets[j], MOST_POINTS)
-        for i in range(n):
-            scene.work.point[0, i] = points[offsets[j] + i]
-        follow_piece(scene, Seat(0, 0, searching), n, tracks, int(rows[j]))
+        piece = Piece(offsets[j], n, 0)
+        follow_piece(scene, Seat(0, 0, searching), piece, points, tracks, int(rows[j]))
 
 
 @shared

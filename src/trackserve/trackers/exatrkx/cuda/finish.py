@@ -17,7 +17,7 @@ from trackserve.device.compile import shared
 from trackserve.device.cuda import LARGEST, THREADS, Device, cuda_kernel
 from trackserve.edm.columns import Array
 
-from ..finish import UNSETTLED, Tracks, follow_piece, make_tracks, make_work, place_of, settle
+from ..finish import UNSETTLED, Piece, Tracks, follow_piece, make_tracks, make_work, place_of, settle
 from ..follow import MOST_POINTS, Cloud, Scene, Seat
 from ..surfaces import Surfaces, layer_of
 from .features import BatchPoints
@@ -80,8 +80,8 @@ def finish(
     tracks = _memory(device, "tracks", make_tracks(1), m)
     n_rows = -(-min(m, _MOST_ROWS) // THREADS) * THREADS
     work = _memory(device, "follow", make_work(1), n_rows)
-    scene = Scene(cloud, surfaces, unit, work)
-    device.launch(_follow, n_rows, scene, points, pieces, counts, True, tracks, m)
+    scene, taken = Scene(cloud, surfaces, unit, work), tracks.point.reshape(-1)
+    device.launch(_follow, n_rows, scene, points, pieces, counts, True, tracks, taken, m)
     claims = _Claims(
         place=device.array("claims.place", m, np.int32),
         best=device.array("claims.best", points.n, np.int32),
@@ -90,7 +90,7 @@ def finish(
     device.fill(claims.owner, points.n, -1)
     _rank(device, points, tracks, claims, counts, m)
     device.launch_blocks(_resolve, points.n_events, counts, tracks, claims, points, min_points)
-    device.launch(_follow, n_rows, scene, points, pieces, counts, False, tracks, m)
+    device.launch(_follow, n_rows, scene, points, pieces, counts, False, tracks, taken, m)
     return tracks
 
 
@@ -196,22 +196,25 @@ def _follow(
     counts: Any,
     searching: bool,
     tracks: Tracks,
+    taken: Any,
     m: int,
 ) -> None:
-    """Follow pieces; without searching, fit tracks again that have lost points."""
+    """Follow pieces; without searching, fit tracks again that have lost points.
+
+    Args:
+        taken: ``tracks.point`` in one dimension.
+    """
     w = cuda.grid(1)
     for c in range(w, m, cuda.gridsize(1)):
         event = _event_of(counts, points.n_events, c)
-        first, n = 0, int(tracks.n[c]) if tracks.lost[c] > 0 else 0
         if searching:
-            first = pieces.offset[c]
+            first = int(pieces.offset[c])
             last = pieces.offset[c + 1] if c + 1 < m else counts[points.n_events, 5]
-            n = min(int(last - first), MOST_POINTS)
-        for i in range(n):
-            p = pieces.point[first + i] + points.start[event] if searching else tracks.point[c, i]
-            scene.work.point[w, i] = p
-        if n > 0:
-            follow_piece(scene, Seat(w, event, searching), n, tracks, c)
+            piece = Piece(first, min(int(last) - first, MOST_POINTS), int(points.start[event]))
+            follow_piece(scene, Seat(w, event, True), piece, pieces.point, tracks, c)
+        elif tracks.n[c] > 0 and tracks.lost[c] > 0:
+            piece = Piece(c * MOST_POINTS, int(tracks.n[c]), 0)
+            follow_piece(scene, Seat(w, event, False), piece, taken, tracks, c)
 
 
 @cuda_kernel
