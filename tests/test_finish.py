@@ -212,7 +212,9 @@ def test_foreign_points_are_dropped_and_go_to_their_own_track() -> None:
 
 def test_points_that_are_no_track_are_no_candidate() -> None:
     toy = Toy(30, 4)
-    mixed = [np.array([10 * i + i % 4, 10 * (i + 1) + 5, 10 * (i + 2) + 7], "i4") for i in range(25)]
+    mixed = [
+        np.array([10 * i + i % 4, 10 * (i + 1) + 5, 10 * (i + 2) + 7], "i4") for i in range(25)
+    ]
     candidates, _ = toy.finish(mixed)
     assert len(candidates) < 3
     assert toy.finish([])[0] == TrackCandidates.empty()
@@ -251,5 +253,5 @@ def test_candidates_of_an_unknown_detector_are_not_finished() -> None:
     cuts = Cuts(0.1, 0.45, 0.4, 4, "paths", Finish(2.0))
     with pytest.raises(ModelError, match="layers of its detector"):
         ExatrkxPipeline(small_model(detector="mine", cuts=cuts))
-    with pytest.raises(ModelError, match="finish.field"):
+    with pytest.raises(ModelError, match=r"finish\.field"):
         small_model(cuts=dataclasses.replace(cuts, finish=Finish(0.0)))

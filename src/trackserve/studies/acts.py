@@ -357,8 +357,8 @@ def _physics(sample: str, rows: Sequence[Row]) -> Table:
         body.append([str(quantity), *cells])
     caption = (
         f"{sample}: fitted tracks beside the truth. Efficiency: pT > 1 GeV, |η| < 3, as many "
-        "points as a track needs measurements; by double majority. candidates: before the fit, of as "
-        "many points. truth: the points of each such particle, fitted."
+        "points as a track needs measurements; by double majority. candidates: before the fit, of "
+        "as many points. truth: the points of each such particle, fitted."
     )
     return Table(("quantity", *map(str, ways)), body, caption)
 

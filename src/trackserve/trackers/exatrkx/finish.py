@@ -1,8 +1,8 @@
 """Finishing: pieces of tracks become whole tracks with a helix.
 
-Each piece is followed on its own (:mod:`.follow`), and may take any point. So pieces of one particle
-grow to nearly the same track. Then the best track takes its points first. A track that has lost too
-many is dropped; one that has lost few is fitted again to what is left.
+Each piece is followed on its own (:mod:`.follow`), and may take any point. So pieces of one
+particle grow to nearly the same track. Then the best track takes its points first. A track that has
+lost too many is dropped; one that has lost few is fitted again to what is left.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ def assemble(
     filled = np.arange(MOST_POINTS) < counts[:, None]
     point = tracks.point[rows]
     smallest = np.where(filled, point, np.iinfo(np.int32).max).min(axis=1, initial=0x7FFFFFFF)
-    by_point = np.argsort(smallest)
-    rows, counts, filled, point = rows[by_point], counts[by_point], filled[by_point], point[by_point]
+    order = np.argsort(smallest)
+    rows, counts, filled, point = rows[order], counts[order], filled[order], point[order]
     owner = np.repeat(np.arange(len(rows)), counts)
     values = point[filled]
     values = values[np.lexsort((rank[values], owner))]
@@ -222,9 +222,7 @@ def _helices(tracks: Tracks, rows: Array, unit: float) -> Helices:
 
 
 @shared
-def _grow_part(
-    scene: Scene, seat: Seat, piece: Piece, points: Array, first: int, n: int
-) -> Grown:
+def _grow_part(scene: Scene, seat: Seat, piece: Piece, points: Array, first: int, n: int) -> Grown:
     for i in range(n):
         scene.work.point[seat.w, i] = points[piece.first + first + i] + piece.shift
     return grow(scene, seat, n)
@@ -234,7 +232,9 @@ def _grow_part(
 def follow_piece(
     scene: Scene, seat: Seat, piece: Piece, points: Array, tracks: Tracks, c: int
 ) -> None:
-    """Follow a piece; if no good track comes of it, each of its ends. Keep the result as track ``c``.
+    """Follow a piece and keep what comes of it as track ``c``.
+
+    If that is no good track, each end of the piece is followed instead.
 
     Args:
         points: int32, of all pieces.

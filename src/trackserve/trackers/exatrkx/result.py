@@ -35,8 +35,8 @@ class ExatrkxResult(Result):
     """Track candidates of one event.
 
     Without finishing, candidates are components of the graph and ``helices`` has no rows. The
-    labels are those of the graph either way. The intermediates are the edges that remain after the radius graph, after the filter and
-    after the graph network.
+    labels are those of the graph either way. The intermediates are the edges that remain after the
+    radius graph, after the filter and after the graph network.
     """
 
     counts: ExatrkxCounts

@@ -25,8 +25,7 @@ from trackserve.errors import ModelError
 KNOWN = (GENERIC_DETECTOR,)
 """Names of the detectors whose layers are known."""
 DEPTH = 4.0
-"""mm. The centres of modules are at most so far from their layer's surface, across it; so are nearly
-all points of tilted ones."""
+"""mm. Nearly all points of a layer are at most so far from its surface, across it."""
 
 
 class Surfaces(NamedTuple):

@@ -17,7 +17,16 @@ from trackserve.device.compile import shared
 from trackserve.device.cuda import LARGEST, THREADS, Device, cuda_kernel
 from trackserve.edm.columns import Array
 
-from ..finish import UNSETTLED, Piece, Tracks, follow_piece, make_tracks, make_work, place_of, settle
+from ..finish import (
+    UNSETTLED,
+    Piece,
+    Tracks,
+    follow_piece,
+    make_tracks,
+    make_work,
+    place_of,
+    settle,
+)
 from ..follow import MOST_POINTS, Cloud, Scene, Seat
 from ..surfaces import Surfaces, layer_of
 from .features import BatchPoints
@@ -154,9 +163,7 @@ def _rank(
     event = tensor(device, claims.place, m).clone()
     order = torch.sort(tensor(device, tracks.score, m), descending=True, stable=True).indices
     order = order[torch.sort(event[order], stable=True).indices]
-    tensor(device, claims.place, m)[order] = torch.arange(
-        m, dtype=torch.int32, device=order.device
-    )
+    tensor(device, claims.place, m)[order] = torch.arange(m, dtype=torch.int32, device=order.device)
 
 
 @shared
@@ -258,4 +265,3 @@ def _resolve(
                 if tracks.lost[c] == UNSETTLED - 1:
                     settle(tracks, c, claims.owner, min_points)
             going = cuda.syncthreads_or(left) != 0
-
