@@ -69,7 +69,7 @@ def shared(function: F) -> F:
 
 
 def shared_step(function: F) -> F:
-    """Compile a long :func:`shared` function, which callers call: copies of it take long to make."""
+    """Compile a long :func:`shared` function; callers call it, since copies take long to make."""
     return cast(F, njit(error_model="numpy", **_NO_REFERENCES)(function))
 
 
