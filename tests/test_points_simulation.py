@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from trackserve.cli.main import commands
+from trackserve.detectors.generic.material import SIGMAS
 from trackserve.edm import (
     Collisions,
     Particles,
@@ -31,7 +32,6 @@ pytest.importorskip("acts")
 from trackserve.simulation.chain.collisions import Setup
 from trackserve.simulation.chain.generate import GeneratedEvent, GeneratedParticles, Gun
 from trackserve.simulation.points.detector import (
-    SIGMAS,
     PointsDetector,
     make_points_detector,
     sensor_key,

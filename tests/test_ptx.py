@@ -30,7 +30,7 @@ from benchmarks.raw_words import stream
 from trackserve.device.cuda import Device
 from trackserve.edm.columns import Array
 from trackserve.io import read_conditions
-from trackserve.trackers.exatrkx.architecture import Cuts
+from trackserve.trackers.exatrkx.architecture import Cuts, Finish
 from trackserve.trackers.exatrkx.cuda import CudaExatrkx, edges, radius
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES
@@ -127,9 +127,9 @@ def record(sample_directory: Path) -> Recorder:
         pipeline = CudaPatatrack(read_conditions(sample_directory), config, recorder)
         pipeline.run([stream([])], list(PatatrackResult.intermediates()))
         assert recorder.synchronisations == before + 6
-    for segmentation in ("components", "paths"):
+    for segmentation, finish in (("components", None), ("paths", Finish(2.0))):
         before = recorder.synchronisations
-        model = small_model(cuts=Cuts(0.1, 0.5, 0.5, 3, segmentation))
+        model = small_model(cuts=Cuts(0.1, 0.5, 0.5, 3, segmentation, finish))
         where = torch.device("cpu")
         learned = CudaExatrkx(model, where, precision="fp32", device=recorder)
         learned.run([FeaturesEvent(np.empty((0, 3), np.float32))], GRAPH_STAGES)

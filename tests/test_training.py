@@ -28,8 +28,9 @@ from trackserve.errors import InputError
 from trackserve.io import open_points
 from trackserve.io.points_directory import write_points
 from trackserve.physics.points.metrics import match_points_events, summarize_points
-from trackserve.trackers.exatrkx.architecture import Cuts
-from trackserve.trackers.exatrkx.model import load_model
+from trackserve.trackers.exatrkx.architecture import Cuts, Features
+from trackserve.trackers.exatrkx.model import Description, Model, load_model
+from trackserve.trackers.exatrkx.modules import make_modules, model_of
 from trackserve.trackers.exatrkx.training import stages
 from trackserve.trackers.exatrkx.training.config import (
     Schedule,
@@ -39,12 +40,13 @@ from trackserve.trackers.exatrkx.training.config import (
     read_config,
 )
 from trackserve.trackers.exatrkx.training.curves import Curves
-from trackserve.trackers.exatrkx.training.data import Data, choose_window, make_sample
+from trackserve.trackers.exatrkx.training.data import SCALES, Data, choose_window, make_sample
 from trackserve.trackers.exatrkx.training.graphs import Graph
 from trackserve.trackers.exatrkx.training.loop import fit, learning_rate
 from trackserve.trackers.exatrkx.training.losses import edge_loss, pair_loss
 from trackserve.trackers.exatrkx.training.physics import Found
 from trackserve.trackers.exatrkx.training.scan import WorkingPoint, choose, together
+from trackserve.trackers.exatrkx.training.start import Start
 from trackserve.trackers.exatrkx.training.train import train
 
 LAYERS = np.array([32.0, 72.0, 116.0, 172.0, 260.0, 360.0, 500.0, 660.0])
@@ -126,6 +128,22 @@ def quick(steps: int, **changes: Any) -> TrainingConfig:
         "gnn": dataclasses.replace(default.gnn, schedule=schedule, hidden=16, steps=3, points=60),
     }
     return dataclasses.replace(default, **{**small, **changes})
+
+
+def random_model_of(config: TrainingConfig) -> Model:
+    """A model of the networks of ``config`` with random weights."""
+    description = Description(
+        "start",
+        "generic",
+        "outward",
+        Features(SCALES),
+        stages.embedding_spec(config),
+        stages.filter_spec(config),
+        stages.gnn_spec(config),
+        Cuts(0.5, 0.3, 0.3, 3, "paths"),
+    )
+    torch.manual_seed(2)
+    return model_of(description, make_modules(description))
 
 
 def nothing(*_: Any) -> None:
@@ -232,6 +250,27 @@ def test_a_tiny_training_finds_every_track(events: Path, tmp_path: Path) -> None
     folder = tmp_path / "model" / "training"
     assert {"curves.csv", "scan-events.csv", "gnn.pt"} <= {path.name for path in folder.iterdir()}
     assert model.description.record["validation"]["events"] == 1
+
+
+def test_a_model_is_trained_further(events: Path, tmp_path: Path) -> None:
+    """Networks that stay keep their bits; the other one starts from the model's weights."""
+    model = random_model_of(quick(1, soft_pt=0.6))
+    start = Start(model, ["gnn"])
+    still = dataclasses.replace(quick(1).gnn, schedule=Schedule(1, rate=1e-12, validate_every=1))
+    trained = train([events], tmp_path / "still", quick(1, gnn=still), nothing, start=start).model
+    for name, value in model.weights.items():
+        if name.startswith("gnn."):
+            np.testing.assert_allclose(trained.weights[name], value, rtol=1e-5, atol=1e-6)
+        else:
+            assert (trained.weights[name] == value).all()
+    assert trained.description.cuts.radius <= model.description.cuts.radius
+    with pytest.raises(InputError, match="no such networks"):
+        Start(model, ["gnm"])
+    other = dataclasses.replace(model.description, order="given")
+    with pytest.raises(InputError, match="did not make this model"):
+        train([events], tmp_path / "x", quick(1), nothing, start=Start(Model(other, model.weights)))
+    with pytest.raises(InputError, match="start"):
+        train([events], tmp_path / "still", quick(1, gnn=still), nothing, resume=True)
 
 
 @pytest.mark.parametrize("stage", ["embedding", "gnn"])

@@ -105,6 +105,7 @@ def _about(order: Order) -> dict[str, object]:
         "options": dict(order.options),
         "url": order.where.url,
         "keep": list(order.keep),
+        "absolute": order.absolute,
         "limits": asdict(order.limits),
     }
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from trackserve.errors import MissingExtraError
+from trackserve.errors import InputError, MissingExtraError
 from trackserve.install import install_command
 
 from .common import console, progress, wrote
@@ -56,6 +56,23 @@ def train_exatrkx(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a training that was interrupted.")
     ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Start from this model's weights: NAME or DIR, [@POINT]. Sizes are the model's.",
+            show_default=False,
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NETWORK",
+            help="Train this network of --start alone: embedding, filter, gnn. May be given more "
+            "than once; the others stay, with the model's cuts.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Embedding, filter and graph network, one after the other, and the cuts that go with them.
 
@@ -68,8 +85,14 @@ def train_exatrkx(
         import torch
     except ImportError:
         raise MissingExtraError(f"training needs PyTorch: {install_command('train')}") from None
-    from trackserve.trackers.exatrkx.training.config import find_preset, read_config
+    from trackserve.trackers.exatrkx.model import load_model
+    from trackserve.trackers.exatrkx.training.config import NETWORKS, find_preset, read_config
+    from trackserve.trackers.exatrkx.training.start import Start
     from trackserve.trackers.exatrkx.training.train import train
+
+    if only and start is None:
+        raise InputError("--only says which networks of --start are trained: give --start too")
+    first = None if start is None else Start(load_model(start), only or NETWORKS)
 
     torch.set_num_threads(threads)
     base = find_preset(preset)
@@ -80,7 +103,7 @@ def train_exatrkx(
             note = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
             show(what, done, total, note)
 
-        trained = train(data, output, told, on_step, device=device, resume=resume)
+        trained = train(data, output, told, on_step, device=device, resume=resume, start=first)
     console.print(_summary(trained))
     wrote(output)
     for name, point in trained.working_points.items():

@@ -19,10 +19,10 @@ from trackserve.detectors.phase1.geometry import (
     PixelGeometry,
 )
 from trackserve.detectors.phase1.layout import FIRST_ENDCAP
+from trackserve.detectors.silicon import SILICON_LENGTH
 from trackserve.edm.columns import Array
 
 from ..processes.cells import Grid, fill_cells, free_steps
-from ..processes.matter import SILICON_LENGTH
 from ..processes.planes import Planes
 from .material import (
     FLANGE_MATERIAL,

@@ -8,6 +8,8 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from trackserve.detectors.generic.material import TUBE_LENGTHS, TUBE_RADII
+from trackserve.detectors.silicon import SILICON_LENGTH
 from trackserve.device.compile import kernel, shared
 from trackserve.physics.points.metrics import FIELD
 
@@ -24,7 +26,7 @@ from ..processes.flights import (
 )
 from ..processes.interactions import interact, interacts
 from ..processes.kinematics import Vector, on_helix, scaled
-from ..processes.matter import SILICON_LENGTH, radiated, scattered
+from ..processes.matter import radiated, scattered
 from ..processes.planes import distance, is_on, path_to_plane
 from ..processes.species import ELECTRON, ELECTRON_MASS, PHOTON
 from ..processes.straggling import (
@@ -34,7 +36,6 @@ from ..processes.straggling import (
     soft_loss,
     transfer,
 )
-from .material import TUBE_LENGTHS, TUBE_RADII
 from .world import GRID, HALF_LENGTH, RADIUS, STEP, World
 
 PT_PER_RADIUS = 0.00299792458 * FIELD

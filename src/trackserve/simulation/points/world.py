@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trackserve.detectors.generic.material import TUBE_RADII, TUBES
 from trackserve.edm.columns import Array
 from trackserve.edm.truth import MM_PER_CM
 
 from ..processes.cells import Grid, fill_cells, free_steps
 from ..processes.planes import Planes
 from .detector import PointsDetector
-from .material import TUBE_RADII, TUBES, module_thickness
+from .material import module_thickness
 
 RADIUS, HALF_LENGTH = 103.0, 300.0
 """Size of the cylinder that holds the detector, cm."""

@@ -124,6 +124,16 @@ Gnn = AttentionGnn | InteractionGnn | AcornGnn
 
 
 @dataclass(frozen=True)
+class Finish:
+    """How pieces of tracks become whole tracks; see :mod:`.finish`."""
+
+    field: float
+    """Tesla, along z."""
+    piece_points: int = 3
+    """Least points of a piece."""
+
+
+@dataclass(frozen=True)
 class Cuts:
     """A working point."""
 
@@ -138,6 +148,8 @@ class Cuts:
     segmentation: Segmentation = "components"
     """How edges become candidates. ``components``: all points that edges join. ``paths``: the
     same, but first every point keeps only its best edge inwards and its best edge outwards."""
+    finish: Finish | None = None
+    """How they are finished; None: they are not."""
 
 
 class Perceptron(NamedTuple):

@@ -45,6 +45,8 @@ MODELS = Path(__file__).parent / "models"
 """Folder of the models that ship with the package."""
 _MAX_STEPS = 100
 """Most steps, and layers of a perceptron, of a graph network."""
+_LEAST_PIECE = 3
+"""Points that a helix needs."""
 
 
 @dataclass(frozen=True)
@@ -304,6 +306,10 @@ def _check_description(description: Description, where: str) -> None:
         require(0 <= cuts.filter < 1, f"{at}.filter", cuts.filter, "0..1")
         require(0 <= cuts.edge < 1, f"{at}.edge", cuts.edge, "0..1")
         require(cuts.min_points > 0, f"{at}.min_points", cuts.min_points, "> 0")
+        if (finish := cuts.finish) is not None:
+            require(0 < finish.field < math.inf, f"{at}.finish.field", finish.field, "> 0")
+            least = finish.piece_points
+            require(least >= _LEAST_PIECE, f"{at}.finish.piece_points", least, f">= {_LEAST_PIECE}")
 
 
 def check_weights(

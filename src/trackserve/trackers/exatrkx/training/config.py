@@ -135,6 +135,8 @@ class TrainingConfig:
     gnn: GnnTraining = field(default_factory=GnnTraining)
 
 
+NETWORKS = ("embedding", "filter", "gnn")
+"""The networks of a model, in the order in which they are trained."""
 PRESETS = {
     "default": TrainingConfig(),
     "small": TrainingConfig(
