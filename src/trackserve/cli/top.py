@@ -40,7 +40,10 @@ def top(
 ) -> None:
     """A live table of servers: models, what waits, throughput, times, devices; until Ctrl-C.
 
-    Times and rates are those between two looks. The server's own probe, one event a second, counts.
+    Times and rates are those between two looks: ev/s and err/s, answered events and those without
+    a result; wait and work, events that wait now and are in work; queue ms and comp. ms, the mean
+    wait and work of an event; busy, the mean number of workers at work. The server's own probe,
+    one event a second, counts.
     """
     from trackserve.client.servers import current, parse_servers
 
@@ -81,13 +84,10 @@ def _look_at_all(addresses: list[Address], metrics_port: int | None) -> Seen:
 
 
 def _table(before: Seen, after: Seen, seconds: float) -> Table:
-    table = Table()
-    for name in ("server", "model", "device"):
-        table.add_column(name)
-    for name in (
-        *("events/s", "errors/s", "waiting", "in work"),
-        *("queue, ms", "compute, ms", "workers busy", "restarts"),
-    ):
+    table = Table(box=None, pad_edge=False)
+    for name in ("server", "model", "on"):
+        table.add_column(name, no_wrap=True)
+    for name in ("ev/s", "err/s", "wait", "work", "queue ms", "comp. ms", "busy", "restarts"):
         table.add_column(name, justify="right")
     for address, found in after.items():
         if isinstance(found, ServerError):

@@ -27,6 +27,7 @@ class Metric(NamedTuple):
 QUEUE_BUCKET = "trackserve_queue_seconds_bucket"
 COMPUTE_BUCKET = "trackserve_compute_seconds_bucket"
 LATENCY_BUCKET = "trackserve_latency_seconds_bucket"
+RESTARTS = "trackserve_restarts"
 
 METRICS = {
     "trackserve_requests_total": Metric("Events answered, by outcome", "outcome"),
@@ -41,7 +42,7 @@ METRICS = {
     "trackserve_identity": Metric("Backend processes, by identity", "identity", gauge=True),
     "trackserve_held": Metric("Events that wait or are in work", gauge=True),
     "trackserve_build_info": Metric("Backend processes, by version", "version", gauge=True),
-    "trackserve_restarts": Metric("Times that Triton was started anew", gauge=True),
+    RESTARTS: Metric("Times that Triton was started anew", gauge=True),
     QUEUE_BUCKET: Metric("Events that waited for at most so many seconds", "le"),
     COMPUTE_BUCKET: Metric("Events that took a worker at most so many seconds", "le"),
     LATENCY_BUCKET: Metric("Events answered after at most so many seconds", "le"),
