@@ -38,7 +38,7 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _PORT = "8001"
-_NUMBER = r"-?\d[\d,]*(?:\.\d+)?"
+_NUMBER = r"-?\d+(?:,\d{3})*(?:\.\d+)?"
 _TENTH = 0.1
 
 

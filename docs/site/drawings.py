@@ -33,7 +33,9 @@ class Drawing:
     def add(self, part: str) -> None:
         self._parts.append(part)
 
-    def text(self, at: Point, words: str, color: str = INK, *, size: float = 13, **how: str) -> None:
+    def text(
+        self, at: Point, words: str, color: str = INK, *, size: float = 13, **how: str
+    ) -> None:
         """Words, a line for each of them that a line break ends, about a place."""
         anchor, weight = how.get("anchor", "middle"), how.get("weight", "400")
         lines = words.split("\n")
@@ -233,11 +235,19 @@ def patatrack() -> None:
         "Stages of Patatrack",
         "patatrack",
         (
-            ("pixels to clusters", "Raw words are unpacked.\nPixels that touch are one cluster.", pixels),
+            (
+                "pixels to clusters",
+                "Raw words are unpacked.\nPixels that touch are one cluster.",
+                pixels,
+            ),
             ("hits", "Each cluster gives a place\nand an error.", hits),
             ("doublets", "Pairs of hits on two layers,\nin a window in φ.", doublets),
             ("ntuplets", "Doublets that share a hit and lie\non a helix from the beam.", ntuplets),
-            ("fit and selection", "A helix with its errors.\nOf tracks that share hits the best stays.", fit),
+            (
+                "fit and selection",
+                "A helix with its errors.\nOf tracks that share hits the best stays.",
+                fit,
+            ),
             ("vertices", "Tracks that meet on the beam line\ncome from one collision.", vertices),
         ),
     )
@@ -304,10 +314,22 @@ def exatrkx() -> None:
         "exatrkx",
         (
             ("space points", "The places where sensors\nof the whole tracker were hit.", points),
-            ("embedding", "A network moves points of one\nparticle close to each other.", embedding),
+            (
+                "embedding",
+                "A network moves points of one\nparticle close to each other.",
+                embedding,
+            ),
             ("radius graph", "Points that are near there\nare joined by edges.", edges(radius)),
-            ("filter", "A network judges each edge by its\ntwo points. Most wrong edges go.", edges(filtered)),
-            ("graph network", "Edges tell their neighbours what\nthey know. Each gets a score.", network),
+            (
+                "filter",
+                "A network judges each edge by its\ntwo points. Most wrong edges go.",
+                edges(filtered),
+            ),
+            (
+                "graph network",
+                "Edges tell their neighbours what\nthey know. Each gets a score.",
+                network,
+            ),
             ("candidates", "Points that good edges join\nare one track candidate.", candidates),
         ),
     )
@@ -383,7 +405,11 @@ def in_flight() -> None:
         slot(42, 6 * event + 2, 3, event + 1, "other", GREEN)
         slot(42, 6 * event + 5, 1, event + 1, "H", ORANGE)
     drawing.text(
-        (16, 110), "Tracking on a server, two events in flight", anchor="start", weight="600", size=14
+        (16, 110),
+        "Tracking on a server, two events in flight",
+        anchor="start",
+        weight="600",
+        size=14,
     )
     drawing.text((16, 147), "thread", GREY, anchor="start")
     drawing.text((16, 211), "server", GREY, anchor="start")

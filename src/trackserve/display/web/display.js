@@ -43,7 +43,7 @@ class Display {
     };
     this.stages = Object.keys(scene.events[0].edges);
     this.readHash();
-    this.picture = new Picture(at("picture"), () => this.ask());
+    this.picture = new Picture(at("picture"), () => this.ask(), () => this.update());
     const { solid } = scene.detector;
     const far = (points, of) => {
       let most = 0;

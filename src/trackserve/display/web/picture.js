@@ -1,9 +1,9 @@
 // The drawing: one or two draw calls for each kind of thing, in space or in one of two planes.
 
 import {
-  BufferAttribute, BufferGeometry, CanvasTexture, Color, LineBasicMaterial, LineSegments,
-  OrthographicCamera, PerspectiveCamera, Points, PointsMaterial, Scene, SRGBColorSpace, Vector3,
-  WebGLRenderer, MOUSE, TOUCH,
+  BufferAttribute, BufferGeometry, CanvasTexture, Color, ColorManagement, LineBasicMaterial,
+  LinearSRGBColorSpace, LineSegments, OrthographicCamera, PerspectiveCamera, Points, PointsMaterial,
+  Scene, Vector3, WebGLRenderer, MOUSE, TOUCH,
 } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import { LineMaterial } from "three/addons/lines/LineMaterial.js";
@@ -16,6 +16,11 @@ const MANY_POINTS = 20000;
 const NEAR_BEAM = 15; // mm
 const FIELD_OF_VIEW = 32; // degrees
 const NEAR_CLICK = 9; // pixels
+const OFF_LINE = 0.5; // pixels: points nearer to a line than this are left out of it
+const MOST_LEFT_OUT = 32;
+const SLOW = 60; // ms of a frame: while a slower picture moves, it has half as many pixels each way
+
+ColorManagement.enabled = false; // colours go to the screen as they are, without work per pixel
 
 // Positions in the plane of a view; r has the sign of y.
 export function projected(points, view) {
@@ -44,6 +49,35 @@ function projectedLines({ offsets, points }, view) {
   return found;
 }
 
+// Points of a line, from first to end - 1, that are left if it may run so far, mm, from the others.
+// A line does not jump over a change of the sign of y where sides are to be kept.
+export function thinned(points, first, end, tolerance, sided) {
+  const left = [first];
+  for (let from = first; from + 1 < end; ) {
+    let to = from + 1;
+    while (to + 1 < end && to - from < MOST_LEFT_OUT && passes(points, from, to + 1, tolerance)
+      && !(sided && points[3 * to + 1] < 0 !== points[3 * to + 4] < 0)
+      && !(sided && points[3 * from + 1] < 0 !== points[3 * to + 1] < 0)) to++;
+    left.push(to);
+    from = to;
+  }
+  return left;
+}
+
+// Whether the straight piece between two points passes all points between them so nearly.
+function passes(points, from, to, tolerance) {
+  const [ax, ay, az] = points.subarray(3 * from, 3 * from + 3);
+  const [ux, uy, uz] = [points[3 * to] - ax, points[3 * to + 1] - ay, points[3 * to + 2] - az];
+  const length2 = ux * ux + uy * uy + uz * uz || 1;
+  for (let i = from + 1; i < to; i++) {
+    const [vx, vy, vz] = [points[3 * i] - ax, points[3 * i + 1] - ay, points[3 * i + 2] - az];
+    const at = Math.max(0, Math.min(1, (ux * vx + uy * vy + uz * vz) / length2));
+    const [dx, dy, dz] = [vx - at * ux, vy - at * uy, vz - at * uz];
+    if (dx * dx + dy * dy + dz * dz > tolerance * tolerance) return false;
+  }
+  return true;
+}
+
 function disc(hollow) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = 32;
@@ -56,13 +90,15 @@ function disc(hollow) {
   return new CanvasTexture(canvas);
 }
 
-const toColour = rgb => new Color().setRGB(...rgb.map(one => one / 255), SRGBColorSpace);
+const toColour = rgb => new Color().setRGB(...rgb.map(one => one / 255));
 
 export class Picture {
-  constructor(canvas, changed) {
+  constructor(canvas, changed, refine) {
     this.canvas = canvas;
     this.renderer = new WebGLRenderer({ canvas, antialias: true, preserveDrawingBuffer: true });
-    this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
+    this.renderer.outputColorSpace = LinearSRGBColorSpace;
+    this.pixelRatio = Math.min(devicePixelRatio, 2);
+    this.renderer.setPixelRatio(this.pixelRatio);
     this.scene = new Scene();
     this.things = {};
     this.textures = { disc: disc(false), ring: disc(true) };
@@ -80,7 +116,8 @@ export class Picture {
       controls.addEventListener("start", () => this.setMoving(true));
       controls.addEventListener("end", () => {
         this.setMoving(false);
-        changed();
+        const ratio = this.offLine / this.thinnedBy;
+        ratio > 2 || ratio < 0.5 ? refine() : changed();
       });
       if (view !== "3d") {
         controls.enableRotate = false;
@@ -96,15 +133,20 @@ export class Picture {
     return this.cameras[this.view];
   }
 
-  // While the picture moves, large clouds of points are left out.
+  // While the picture moves, large clouds of points are left out, and a slow one is coarser.
   setMoving(moving) {
     this.moving = moving;
+    this.slow ??= this.timeFrame(this.back) > SLOW;
+    this.renderer.setPixelRatio(moving && this.slow ? this.pixelRatio / 2 : this.pixelRatio);
+    this.resize();
     for (const thing of Object.values(this.things)) this.simplify(thing);
   }
 
   simplify(thing) {
-    const n = thing.isPoints ? thing.geometry.attributes.position.count : 0;
+    if (!thing.isPoints) return;
+    const n = thing.geometry.attributes.position.count;
     thing.visible = !(this.moving && n > MANY_POINTS);
+    thing.material.size = thing.userData.size * this.renderer.getPixelRatio();
   }
 
   setView(view) {
@@ -156,10 +198,19 @@ export class Picture {
       thing.material.resolution?.set(width, height);
   }
 
-  // mm of a pixel in a plane.
+  // mm of a pixel; in space, at the place that the camera looks at.
   get scale() {
     const camera = this.camera;
-    return (camera.right - camera.left) / camera.zoom / this.canvas.clientWidth;
+    if (this.view !== "3d")
+      return (camera.right - camera.left) / camera.zoom / this.canvas.clientWidth;
+    const away = camera.position.distanceTo(this.controls["3d"].target);
+    const half = Math.tan((FIELD_OF_VIEW * Math.PI) / 360);
+    return (2 * away * half) / Math.max(this.canvas.clientHeight, 1);
+  }
+
+  // mm that lines may run off their points.
+  get offLine() {
+    return OFF_LINE * this.scale;
   }
 
   put(name, thing, order) {
@@ -193,11 +244,13 @@ export class Picture {
     const geometry = new BufferGeometry();
     geometry.setAttribute("position", new BufferAttribute(points, 3));
     const material = new PointsMaterial({
-      color: toColour(rgb), size: size * this.renderer.getPixelRatio(), sizeAttenuation: false,
+      color: toColour(rgb), sizeAttenuation: false,
       map: texture && this.textures[texture], transparent: true, alphaTest: texture ? 0.3 : 0,
       depthTest: !texture, depthWrite: false,
     });
-    this.put(name, new Points(geometry, material), order);
+    const cloud = new Points(geometry, material);
+    cloud.userData.size = size;
+    this.put(name, cloud, order);
   }
 
   // Lines of some rows of a kind, in one draw call.
@@ -205,19 +258,20 @@ export class Picture {
     const points = projectedLines(kind.paths, this.view);
     const colours = new Uint8Array(points.length);
     const index = [];
+    const sided = this.view === "rz";
+    this.thinnedBy = this.offLine;
     for (const row of rows) {
       const [first, end] = pieceOf(kind, row);
       const colour = colourOf(kind, row, by, theme);
       for (let i = first; i < end; i++) colours.set(colour, 3 * i);
-      for (let i = first; i + 1 < end; i++)
-        if (this.view !== "rz" || points[3 * i + 1] < 0 === points[3 * i + 4] < 0)
-          index.push(i, i + 1);
+      const left = thinned(points, first, end, this.thinnedBy, sided);
+      for (let i = 0; i + 1 < left.length; i++)
+        if (!sided || points[3 * left[i] + 1] < 0 === points[3 * left[i + 1] + 1] < 0)
+          index.push(left[i], left[i + 1]);
     }
-    const linear = new Float32Array(points.length);
-    for (let i = 0; i < colours.length; i++) linear[i] = LINEAR[colours[i]];
     const geometry = new BufferGeometry();
     geometry.setAttribute("position", new BufferAttribute(points, 3));
-    geometry.setAttribute("color", new BufferAttribute(linear, 3));
+    geometry.setAttribute("color", new BufferAttribute(colours, 3, true));
     geometry.setIndex(new BufferAttribute(new Uint32Array(index), 1));
     const material = new LineBasicMaterial({
       vertexColors: true, transparent: true, opacity: 0.9, depthWrite: false,
@@ -284,6 +338,7 @@ export class Picture {
   }
 
   draw(back) {
+    this.back = back;
     this.renderer.setClearColor(toColour(back), 1);
     this.renderer.render(this.scene, this.camera);
   }
@@ -297,9 +352,3 @@ export class Picture {
     return performance.now() - start;
   }
 }
-
-// Linear light of a value of sRGB, 0..255.
-const LINEAR = Float32Array.from({ length: 256 }, (_, i) => {
-  const value = i / 255;
-  return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-});
