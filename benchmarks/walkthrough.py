@@ -4,7 +4,8 @@
 
 Runs the blocks of a page in order, in a folder: those of ``bash`` line by line in a shell, those of
 ``python`` as one program. A block of ``text`` behind one is its output, in which ``...`` stands for
-anything and numbers may differ by a tenth; another output is an error. A comment in front of a block says more:
+anything and numbers may differ by a tenth; another output is an error. A comment in front of a
+block says more:
 
 - ``<!-- run: no -->``: it is not run;
 - ``<!-- run: beside -->``: a command that goes on, as a server; it ends with the page.
@@ -227,17 +228,19 @@ def main() -> None:
     arguments = parser.parse_args()
     page = arguments.page.resolve()
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as temporary:
-        with walk(arguments.folder or Path(temporary)) as one:
-            for block in blocks_of(page):
-                begin = time.perf_counter()
-                try:
-                    print(one.run(block), end="")
-                except OtherOutputError as error:
-                    sys.exit(f"{page.name}, {error}")
-                seconds = time.perf_counter() - begin
-                note = "not run" if block.how == "no" else f"{seconds:.1f} s"
-                print(f"--- line {block.line}, {block.kind}: {note}", flush=True)
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        walk(arguments.folder or Path(temporary)) as one,
+    ):
+        for block in blocks_of(page):
+            begin = time.perf_counter()
+            try:
+                print(one.run(block), end="")
+            except OtherOutputError as error:
+                sys.exit(f"{page.name}, {error}")
+            seconds = time.perf_counter() - begin
+            note = "not run" if block.how == "no" else f"{seconds:.1f} s"
+            print(f"--- line {block.line}, {block.kind}: {note}", flush=True)
     print(f"all of {page.name}: {time.perf_counter() - start:.0f} s")
 
 
