@@ -4,13 +4,15 @@
 # make docs    the documentation as a site, build/site/index.html
 # make lint    format, lint and types
 # make bench   throughput and latency on the sample, direct and served
-.PHONY: demo test test-slow docs lint bench install clean
+# make release  a wheel and an sdist in dist, each tried in an empty environment
+.PHONY: demo test test-slow docs lint bench release install clean
 
 supported = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c '$(supported)' 2>/dev/null && echo $$p && break; done)
 BIN = .venv/bin
-PARALLEL = -n auto --maxprocesses 4 --dist loadfile
+# one more process than cores, as tests wait for servers
+PARALLEL = -n $(shell n=$$(nproc); echo $$((n < 3 ? n + 1 : 4))) --dist loadfile
 SAMPLE = build/patatrack-sample
 PIXEL = build/ttbar-pu50
 POINTS = build/points-pu20
@@ -24,11 +26,14 @@ install: .venv/dev
 	@touch $@
 
 .venv/server: .venv/pip pyproject.toml
-	$(BIN)/pip install -q -e '.[server,report,sim,hlt]'
+	@echo "installing trackserve and what it needs into .venv: some minutes, about 1 GB"
+	$(BIN)/pip install -e '.[server,report,sim,hlt]'
 	@touch $@
 
 .venv/dev: .venv/pip pyproject.toml
-	$(BIN)/pip install -q -e '.[dev]'
+	@echo "installing trackserve and what its tests need into .venv: some minutes, a few GB"
+	$(BIN)/pip install -q 'pip>=25.1' # knows dependency groups
+	$(BIN)/pip install -e '.[all]' --group dev
 	@touch $@ .venv/server
 
 $(SAMPLE): tests/data/patatrack-sample.tar.xz
@@ -63,6 +68,9 @@ lint: .venv/dev
 
 bench: .venv/server $(SAMPLE)
 	$(BIN)/trackserve study direct-vs-served --events patatrack=$(SAMPLE) -o build/studies
+
+release: .venv/dev
+	.ci/release
 
 clean:
 	rm -rf .venv build

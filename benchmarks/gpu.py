@@ -1,4 +1,4 @@
-"""Patatrack on a CUDA device: the CPU's answer, kernels' times, throughput by batch size, energy.
+"""Patatrack on a CUDA device: kernels' times, throughput by batch size, energy.
 
 usage: python -m benchmarks.gpu DIR [--device cpu] [--batches N...] [--streams N...] [--seconds S]
 
@@ -72,48 +72,6 @@ class Stopwatch(Device):
             found[name] += cuda.event_elapsed_time(before, after)
         self.laps.clear()
         return dict(found)
-
-
-def compare(found: PatatrackResult, expected: PatatrackResult) -> dict[str, Any]:
-    """Differences between the results of one event, and whether their bits are equal."""
-    assert found.ntuplets is not None
-    assert expected.ntuplets is not None
-    ours = {tuple(row): t for t, row in enumerate(found.ntuplets.hits.tolist())}
-    theirs = [tuple(row) for row in expected.ntuplets.hits.tolist()]
-    common = [(ours[row], t) for t, row in enumerate(theirs) if row in ours]
-    mine, cpu = np.array(common, np.int64).reshape(-1, 2).T
-    a, b = found.ntuplets.state[mine], expected.ntuplets.state[cpu]
-    fitted = ~np.isnan(a).any(axis=1) & ~np.isnan(b).any(axis=1)
-    error = np.sqrt(expected.ntuplets.covariance[cpu][:, [0, 5, 9, 12, 14]])
-    shift = np.abs(a - b)[fitted] / error[fitted]
-    relative = np.abs(a - b)[fitted] / np.maximum(np.abs(b[fitted]), np.finfo(np.float32).tiny)
-    return {
-        "ntuplets": len(theirs),
-        "missing": len(theirs) - len(common),
-        "more": len(ours) - len(common),
-        "shift": float(shift.max(initial=0.0)),
-        "relative": float(relative.max(initial=0.0)),
-        "bits": found == expected,
-        "tracks": abs(len(found.tracks) - len(expected.tracks)),
-        "vertices": abs(len(found.vertices) - len(expected.vertices)),
-    }
-
-
-def check(gpu: PatatrackPipeline, cpu: PatatrackPipeline, events: list[RawEvent]) -> None:
-    keep = list(PatatrackResult.intermediates())
-    pairs = zip(gpu.run(events, keep), cpu.run(events, keep), strict=True)
-    rows = [compare(found, expected) for found, expected in pairs]  # type: ignore[arg-type]
-    n = sum(row["ntuplets"] for row in rows)
-    missing, more = (sum(row[key] for row in rows) for key in ("missing", "more"))
-    print(f"events equal to the CPU's bit for bit: {sum(r['bits'] for r in rows)} of {len(rows)}")
-    print(f"ntuplets: {n}, identical {1 - missing / max(1, n):.6f}, more {more}")
-    for key, text in {
-        "shift": "largest difference of a fitted parameter, in its error",
-        "relative": "largest relative difference of a fitted parameter",
-        "tracks": "largest difference of the number of tracks of an event",
-        "vertices": "largest difference of the number of vertices of an event",
-    }.items():
-        print(f"{text}: {max(row[key] for row in rows):.3g}")
 
 
 def describe_device(device: str) -> str:
@@ -211,7 +169,6 @@ def main() -> None:
         ]
         pipelines[0].run(events, list(PatatrackResult.intermediates()))
         print(f"kernels compiled or loaded in {time.perf_counter() - start:.0f} s")
-        check(pipelines[0], cpu, events)
         watched = CudaPatatrack(conditions, DEFAULT)
         watched.run(events)
         before = watched.device.synchronisations

@@ -1,4 +1,4 @@
-"""The learned tracker on a CUDA device: the CPU's answer, times of stages and kernels, speed.
+"""The learned tracker on a CUDA device: times of stages and kernels, speed.
 
 The speed is measured by model, precision, streams and batch size, with the energy.
 
@@ -16,64 +16,19 @@ import argparse
 import itertools
 import math
 import time
-from collections import defaultdict
 
 import torch
 
 from trackserve import ExatrkxPipeline
 from trackserve.device.cuda import Device
 from trackserve.edm import (
-    Edges,
     PointsEvent,
 )
 from trackserve.trackers.exatrkx.cuda import CudaExatrkx
 from trackserve.trackers.exatrkx.model import Model, load_model
-from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
 
 from .gpu import Stopwatch, cycle, describe_device, on_all_cores, print_speed, throughput
 from .points import RANDOM, describe, read_points
-
-
-def pairs_of(edges: Edges) -> dict[tuple[int, int], float]:
-    columns = (edges.source.tolist(), edges.target.tolist(), edges.score.tolist())
-    return {(s, t): score for s, t, score in zip(*columns, strict=True)}
-
-
-def check(gpu: ExatrkxPipeline, cpu: ExatrkxPipeline, events: list[PointsEvent]) -> None:
-    """Print the differences between the results of the device and of the CPU."""
-    cuts = cpu.model.description.cuts
-    totals: dict[str, float] = defaultdict(float)
-    found, expected = gpu.run(events, GRAPH_STAGES), cpu.run(events, GRAPH_STAGES)
-    for mine, theirs in zip(found, expected, strict=True):
-        assert isinstance(mine, ExatrkxResult), mine
-        assert isinstance(theirs, ExatrkxResult), theirs
-        for name in GRAPH_STAGES:
-            ours, cpus = pairs_of(getattr(mine, name)), pairs_of(getattr(theirs, name))
-            cut = {"filter_edges": cuts.filter, "track_edges": cuts.edge}.get(name, math.nan)
-            differ = ours.keys() ^ cpus.keys()
-            totals[name] += len(cpus)
-            totals[f"{name} differ"] += len(differ)
-            either = ours | cpus
-            scores = (either[pair] for pair in differ)
-            totals[f"{name} far"] += sum(abs(score - cut) > 1e-5 for score in scores)
-        ours, cpus = (
-            {tuple(result.candidates.points[i].tolist()) for i in range(len(result.candidates))}
-            for result in (mine, theirs)
-        )
-        totals["candidates"] += len(cpus)
-        totals["candidates differ"] += len(cpus - ours)
-        totals["more candidates"] += len(ours - cpus)
-    for name in GRAPH_STAGES:
-        print(f"{name}: {totals[name]:.0f}, not in both {totals[f'{name} differ']:.0f}", end="")
-        far = f", of which over 1e-5 from the cut {totals[f'{name} far']:.0f}"
-        print("" if name == "radius_edges" else far)
-    again = gpu.run(events, GRAPH_STAGES)
-    alone = [gpu.reconstruct(event, GRAPH_STAGES) for event in events]
-    for text, others in (("once more", again), ("alone", alone)):
-        same = sum(a == b for a, b in zip(found, others, strict=True))
-        print(f"events with the same bits {text}: {same} of {len(events)}")
-    print(f"candidates: {totals['candidates']:.0f}, not found {totals['candidates differ']:.0f}, "
-          f"others found {totals['more candidates']:.0f}")  # fmt: skip
 
 
 def stage_times(gpu: ExatrkxPipeline, batch: list[PointsEvent], rounds: int = 5) -> None:
@@ -140,7 +95,6 @@ def main() -> None:
         gpu = ExatrkxPipeline(model, device="cuda")
         gpu.warm_up()
         print(f"kernels compiled or loaded in {time.perf_counter() - start:.0f} s")
-        check(gpu, cpu, events[:2])
         watched = cuda_stages(model)
         watched.run(events[:1])
         print(f"times the host waits in a batch: {watched.device.synchronisations}")

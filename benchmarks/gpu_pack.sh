@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # What gpu.sh needs on a machine that can download nothing: a real Triton and its client, a Python
 # of the running version with its shared library, and events. One archive, which gpu.sh unpacks.
-# PIXEL is a pixel data directory, TRACKER one of space points; without them the archive has
-# no events.
-# usage: benchmarks/gpu_pack.sh ARCHIVE.tar.xz [PIXEL TRACKER]
+# TRACKER is a directory of space points, each PIXEL a pixel data directory; the events of the first
+# are timed, those of all are checked. Without them the archive has no events.
+# usage: benchmarks/gpu_pack.sh ARCHIVE.tar.xz [TRACKER PIXEL...]
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python=${PYTHON:-python3}
 archive=$(realpath -m "$1")
-pixel=${2:+$(realpath "$2")} tracker=${3:+$(realpath "$3")}
+shift
+places=()
+for place in "$@"; do places+=("$(realpath "$place")"); done
 export PYTHONPATH=$root/src:$root
 version=$($python -c 'import sys; print(f"{sys.version_info.major}.{sys.version_info.minor}")')
 
@@ -46,12 +48,24 @@ else
   echo "no libpython$version.so in $prefix/lib: the other machine must have one"
 fi
 
-if [ -n "$pixel" ]; then
-  mkdir "$work/carried/pixel"
-  for name in fedIds cablingMap gain cpefast beamspot raw material; do
-    [ ! -e "$pixel/$name.bin" ] || cp "$pixel/$name.bin" "$work/carried/pixel"
+# the library of the native backend, where it is looked for; it depends on no version of Python
+mkdir -p "$work/carried/cache/trackserve"
+$python - "$work/carried/cache/trackserve" <<'END'
+import sys
+from pathlib import Path
+from trackserve.serving.backend.native import build
+build.compile_library(Path(sys.argv[1]) / build.library_name())
+END
+
+if [ ${#places[@]} -gt 1 ]; then
+  $python -m benchmarks.points "${places[0]}" "$work/carried/tracker.npz"
+  for k in $(seq 1 $((${#places[@]} - 1))); do
+    to=$work/carried/pixel/$k-$(basename "${places[k]}")
+    mkdir -p "$to"
+    for name in fedIds cablingMap gain cpefast beamspot raw material; do
+      [ ! -e "${places[k]}/$name.bin" ] || cp "${places[k]}/$name.bin" "$to"
+    done
   done
-  $python -m benchmarks.points "$tracker" "$work/carried/tracker.npz"
 fi
 
 mkdir -p "$(dirname "$archive")"

@@ -5,8 +5,9 @@ usage: python -m benchmarks.gpu_served patatrack DIR [--device cpu] [--instances
 
 The direct way has as many pipelines as one instance of the server has workers, each in a thread,
 on batches. The served way has several client processes (:mod:`.load`). The ways take turns, and
-medians count. "no batches" is a server that runs each event alone. "answers at once" is a server
-whose answers are ready: it shows what clients, Triton and the backend carry without a pipeline.
+medians count. The first backend has all rows, another one the first. With ``--more``: "no batches"
+is a server that runs each event alone; "answers at once" is a server whose answers are ready: it
+shows what clients, Triton and the backend carry without a pipeline.
 The program exits with 1 if a server fails.
 """
 
@@ -31,7 +32,7 @@ from trackserve.client import keep_freed_memory
 from trackserve.errors import ServerError
 from trackserve.serving.backend.runtime import cores
 from trackserve.serving.limits import Limits, default_limits
-from trackserve.serving.repository import write_model
+from trackserve.serving.repository import BACKENDS, write_model
 from trackserve.serving.server import Server
 from trackserve.studies.machine import processor_seconds
 from trackserve.studies.meter import Meter, Usage
@@ -193,6 +194,7 @@ def serve(
     subject: Subject,
     instances: int,
     limits: Limits,
+    backend: str,
     change: Callable[[Path], None] = lambda repository: None,
 ) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
@@ -203,6 +205,7 @@ def serve(
             device=subject.device,
             instances=instances,
             limits=limits,
+            backend=backend,
         )
         change(Path(directory))
         start = time.perf_counter()
@@ -276,11 +279,13 @@ def main() -> int:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--events", type=int, default=10, help="to take, at most")
     parser.add_argument("--instances", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--backends", choices=BACKENDS, nargs="+", default=["native", "python"])
     parser.add_argument("--clients", type=int, default=max(1, min(8, cores() // 2)))
     parser.add_argument("--model", default="default", help="of exatrkx")
     parser.add_argument("--precision", default="fp32", help="of exatrkx")
     parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--more", action="store_true", help="no batches; answers at once")
     options = parser.parse_args()
 
     print(describe_device(options.device))
@@ -304,12 +309,14 @@ def main() -> int:
         first: bool = False,
         change: Callable[[Path], None] = lambda repository: None,
         beside: Callable[[], float] | None = direct,
+        backend: str = options.backends[0],
         **changes: Any,
     ) -> None:
         """Start a server and print a row for each way: transport, number of events in a request."""
         nonlocal failures
+        name = f"{backend}, {name}"
         try:
-            with serve(subject, instances, replace(limits, **changes), change) as server:
+            with serve(subject, instances, replace(limits, **changes), backend, change) as server:
                 if first:
                     check(server, subject, results)
                     print_latencies(server, subject, runs[0], options.rounds)
@@ -337,10 +344,13 @@ def main() -> int:
     several = ("shm", subject.per_request)
     ways = [*dict.fromkeys([("shm", 1), several]), ("grpc", 1)]
     measure(f"{first} instance", first, ways, first=True)
+    for other in options.backends[1:]:
+        measure(f"{first} instance", first, [("shm", 1)], first=True, backend=other)
     for n in more:
         measure(f"{n} instances", n, [several])
-    measure(f"{most} instances, no batches", most, [several], batch_events=1)
-    measure("answers at once", 1, ways, change=instant, beside=None)
+    if options.more:
+        measure(f"{most} instances, no batches", most, [several], batch_events=1)
+        measure("answers at once", 1, ways, change=instant, beside=None)
     return 1 if failures else 0
 
 

@@ -13,12 +13,16 @@ from benchmarks.processes import backend_of
 from trackserve.serving.http import Http
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from trackserve.serving.server import Server
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 server = Server(sys.argv[1], grpc_port=int(sys.argv[2]), http_port=0, metrics_port=0)
 server.start()
 print(server.pid, server.ports.grpc, server.ports.http, flush=True)
-time.sleep(1000)
+try:
+    time.sleep(1000)
+except KeyboardInterrupt:
+    server.stop()
 """
 
 
@@ -71,6 +75,10 @@ class Process:
     def thaw(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(os.getpgid(self.triton), signal.SIGCONT)
+
+    def drain(self) -> None:
+        """Tell it to stop, as an operator does: it answers what it has."""
+        self._process.terminate()
 
     def end(self) -> None:
         self._process.kill()

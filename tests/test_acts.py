@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from command_line import command, says
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.command_line import command, says
 from trackserve import Client
+from trackserve.detectors.generic.material import SIGMAS
 from trackserve.edm import FittedTracks, Measurements, PointsEvent, Ragged, TrackCandidates
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, InputError, TrackserveError
@@ -50,7 +51,7 @@ from trackserve.integration.acts import (
 from trackserve.integration.acts.steps import MeasurementReader, Stopwatch, run_steps
 from trackserve.simulation.chain.collisions import Setup
 from trackserve.simulation.chain.generate import Gun
-from trackserve.simulation.points.detector import SIGMAS, PointsDetector
+from trackserve.simulation.points.detector import PointsDetector
 from trackserve.simulation.points.simulate import simulate_points
 
 ROOT = Path(__file__).parents[1]

@@ -61,7 +61,7 @@ def command_lines(path: Path) -> Iterator[list[str]]:
     lines = re.findall(r"^ *trackserve (.*)$", "\n".join(parts[1::2]), re.MULTILINE)
     lines += re.findall(r"`trackserve ([^`]+)`", "\n".join(parts[::2]))
     for line in lines:
-        yield re.split(r" #|\|", line)[0].split()
+        yield re.split(r" #|\|| -- ", line)[0].split()
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)

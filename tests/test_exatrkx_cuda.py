@@ -29,13 +29,14 @@ from trackserve import ExatrkxPipeline
 from trackserve.device.components import connected_components
 from trackserve.edm import (
     Edges,
+    Helices,
     PointsEvent,
     SpacePoints,
 )
 from trackserve.edm.columns import Array, Ragged
 from trackserve.errors import EventError, LimitExceeded, encode
 from trackserve.trackers.exatrkx import perceptrons as on_cpu
-from trackserve.trackers.exatrkx.architecture import Cuts, Features, Perceptron
+from trackserve.trackers.exatrkx.architecture import Cuts, Features, Finish, Perceptron
 from trackserve.trackers.exatrkx.cuda import (
     CudaExatrkx,
     features,
@@ -81,6 +82,7 @@ def assert_same(found: Any, expected: Any, closely: float = 1e-6) -> None:
         assert (mine.event, mine.counts) == (theirs.event, theirs.counts)
         assert mine.stopped_by == theirs.stopped_by
         assert mine.labels == theirs.labels
+        assert_close(mine.helices, theirs.helices)
         for part in ("candidates", *GRAPH_STAGES):
             a, b = getattr(mine, part), getattr(theirs, part)
             assert (a is None) == (b is None)
@@ -93,6 +95,17 @@ def assert_same(found: Any, expected: Any, closely: float = 1e-6) -> None:
                     assert (column.dtype, column.shape) == (other.dtype, other.shape)
                     most = closely if "score" in name else 0
                     assert np.abs(column - other).max(initial=0) <= most, (part, name)
+
+
+def assert_close(found: Helices, expected: Helices) -> None:
+    """Check that helices are equal except for the last bits."""
+    for name, column in vars(found).items():
+        np.testing.assert_allclose(column, getattr(expected, name), rtol=1e-4, atol=1e-6)
+
+
+def finishing_model() -> Model:
+    """A model whose candidates are finished; they have as few points as can be."""
+    return small_model(cuts=Cuts(0.1, 0.45, 0.3, 3, "paths", Finish(2.0)))
 
 
 def events() -> list[PointsEvent]:
@@ -116,6 +129,16 @@ def test_a_batch(make: Any, order: Any, segmentation: Any) -> None:
     assert_same(found, ExatrkxPipeline(model).run(events(), GRAPH_STAGES), 5e-5)
     alone = [result for event in events() for result in kernels.run([event], GRAPH_STAGES)]
     assert_same(alone, found, 5e-5 if make is published_model else 0)
+
+
+@pytest.mark.slow
+def test_finished_candidates_of_a_batch() -> None:
+    """Pieces of a batch are followed, and compete for points, as on a CPU."""
+    model = finishing_model()
+    found = on_one_thread(model).run(events(), GRAPH_STAGES)
+    expected = ExatrkxPipeline(model).run(events(), GRAPH_STAGES)
+    assert sum(len(result.helices) for result in expected) > 10  # type: ignore[union-attr]
+    assert_same(found, expected, 5e-5)
 
 
 def test_features_and_stages() -> None:

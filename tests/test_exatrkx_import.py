@@ -17,7 +17,7 @@ from trackserve import ExatrkxPipeline
 from trackserve.cli.main import commands
 from trackserve.errors import EventError, ModelError
 from trackserve.io.parquet import write_parquet
-from trackserve.trackers.exatrkx.architecture import Cuts, Features
+from trackserve.trackers.exatrkx.architecture import Cuts, Features, Filter
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.importing import Published, import_model
 from trackserve.trackers.exatrkx.model import load_model, save_model
@@ -106,6 +106,35 @@ def test_state_dicts(files: dict[str, Path], tmp_path: Path) -> None:
     assert model.description.filter.activation == "silu"
 
 
+class Batched(nn.Module):
+    """A filter of published layers that takes pairs of points as [1, m, 6]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = PublishedFilter().net
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        return self.net(pairs.reshape(1, pairs.shape[1], 6))
+
+
+def test_a_plain_sequence_of_layers_is_a_filter(files: dict[str, Path], tmp_path: Path) -> None:
+    """It takes pairs of points; its LayerNorms may have no weights."""
+    plain = nn.Sequential(
+        *(nn.Linear(6, 16), nn.LayerNorm(16, elementwise_affine=False), nn.SiLU()),
+        *(nn.Dropout(0.1), nn.Linear(16, 1)),
+    ).eval()
+    torch.save(plain, tmp_path / "whole.pt")
+    torch.jit.script(plain).save(str(tmp_path / "script.pt"))
+    torch.jit.trace(plain, torch.zeros(4, 6)).save(str(tmp_path / "trace.pt"))
+    for name in ("whole.pt", "script.pt", "trace.pt"):
+        published = Published(**{**files, "filter": tmp_path / name})
+        model = import_model(published, name="x", detector="itk", features=FEATURES, cuts=CUTS)
+        assert model.description.filter == Filter(
+            ("r", "phi", "z"), (16,), activation="silu", norm=True
+        )
+        assert (model.weights["filter.mlp.norms.0.weight"] == 1).all()
+
+
 class AlmostPublished(PublishedEmbedding):
     """Its weights do not say that it normalises its answer."""
 
@@ -120,13 +149,16 @@ def test_what_cannot_be_imported(files: dict[str, Path], tmp_path: Path) -> None
             import_model(published, name="", detector="", features=FEATURES, cuts=CUTS)
 
     attempt("file is missing", gnn=tmp_path / "none.pt")
-    attempt("not the attention network", gnn=files["embedding"])
+    attempt("not the attention network, nor acorn's", gnn=files["embedding"])
     attempt("not one sequence", filter=files["gnn"])
     torch.jit.script(AlmostPublished()).save(str(tmp_path / "almost.pt"))
     attempt("other answers", embedding=tmp_path / "almost.pt")
-    torch.jit.script(PublishedFilter().net).save(str(tmp_path / "plain.pt"))
-    message = r"not called as a published one.*bound forward\(points\[n, 3\], edges"
-    attempt(message, filter=tmp_path / "plain.pt")
+    torch.jit.script(Batched()).save(str(tmp_path / "batched.pt"))
+    message = r"not called as a published one.*bound forward\(points\[n, 3\], edges.*pairs"
+    attempt(message, filter=tmp_path / "batched.pt")
+    gap = nn.Sequential(nn.Linear(3, 4), nn.Dropout(), nn.ReLU(), nn.Linear(4, 2)).state_dict()
+    torch.save(gap, tmp_path / "gap.pt")
+    attempt("modules without weights lie between layers", embedding=tmp_path / "gap.pt")
     attempt("wrong shape", filter=files["embedding"])
     (tmp_path / "text.pt").write_text("no weights")
     attempt("not a file of weights", embedding=tmp_path / "text.pt")

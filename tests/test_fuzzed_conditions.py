@@ -12,7 +12,7 @@ import pytest
 SCRIPT = Path(__file__).parent / "fuzz_conditions.py"
 
 
-@pytest.mark.parametrize("config", ["reference", "default"])
+@pytest.mark.parametrize("config", [pytest.param("reference", marks=pytest.mark.slow), "default"])
 def test_random_bytes_in_conditions(sample_directory: Path, config: str) -> None:
     command = [sys.executable, str(SCRIPT), str(sample_directory), config, "150"]
     done = subprocess.run(command, env=os.environ, capture_output=True, text=True)

@@ -227,7 +227,8 @@ def test_a_damaged_event_has_its_error_in_its_row(sample_directory: Path, tmp_pa
 
 
 ENDING_MODULE = """
-import _thread
+import os
+import signal
 import time
 from trackserve.errors import ServerUnavailable
 from trackserve.workflow import Module
@@ -243,8 +244,8 @@ class Ending(Module):
             self.act()
 
     def act(self):
-        if self.how == "interrupt":
-            _thread.interrupt_main()
+        if self.how.startswith("SIG"):
+            os.kill(os.getpid(), getattr(signal, self.how))
             time.sleep(2)  # until the main thread looks
         elif self.how == "gone":
             raise ServerUnavailable("nobody answers")
@@ -255,7 +256,9 @@ class Ending(Module):
 """
 
 
-@pytest.mark.parametrize(("how", "status", "least"), [("interrupt", 130, 1), ("gone", 1, 5)])
+@pytest.mark.parametrize(
+    ("how", "status", "least"), [("SIGINT", 130, 1), ("SIGTERM", 130, 1), ("gone", 1, 5)]
+)
 def test_what_is_decided_before_a_command_ends_early_is_kept(
     how: str, status: int, least: int, sample_directory: Path, tmp_path: Path, here: Path
 ) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from trackserve.cli.main import commands
+from trackserve.detectors.generic.material import SIGMAS
 from trackserve.edm import (
     Collisions,
     Particles,
@@ -31,7 +32,6 @@ pytest.importorskip("acts")
 from trackserve.simulation.chain.collisions import Setup
 from trackserve.simulation.chain.generate import GeneratedEvent, GeneratedParticles, Gun
 from trackserve.simulation.points.detector import (
-    SIGMAS,
     PointsDetector,
     make_points_detector,
     sensor_key,
@@ -218,7 +218,7 @@ def straight_crossings(detector: PointsDetector, start: Array, way: Array) -> li
     """Rows of the sensors that a straight line crosses, in the order of the line."""
     normal = np.cross(detector.axes[:, 0], detector.axes[:, 1])
     across = normal @ way
-    across[across == 0] = 1e-30
+    across[np.abs(across) < 1e-30] = 1e-30  # along the sensor: far away, but not beyond a float
     path = ((detector.centre - start) * normal).sum(axis=1) / across
     offset = start + path[:, None] * way - detector.centre
     u, v = (detector.axes * offset[:, None]).sum(axis=2).T

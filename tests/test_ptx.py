@@ -30,7 +30,7 @@ from benchmarks.raw_words import stream
 from trackserve.device.cuda import Device
 from trackserve.edm.columns import Array
 from trackserve.io import read_conditions
-from trackserve.trackers.exatrkx.architecture import Cuts
+from trackserve.trackers.exatrkx.architecture import Cuts, Finish
 from trackserve.trackers.exatrkx.cuda import CudaExatrkx, edges, radius
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES
@@ -119,30 +119,17 @@ def modules() -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize(
-    "generations",
-    [
-        pytest.param((NEWEST,), id="newest"),
-        pytest.param(OLDER, id="older", marks=pytest.mark.slow),
-    ],
-)
-def test_every_kernel_and_formula(
-    sample_directory: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    generations: Sequence[tuple[int, int]],
-) -> None:
-    # what a kernel calls is compiled for "the current device"
-    device = SimpleNamespace(compute_capability=generations[0])
-    monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
+def record(sample_directory: Path) -> Recorder:
+    """All launches of both pipelines."""
     recorder = Recorder()
     for config in CONFIGS.values():
         before = recorder.synchronisations
         pipeline = CudaPatatrack(read_conditions(sample_directory), config, recorder)
         pipeline.run([stream([])], list(PatatrackResult.intermediates()))
         assert recorder.synchronisations == before + 6
-    for segmentation in ("components", "paths"):
+    for segmentation, finish in (("components", None), ("paths", Finish(2.0))):
         before = recorder.synchronisations
-        model = small_model(cuts=Cuts(0.1, 0.5, 0.5, 3, segmentation))
+        model = small_model(cuts=Cuts(0.1, 0.5, 0.5, 3, segmentation, finish))
         where = torch.device("cpu")
         learned = CudaExatrkx(model, where, precision="fp32", device=recorder)
         learned.run([FeaturesEvent(np.empty((0, 3), np.float32))], GRAPH_STAGES)
@@ -151,20 +138,63 @@ def test_every_kernel_and_formula(
     dropped = recorder.array("dropped", 1, np.bool_)
     graph = edges.make_edges(recorder, "edges", some, 1, 1)
     edges.count_kept_of_others(recorder, graph, some, some, 0.5, dropped)
-    for kernel, types in recorder.launched:
+    return recorder
+
+
+def use_generation(generation: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a kernel calls is compiled for "the current device"."""
+    device = SimpleNamespace(compute_capability=generation)
+    monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
+
+
+def test_pipelines_launch_every_kernel(
+    sample_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel compiles to PTX; its squared distances are a CPU's. All are in the slow tests."""
+    use_generation(NEWEST, monkeypatch)
+    recorder = record(sample_directory)
+    assert kernels() == {kernel for kernel, _ in recorder.launched}
+    (types,) = (types for kernel, types in recorder.launched if kernel is radius._count)
+    check_distances(
+        compile_to_ptx(radius._count.py_func, types, is_formula=False, generations=(NEWEST,))
+    )
+
+
+def check_distances(ptx: str) -> None:
+    """Check that squared distances are a CPU's: products are rounded before they are added."""
+    assert "mul.rn.f32" in ptx
+    assert "fma.rn.f32" not in ptx
+
+
+def definitions() -> list[Any]:
+    return [value for module in modules() for value in vars(module).values()]
+
+
+def kernels() -> set[Any]:
+    """All kernels of the package."""
+    return {
+        value
+        for value in definitions()
+        if isinstance(value, CUDADispatcher) and not value.targetoptions["device"]
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("generations", [(NEWEST,), OLDER], ids=["newest", "older"])
+def test_every_kernel_and_formula_compiles(
+    sample_directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    generations: Sequence[tuple[int, int]],
+) -> None:
+    use_generation(generations[0], monkeypatch)
+    for kernel, types in record(sample_directory).launched:
         ptx = compile_to_ptx(kernel.py_func, types, is_formula=False, generations=generations)
         if kernel is radius._count:
-            assert "mul.rn.f32" in ptx, "squared distances are not a CPU's"
-            assert "fma.rn.f32" not in ptx
+            check_distances(ptx)
 
-    defined = [value for module in modules() for value in vars(module).values()]
-    kernels = {
-        v for v in defined if isinstance(v, CUDADispatcher) and not v.targetoptions["device"]
-    }
-    assert kernels == {kernel for kernel, _ in recorder.launched}
     formulas = {
         value.__name__: value
-        for value in defined
+        for value in definitions()
         if isinstance(value, Dispatcher) and not value.targetoptions.get("nogil")
     }
     # Numba leaves its mark on what a kernel calls

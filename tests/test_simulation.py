@@ -21,6 +21,7 @@ from trackserve.detectors.phase1.geometry import (
     phase1_geometry,
 )
 from trackserve.detectors.phase1.layout import LAYER_START, PT_PER_RADIUS
+from trackserve.detectors.silicon import SILICON_LENGTH
 from trackserve.edm import Collisions
 from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MissingExtraError
@@ -45,7 +46,6 @@ from trackserve.simulation.pixel.material import BARREL_MATERIAL, PIPE_MATERIAL
 from trackserve.simulation.pixel.simulate import simulate_pixel
 from trackserve.simulation.pixel.transport import PixelTransport
 from trackserve.simulation.processes.kinematics import Vector
-from trackserve.simulation.processes.matter import SILICON_LENGTH
 
 NOTHING = Processes(knock_on=False, returning=False, interactions=False, decays=False)
 MUONS = Gun(particles=20, min_pt=1.0, max_pt=20.0)

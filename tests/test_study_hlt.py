@@ -27,6 +27,7 @@ from trackserve.studies.hlt.jobs import (
 )
 from trackserve.studies.hlt.points import (
     AT_ONCE,
+    ATTACHED,
     CLIENTS,
     DEVICE,
     DISTANCE,
@@ -131,6 +132,7 @@ def test_the_rest_takes_its_time_and_its_menu_comes_last() -> None:
 
 
 TRACK, REST, TRIP = 5.0, 45.0, 1.0
+DEVICE_MS = 4.0
 
 
 def rows_of(n_jobs: tuple[int, ...]) -> list[Row]:
@@ -176,8 +178,9 @@ def rows_of(n_jobs: tuple[int, ...]) -> list[Row]:
     for n in (5, 14):
         rate = min(n * alone, 1e3 / 15)
         add(what=CLIENTS, way=DEVICE, jobs=n, events_per_s=rate, rest="emulated", **device)
-    add(what=SERVICE, instances=1, events_per_s=1e3 / TRACK)
-    add(what=SLICE, instances=1, module=SERVICE, event=0, ms=TRACK)
+    for way, device_ms in ((SERVED, TRACK), (ATTACHED, DEVICE_MS)):
+        add(what=SERVICE, way=way, instances=1, events_per_s=1e3 / device_ms)
+        add(what=SLICE, way=way, instances=1, module=SERVICE, event=0, ms=device_ms)
     for rtt in (0, 50):
         for in_flight in (1, 8):
             kept = 1.0 if in_flight == 8 or not rtt else 0.7
@@ -211,6 +214,11 @@ def test_the_simulation_agrees_with_a_machine_in_which_nothing_is_lost(
 ) -> None:
     rate = simulated(rows_of((1,)), SERVED, jobs, 1, start).rate.value
     assert rate == pytest.approx(min(jobs * 1e3 / REST, 1e3 / TRACK), rel=0.02)
+
+
+def test_an_attached_device_has_its_own_times() -> None:
+    rate = simulated(rows_of((1,)), ATTACHED, 20, 1, OWN).rate.value
+    assert rate == pytest.approx(1e3 / DEVICE_MS, rel=0.02)
 
 
 def test_the_report_finds_knee_gain_and_difference() -> None:

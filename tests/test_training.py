@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command_line import command
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,30 +28,36 @@ from trackserve.errors import InputError
 from trackserve.io import open_points
 from trackserve.io.points_directory import write_points
 from trackserve.physics.points.metrics import match_points_events, summarize_points
-from trackserve.trackers.exatrkx.architecture import Cuts
-from trackserve.trackers.exatrkx.model import load_model
+from trackserve.trackers.exatrkx.architecture import Cuts, Features
+from trackserve.trackers.exatrkx.model import Description, Model, load_model
+from trackserve.trackers.exatrkx.modules import make_modules, model_of
 from trackserve.trackers.exatrkx.training import stages
 from trackserve.trackers.exatrkx.training.config import (
     Schedule,
     TrainingConfig,
+    find_preset,
     parse_config,
     read_config,
 )
 from trackserve.trackers.exatrkx.training.curves import Curves
-from trackserve.trackers.exatrkx.training.data import Data, choose_window, make_sample
+from trackserve.trackers.exatrkx.training.data import SCALES, Data, choose_window, make_sample
 from trackserve.trackers.exatrkx.training.graphs import Graph
 from trackserve.trackers.exatrkx.training.loop import fit, learning_rate
 from trackserve.trackers.exatrkx.training.losses import edge_loss, pair_loss
+from trackserve.trackers.exatrkx.training.physics import Found
 from trackserve.trackers.exatrkx.training.scan import WorkingPoint, choose, together
+from trackserve.trackers.exatrkx.training.start import Start
 from trackserve.trackers.exatrkx.training.train import train
 
 LAYERS = np.array([32.0, 72.0, 116.0, 172.0, 260.0, 360.0, 500.0, 660.0])
 
 
-def helices(n: int, seed: int, number: int = 0) -> PointsEvent:
-    """``n`` particles of 1.5 to 5 GeV through cylinders at 2 T; points in random order."""
+def helices(
+    n: int, seed: int, number: int = 0, pt_range: tuple[float, float] = (1.5, 5)
+) -> PointsEvent:
+    """``n`` particles of a range of pT, GeV, through cylinders at 2 T; points in random order."""
     rng = np.random.default_rng(seed)
-    pt = rng.uniform(1.5, 5, n)
+    pt = rng.uniform(*pt_range, n)
     charge = rng.choice([-1, 1], n)
     phi, eta = rng.uniform(-np.pi, np.pi, n), rng.uniform(-1, 1, n)
     radius = pt / (0.299792458e-3 * 2)
@@ -120,6 +128,22 @@ def quick(steps: int, **changes: Any) -> TrainingConfig:
         "gnn": dataclasses.replace(default.gnn, schedule=schedule, hidden=16, steps=3, points=60),
     }
     return dataclasses.replace(default, **{**small, **changes})
+
+
+def random_model_of(config: TrainingConfig) -> Model:
+    """A model of the networks of ``config`` with random weights."""
+    description = Description(
+        "start",
+        "generic",
+        "outward",
+        Features(SCALES),
+        stages.embedding_spec(config),
+        stages.filter_spec(config),
+        stages.gnn_spec(config),
+        Cuts(0.5, 0.3, 0.3, 3, "paths"),
+    )
+    torch.manual_seed(2)
+    return model_of(description, make_modules(description))
 
 
 def nothing(*_: Any) -> None:
@@ -228,6 +252,27 @@ def test_a_tiny_training_finds_every_track(events: Path, tmp_path: Path) -> None
     assert model.description.record["validation"]["events"] == 1
 
 
+def test_a_model_is_trained_further(events: Path, tmp_path: Path) -> None:
+    """Networks that stay keep their bits; the other one starts from the model's weights."""
+    model = random_model_of(quick(1, soft_pt=0.6))
+    start = Start(model, ["gnn"])
+    still = dataclasses.replace(quick(1).gnn, schedule=Schedule(1, rate=1e-12, validate_every=1))
+    trained = train([events], tmp_path / "still", quick(1, gnn=still), nothing, start=start).model
+    for name, value in model.weights.items():
+        if name.startswith("gnn."):
+            np.testing.assert_allclose(trained.weights[name], value, rtol=1e-5, atol=1e-6)
+        else:
+            assert (trained.weights[name] == value).all()
+    assert trained.description.cuts.radius <= model.description.cuts.radius
+    with pytest.raises(InputError, match="no such networks"):
+        Start(model, ["gnm"])
+    other = dataclasses.replace(model.description, order="given")
+    with pytest.raises(InputError, match="did not make this model"):
+        train([events], tmp_path / "x", quick(1), nothing, start=Start(Model(other, model.weights)))
+    with pytest.raises(InputError, match="start"):
+        train([events], tmp_path / "still", quick(1, gnn=still), nothing, resume=True)
+
+
 @pytest.mark.parametrize("stage", ["embedding", "gnn"])
 def test_an_interrupted_training_continues_bit_for_bit(
     events: Path, tmp_path: Path, stage: str
@@ -264,6 +309,58 @@ def test_an_interrupted_training_continues_bit_for_bit(
         assert torch.equal(mine, theirs)
     curves = [(tmp_path / name / "curves.csv").read_text() for name in ("whole", "parts")]
     assert curves[0] == curves[1]
+
+
+def test_a_training_that_finds_nothing_says_so_and_fails(
+    events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Off a terminal its progress has the loss, from the first step on."""
+    monkeypatch.setattr("trackserve.cli.common._SECONDS_PER_LINE", 0.0)
+    config = tmp_path / "train.toml"
+    config.write_text(
+        "validation_events = 1\n"
+        "[embedding]\nwidths = [8]\nefficiency = 1\nschedule = {steps = 40}\n"
+        "[filter]\nwidths = [4]\nefficiency = 1\nschedule = {steps = 1}\n"
+        "[gnn]\nhidden = 4\nsteps = 1\nschedule = {steps = 1}\n"
+    )
+    monkeypatch.setattr("trackserve.trackers.exatrkx.training.scan.EDGE_CUTS", (0.999,))
+    arguments = ("train", "exatrkx", "--data", events, "--preset", "small", "--config", config)
+    said = command(*arguments, "--out", tmp_path / "model", "--threads", 1, status=1)
+    assert "finds no particle" in said.out
+    assert load_model(tmp_path / "model").description.name == "small"
+    first = next(line for line in said.err.splitlines() if line.startswith("embedding: 1 of 40"))
+    assert re.search(r"loss [\d.]+$", first)
+
+
+def test_a_network_without_any_track_is_worse_than_one_with_fakes() -> None:
+    nothing, fakes = Found(0.0, float("nan"), float("nan")), Found(0.1, 0.9, 0.1)
+    assert stages.merit(nothing, 0.02) < stages.merit(fakes, 0.02)
+    cuts = Cuts(radius=1.0, filter=0.1, edge=0.5)
+    points = [WorkingPoint(cuts, *found, 10, 3) for found in (nothing, fakes, nothing)]
+    assert choose(points, 0.02) is points[1]
+
+
+def test_events_without_a_particle_to_find_are_refused(tmp_path: Path) -> None:
+    soft = [helices(3, number, number, pt_range=(0.2, 0.4)) for number in range(2)]
+    write_points(tmp_path / "soft", soft)
+    with pytest.raises(InputError, match=r"no particle that counts.*directory soft"):
+        train([tmp_path / "soft"], tmp_path / "model", quick(4), nothing)
+
+
+def test_an_embedding_that_learned_nothing_ends_the_training(
+    events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trackserve.trackers.exatrkx.training.train.MAX_EDGES_PER_POINT", 1)
+    with pytest.raises(InputError, match="the embedding has learned nothing"):
+        train([events], tmp_path / "model", quick(1), nothing)
+
+
+def test_presets() -> None:
+    assert find_preset("default") == TrainingConfig()
+    small = parse_config({"gnn": {"hidden": 8}}, "train.toml", find_preset("small"))
+    assert (small.gnn.hidden, small.gnn.steps) == (8, find_preset("small").gnn.steps)
+    with pytest.raises(InputError, match="no such preset"):
+        find_preset("tiny")
 
 
 def test_a_training_is_not_overwritten(events: Path, tmp_path: Path) -> None:

@@ -103,6 +103,11 @@ class ServerError(TrackserveError):
     """The server cannot be started, reached, or failed. Fields: ``url``, ``status`` where known."""
 
 
+class AccessDenied(ServerError):
+    """The server does not let this client do that: a token is missing or wrong, or what was asked
+    for is open to nobody. The same request would be refused again."""
+
+
 class ServerBusy(ServerError):
     """The server's queue is full; the same request may succeed later."""
 
@@ -147,6 +152,7 @@ _TYPES = {
         ModuleFailed,
         MissingExtraError,
         ServerError,
+        AccessDenied,
         ServerBusy,
         ServerUnavailable,
         DeadlineExceeded,

@@ -6,7 +6,10 @@ The commands are in :mod:`.main`, which is imported when one runs: ``doctor`` wo
 from __future__ import annotations
 
 import io
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.markup import escape
 
@@ -18,14 +21,28 @@ from .terminal import messages
 def app() -> None:
     """Run a command; an error of ours, or of the system about a file, is one line.
 
-    A character that the terminal does not have becomes a question mark.
+    SIGTERM, which batch systems send, ends a command as Ctrl-C does: what is done is kept. A
+    character that the terminal does not have becomes a question mark.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
-        _run()
+        with _ended_as_by_ctrl_c():
+            _run()
     except (TrackserveError, OSError) as error:
         _fail(str(error))
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM raises :class:`KeyboardInterrupt`, unless this process has its own use of it."""
+    before = signal.getsignal(signal.SIGTERM)
+    if before is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run() -> None:

@@ -215,8 +215,29 @@ def reconstruction(
 
             yield lambda some, which: run(read_at(some, which))
     else:
-        pipeline = tracker.build(options, device=where.device, threads=where.threads, events=events)
+        pipeline = _built(tracker, options, where, events, identity)
         yield lambda some, which: _run_here(pipeline, read_at(some, which), keep, where, limits)
+
+
+_latest: dict[Any, Pipeline[Any, Any]] = {}
+"""The pipeline that was built last: many sources have the same conditions."""
+
+
+def _built(
+    tracker: Tracker[Any, Any],
+    options: Mapping[str, str],
+    where: Where,
+    events: Any,
+    identity: str | None,
+) -> Pipeline[Any, Any]:
+    """The pipeline; that of the last source, if it has the same identity."""
+    key = tracker.name, identity, where.device, where.threads
+    found = _latest.get(key) if identity not in (None, UNCHECKED) else None
+    if found is None:
+        found = tracker.build(options, device=where.device, threads=where.threads, events=events)
+        _latest.clear()
+        _latest[key] = found
+    return found
 
 
 def _run_here(

@@ -36,7 +36,11 @@ def doctor() -> None:
     """Show what this machine has, which ways to run the pipelines work, and cures for the rest."""
     for line in (_machine(), _packages(), _graphics_cards()):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    findings = [_found(check) for check in checks()]
+    show([_found(check) for check in checks()], "what works here:")
+
+
+def show(findings: list[Finding], title: str) -> None:
+    """Print findings, and the cures of those that do not work."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -44,7 +48,7 @@ def doctor() -> None:
     for finding in findings:
         mark = "[green]yes[/]" if finding.works else "[red]no[/]"
         table.add_row(mark, escape(finding.what), escape(finding.seen))
-    console.print("\nwhat works here:")
+    console.print(f"\n{title}")
     console.print(table)
     cures: dict[str, list[str]] = {}
     for finding in findings:

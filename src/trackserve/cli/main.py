@@ -17,17 +17,20 @@ from . import (
     compare,
     demo,
     display,
-    doctor,
+    export,
     fit,
     fleet,
+    front,
     hlt,
     inspect,
     model,
+    reach,
     reconstruct,
     serve,
     simulate,
     status,
     study,
+    top,
     train,
     validate,
 )
@@ -92,17 +95,19 @@ Every tracker has the same commands.
 - reconstruct here: `trackserve reconstruct patatrack DIR -o tracks.parquet`, or `exatrkx EVENTS`
 - fit candidates with ACTS: `trackserve fit EVENTS candidates.parquet -o tracks.parquet`
 - start a server: `trackserve serve patatrack,conditions=DIR exatrkx`
-- how is it? `trackserve status`
+- how is it? `trackserve status`; and all the time? `trackserve top`
+- one address for many, with TLS and tokens: `trackserve front grpc://a:8001 grpc://b:8001`
 - reconstruct there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
 - run a trigger menu: `trackserve hlt DIR -o decisions.parquet`
 - do two results differ? `trackserve compare A.parquet B.parquet`
+- results for ROOT: `trackserve export tracks.parquet -o tracks.root`
 - what does an event look like? `trackserve display DIR -o event.html`
 - is the physics right? `trackserve validate patatrack DIR -o report/patatrack`
 - how fast is it? `trackserve bench patatrack DIR`
 - what does serving cost, and bring? `trackserve study all --quick -o STUDIES`
 - how many servers for 500 jobs? `trackserve fleet --jobs 500 --service-times FILE`
 - which learned model? `trackserve model show`; a new one: `trackserve train exatrkx`
-- what works on this machine? `trackserve doctor`
+- what works on this machine? `trackserve doctor`; why not there? `doctor --url URL`
 """,
 )
 commands.add_typer(simulate.commands, name="simulate")
@@ -115,14 +120,17 @@ commands.add_typer(study.commands, name="study")
 commands.command()(fit.fit)
 commands.command()(serve.serve)
 commands.command()(serve.repository)
+commands.command(no_args_is_help=True)(front.front)
 commands.command()(hlt.hlt)
 commands.command()(compare.compare)
+commands.command()(export.export)
 commands.command()(inspect.inspect)
 commands.command()(status.status)
+commands.command()(top.top)
 commands.command(no_args_is_help=True)(fleet.fleet)
 commands.command()(display.display)
 commands.command()(demo.demo)
-commands.command()(doctor.doctor)
+commands.command()(reach.doctor)
 
 
 @commands.callback()

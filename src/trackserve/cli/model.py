@@ -22,7 +22,8 @@ _Network = Annotated[
     typer.Option(
         exists=True,
         dir_okay=False,
-        help="TorchScript or a state dict (.pt), or its arrays (.npz).",
+        help="TorchScript, a state dict or a checkpoint (.pt, .ckpt), ONNX (.onnx), or the arrays "
+        "of a state dict (.npz).",
         show_default=False,
     ),
 ]
@@ -51,13 +52,19 @@ def import_(
     high: _Three | None = None,
     embedding_activation: _Activation = "tanh",
     filter_activation: _Activation = "relu",
-    steps: Annotated[int, typer.Option(help="Of the graph network.")] = 8,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Of the graph network, if its file does not tell.")
+    ] = 8,
 ) -> None:
     """Write a model folder of published networks.
 
-    No file says how features were scaled: --scales must. --low and --high are the least and the
-    largest scaled features in training; with them points beyond are refused. TorchScript files
-    are run beside the imported networks, which must give the same answers.
+    The embedding takes points [n, 3]; the filter takes points and edges [2, m], or pairs of points
+    [m, 6]; the graph network takes points and edges, and is the attention network of the public
+    service or acorn's InteractionGNN2 (docs/exatrkx.md has all of it).
+
+    --scales says how features were scaled. --low and --high are the least and the
+    largest scaled features in training; with them points beyond are refused. TorchScript and ONNX
+    files are run beside the imported networks, which must give the same answers.
     """
     from trackserve.trackers.exatrkx.architecture import Cuts, Features
     from trackserve.trackers.exatrkx.importing import Published, import_model

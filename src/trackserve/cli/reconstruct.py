@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
 
 import trackserve
-from trackserve.edm.result import Outcome
+from trackserve.edm import EventLimits
+from trackserve.edm.result import Outcome, Result
 from trackserve.errors import TrackserveError
 from trackserve.trackers.base import Tracker
+from trackserve.trackers.registry import find_tracker
 from trackserve.wire.identity import digest
 
 from .common import (
@@ -61,7 +63,13 @@ def reconstruct(
     paths: list[Path],
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT.parquet", help="File to write.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="File to write; with --processes or --dask a folder, with a file for each PATH.",
+        ),
     ] = Path("tracks.parquet"),
     keep: Annotated[
         list[str] | None,
@@ -70,6 +78,14 @@ def reconstruct(
         ),
     ] = None,
     events: Slice = ":",
+    absolute: Annotated[
+        bool,
+        typer.Option(
+            "--absolute",
+            help="Absolute positions, and the field's names of the parameters: dxy and dz in "
+            "place of tip and zip.",
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the same command stopped.")
     ] = False,
@@ -83,53 +99,143 @@ def reconstruct(
     limit: Limit = None,
     partial: Partial = False,
     deadline: Deadline = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Work on this many PATHs at a time, each in a process of its own.",
+            show_default=False,
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Work on the workers of a dask cluster: tcp://HOST:PORT of its scheduler, or the "
+            "path of the scheduler's file. They see the same PATHs and OUT.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """OUT.parquet gets one row per event.
+    """OUT gets one row per event, as Parquet.
 
     Columns: event (a number that is unique in the file), source (the PATH), source_event (its
     number there), error, origin (the server that answered, tries, seconds, fallback or not, the
     identity), stopped_by, counts, the parts of the tracker's result, and what --keep names. An
     event that cannot be read or reconstructed keeps its row, with the reason in error. A result
-    that is partial has the name of the limit in stopped_by.
+    that is partial has the name of the limit in stopped_by. `trackserve export` makes a ROOT file
+    of it.
 
-    Rows are written as they come, to OUT.parquet.parts. If the command stops early, they stay
+    Rows are written as they come, to OUT.parts. If the command stops early, they stay
     there, and --resume goes on.
-    """
-    from trackserve.io.results_file import ResultsFile
 
+    With --processes or --dask, OUT is a folder: a file for each PATH, complete or not there, and
+    manifest.json, which says what each came to. A PATH that cannot be read stops no other; a
+    worker that dies costs no event. --resume goes on here too, with as many workers as it likes.
+    """
     tracker.result.check_keep(keep or ())
     limits = limits_of(tracker, limit, partial, deadline)
     where = Where(url, served, in_flight, device, threads, identity, fallback)
     where.check(tracker, options)
-    sources = open_sources(tracker, paths)
+    order = Order(tracker, options, where, keep or [], limits, events, absolute)
+    if processes is not None or dask is not None:
+        from .bulk import reconstruct_many
+
+        reconstruct_many(order, paths, output, resume, processes, dask)
+        return
+    task = Task(order, paths, output)
+    with progress() as show:
+        identity_text = carry_out(task, resume, lambda done, n: show("Reconstructing", done, n))
+    _report(output, len(paths) > 1, identity_text)
+
+
+class Order(NamedTuple):
+    """How events are to be reconstructed.
+
+    Attributes:
+        tracker, options, where, keep, limits: as of :func:`.common.reconstruction`.
+        events: slice of the events, as text.
+        absolute: whether positions are absolute, and parameters have the field's names.
+    """
+
+    tracker: Tracker[Any, Any]
+    options: Mapping[str, str]
+    where: Where
+    keep: Sequence[str]
+    limits: EventLimits
+    events: str
+    absolute: bool
+
+    def __reduce__(self) -> Any:
+        """A tracker travels by its name."""
+        return _order, (self.tracker.name, *self[1:])
+
+
+def _order(name: str, *rest: Any) -> Order:
+    return Order(find_tracker(name), *rest)
+
+
+class Task(NamedTuple):
+    """An order for the events of some paths, and the file for all of them."""
+
+    order: Order
+    paths: Sequence[Path]
+    output: Path
+
+
+def carry_out(task: Task, resume: bool, show: Callable[[int, int], None], wait: float = 0.0) -> str:
+    """Reconstruct events into a file.
+
+    Args:
+        task: the events, and the file.
+        resume: whether to continue what an earlier one left.
+        show: called with the number of events that are done, and of all.
+        wait: seconds to wait for another process that writes there.
+
+    Returns:
+        text of the identity of what made the file.
+
+    Raises:
+        TrackserveError: an argument is wrong, or the data, the server or the place are not there.
+    """
+    from trackserve.io.results_file import ResultsFile
+
+    tracker, options, where, keep, limits, events, absolute = task.order
+    sources = open_sources(tracker, task.paths)
     chosen = chosen_events(sources, events)
     identities = {
         source: identity_of_results(tracker, options, where, found)
         for source, found in sources.items()
     }
+    frames = (
+        {source: tracker.absolute(found) for source, found in sources.items()} if absolute else {}
+    )
+    kind = next((frame.result for frame in frames.values()), tracker.result)
     about = _about(tracker, options, where, sources, identities)
     used = [identities[source] for source, which in chosen.items() if which]
     about["identity"] = "; ".join(dict.fromkeys(used or identities.values()))
-    about |= {"events": events, "files": _stamp(paths, output)}
+    about |= {"events": events, "files": _stamp(task.paths, task.output)}
     about |= {"limits": json.dumps(asdict(limits))}
-    file = ResultsFile(output, tracker.result, keep or (), about, resume=resume)
+    file = ResultsFile(task.output, kind, keep, about, resume=resume, wait=wait)
     n = sum(map(len, chosen.values()))
     left = _without_first(file.n_done, chosen)
     todo = _outcomes(
         sources,
         left,
         lambda source: reconstruction(
-            tracker, options, where, sources[source], keep or [], identities[source], limits
+            tracker, options, where, sources[source], keep, identities[source], limits
         ),
     )
-    with _telling_what_is_kept(file, n), file, progress() as show, closing(todo) as outcomes:
+    with _telling_what_is_kept(file, n), file, closing(todo) as outcomes:
         for done, (source, outcome) in enumerate(outcomes, file.n_done + 1):
+            if source in frames and isinstance(outcome, Result):
+                outcome = frames[source].convert(outcome)
             file.write(outcome, source)
-            show("Reconstructing", done, n)
-    _report(output, len(sources) > 1, about["identity"])
+            show(done, n)
+    return about["identity"]
 
 
-def _stamp(paths: list[Path], output: Path) -> str:
+def _stamp(paths: Sequence[Path], output: Path) -> str:
     """Digits that change if a file of the sources changes; ``output`` is none of them."""
     files = [
         (str(file), file.stat().st_size, file.stat().st_mtime_ns)

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -18,9 +19,10 @@ from rich.markup import escape
 
 from trackserve.errors import InputError
 from trackserve.serving.limits import Limits, default_limits
+from trackserve.serving.tls import exposure, tls_of
 from trackserve.trackers.registry import find_tracker, tracker_names
 
-from .common import compiling, console, progress
+from .common import compiling, console, messages, progress
 from .grammar import Device
 
 if TYPE_CHECKING:
@@ -47,6 +49,23 @@ Workers = Annotated[
 ]
 Queue = Annotated[
     int, typer.Option(min=1, help="Events held, waiting or in work; more are refused as busy.")
+]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PEM",
+        help="Certificate of this service, with those between it and the authority: gRPC has TLS.",
+        show_default=False,
+    ),
+]
+TlsKey = Annotated[Path | None, typer.Option(metavar="PEM", help="Its key.", show_default=False)]
+TlsClientCa = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PEM",
+        help="Clients must have a certificate that this authority has signed.",
+        show_default=False,
+    ),
 ]
 _DEFAULTS = Limits()
 _POLL = 0.5
@@ -99,20 +118,46 @@ def serve(
     log: Annotated[
         Path | None, typer.Option(help="File for Triton's log.", show_default=False)
     ] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+    ready_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port of the page /ready, which says whether the server takes requests: 503 "
+            "while it starts and drains.",
+            show_default=False,
+        ),
+    ] = None,
+    drain_delay: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds at the end in which that page says no, and requests are still taken.",
+        ),
+    ] = 0.0,
+    drain: Annotated[
+        float, typer.Option(min=0, help="Seconds for requests in flight at the end.")
+    ] = 10.0,
 ) -> None:
     """Start a Triton server; it runs until Ctrl-C.
 
     Uses the tritonserver of the nvidia-pytriton wheel (extra `server`), or
     one on PATH. Ready means compiled, loaded and run once. Should Triton or the models'
     process die, it is started anew; on Ctrl-C events in flight are answered first, and a
-    second Ctrl-C ends them.
+    second Ctrl-C ends them. Options of Triton follow behind two dashes, as in
+    `serve exatrkx -- --log-verbose=1`.
+
+    With TLS, gRPC alone is open to other hosts: Triton's HTTP and metrics have none.
     """
     from trackserve.serving.repository import best_backend
     from trackserve.serving.server import Server
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    models, flags = split_flags(models)
     wanted = parse_models(models)
+    tls = tls_of(tls_cert, tls_key, tls_client_ca)
     with tempfile.TemporaryDirectory(prefix="trackserve-") as directory:
         if backend is None:
             backend, reason = best_backend(device)
@@ -128,6 +173,11 @@ def serve(
             metrics_port=metrics_port,
             log=log,
             notice=lambda text: console.print(f"[yellow]{escape(text)}[/]"),
+            tls=tls,
+            flags=flags,
+            ready_port=ready_port,
+            drain_delay=drain_delay,
+            stop_timeout=drain,
         )
         try:
             with progress() as show:
@@ -135,6 +185,7 @@ def serve(
                 server.start(compiling(show))
             with suppress(KeyboardInterrupt):
                 _print_directions(server, wanted)
+                warn_of(exposure(is_here(server.host), tls))
                 while not server.failure:
                     time.sleep(_POLL)
             if server.failure:
@@ -171,6 +222,27 @@ def repository(
     load = Load(device, backend, workers, queue, instances)
     _write_models(directory, parse_models(models), load)
     console.print(f"wrote {directory}/models and {directory}/backends")
+
+
+def split_flags(texts: list[str] | None) -> tuple[list[str] | None, list[str]]:
+    """The models and the options of Triton in the arguments of a command."""
+    at = next((i for i, text in enumerate(texts or ()) if text.startswith("--")), None)
+    return (texts, []) if texts is None or at is None else (texts[:at] or None, texts[at:])
+
+
+def is_here(host: str) -> bool:
+    """Whether a service that listens on this host is reached from this machine only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def warn_of(exposed: str) -> None:
+    """Say what others can do with a service, if anything."""
+    if exposed:
+        text = f"warning: {exposed} (docs/operations.md)"
+        messages.print(text, style="yellow", highlight=False, soft_wrap=True)
 
 
 def parse_models(texts: list[str] | None) -> list[ServedModel]:
@@ -233,6 +305,7 @@ def _print_directions(server: Server, models: list[ServedModel]) -> None:
         f"ready: [bold]{url}[/] {server.http_url} (metrics: {server.metrics_url})",
         f"models: {', '.join(server.models)}",
         *(f"try it: {escape(_command(model, url))}" for model in models),
+        *([f"does it take requests? {server.ready_url}"] if server.ready_url else ()),
         f"how is it? trackserve status {url} --metrics-port {server.ports.metrics}",
         "Ctrl-C stops it",
     ]

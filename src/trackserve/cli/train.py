@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from trackserve.errors import MissingExtraError
+from trackserve.errors import InputError, MissingExtraError
 from trackserve.install import install_command
 
 from .common import console, progress, wrote
@@ -34,11 +35,19 @@ def train_exatrkx(
     output: Annotated[
         Path, typer.Option("--out", "-o", metavar="MODEL", help="Model folder to write.")
     ],
+    preset: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Settings: default, as the shipped model; or small, for a usable model at a "
+            "pile-up of 20 within ten minutes on two cores.",
+        ),
+    ] = "default",
     config: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="TOML file with what is to differ from the defaults.",
+            help="TOML file with what is to differ from the preset.",
             show_default=False,
         ),
     ] = None,
@@ -47,31 +56,73 @@ def train_exatrkx(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a training that was interrupted.")
     ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Start from this model's weights: NAME or DIR, [@POINT]. Sizes are the model's.",
+            show_default=False,
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NETWORK",
+            help="Train this network of --start alone: embedding, filter, gnn. May be given more "
+            "than once; the others stay, with the model's cuts.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Embedding, filter and graph network, one after the other, and the cuts that go with them.
 
     The last events of each DIR are for validation. MODEL is then a model folder as any other;
     MODEL/training has checkpoints, curves (CSV, PNG, TensorBoard where installed) and the scan
-    of the cuts. docs/training.md says more.
+    of the cuts. A training after which no particle is found exits with 1. docs/training.md says
+    more.
     """
     try:
         import torch
     except ImportError:
         raise MissingExtraError(f"training needs PyTorch: {install_command('train')}") from None
-    from trackserve.trackers.exatrkx.training.config import TrainingConfig, read_config
+    from trackserve.trackers.exatrkx.model import load_model
+    from trackserve.trackers.exatrkx.training.config import NETWORKS, find_preset, read_config
+    from trackserve.trackers.exatrkx.training.start import Start
     from trackserve.trackers.exatrkx.training.train import train
 
+    if only and start is None:
+        raise InputError("--only says which networks of --start are trained: give --start too")
+    first = None if start is None else Start(load_model(start), only or NETWORKS)
+
     torch.set_num_threads(threads)
-    told = TrainingConfig() if config is None else read_config(config)
+    base = find_preset(preset)
+    told = base if config is None else read_config(config, base)
     with progress(transient=False) as show:
 
         def on_step(what: str, done: int, total: int, figures: dict[str, float]) -> None:
             note = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
             show(what, done, total, note)
 
-        trained = train(data, output, told, on_step, device=device, resume=resume)
+        trained = train(data, output, told, on_step, device=device, resume=resume, start=first)
     console.print(_summary(trained))
     wrote(output)
+    for name, point in trained.working_points.items():
+        if not point.fakes <= told.max_fakes:
+            console.print(
+                f"[yellow]warning:[/] no cuts keep the fakes of {escape(name)} below "
+                f"{told.max_fakes:.3g}; those with the fewest were taken",
+                highlight=False,
+                soft_wrap=True,
+            )
+    if trained.found_nothing:
+        console.print(
+            "[bold red]warning: this model finds no particle[/]; it needs more steps, or more "
+            f"events (the curves in {escape(str(output / 'training'))} show where it stopped "
+            "learning)",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(1)
 
 
 def _summary(trained: Trained) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trackserve.wire.access import Access
 from trackserve.wire.timeout import checked_timeout
 
 from .connect import connect_to
@@ -26,8 +27,10 @@ class BaseClient:
         retry: bool = True,
         fallback: Fallback | None = None,
         on_timings: OnTimings | None = None,
+        access: Access | None = None,
     ) -> None:
-        self._settings = Settings(url, checked_timeout(timeout), retry, on_timings)
+        means = Access.from_environment() if access is None else access
+        self._settings = Settings(url, checked_timeout(timeout), retry, on_timings, means)
         self._transport = connect_to(self._settings, transport, fallback)
         self.url = url
 

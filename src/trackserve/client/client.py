@@ -24,8 +24,9 @@ class Client(BaseClient):
     """A connection to a server, or to many; a context manager, for any number of threads.
 
     Args:
-        url: ``grpc://host:port`` or ``http://host:port``; several, with commas between them;
-            ``@FILE`` for a file that lists them. A name stands for all its addresses.
+        url: ``grpc://host:port`` or ``http://host:port``, with TLS ``grpcs://`` or ``https://``;
+            several, with commas between them; ``@FILE`` for a file that lists them. A name stands
+            for all its addresses.
         timeout: seconds that an event may take, retries included; None or infinity: there is no
             deadline. Then the wait ends by an answer, a broken connection or :meth:`close`.
         transport: ``"grpc"``, ``"http"``, ``"shm"`` (all tensors in shared memory)
@@ -38,6 +39,8 @@ class Client(BaseClient):
             of any model; None: nothing.
         on_timings: called with the :class:`~trackserve.client.Timings` of each event, in the
             thread that gets its result.
+        access: certificates and token of the client; None: what the environment says
+            (:meth:`~trackserve.wire.access.Access.from_environment`).
 
     A client belongs to the process that made it. After a fork, the other process makes its own.
 

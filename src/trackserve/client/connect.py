@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from trackserve.errors import InputError
+from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
 
 from .exchange import Settings
@@ -28,30 +29,35 @@ def transport_name(address: Address, transport: str) -> str:
     if transport not in TRANSPORTS:
         raise InputError("unknown transport", found=transport, bound=list(TRANSPORTS))
     if transport == "auto":
-        transport = "shm" if address.scheme == "grpc" and address.is_loopback else address.scheme
-    if (transport == "http") != (address.scheme == "http"):
-        url = f"{address.scheme}://{address.target}"
-        raise InputError("the transport does not fit the url", found=transport, url=url)
+        is_near = address.protocol == "grpc" and address.is_loopback
+        transport = "shm" if is_near else address.protocol
+    if (transport == "http") != (address.protocol == "http"):
+        raise InputError("the transport does not fit the url", found=transport, url=address.url)
     return transport
 
 
-def connect(address: Address, transport: str, *, own: bool = False) -> Transport:
+def connect(
+    address: Address, transport: str, access: Access = NO_ACCESS, *, own: bool = False
+) -> Transport:
     """A transport to the server at an address.
 
     Args:
         address: the address.
         transport: name of the transport, or "auto".
+        access: means of access of the client.
         own: whether the connection is to be a new one; else gRPC may share one of this process.
 
     Raises:
-        InputError: as of :func:`transport_name`.
+        InputError: as of :func:`transport_name`; or the means of access are not there, or a token
+            would travel without TLS.
     """
     name = transport_name(address, transport)
+    access.check(address)
     if name == "http":
-        return HttpTransport(address)
+        return HttpTransport(address, access)
     if name == "shm":
-        return SharedMemoryTransport(address, own=own)
-    return GrpcTransport(address, own=own)
+        return SharedMemoryTransport(address, access, own=own)
+    return GrpcTransport(address, access, own=own)
 
 
 def connect_to(settings: Settings, transport: str, fallback: Fallback | None = None) -> Transport:
@@ -65,17 +71,18 @@ def connect_to(settings: Settings, transport: str, fallback: Fallback | None = N
         fallback: what answers in this process if no server can.
 
     Raises:
-        InputError: a malformed url or fallback, a file of servers that cannot be read, or a
-            transport that does not exist or does not fit.
+        InputError: a malformed url or fallback, a file of servers that cannot be read, a
+            transport that does not exist or does not fit, or as of :func:`connect`.
     """
     sources = parse_servers(settings.url)
     here = None if fallback is None else Local(fallback)
     if len(sources) == 1 and isinstance(sources[0], Fixed) and here is None:
-        return connect(sources[0].address, transport)
+        return connect(sources[0].address, transport, settings.access)
     if transport not in TRANSPORTS:
         raise InputError("unknown transport", found=transport, bound=list(TRANSPORTS))
     for source in sources:
         if isinstance(source, Fixed | Name):
             transport_name(source.address, transport)
-    open = partial(connect, transport=transport, own=True)
+            settings.access.check(source.address)
+    open = partial(connect, transport=transport, access=settings.access, own=True)
     return Pool(settings.url, sources, open, settings.counters, here, settings.retry)

@@ -21,6 +21,7 @@ from trackserve.errors import (
     ServerUnavailable,
 )
 from trackserve.trackers.deadline import deadline_exceeded
+from trackserve.wire.access import Access
 from trackserve.wire.bundle import (
     BUNDLE,
     AnswerBundle,
@@ -81,6 +82,8 @@ class Settings:
     timeout: float
     retry: bool
     on_timings: OnTimings | None
+    access: Access = field(default_factory=Access)
+    """What the client shows to servers."""
     counters: Counters = field(default_factory=Counters)
     """Sums of what the client did."""
     answered: bool = False

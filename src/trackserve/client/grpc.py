@@ -21,7 +21,8 @@ from tritonclient.grpc.service_pb2 import (
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
-from trackserve.errors import ServerError, TrackserveError
+from trackserve.errors import InputError, ServerError, TrackserveError
+from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
 from trackserve.wire.tensors import Tensors
 
@@ -52,14 +53,15 @@ class GrpcTransport:
 
     name = "grpc"
 
-    def __init__(self, address: Address, *, own: bool = False) -> None:
-        self.url = f"grpc://{address.target}"
-        self._channel = make_channel(address, own=own)
+    def __init__(self, address: Address, access: Access = NO_ACCESS, *, own: bool = False) -> None:
+        self.url = address.url
+        self._access = access
+        self._channel = make_channel(address, access, own=own)
         self._stub = GRPCInferenceServiceStub(self._channel)
 
     def call(self, request: Request, timeout: float) -> Tensors:
         with self._asking():
-            reply = self._stub.ModelInfer(_to_message(request), timeout=_limit(timeout))
+            reply = self._stub.ModelInfer(_to_message(request), **self._how(timeout))
         return _to_tensors(reply)
 
     def submit(self, request: Request, timeout: float) -> Call:
@@ -79,7 +81,10 @@ class GrpcTransport:
             ``call``.
         """
         try:
-            rpc = self._stub.ModelInfer.future(_to_message(request), timeout=_limit(timeout))
+            rpc = self._stub.ModelInfer.future(_to_message(request), **self._how(timeout))
+        except InputError as error:  # the token is gone
+            done(error)
+            return call
         except ValueError:
             done(closed(self.url))
             return call
@@ -102,12 +107,12 @@ class GrpcTransport:
         with self._asking():
             try:
                 request = ModelConfigRequest(name=model)
-                config = self._stub.ModelConfig(request, timeout=_limit(timeout)).config
+                config = self._stub.ModelConfig(request, **self._how(timeout)).config
             except grpc.RpcError as error:
                 if not _is_unknown(error):
                     raise
-                left = _limit(max(0.0, deadline - time.monotonic()))
-                metadata = self._stub.ModelMetadata(ModelMetadataRequest(name=model), timeout=left)
+                left = self._how(max(0.0, deadline - time.monotonic()))
+                metadata = self._stub.ModelMetadata(ModelMetadataRequest(name=model), **left)
                 outputs, inputs = metadata.outputs, metadata.inputs
                 return ModelConfig({}, [one.name for one in outputs], [one.name for one in inputs])
         return ModelConfig(
@@ -120,7 +125,7 @@ class GrpcTransport:
         request = ModelStatisticsRequest()
         with self._asking():
             try:
-                found = self._stub.ModelStatistics(request, timeout=_limit(timeout))
+                found = self._stub.ModelStatistics(request, **self._how(timeout))
             except grpc.RpcError as error:
                 if not _is_unknown(error):
                     raise
@@ -129,12 +134,16 @@ class GrpcTransport:
 
     def ready(self, timeout: float) -> bool:
         try:
-            return bool(self._stub.ServerReady(ServerReadyRequest(), timeout=_limit(timeout)).ready)
+            return bool(self._stub.ServerReady(ServerReadyRequest(), **self._how(timeout)).ready)
         except (grpc.RpcError, ValueError):
             return False
 
     def close(self) -> None:
         self._channel.close()
+
+    def _how(self, timeout: float) -> dict[str, Any]:
+        """Timeout and metadata of a call."""
+        return {"timeout": _limit(timeout), "metadata": [*self._access.headers().items()] or None}
 
     def _outcome(self, rpc: Any) -> Tensors | TrackserveError:
         try:
@@ -151,6 +160,8 @@ class GrpcTransport:
             yield
         except grpc.RpcError as error:
             raise self._failure(error) from error
+        except InputError:
+            raise
         except ValueError:  # gRPC's answer to the use of a closed channel
             raise closed(self.url) from None
 
@@ -158,7 +169,9 @@ class GrpcTransport:
         return failure(error.details() or "", status=error.code().name, url=self.url)
 
 
-def make_channel(address: Address, *, own: bool = False) -> grpc.Channel:
+def make_channel(
+    address: Address, access: Access = NO_ACCESS, *, own: bool = False
+) -> grpc.Channel:
     """A channel to a server.
 
     A server on this machine is reached directly. On the way to another one gRPC takes the proxy
@@ -166,14 +179,23 @@ def make_channel(address: Address, *, own: bool = False) -> grpc.Channel:
 
     Args:
         address: address of the server.
+        access: means of access of the client.
         own: whether its connection is a new one; else channels of this process may share it.
+
+    Raises:
+        InputError: a certificate or key that ``access`` names is not usable.
     """
-    options = [*_OPTIONS]
+    options: list[tuple[str, int | str]] = [*_OPTIONS]
     if address.is_loopback:
         options.append(_DIRECT)
     if own:
         options.append(_OWN)
-    return grpc.insecure_channel(address.target, options)
+    if not address.is_encrypted:
+        return grpc.insecure_channel(address.target, options)
+    if address.name:
+        options.append(("grpc.ssl_target_name_override", address.name))
+    credentials = grpc.ssl_channel_credentials(*access.pem())
+    return grpc.secure_channel(address.target, credentials, options)
 
 
 def _is_unknown(error: Any) -> bool:

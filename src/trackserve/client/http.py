@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +28,7 @@ from trackserve.errors import (
     TrackserveError,
     parse_json,
 )
+from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
 from trackserve.wire.tensors import Tensors
 
@@ -45,12 +47,18 @@ _HEADER_LENGTH = "Inference-Header-Content-Length"
 _MAX_THREADS = 256
 _STATUS = {
     400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
+    413: "INVALID_ARGUMENT",  # a front's limit on the size of a request
     499: "CANCELLED",
     500: "INTERNAL",
     503: "UNAVAILABLE",
 }
 
+_OF_FRONTS = {status: _STATUS[status] for status in (401, 403, 413, 503)}
+"""Status of what stands in front of servers, and answers with a text that is no JSON."""
+_MOST_TEXT = 200
 _NOT_FOUND = 404
 _UNKNOWN = (_NOT_FOUND, 405, 501)
 """Status of a path that a server does not have, perhaps because it is an extension of Triton's."""
@@ -80,9 +88,11 @@ class HttpTransport:
 
     name = "http"
 
-    def __init__(self, address: Address) -> None:
-        self.url = f"http://{address.target}"
+    def __init__(self, address: Address, access: Access = NO_ACCESS) -> None:
+        self.url = address.url
         self._address = address
+        self._access = access
+        self._context = access.context() if address.is_encrypted else None
         self._lock = threading.Lock()
         self._closed = False
         self._idle: list[HTTPConnection] = []
@@ -205,7 +215,8 @@ class HttpTransport:
             if self._closed:  # too late for close() to hang up
                 raise closed(self.url)
         _limit(connection, deadline)
-        connection.request(*message)
+        headers = {**message.headers, **self._access.headers()}
+        connection.request(message.method, message.path, message.body, headers)
         connection.response_class = partial(  # type: ignore[assignment]
             _Response, deadline=deadline
         )
@@ -220,10 +231,16 @@ class HttpTransport:
             if self._closed:
                 raise closed(self.url)
             is_new = not self._idle
-            host, port = self._address.host, self._address.port
-            connection = HTTPConnection(host, port) if is_new else self._idle.pop()
+            connection = self._new() if is_new else self._idle.pop()
             self._busy.add(connection)
         return connection, is_new
+
+    def _new(self) -> HTTPConnection:
+        """A connection that is not open yet."""
+        host, port, name = self._address.host, self._address.port, self._address.name
+        if self._context is None:
+            return HTTPConnection(host, port)
+        return _Encrypted(host, port, self._context, name or host)
 
     def _give_back(self, connection: HTTPConnection, broken: bool) -> None:
         with self._lock:
@@ -237,11 +254,26 @@ class HttpTransport:
 def check_status(status: int, body: bytes, url: str) -> None:
     """Raise the error of a reply of Triton that has no outputs."""
     if status != 200:
-        text, name = "the server failed", str(status)
+        text, name = "the server failed", _OF_FRONTS.get(status, str(status))
+        if status in _OF_FRONTS and body:
+            text = body[:_MOST_TEXT].decode(errors="replace")
         with suppress(ValueError, KeyError, TypeError):
             text = str(parse_json(body, dict)["error"])
             name = _STATUS.get(status, name)
         raise failure(text, status=name, url=url)
+
+
+class _Encrypted(HTTPConnection):
+    """A connection with TLS to a server whose certificate has ``name``."""
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext, name: str) -> None:
+        super().__init__(host, port)
+        self._context = context
+        self._name = name
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._name)
 
 
 class _Response(HTTPResponse):

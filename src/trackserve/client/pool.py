@@ -387,12 +387,14 @@ class Pool:
             self._leaving += gone
         for address in addresses:
             if address not in self._servers:
-                url = f"{address.scheme}://{address.target}"
                 try:
-                    self._servers[address] = Server(url, lambda a=address: self._open(a))  # type: ignore[misc]
+                    self._servers[address] = Server(
+                        address.url,
+                        lambda a=address: self._open(a),  # type: ignore[misc]
+                    )
                 except InputError as error:  # the transport does not fit
                     if address not in self._unfit:
-                        _log.warning("%s is not used: %s", url, error)
+                        _log.warning("%s is not used: %s", address.url, error)
                     self._unfit.add(address)
         self._add_lanes()
 

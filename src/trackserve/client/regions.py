@@ -26,6 +26,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from trackserve.edm.columns import Array
 from trackserve.serving.guard import SHARED_MEMORY
 from trackserve.serving.local import find, region_name
+from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
 
 from .grpc import make_channel
@@ -99,9 +100,9 @@ class Regions:
     because the server may still read and write it. Triton does not unregister a region in use.
     """
 
-    def __init__(self, address: Address, *, own: bool = False) -> None:
+    def __init__(self, address: Address, access: Access = NO_ACCESS, *, own: bool = False) -> None:
         self._port = address.port
-        self._channel = make_channel(address, own=own)
+        self._channel = make_channel(address, access, own=own)
         self._stub = GRPCInferenceServiceStub(self._channel)
         self._lock = threading.Lock()
         self._all: set[Region] = set()

@@ -63,7 +63,8 @@ class Name:
             return self._last or [self.address]
         family = min(family for family, *_ in found)  # IPv4 where there is any: one path a server
         hosts = sorted({str(where[0]) for kind, *_, where in found if kind == family})
-        each = [self.address._replace(host=host) for host in hosts]
+        name = self.address.host if self.address.is_encrypted else ""
+        each = [self.address._replace(host=host, name=name) for host in hosts]
         self._last = each if len(each) > 1 else [self.address]
         return self._last
 

@@ -31,6 +31,7 @@ from trackserve.errors import (
     parse_json,
 )
 from trackserve.serving.local import find
+from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
 from trackserve.wire.tensors import Tensors
 from trackserve.wire.ticket import TICKET_PARAMETER, Ticket
@@ -86,10 +87,10 @@ class SharedMemoryTransport:
     fails, the request is sent again by gRPC.
     """
 
-    def __init__(self, address: Address, *, own: bool = False) -> None:
+    def __init__(self, address: Address, access: Access = NO_ACCESS, *, own: bool = False) -> None:
         self._address = address
-        self._grpc = GrpcTransport(address, own=own)
-        self._regions = Regions(address, own=own)
+        self._grpc = GrpcTransport(address, access, own=own)
+        self._regions = Regions(address, access, own=own)
         self._sizes = OutputSizes()
         self._tickets = Tickets()
         self._lock = threading.Lock()

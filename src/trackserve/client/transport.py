@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from trackserve.errors import (
+    AccessDenied,
     Cancelled,
     DeadlineExceeded,
     InputError,
@@ -165,6 +166,8 @@ _KINDS: dict[str, type[TrackserveError]] = {
     "CANCELLED": Cancelled,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "INVALID_ARGUMENT": InputError,
+    "UNAUTHENTICATED": AccessDenied,
+    "PERMISSION_DENIED": AccessDenied,
     "NOT_FOUND": ServerUnavailable,  # the model is not loaded any more
     "UNAVAILABLE": ServerUnavailable,
 }
@@ -173,7 +176,7 @@ _KINDS_BY_TEXT: dict[str, type[TrackserveError]] = {
     "' is not found": InputError,  # there has never been such a model
     "is not healthy": ServerUnavailable,  # the backend died, and will be loaded again
     LOST_REGION: ServerError,  # the server was started anew; the request may go without it
-    "This protocol is restricted": ServerError,  # a token is missing; gRPC says UNAVAILABLE
+    "This protocol is restricted": AccessDenied,  # gRPC says UNAVAILABLE
 }
 
 

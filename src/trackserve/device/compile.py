@@ -68,6 +68,11 @@ def shared(function: F) -> F:
     return cast(F, njit(error_model="numpy", forceinline=True, **_NO_REFERENCES)(function))
 
 
+def shared_step(function: F) -> F:
+    """Compile a long :func:`shared` function; callers call it, since copies take long to make."""
+    return cast(F, njit(error_model="numpy", **_NO_REFERENCES)(function))
+
+
 def kernel(function: F) -> F:
     """Compile a loop for a CPU; it must be a function of a module, for the cache.
 

@@ -23,6 +23,7 @@ from .pixel import (
 from .points import (
     Edges,
     FittedTracks,
+    Helices,
     Measurements,
     PointLabels,
     PointsEvent,
@@ -59,6 +60,7 @@ __all__ = [
     "Edges",
     "EventLimits",
     "FittedTracks",
+    "Helices",
     "Hits",
     "Measurements",
     "Particles",

@@ -80,6 +80,52 @@ class PointLabels(Columns):
 
 
 @dataclass(frozen=True, eq=False)
+class Helices(Columns):
+    """Helices of candidates, where they pass the z axis most closely; a row for each candidate.
+
+    The signs are those of :class:`FittedTracks`.
+    """
+
+    pt: Array = column(np.float32)
+    """Transverse momentum, GeV."""
+    eta: Array = column(np.float32)
+    """Pseudorapidity of the direction."""
+    phi: Array = column(np.float32)
+    """Azimuth of the direction, rad."""
+    d0: Array = column(np.float32)
+    """Distance from the z axis, mm; positive if the axis is to the right of the track."""
+    z0: Array = column(np.float32)
+    """Place along the z axis, mm."""
+    charge: Array = column(np.int8)
+    """Charge, elementary charges: 1 or -1."""
+    covariance: Array = column(np.float32, 15)
+    """Upper triangle of the covariance of d0, z0, phi, theta and q/p (1/GeV), in row order."""
+    chi2: Array = column(np.float32)
+    """chi^2 of the fit."""
+    ndof: Array = column(np.int32)
+    """Degrees of freedom of the fit."""
+    holes: Array = column(np.int32)
+    """Number of layers between the z axis and the last point that were crossed without a point."""
+
+    @property
+    def theta(self) -> Array:
+        """Polar angle of the direction, rad."""
+        theta: Array = 2 * np.arctan(np.exp(-self.eta))
+        return theta
+
+    @property
+    def q_over_p(self) -> Array:
+        """Charge over momentum, 1/GeV."""
+        q_over_p: Array = self.charge / (self.pt * np.cosh(self.eta))
+        return q_over_p
+
+    @property
+    def state(self) -> Array:
+        """d0, z0, phi, theta and q/p, float32[candidates, 5]."""
+        return np.stack([self.d0, self.z0, self.phi, self.theta, self.q_over_p], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
 class FittedTracks(Columns):
     """Fitted tracks, where they pass the z axis most closely."""
 

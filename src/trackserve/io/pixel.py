@@ -45,12 +45,13 @@ class PixelEvents(Sequence[RawEvent]):
     Attributes:
         directory: where they are.
         name: last part of its absolute path.
+        beam_spot: the beam spot of all of them.
     """
 
     def __init__(self, directory: Path, places: Sequence[_Place], numbers: Sequence[int]) -> None:
         self.directory = directory
         self.name = directory.resolve().name
-        self._beam_spot = read_beam_spot(directory)
+        self.beam_spot = read_beam_spot(directory)
         self._places = places
         self._numbers = numbers
 
@@ -79,7 +80,7 @@ class PixelEvents(Sequence[RawEvent]):
 
     def about(self) -> dict[str, Any]:
         """The beam spot, cm, by the name of its fields."""
-        return {"beam_spot": asdict(self._beam_spot)}
+        return {"beam_spot": asdict(self.beam_spot)}
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -107,7 +108,7 @@ class PixelEvents(Sequence[RawEvent]):
             data = np.fromfile(self.directory / RAW, np.uint8, place.size, offset=place.start)
         except OSError as error:
             raise EventError(f"{RAW} cannot be read: {error.strerror}", event=number) from error
-        return RawEvent(data, self._beam_spot, number)
+        return RawEvent(data, self.beam_spot, number)
 
 
 def open_pixel(directory: str | Path) -> PixelEvents:

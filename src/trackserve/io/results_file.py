@@ -32,6 +32,7 @@ from .parquet import (
 
 _LAST_EVENT = 2**63 - 1
 """Largest number of an event that a column can hold."""
+_LOOK_AGAIN = 0.1
 _SECONDS_PER_PART = 10.0
 """Rows that have waited this long are written with the next one."""
 
@@ -51,6 +52,7 @@ class ResultsFile:
         keep: intermediates that the table has.
         about: metadata of the file. Parts are continued only with the same ones.
         resume: continue what an earlier one left. A complete file has nothing left to do.
+        wait: seconds to wait for another process that writes there, and may be about to end.
 
     Attributes:
         n_done: rows that are on disk, those of an earlier one too.
@@ -69,6 +71,7 @@ class ResultsFile:
         about: Mapping[str, str] | None = None,
         *,
         resume: bool = False,
+        wait: float = 0.0,
     ) -> None:
         self.path = as_path(path).resolve()
         self.parts = self.path.with_name(f"{self.path.name}.parts")
@@ -91,7 +94,7 @@ class ResultsFile:
             )
         self.was_complete = resume and self.path.exists() and not self._files()
         with writable(self.path):
-            self._lock = _lock(self.parts)
+            self._lock = _lock(self.parts, time.monotonic() + wait)
         try:
             with writable(self.path):
                 (self.parts / "test").touch()
@@ -234,11 +237,11 @@ class ResultsFile:
         return event
 
 
-def _lock(folder: Path) -> int:
+def _lock(folder: Path, deadline: float) -> int:
     """Make a folder where needed and lock it; the open descriptor.
 
     Raises:
-        InputError: another process has the lock.
+        InputError: another process has the lock at the deadline, by :func:`time.monotonic`.
     """
     while True:
         folder.mkdir(parents=True, exist_ok=True)
@@ -249,7 +252,10 @@ def _lock(folder: Path) -> int:
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)
-            raise InputError("another process writes here", folder=str(folder)) from None
+            if time.monotonic() >= deadline:
+                raise InputError("another process writes here", folder=str(folder)) from None
+            time.sleep(_LOOK_AGAIN)
+            continue
         except BaseException:
             os.close(descriptor)
             raise

@@ -30,7 +30,8 @@ def main() -> int:
 
     The keys are ``command``, the command that starts Triton; ``parent``, a process: if it dies,
     Triton is ended; ``shared_memory``, the prefix of Triton's regions; and ``orphaned``, paths to
-    remove if the parent dies. The process id of Triton is written to standard output.
+    remove if the parent dies; ``is_silent``, to write nothing if the command ends (Envoy is run in
+    this way too). The process id of Triton is written to standard output.
 
     Returns:
         Triton's exit status.
@@ -50,7 +51,7 @@ def main() -> int:
     print(triton.pid, flush=True)
     while triton.poll() is None and not told and os.getppid() == parent:
         time.sleep(_POLL)
-    if triton.returncode is not None:
+    if triton.returncode is not None and not settings.get("is_silent"):
         print(f"guard: Triton ended with status {triton.returncode}", file=sys.stderr)
     end_group(triton)
     for region in SHARED_MEMORY.glob(f"{settings['shared_memory']}*"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 from collections.abc import Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from trackserve.errors import InputError, parse_json
 
@@ -12,7 +13,7 @@ T = TypeVar("T")
 
 
 class Http(NamedTuple):
-    """An HTTP service; each call has its own connection.
+    """An HTTP service; each call has its own connection, with TLS if there is a ``context``.
 
     Raises:
         OSError: in all calls: there is no answer.
@@ -21,6 +22,7 @@ class Http(NamedTuple):
     host: str
     port: int
     timeout: float = 5.0
+    context: ssl.SSLContext | None = None
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Status and text of the answer."""
@@ -45,7 +47,12 @@ class Http(NamedTuple):
     def _call(
         self, method: str, path: str, body: str | None, headers: Mapping[str, str] | None
     ) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
+        where: dict[str, Any] = {"host": self.host, "port": self.port, "timeout": self.timeout}
+        connection = (
+            http.client.HTTPConnection(**where)
+            if self.context is None
+            else http.client.HTTPSConnection(**where, context=self.context)
+        )
         try:
             connection.request(method, path, body, dict(headers or {}))
             reply = connection.getresponse()

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +20,9 @@ from typing import NamedTuple, Self
 from trackserve.errors import ServerError
 from trackserve.wire.timeout import checked_timeout
 
-from . import drain, guard, local
+from . import drain, guard, local, readiness, restarts
 from .compilation import CompilationLog
+from .flags import checked_flags, tls_flags
 from .http import Http
 from .installation import (
     ALLOW_SHARED_MEMORY,
@@ -33,6 +34,8 @@ from .installation import (
     find_address,
     find_triton,
 )
+from .readiness import Readiness
+from .tls import Tls
 from .watch import Watch, sweep
 
 _HEADER_PREFIX = "triton-grpc-protocol-"
@@ -49,6 +52,7 @@ _LAST_REPLIES = 0.2
 """Seconds for Triton to put replies on the wire after its backends are done."""
 
 _LOG_TAIL = 30
+_LOOPBACK = "127.0.0.1"
 
 
 class _Launch(NamedTuple):
@@ -87,9 +91,16 @@ class Server:
         stop_timeout: most seconds for requests in flight when the server stops. None or infinity:
             until all are answered.
         notice: called with a line of text after Triton was started anew.
+        tls: encryption of gRPC. Triton has none for HTTP and metrics, which then listen on
+            127.0.0.1 alone.
+        flags: more options of Triton, as ``--log-verbose=1``.
+        ready_port: port of the page ``/ready`` (:mod:`.readiness`), on ``host``; 0 takes a free
+            one; None: there is no such page.
+        drain_delay: seconds at a stop in which the page says that the server takes no requests,
+            while it still does: so that a load balancer goes elsewhere before one is refused.
 
     Raises:
-        InputError: a timeout is negative, NaN or no number.
+        InputError: a timeout is negative, NaN or no number, or a flag is one that the server sets.
     """
 
     def __init__(
@@ -104,10 +115,16 @@ class Server:
         start_timeout: float | None = 600.0,
         stop_timeout: float | None = 10.0,
         notice: Callable[[str], None] = lambda text: None,
+        tls: Tls | None = None,
+        flags: Sequence[str] = (),
+        ready_port: int | None = None,
+        drain_delay: float = 0.0,
     ) -> None:
         self.host = host
         self.failure: ServerError | None = None
         """The error that ended the server; None if there was none."""
+        self.restarts = 0
+        """Times that Triton was started anew."""
         self._repository = Path(repository).resolve()
         self._wanted_ports = Ports(grpc_port, http_port, metrics_port)
         self._ports = self._wanted_ports
@@ -115,9 +132,15 @@ class Server:
         self._start_timeout = checked_timeout(start_timeout, "start_timeout")
         self._stop_timeout = checked_timeout(stop_timeout, "stop_timeout")
         self._notice = notice
+        self._tls = tls
+        self._flags = checked_flags(flags)
+        self._ready_port = ready_port
+        self._drain_delay = checked_timeout(drain_delay, "drain_delay")
+        self._readiness: Readiness | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
         self._stopping = threading.Event()
+        self._is_watched = False
         self._starting = threading.Lock()
         self._cleanup = ExitStack()
 
@@ -134,17 +157,28 @@ class Server:
     @property
     def grpc_url(self) -> str:
         """``grpc://host:port``, as :class:`trackserve.client.Client` takes it."""
-        return f"grpc://{self.host}:{self._ports.grpc}"
+        return f"grpc{'s' if self._tls else ''}://{self.host}:{self._ports.grpc}"
+
+    @property
+    def http_host(self) -> str:
+        """Host of the services of HTTP and of metrics, which have no TLS."""
+        return _LOOPBACK if self._tls else self.host
 
     @property
     def http_url(self) -> str:
         """``http://host:port`` of the HTTP service."""
-        return f"http://{self.host}:{self._ports.http}"
+        return f"http://{self.http_host}:{self._ports.http}"
 
     @property
     def metrics_url(self) -> str:
         """Address of the page of Prometheus metrics."""
-        return f"http://{self.host}:{self._ports.metrics}/metrics"
+        return f"http://{self.http_host}:{self._ports.metrics}/metrics"
+
+    @property
+    def ready_url(self) -> str:
+        """Address of the page that says whether the server takes requests; empty: there is none."""
+        page = self._readiness
+        return f"http://{self.host}:{page.port}{readiness.PATH}" if page else ""
 
     @property
     def pid(self) -> int | None:
@@ -172,6 +206,7 @@ class Server:
         self._ports = claim_ports(self.host, self._wanted_ports)
         self._stopping = threading.Event()
         self.failure = None
+        self.restarts = 0
         with ExitStack() as cleanup:
             try:
                 work = Path(tempfile.mkdtemp(prefix="trackserve-"))
@@ -193,6 +228,9 @@ class Server:
             except OSError as error:
                 reason = f"the log cannot be written: {error.strerror}"
                 raise ServerError(reason, file=str(launch.log)) from None
+            if self._ready_port is not None:
+                self._readiness = Readiness(self.host, self._ready_port, self._why_not_ready)
+                cleanup.callback(self._readiness.close)
             cleanup.callback(self._end, launch)
             self._launch(launch, compiles)
             header = _HEADER_PREFIX + launch.key
@@ -203,6 +241,7 @@ class Server:
                 target=self._watch, args=(launch, self._stopping), name="watch", daemon=True
             )
             watch.start()
+            self._is_watched = True
             self._cleanup = cleanup.pop_all()
 
     def stop(self) -> None:
@@ -229,6 +268,7 @@ class Server:
             drained = launch.work / "drain"
             shutil.rmtree(drained, ignore_errors=True)
             drained.mkdir()
+            variables = {drain.VARIABLE: str(drained), restarts.VARIABLE: str(self.restarts)}
             settings = {
                 "command": self._command(launch),
                 "parent": os.getpid(),
@@ -238,7 +278,7 @@ class Server:
             with launch.log.open("ab") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-I", "-S", guard.__file__],
-                    env=environment(launch.triton) | {drain.VARIABLE: str(drained)},
+                    env=environment(launch.triton) | variables,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -259,9 +299,18 @@ class Server:
         with self._starting:
             try:
                 if self._guard and self._guard.poll() is None:
+                    time.sleep(self._drain_delay)
                     self._drain(launch.work / "drain")
             finally:
                 self._kill()
+
+    def _why_not_ready(self) -> str:
+        """The reason why requests are to go elsewhere; empty if there is none."""
+        if self._stopping.is_set():
+            return "stopping"
+        if not self._is_watched or not self._ready():
+            return "starting"
+        return ""
 
     def _drain(self, directory: Path) -> None:
         """Refuse new requests, and wait until the backends have answered the others.
@@ -300,13 +349,15 @@ class Server:
             f"--grpc-restricted-protocol={shared}",
             f"--http-restricted-api={closed}",
             f"--http-restricted-api={shared}",
-            f"--http-address={self.host}",
+            f"--http-address={self.http_host}",
             f"--grpc-address={self.host}",
-            f"--metrics-address={self.host}",
+            f"--metrics-address={self.http_host}",
             f"--grpc-port={launch.ports.grpc}",
             f"--http-port={launch.ports.http}",
             f"--metrics-port={launch.ports.metrics}",
             f"--backend-config=python,shm-region-prefix-name={launch.shared_memory}",
+            *(tls_flags(self._tls) if self._tls else ()),
+            *self._flags,
         ]
 
     def _wait_ready(
@@ -330,7 +381,7 @@ class Server:
     def _ready(self) -> bool:
         services = ((self._ports.http, "/v2/health/ready"), (self._ports.metrics, "/metrics"))
         try:
-            return all(Http(self.host, port).get(path)[0] == 200 for port, path in services)
+            return all(Http(self.http_host, port).get(path)[0] == 200 for port, path in services)
         except OSError:
             return False
 
@@ -344,8 +395,8 @@ class Server:
             self.failure = ServerError("the watch over the server failed", reason=repr(error))
 
     def _keep_alive(self, launch: _Launch, stopping: threading.Event) -> None:
-        service = Http(self.host, launch.ports.http)
-        metrics = Http(self.host, launch.ports.metrics)
+        service = Http(self.http_host, launch.ports.http)
+        metrics = Http(self.http_host, launch.ports.metrics)
         secret = {launch.key: launch.value}
         models = self._repository / "models"
         watch = Watch(service, metrics, models, _PATIENCE)
@@ -378,6 +429,7 @@ class Server:
         with self._starting:
             if not self._stopping.is_set():
                 self._kill()
+                self.restarts += 1
         self._launch(launch)
 
 

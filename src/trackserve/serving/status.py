@@ -7,12 +7,15 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from trackserve.errors import ServerError, ServerUnavailable
+from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
 
 from . import prometheus
 from .http import Http
 
 _TIMEOUT = 5.0
+_RESULTS = ("ok", "partial")
+"""Outcomes of events that have a result."""
 
 
 class ModelStatus(NamedTuple):
@@ -27,6 +30,7 @@ class ModelStatus(NamedTuple):
         queue: mean wait for a worker per event, seconds.
         compute: mean work per event, seconds.
         identity: text of the identity of what the backend has loaded.
+        events: number of events that workers took.
     """
 
     name: str
@@ -38,6 +42,7 @@ class ModelStatus(NamedTuple):
     queue: float | None = None
     compute: float | None = None
     identity: str | None = None
+    events: float | None = None
 
 
 class Status(NamedTuple):
@@ -48,23 +53,79 @@ class Status(NamedTuple):
         ready: whether the server has loaded its models.
         models: status of each model.
         has_metrics: whether the service of metrics has answered.
+        restarts: times that Triton was started anew; None: not known.
     """
 
     version: str
     ready: bool
     models: list[ModelStatus]
     has_metrics: bool
+    restarts: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The status as JSON takes it."""
+        models = [model._asdict() for model in self.models]
+        return self._asdict() | {"models": models}
 
 
-def read_status(address: Address, metrics: Http) -> Status:
+class Rates(NamedTuple):
+    """What a model did between two looks.
+
+    Attributes:
+        events: answered events per second, errors too.
+        errors: of these, those without a result.
+        queue: mean wait for a worker, seconds; None if no event was taken.
+        compute: mean work per event, seconds; None likewise.
+        busy: mean number of workers at work; None if it is not known.
+    """
+
+    events: float
+    errors: float
+    queue: float | None = None
+    compute: float | None = None
+    busy: float | None = None
+
+
+def rates(before: ModelStatus, after: ModelStatus, seconds: float) -> Rates:
+    """The rates between two looks at a model, ``seconds`` apart.
+
+    A server that was started anew meanwhile begins at 0: nothing is negative.
+    """
+
+    def change(one: float | None, other: float | None) -> float:
+        return max(0.0, (other or 0.0) - (one or 0.0))
+
+    def spent(model: ModelStatus, mean: float | None) -> float:
+        return (mean or 0.0) * (model.events or 0.0)
+
+    answered = change(sum(before.outcomes.values()), sum(after.outcomes.values()))
+    good = sum(change(before.outcomes.get(name), after.outcomes.get(name)) for name in _RESULTS)
+    per_second = answered / seconds, max(0.0, answered - good) / seconds
+    if after.events is None:
+        return Rates(*per_second)
+    taken = change(before.events, after.events)
+    queue = change(spent(before, before.queue), spent(after, after.queue))
+    compute = change(spent(before, before.compute), spent(after, after.compute))
+    if not taken:
+        return Rates(*per_second, busy=0.0)
+    return Rates(*per_second, queue / taken, compute / taken, compute / seconds)
+
+
+def read_status(address: Address, metrics: Http, access: Access = NO_ACCESS) -> Status:
     """Ask the server at ``address``, and its service of metrics for our own counts.
+
+    Args:
+        address: address of the server.
+        metrics: its service of metrics, perhaps.
+        access: what is shown to the server.
 
     Raises:
         ServerUnavailable: nothing answers at ``address``.
         ServerError: the answer is not one of Triton.
     """
-    ask = _ask_grpc if address.scheme == "grpc" else _ask_http
-    version, ready, models = ask(address)
+    access.check(address)
+    ask = _ask_grpc if address.protocol == "grpc" else _ask_http
+    version, ready, models = ask(address, access)
     samples: list[prometheus.MetricSample] | None = None
     with suppress(OSError, ValueError):
         samples = prometheus.parse(metrics.get("/metrics")[1])
@@ -74,9 +135,10 @@ def read_status(address: Address, metrics: Http) -> Status:
             for model in models
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        url = f"{address.scheme}://{address.target}"
-        raise ServerError("malformed statistics", url=url, reason=repr(error)) from error
-    return Status(version, ready, found, samples is not None)
+        raise ServerError("malformed statistics", url=address.url, reason=repr(error)) from error
+    counts = [sample.value for sample in samples or () if sample.name == "trackserve_restarts"]
+    restarts = None if samples is None else int(max(counts, default=0))
+    return Status(version, ready, found, samples is not None, restarts)
 
 
 def _from_all(statistics: Mapping[str, Any], samples: list[prometheus.MetricSample]) -> ModelStatus:
@@ -129,32 +191,47 @@ def _from_metrics(
         mean("queue_seconds_total", batched),
         mean("compute_seconds_total", batched),
         next(identities, None),
+        batched,
     )
 
 
-def _ask_http(address: Address) -> tuple[str, bool, list[Any]]:
-    service = Http(address.host, address.port)
+def _ask_http(address: Address, access: Access) -> tuple[str, bool, list[Any]]:
+    context = access.context() if address.is_encrypted else None
+    service = Http(address.host, address.port, context=context)
+    headers = access.headers()
     try:
-        ready = service.get("/v2/health/ready")[0] == 200
-        metadata = service.get_json("/v2", dict)
-        statistics = service.get_json("/v2/models/stats", dict)
+        ready = service.get("/v2/health/ready", headers)[0] == 200
+        metadata = service.get_json("/v2", dict, headers)
+        statistics = service.get_json("/v2/models/stats", dict, headers)
     except OSError as error:
-        url = f"http://{address.target}"
-        raise ServerUnavailable("no answer", url=url, reason=str(error)) from error
+        raise ServerUnavailable("no answer", url=address.url, reason=str(error)) from error
     return str(metadata.get("version", "")), ready, statistics.get("model_stats", [])
 
 
-def _ask_grpc(address: Address) -> tuple[str, bool, list[Any]]:
+def _ask_grpc(address: Address, access: Access) -> tuple[str, bool, list[Any]]:
+    import grpc
     from tritonclient.grpc import InferenceServerClient
     from tritonclient.utils import InferenceServerException
 
     try:
-        options = [("grpc.enable_http_proxy", 0)] if address.is_loopback else []
-        with InferenceServerClient(address.target, channel_args=options) as triton:
-            ready = bool(triton.is_server_ready(client_timeout=_TIMEOUT))
-            metadata = triton.get_server_metadata(client_timeout=_TIMEOUT)
-            statistics = triton.get_inference_statistics(as_json=True, client_timeout=_TIMEOUT)
+        options: list[tuple[str, int | str]] = []
+        if address.is_loopback:
+            options.append(("grpc.enable_http_proxy", 0))
+        if address.name:
+            options.append(("grpc.ssl_target_name_override", address.name))
+        credentials = None
+        if address.is_encrypted:
+            credentials = grpc.ssl_channel_credentials(*access.pem())
+        how: dict[str, Any] = {"headers": access.headers(), "client_timeout": _TIMEOUT}
+        with InferenceServerClient(
+            address.target,
+            ssl=address.is_encrypted,
+            creds=credentials,
+            channel_args=options,
+        ) as triton:
+            ready = bool(triton.is_server_ready(**how))
+            metadata = triton.get_server_metadata(**how)
+            statistics = triton.get_inference_statistics(as_json=True, **how)
     except InferenceServerException as error:
-        url = f"grpc://{address.target}"
-        raise ServerUnavailable("no answer", url=url, reason=error.message()) from error
+        raise ServerUnavailable("no answer", url=address.url, reason=error.message()) from error
     return metadata.version, ready, statistics.get("model_stats", [])

@@ -11,9 +11,13 @@ import numpy as np
 
 from trackserve.errors import InputError
 from trackserve.physics.points.fits import (
+    HIGH_PT,
     PARAMETERS,
     Fitted,
+    FoundTracks,
     judge_fits,
+    judge_tracks,
+    pool_tracks,
     summarize_fits,
     true_candidates,
 )
@@ -31,9 +35,9 @@ if TYPE_CHECKING:
     from trackserve.edm import FittedTracks, Measurements
 
 TRACKER = "exatrkx"
-SERVED, CKF, TRUTH = "served", "ACTS", "truth"
+SERVED, CKF, TRUTH, UNFITTED = "served", "ACTS", "truth", "candidates"
 """Ways: the tracker on a server; ACTS' seeds and combinatorial Kalman filter; the candidates of a
-perfect tracker, fitted."""
+perfect tracker, fitted; those of the tracker, not fitted."""
 FINDING = "track finding"
 """The step that is the tracker's."""
 AROUND = "around the tracker"
@@ -202,6 +206,11 @@ class _Chain:
             )
             for n, event in enumerate(self._events)
         ]
+        if UNFITTED not in self.judged and results:
+            self.judged.add(UNFITTED)
+            points = ((event, results[event.event].candidates.points) for event in self._events)
+            found = [judge_tracks(event, rows, least) for event, rows in points]
+            yield from _rows(UNFITTED, _shares(pool_tracks(found)))
         yield from _quality(way, summarize_fits(judged))
         if TRUTH not in self.judged:
             self.judged.add(TRUTH)
@@ -227,9 +236,7 @@ class _Chain:
 def _quality(way: str, fitted: Fitted) -> Iterator[Row]:
     """A row for each quantity of physics."""
     found: dict[str, Fraction | Width] = {
-        "efficiency": fitted.efficiency,
-        "fakes": fitted.fake_rate,
-        "duplicates": fitted.duplicate_rate,
+        **_shares(fitted),
         "matched candidates that are fitted": fitted.fitted,
         "resolution of pT": fitted.relative_pt,
     }
@@ -240,6 +247,19 @@ def _quality(way: str, fitted: Fitted) -> Iterator[Row]:
         found[f"pull of {name}"] = fitted.pull[name]
     for name in PARAMETERS:
         found[f"pull of {name}, no foreign point"] = fitted.pure_pull[name]
+    yield from _rows(way, found)
+
+
+def _shares(found: Fitted | FoundTracks) -> dict[str, Fraction]:
+    return {
+        "efficiency": found.efficiency,
+        f"efficiency above {HIGH_PT:g} GeV": found.high_efficiency,
+        "fakes": found.fake_rate,
+        "duplicates": found.duplicate_rate,
+    }
+
+
+def _rows(way: str, found: Mapping[str, Fraction | Width]) -> Iterator[Row]:
     for name, value in found.items():
         of = value.total if isinstance(value, Fraction) else value.count
         if of:
@@ -337,8 +357,8 @@ def _physics(sample: str, rows: Sequence[Row]) -> Table:
         body.append([str(quantity), *cells])
     caption = (
         f"{sample}: fitted tracks beside the truth. Efficiency: pT > 1 GeV, |η| < 3, as many "
-        "points as a track needs measurements; by double majority. truth: the points of each such "
-        "particle, fitted."
+        "points as a track needs measurements; by double majority. candidates: before the fit, of "
+        "as many points. truth: the points of each such particle, fitted."
     )
     return Table(("quantity", *map(str, ways)), body, caption)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -55,6 +56,24 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+BUSY = 0.1
+"""A machine is called busy above this number of cores for others, or with this share stolen."""
+
+
+def meanwhile(seen: Mapping[str, float]) -> str:
+    """What others took of the machine during a measurement, in words; empty if it is little.
+
+    Args:
+        seen: of a :class:`Watch`.
+    """
+    parts = []
+    if seen.get("others", 0.0) > BUSY:
+        parts.append(f"other programs kept {seen['others']:.1f} of {cores()} cores busy")
+    if seen.get("steal", 0.0) > BUSY:
+        parts.append(f"the hypervisor took {seen['steal']:.0%} of the processors' time")
+    return " and ".join(parts)
 
 
 class _Clock(NamedTuple):

@@ -11,12 +11,11 @@ from trackserve.report.page import Picture, Section, Table, write_report
 
 from .catalogue import BENCH, STUDIES, find_study
 from .columns import meanings
+from .machine import BUSY
 from .study import Shown
 from .table import Record, Row, columns_of, numbers, read_record
 
 SUBJECT = "studies"
-_BUSY = 0.1
-"""A machine is called busy above this number of cores for others, or with this share stolen."""
 
 
 def read_all(folder: Path) -> list[Record]:
@@ -68,7 +67,7 @@ def conditions(rows: Sequence[Row]) -> str:
 def is_busy(rows: Sequence[Row]) -> bool:
     """Whether others used the machine while it was measured."""
     return any(
-        sum(values) / len(values) > _BUSY
+        sum(values) / len(values) > BUSY
         for name in ("others", "steal")
         if (values := numbers(rows, name))
     )

@@ -149,6 +149,18 @@ class Option(NamedTuple):
             ) from None
 
 
+class Frame(NamedTuple):
+    """A form of the results whose positions are absolute, with the names of the field.
+
+    Attributes:
+        result: class of such results.
+        convert: brings a result of the tracker into this form.
+    """
+
+    result: type[Result]
+    convert: Callable[[Any], Result]
+
+
 class Tracker(ABC, Generic[E, R]):
     """One tracker: its codec, its options, and the functions that build, store and judge it.
 
@@ -276,6 +288,17 @@ class Tracker(ABC, Generic[E, R]):
             InputError: the tracker has none.
         """
         raise InputError("this tracker has no validation of its physics", tracker=self.name)
+
+    def absolute(self, events: Any) -> Frame:
+        """The form in which positions in results are absolute.
+
+        Args:
+            events: whose results there will be, from :meth:`open_events`.
+
+        Raises:
+            InputError: the tracker has no other form than its own.
+        """
+        raise InputError("positions in the results of this tracker have one form", name=self.name)
 
     def complete(self, given: Mapping[str, str]) -> dict[str, str]:
         """The values of all options, as text: the given ones, and defaults for the others.

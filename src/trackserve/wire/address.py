@@ -8,19 +8,46 @@ from urllib.parse import urlsplit
 
 from trackserve.errors import InputError
 
+_ENCRYPTED = {"grpcs": "grpc", "https": "http"}
+"""Protocols by scheme, with TLS around them."""
+_SCHEMES = ("grpc", "http", *_ENCRYPTED)
+
 
 class Address(NamedTuple):
-    """A parsed url."""
+    """A parsed url.
+
+    Attributes:
+        scheme: ``grpc``, ``http``, ``grpcs`` or ``https``.
+        host: name or IP address.
+        port: number of the port.
+        name: name that the server's certificate must have; empty: that of ``host``.
+    """
 
     scheme: str
     host: str
     port: int
+    name: str = ""
 
     @property
     def target(self) -> str:
         """``host:port``, with brackets around an IPv6 address."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """``scheme://host:port``."""
+        return f"{self.scheme}://{self.target}"
+
+    @property
+    def protocol(self) -> str:
+        """``grpc`` or ``http``."""
+        return _ENCRYPTED.get(self.scheme, self.scheme)
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether TLS is around the protocol."""
+        return self.scheme in _ENCRYPTED
 
     @property
     def is_loopback(self) -> bool:
@@ -33,7 +60,7 @@ class Address(NamedTuple):
 
 
 def parse_url(url: str) -> Address:
-    """The parts of ``grpc://host:port`` or ``http://host:port``.
+    """The parts of ``grpc://host:port`` or ``http://host:port``, or the same with an ``s``.
 
     Raises:
         InputError: the url has another form.
@@ -43,7 +70,8 @@ def parse_url(url: str) -> Address:
         address = Address(parts.scheme, parts.hostname or "", parts.port or 0)
     except ValueError:
         address = Address("", "", 0)
-    complete = address.scheme in ("grpc", "http") and address.host and address.port
-    if not complete or url.lower() != f"{address.scheme}://{address.target}":
-        raise InputError("malformed url", found=url, bound="grpc://host:port or http://host:port")
+    complete = address.scheme in _SCHEMES and address.host and address.port
+    if not complete or url.lower() != address.url:
+        bound = "grpc[s]://host:port or http[s]://host:port"
+        raise InputError("malformed url", found=url, bound=bound)
     return address

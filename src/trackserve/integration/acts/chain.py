@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Iterable
 from typing import Any
 
+from trackserve.detectors.generic.material import SIGMAS
 from trackserve.physics.points.metrics import FIELD
-from trackserve.simulation.points.detector import SIGMAS, PointsDetector, make_points_detector
+from trackserve.simulation.points.detector import PointsDetector, make_points_detector
 
 from .bindings import LEVEL, acts, examples
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from .matching import MajorityMatches, duplicates, match_candidates
 from .metrics import PT_PER_RADIUS
 from .truth import CENTRAL_ETA, true_paths, truth_of
 
+HIGH_PT = 5.0
+"""GeV; the efficiency is also given for particles above it."""
 PARAMETERS = ("d0", "z0", "phi", "theta", "q/p")
 """Parameters of a fitted track, in the order of :class:`trackserve.edm.FittedTracks`."""
 
@@ -53,6 +55,7 @@ class Fitted:
         efficiency: share of reconstructable particles of |eta| below :data:`.truth.CENTRAL_ETA`,
             with as many points as a track needs measurements, that a track matches by
             double majority.
+        high_efficiency: the same share of those above :data:`HIGH_PT`.
         fake_rate: share of tracks of which no particle has more than half of the points.
         duplicate_rate: share of tracks whose particle has a better track.
         fitted: share of the candidates, of enough points, that match a reconstructable particle
@@ -65,6 +68,7 @@ class Fitted:
 
     tracks: int
     efficiency: Fraction
+    high_efficiency: Fraction
     fake_rate: Fraction
     duplicate_rate: Fraction
     fitted: Fraction
@@ -74,6 +78,20 @@ class Fitted:
     relative_pt: Width
 
 
+@dataclass(frozen=True)
+class FoundTracks:
+    """Tracks of some events beside the particles that should be found.
+
+    Attributes:
+        efficiency, high_efficiency, fake_rate, duplicate_rate: as of :class:`Fitted`.
+    """
+
+    efficiency: Fraction
+    high_efficiency: Fraction
+    fake_rate: Fraction
+    duplicate_rate: Fraction
+
+
 @dataclass(frozen=True, eq=False)
 class EventFits:
     """The fits of one event beside its truth.
@@ -81,14 +99,13 @@ class EventFits:
     Attributes:
         table: the tracks that match.
         relative_pt: float64[table], (fitted - true) / true of pT.
-        efficiency, fake_rate, duplicate_rate, fitted: as of :class:`Fitted`.
+        found: which particles have a track.
+        fitted: as of :class:`Fitted`.
     """
 
     table: FitTable
     relative_pt: Array
-    efficiency: Fraction
-    fake_rate: Fraction
-    duplicate_rate: Fraction
+    found: FoundTracks
     fitted: Fraction
 
 
@@ -148,9 +165,6 @@ def judge_fits(
     matches = _match(tracks.points, particle)
     found = matches.particle[matches.double]
     central = wanted & (np.abs(paths.eta) < CENTRAL_ETA)
-    asked = central & (paths.n_points >= min_measurements)
-    double = np.zeros(len(paths), bool)
-    double[found] = True
     rows = np.flatnonzero(matches.double)[central[found]]
     owner = matches.particle[rows]
     true = true_states(truth.particles.take(owner))
@@ -162,23 +176,55 @@ def judge_fits(
     return EventFits(
         table,
         tracks.pt[rows] / paths.pt[owner] - 1,
+        judge_tracks(event, tracks.points, min_measurements),
+        _fitted(candidates, tracks, particle, wanted, min_measurements),
+    )
+
+
+def judge_tracks(event: PointsEvent, points: Ragged, least: int) -> FoundTracks:
+    """Compare tracks of one event with the particles that should be found.
+
+    Args:
+        event: with truth.
+        points: the points of each track.
+        least: least points of a particle, and of a track; shorter tracks are left out.
+
+    Raises:
+        InputError: the event has no truth.
+    """
+    truth = truth_of(event)
+    paths = true_paths(truth)
+    matches = _match(points.take(points.counts >= least), truth.points.particle)
+    double = np.zeros(len(paths), bool)
+    double[matches.particle[matches.double]] = True
+    asked = paths.reconstructable() & (np.abs(paths.eta) < CENTRAL_ETA) & (paths.n_points >= least)
+    return FoundTracks(
         Fraction.of(double[asked]),
+        Fraction.of(double[asked & (paths.pt > HIGH_PT)]),
         Fraction.of(matches.particle < 0),
         Fraction.of(duplicates(matches)),
-        _fitted(candidates, tracks, particle, wanted, min_measurements),
+    )
+
+
+def pool_tracks(events: Sequence[FoundTracks]) -> FoundTracks:
+    """The shares of all events together."""
+    names = [f.name for f in fields(FoundTracks)]
+    return FoundTracks(
+        **{name: Fraction.pooled(getattr(one, name) for one in events) for name in names}
     )
 
 
 def summarize_fits(events: Sequence[EventFits]) -> Fitted:
     """The numbers of all events together."""
     table = FitTable.concatenate([one.table for one in events])
-    fakes = Fraction.pooled(one.fake_rate for one in events)
+    found = pool_tracks([one.found for one in events])
     relative = [one.relative_pt for one in events]
     return Fitted(
-        fakes.total,
-        Fraction.pooled(one.efficiency for one in events),
-        fakes,
-        Fraction.pooled(one.duplicate_rate for one in events),
+        found.fake_rate.total,
+        found.efficiency,
+        found.high_efficiency,
+        found.fake_rate,
+        found.duplicate_rate,
         Fraction.pooled(one.fitted for one in events),
         {name: Width.of(table.residual[:, i]) for i, name in enumerate(PARAMETERS)},
         {name: Width.of(table.pull[:, i]) for i, name in enumerate(PARAMETERS)},

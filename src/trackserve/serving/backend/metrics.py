@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,6 +24,11 @@ class Metric(NamedTuple):
     gauge: bool = False
 
 
+QUEUE_BUCKET = "trackserve_queue_seconds_bucket"
+COMPUTE_BUCKET = "trackserve_compute_seconds_bucket"
+LATENCY_BUCKET = "trackserve_latency_seconds_bucket"
+RESTARTS = "trackserve_restarts"
+
 METRICS = {
     "trackserve_requests_total": Metric("Events answered, by outcome", "outcome"),
     "trackserve_batches_total": Metric("Batches that workers took"),
@@ -35,8 +41,29 @@ METRICS = {
     "trackserve_waiting": Metric("Events that wait for a worker", gauge=True),
     "trackserve_identity": Metric("Backend processes, by identity", "identity", gauge=True),
     "trackserve_held": Metric("Events that wait or are in work", gauge=True),
+    "trackserve_build_info": Metric("Backend processes, by version", "version", gauge=True),
+    RESTARTS: Metric("Times that Triton was started anew", gauge=True),
+    QUEUE_BUCKET: Metric("Events that waited for at most so many seconds", "le"),
+    COMPUTE_BUCKET: Metric("Events that took a worker at most so many seconds", "le"),
+    LATENCY_BUCKET: Metric("Events answered after at most so many seconds", "le"),
 }
-"""All metrics by name; each has the label ``model`` too. An event of a bundle counts as one."""
+"""All metrics by name; each has the label ``model`` too. An event of a bundle counts as one.
+
+Triton's version that we run has no histograms for backends, so a histogram is a counter with the
+label ``le``, as Prometheus takes it.
+"""
+
+_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Upper bounds of the histograms' buckets, seconds."""
+_BUCKETS = {
+    metric: [Series(metric, bound) for bound in (*map(str, _BOUNDS), "+Inf")]
+    for metric in (QUEUE_BUCKET, COMPUTE_BUCKET, LATENCY_BUCKET)
+}
+
+
+def bucket(metric: str, seconds: float) -> Series:
+    """The narrowest bucket of a histogram that a time falls into."""
+    return _BUCKETS[metric][bisect_left(_BOUNDS, seconds)]
 
 
 class Counters:
@@ -59,11 +86,16 @@ class Counters:
                 self._unreported[series] += amount
 
     def take(self) -> dict[Series, float]:
-        """The sums since the last call, without zeros."""
+        """The sums since the last call, without zeros; a bucket has those of all narrower ones."""
         self.collect()
         with self._lock:
-            taken = dict(self._unreported)
+            taken = defaultdict(float, self._unreported)
             self._unreported.clear()
+        for buckets in _BUCKETS.values():
+            total = 0.0
+            for series in buckets:
+                total += taken[series]
+                taken[series] = total
         return {series: amount for series, amount in taken.items() if amount}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import trackserve
 from trackserve.edm.columns import Array
 from trackserve.errors import (
     Cancelled,
@@ -31,8 +32,9 @@ from trackserve.wire.tensors import TensorSpec
 
 from .. import drain
 from ..limits import Limits
+from ..restarts import restarts
 from .gather import Gather
-from .metrics import METRICS, Counters, Reporter, Series
+from .metrics import METRICS, RESTARTS, Counters, Reporter, Series
 from .runtime import ASK_AFTER, Answer, EncodedEvent, Job, Queue, RunBatch, Runtime
 
 _REPORT_PERIOD = 1.0
@@ -91,6 +93,7 @@ class ServedModel:
         self._counters = counters
         self._families = families
         self._metrics: dict[Series, Any] = {}
+        self._begin()
         self._reporter = Reporter(counters, self._report, _REPORT_PERIOD)
         self._finished = threading.Event()
         threading.Thread(target=self._drain, name="drain", daemon=True).start()
@@ -118,7 +121,10 @@ class ServedModel:
             return run
 
         self.runtime.add_workers(warm_run, self._limits.workers)
-        self._counters.add((Series("trackserve_identity", self._identity), 1))
+        self._counters.add(
+            (Series("trackserve_identity", self._identity), 1),
+            (Series("trackserve_build_info", trackserve.__version__), 1),
+        )
 
     def take_bundle(
         self, tensors: Mapping[str, Array], expected: str | None, reply: Callable[[], Reply]
@@ -173,6 +179,12 @@ class ServedModel:
         self._finished.set()
         self.runtime.close()
         self._reporter.close()
+
+    def _begin(self) -> None:
+        """Report what has no label, also where it is 0; before a thread reports all the rest."""
+        for name, metric in METRICS.items():
+            if not metric.label:
+                self._report(Series(name), restarts() if name == RESTARTS else 0.0)
 
     def _report(self, series: Series, amount: float) -> None:
         if series not in self._metrics:

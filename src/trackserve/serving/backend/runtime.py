@@ -28,7 +28,7 @@ from trackserve.wire.codec import TIMING
 from trackserve.wire.tensors import encode_timing
 
 from ..limits import Limits
-from .metrics import Counters, Series
+from .metrics import COMPUTE_BUCKET, LATENCY_BUCKET, QUEUE_BUCKET, Counters, Series, bucket
 
 ASK_AFTER = 0.1
 """Seconds. If an event has waited for longer, its worker asks whether it is still wanted. Between
@@ -339,6 +339,9 @@ class Runtime:
             (Series("trackserve_queue_seconds_total"), queue),
             (Series("trackserve_compute_seconds_total"), compute),
             (Series("trackserve_held"), -1.0),
+            (bucket(QUEUE_BUCKET, queue), 1.0),
+            (bucket(COMPUTE_BUCKET, compute), 1.0),
+            (bucket(LATENCY_BUCKET, queue + compute), 1.0),
         ]
         outcome = type(answer).__name__
         if isinstance(answer, EncodedResult):

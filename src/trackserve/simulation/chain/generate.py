@@ -15,6 +15,17 @@ from trackserve.edm.columns import Array, Columns, column
 from trackserve.edm.pixel import BeamSpot
 from trackserve.edm.truth import Collisions
 
+from ..processes.species import (
+    ELECTRON,
+    ELECTRON_MASS,
+    KAON,
+    MUON,
+    MUON_MASS,
+    PION,
+    PION_MASS,
+    PROTON_MASS,
+)
+
 
 class Acceptance(NamedTuple):
     """Bounds on the particles that may reach a detector.
@@ -65,11 +76,11 @@ class Species(NamedTuple):
 
 
 SPECIES = {
-    "muons": Species(-13, 1, 0.1056584),
-    "electrons": Species(-11, 1, 0.000511),
-    "pions": Species(211, 1, 0.1395704),
-    "kaons": Species(321, 1, 0.493677),
-    "protons": Species(2212, 1, 0.9382721),
+    "muons": Species(-MUON, 1, MUON_MASS),
+    "electrons": Species(-ELECTRON, 1, ELECTRON_MASS),
+    "pions": Species(PION, 1, PION_MASS),
+    "kaons": Species(KAON, 1, 0.493677),
+    "protons": Species(2212, 1, PROTON_MASS),
 }
 """The positive state of each; the negative one has the opposite ``pdg``. Masses are in GeV
 (Particle Data Group)."""

@@ -13,6 +13,7 @@ from trackserve.edm.columns import Array
 
 from ..chain.generate import GeneratedParticles
 from ..processes.conversion import conversion_rate, energy_shares
+from ..processes.species import ELECTRON, ELECTRON_MASS, PHOTON
 from .material import (
     FLANGE_MATERIAL,
     FLANGE_RADII,
@@ -22,7 +23,6 @@ from .material import (
     module_material,
 )
 
-_ELECTRON_MASS = 0.000511
 _BEYOND = 1e-3
 """cm. A pair starts this far behind the surface that made it."""
 
@@ -68,7 +68,7 @@ def convert(
     Returns:
         The charged particles, and the electrons and positrons that the photons make.
     """
-    photons = particles.take(particles.pdg == 22)
+    photons = particles.take(particles.pdg == PHOTON)
     energy = np.linalg.norm(photons.momentum, axis=1)
     direction = photons.momentum / energy[:, None]
     depth = rng.exponential(size=len(photons)) / conversion_rate(energy)
@@ -80,12 +80,11 @@ def convert(
     pairs = [
         GeneratedParticles(
             photons.collision,
-            np.full(len(photons), -11 * charge, np.int32),
+            np.full(len(photons), -ELECTRON * charge, np.int32),
             np.full(len(photons), charge, np.int8),
-            np.full(len(photons), _ELECTRON_MASS),
+            np.full(len(photons), ELECTRON_MASS),
             position,
-            np.sqrt(np.maximum(e**2, 2 * _ELECTRON_MASS**2) - _ELECTRON_MASS**2)[:, None]
-            * direction,
+            np.sqrt(np.maximum(e**2, 2 * ELECTRON_MASS**2) - ELECTRON_MASS**2)[:, None] * direction,
         )
         for charge, e in ((-1, share * energy), (1, (1 - share) * energy))
     ]

@@ -10,6 +10,7 @@ import numpy as np
 from trackserve.detectors.phase1.layout import PT_PER_RADIUS
 from trackserve.device.compile import kernel, shared
 
+from ..processes.cells import bin_of, cell_of
 from ..processes.decays import decay, proper_path
 from ..processes.flights import MAX_OBLIQUITY, MAX_STEPS, TURN, Flights, add_crossing
 from ..processes.interactions import interact, interacts
@@ -19,14 +20,14 @@ from ..processes.planes import distance, is_on, path_to_plane
 from ..processes.species import ELECTRON_MASS
 from ..processes.straggling import (
     KEV_PER_GEV,
-    MIN_BETA_GAMMA,
-    electron_range,
     energy_loss,
+    kinetic_before,
+    soft_loss,
     transfer,
 )
 from .material import FLANGE_RADII, FLANGE_Z, PIPE_RADIUS
 from .secondaries import MIN_ELECTRON, Slab, knock_out
-from .world import OUTER_RADIUS, OUTER_Z, PHI_BINS, R_BINS, R_WIDTH, STEP, Z_BINS, Z_WIDTH, World
+from .world import GRID, OUTER_RADIUS, OUTER_Z, STEP, World
 
 OUTER_CYLINDERS = (25.5, 33.9, 41.85, 49.8, 60.8, 69.2, 78.0, 86.8, 96.5, 108.0)
 """Radii of the strip tracker's barrel layers, cm (JINST 3 (2008) S08004)."""
@@ -95,13 +96,11 @@ def _slowed(
     mass, path = flights.mass[row], layer.path
     if path <= 0:
         return momentum
-    if momentum < MIN_BETA_GAMMA * mass:
-        return 0.0
-    kinetic = (math.sqrt(momentum**2 + mass**2) - mass) * KEV_PER_GEV
-    if mass == ELECTRON_MASS and electron_range(kinetic) < path:
+    kinetic = kinetic_before(mass, momentum, path)
+    if kinetic == 0:
         return 0.0
     loss = energy_loss(momentum * KEV_PER_GEV, mass * KEV_PER_GEV)
-    lost = loss.soft_scale * rng.standard_gamma(loss.soft * path / loss.soft_scale)
+    lost = soft_loss(loss, path, rng)
     if loss.hard > 0:
         s = rng.standard_exponential() / loss.hard
         while s < path:
@@ -235,13 +234,11 @@ def _follow(
         step = min(_OUTER_STEP, bend)
         first, end = 0, 0
         if inside:
-            in_r = min(int(r / R_WIDTH), R_BINS - 1)
-            in_z = min(max(int((at.z + OUTER_Z) / Z_WIDTH), 0), Z_BINS - 1)
-            phi = (math.atan2(at.y, at.x) + math.pi) / (2 * math.pi)
-            cell = (in_r * PHI_BINS + min(int(phi * PHI_BINS), PHI_BINS - 1)) * Z_BINS + in_z
+            in_r, in_z = bin_of(r, at, GRID)
             step = world.free[in_r, in_z]
             if step == 0:
                 step = min(STEP, bend)
+                cell = cell_of(in_r, in_z, at, GRID)
                 first, end = world.first[cell], world.first[cell + 1]
         decays = life * p / mass < step
         if decays:

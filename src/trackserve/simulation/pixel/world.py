@@ -19,10 +19,10 @@ from trackserve.detectors.phase1.geometry import (
     PixelGeometry,
 )
 from trackserve.detectors.phase1.layout import FIRST_ENDCAP
+from trackserve.detectors.silicon import SILICON_LENGTH
 from trackserve.edm.columns import Array
 
-from ..processes.cells import fill_cells, free_steps
-from ..processes.matter import SILICON_LENGTH
+from ..processes.cells import Grid, fill_cells, free_steps
 from ..processes.planes import Planes
 from .material import (
     FLANGE_MATERIAL,
@@ -40,6 +40,7 @@ STEP = 0.4
 R_BINS, PHI_BINS = 34, 48
 Z_BINS = 112
 R_WIDTH, Z_WIDTH = OUTER_RADIUS / R_BINS, 2 * OUTER_Z / Z_BINS
+GRID = Grid(R_BINS, PHI_BINS, Z_BINS, R_WIDTH, Z_WIDTH, OUTER_Z)
 _POINTS = 9
 """The extent of a module in cells is found from so many points along each of its axes."""
 
@@ -80,7 +81,7 @@ def make_world(geometry: PixelGeometry, material: float, outer: float) -> World:
     n = len(geometry.layer)
     sensor = np.where(np.arange(n) < FIRST_ENDCAP, THICKNESS_BARREL, THICKNESS_ENDCAP)
     rest = SILICON_LENGTH * module_material(geometry) - sensor
-    cells = fill_cells(map(_bins_of, _boxes(geometry)), R_BINS, PHI_BINS, Z_BINS)
+    cells = fill_cells(map(_bins_of, _boxes(geometry)), GRID)
     return World(
         Planes(
             np.ascontiguousarray(geometry.position),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trackserve.detectors.generic.material import SIGMAS
 from trackserve.edm.columns import Array
 from trackserve.errors import MissingExtraError
 from trackserve.install import install_command
@@ -16,14 +17,6 @@ try:
     import acts.examples
 except ImportError:
     raise MissingExtraError(f"simulation needs pyacts: {install_command('sim')}") from None
-
-SIGMAS = {
-    **dict.fromkeys((7, 8, 9), (0.0144, 0.0144)),
-    **dict.fromkeys((12, 13, 14), (0.0231, 0.346)),
-    **dict.fromkeys((16, 17, 18), (0.0346, 3.12)),
-}
-"""Resolution along the two local axes (mm), by volume. It is the size divided by sqrt(12), of
-pixels of 50 um, short strips of 80 um x 1.2 mm, and long strips of 0.12 x 10.8 mm."""
 
 
 class PointsDetector(NamedTuple):

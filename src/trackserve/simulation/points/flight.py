@@ -8,9 +8,12 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from trackserve.detectors.generic.material import TUBE_LENGTHS, TUBE_RADII
+from trackserve.detectors.silicon import SILICON_LENGTH
 from trackserve.device.compile import kernel, shared
 from trackserve.physics.points.metrics import FIELD
 
+from ..processes.cells import bin_of, cell_of
 from ..processes.conversion import conversion_rate, share_density
 from ..processes.decays import decay, proper_path
 from ..processes.flights import (
@@ -23,18 +26,17 @@ from ..processes.flights import (
 )
 from ..processes.interactions import interact, interacts
 from ..processes.kinematics import Vector, on_helix, scaled
-from ..processes.matter import SILICON_LENGTH, radiated, scattered
+from ..processes.matter import radiated, scattered
 from ..processes.planes import distance, is_on, path_to_plane
 from ..processes.species import ELECTRON, ELECTRON_MASS, PHOTON
 from ..processes.straggling import (
     KEV_PER_GEV,
-    MIN_BETA_GAMMA,
-    electron_range,
     energy_loss,
+    kinetic_before,
+    soft_loss,
     transfer,
 )
-from .material import TUBE_LENGTHS, TUBE_RADII
-from .world import HALF_LENGTH, PHI_BINS, R_BINS, R_WIDTH, RADIUS, STEP, Z_BINS, Z_WIDTH, World
+from .world import GRID, HALF_LENGTH, RADIUS, STEP, World
 
 PT_PER_RADIUS = 0.00299792458 * FIELD
 """GeV per cm."""
@@ -90,12 +92,10 @@ def _step(at: Vector, momentum: Vector, charge: int, most: float, last: int, wor
     """
     p = math.sqrt(momentum.x**2 + momentum.y**2 + momentum.z**2)
     r = math.hypot(at.x, at.y)
-    in_r = min(int(r / R_WIDTH), R_BINS - 1)
-    in_z = min(max(int((at.z + HALF_LENGTH) / Z_WIDTH), 0), Z_BINS - 1)
+    in_r, in_z = bin_of(r, at, GRID)
     step, first, end = world.free[in_r, in_z], 0, 0
     if step == 0:
-        phi = (math.atan2(at.y, at.x) + math.pi) / (2 * math.pi)
-        cell = (in_r * PHI_BINS + min(int(phi * PHI_BINS), PHI_BINS - 1)) * Z_BINS + in_z
+        cell = cell_of(in_r, in_z, at, GRID)
         step = min(STEP, TURN * p / PT_PER_RADIUS) if charge != 0 else STEP
         first, end = world.first[cell], world.first[cell + 1]
     step = min(step, most)
@@ -146,13 +146,11 @@ class Slowed(NamedTuple):
 @shared
 def _slowed(mass: float, momentum: float, path: float, rng: np.random.Generator) -> Slowed:
     """Lose energy on ``path`` cm of silicon."""
-    if momentum < MIN_BETA_GAMMA * mass:
-        return Slowed(0.0, 0.0)
-    kinetic = (math.sqrt(momentum**2 + mass**2) - mass) * KEV_PER_GEV
-    if mass == ELECTRON_MASS and electron_range(kinetic) < path:
+    kinetic = kinetic_before(mass, momentum, path)
+    if kinetic == 0:
         return Slowed(0.0, 0.0)
     loss = energy_loss(momentum * KEV_PER_GEV, mass * KEV_PER_GEV)
-    kinetic -= loss.soft_scale * rng.standard_gamma(loss.soft * path / loss.soft_scale)
+    kinetic -= soft_loss(loss, path, rng)
     if loss.hard > 0:
         s = rng.standard_exponential() / loss.hard
         while s < path:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from trackserve.detectors.generic.material import SIGMAS
 from trackserve.edm.pixel import BeamSpot
 from trackserve.edm.points import PointsEvent
 from trackserve.edm.truth import PointsTruth
@@ -16,7 +17,7 @@ from ..chain import pool, seeds
 from ..chain.collisions import Setup, collide
 from ..chain.generate import Acceptance
 from ..processes.flights import MAX_STEPS
-from .detector import SIGMAS, make_points_detector
+from .detector import make_points_detector
 from .digitise import digitise
 from .flight import ALL_PROCESSES, MIN_MOMENTUM, MIN_PHOTON, Processes
 from .noise import add_noise

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trackserve.detectors.generic.material import TUBE_RADII, TUBES
 from trackserve.edm.columns import Array
 from trackserve.edm.truth import MM_PER_CM
 
-from ..processes.cells import fill_cells, free_steps
+from ..processes.cells import Grid, fill_cells, free_steps
 from ..processes.planes import Planes
 from .detector import PointsDetector
-from .material import TUBE_RADII, TUBES, module_thickness
+from .material import module_thickness
 
 RADIUS, HALF_LENGTH = 103.0, 300.0
 """Size of the cylinder that holds the detector, cm."""
@@ -24,6 +25,7 @@ STEP = 1.0
 """Longest step where a surface may be near, cm."""
 R_BINS, PHI_BINS, Z_BINS = 103, 96, 300
 R_WIDTH, Z_WIDTH = RADIUS / R_BINS, 2 * HALF_LENGTH / Z_BINS
+GRID = Grid(R_BINS, PHI_BINS, Z_BINS, R_WIDTH, Z_WIDTH, HALF_LENGTH)
 _POINTS = 9
 """The extent of a module in cells is found from so many points along each of its axes."""
 
@@ -61,7 +63,7 @@ def make_world(detector: PointsDetector, material: float = 1.0) -> World:
         (np.arange(r0, r1), np.unique(np.arange(p0, p1) % PHI_BINS), np.arange(z0, z1))
         for r0, r1, p0, p1, z0, z1 in boxes.tolist()
     )
-    cells = fill_cells(bins, R_BINS, PHI_BINS, Z_BINS)
+    cells = fill_cells(bins, GRID)
     return World(
         planes,
         material * module_thickness(detector),

@@ -9,13 +9,12 @@ import math
 
 import numpy as np
 
+from trackserve.detectors.silicon import SILICON_LENGTH
 from trackserve.device.compile import shared
 
 from .kinematics import Vector, turned
 from .straggling import electron_range
 
-SILICON_LENGTH = 9.37
-"""Radiation length of silicon, cm (Particle Data Group). All material counts as silicon."""
 _SIGMA = (8.471e-1, 3.347e-2, -1.843e-3)
 _TAIL, _THICK_TAIL = (4.841e-2, 6.348e-3, 6.096e-4), (-1.908e-2, 1.106e-1, -5.729e-3)
 """Squared width of the core and weight of the tail, as powers of a logarithm of the thickness. The

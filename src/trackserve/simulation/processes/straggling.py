@@ -15,11 +15,16 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from trackserve.device.compile import shared
 
+from .species import ELECTRON_MASS
+
 KEV_PER_GEV = 1e6
-ELECTRON_MASS = 510.999
-"""keV."""
+ELECTRON_ENERGY = 510.999
+"""Rest energy of an electron in the formulas, keV. :data:`.species.ELECTRON_MASS` has fewer digits:
+those of the particles that Pythia makes, which are told by their mass."""
 _EXCITATION = 0.173
 """Mean excitation energy of silicon, keV."""
 _RUTHERFORD = 178.25
@@ -61,14 +66,14 @@ def energy_loss(momentum: float, mass: float) -> EnergyLoss:
     beta_gamma = max(momentum / mass, MIN_BETA_GAMMA)
     gamma = math.sqrt(1 + beta_gamma**2)
     beta2 = (beta_gamma / gamma) ** 2
-    if mass < 1.5 * ELECTRON_MASS:
+    if mass < 1.5 * ELECTRON_ENERGY:
         max_transfer = 0.5 * mass * (gamma - 1)
     else:
-        ratio = ELECTRON_MASS / mass
-        max_transfer = 2 * ELECTRON_MASS * beta_gamma**2 / (1 + 2 * gamma * ratio + ratio**2)
+        ratio = ELECTRON_ENERGY / mass
+        max_transfer = 2 * ELECTRON_ENERGY * beta_gamma**2 / (1 + 2 * gamma * ratio + ratio**2)
     xi = _RUTHERFORD / beta2
     cut = min(HARD, max_transfer)
-    logarithm = math.log(2 * ELECTRON_MASS * beta_gamma**2 * cut / _EXCITATION**2)
+    logarithm = math.log(2 * ELECTRON_ENERGY * beta_gamma**2 * cut / _EXCITATION**2)
     number = logarithm - beta2 * (1 + cut / max_transfer) - density_effect(beta_gamma)
     number = max(number, 1.0)
     hard = xi * (1 / cut - 1 / max_transfer)
@@ -100,6 +105,28 @@ def transfer(loss: EnergyLoss, uniform: float, accept: float) -> float:
 
 
 @shared
+def kinetic_before(mass: float, momentum: float, path: float) -> float:
+    """Kinetic energy before ``path`` cm of silicon, keV; 0 if the particle stops inside.
+
+    Args:
+        mass, momentum: of the particle, GeV.
+        path: cm.
+    """
+    if momentum < MIN_BETA_GAMMA * mass:
+        return 0.0
+    kinetic = (math.sqrt(momentum**2 + mass**2) - mass) * KEV_PER_GEV
+    if mass == ELECTRON_MASS and electron_range(kinetic) < path:
+        return 0.0
+    return kinetic
+
+
+@shared
+def soft_loss(loss: EnergyLoss, path: float, rng: np.random.Generator) -> float:
+    """Energy that all soft collisions on ``path`` cm take, keV."""
+    return loss.soft_scale * rng.standard_gamma(loss.soft * path / loss.soft_scale)
+
+
+@shared
 def electron_range(energy: float) -> float:
     """Practical range of an electron in silicon, cm (Katz, Penfold, RMP 24 (1952) 28)."""
     mev = energy / 1000
@@ -109,6 +136,6 @@ def electron_range(energy: float) -> float:
 @shared
 def emission_cosine(energy: float, max_transfer: float) -> float:
     """Cosine between a particle and an electron that it knocks out with ``energy``, keV."""
-    squared = energy * (max_transfer + 2 * ELECTRON_MASS)
-    squared /= max_transfer * (energy + 2 * ELECTRON_MASS)
+    squared = energy * (max_transfer + 2 * ELECTRON_ENERGY)
+    squared /= max_transfer * (energy + 2 * ELECTRON_ENERGY)
     return math.sqrt(min(squared, 1.0))

@@ -19,6 +19,7 @@ from trackserve.workflow.tracking import Here, Served, Way
 
 from ..lab import Lab, pinned
 from ..lab import Served as Server
+from ..load import by_threads
 from ..samples import Sample
 from ..study import How, Point, Values
 from ..table import Row
@@ -75,10 +76,12 @@ def plan(how: How) -> list[Point]:
     for instances in (1, 10):
         which = numbers if instances == 1 or not how.quick else numbers[::2]
         values += [many | {"jobs": n, "instances": instances, "start": OWN} for n in which]
-        values += [{"what": SERVICE, "instances": instances, "sample": light.name}]
+        service: Values = {"what": SERVICE, "way": SERVED, "instances": instances}
+        values += [service | {"sample": light.name}]
     some = numbers[2:3] if how.quick else numbers[2::2]
     values += [many | {"jobs": n, "instances": 1, "start": AT_ONCE} for n in some]
     values += [many | {"way": ATTACHED, "jobs": n, "start": OWN} for n in some]
+    values += [{"what": SERVICE, "way": ATTACHED, "sample": light.name}]
     for instances in (1, 10):
         waiting = many | {"way": DEVICE, "instances": instances, "start": OWN}
         which = numbers[1:3] if instances == 1 else numbers[1::2]
@@ -108,10 +111,13 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
     sample = lab.how.find(values["tracker"], values["sample"])
     if len(cores().jobs | cores().device) < 2:
         lab.note("jobs and server share the one processor that there is: compare nothing")
-    if values["what"] == SERVICE:
-        yield from _service(lab, sample, int(values["instances"] or 1))
-        return
     way, n = str(values["way"]), int(values.get("jobs") or 1)
+    if values["what"] == SERVICE:
+        if way == ATTACHED:
+            yield from _attached_service(lab, sample)
+        else:
+            yield from _service(lab, sample, int(values["instances"] or 1))
+        return
     is_emulated = values["rest"] == EMULATED
     rest = lab.keep(("rest", sample), partial(_rest, lab, sample))._replace(is_emulated=is_emulated)
     tracking = _tracking(lab, sample, way, values)
@@ -172,8 +178,7 @@ def _tracking(lab: Lab, sample: Sample, way: str, values: Values) -> Any:
         device = _device(lab, sample, values)
         return lambda: Shared(device)
     if way == ATTACHED:
-        pipeline = lab.pipeline(sample)
-        attached = lab.keep(("attached", sample), lambda: Attached(pipeline, cores().device))
+        attached = _attached(lab, sample)
         return lambda: Shared(attached)
     server = _server(lab, sample, int(values.get("instances") or 1))
     url = server.url
@@ -183,6 +188,11 @@ def _tracking(lab: Lab, sample: Sample, way: str, values: Values) -> Any:
         url = f"grpc://127.0.0.1:{proxy.port}"
     client = lab.keep(("tracking", url), partial(_begun, lab, sample, url))
     return lambda: Shared(client)
+
+
+def _attached(lab: Lab, sample: Sample) -> Attached:
+    pipeline = lab.pipeline(sample)
+    return lab.keep(("attached", sample), lambda: Attached(pipeline, cores().device))
 
 
 def _device(lab: Lab, sample: Sample, values: Values) -> EmulatedDevice:
@@ -225,6 +235,23 @@ def _service(lab: Lab, sample: Sample, instances: int) -> Iterable[Row]:
             timed.client.reconstruct(server.model, event)
     for one in timed.timings:
         yield {"what": SLICE, "module": SERVICE, "event": one.event, "ms": 1e3 * one.compute}
+
+
+def _attached_service(lab: Lab, sample: Sample) -> Iterable[Row]:
+    """The same of an attached device."""
+    attached, events = _attached(lab, sample), lab.events(sample)
+
+    def call(event: Any) -> Any:
+        return attached.acquire(event).result()
+
+    with pinned(cores().jobs):
+        load = by_threads(call, events, _FILLED, lab.span, lab.expected(sample))
+        yield {"events_per_s": load.rate, "answered": load.answered, "different": load.different}
+        for event in events:
+            start = time.perf_counter()
+            call(event)
+            ms = 1e3 * (time.perf_counter() - start)
+            yield {"what": SLICE, "module": SERVICE, "event": event.event, "ms": ms}
 
 
 def _few(timed: Timed, n: int) -> Sequence[Slice]:

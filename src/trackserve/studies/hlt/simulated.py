@@ -17,7 +17,18 @@ from ..fleet.world import Fleet
 from ..spread import mean
 from ..table import Row, chosen, numbers
 from .jobs import MENU, TRACKING, Rest
-from .points import AT_ONCE, DEVICE, EMULATED, IN_FLIGHT, IN_JOB, SERVED, SERVICE, SLICE, THREADS
+from .points import (
+    AT_ONCE,
+    ATTACHED,
+    DEVICE,
+    EMULATED,
+    IN_FLIGHT,
+    IN_JOB,
+    SERVED,
+    SERVICE,
+    SLICE,
+    THREADS,
+)
 
 _EVENTS = 3000
 """Events of each simulation."""
@@ -36,10 +47,7 @@ def times_of(rows: Sequence[Row], instances: int = 1) -> dict[str, Any]:
     slices = chosen(rows, what=SLICE)
     served = chosen(slices, way=SERVED, rest=EMULATED, instances=1)
     own = chosen(slices, way=IN_JOB, rest=EMULATED)
-    here = chosen(slices, module=SERVICE, instances=instances)
-    capacity = mean(numbers(chosen(rows, what=SERVICE, instances=instances), "events_per_s")).value
-    alone = _ms(here)
-    device = [1e3 / capacity * one / fmean(alone) for one in alone]
+    alone, device = _service(rows, way=SERVED, instances=instances)
     trip = fmean(_ms(chosen(served, kind=EXTERNAL)))
     names = dict.fromkeys(str(row["module"]) for row in served if row["kind"] != "read")
     after = {
@@ -63,11 +71,19 @@ def times_of(rows: Sequence[Row], instances: int = 1) -> dict[str, Any]:
     return {
         "server": {
             "instances": instances,
-            "device_ms": _rounded(device),
+            "device_ms": device,
             "delay_ms": round(max(0.0, trip - fmean(alone)) / 2, 4),
         },
         "job": {"threads": THREADS, "in_flight": IN_FLIGHT, "module": [tracking, *rest]},
     }
+
+
+def _service(rows: Sequence[Row], **which: Any) -> tuple[list[float], list[float]]:
+    """Times of a server or device, ms: of single events, and so that it does as many events per
+    second as it does when it is full."""
+    alone = _ms(chosen(rows, what=SLICE, module=SERVICE, **which))
+    capacity = mean(numbers(chosen(rows, what=SERVICE, **which), "events_per_s")).value
+    return alone, _rounded([1e3 / capacity * one / fmean(alone) for one in alone])
 
 
 def _attached(rows: Sequence[Row], server: dict[str, Any]) -> dict[str, Any]:
@@ -95,8 +111,8 @@ def simulated(rows: Sequence[Row], way: str, jobs: int, instances: int, start: s
         parts = {name: mean(numbers(some, name)).value for name in ("host_ms", "device_ms")}
         found = _attached(rows, {"instances": instances, **parts})
     else:
-        own = _ms(chosen(rows, what=SLICE, way=IN_JOB, rest=EMULATED, module=TRACKING))
-        found = _attached(rows, {"device_ms": own})
+        _, device = _service(rows, way=ATTACHED)
+        found = _attached(rows, {"device_ms": device})
     return outcome(fleet_text(found), jobs, is_synchronised=start == AT_ONCE)
 
 

@@ -88,7 +88,49 @@ class InteractionGnn:
     activation: Activation = "relu"
 
 
-Gnn = AttentionGnn | InteractionGnn
+@dataclass(frozen=True)
+class AcornGnn:
+    """The interaction network of acorn (GNN4ITk): each step takes the first states as inputs too.
+
+    It is acorn's ``InteractionGNN2`` with the settings ``concat`` and ``in_out_diff_agg``.
+    """
+
+    kind: Literal["acorn"]
+    inputs: tuple[str, ...]
+    hidden: int
+    node_depth: int
+    """Layers of the perceptrons of nodes."""
+    edge_depth: int
+    """Layers of the perceptrons of edges."""
+    decoder_depth: int
+    """Layers of the perceptron that ends the last step."""
+    steps: int
+    shared: bool
+    """Whether all steps have the same weights."""
+    activation: Activation
+    last_activation: Activation | None
+    """Of the last layer of each perceptron; None: that layer is only linear."""
+    norm: bool
+    """Whether each layer with an activation has a LayerNorm before it."""
+    edge_inputs: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def depth(self) -> int:
+        """Layers of the shortest perceptron."""
+        return min(self.node_depth, self.edge_depth, self.decoder_depth)
+
+
+Gnn = AttentionGnn | InteractionGnn | AcornGnn
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How pieces of tracks become whole tracks; see :mod:`.finish`."""
+
+    field: float
+    """Tesla, along z."""
+    piece_points: int = 3
+    """Least points of a piece."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +148,16 @@ class Cuts:
     segmentation: Segmentation = "components"
     """How edges become candidates. ``components``: all points that edges join. ``paths``: the
     same, but first every point keeps only its best edge inwards and its best edge outwards."""
+    finish: Finish | None = None
+    """How they are finished; None: they are not."""
 
 
 class Perceptron(NamedTuple):
     """The layers of a perceptron.
 
     For each of ``widths`` there is a linear layer, a LayerNorm if ``norm`` is true, and the
-    activation. Then follows a linear layer to ``output`` values; with None there is none.
+    activation; the last of them may have an activation of its own, ``last_activation``. Then
+    follows a linear layer to ``output`` values; with None there is none.
     """
 
     inputs: int
@@ -120,6 +165,12 @@ class Perceptron(NamedTuple):
     output: int | None
     activation: Activation
     norm: bool
+    last_activation: Activation | None = None
+
+    def activation_of(self, layer: int) -> Activation:
+        """Return the activation of the layer to ``widths[layer]``."""
+        is_last = layer == len(self.widths) - 1
+        return (is_last and self.last_activation) or self.activation
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each weight, by name."""
@@ -144,6 +195,8 @@ def perceptrons_of(spec: Embedding | Filter | Gnn) -> dict[str, Perceptron]:
         pair = 2 * inputs + len(spec.edge_inputs)
         return {"mlp": Perceptron(pair, spec.widths, 1, spec.activation, spec.norm)}
     hidden, depth = spec.hidden, spec.depth
+    if isinstance(spec, AcornGnn):
+        return _acorn(spec)
     if isinstance(spec, AttentionGnn):
         width = hidden + inputs
         return {
@@ -159,4 +212,23 @@ def perceptrons_of(spec: Embedding | Filter | Gnn) -> dict[str, Perceptron]:
         **{f"edge.{i}": step for i in range(n_weights)},
         **{f"node.{i}": step for i in range(n_weights)},
         "head": step._replace(output=1),
+    }
+
+
+def _acorn(spec: AcornGnn) -> dict[str, Perceptron]:
+    hidden = spec.hidden
+
+    def perceptron(inputs: int, depth: int) -> Perceptron:
+        last = spec.last_activation
+        n, output = (depth - 1, hidden) if last is None else (depth, None)
+        return Perceptron(inputs, (hidden,) * n, output, spec.activation, spec.norm, last)
+
+    n_weights = 1 if spec.shared else spec.steps
+    return {
+        "node_encoder": perceptron(len(spec.inputs), spec.node_depth),
+        "edge_encoder": perceptron(2 * hidden, spec.edge_depth),
+        **{f"edge.{i}": perceptron(6 * hidden, spec.edge_depth) for i in range(n_weights)},
+        **{f"node.{i}": perceptron(4 * hidden, spec.node_depth) for i in range(n_weights)},
+        "decoder": perceptron(hidden, spec.decoder_depth),
+        "head": Perceptron(hidden, (hidden,), 1, spec.activation, spec.norm),
     }

@@ -1,23 +1,23 @@
-"""Import of published networks as a model, from TorchScript files, state dicts or .npz files.
+"""Import of published networks as a model.
 
-The names of the weights tell the layers of the networks: ``network.0.weight`` is a linear layer,
-``network.1.weight`` is its LayerNorm, and so on. Activations have no weights. So a TorchScript file
-is run beside each possible activation; the one that gives the same outputs is taken.
+The layers of a network are read off the names of its weights (:mod:`.network_files`). Activations
+have no weights. So a file that can be run (TorchScript, ONNX) is run beside each possible
+activation; the one that gives the same outputs is taken. For other files they are told.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
+from torch import Tensor, nn
 
 from trackserve.edm.columns import Array
 from trackserve.errors import ModelError
 
+from .acorn_file import is_acorn, read_acorn
 from .architecture import (
     Activation,
     AttentionGnn,
@@ -26,13 +26,13 @@ from .architecture import (
     Features,
     Filter,
 )
-from .model import Description, Model
-from .modules import modules_of
+from .model import Description, Model, check_weights, shapes_of
+from .modules import EmbeddingNetwork, FilterNetwork, load_weights, make_gnn
+from .network_files import Layer, NetworkFile, first_line, read_network
+from .published import ACTIVATIONS, INPUTS, Candidate, renamed, swapped
 
-_ACTIVATIONS: tuple[Activation, ...] = ("tanh", "relu", "silu")
-_INPUTS = ("r", "phi", "z")
 _TOLERANCE = 2e-4
-"""Largest difference of an output of a network from that of its TorchScript file."""
+"""Largest difference of an output of a network from that of its file."""
 _ATTENTION = {
     "input_network.": "encoder",
     "edge_network.network.": "edge",
@@ -41,20 +41,15 @@ _ATTENTION = {
 """Published names of the perceptrons of the attention network, and ours."""
 
 
-class _Layer(NamedTuple):
-    linear: tuple[Array, Array]
-    norm: tuple[Array, Array] | None
-
-
 class Published(NamedTuple):
     """The files of three published networks, and their properties that are in no file.
 
     Attributes:
-        embedding, filter, gnn: paths of TorchScript files (.pt), of state dicts (.pt), or of the
-            arrays of state dicts (.npz).
+        embedding, filter, gnn: paths of TorchScript files or state dicts (.pt, .ckpt), of ONNX
+            files (.onnx), or of the arrays of state dicts (.npz).
         activations: activations of embedding and filter; they count only for files that cannot
             be run.
-        steps: number of steps of the graph network.
+        steps: number of steps of the graph network, if its file does not tell.
     """
 
     embedding: str | Path
@@ -64,217 +59,215 @@ class Published(NamedTuple):
     steps: int = 8
 
 
-class _Source(NamedTuple):
-    """A file: its path, its layers by perceptron, and the network if it can be run."""
-
-    path: str
-    perceptrons: dict[str, list[_Layer]]
-    script: Any
-
-
 def import_model(
     published: Published, *, name: str, detector: str, features: Features, cuts: Cuts
 ) -> Model:
-    """Return a model of three published modules.
+    """Return a model of three published networks.
 
     Embedding and filter are perceptrons on (r, phi, z) of one point, and of both points of an
-    edge. The graph network is the attention network.
+    edge. The graph network is the attention network, or acorn's interaction network. With acorn's
+    the filter is acorn's too: its edges go from the inner to the outer point.
 
     Args:
         published: the files.
         name: name of the model.
         detector: name of its detector.
-        features: scales of its features; they are in no file.
+        features: scales of its features.
         cuts: radius and cuts; they are in no file.
 
     Raises:
         ModelError: a file is missing or is not such a network; or a file can be run, and takes
             other inputs or gives other outputs.
+        MissingExtraError: a file is ONNX, and the package onnx is not installed.
     """
-    paths = (published.embedding, published.filter, published.gnn)
-    sources = [_read(Path(path)) for path in paths]
-    weights: dict[str, Array] = {}
-    widths = []
-    for source, prefix in zip(sources[:2], ("embedding", "filter"), strict=True):
-        layers = _only_perceptron(source)
-        weights |= _rename(layers, f"{prefix}.mlp.", True, source.path)
-        widths.append(tuple(len(layer.linear[1]) for layer in layers))
-    attention, attention_weights = _attention(sources[2], published.steps)
-    weights |= attention_weights
-    norms = [_only_perceptron(source)[0].norm is not None for source in sources[:2]]
-    tried = []
-    for first in _possible(sources[0], published.activations[0]):
-        for second in _possible(sources[1], published.activations[1]):
-            description = Description(
-                name=name,
-                detector=detector,
-                order="given",
-                features=features,
-                embedding=Embedding(_INPUTS, widths[0][:-1], widths[0][-1], first, norms[0]),
-                filter=Filter(_INPUTS, widths[1][:-1], (), second, norms[1]),
-                gnn=attention,
-                cuts=cuts,
-            )
-            model = Model(description, weights, name)
-            differences = _differences(model, sources)
-            if max(differences) < _TOLERANCE:
-                return model
-            tried.append(differences)
-    least = [min(column) for column in zip(*tried, strict=True)]
-    worst = int(np.argmax(least))
-    raise ModelError(
-        "the network gives other answers than its TorchScript file",
-        file=sources[worst].path,
-        found=least[worst],
-        bound=_TOLERANCE,
+    embedding_file, filter_file, gnn_file = map(read_network, published[:3])
+    outward = is_acorn(gnn_file)
+    trial = _Trial.random(outward)
+    embedding = _chosen(
+        embedding_file, _embeddings(embedding_file, published.activations[0]), trial.embedding()
     )
+    filter_ = _chosen(
+        filter_file, _filters(filter_file, published.activations[1], outward), trial.filter()
+    )
+    gnns = (
+        read_acorn(gnn_file, published.steps, features)
+        if outward
+        else [_attention(gnn_file, published.steps)]
+    )
+    gnn = _chosen(gnn_file, gnns, trial.gnn())
+    description = Description(
+        name=name,
+        detector=detector,
+        order="outward" if outward else "given",
+        features=features,
+        embedding=embedding.spec,
+        filter=filter_.spec,
+        gnn=gnn.spec,
+        cuts=cuts,
+    )
+    return Model(description, {**embedding.weights, **filter_.weights, **gnn.weights}, name)
 
 
-def _read(path: Path) -> _Source:
-    if not path.exists():
-        raise ModelError("file is missing", file=str(path))
-    script = None
-    try:
-        if path.suffix == ".npz":
-            with np.load(path) as arrays:
-                weights = {name: value.astype(np.float32) for name, value in arrays.items()}
-        else:
-            weights, script = _read_torch(path)
-    except Exception as error:  # what a file holds may fail in any way
-        raise ModelError(
-            "not a file of weights", file=str(path), found=_first_line(error)
-        ) from None
-    return _Source(str(path), _find_perceptrons(weights, str(path)), script)
+def _embeddings(file: NetworkFile, given: Activation) -> list[Candidate]:
+    layers = _only_perceptron(file)
+    *widths, dimensions = _widths(layers)
+    norm = layers[0].norm is not None
+    weights = renamed(layers, "embedding.mlp.", True, file.path)
+    return [
+        Candidate(Embedding(INPUTS, tuple(widths), dimensions, activation, norm), weights)
+        for activation in _possible(file, given)
+    ]
 
 
-def _read_torch(path: Path) -> tuple[dict[str, Array], Any]:
-    script = None
-    try:
-        script = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
-        state = script.state_dict()
-    except RuntimeError:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
-    return {name: value.float().numpy() for name, value in state.items()}, script
+def _filters(file: NetworkFile, given: Activation, outward: bool) -> list[Candidate]:
+    layers = _only_perceptron(file)
+    widths = tuple(_widths(layers)[:-1])
+    norm = layers[0].norm is not None
+    layers = swapped(layers) if outward else layers
+    weights = renamed(layers, "filter.mlp.", True, file.path)
+    return [
+        Candidate(Filter(INPUTS, widths, (), activation, norm), weights)
+        for activation in _possible(file, given)
+    ]
 
 
-def _find_perceptrons(weights: Mapping[str, Array], path: str) -> dict[str, list[_Layer]]:
-    """Return the layers of each perceptron, in order, by the prefix of their names."""
-    modules: dict[str, dict[int, dict[str, Array]]] = {}
-    for name, value in weights.items():
-        match = re.fullmatch(r"(.*?)(\d+)\.(weight|bias)", name)
-        if match is None:
-            raise ModelError("not a weight of a sequence of layers", file=path, weight=name)
-        prefix, number, part = match.groups()
-        modules.setdefault(prefix, {}).setdefault(int(number), {})[part] = value
-    return {prefix: _layers(found, prefix, path) for prefix, found in modules.items()}
-
-
-def _layers(modules: Mapping[int, dict[str, Array]], prefix: str, path: str) -> list[_Layer]:
-    layers: list[_Layer] = []
-    for number, module in sorted(modules.items()):
-        dimensions = [module[name].ndim for name in ("weight", "bias") if name in module]
-        if dimensions not in ([2, 1], [1, 1]):
-            raise ModelError("not a linear layer or LayerNorm", file=path, at=f"{prefix}{number}")
-        pair = module["weight"], module["bias"]
-        if pair[0].ndim == 2:
-            layers.append(_Layer(pair, None))
-        elif layers and layers[-1].norm is None:
-            layers[-1] = layers[-1]._replace(norm=pair)
-        else:
-            raise ModelError("LayerNorm without a linear layer", file=path, at=f"{prefix}{number}")
-    return layers
-
-
-def _only_perceptron(source: _Source) -> list[_Layer]:
-    if len(source.perceptrons) != 1:
-        found = sorted(source.perceptrons)
-        raise ModelError("not one sequence of layers", file=source.path, found=found)
-    return next(iter(source.perceptrons.values()))
-
-
-def _attention(source: _Source, steps: int) -> tuple[AttentionGnn, dict[str, Array]]:
-    found = source.perceptrons
+def _attention(file: NetworkFile, steps: int) -> Candidate:
+    found = file.perceptrons
     if set(found) != set(_ATTENTION):
         raise ModelError(
-            "not the attention network", file=source.path, found=sorted(found), bound=[*_ATTENTION]
+            "not the attention network, nor acorn's",
+            file=file.path,
+            found=sorted(found),
+            bound=[*_ATTENTION],
         )
     weights: dict[str, Array] = {}
     for published, ours in _ATTENTION.items():
         has_last = ours != "encoder"
-        weights |= _rename(found[published], f"gnn.{ours}.", has_last, source.path)
+        weights |= renamed(found[published], f"gnn.{ours}.", has_last, file.path)
     encoder = found["input_network."]
     hidden = len(encoder[-1].linear[1])
-    return AttentionGnn("attention", _INPUTS, hidden, len(encoder), steps), weights
+    return Candidate(AttentionGnn("attention", INPUTS, hidden, len(encoder), steps), weights)
 
 
-def _rename(layers: Sequence[_Layer], prefix: str, has_last: bool, path: str) -> dict[str, Array]:
-    """Return the weights by our names; with ``has_last`` the last layer is only linear."""
-    hidden = layers[:-1] if has_last else layers
-    if has_last and layers[-1].norm is not None:
-        raise ModelError("the last layer has a LayerNorm", file=path, at=prefix)
-    weights: dict[str, Array] = {}
-    for i, layer in enumerate(hidden):
-        weights |= _pair(f"{prefix}layers.{i}", layer.linear)
-        if layer.norm is not None:
-            weights |= _pair(f"{prefix}norms.{i}", layer.norm)
-    if has_last:
-        weights |= _pair(f"{prefix}last", layers[-1].linear)
-    return weights
+def _only_perceptron(file: NetworkFile) -> list[Layer]:
+    if len(file.perceptrons) != 1:
+        found = sorted(file.perceptrons)
+        raise ModelError("not one sequence of layers", file=file.path, found=found)
+    return next(iter(file.perceptrons.values()))
 
 
-def _pair(name: str, pair: tuple[Array, Array]) -> dict[str, Array]:
-    return {f"{name}.weight": pair[0], f"{name}.bias": pair[1]}
+def _widths(layers: Sequence[Layer]) -> list[int]:
+    return [len(layer.linear[1]) for layer in layers]
 
 
-def _possible(source: _Source, given: Activation) -> Sequence[Activation]:
-    return (given,) if source.script is None else _ACTIVATIONS
+def _possible(file: NetworkFile, given: Activation) -> tuple[Activation, ...]:
+    return (given,) if file.run is None else ACTIVATIONS
 
 
-def _differences(model: Model, sources: Sequence[_Source]) -> list[float]:
-    """Return the largest difference of each network from its TorchScript file, on random points.
+class _Call(NamedTuple):
+    """How a network is called.
 
-    It is 0 for a network that cannot be run.
+    Attributes:
+        prefix: beginning of the names of its weights.
+        module: makes our module of its architecture.
+        ours: arguments of our module.
+        theirs: arguments of the published one, in each form in which it may take them.
+        signature: these forms, for the error.
     """
-    random = torch.Generator().manual_seed(0)
-    points = 2 * torch.rand(64, len(_INPUTS), generator=random) - 1
-    edges = torch.randint(len(points), (2, 256), generator=random)
-    none = torch.empty(edges.shape[1], 0)
-    modules = modules_of(model)
-    with torch.no_grad():
-        ours = (
-            modules.embedding(points),
-            modules.filter(points, *edges, none),
-            modules.gnn(points, *edges, none),
+
+    prefix: str
+    module: Callable[[Any], nn.Module]
+    ours: tuple[Tensor, ...]
+    theirs: tuple[tuple[Tensor, ...], ...]
+    signature: str
+
+
+class _Trial(NamedTuple):
+    """Random points and edges, with which two networks are compared.
+
+    Attributes:
+        points: float32[n, 3].
+        edges: int64[2, m], as the published networks take them.
+        ours: int64[2, m], the same edges as ours take them.
+    """
+
+    points: Tensor
+    edges: Tensor
+    ours: Tensor
+
+    @classmethod
+    def random(cls, outward: bool) -> _Trial:
+        """Make one; ``outward``: whether published edges go from the inner to the outer point."""
+        random = torch.Generator().manual_seed(0)
+        points = 2 * torch.rand(64, len(INPUTS), generator=random) - 1
+        edges = torch.randint(len(points), (2, 256), generator=random)
+        return cls(points, edges, edges.flip(0) if outward else edges)
+
+    def embedding(self) -> _Call:
+        points = (self.points,)
+        return _Call("embedding", EmbeddingNetwork, points, (points,), "forward(points[n, 3])")
+
+    def filter(self) -> _Call:
+        pairs = torch.cat([self.points[self.edges[0]], self.points[self.edges[1]]], 1)
+        return _Call(
+            "filter",
+            FilterNetwork,
+            self._on_edges(),
+            ((self.points, self.edges), (pairs,)),
+            "forward(points[n, 3], edges[2, m]) or forward(pairs[m, 6])",
         )
-        inputs = ((points,), (points, edges), (points, edges))
-        return [
-            0.0 if source.script is None else _difference(source, answer, arguments)
-            for source, answer, arguments in zip(sources, ours, inputs, strict=True)
-        ]
+
+    def gnn(self) -> _Call:
+        signature = "forward(points[n, 3], edges[2, m])"
+        return _Call("gnn", make_gnn, self._on_edges(), ((self.points, self.edges),), signature)
+
+    def _on_edges(self) -> tuple[Tensor, ...]:
+        return (self.points, *self.ours, torch.empty(self.ours.shape[1], 0))
 
 
-def _difference(
-    source: _Source, answer: torch.Tensor, arguments: tuple[torch.Tensor, ...]
-) -> float:
-    """Return the largest difference of ``answer`` from that of a TorchScript file.
+def _chosen(file: NetworkFile, candidates: Sequence[Candidate], call: _Call) -> Candidate:
+    """Return the candidate that gives the answers of a file; the first if it cannot be run.
+
+    Raises:
+        ModelError: none does, or the weights do not fit.
+    """
+    least = float("inf")
+    for candidate in candidates:
+        check_weights(shapes_of(call.prefix, candidate.spec), candidate.weights, file.path)
+        if file.run is None:
+            return candidate
+        module = call.module(candidate.spec)
+        load_weights(module, candidate.weights, f"{call.prefix}.")
+        with torch.no_grad():
+            least = min(least, _difference(file, module(*call.ours), call))
+        if least < _TOLERANCE:
+            return candidate
+    raise ModelError(
+        "the network gives other answers than its file",
+        file=file.path,
+        found=least,
+        bound=_TOLERANCE,
+    )
+
+
+def _difference(file: NetworkFile, answer: Tensor, call: _Call) -> float:
+    """Return the largest difference of ``answer`` from that of a file.
 
     Raises:
         ModelError: the network is not called as a published one.
     """
-    try:
-        difference = source.script(*arguments).reshape(answer.shape) - answer
-        return float(difference.abs().max())
-    except Exception as error:  # what a network does may fail in any way
-        names = "points[n, 3]" if len(arguments) == 1 else "points[n, 3], edges[2, m]"
-        raise ModelError(
-            "the network is not called as a published one; its weights alone (a state dict) can "
-            "be imported",
-            file=source.path,
-            found=_first_line(error),
-            bound=f"forward({names})",
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    assert file.run is not None
+    reasons = []
+    for arguments in call.theirs:
+        try:
+            difference = file.run(*arguments).reshape(answer.shape) - answer
+            return float(difference.abs().max())
+        except Exception as error:  # what a network does may fail in any way
+            reasons.append(first_line(error))
+    raise ModelError(
+        "the network is not called as a published one; its weights alone (a state dict) can "
+        "be imported",
+        file=file.path,
+        found=reasons[0],
+        bound=call.signature,
+    )

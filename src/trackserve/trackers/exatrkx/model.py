@@ -28,6 +28,7 @@ from trackserve.io.files import writable
 from .architecture import (
     EDGE_INPUTS,
     NODE_INPUTS,
+    AcornGnn,
     Activation,
     AttentionGnn,
     Cuts,
@@ -44,6 +45,8 @@ MODELS = Path(__file__).parent / "models"
 """Folder of the models that ship with the package."""
 _MAX_STEPS = 100
 """Most steps, and layers of a perceptron, of a graph network."""
+_LEAST_PIECE = 3
+"""Points that a helix needs."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,17 @@ class Description:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each weight, by name."""
-        return {
-            f"{network}.{part}.{name}": shape
-            for network in ("embedding", "filter", "gnn")
-            for part, perceptron in perceptrons_of(getattr(self, network)).items()
-            for name, shape in perceptron.shapes().items()
-        }
+        networks = {"embedding": self.embedding, "filter": self.filter, "gnn": self.gnn}
+        return {k: v for name, spec in networks.items() for k, v in shapes_of(name, spec).items()}
+
+
+def shapes_of(network: str, spec: Embedding | Filter | Gnn) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each weight of one network, by name; the name begins with ``network``."""
+    return {
+        f"{network}.{part}.{name}": shape
+        for part, perceptron in perceptrons_of(spec).items()
+        for name, shape in perceptron.shapes().items()
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +112,7 @@ class Model:
 
     def __post_init__(self) -> None:
         _check_description(self.description, self.where)
-        _check_weights(self.description.shapes(), self.weights, self.where)
+        check_weights(self.description.shapes(), self.weights, self.where)
 
     def at(self, working_point: str) -> Model:
         """Return the same model with the cuts of one of its working points.
@@ -217,7 +225,7 @@ def _parse(kind: Any, value: Any, at: str, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _parse_fields(kind, value, at, where)
     if kind == Gnn:
-        kinds = {"attention": AttentionGnn, "interaction": InteractionGnn}
+        kinds = {"attention": AttentionGnn, "interaction": InteractionGnn, "acorn": AcornGnn}
         found = value.get("kind") if isinstance(value, dict) else value
         if not isinstance(found, str) or found not in kinds:
             raise ModelError("no such kind", file=where, at=at, found=found, bound=sorted(kinds))
@@ -289,7 +297,7 @@ def _check_description(description: Description, where: str) -> None:
         require(ordered, "features.low", low, f"<= {high}")
     require(d.embedding.dimensions > 0, "embedding.dimensions", d.embedding.dimensions, "> 0")
     require(0 < d.gnn.steps <= _MAX_STEPS, "gnn.steps", d.gnn.steps, f"1..{_MAX_STEPS}")
-    least = 2 if isinstance(d.gnn, AttentionGnn) else 1
+    least = 1 if isinstance(d.gnn, InteractionGnn) else 2
     good = least <= d.gnn.depth <= _MAX_STEPS
     require(good, "gnn.depth", d.gnn.depth, f"{least}..{_MAX_STEPS}")
     for name, cuts in {"": d.cuts, **d.working_points}.items():
@@ -298,11 +306,20 @@ def _check_description(description: Description, where: str) -> None:
         require(0 <= cuts.filter < 1, f"{at}.filter", cuts.filter, "0..1")
         require(0 <= cuts.edge < 1, f"{at}.edge", cuts.edge, "0..1")
         require(cuts.min_points > 0, f"{at}.min_points", cuts.min_points, "> 0")
+        if (finish := cuts.finish) is not None:
+            require(0 < finish.field < math.inf, f"{at}.finish.field", finish.field, "> 0")
+            least = finish.piece_points
+            require(least >= _LEAST_PIECE, f"{at}.finish.piece_points", least, f">= {_LEAST_PIECE}")
 
 
-def _check_weights(
+def check_weights(
     shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Array], where: str
 ) -> None:
+    """Check weights against the shapes that they must have, by name.
+
+    Raises:
+        ModelError: a weight is missing, unknown, of another shape or type, or not finite.
+    """
     missing, unknown = sorted(set(shapes) - set(weights)), sorted(set(weights) - set(shapes))
     if missing or unknown:
         raise ModelError(

@@ -7,16 +7,20 @@ An edge goes from ``source`` to ``target``. The first layer of a network on edge
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from trackserve.edm.columns import Array
+
 from .architecture import (
+    AcornGnn,
     AttentionGnn,
     Embedding,
     Filter,
+    Gnn,
     InteractionGnn,
     Perceptron,
     perceptrons_of,
@@ -35,7 +39,7 @@ class Mlp(nn.Module):
 
     def __init__(self, shape: Perceptron) -> None:
         super().__init__()
-        self.activation = shape.activation
+        self.activations = [shape.activation_of(i) for i in range(len(shape.widths))]
         sizes = itertools.pairwise((shape.inputs, *shape.widths))
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in sizes)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in shape.widths if shape.norm)
@@ -52,7 +56,7 @@ class Mlp(nn.Module):
                 h = self.layers[i](h)
             if len(self.norms):
                 h = self.norms[i](h)
-            h = _ACTIVATIONS[self.activation](h)
+            h = _ACTIVATIONS[self.activations[i]](h)
         return h if self.last is None else cast(Tensor, self.last(h))
 
     def on_edges(
@@ -156,21 +160,63 @@ class InteractionNetwork(nn.Module):
         return self.head.on_edges(n, source, target, e)[:, 0]
 
 
+class AcornNetwork(nn.Module):
+    """The interaction network of acorn.
+
+    Nodes start with the state n0 = encoder(inputs), edges with e0 = encoder(n0_source, n0_target).
+    In a step, e = edge([n, n0]_source, [n, n0]_target, e, e0). Then n = node(n, n0, sum of e over
+    the edges that arrive, sum of e over the edges that leave). At the end, an edge has the logit
+    head(decoder(e)).
+    """
+
+    def __init__(self, spec: AcornGnn) -> None:
+        super().__init__()
+        shapes = perceptrons_of(spec)
+        n_weights = 1 if spec.shared else spec.steps
+        self.steps = spec.steps
+        self.node_encoder = Mlp(shapes["node_encoder"])
+        self.edge_encoder = Mlp(shapes["edge_encoder"])
+        self.edge = nn.ModuleList(Mlp(shapes[f"edge.{i}"]) for i in range(n_weights))
+        self.node = nn.ModuleList(Mlp(shapes[f"node.{i}"]) for i in range(n_weights))
+        self.decoder = Mlp(shapes["decoder"])
+        self.head = Mlp(shapes["head"])
+
+    def forward(self, nodes: Tensor, source: Tensor, target: Tensor, edges: Tensor) -> Tensor:
+        # float: states stay fp32, even where products are not
+        n = first_n = self.node_encoder(nodes).float()
+        e = first_e = self.edge_encoder.on_edges(n, source, target).float()
+        for step in range(self.steps):
+            weights = step % len(self.edge)
+            edge, node = cast(Mlp, self.edge[weights]), cast(Mlp, self.node[weights])
+            both = torch.cat([n, first_n], 1)
+            e = edge.on_edges(both, source, target, torch.cat([e, first_e], 1)).float()
+            arriving = torch.zeros_like(n).index_add(0, target, e)
+            leaving = torch.zeros_like(n).index_add(0, source, e)
+            n = node(torch.cat([both, arriving, leaving], 1)).float()
+        return cast(Tensor, self.head(self.decoder(e)))[:, 0]
+
+
 class TorchModules(NamedTuple):
     """The networks of a model; the graph network takes the same arguments as the filter."""
 
     embedding: EmbeddingNetwork
     filter: FilterNetwork
-    gnn: AttentionNetwork | InteractionNetwork
+    gnn: AttentionNetwork | InteractionNetwork | AcornNetwork
+
+
+def make_gnn(spec: Gnn) -> AttentionNetwork | InteractionNetwork | AcornNetwork:
+    """Return a graph network with random weights, in float32 on the CPU."""
+    if isinstance(spec, AttentionGnn):
+        return AttentionNetwork(spec)
+    return AcornNetwork(spec) if isinstance(spec, AcornGnn) else InteractionNetwork(spec)
 
 
 def make_modules(description: Description) -> TorchModules:
     """Return the three networks of a model with random weights, in float32 on the CPU."""
-    gnn = description.gnn
     return TorchModules(
         EmbeddingNetwork(description.embedding),
         FilterNetwork(description.filter),
-        AttentionNetwork(gnn) if isinstance(gnn, AttentionGnn) else InteractionNetwork(gnn),
+        make_gnn(description.gnn),
     )
 
 
@@ -178,15 +224,19 @@ def modules_of(model: Model) -> TorchModules:
     """Return the three networks of ``model`` with its weights, in float32 on the CPU."""
     modules = make_modules(model.description)
     for name, module in modules._asdict().items():
-        prefix = f"{name}."
-        module.load_state_dict(
-            {
-                key.removeprefix(prefix): torch.tensor(value)
-                for key, value in model.weights.items()
-                if key.startswith(prefix)
-            }
-        )
+        load_weights(module, model.weights, f"{name}.")
     return modules
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Array], prefix: str) -> None:
+    """Give a network the weights whose names begin with ``prefix``."""
+    module.load_state_dict(
+        {
+            key.removeprefix(prefix): torch.tensor(value)
+            for key, value in weights.items()
+            if key.startswith(prefix)
+        }
+    )
 
 
 def model_of(description: Description, modules: TorchModules) -> Model:

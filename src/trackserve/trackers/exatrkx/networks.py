@@ -12,7 +12,8 @@ from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MissingExtraError
 from trackserve.install import install_command
 
-from .architecture import AttentionGnn, perceptrons_of
+from .acorn import pack_acorn, run_acorn
+from .architecture import AcornGnn, AttentionGnn, perceptrons_of
 from .attention import pack_attention, run_attention
 from .interaction import pack_interaction, run_interaction
 from .model import Model
@@ -119,6 +120,9 @@ class CpuNetworks:
         if isinstance(gnn, AttentionGnn):
             attention = pack_attention(gnn, weights, "gnn.")
             self.gnn = lambda graph: run_attention(attention, graph)
+        elif isinstance(gnn, AcornGnn):
+            acorn = pack_acorn(gnn, weights, "gnn.")
+            self.gnn = lambda graph: run_acorn(acorn, graph)
         else:
             interaction = pack_interaction(gnn, weights, "gnn.")
             self.gnn = lambda graph: run_interaction(interaction, graph)

@@ -144,7 +144,7 @@ def _layer(shape: Perceptron, weights: Mapping[str, Array], prefix: str, i: int)
         bias=weights[f"{linear}.bias"],
         gain=weights[f"{norm}.weight"] if shape.norm else None,
         shift=weights[f"{norm}.bias"] if shape.norm else None,
-        activation=shape.activation,
+        activation=shape.activation_of(i),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from .features import (
     outward_order,
     sector_order,
 )
+from .finish import finish
 from .identity import identity_of
 from .limits import ExatrkxLimits
 from .model import Model, load_model
@@ -50,6 +52,7 @@ from .perceptrons import NetworkGraph
 from .radius import Pairs, find_pairs, orient
 from .result import ExatrkxCounts, ExatrkxResult, partial_result
 from .segmentation import keep_best_edges, make_candidates
+from .surfaces import surfaces_of
 
 if TYPE_CHECKING:
     from .cuda import CudaExatrkx
@@ -75,6 +78,7 @@ class ExatrkxPipeline:
     Raises:
         InputError: the device or the precision does not exist.
         MissingExtraError: the device needs a package that is not installed.
+        ModelError: candidates are to be finished, but the layers of the detector are not known.
     """
 
     def __init__(
@@ -211,6 +215,9 @@ class HostExatrkx:
         self, model: Model, networks: Networks, *, threads: int, graph_points: int
     ) -> None:
         self._description = model.description
+        self._finish = model.description.cuts.finish
+        if self._finish is not None:
+            self._surfaces = surfaces_of(model.description.detector, model.where)
         self._networks = networks
         self._threads = threads
         self._graph_points = graph_points
@@ -330,6 +337,10 @@ class HostExatrkx:
         lap("gnn")
         outcomes = results()
         lap("components")
+        if self._finish is not None:
+            pairs = zip(outcomes, points, strict=True)
+            outcomes = [self._finished(outcome, part) for outcome, part in pairs]
+        lap("finish")
         return outcomes
 
     def _failed(
@@ -410,7 +421,8 @@ class HostExatrkx:
         if cuts.segmentation == "paths":
             edges = edges.take(keep_best_edges(rank, edges))
         labels = connected_components(len(rank), edges.source, edges.target)
-        candidates = make_candidates(labels, rank, edges, cuts.min_points)
+        least = cuts.min_points if cuts.finish is None else cuts.finish.piece_points
+        candidates = make_candidates(labels, rank, edges, least)
         counts = ExatrkxCounts(
             points=len(rank),
             **{name: graph.count(e) for name, graph in graphs.items()},
@@ -419,6 +431,29 @@ class HostExatrkx:
         )
         kept: dict[str, Any] = {name: stages[name] for name in keep}
         return ExatrkxResult(number, counts, PointLabels(labels), candidates, **kept)
+
+    def _finished(
+        self, result: ExatrkxResult | EventError, points: EventPoints
+    ) -> ExatrkxResult | EventError:
+        """Return a result whose candidates, which are pieces, have become tracks with helices."""
+        rules, cuts = self._finish, self._description.cuts
+        if rules is None or isinstance(result, EventError) or result.stopped_by:
+            return result
+        scaled = np.empty_like(points.scaled)
+        scaled[points.row] = points.scaled
+        candidates, helices = finish(
+            result.candidates,
+            scaled,
+            points.rank,
+            self._description.features,
+            self._surfaces,
+            rules,
+            cuts.min_points,
+        )
+        counts = dataclasses.replace(
+            result.counts, pieces=len(result.candidates), candidates=len(candidates)
+        )
+        return dataclasses.replace(result, counts=counts, candidates=candidates, helices=helices)
 
 
 class EventPoints(NamedTuple):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from trackserve.edm import Edges, PointLabels, TrackCandidates
+from trackserve.edm import Edges, Helices, PointLabels, TrackCandidates
 from trackserve.edm.result import Result, ResultCounts
 
 
@@ -24,21 +24,25 @@ class ExatrkxCounts(ResultCounts):
     """Edges that remain after the graph network."""
     components: int = 0
     """Connected components of the graph, also those of one point."""
+    pieces: int = 0
+    """Components with enough points for a piece of a track; 0 without finishing."""
     candidates: int = 0
-    """Components with enough points for a track."""
+    """Tracks with enough points."""
 
 
 @dataclass(frozen=True, eq=False)
 class ExatrkxResult(Result):
     """Track candidates of one event.
 
-    The intermediates are the edges that remain after the radius graph, after the filter and
-    after the graph network.
+    Without finishing, candidates are components of the graph and ``helices`` has no rows. The
+    labels are those of the graph either way. The intermediates are the edges that remain after the
+    radius graph, after the filter and after the graph network.
     """
 
     counts: ExatrkxCounts
     labels: PointLabels
     candidates: TrackCandidates
+    helices: Helices = field(default_factory=Helices.empty)
     radius_edges: Edges | None = None
     filter_edges: Edges | None = None
     track_edges: Edges | None = None

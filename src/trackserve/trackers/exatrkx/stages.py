@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-STAGES = ("features", "embedding", "radius", "filter", "gnn", "components")
+STAGES = ("features", "embedding", "radius", "filter", "gnn", "components", "finish")
 """Names of the stages, in their order."""

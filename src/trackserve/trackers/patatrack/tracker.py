@@ -10,7 +10,7 @@ import numpy as np
 
 from trackserve.edm import RawEvent
 from trackserve.errors import InputError
-from trackserve.trackers.base import Option, Tracker
+from trackserve.trackers.base import Frame, Option, Tracker
 
 from .codec import CODEC
 from .result import PatatrackResult
@@ -98,6 +98,11 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
         from .config import CONFIGS
 
         return list(CONFIGS)
+
+    def absolute(self, events: PixelEvents) -> Frame:
+        from .absolute import AbsolutePatatrackResult, absolute
+
+        return Frame(AbsolutePatatrackResult, lambda result: absolute(result, events.beam_spot))
 
     def validation(self) -> PixelValidation:
         from trackserve.report.pixel import PixelValidation

@@ -38,7 +38,7 @@ def find_library() -> Path:
     brought = SOURCES / LIBRARY
     if brought.exists():
         return brought
-    name = f"trackserve-native-{_stamp()}.so"
+    name = library_name()
     places = list(_places())
     for place in places:
         if (place / name).exists():
@@ -84,11 +84,12 @@ def compiler() -> list[str]:
     raise BuildError("no C compiler: install gcc or clang, or set CC")
 
 
-def _stamp() -> str:
+def library_name() -> str:
+    """Name of the compiled library of these sources on a machine like this one."""
     digest = hashlib.sha256(f"{platform.machine()} {FLAGS}".encode())
     for file in sorted(SOURCES.glob("*.[ch]")):
         digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    return f"trackserve-native-{digest.hexdigest()[:16]}.so"
 
 
 def _places() -> Iterator[Path]:

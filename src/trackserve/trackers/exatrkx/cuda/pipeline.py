@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,12 +26,15 @@ from ...deadline import DeadlineOver, Watch
 from ...laps import after
 from ..event import ExatrkxEvent, FeaturesEvent, values_of
 from ..features import features_of
+from ..finish import PT_PER_RADIUS, assemble
 from ..limits import ExatrkxLimits
 from ..model import Model
 from ..radius import not_finite
 from ..result import GRAPH_STAGES, ExatrkxCounts, ExatrkxResult, partial_result
+from ..surfaces import surfaces_of
 from .edges import BatchEdges, count_kept, count_kept_of_others, fill_kept, find_starts
 from .features import BatchPoints, order_points
+from .finish import finish, of_event, to_download
 from .networks import CudaNetworks
 from .radius import count_pairs, fill_pairs, sort_by_cell
 from .segmentation import (
@@ -69,6 +73,7 @@ class CudaExatrkx:
 
     Raises:
         InputError: the device does not exist.
+        ModelError: candidates are to be finished, but the layers of the detector are not known.
     """
 
     def __init__(
@@ -83,8 +88,12 @@ class CudaExatrkx:
         self._lock = threading.Lock()
         self._where = where
         self._description = description = model.description
+        rules = description.cuts.finish
+        self._unit = 0.0 if rules is None else PT_PER_RADIUS * rules.field
+        surfaces = None if rules is None else surfaces_of(description.detector, model.where)
         with on_stream(device, where):
             self._scales = device.resident(np.array(description.features.scales, np.float32))
+            self._surfaces = None if surfaces is None else device.table(surfaces)
             self.networks = CudaNetworks(device, model, where, precision)
 
     def run(
@@ -195,30 +204,79 @@ class CudaExatrkx:
         place = count_kept(device, "track_edges", judged, cuts.edge)
         tracks = fill_kept(device, "track_edges", judged, place, m)
         lap("gnn")
-        components = find_components(device, points, tracks, cuts)
+        least = cuts.min_points if cuts.finish is None else cuts.finish.piece_points
+        components = find_components(
+            device, points, tracks, dataclasses.replace(cuts, min_points=least)
+        )
         found = make_candidates(device, points, tracks, components)
         graphs = (radius, filtered, tracks)
         table = find_counts(device, points, graphs, components)
         counts = device.download({"": (table, n_events + 1)})[""].copy()
         n_candidates, n_in_candidates = int(counts[-1, 4]), int(counts[-1, 5])
+        lap("components")
         wanted = {
             "label": (found.label, n),
             "offset": (found.offset, n_candidates),
             "score": (found.score, n_candidates),
             "point": (found.point, n_in_candidates),
         }
+        if self._surfaces is not None:
+            finished = finish(
+                device,
+                points,
+                found,
+                table,
+                n_candidates,
+                self._surfaces,
+                self._unit,
+                cuts.min_points,
+            )
+            wanted |= to_download(finished, n_candidates) | {"rank": (points.rank, n)}
         for k, (name, graph) in enumerate(zip(GRAPH_STAGES, graphs, strict=True)):
             if name in keep:
                 counted = graph._replace(n=int(counts[-1, k]))
                 wanted |= self._edges_to_download(name, points, counted)
         columns = device.download(wanted)
         first = np.cumsum([0, *(len(event.features) for event in events)])
-        results = [
-            _result(event, int(first[e]), counts[e : e + 2], columns, keep, failed.get(e), limits)
-            for e, event in enumerate(events)
-        ]
-        lap("components")
+        results = []
+        for e, event in enumerate(events):
+            some = counts[e : e + 2]
+            result = _result(event, int(first[e]), some, columns, keep, failed.get(e), limits)
+            if self._surfaces is not None:
+                rows = slice(int(some[0, 4]), int(some[1, 4]))
+                result = self._finished(result, columns, rows, slice(*first[e : e + 2].tolist()))
+            results.append(result)
+        lap("finish")
         return results
+
+    def _finished(
+        self,
+        result: ExatrkxResult | EventError,
+        columns: Mapping[str, Array],
+        rows: slice,
+        points: slice,
+    ) -> ExatrkxResult | EventError:
+        """Return a result whose candidates, which are pieces, have become tracks with helices.
+
+        Args:
+            result: the result.
+            columns: what was downloaded.
+            rows: the tracks of the event.
+            points: the points of the event.
+        """
+        if isinstance(result, EventError) or result.stopped_by:
+            return result
+        candidates, helices = assemble(
+            of_event(columns, rows, points.start),
+            result.candidates.score,
+            columns["rank"][points],
+            self._unit,
+            self._description.cuts.min_points,
+        )
+        counts = dataclasses.replace(
+            result.counts, pieces=len(result.candidates), candidates=len(candidates)
+        )
+        return dataclasses.replace(result, counts=counts, candidates=candidates, helices=helices)
 
     def _check_filtered(
         self,

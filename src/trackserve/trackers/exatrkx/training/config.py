@@ -135,8 +135,39 @@ class TrainingConfig:
     gnn: GnnTraining = field(default_factory=GnnTraining)
 
 
-def read_config(path: Path) -> TrainingConfig:
-    """Read a TOML file; settings that it does not have keep their defaults.
+NETWORKS = ("embedding", "filter", "gnn")
+"""The networks of a model, in the order in which they are trained."""
+PRESETS = {
+    "default": TrainingConfig(),
+    "small": TrainingConfig(
+        name="small",
+        embedding=EmbeddingTraining(
+            schedule=Schedule(steps=2500, rate=3e-3, validate_every=500), widths=(64, 64, 64)
+        ),
+        filter=FilterTraining(
+            schedule=Schedule(steps=800, rate=3e-3, validate_every=200), widths=(48, 48)
+        ),
+        gnn=GnnTraining(
+            schedule=Schedule(steps=6000, rate=3e-3, validate_every=1500), hidden=24, steps=5
+        ),
+    ),
+}
+"""Settings by name: of the shipped model, and of one that is trained in some minutes."""
+
+
+def find_preset(name: str) -> TrainingConfig:
+    """Return the settings of a name.
+
+    Raises:
+        InputError: there are none.
+    """
+    if name not in PRESETS:
+        raise InputError("no such preset", found=name, bound=[*PRESETS])
+    return PRESETS[name]
+
+
+def read_config(path: Path, preset: TrainingConfig = PRESETS["default"]) -> TrainingConfig:
+    """Read a TOML file; settings that it does not have are those of ``preset``.
 
     Raises:
         InputError: it is not a TOML file, or a key or a value is wrong.
@@ -145,16 +176,18 @@ def read_config(path: Path) -> TrainingConfig:
         values = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError("not a TOML file", file=str(path), found=str(error)) from None
-    return parse_config(values, str(path))
+    return parse_config(values, str(path), preset)
 
 
-def parse_config(values: dict[str, Any], where: str) -> TrainingConfig:
-    """Return the configuration that ``values``, the content of the file ``where``, gives.
+def parse_config(
+    values: dict[str, Any], where: str, preset: TrainingConfig = PRESETS["default"]
+) -> TrainingConfig:
+    """Return ``preset`` with the settings of ``values``, the content of the file ``where``.
 
     Raises:
         InputError: a key or a value is wrong.
     """
-    config: TrainingConfig = _parse(TrainingConfig(), values, "", where)
+    config: TrainingConfig = _parse(preset, values, "", where)
     return config
 
 

@@ -195,6 +195,20 @@ class Data:
             self._n_training.append(n_training)
             self.validation += [(number, i) for i in range(n_training, len(events))]
 
+    def require_wanted(self) -> None:
+        """Check that there are particles to find.
+
+        Raises:
+            InputError: the validation events of a directory have none by which to judge.
+        """
+        for number, name in enumerate(self.names):
+            if not any(sample.wanted.any() for sample in self.validation_samples(number)):
+                raise InputError(
+                    "the validation events have no particle that counts: charged, primary, with "
+                    "pT > 1 GeV and points on five layers",
+                    directory=name,
+                )
+
     def sample(self, key: tuple[int, int]) -> Sample:
         """Return the event of a key; a large event for training is cut to a wedge."""
         return self._remember(key)

@@ -18,10 +18,14 @@ from .stages import Stage
 CHECKPOINT_SECONDS = 120.0
 """Seconds between two checkpoints."""
 
+_RECENT_STEPS = 50
+"""The loss that is shown is the mean over these."""
+
 AnyStage = Stage[torch.nn.Module]
 OnStep = Callable[[str, int, int, dict[str, float]], None]
 """Function that is called after each step. Its arguments are the name of the work, the number of
-steps done, the number of all steps, and the last figures by name."""
+steps done, the number of all steps, and figures by name: the loss of recent steps, and what the
+last validation found."""
 
 
 def fit(
@@ -68,7 +72,8 @@ def fit(
         if due:
             last = _validate(stage, state)
             curves.add(stage.name, step + 1, last)
-        on_step(stage.name, step + 1, schedule.steps, last)
+        recent = state["losses"][-_RECENT_STEPS:]
+        on_step(stage.name, step + 1, schedule.steps, _with_loss(last, recent))
         if due or time.monotonic() - saved > CHECKPOINT_SECONDS:
             state |= {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
             save(state, checkpoint)
@@ -77,6 +82,14 @@ def fit(
     network.load_state_dict(weights)
     best: dict[str, float] = figures
     return best
+
+
+def _with_loss(figures: dict[str, float], recent: list[float]) -> dict[str, float]:
+    """The figures of the last validation, with the loss of recent steps first if there is one."""
+    if not recent:
+        return figures
+    rest = {name: value for name, value in figures.items() if name != "loss"}
+    return {"loss": float(np.mean(recent)), **rest}
 
 
 def save(state: dict[str, Any], path: Path) -> None:

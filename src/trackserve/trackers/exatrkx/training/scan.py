@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,10 +100,12 @@ def choose(points: Iterable[WorkingPoint], max_fakes: float) -> WorkingPoint:
 
     The fakes plus their error must not exceed ``max_fakes``: the best of thousands of
     combinations on a few events was also lucky. If all have more fakes, the one with the fewest
-    fakes is best.
+    fakes is best; one without any track is the worst.
     """
 
     def quality(point: WorkingPoint) -> tuple[bool, float]:
+        if math.isnan(point.fakes):
+            return False, -math.inf
         good = point.fakes + point.fakes_error <= max_fakes
         cost = (point.radius_edges + 4 * point.filter_edges) / 100
         return good, point.efficiency - _WORTH * cost if good else -point.fakes

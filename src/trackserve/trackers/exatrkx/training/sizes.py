@@ -51,17 +51,26 @@ def fold_sizes(
 ) -> TorchModules:
     """Return copies of trained networks that take the inputs of the pipeline."""
     folded = TorchModules(copy.deepcopy(embedding), copy.deepcopy(filter_), copy.deepcopy(gnn))
-    on_edges = np.concatenate([NODE_SIZES, NODE_SIZES, EDGE_SIZES])
-    _fold(folded.embedding.mlp.layers, NODE_SIZES)
-    _fold(folded.filter.mlp.layers, on_edges)
-    assert isinstance(folded.gnn, InteractionNetwork)
-    _fold(folded.gnn.node_encoder.layers, NODE_SIZES)
-    _fold(folded.gnn.edge_encoder.layers, on_edges)
+    _multiply(folded, 1 / NODE_SIZES, 1 / EDGE_SIZES)
     return folded
 
 
-def _fold(layers: nn.ModuleList, sizes: Array) -> None:
-    first = layers[0]
-    assert isinstance(first, nn.Linear)
-    with torch.no_grad():
-        first.weight /= torch.from_numpy(sizes).to(first.weight.device)
+def unfold_sizes(modules: TorchModules) -> None:
+    """Let the networks of a model take inputs in units of their sizes, as in training."""
+    _multiply(modules, NODE_SIZES, EDGE_SIZES)
+
+
+def _multiply(modules: TorchModules, on_node: Array, on_edge: Array) -> None:
+    """Multiply the weights of the first layers by factors of the inputs of nodes and edges."""
+    on_edges = np.concatenate([on_node, on_node, on_edge])
+    assert isinstance(modules.gnn, InteractionNetwork)
+    for mlp, factors in (
+        (modules.embedding.mlp, on_node),
+        (modules.filter.mlp, on_edges),
+        (modules.gnn.node_encoder, on_node),
+        (modules.gnn.edge_encoder, on_edges),
+    ):
+        first = mlp.layers[0]
+        assert isinstance(first, nn.Linear)
+        with torch.no_grad():
+            first.weight *= torch.from_numpy(factors).to(first.weight.device)

@@ -8,6 +8,7 @@ largest merit are kept.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
@@ -257,8 +258,12 @@ def gnn_spec(config: TrainingConfig) -> InteractionGnn:
 
 
 def merit(found: Found, max_fakes: float) -> float:
-    """Return the efficiency minus ten times the share of fakes above ``max_fakes``."""
-    return found.efficiency - 10 * max(found.fakes - max_fakes, 0.0)
+    """Return the efficiency minus ten times the share of fakes above ``max_fakes``.
+
+    Without any track there is no share; it counts as 1.
+    """
+    fakes = 1.0 if math.isnan(found.fakes) else found.fakes
+    return found.efficiency - 10 * max(fakes - max_fakes, 0.0)
 
 
 def point_weights(sample: Sample, config: TrainingConfig) -> Array:

@@ -15,18 +15,24 @@ import torch
 
 from trackserve.device.heap import keep_freed_memory
 from trackserve.errors import InputError, parse_json
-from trackserve.physics.points.metrics import PointsSummary, match_points_events, summarize_points
+from trackserve.physics.points.metrics import (
+    FIELD,
+    PointsSummary,
+    match_points_events,
+    summarize_points,
+)
 
-from ..architecture import Cuts, Features
+from ..architecture import Cuts, Features, Finish
 from ..model import Description, Model, save_model
 from ..modules import TorchModules, model_of
 from ..pipeline import ExatrkxPipeline
 from ..result import GRAPH_STAGES
+from ..surfaces import KNOWN
 from . import stages
 from .config import Schedule, TrainingConfig
 from .curves import Curves
 from .data import SCALES, Data
-from .graphs import find_radius_graph
+from .graphs import MAX_EDGES_PER_POINT, find_radius_graph
 from .loop import OnStep, fit
 from .scan import (
     WorkingPoint,
@@ -36,8 +42,11 @@ from .scan import (
     write_scan,
 )
 from .sizes import fold_sizes
+from .start import Start, continued
 
 N = TypeVar("N", bound=torch.nn.Module)
+UNFINISHED = "unfinished"
+"""The working point of the model's own cuts without finishing."""
 _MARGIN = 0.05
 """Share of the range of features in training by which features may be outside of it."""
 
@@ -56,6 +65,11 @@ class Trained:
     working_points: dict[str, WorkingPoint]
     summary: PointsSummary
 
+    @property
+    def found_nothing(self) -> bool:
+        """Whether not one particle is found."""
+        return self.summary.efficiency_eta_3.double.passed == 0
+
 
 def train(
     directories: Sequence[Path],
@@ -65,6 +79,7 @@ def train(
     *,
     device: str = "cpu",
     resume: bool = False,
+    start: Start | None = None,
 ) -> Trained:
     """Train a model from simulated events and write its folder.
 
@@ -76,30 +91,49 @@ def train(
         on_step: called after each step.
         device: device of PyTorch.
         resume: whether to continue the training in ``output``.
+        start: the model to train further; its networks keep their sizes. None: random weights.
 
     Raises:
-        InputError: there are too few events; or ``output`` holds a training already, and
-            ``resume`` is false or the configuration is another one.
+        InputError: there are too few events, or none with a particle to find; ``output`` holds a
+            training already, and ``resume`` is false or the configuration is another one; training
+            cannot go on from the model ``start``; or the embedding has learned nothing.
     """
     keep_freed_memory()
     folder = output / "training"
-    _claim(folder, directories, config, resume)
+    if start is not None:
+        config = continued(config, start.model)
+    _claim(folder, directories, config, resume, start)
     data = Data(directories, config)
+    data.require_wanted()
     curves = Curves(folder)
 
     def fit_stage(
         stage: stages.Stage[N], schedule: Schedule, seed: int
     ) -> tuple[N, dict[str, float]]:
         """Return the trained network and its figures; the memory of the stage is free then."""
+        if start is not None:
+            weights = getattr(first_modules, stage.name).state_dict()
+            stage.network.load_state_dict(weights)
+            if stage.name not in start.networks:
+                cuts = start.model.description.cuts
+                return stage.network, {"radius": cuts.radius, "cut": cuts.filter}
         checkpoint = folder / f"{stage.name}.pt"
         return stage.network, fit(stage, schedule, seed, checkpoint, curves, on_step)
 
     seed = config.seed
     torch.manual_seed(seed)
+    first_modules = None if start is None else start.modules()
     embedding, figures = fit_stage(
         stages.EmbeddingStage(config, data, device), config.embedding.schedule, seed
     )
     radius = figures["radius"]
+    if figures["edges_per_point"] >= MAX_EDGES_PER_POINT:
+        raise InputError(
+            "the embedding has learned nothing: all points are near each other; it needs more "
+            "steps, or more events",
+            found=figures["edges_per_point"],
+            bound=f"edges per point < {MAX_EDGES_PER_POINT}",
+        )
     near = stages.radius_graph(config, embedding, radius)
     filter_, figures = fit_stage(
         stages.FilterStage(config, data, device, near), config.filter.schedule, seed + 1
@@ -124,6 +158,8 @@ def train(
         write_scan(scans[name], folder / f"scan-{name}.csv")
     working_points = {name: choose(points, config.max_fakes) for name, points in scans.items()}
     modules = fold_sizes(embedding, filter_, gnn)
+    if start is not None:
+        modules = start.kept(modules)
     description = _describe(
         config,
         data,
@@ -138,13 +174,21 @@ def train(
     return Trained(model, working_points, summary)
 
 
-def _claim(folder: Path, directories: Sequence[Path], config: TrainingConfig, resume: bool) -> None:
+def _claim(
+    folder: Path,
+    directories: Sequence[Path],
+    config: TrainingConfig,
+    resume: bool,
+    start: Start | None,
+) -> None:
     """Make ``folder``; or check that it holds the same training, which is to continue."""
     path = folder / "training.json"
-    mine = {
+    mine: dict[str, Any] = {
         "data": [str(directory.resolve()) for directory in directories],
         "config": dataclasses.asdict(config),
     }
+    if start is not None:
+        mine["start"] = {"model": start.model.where, "networks": sorted(start.networks)}
     mine = json.loads(json.dumps(mine))
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -165,6 +209,13 @@ def _describe(
     low = np.min([part.min(axis=0) for part in scaled], axis=0).astype(float)
     high = np.max([part.max(axis=0) for part in scaled], axis=0).astype(float)
     margin = _MARGIN * (high - low)
+    if data.detector in KNOWN:
+        finish = Finish(FIELD)
+        working_points = {
+            **{k: dataclasses.replace(v, finish=finish) for k, v in working_points.items()},
+            UNFINISHED: cuts,
+        }
+        cuts = dataclasses.replace(cuts, finish=finish)
     return Description(
         name=config.name,
         detector=data.detector,

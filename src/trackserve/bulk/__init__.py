@@ -1,0 +1,1 @@
+"""Many files: who works on them, and the manifest of what they came to."""

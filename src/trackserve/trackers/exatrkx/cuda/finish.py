@@ -1,0 +1,267 @@
+"""Finishing: a thread follows a piece, then a block resolves an event.
+
+The best track takes its points first, as on a CPU: in each turn the tracks settle whose points,
+those that are still free, are on no better track that is not settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numba import cuda
+
+from trackserve.device.compile import shared
+from trackserve.device.cuda import LARGEST, THREADS, Device, cuda_kernel
+from trackserve.edm.columns import Array
+
+from ..finish import (
+    UNSETTLED,
+    Piece,
+    Tracks,
+    follow_piece,
+    make_tracks,
+    make_work,
+    place_of,
+    settle,
+)
+from ..follow import MOST_POINTS, Cloud, Scene, Seat
+from ..surfaces import Surfaces, layer_of
+from .features import BatchPoints
+from .segmentation import BatchCandidates
+from .tensors import tensor
+
+_MOST_ROWS = 1 << 14
+"""Most pieces that are followed at the same time: their memory is 7 kB each."""
+DOWNLOADED = ("n", "point", "helix", "error", "chi2", "holes")
+"""Columns of :class:`..finish.Tracks` of which candidates are made."""
+
+
+class _Keys(NamedTuple):
+    """What points are sorted by, in the order in which they came.
+
+    Attributes:
+        group: int32[n], event and layer, in one number.
+        phi: float64[n], azimuth.
+        both: float64[n], both, in one number.
+    """
+
+    group: Any
+    phi: Any
+    both: Any
+
+
+class _Claims(NamedTuple):
+    """Tracks and the points that they want.
+
+    Attributes:
+        place: int32[m], place of each track among all, the best of an event first.
+        best: int32[n], place of the best track that wants a point.
+        owner: int32[n], track that has a point; -1: none.
+    """
+
+    place: Any
+    best: Any
+    owner: Any
+
+
+def finish(
+    device: Device,
+    points: BatchPoints,
+    pieces: BatchCandidates,
+    counts: Any,
+    m: int,
+    surfaces: Surfaces,
+    unit: float,
+    min_points: int,
+) -> Tracks:
+    """Return tracks, one for each of ``m`` pieces; points are rows of the batch, as they came.
+
+    Args:
+        counts: int32[events + 1, 6], of :func:`.segmentation.find_counts`.
+        surfaces: on the device.
+        unit: pT of a particle of charge 1 over its circle's radius, GeV/mm.
+        min_points: least points of a track.
+    """
+    cloud = _sort(device, points, surfaces)
+    tracks = _memory(device, "tracks", make_tracks(1), m)
+    n_rows = -(-min(m, _MOST_ROWS) // THREADS) * THREADS
+    work = _memory(device, "follow", make_work(1), n_rows)
+    scene, taken = Scene(cloud, surfaces, unit, work), tracks.point.reshape(-1)
+    device.launch(_follow, n_rows, scene, points, pieces, counts, True, tracks, taken, m)
+    claims = _Claims(
+        place=device.array("claims.place", m, np.int32),
+        best=device.array("claims.best", points.n, np.int32),
+        owner=device.array("claims.owner", points.n, np.int32),
+    )
+    device.fill(claims.owner, points.n, -1)
+    _rank(device, points, tracks, claims, counts, m)
+    device.launch_blocks(_resolve, points.n_events, counts, tracks, claims, points, min_points)
+    device.launch(_follow, n_rows, scene, points, pieces, counts, False, tracks, taken, m)
+    return tracks
+
+
+def to_download(tracks: Tracks, m: int) -> dict[str, tuple[Any, int]]:
+    """Return the columns of ``m`` tracks that the host needs, and their lengths."""
+    return {f"tracks.{name}": (getattr(tracks, name), m) for name in DOWNLOADED}
+
+
+def of_event(columns: Mapping[str, Array], rows: slice, first: int) -> Tracks:
+    """Return the tracks of an event on the host.
+
+    Args:
+        columns: what was downloaded.
+        rows: the tracks of the event.
+        first: number of points before the event, in the batch.
+    """
+    mine = {name: columns[f"tracks.{name}"][rows] for name in DOWNLOADED}
+    mine["point"] = mine["point"] - np.int32(first)
+    return make_tracks(0)._replace(**mine)
+
+
+def _memory(device: Device, name: str, one: Any, n: int) -> Any:
+    """Return a named tuple of device arrays of ``n`` rows, like the rows of ``one``."""
+    columns = {
+        key: device.array(f"{name}.{key}", n, values.dtype, *values.shape[1:])
+        for key, values in one._asdict().items()
+    }
+    return type(one)(**columns)
+
+
+def _sort(device: Device, points: BatchPoints, surfaces: Surfaces) -> Cloud:
+    """Return the points of the batch, sorted for the search."""
+    n, n_groups = points.n, points.n_events * surfaces.n_layers
+    cloud = Cloud(
+        *(device.array(f"cloud.{k}", n, np.float64) for k in ("x", "y", "z")),
+        layer=device.array("cloud.layer", n, np.int32),
+        order=device.array("cloud.order", n, np.int32),
+        phi=device.array("cloud.phi", n, np.float64),
+        start=device.array("cloud.start", n_groups + 1, np.int32),
+    )
+    keys = _Keys(
+        device.array("cloud.group", n, np.int32),
+        device.array("cloud.angle", n, np.float64),
+        device.array("cloud.key", n, np.float64),
+    )
+    device.launch(_locate, n, points, surfaces, cloud, keys)
+    order = torch.sort(tensor(device, keys.both, n), stable=True).indices
+    tensor(device, cloud.order, n).copy_(order)
+    tensor(device, cloud.phi, n).copy_(tensor(device, keys.phi, n)[order])
+    group = tensor(device, keys.group, n)[order]
+    numbers = torch.arange(n_groups + 1, dtype=torch.int32, device=group.device)
+    tensor(device, cloud.start, n_groups + 1).copy_(torch.searchsorted(group, numbers))
+    return cloud
+
+
+def _rank(
+    device: Device, points: BatchPoints, tracks: Tracks, claims: _Claims, counts: Any, m: int
+) -> None:
+    """Find the places of tracks: by event, then by falling score, then by number."""
+    device.launch(_number, m, points, counts, claims, tracks, m)
+    event = tensor(device, claims.place, m).clone()
+    order = torch.sort(tensor(device, tracks.score, m), descending=True, stable=True).indices
+    order = order[torch.sort(event[order], stable=True).indices]
+    tensor(device, claims.place, m)[order] = torch.arange(m, dtype=torch.int32, device=order.device)
+
+
+@shared
+def _event_of(counts: Any, n_events: int, c: int) -> int:
+    """Return the event of a piece, as its place in the batch."""
+    low, high = 0, n_events - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        if counts[middle, 4] <= c:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+@cuda_kernel
+def _locate(points: BatchPoints, surfaces: Surfaces, cloud: Cloud, keys: _Keys) -> None:
+    for i in range(cuda.grid(1), points.n, cuda.gridsize(1)):
+        x, y, z, phi = place_of(points.scaled, i, points.scales)
+        row = points.row[i]
+        cloud.x[row] = x
+        cloud.y[row] = y
+        cloud.z[row] = z
+        layer = layer_of(surfaces, x, y, z)
+        cloud.layer[row] = layer
+        group = points.event[i] * surfaces.n_layers + layer
+        keys.group[row] = group
+        keys.phi[row] = phi
+        keys.both[row] = group * 8.0 + phi
+
+
+@cuda_kernel
+def _follow(
+    scene: Scene,
+    points: BatchPoints,
+    pieces: BatchCandidates,
+    counts: Any,
+    searching: bool,
+    tracks: Tracks,
+    taken: Any,
+    m: int,
+) -> None:
+    """Follow pieces; without searching, fit tracks again that have lost points.
+
+    Args:
+        taken: ``tracks.point`` in one dimension.
+    """
+    w = cuda.grid(1)
+    for c in range(w, m, cuda.gridsize(1)):
+        event = _event_of(counts, points.n_events, c)
+        if searching:
+            first = int(pieces.offset[c])
+            last = pieces.offset[c + 1] if c + 1 < m else counts[points.n_events, 5]
+            piece = Piece(first, min(int(last) - first, MOST_POINTS), int(points.start[event]))
+            follow_piece(scene, Seat(w, event, True), piece, pieces.point, tracks, c)
+        elif tracks.n[c] > 0 and tracks.lost[c] > 0:
+            piece = Piece(c * MOST_POINTS, int(tracks.n[c]), 0)
+            follow_piece(scene, Seat(w, event, False), piece, taken, tracks, c)
+
+
+@cuda_kernel
+def _number(points: BatchPoints, counts: Any, claims: _Claims, tracks: Tracks, m: int) -> None:
+    for c in range(cuda.grid(1), m, cuda.gridsize(1)):
+        claims.place[c] = _event_of(counts, points.n_events, c)
+        tracks.lost[c] = UNSETTLED
+
+
+@cuda_kernel
+def _resolve(
+    counts: Any, tracks: Tracks, claims: _Claims, points: BatchPoints, min_points: int
+) -> None:
+    for e in range(cuda.blockIdx.x, points.n_events, cuda.gridDim.x):
+        first, last = counts[e, 4] + cuda.threadIdx.x, counts[e + 1, 4]
+        going = True
+        while going:
+            for c in range(first, last, cuda.blockDim.x):
+                if tracks.lost[c] == UNSETTLED:
+                    for i in range(tracks.n[c]):
+                        claims.best[tracks.point[c, i]] = LARGEST
+            cuda.syncthreads()
+            for c in range(first, last, cuda.blockDim.x):
+                if tracks.lost[c] == UNSETTLED:
+                    for i in range(tracks.n[c]):
+                        cuda.atomic.min(claims.best, tracks.point[c, i], claims.place[c])
+            cuda.syncthreads()
+            left = 0
+            for c in range(first, last, cuda.blockDim.x):
+                if tracks.lost[c] == UNSETTLED:
+                    is_best = True
+                    for i in range(tracks.n[c]):
+                        p = tracks.point[c, i]
+                        is_free = claims.owner[p] < 0
+                        is_best = is_best and (not is_free or claims.best[p] == claims.place[c])
+                    if is_best:
+                        tracks.lost[c] = UNSETTLED - 1
+                    left = 1
+            cuda.syncthreads()
+            for c in range(first, last, cuda.blockDim.x):
+                if tracks.lost[c] == UNSETTLED - 1:
+                    settle(tracks, c, claims.owner, min_points)
+            going = cuda.syncthreads_or(left) != 0

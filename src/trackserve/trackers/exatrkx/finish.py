@@ -1,0 +1,335 @@
+"""Finishing: pieces of tracks become whole tracks with a helix.
+
+Each piece is followed on its own (:mod:`.follow`), and may take any point. So pieces of one
+particle grow to nearly the same track. Then the best track takes its points first. A track that has
+lost too many is dropped; one that has lost few is fitted again to what is left.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trackserve.device.compile import kernel, shared, shared_step
+from trackserve.edm import Helices, Ragged, TrackCandidates
+from trackserve.edm.columns import Array
+
+from .architecture import Features, Finish
+from .follow import (
+    MOST_DROPPED,
+    MOST_POINTS,
+    MOST_STATIONS,
+    STATE_SIZE,
+    Cloud,
+    Grown,
+    Scene,
+    Seat,
+    Work,
+    grow,
+)
+from .surfaces import Surfaces, layer_of
+
+PT_PER_RADIUS = 0.299792458e-3
+"""GeV/mm of a particle of charge 1 in a field of 1 T."""
+UNSETTLED = -1
+"""Value of ``lost`` until it is known which points a track has."""
+KEPT = 0.5
+"""Share of its points that a track keeps at least when better tracks have taken theirs."""
+WORST = 5.0
+"""Most chi^2 of a track by its degrees of freedom."""
+LEAST_PIECE = 3
+"""Least points of a piece."""
+LEAST = 5
+"""Least points of a track, less the layers on which it has none."""
+
+
+class Tracks(NamedTuple):
+    """Tracks, one for each piece.
+
+    Attributes:
+        n: int32[m], number of points; 0: there is no track.
+        point: int32[m, MOST_POINTS], points.
+        helix: float64[m, 5], d0, phi, k, z0, t.
+        error: float64[m, 9], uu, ua, uc, aa, ac, cc; vv, vb, bb.
+        chi2: float64[m], chi^2 of the fit.
+        score: float64[m], how good the track is.
+        holes: int32[m], layers without a point between its points.
+        lost: int32[m], number of points that better tracks have taken; negative: the track is not
+            settled.
+    """
+
+    n: Any
+    point: Any
+    helix: Any
+    error: Any
+    chi2: Any
+    score: Any
+    holes: Any
+    lost: Any
+
+
+class Piece(NamedTuple):
+    """A list of points.
+
+    Attributes:
+        first: place of its first point among those of all lists.
+        n: number of its points.
+        shift: what is added to the number of each.
+    """
+
+    first: int
+    n: int
+    shift: int
+
+
+def finish(
+    pieces: TrackCandidates,
+    scaled: Array,
+    rank: Array,
+    features: Features,
+    surfaces: Surfaces,
+    rules: Finish,
+    min_points: int,
+) -> tuple[TrackCandidates, Helices]:
+    """Return the tracks of one event, and the helix of each.
+
+    Args:
+        pieces: pieces of tracks.
+        scaled: float32[n, 3], features of all points.
+        rank: int32[n], place of each point from the inside out.
+        features: the scales.
+        surfaces: surfaces of the detector.
+        rules: settings.
+        min_points: least points of a track.
+    """
+    cloud = make_cloud(scaled, features, surfaces)
+    m = len(pieces)
+    tracks = make_tracks(m)
+    unit = PT_PER_RADIUS * rules.field
+    scene = Scene(cloud, surfaces, unit, make_work(1))
+    rows = np.arange(m, dtype=np.int32)
+    _follow_all(scene, rows, pieces.points.offsets, pieces.points.values, True, tracks)
+    order = np.lexsort((rows, -tracks.score)).astype(np.int32)
+    owner = np.full(len(scaled), -1, np.int32)
+    _resolve(tracks, order, owner, min_points)
+    rows = np.flatnonzero((tracks.n > 0) & (tracks.lost > 0)).astype(np.int32)
+    filled = np.arange(MOST_POINTS) < tracks.n[rows, None]
+    offsets = np.concatenate([[0], np.cumsum(tracks.n[rows])]).astype(np.int64)
+    _follow_all(scene, rows, offsets, tracks.point[rows][filled], False, tracks)
+    return assemble(tracks, pieces.score, rank, unit, min_points)
+
+
+def make_tracks(m: int) -> Tracks:
+    """Return memory for ``m`` tracks."""
+    return Tracks(
+        n=np.zeros(m, np.int32),
+        point=np.empty((m, MOST_POINTS), np.int32),
+        helix=np.empty((m, 5)),
+        error=np.empty((m, 9)),
+        chi2=np.zeros(m),
+        score=np.zeros(m),
+        holes=np.zeros(m, np.int32),
+        lost=np.zeros(m, np.int32),
+    )
+
+
+def make_work(n: int) -> Work:
+    """Return memory for ``n`` tracks that are followed at the same time."""
+    return Work(
+        point=np.empty((n, MOST_POINTS), np.int32),
+        held=np.empty((n, MOST_STATIONS, 2), np.int32),
+        surface=np.empty((n, MOST_STATIONS), np.int32),
+        path=np.empty((n, MOST_STATIONS)),
+        place=np.empty((n, MOST_STATIONS, 9)),
+        ahead=np.empty((n, MOST_STATIONS, STATE_SIZE)),
+        dropped=np.empty((n, MOST_DROPPED), np.int32),
+    )
+
+
+def make_cloud(scaled: Array, features: Features, surfaces: Surfaces) -> Cloud:
+    """Return the points of one event, sorted for the search."""
+    n = len(scaled)
+    scales = np.array(features.scales, np.float32)
+    x, y, z, phi = np.empty((4, n))
+    layer = np.empty(n, np.int32)
+    _locate(np.ascontiguousarray(scaled), scales, surfaces, x, y, z, phi, layer)
+    order = np.argsort(layer * 8.0 + phi, kind="stable").astype(np.int32)
+    start = np.searchsorted(layer[order], np.arange(surfaces.n_layers + 1)).astype(np.int32)
+    return Cloud(x, y, z, layer, order, phi[order], start)
+
+
+def assemble(
+    tracks: Tracks, piece_score: Array, rank: Array, unit: float, min_points: int
+) -> tuple[TrackCandidates, Helices]:
+    """Return the tracks that are good, by their smallest point.
+
+    Args:
+        tracks: tracks, on the host.
+        piece_score: float32[m], the score of each piece.
+        rank: int32[n], place of each point from the inside out.
+        unit: pT of a particle of charge 1 over its circle's radius, GeV/mm.
+        min_points: least points of a track.
+    """
+    counts = tracks.n.astype(np.int64)
+    good = is_good.py_func(counts, tracks.holes, tracks.chi2)  # type: ignore[attr-defined]
+    rows = np.flatnonzero((counts >= min_points) & good)
+    counts = counts[rows]
+    filled = np.arange(MOST_POINTS) < counts[:, None]
+    point = tracks.point[rows]
+    smallest = np.where(filled, point, np.iinfo(np.int32).max).min(axis=1, initial=0x7FFFFFFF)
+    order = np.argsort(smallest)
+    rows, counts, filled, point = rows[order], counts[order], filled[order], point[order]
+    owner = np.repeat(np.arange(len(rows)), counts)
+    values = point[filled]
+    values = values[np.lexsort((rank[values], owner))]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    candidates = TrackCandidates(Ragged(offsets, values), piece_score[rows])
+    return candidates, _helices(tracks, rows, unit)
+
+
+def _helices(tracks: Tracks, rows: Array, unit: float) -> Helices:
+    """Return the helices of some tracks as users see them."""
+    d0, phi, k, z0, t = tracks.helix[rows].T
+    uu, ua, uc, aa, ac, cc, vv, vb, bb = tracks.error[rows].T
+    sine = 1 / np.sqrt(1 + t * t)
+    k = np.where(k == 0, 1e-12, k)
+    # theta = acot(t); q/p = k sin(theta) / unit
+    theta_b = -sine * sine
+    qop_c = sine / unit
+    qop_b = -k * t * sine**3 / unit
+    zero = np.zeros_like(d0)
+    covariance = [
+        *(uu, zero, ua, zero, uc * qop_c),
+        *(vv, zero, vb * theta_b, vb * qop_b),
+        *(aa, zero, ac * qop_c),
+        *(bb * theta_b * theta_b, bb * theta_b * qop_b),
+        cc * qop_c * qop_c + bb * qop_b * qop_b,
+    ]
+    return Helices(
+        pt=(unit / np.abs(k)).astype(np.float32),
+        eta=np.arcsinh(t).astype(np.float32),
+        phi=((phi + np.pi) % (2 * np.pi) - np.pi).astype(np.float32),
+        d0=d0.astype(np.float32),
+        z0=z0.astype(np.float32),
+        charge=np.sign(k).astype(np.int8),
+        covariance=np.stack(covariance, axis=1).astype(np.float32),
+        chi2=tracks.chi2[rows].astype(np.float32),
+        ndof=(2 * tracks.n[rows] - 5).astype(np.int32),
+        holes=tracks.holes[rows].astype(np.int32),
+    )
+
+
+@shared
+def _grow_part(scene: Scene, seat: Seat, piece: Piece, points: Array, first: int, n: int) -> Grown:
+    for i in range(n):
+        scene.work.point[seat.w, i] = points[piece.first + first + i] + piece.shift
+    return grow(scene, seat, n)
+
+
+@shared_step
+def follow_piece(
+    scene: Scene, seat: Seat, piece: Piece, points: Array, tracks: Tracks, c: int
+) -> None:
+    """Follow a piece and keep what comes of it as track ``c``.
+
+    If that is no good track, each end of the piece is followed instead.
+
+    Args:
+        points: int32, of all pieces.
+    """
+    grown = _grow_part(scene, seat, piece, points, 0, piece.n)
+    part = max((piece.n + 1) // 2, LEAST_PIECE)
+    for end in range(2):
+        if is_good(grown.n, grown.holes, grown.chi2) or part >= piece.n or not seat.searching:
+            break
+        first = (piece.n - part) * end
+        grown = _grow_part(scene, seat, piece, points, first, part)
+    work, w = scene.work, seat.w
+    tracks.n[c] = grown.n
+    for i in range(grown.n):
+        tracks.point[c, i] = work.point[w, i]
+    helix, state = grown.helix, grown.state
+    tracks.helix[c, 0] = helix.d0
+    tracks.helix[c, 1] = helix.phi
+    tracks.helix[c, 2] = helix.k
+    tracks.helix[c, 3] = helix.z0
+    tracks.helix[c, 4] = helix.t
+    error = tracks.error
+    error[c, 0], error[c, 1], error[c, 2] = state.uu, state.ua, state.uc
+    error[c, 3], error[c, 4], error[c, 5] = state.aa, state.ac, state.cc
+    error[c, 6], error[c, 7], error[c, 8] = state.vv, state.vb, state.bb
+    tracks.chi2[c] = grown.chi2
+    tracks.score[c] = grown.score
+    tracks.holes[c] = grown.holes
+
+
+@shared
+def is_good(n: Any, holes: Any, chi2: Any) -> Any:
+    """Return whether a track of ``n`` points, with so many holes, is one; or, for each of many."""
+    return (n - holes >= LEAST) & (chi2 < WORST * (2 * n - 5))
+
+
+@shared
+def place_of(scaled: Array, i: int, scales: Array) -> tuple[float, float, float, float]:
+    """Return x, y, z and the azimuth of a point with these features; mm, rad."""
+    r, z = float(scaled[i, 0] * scales[0]), float(scaled[i, 2] * scales[2])
+    angle = float(scaled[i, 1] * scales[1])
+    x, y = r * math.cos(angle), r * math.sin(angle)
+    return x, y, z, math.atan2(y, x)
+
+
+@kernel
+def _locate(
+    scaled: Array,
+    scales: Array,
+    surfaces: Surfaces,
+    x: Array,
+    y: Array,
+    z: Array,
+    phi: Array,
+    layer: Array,
+) -> None:
+    for i in range(len(scaled)):
+        x[i], y[i], z[i], phi[i] = place_of(scaled, i, scales)
+        layer[i] = layer_of(surfaces, x[i], y[i], z[i])
+
+
+@kernel
+def _follow_all(
+    scene: Scene, rows: Array, offsets: Array, points: Array, searching: bool, tracks: Tracks
+) -> None:
+    """Follow lists of points; the tracks become those of ``rows``."""
+    for j in range(len(rows)):
+        n = min(offsets[j + 1] - offsets[j], MOST_POINTS)
+        piece = Piece(offsets[j], n, 0)
+        follow_piece(scene, Seat(0, 0, searching), piece, points, tracks, int(rows[j]))
+
+
+@shared
+def settle(tracks: Tracks, c: int, owner: Array, min_points: int) -> None:
+    """Give a track those of its points that no better track has; drop it if it is not good."""
+    n, n_free = tracks.n[c], 0
+    for i in range(n):
+        if owner[tracks.point[c, i]] < 0:
+            n_free += 1
+    tracks.lost[c] = n - n_free
+    good = is_good(n, tracks.holes[c], tracks.chi2[c])
+    if not good or n_free < min_points or n_free < KEPT * n:
+        tracks.n[c] = 0
+        return
+    n_free = 0
+    for i in range(n):
+        p = tracks.point[c, i]
+        if owner[p] < 0:
+            owner[p] = c
+            tracks.point[c, n_free] = p
+            n_free += 1
+    tracks.n[c] = n_free
+
+
+@kernel
+def _resolve(tracks: Tracks, order: Array, owner: Array, min_points: int) -> None:
+    for c in order:
+        settle(tracks, c, owner, min_points)
