@@ -25,7 +25,6 @@ WIDTHS = (390, 1280)
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The built site."""
-    pytest.importorskip("mkdocs")
     folder = tmp_path_factory.mktemp("site")
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(folder)]
     quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
