@@ -31,6 +31,7 @@ from trackserve.serving.backend.metrics import LATENCY_BUCKET, METRICS, Counters
 from trackserve.serving.front.config import FrontSettings
 from trackserve.serving.front.front import Front, Watched
 from trackserve.serving.http import Http
+from trackserve.serving.installation import Ports, claim_ports, environment, find_triton
 from trackserve.serving.server import Server
 from trackserve.serving.status import ModelStatus, rates
 from trackserve.wire.address import parse_url
@@ -283,3 +284,36 @@ def test_top_and_status_tell_what_a_server_does(server: Server) -> None:
     assert Series("trackserve_restarts").metric in page
     said = says("doctor", "--url", server.grpc_url)
     assert "yes models by shm: patatrack: patatrack 1" in said
+
+
+@pytest.mark.slow
+def test_a_plain_triton_serves_a_written_repository(
+    sample_directory: Path, sample_events: list[RawEvent], tmp_path: Path
+) -> None:
+    """Without trackserve around it; what trackserve closes is closed."""
+    triton = find_triton()
+    folder = tmp_path / "repository"
+    says("repository", folder, f"patatrack,conditions={sample_directory}")
+    ports = claim_ports("127.0.0.1", Ports(0, 0, 0))
+    words = [f"--{name}-port={port}" for name, port in ports._asdict().items()]
+    variables = environment(triton) | {"TRITONSERVER": str(triton.binary)}
+    log = (tmp_path / "log").open("w")
+    with (
+        log,
+        subprocess.Popen(
+            [folder / "start.sh", *words], env=variables, stdout=log, stderr=log
+        ) as running,
+    ):
+        try:
+            url = f"grpc://127.0.0.1:{ports.grpc}"
+            deadline = time.monotonic() + 120
+            with Client(url, transport="grpc", timeout=60) as client:
+                while not client.ready():
+                    assert running.poll() is None, (tmp_path / "log").read_text()[-2000:]
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+                assert client.reconstruct("patatrack", sample_events[0]).counts["tracks"] > 0
+            service = Http("127.0.0.1", ports.http)
+            assert service.post("/v2/repository/models/patatrack/unload")[0] == 403
+        finally:
+            running.terminate()
