@@ -51,6 +51,11 @@ class Process:
         return f"grpc://127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        """Process id of the process itself."""
+        return self._process.pid
+
+    @property
     def triton(self) -> int:
         """Process id of the Triton that it has started at first."""
         return self._ports[0]

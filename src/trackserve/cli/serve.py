@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 from rich.markup import escape
 
-from trackserve.errors import InputError
+from trackserve.errors import InputError, ServerError
 from trackserve.serving.limits import Limits, default_limits
 from trackserve.serving.tls import exposure, tls_of
 from trackserve.trackers.registry import find_tracker, tracker_names
 
-from .common import compiling, console, messages, progress
+from .common import compiling, console, messages, progress, tell
 from .grammar import Device
 
 if TYPE_CHECKING:
@@ -217,11 +217,21 @@ def repository(
     """Write the model repository and backend alone, for a container or another Triton.
 
     The tree holds conditions and models and can be moved; models that are there already
-    stay. docs/serving.md says how to mount it.
+    stay. docs/serving.md says how to mount it. With the Python backend of the Triton that is
+    installed here, and a script that starts a plain tritonserver.
     """
+    from trackserve.serving.installation import find_triton
+    from trackserve.serving.plain import START, write_plain
+
     load = Load(device, backend, workers, queue, instances)
     _write_models(directory, parse_models(models), load)
     console.print(f"wrote {directory}/models and {directory}/backends")
+    try:
+        write_plain(directory, find_triton())
+    except ServerError as error:
+        tell(f"without Triton's own Python backend and a script that starts it: {error}")
+    else:
+        console.print(f"a plain tritonserver: {directory}/{START}")
 
 
 def split_flags(texts: list[str] | None) -> tuple[list[str] | None, list[str]]:

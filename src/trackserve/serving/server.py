@@ -21,6 +21,7 @@ from trackserve.errors import ServerError
 from trackserve.wire.timeout import checked_timeout
 
 from . import drain, guard, local, readiness, restarts
+from .backend import orphan
 from .compilation import CompilationLog
 from .flags import checked_flags, tls_flags
 from .http import Http
@@ -268,12 +269,18 @@ class Server:
             drained = launch.work / "drain"
             shutil.rmtree(drained, ignore_errors=True)
             drained.mkdir()
-            variables = {drain.VARIABLE: str(drained), restarts.VARIABLE: str(self.restarts)}
+            left = [str(launch.work), str(local.file(self._ports.grpc))]
+            regions = str(guard.SHARED_MEMORY / f"{launch.shared_memory}*")
+            variables = {
+                drain.VARIABLE: str(drained),
+                restarts.VARIABLE: str(self.restarts),
+                orphan.VARIABLE: orphan.settings([*left, regions]),
+            }
             settings = {
                 "command": self._command(launch),
                 "parent": os.getpid(),
                 "shared_memory": launch.shared_memory,
-                "orphaned": [str(launch.work), str(local.file(self._ports.grpc))],
+                "orphaned": left,
             }
             with launch.log.open("ab") as log:
                 process = subprocess.Popen(

@@ -27,6 +27,7 @@ from ..limits import Limits
 from .dlpack import to_capsule
 from .metrics import METRICS, Counters
 from .model import Reply, ServedModel, code_of, declared_tensors, parameters_of
+from .orphan import end_with_parent
 from .runtime import Answer, EncodedEvent, Job, JobQueue
 from .tickets import TicketReader
 from .tracker import load
@@ -53,6 +54,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model and run its example once in every worker."""
+        end_with_parent()
         keep_freed_memory()
         if args["model_instance_kind"] == "GPU":
             _see_only(args["model_instance_device_id"])
