@@ -110,6 +110,12 @@ def compile_to_ptx(
     return ptx
 
 
+def is_of_finishing(value: Any) -> bool:
+    """Whether a kernel or formula is of the stage that finishes candidates."""
+    where = getattr(getattr(value, "py_func", None), "__module__", "")
+    return where.rpartition(".")[2] in ("finish", "follow", "helix", "surfaces")
+
+
 def modules() -> list[Any]:
     packages = (trackserve.device, trackserve.trackers.exatrkx, trackserve.trackers.patatrack)
     return [
@@ -120,17 +126,19 @@ def modules() -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "generations",
+    ("generations", "finishing"),
     [
-        pytest.param((NEWEST,), id="newest"),
-        pytest.param(OLDER, id="older", marks=pytest.mark.slow),
+        pytest.param((NEWEST,), False, id="newest"),
+        pytest.param((NEWEST, *OLDER), True, id="all", marks=pytest.mark.slow),
     ],
 )
 def test_every_kernel_and_formula(
     sample_directory: Path,
     monkeypatch: pytest.MonkeyPatch,
     generations: Sequence[tuple[int, int]],
+    finishing: bool,
 ) -> None:
+    """Those of finishing take long: they are among the slow tests."""
     # what a kernel calls is compiled for "the current device"
     device = SimpleNamespace(compute_capability=generations[0])
     monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
@@ -140,7 +148,10 @@ def test_every_kernel_and_formula(
         pipeline = CudaPatatrack(read_conditions(sample_directory), config, recorder)
         pipeline.run([stream([])], list(PatatrackResult.intermediates()))
         assert recorder.synchronisations == before + 6
-    for segmentation, finish in (("components", None), ("paths", Finish(2.0))):
+    for segmentation, finish in (
+        ("components", None),
+        ("paths", Finish(2.0) if finishing else None),
+    ):
         before = recorder.synchronisations
         model = small_model(cuts=Cuts(0.1, 0.5, 0.5, 3, segmentation, finish))
         where = torch.device("cpu")
@@ -158,6 +169,8 @@ def test_every_kernel_and_formula(
             assert "fma.rn.f32" not in ptx
 
     defined = [value for module in modules() for value in vars(module).values()]
+    if not finishing:
+        defined = [value for value in defined if not is_of_finishing(value)]
     kernels = {
         v for v in defined if isinstance(v, CUDADispatcher) and not v.targetoptions["device"]
     }
