@@ -129,7 +129,7 @@ def modules() -> list[Any]:
     ("generations", "finishing"),
     [
         pytest.param((NEWEST,), False, id="newest"),
-        pytest.param((NEWEST, *OLDER), True, id="all", marks=pytest.mark.slow),
+        pytest.param((*OLDER, NEWEST), True, id="all", marks=pytest.mark.slow),
     ],
 )
 def test_every_kernel_and_formula(
