@@ -88,6 +88,13 @@ def count_near(model: Model, result: PlainResult) -> int:
     )
 
 
+def unfinished(model: Model) -> Model:
+    """The model without finishing, which the published recipe does not have."""
+    d = model.description
+    cuts = dataclasses.replace(d.cuts, finish=None)
+    return Model(dataclasses.replace(d, cuts=cuts), model.weights, model.where)
+
+
 def with_published_widths(model: Model, event: PointsEvent) -> Model:
     """Networks of the published sizes; radius and cuts keep as many edges of ``event`` as
     those of ``model``."""
@@ -161,7 +168,7 @@ def main() -> None:
     for path in options.paths:
         opened = open_points(path)
         events = [opened[i] for i in range(min(options.events, len(opened)))]
-        model = load_model(options.model)
+        model = unfinished(load_model(options.model))
         if options.widths:
             model = with_published_widths(model, events[0])
         print(path)

@@ -164,6 +164,7 @@ def exatrkx_work(description: Description, result: ExatrkxResult) -> dict[str, W
         "filter": Work(near * edge + kept * edge, 2 * judge),
         "gnn": Work(kept * edge + states, 2 * graph),
         "components": Work(counts.track_edges * (edge + FLOAT) + n * 2 * FLOAT),
+        "finish": Work(n * (features + FLOAT)),
     }
 
 

@@ -307,8 +307,8 @@ def test_fitted_muons_are_true_within_their_errors(
     assert found.efficiency.value > 0.99
     assert found.fake_rate.value == 0
     for name in PARAMETERS:
-        assert 0.85 < found.pull[name].value < 1.35, name
-    assert found.relative_pt.value < 0.05
+        assert 0.85 < found.widths.pull[name].value < 1.35, name
+    assert found.widths.relative_pt.value < 0.05
 
 
 def track_of(state: Array, points: Sequence[Sequence[int]]) -> FittedTracks:
@@ -337,7 +337,7 @@ def test_perfect_tracks_have_no_residual(events: list[PointsEvent]) -> None:
     assert found.tracks == len(candidates)
     assert found.fitted.value == found.efficiency.value == 1
     assert found.fake_rate.value == found.duplicate_rate.value == 0
-    assert max(width.value for width in found.residual.values()) < 1e-5
+    assert max(width.value for width in found.widths.residual.values()) < 1e-5
 
 
 def test_tracks_that_are_missing_or_mixed_are_counted(events: list[PointsEvent]) -> None:

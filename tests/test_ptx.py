@@ -127,7 +127,10 @@ def record(sample_directory: Path) -> Recorder:
         pipeline = CudaPatatrack(read_conditions(sample_directory), config, recorder)
         pipeline.run([stream([])], list(PatatrackResult.intermediates()))
         assert recorder.synchronisations == before + 6
-    for segmentation, finish in (("components", None), ("paths", Finish(2.0))):
+    for segmentation, finish in (
+        ("components", None),
+        ("paths", Finish(2.0)),
+    ):
         before = recorder.synchronisations
         model = small_model(cuts=Cuts(0.1, 0.5, 0.5, 3, segmentation, finish))
         where = torch.device("cpu")

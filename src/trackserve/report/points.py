@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trackserve.edm import PointsEvent
 from trackserve.errors import EventError
+from trackserve.physics.points.fits import PARAMETERS, Widths
 from trackserve.physics.points.graph import MIN_POINTS, GraphQuality
 from trackserve.physics.points.metrics import (
     FIELD,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 LOST = "Where particles are lost"
 _GRAPHS = "Graphs"
+_HELICES = "Helices"
 _GRAPH_COLUMNS = ("after", "edges / point", "efficiency", "purity", "same particle")
 
 
@@ -118,12 +120,24 @@ def _rows(summary: PointsSummary) -> dict[str, list[Row]]:
             share_row("tracks of particles that are not reconstructable", summary.other_rate),
         ],
     }
+    if summary.helices.relative_pt.count:
+        rows[_HELICES] = _helix_rows(summary.helices)
     if len(summary.left) > 1:
         rows[LOST] = [
             share_row(f"left after {STAGE_NAMES[stage]}", share)
             for stage, share in summary.left.items()
         ]
     return rows
+
+
+def _helix_rows(widths: Widths) -> list[Row]:
+    units = ("mm", "mm", "rad", "rad", "1/GeV")
+    found = {"resolution of pT, relative": widths.relative_pt}
+    for name, unit in zip(PARAMETERS, units, strict=True):
+        found[f"resolution of {name}, {unit}"] = widths.residual[name]
+    for name in PARAMETERS:
+        found[f"pull of {name}"] = widths.pull[name]
+    return [[k, with_error(v.value, v.error), str(v.count)] for k, v in found.items()]
 
 
 def _majority_rows(name: str, share: Majority) -> list[Row]:
@@ -206,6 +220,16 @@ def _sections(matches: PointsMatches, blocks: Blocks) -> list[Section]:
             ),
         ),
     ]
+    if _HELICES in blocks:
+        sections.append(
+            section(
+                _HELICES,
+                "Helices of tracks that match, by double majority, a reconstructable particle of "
+                f"|η| < {CENTRAL_ETA:g}, beside its own where it passes the z axis. Each row is "
+                "half of the interval that holds the central 68 %: of the residual, and of the "
+                "residual over its error (pull), which is 1 if the errors are honest.",
+            )
+        )
     if LOST in blocks:
         sections.append(_lost(blocks, draw))
     return sections

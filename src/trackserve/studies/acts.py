@@ -238,15 +238,15 @@ def _quality(way: str, fitted: Fitted) -> Iterator[Row]:
     found: dict[str, Fraction | Width] = {
         **_shares(fitted),
         "matched candidates that are fitted": fitted.fitted,
-        "resolution of pT": fitted.relative_pt,
+        "resolution of pT": fitted.widths.relative_pt,
     }
     units = ("mm", "mm", "rad", "rad", "1/GeV")
     for name, unit in zip(PARAMETERS, units, strict=True):
-        found[f"resolution of {name}, {unit}"] = fitted.residual[name]
+        found[f"resolution of {name}, {unit}"] = fitted.widths.residual[name]
     for name in PARAMETERS:
-        found[f"pull of {name}"] = fitted.pull[name]
+        found[f"pull of {name}"] = fitted.widths.pull[name]
     for name in PARAMETERS:
-        found[f"pull of {name}, no foreign point"] = fitted.pure_pull[name]
+        found[f"pull of {name}, no foreign point"] = fitted.widths.pure_pull[name]
     yield from _rows(way, found)
 
 

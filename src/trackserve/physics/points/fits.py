@@ -21,8 +21,7 @@ from trackserve.edm.columns import Array, Columns, column
 from ..helix import perigee, wrap
 from ..statistics import Fraction, Width
 from .matching import MajorityMatches, duplicates, match_candidates
-from .metrics import PT_PER_RADIUS
-from .truth import CENTRAL_ETA, true_paths, truth_of
+from .truth import CENTRAL_ETA, PT_PER_RADIUS, true_paths, truth_of
 
 HIGH_PT = 5.0
 """GeV; the efficiency is also given for particles above it."""
@@ -42,8 +41,26 @@ class FitTable(Columns):
     """Fitted - true of :data:`PARAMETERS`; mm, mm, rad, rad, 1/GeV."""
     pull: Array = column(np.float64, 5)
     """The residual over its error."""
+    relative_pt: Array = column(np.float64)
+    """(fitted - true) / true of pT."""
     pure: Array = column(np.bool_)
     """All its points are the particle's."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Widths of what is fitted beside the truth.
+
+    Attributes:
+        residual, pull: widths by parameter.
+        pure_pull: the same widths of tracks without a point of another particle.
+        relative_pt: width of (fitted - true) / true of pT.
+    """
+
+    residual: dict[str, Width]
+    pull: dict[str, Width]
+    pure_pull: dict[str, Width]
+    relative_pt: Width
 
 
 @dataclass(frozen=True)
@@ -60,10 +77,7 @@ class Fitted:
         duplicate_rate: share of tracks whose particle has a better track.
         fitted: share of the candidates, of enough points, that match a reconstructable particle
             and whose points are on a fitted track.
-        residual, pull: widths by parameter, for particles of |eta| below
-            :data:`.truth.CENTRAL_ETA`.
-        pure_pull: the same widths of tracks without a point of another particle.
-        relative_pt: width of (fitted - true) / true of pT.
+        widths: residuals and pulls, for particles of |eta| below :data:`.truth.CENTRAL_ETA`.
     """
 
     tracks: int
@@ -72,10 +86,7 @@ class Fitted:
     fake_rate: Fraction
     duplicate_rate: Fraction
     fitted: Fraction
-    residual: dict[str, Width]
-    pull: dict[str, Width]
-    pure_pull: dict[str, Width]
-    relative_pt: Width
+    widths: Widths
 
 
 @dataclass(frozen=True)
@@ -98,13 +109,11 @@ class EventFits:
 
     Attributes:
         table: the tracks that match.
-        relative_pt: float64[table], (fitted - true) / true of pT.
         found: which particles have a track.
         fitted: as of :class:`Fitted`.
     """
 
     table: FitTable
-    relative_pt: Array
     found: FoundTracks
     fitted: Fraction
 
@@ -159,25 +168,54 @@ def judge_fits(
         InputError: the event has no truth.
     """
     truth = truth_of(event)
-    particle = truth.points.particle
-    paths = true_paths(truth)
-    wanted = paths.reconstructable()
-    matches = _match(tracks.points, particle)
-    found = matches.particle[matches.double]
-    central = wanted & (np.abs(paths.eta) < CENTRAL_ETA)
-    rows = np.flatnonzero(matches.double)[central[found]]
-    owner = matches.particle[rows]
-    true = true_states(truth.particles.take(owner))
-    residual = tracks.state[rows] - true
-    residual[:, 2] = wrap(residual[:, 2])
-    error = np.sqrt(tracks.covariance[rows][:, VARIANCES].astype(np.float64))
-    pure = matches.shared[rows] == matches.n_points[rows]
-    table = FitTable(paths.pt[owner], paths.eta[owner], residual, residual / error, pure)
+    wanted = true_paths(truth).reconstructable()
     return EventFits(
-        table,
-        tracks.pt[rows] / paths.pt[owner] - 1,
+        fit_table(event, tracks.points, tracks.state, tracks.covariance),
         judge_tracks(event, tracks.points, min_measurements),
-        _fitted(candidates, tracks, particle, wanted, min_measurements),
+        _fitted(candidates, tracks, truth.points.particle, wanted, min_measurements),
+    )
+
+
+def fit_table(event: PointsEvent, points: Ragged, state: Array, covariance: Array) -> FitTable:
+    """Return the tracks that match a central reconstructable particle, beside it.
+
+    Args:
+        event: with truth.
+        points: the points of each track.
+        state: float[tracks, 5], :data:`PARAMETERS`.
+        covariance: float[tracks, 15], upper triangle of their covariance.
+
+    Raises:
+        InputError: the event has no truth.
+    """
+    truth = truth_of(event)
+    paths = true_paths(truth)
+    matches = _match(points, truth.points.particle)
+    central = paths.reconstructable() & (np.abs(paths.eta) < CENTRAL_ETA)
+    rows = np.flatnonzero(matches.double)
+    rows = rows[central[matches.particle[rows]]]
+    owner = matches.particle[rows]
+    residual = state[rows] - true_states(truth.particles.take(owner))
+    residual[:, 2] = wrap(residual[:, 2])
+    error = np.sqrt(covariance[rows][:, VARIANCES].astype(np.float64))
+    pt = np.sin(state[rows, 3]) / np.abs(state[rows, 4])
+    return FitTable(
+        paths.pt[owner],
+        paths.eta[owner],
+        residual,
+        residual / error,
+        pt / paths.pt[owner] - 1,
+        matches.shared[rows] == matches.n_points[rows],
+    )
+
+
+def widths_of(table: FitTable) -> Widths:
+    """The widths of all tracks of a table."""
+    return Widths(
+        {name: Width.of(table.residual[:, i]) for i, name in enumerate(PARAMETERS)},
+        {name: Width.of(table.pull[:, i]) for i, name in enumerate(PARAMETERS)},
+        {name: Width.of(table.pull[table.pure, i]) for i, name in enumerate(PARAMETERS)},
+        Width.of(table.relative_pt),
     )
 
 
@@ -216,9 +254,7 @@ def pool_tracks(events: Sequence[FoundTracks]) -> FoundTracks:
 
 def summarize_fits(events: Sequence[EventFits]) -> Fitted:
     """The numbers of all events together."""
-    table = FitTable.concatenate([one.table for one in events])
     found = pool_tracks([one.found for one in events])
-    relative = [one.relative_pt for one in events]
     return Fitted(
         found.fake_rate.total,
         found.efficiency,
@@ -226,10 +262,7 @@ def summarize_fits(events: Sequence[EventFits]) -> Fitted:
         found.fake_rate,
         found.duplicate_rate,
         Fraction.pooled(one.fitted for one in events),
-        {name: Width.of(table.residual[:, i]) for i, name in enumerate(PARAMETERS)},
-        {name: Width.of(table.pull[:, i]) for i, name in enumerate(PARAMETERS)},
-        {name: Width.of(table.pull[table.pure, i]) for i, name in enumerate(PARAMETERS)},
-        Width.of(np.concatenate(relative) if relative else np.empty(0)),
+        widths_of(FitTable.concatenate([one.table for one in events])),
     )
 
 

@@ -16,11 +16,12 @@ from typing import Protocol
 
 import numpy as np
 
-from trackserve.edm import Edges, PointLabels, PointsEvent, TrackCandidates
+from trackserve.edm import Edges, Helices, PointLabels, PointsEvent, TrackCandidates
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.errors import EventError, InputError
 
 from ..statistics import Fraction, bin_name
+from .fits import FitTable, Widths, fit_table, widths_of
 from .graph import MIN_POINTS, GraphQuality, judge_graph
 from .matching import duplicates, match_candidates, match_components
 from .trackml_score import trackml_score
@@ -31,6 +32,12 @@ from .truth import (
     true_paths,
     truth_of,
 )
+from .truth import (
+    FIELD as FIELD,
+)
+from .truth import (
+    PT_PER_RADIUS as PT_PER_RADIUS,
+)
 
 GRAPHS = {"radius": "radius_edges", "filter": "filter_edges", "gnn": "track_edges"}
 """The stages of a tracker that leave graphs, and the names that a result has for their edges."""
@@ -38,17 +45,14 @@ STAGES = (*GRAPHS, "components", "candidates")
 """The stages in their order. A tracker without graphs has the last one only."""
 PT_BINS = (1.0, 2.0, 5.0, 10.0, math.inf)
 """GeV."""
-FIELD = 2.0
-"""Tesla; the field of TrackML and of GenericDetector, which gives a track its momentum."""
-PT_PER_RADIUS = 0.299792458e-3 * FIELD
-"""GeV/mm of a particle of charge 1."""
 
 
 class PointsResult(Protocol):
     """The parts of a tracker's result for one event that are compared with the truth.
 
     A result may also have ``labels``, a :class:`.PointLabels`, and the edges
-    that :data:`GRAPHS` names. They tell where particles are lost.
+    that :data:`GRAPHS` names. They tell where particles are lost. With ``helices``, a
+    :class:`.Helices` with a row for each candidate, these are compared with the true ones.
     """
 
     @property
@@ -111,6 +115,7 @@ class PointsMatches:
             were not kept.
         stages: those of :data:`STAGES` about which something is known.
         scores: TrackML score of each event; NaN if candidates share points.
+        helices: helices of tracks that match, if the result has them.
     """
 
     points: tuple[int, ...]
@@ -119,6 +124,7 @@ class PointsMatches:
     graphs: dict[str, list[GraphQuality]]
     stages: tuple[str, ...]
     scores: tuple[float, ...]
+    helices: FitTable
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,7 @@ class PointsSummary:
         trackml_score_error: statistical error of the mean; NaN for one event.
         graphs: quality of the graph after each stage whose edges were kept.
         left: share of reconstructable particles that could still be found after each stage.
+        helices: residuals and pulls of the helices of tracks.
     """
 
     n_events: int
@@ -163,6 +170,7 @@ class PointsSummary:
     trackml_score_error: float
     graphs: dict[str, GraphQuality]
     left: dict[str, Fraction]
+    helices: Widths
 
 
 def match_points_events(
@@ -256,7 +264,11 @@ def match_points_event(event: PointsEvent, result: PointsResult) -> PointsMatche
     shared = len(np.unique(points.values)) < len(points.values)
     score = math.nan if shared else trackml_score(candidates, truth.points)
     stages = (*known, "candidates")
-    return PointsMatches((n_points,), particles, tracks, graphs, stages, (score,))
+    helices: Helices | None = getattr(result, "helices", None)
+    fits = FitTable.empty()
+    if helices is not None and len(helices) == len(candidates):
+        fits = fit_table(event, points, helices.state, helices.covariance)
+    return PointsMatches((n_points,), particles, tracks, graphs, stages, (score,), fits)
 
 
 def summarize_points(matches: PointsMatches) -> PointsSummary:
@@ -284,6 +296,7 @@ def summarize_points(matches: PointsMatches) -> PointsSummary:
         trackml_score_error=float(scores.std(ddof=1) / n_events**0.5) if n_events > 1 else math.nan,
         graphs={stage: GraphQuality.pooled(graphs) for stage, graphs in matches.graphs.items()},
         left={stage: Fraction.of(particles.left_after(stage)) for stage in matches.stages},
+        helices=widths_of(matches.helices),
     )
 
 
@@ -299,6 +312,7 @@ def _pool(matches: Sequence[PointsMatches]) -> PointsMatches:
         {stage: [graph for one in matches for graph in one.graphs[stage]] for stage in graphs},
         stages,
         tuple(itertools.chain.from_iterable(one.scores for one in matches)),
+        FitTable.concatenate([one.helices for one in matches]),
     )
 
 

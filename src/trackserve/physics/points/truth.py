@@ -17,6 +17,10 @@ MIN_LAYERS = 5
 """A charged primary is reconstructable if it has a pT above ``MIN_PT`` (GeV) and a |eta| below
 ``MAX_ETA``, starts within ``MAX_RADIUS`` (mm) of the beam and leaves points on ``MIN_LAYERS``
 layers."""
+FIELD = 2.0
+"""Tesla; the field of TrackML and of GenericDetector, which gives a track its momentum."""
+PT_PER_RADIUS = 0.299792458e-3 * FIELD
+"""GeV/mm of a particle of charge 1."""
 CENTRAL_ETA = 3.0
 """The efficiency is also given for particles of a smaller |eta| than this."""
 

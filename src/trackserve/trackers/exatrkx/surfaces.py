@@ -70,13 +70,14 @@ def surfaces_of(detector: str, where: str) -> Surfaces:
             found=detector,
             bound=list(KNOWN),
         )
-    rows = [_row(layer) for layer in (*BARREL_LAYERS, *DISKS)]
+    layers: tuple[BarrelLayer | Disk, ...] = (*BARREL_LAYERS, *DISKS)
+    rows = [_row(layer) for layer in layers]
     n_layers = len(rows)
     for radius, length, thickness in zip(TUBE_RADII, TUBE_LENGTHS, TUBES, strict=True):
         half = length * MM_PER_CM
         rows.append((False, radius * MM_PER_CM, -half, half, thickness / SILICON_LENGTH, 0.0, 0.0))
-    columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return Surfaces(*columns, n=len(rows), n_layers=n_layers)
+    columns: list[Any] = [np.array(column) for column in zip(*rows, strict=True)]
+    return Surfaces(*columns, len(rows), n_layers)
 
 
 def _row(layer: BarrelLayer | Disk) -> tuple[bool, float, float, float, float, float, float]:
