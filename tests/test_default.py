@@ -14,19 +14,21 @@ from test_patatrack import helix_points, tracks_at
 from trackserve import PatatrackPipeline
 from trackserve.edm import VARIANCES, Tracks
 from trackserve.edm.columns import Array
-from trackserve.io import read_truth
-from trackserve.physics.pixel.metrics import PixelSummary, match_pixel_events, summarize_pixel
+from trackserve.io import open_pixel
+from trackserve.physics.pixel.metrics import PixelSummary, summarize_pixel
 from trackserve.trackers.patatrack.config import DEFAULT
 from trackserve.trackers.patatrack.fit import Fitted, Sizes, fit_broken_line, make_workspace
 from trackserve.trackers.patatrack.mixture import fit_mixture
 from trackserve.trackers.patatrack.ntuplets import Ntuplets
 from trackserve.trackers.patatrack.resolve import resolve_tracks
 from trackserve.trackers.patatrack.result import PatatrackResult
+from trackserve.trackers.patatrack.tracker import TRACKER
 
 
 @pytest.fixture(scope="module")
 def summary(sample_results: list[PatatrackResult], sample_directory: Path) -> PixelSummary:
-    return summarize_pixel(match_pixel_events(read_truth(sample_directory), sample_results))
+    events = open_pixel(sample_directory)
+    return summarize_pixel(TRACKER.validation().match(events, sample_results))
 
 
 def test_it_is_the_default(pipeline: PatatrackPipeline) -> None:
@@ -49,7 +51,13 @@ def test_errors_are_honest(summary: PixelSummary) -> None:
 def test_vertices(summary: PixelSummary) -> None:
     assert summary.vertex_efficiency.value > 0.9
     assert summary.vertex_efficiency_isolated.value > 0.95
-    assert summary.false_vertices.value < 0.005
+    assert summary.false_vertices.value < 0.003
+
+
+def test_vertices_are_nearly_all_that_perfect_tracks_would_make(summary: PixelSummary) -> None:
+    attainable = summary.vertex_efficiency_perfect
+    assert attainable is not None
+    assert 0.9 < summary.vertex_efficiency.value / attainable.value < 1.05
 
 
 def scattered_track(rng: np.random.Generator, cot_theta: float, pt: float, x0: float) -> Array:
