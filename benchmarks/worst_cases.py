@@ -1,12 +1,13 @@
-"""What do events cost Patatrack that are much larger than usual, or that a detector should not give?
+"""What do very large events, jets and noise cost Patatrack?
 
 usage: python -m benchmarks.worst_cases NAME=DIR... [--events N] [--rounds N]
        [--noisy MODULES:PIXELS]... [--config NAME]
 
 The first events of each data directory, such as samples of several pile-ups or of jets, take turns;
-``--noisy`` adds those of the first directory with so many random pixels on so many modules. For each
-the program prints pixel words, doublets and tracks per event, processor time per event (the least
-mean of the rounds), that per word, both beside the first directory, and the peak of memory so far.
+``--noisy`` adds those of the first directory with so many random pixels on so many modules. For
+each the program prints pixel words, doublets and tracks per event, processor time per event (the
+least mean of the rounds), that per word, both beside the first directory, and the peak of memory
+so far.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ def main() -> None:
     first = Path(options.directories[0].partition("=")[2])
     for text in options.noisy:
         modules, pixels = map(int, text.split(":"))
-        noisy = [with_noise(e, pixel_noise(first, pixels, modules, e.event)) for e in cases[0].events]
+        noisy = [
+            with_noise(e, pixel_noise(first, pixels, modules, e.event)) for e in cases[0].events
+        ]
         name = f"{cases[0].name}, {pixels} pixels on {modules} modules"
         cases.append(Case(name, cases[0].pipeline, noisy))
 

@@ -84,7 +84,9 @@ def make_vertices(z: np.ndarray) -> Vertices:
     return Vertices(z.astype(np.float32), error, one, np.ones(n, np.int32), one)
 
 
-def make_result(event: int, tracks: Tracks, vertices: Vertices, hits: Hits | None) -> PatatrackResult:
+def make_result(
+    event: int, tracks: Tracks, vertices: Vertices, hits: Hits | None
+) -> PatatrackResult:
     nothing = ReadoutErrors.empty()
     return PatatrackResult(event, PatatrackCounts(), tracks, vertices, nothing, hits=hits)
 
@@ -172,7 +174,7 @@ def test_perfect_tracks_are_true_but_for_the_errors_of_found_ones(
 
     summary = summarize_pixel(match_pixel_events([event], [found], find_vertices=keep))
     tracks = given[0]
-    wanted = reconstructable(event) & (layers_crossed(event) >= 4) & (event.particles.pt >= 0.5)
+    wanted = reconstructable(event) & (layers_crossed(event) >= 4) & (event.particles.pt >= 0.4)
     assert len(tracks) == wanted.sum() > 100
     true = perigee(event.particles, event.beam_spot)[wanted]
     pull = (tracks.state - true)[:, 1:] / SIGMA[1:]
@@ -185,9 +187,7 @@ def test_perfect_tracks_are_true_but_for_the_errors_of_found_ones(
     assert len(given[1]) == 0
 
 
-def test_pulls_are_told_bin_by_bin(
-    truth: list[PixelTruth], perfect: list[PatatrackResult]
-) -> None:
+def test_pulls_are_told_bin_by_bin(truth: list[PixelTruth], perfect: list[PatatrackResult]) -> None:
     summary = summarize_pixel(match_pixel_events(truth, perfect))
     (one,) = (b for b in summary.pull_of_bin if (b.eta, b.pt) == ("0.8-1.5", "0.7-1"))
     assert one.pull["tip"].value == pytest.approx(1, abs=0.15)

@@ -196,9 +196,7 @@ def _rows(summary: PixelSummary) -> dict[str, list[Row]]:
 
 def _filled(summary: PixelSummary) -> list[PullBin]:
     """The bins of pulls with enough tracks."""
-    return [
-        one for one in summary.pull_of_bin if one.pull[PARAMETERS[0]].count >= MIN_IN_PULL_BIN
-    ]
+    return [one for one in summary.pull_of_bin if one.pull[PARAMETERS[0]].count >= MIN_IN_PULL_BIN]
 
 
 def _worst_pull(summary: PixelSummary) -> Row:

@@ -37,7 +37,7 @@ LONG = 4
 """A long track has at least this many hits; a long particle crosses as many layers."""
 MIN_VERTEX_TRACKS = 3
 """A collision counts in the vertex efficiency if this many of its particles are found."""
-PERFECT_MIN_PT = 0.5
+PERFECT_MIN_PT = 0.4
 """GeV. Perfect tracks are those of reconstructable particles of at least this pT that cross
 :data:`LONG` layers or more."""
 ISOLATED = 0.05

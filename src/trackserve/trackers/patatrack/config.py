@@ -194,7 +194,7 @@ class ScoreCuts(NamedTuple):
     """
 
     triplet_cost: float = 18.5
-    """Largest cost of a triplet: chi2 of the fit, (tip / error)^2, and :func:`.shape.strangeness`."""
+    """Largest cost of a triplet: chi2 of the fit, (tip / error)^2, :func:`.shape.strangeness`."""
     long_cost: float = 50.0
     """Largest cost for four hits and more: the same without tip."""
     tip_spread: float = 0.01

@@ -159,9 +159,7 @@ def length_penalty(size: int, width: float, cuts: ScoreCuts) -> float:
 
 
 @shared
-def count_missed(
-    t: int, seen: int, curvature: float, fitted: Fitted, tables: ShapeTables
-) -> int:
+def count_missed(t: int, seen: int, curvature: float, fitted: Fitted, tables: ShapeTables) -> int:
     """Return the number of layers that ntuplet ``t`` crosses without a hit, rims left out.
 
     Args:
