@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trackserve.detectors.phase1.layout import N_LAYERS, N_MODULES
 from trackserve.device.cuda import Device
 from trackserve.edm import MAX_HITS, VAR_TIP, VAR_ZIP, Tracks, Vertices
 from trackserve.edm.columns import Array
@@ -25,10 +26,14 @@ from trackserve.trackers.patatrack.cuda.resolve import Contest, resolve_tracks
 from trackserve.trackers.patatrack.cuda.select import select_tracks
 from trackserve.trackers.patatrack.cuda.tracks import BatchTracks
 from trackserve.trackers.patatrack.cuda.vertices import find_vertices
+from trackserve.trackers.patatrack.doublets import OrderedHits
 from trackserve.trackers.patatrack.fit import Fitted, Sizes
+from trackserve.trackers.patatrack.hits import PositionTables
 from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets
+from trackserve.trackers.patatrack.shape import HitShapes, ShapeTables
 
-SCORES, GRADES = ScoreCuts(triplet_chi2=1e3), QualityCuts()
+SCORES = ScoreCuts(triplet_cost=1e3, long_cost=1e3, shared_cost=100.0)
+GRADES = QualityCuts()
 MIXTURE, DENSITY = MixtureCuts(), VertexCuts(max_error=0.05)
 SPAN = 4.0
 """Length of the region of the tracks, cm."""
@@ -39,6 +44,41 @@ class Candidates(NamedTuple):
 
     fitted: Fitted
     sizes: Sizes
+    shapes: HitShapes
+
+
+def plain_shapes(n_hits: int) -> HitShapes:
+    """Return hits at the edge of a module, whose length says nothing; there is no other layer."""
+    shapes = random_shapes(n_hits, 0)
+    shapes.tables.spans[:] = 0.0, 1.0, 0.0
+    return shapes
+
+
+def random_shapes(n_hits: int, seed: int) -> HitShapes:
+    """Return hits on random modules of a detector that is always the same.
+
+    With an even seed all are at the edge of a module, where their length says nothing.
+    """
+    rng = np.random.default_rng(99)
+    axes = np.linalg.qr(rng.normal(size=(N_MODULES, 3, 3)))[0].astype(np.float32)
+    one = np.ones(N_MODULES, np.float32)
+    values = dict.fromkeys(PositionTables._fields, one)
+    values |= {"rotation": axes, "thickness": 0.03 * one, "charge_width_x": -0.01 * one}
+    positions = PositionTables(
+        **values | {"pitch_x": np.float32(0.01), "pitch_y": np.float32(0.015)}
+    )
+    spans = np.stack([np.linspace(3, 16, N_LAYERS), *rng.normal(0, 2, (2, N_LAYERS))], axis=1)
+    layer = rng.integers(0, N_LAYERS, N_MODULES).astype(np.uint8)
+    rng = np.random.default_rng(seed)
+    module = rng.integers(0, N_MODULES, n_hits).astype(np.int32)
+    order = np.arange(n_hits, dtype=np.int32)
+    x, y = rng.uniform(-16, 16, (2, n_hits)).astype(np.float32)
+    size_x, size_y = rng.integers(-8, 60, (2, n_hits)).astype(np.int16)
+    if seed % 2 == 0:
+        size_x[:] = size_y[:] = -8  # many ntuplets are as good as others
+    nothing = np.zeros(n_hits, np.float32)
+    ordered = OrderedHits(order, order, module, order, x, y, nothing, nothing, order)
+    return HitShapes(ordered, size_x, size_y, ShapeTables(layer, spans, positions))
 
 
 def random_candidates(n: int, seed: int) -> Candidates:
@@ -56,7 +96,7 @@ def random_candidates(n: int, seed: int) -> Candidates:
     chi2 = rng.integers(0, 4, n).astype(np.float32)
     ntuplets = Ntuplets(length, cells, hits, duplicate)
     fitted = Fitted(ntuplets, state, np.full((n, 15), 1e-4, np.float32), chi2, 2 * length - 5)
-    return Candidates(fitted, Sizes(n_hits, n_cells))
+    return Candidates(fitted, Sizes(n_hits, n_cells), random_shapes(n_hits, seed))
 
 
 def random_tracks(n: int, seed: int) -> Tracks:
@@ -79,8 +119,8 @@ def on_cpu(events: list[tuple[Candidates, Tracks]]) -> list[Any]:
     """Qualities, resolved and selected, and vertices with those of tracks, of each event."""
     return [
         (
-            resolve.resolve_tracks(c.fitted, c.sizes, SCORES),
-            select.select_tracks(c.fitted, c.sizes, GRADES),
+            resolve.resolve_tracks(c.fitted, c.shapes, c.sizes, SCORES),
+            select.select_tracks(c.fitted, c.shapes, c.sizes, GRADES),
             mixture.fit_mixture(tracks, MIXTURE),
             vertices.find_vertices(tracks, DENSITY),
         )
@@ -128,11 +168,21 @@ def _select(device: Device, events: list[Candidates]) -> list[list[Array]]:
         best=device.array("contest.best", n_hits, np.int32),
     )
     found = []
-    resolve_tracks(device, fitted, contest, SCORES)
+    shapes = _shapes_of_batch([event.shapes for event in events])
+    resolve_tracks(device, fitted, shapes, contest, SCORES)
     found.append(np.split(contest.quality[:n].copy(), start[1:-1]))
-    select_tracks(device, fitted, contest, GRADES)
+    select_tracks(device, fitted, shapes, contest, GRADES)
     found.append(np.split(contest.quality[:n].copy(), start[1:-1]))
     return found
+
+
+def _shapes_of_batch(events: list[HitShapes]) -> HitShapes:
+    """The hits of all events, one after the other."""
+    columns = [np.concatenate(arrays) for arrays in zip(*(e.ordered for e in events), strict=True)]
+    order = np.arange(len(columns[0]), dtype=np.int32)
+    ordered = OrderedHits(*columns)._replace(order=order)
+    size_x, size_y = (np.concatenate([getattr(e, k) for e in events]) for k in ("size_x", "size_y"))
+    return HitShapes(ordered, size_x, size_y, events[0].tables)
 
 
 def _find_vertices(device: Device, events: list[Tracks]) -> list[list[tuple[Vertices, Array]]]:

@@ -194,6 +194,18 @@ def test_cluster_charge_cut_is_strict() -> None:
     assert [charges_kept(96, 4000), charges_kept(96, 4001)] == [0, 1]
 
 
+def test_a_charge_beyond_31_bits_does_not_vanish() -> None:
+    """More than a module has pixels: each may come twice."""
+    n = 40_000
+    one = np.ones(n, np.uint16)
+    digis = Digis(one, one, one, one * 65_535, np.empty(n, np.int32))
+    clusters, _ = clusterize(digis, REFERENCE.clusters)
+    assert len(clusters) == 1
+    assert (digis.cluster == 0).all()
+    for name in ("charge", "charge_min_row", "charge_max_row", "charge_min_col", "charge_max_col"):
+        assert getattr(clusters, name).tolist() == [2**31 - 1]
+
+
 def random_hits(rng: np.random.Generator, n: int) -> Hits:
     """Hits near the seam at phi = pi, on the first three barrel layers and a disk."""
     module = np.sort(rng.choice([3, 100, 330, 1190], n)).astype(np.uint16)

@@ -31,12 +31,13 @@ from trackserve.physics.pixel.matching import (
     match_vertices,
 )
 from trackserve.physics.pixel.metrics import match_pixel_events, summarize_pixel
-from trackserve.physics.pixel.truth import perigee
+from trackserve.physics.pixel.truth import layers_crossed, perigee, reconstructable
 from trackserve.physics.statistics import Fraction
 from trackserve.report.page import write_report
 from trackserve.report.pixel import PixelValidation
 from trackserve.report.validation import tables, write_validation
 from trackserve.trackers.patatrack.result import PatatrackCounts, PatatrackResult
+from trackserve.trackers.patatrack.tracker import TRACKER
 
 SIGMA = np.array([2e-3, 5e-3, 0.01, 2e-3, 0.01])
 ORIGIN = np.zeros(3)
@@ -83,7 +84,9 @@ def make_vertices(z: np.ndarray) -> Vertices:
     return Vertices(z.astype(np.float32), error, one, np.ones(n, np.int32), one)
 
 
-def make_result(event: int, tracks: Tracks, vertices: Vertices, hits: Hits) -> PatatrackResult:
+def make_result(
+    event: int, tracks: Tracks, vertices: Vertices, hits: Hits | None
+) -> PatatrackResult:
     nothing = ReadoutErrors.empty()
     return PatatrackResult(event, PatatrackCounts(), tracks, vertices, nothing, hits=hits)
 
@@ -157,6 +160,41 @@ def test_perfect_tracks_are_perfect(
     assert summary.hit_resolution["barrel x"].value == pytest.approx(10e-4, rel=0.05)
     assert summary.hit_resolution["endcap y"].value == pytest.approx(20e-4, rel=0.05)
     assert summary.vertex_efficiency.value > 0.9
+
+
+def test_perfect_tracks_are_true_but_for_the_errors_of_found_ones(
+    truth: list[PixelTruth], perfect: list[PatatrackResult]
+) -> None:
+    found, event = perfect[0], truth[0]
+    given = []
+
+    def keep(tracks: Tracks) -> Vertices:
+        given.append(tracks)
+        return make_vertices(np.arange(3.0))
+
+    summary = summarize_pixel(match_pixel_events([event], [found], find_vertices=keep))
+    tracks = given[0]
+    wanted = reconstructable(event) & (layers_crossed(event) >= 4) & (event.particles.pt >= 0.4)
+    assert len(tracks) == wanted.sum() > 100
+    true = perigee(event.particles, event.beam_spot)[wanted]
+    pull = (tracks.state - true)[:, 1:] / SIGMA[1:]
+    np.testing.assert_allclose(pull.std(axis=0), 1, atol=0.2)
+    assert summary.vertex_efficiency_perfect is not None
+    assert summary.vertex_efficiency_perfect.total == summary.vertex_efficiency.total
+    assert summary.vertex_efficiency_perfect.passed <= 3 < summary.vertex_efficiency.passed
+    nothing = make_result(0, Tracks.empty(), Vertices.empty(), perfect[0].hits)
+    match_pixel_events([event], [nothing], find_vertices=keep)
+    assert len(given[1]) == 0
+
+
+def test_pulls_are_told_bin_by_bin(truth: list[PixelTruth], perfect: list[PatatrackResult]) -> None:
+    summary = summarize_pixel(match_pixel_events(truth, perfect))
+    (one,) = (b for b in summary.pull_of_bin if (b.eta, b.pt) == ("0.8-1.5", "0.7-1"))
+    assert one.pull["tip"].value == pytest.approx(1, abs=0.15)
+    total = sum(b.pull["tip"].count for b in summary.pull_of_bin)
+    assert 0 < one.pull["tip"].count < total < summary.pull["tip"].count
+    rows = TRACKER.validation().blocks({"": match_pixel_events(truth, perfect)})["Pulls"].rows
+    assert "GeV)" in rows[-1][1]
 
 
 def test_efficiency_counts_what_is_lost(

@@ -51,6 +51,7 @@ candidates = Candidates(*(np.empty(0, t) for t in "iiiff"), np.empty((0, 0), np.
 OTHERS: dict[str, tuple[Any, ...]] = {
     "with_bit": (uint32, uint64, boolean),
     "bit": (uint32, uint64),
+    "add_charge": (int32, int32),
     "edge_with": (numba.types.NamedTuple((int32, int32), Edge),) * 2,
     "find_root": (int32[::1], int64),
     "accepted": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +16,22 @@ from trackserve.physics.pixel.metrics import (
     ISOLATED,
     LONG,
     MIN_VERTEX_TRACKS,
+    PARAMETERS,
+    PERFECT_MIN_PT,
+    FindVertices,
     PixelMatches,
     PixelResult,
     PixelSummary,
+    PullBin,
     match_pixel_events,
     summarize_pixel,
 )
 from trackserve.physics.pixel.truth import MAX_ETA, MAX_R, MAX_Z, MIN_LAYERS
-from trackserve.physics.statistics import COVERAGE
+from trackserve.physics.statistics import COVERAGE, with_error
 
 from . import pixel_figures as figures
 from .drawing import to_png
-from .page import Picture, Section
+from .page import Picture, Section, Table
 from .tables import (
     Blocks,
     Row,
@@ -49,6 +53,8 @@ _CPP_TEXT = (
     "data."
 )
 _NO_TRUTH = f"There is no truth ({TRUTH}): only counts are compared."
+MIN_IN_PULL_BIN = 200
+"""Tracks in a bin whose pulls are shown: the error of a width is then below 7 %."""
 _UNITS = {
     "pT": (100.0, "%"),
     "phi": (1e3, "mrad"),
@@ -60,9 +66,16 @@ _UNITS = {
 
 
 class PixelValidation:
-    """The :class:`.validation.Validation` of trackers of pixel events."""
+    """The :class:`.validation.Validation` of trackers of pixel events.
+
+    Args:
+        find_vertices: what makes vertices of perfect tracks, to show how many are attainable.
+    """
 
     keep: tuple[str, ...] = ("hits",)
+
+    def __init__(self, find_vertices: FindVertices | None = None) -> None:
+        self._find_vertices = find_vertices
 
     def match(
         self, events: PixelEvents, results: Iterable[PixelResult | EventError]
@@ -86,7 +99,7 @@ class PixelValidation:
                 directory=str(events.directory),
                 bound=f"{TRUTH}, or {', '.join(REFERENCE)}",
             )
-        return match_pixel_events(truth, results, reference)
+        return match_pixel_events(truth, results, reference, self._find_vertices)
 
     def blocks(self, matches: Mapping[str, PixelMatches]) -> Blocks:
         """Tables by heading. Several names are compared with the C++ program without truth only."""
@@ -149,10 +162,18 @@ def _rows(summary: PixelSummary) -> dict[str, list[Row]]:
             ),
             share_row("charge correct", summary.charge_correct),
         ],
-        "Pulls": [width_row(f"{name} pull width", width) for name, width in summary.pull.items()],
+        "Pulls": [
+            *(width_row(f"{name} pull width", width) for name, width in summary.pull.items()),
+            _worst_pull(summary),
+        ],
         "Vertices": [
             share_row("vertex efficiency", summary.vertex_efficiency),
             share_row("vertex efficiency, isolated", summary.vertex_efficiency_isolated),
+            *(
+                [share_row("vertex efficiency, perfect tracks", summary.vertex_efficiency_perfect)]
+                if summary.vertex_efficiency_perfect is not None
+                else []
+            ),
             share_row("false vertices", summary.false_vertices),
             width_row("vertex z resolution [µm]", summary.resolution["vertex z"], 1e4),
         ],
@@ -171,6 +192,39 @@ def _rows(summary: PixelSummary) -> dict[str, list[Row]]:
             _against("vertices", *reference.vertices),
         ]
     return rows
+
+
+def _filled(summary: PixelSummary) -> list[PullBin]:
+    """The bins of pulls with enough tracks."""
+    return [one for one in summary.pull_of_bin if one.pull[PARAMETERS[0]].count >= MIN_IN_PULL_BIN]
+
+
+def _worst_pull(summary: PixelSummary) -> Row:
+    """The pull of a track parameter that is farthest from 1 in a bin of |eta| and pT."""
+    name = "pull width farthest from 1 in a bin"
+    widths = [
+        (abs(width.value - 1), f"{parameter}, |η| {one.eta}, pT {one.pt} GeV", width)
+        for one in _filled(summary)
+        for parameter, width in one.pull.items()
+    ]
+    if not widths:
+        return [name, "-", "0"]
+    _, where, width = max(widths)
+    return [name, f"{with_error(width.value, width.error)} ({where})", str(width.count)]
+
+
+def _pull_table(summary: PixelSummary) -> Table:
+    """Pull widths in bins of |eta| and pT."""
+    rows = [
+        [
+            *(one.eta, one.pt),
+            *(with_error(width.value, width.error) for width in one.pull.values()),
+            str(one.pull[PARAMETERS[0]].count),
+        ]
+        for one in _filled(summary)
+    ]
+    caption = f"Pull widths in bins of at least {MIN_IN_PULL_BIN} tracks."
+    return Table(("|η|", "true pT [GeV]", *PARAMETERS, "of"), rows, caption, left=2)
 
 
 def _against(name: str, ours: int, theirs: int) -> Row:
@@ -208,8 +262,8 @@ def _compared_pictures(matches: Mapping[str, PixelMatches]) -> dict[str, Picture
 
 
 def _sections(matches: PixelMatches, blocks: Blocks) -> list[Section]:
-    def section(title: str, text: str, *pictures: Picture) -> Section:
-        return Section(title, text, [blocks[title]], pictures)
+    def section(title: str, text: str, *pictures: Picture, more: Sequence[Table] = ()) -> Section:
+        return Section(title, text, [blocks[title], *more], pictures)
 
     def draw(name: str, figure: Callable[[PixelMatches], Figure], caption: str) -> Picture:
         return Picture(name, to_png(figure(matches)), caption)
@@ -285,6 +339,7 @@ def _sections(matches: PixelMatches, blocks: Blocks) -> list[Section]:
                 "Pull widths against the true transverse momentum, in three ranges of "
                 f"pseudorapidity; the band is {_band()}. {few}",
             ),
+            more=[_pull_table(summarize_pixel(matches))],
         ),
         section(
             "Vertices",
@@ -292,6 +347,9 @@ def _sections(matches: PixelMatches, blocks: Blocks) -> list[Section]:
             f"{mm(VERTEX_WINDOW)}; a collision keeps the nearest vertex assigned to it. The "
             f"efficiency is taken over collisions with at least {MIN_VERTEX_TRACKS} found "
             f"particles, and once more over those of them more than {mm(ISOLATED)} from the next. "
+            "Perfect tracks are the true parameters of the particles that cross at least "
+            f"{LONG} layers and have at least {PERFECT_MIN_PT:g} GeV, with the errors "
+            "of tracks like them: their vertices, by the same finder, are what is attainable. "
             f"A false vertex is farther than {mm(VERTEX_WINDOW)} and {FALSE_PULL:g} of its errors "
             "from every collision.",
             draw(

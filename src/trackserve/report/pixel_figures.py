@@ -6,13 +6,20 @@ configuration, or of several beside each other.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.physics.pixel.metrics import LONG, MIN_VERTEX_TRACKS, PARAMETERS, PixelMatches
+from trackserve.physics.pixel.metrics import (
+    LONG,
+    MIN_VERTEX_TRACKS,
+    PARAMETERS,
+    PULL_ETA_BINS,
+    PixelMatches,
+)
 from trackserve.physics.pixel.truth import MAX_ETA, MIN_LAYERS
 from trackserve.physics.statistics import COVERAGE, Width, with_error
 
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PT_EDGES = np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 7, 10, 15])
+PT_EDGES = np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 7, 10, 20])
 """GeV."""
 ETA_EDGES = np.linspace(-MAX_ETA, MAX_ETA, 21)
 ISOLATION_EDGES = np.array([0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.3, 2, 4])
@@ -121,11 +128,11 @@ def pull_width_figure(matches: PixelMatches) -> Figure:
     figure, axes = new_figure(2, 3)
     for panel, name, pull in zip(axes.flat, PARAMETERS, matched.pull.T, strict=False):
         for (low, high), colour, marker in zip(
-            ((0, 0.8), (0.8, 1.5), (1.5, MAX_ETA)), (BLUE, RED, GREY), "os^", strict=True
+            itertools.pairwise(PULL_ETA_BINS), (BLUE, RED, GREY), "os^", strict=True
         ):
             eta = np.abs(matched.eta)
             chosen = (eta >= low) & (eta < high)
-            style = Style(rf"{low} ≤ |$\eta$| < {high}", colour, marker)
+            style = Style(rf"{low:g} ≤ |$\eta$| < {high:g}", colour, marker)
             _widths(panel, matched.true_pt[chosen], pull[chosen], style)
         _pull_axis(panel, name)
     legend_in(axes[1, 2], axes[0, 0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,12 +30,16 @@ from .matching import (
     match_tracks,
     match_vertices,
 )
-from .truth import layers_crossed, perigee, reconstructable
+from .perfect import perfect_tracks
+from .truth import MAX_ETA, layers_crossed, perigee, reconstructable
 
 LONG = 4
 """A long track has at least this many hits; a long particle crosses as many layers."""
 MIN_VERTEX_TRACKS = 3
 """A collision counts in the vertex efficiency if this many of its particles are found."""
+PERFECT_MIN_PT = 0.4
+"""GeV. Perfect tracks are those of reconstructable particles of at least this pT that cross
+:data:`LONG` layers or more."""
 ISOLATED = 0.05
 """cm. A collision is isolated if it is farther than this from the next one."""
 FALSE_PULL = 3.0
@@ -43,7 +47,13 @@ FALSE_PULL = 3.0
 farther than :data:`.matching.VERTEX_WINDOW`."""
 PT_BINS = (0.5, 0.7, 1.0, 2.0, 5.0, math.inf)
 """GeV."""
+PULL_PT_BINS = (0.5, 0.7, 1.0, 1.6, 2.5, 4.0, 7.0, 12.0, 20.0)
+"""GeV."""
+PULL_ETA_BINS = (0.0, 0.8, 1.5, MAX_ETA)
+"""Of |eta|. With those of true pT, the bins in which errors must be right."""
 PARAMETERS = ("phi", "tip", "q/pT", "cot(theta)", "zip")
+FindVertices = Callable[[Tracks], Vertices]
+"""A finder of the vertices of an event."""
 _COUNTS = ("modules", "words", "clusters", "ntuplets", "vertices")
 _REFERENCE_COUNTS = ("modules", "digis", "clusters", "ntuplets", "vertices")
 """Names of :class:`.ReferenceCounts` for the same."""
@@ -101,6 +111,7 @@ class TrackTable(Columns):
     matched: Array = column(np.bool_)
     duplicate: Array = column(np.bool_)
     true_pt: Array = column(np.float64)
+    true_eta: Array = column(np.float64)
     charge_correct: Array = column(np.bool_)
     pt_residual: Array = column(np.float64)
     """Reconstructed / true pT - 1."""
@@ -118,6 +129,8 @@ class CollisionTable(Columns):
     n_found: Array = column(np.int64)
     """Number of its particles that are found."""
     found: Array = column(np.bool_)
+    attainable: Array = column(np.bool_)
+    """The collision gets a vertex from perfect tracks."""
     residual: Array = column(np.float64)
     """Vertex z - true z, cm; NaN if not found."""
     pull: Array = column(np.float64)
@@ -171,6 +184,7 @@ class PixelMatches:
         particles, tracks, collisions, vertices, hits: rows of all events; none without truth.
         reference: None without the C++ program's counts.
         has_truth: whether there was truth to compare with.
+        has_perfect: whether there was a finder that made vertices of perfect tracks.
     """
 
     n_events: int
@@ -181,6 +195,22 @@ class PixelMatches:
     hits: HitTable
     reference: ReferenceComparison | None = None
     has_truth: bool = True
+    has_perfect: bool = False
+
+
+@dataclass(frozen=True)
+class PullBin:
+    """Widths of the pulls of matched tracks in a bin.
+
+    Attributes:
+        eta: bin of true |eta|, such as ``"0.8-1.5"``.
+        pt: bin of true pT, such as ``"0.5-0.7"``, GeV.
+        pull: by name of the parameter.
+    """
+
+    eta: str
+    pt: str
+    pull: dict[str, Width]
 
 
 @dataclass(frozen=True)
@@ -200,11 +230,14 @@ class PixelSummary:
             (rad), ``eta``, ``tip`` and ``zip`` (cm), and of vertices in ``vertex z`` (cm).
         pull: width of the pulls of ``phi``, ``tip``, ``q/pT``, ``cot(theta)``, ``zip`` and
             ``vertex z``.
+        pull_of_bin: width of the pulls of the track parameters, in bins of |eta| and true pT.
         hit_resolution: width of the residuals of ``barrel x``, ``barrel y``, ``endcap x`` and
             ``endcap y`` (cm).
         vertex_efficiency: share of collisions with at least :data:`MIN_VERTEX_TRACKS` found
             particles that get a vertex.
         vertex_efficiency_isolated: the same share of those that are isolated.
+        vertex_efficiency_perfect: the same share of all, with vertices of perfect tracks instead
+            (:mod:`.perfect`); None without a finder of them.
         false_vertices: share of vertices that are far from every collision.
         tracks, tracks_long, collisions, vertices: numbers in all events.
         reference: counts beside the C++ program's, None if there are none.
@@ -219,9 +252,11 @@ class PixelSummary:
     charge_correct: Fraction
     resolution: dict[str, Width]
     pull: dict[str, Width]
+    pull_of_bin: tuple[PullBin, ...]
     hit_resolution: dict[str, Width]
     vertex_efficiency: Fraction
     vertex_efficiency_isolated: Fraction
+    vertex_efficiency_perfect: Fraction | None
     false_vertices: Fraction
     tracks: int
     tracks_long: int
@@ -234,6 +269,7 @@ def match_pixel_events(
     truth: Sequence[PixelTruth] | None,
     results: Iterable[PixelResult | EventError],
     reference: ReferenceCounts | None = None,
+    find_vertices: FindVertices | None = None,
 ) -> PixelMatches:
     """Compare results with the truth of their events; events that failed are left out.
 
@@ -243,6 +279,7 @@ def match_pixel_events(
         results: with hits; may be made as they are needed.
         reference: by the number of the event, see
             :func:`trackserve.io.read_reference_counts`.
+        find_vertices: what makes vertices of perfect tracks (:mod:`.perfect`).
 
     Raises:
         InputError: a result has no hits, or there is no truth or no reference for it.
@@ -252,7 +289,7 @@ def match_pixel_events(
         if isinstance(result, EventError):
             continue
         if truth is not None:
-            tables.append(_match_event(result, truth))
+            tables.append(_match_event(result, truth, find_vertices))
         counts.append((result.event, [getattr(result.counts, name) for name in _COUNTS]))
     particles, tracks, collisions, vertices, hits = (
         zip(*tables, strict=True) if tables else ((),) * 5
@@ -266,6 +303,7 @@ def match_pixel_events(
         HitTable.concatenate(hits),
         None if reference is None else _compare_counts(counts, reference),
         truth is not None,
+        find_vertices is not None,
     )
 
 
@@ -304,9 +342,13 @@ def summarize_pixel(matches: PixelMatches) -> PixelSummary:
         charge_correct=Fraction.of(matched.charge_correct),
         resolution={name: Width.of(values) for name, values in resolution.items()},
         pull={name: Width.of(values) for name, values in pull.items()},
+        pull_of_bin=_pulls_of_bins(matched),
         hit_resolution={name: Width.of(values) for name, values in hit_resolution.items()},
         vertex_efficiency=Fraction.of(visible.found),
         vertex_efficiency_isolated=Fraction.of(visible.found[visible.isolation > ISOLATED]),
+        vertex_efficiency_perfect=(
+            Fraction.of(visible.attainable) if matches.has_perfect else None
+        ),
         false_vertices=Fraction.of(matches.vertices.false),
         tracks=len(tracks),
         tracks_long=int(long.sum()),
@@ -335,7 +377,7 @@ def _compare_counts(
 
 
 def _match_event(
-    result: PixelResult, truths: Sequence[PixelTruth]
+    result: PixelResult, truths: Sequence[PixelTruth], find_vertices: FindVertices | None
 ) -> tuple[ParticleTable, TrackTable, CollisionTable, VertexTable, HitTable]:
     if result.hits is None:
         raise InputError("hits are needed: reconstruct with keep=('hits',)", event=result.event)
@@ -361,14 +403,21 @@ def _match_event(
         found,
     )
     n_found = np.bincount(truth.particles.collision[found], minlength=len(truth.collisions))
-    collisions, vertices = _compare_vertices(result.vertices, truth, n_found)
+    best = Vertices.empty()
+    if find_vertices is not None:
+        event = result.event
+        best = find_vertices(
+            perfect_tracks(truth, result.tracks, track_particle, event, LONG, PERFECT_MIN_PT)
+        )
+    collisions, vertices = _compare_vertices(result.vertices, best, truth, n_found)
     tracks = _compare_tracks(result.tracks, track_particle, truth)
     return particles, tracks, collisions, vertices, hits
 
 
 def _compare_vertices(
-    vertices: Vertices, truth: PixelTruth, n_found: Array
+    vertices: Vertices, best: Vertices, truth: PixelTruth, n_found: Array
 ) -> tuple[CollisionTable, VertexTable]:
+    """Compare vertices, and ``best``, those of perfect tracks, with the collisions."""
     z = (truth.collisions.position - truth.beam_spot)[:, 2]
     vertex = match_vertices(vertices, z)
     has_vertex = vertex >= 0
@@ -379,7 +428,8 @@ def _compare_vertices(
     pull[has_vertex] /= vertices.z_error[vertex]
     distance = np.abs(vertices.z[:, None] - z).min(axis=1, initial=np.inf)
     far = np.maximum(VERTEX_WINDOW, FALSE_PULL * vertices.z_error)
-    collisions = CollisionTable(n_found, has_vertex, residual, pull, _gaps(z))
+    attainable = match_vertices(best, z) >= 0
+    collisions = CollisionTable(n_found, has_vertex, attainable, residual, pull, _gaps(z))
     return collisions, VertexTable(distance > far)
 
 
@@ -410,6 +460,7 @@ def _compare_tracks(tracks: Tracks, particle: Array, truth: PixelTruth) -> Track
         matched=matched,
         duplicate=duplicates(particle),
         true_pt=true_pt,
+        true_eta=eta,
         charge_correct=tracks.charge == charge,
         pt_residual=tracks.pt / true_pt - 1,
         eta_residual=tracks.eta - eta,
@@ -425,3 +476,16 @@ def _efficiency(particles: ParticleTable) -> dict[str, Fraction]:
         )
         for low, high in itertools.pairwise(PT_BINS)
     }
+
+
+def _pulls_of_bins(matched: TrackTable) -> tuple[PullBin, ...]:
+    """Pulls in each bin of :data:`PULL_ETA_BINS` and :data:`PULL_PT_BINS`."""
+    eta, pt = np.abs(matched.true_eta), matched.true_pt
+    bins = []
+    for eta_bin in itertools.pairwise(PULL_ETA_BINS):
+        for pt_bin in itertools.pairwise(PULL_PT_BINS):
+            inside = (eta >= eta_bin[0]) & (eta < eta_bin[1])
+            pulls = matched.pull[inside & (pt >= pt_bin[0]) & (pt < pt_bin[1])].T
+            widths = {name: Width.of(pull) for name, pull in zip(PARAMETERS, pulls, strict=True)}
+            bins.append(PullBin(bin_name(*eta_bin), bin_name(*pt_bin), widths))
+    return tuple(bins)

@@ -1,7 +1,8 @@
 """Digis to clusters (gpuClustering.h, gpuClusterChargeCut.h).
 
 Pixels of one module that touch, corners included, are one cluster; clusters are
-numbered by their first pixel, and kept if their charge exceeds the cut.
+numbered by their first pixel, and kept if their charge exceeds the cut. A charge beyond 31 bits
+counts as :data:`MAX_CHARGE`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ GRID_SIZE = (ROWS + 2) * _STRIDE
 """Places in the grid of a module: see :func:`grid_place`."""
 AROUND = tuple(_STRIDE * row + col for row in (-1, 0, 1) for col in (-1, 0, 1))
 _NO_LABEL = u32(0xFFFFFFFF)
+MAX_CHARGE = 2**31 - 1
+"""Largest charge of a cluster or of its edge, electrons."""
 
 
 def clusterize(
@@ -89,13 +92,20 @@ class Edge(NamedTuple):
 
 
 @shared
+def add_charge(charge: int, more: int) -> int:
+    """Return the sum of two charges, int32, electrons; at most :data:`MAX_CHARGE`."""
+    return i32(min(charge, i32(MAX_CHARGE - more)) + more)
+
+
+@shared
 def edge_with(edge: Edge, pixel: Edge) -> Edge:
     """Return an edge after one more pixel.
 
     It has no branch, since a processor cannot predict which pixel is at an edge.
     """
     kept, added = i32(pixel.place <= edge.place), i32(pixel.place >= edge.place)
-    return Edge(max(edge.place, pixel.place), i32(edge.charge * kept + pixel.charge * added))
+    charge = add_charge(i32(edge.charge * kept), i32(pixel.charge * added))
+    return Edge(max(edge.place, pixel.place), charge)
 
 
 @shared
@@ -189,7 +199,7 @@ def _clusterize(
             grid[grid_place(row[i], col[i])] = 0
             k = u64(number[cluster[i]])
             cluster[i] = k
-            set_total[k] += q
+            set_total[k] = add_charge(set_total[k], q)
             for edge, place in ((0, i32(-r)), (1, r), (2, i32(-c)), (3, c)):
                 before = Edge(set_edge[k, edge], set_charge[k, edge])
                 set_edge[k, edge], set_charge[k, edge] = edge_with(before, Edge(place, q))

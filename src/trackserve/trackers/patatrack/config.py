@@ -193,10 +193,10 @@ class ScoreCuts(NamedTuple):
     They are tuned on truth: see docs/patatrack.md.
     """
 
-    triplet_chi2: float = 11.0
-    """Largest sum of chi2 of the fit and (tip / error)^2, for a triplet."""
-    long_chi2: float = 50.0
-    """Largest chi2 of the fit, for four hits and more."""
+    triplet_cost: float = 18.5
+    """Largest cost of a triplet: chi2 of the fit, (tip / error)^2, :func:`.shape.strangeness`."""
+    long_cost: float = 50.0
+    """Largest cost for four hits and more: the same without tip."""
     tip_spread: float = 0.01
     """cm, added to the error of a triplet's tip for decays near the beam."""
     tip: float = 0.5
@@ -206,6 +206,20 @@ class ScoreCuts(NamedTuple):
     """Value of a hit, in chi2."""
     max_shared: int = 1
     """Number of hits that a track of four and more may have in common with better ones."""
+    shared_cost: float = 22.0
+    """Largest cost of a track that has one in common."""
+    length_offset: float = 0.55
+    """Mean length of clusters beyond the extent of the track's charge, in pitches."""
+    short: float = 0.5
+    """Error of that length, in pitches, for a cluster shorter than expected."""
+    long: float = 0.75
+    """The same for a longer one."""
+    most_short: float = 10.0
+    """Most that a short cluster counts, in chi2; pixels may be dead or below threshold."""
+    most_long: float = 4.0
+    """The same for a long one, which may be of two particles."""
+    per_missed: float = 7.5
+    """What a layer that is crossed without a hit counts, in chi2."""
 
 
 class VertexCuts(NamedTuple):
@@ -313,8 +327,8 @@ DEFAULT = PatatrackConfig(
         scattering=0.0136**2,
         max_hits=MAX_HITS,
         thin_layers=True,
-        triplet_chi2=_SCORE.triplet_chi2,
-        long_chi2=_SCORE.long_chi2,
+        triplet_chi2=11.0,
+        long_chi2=_SCORE.long_cost,
     ),
     quality=_SCORE,
     vertices=MixtureCuts(max_zip=_SCORE.zip),

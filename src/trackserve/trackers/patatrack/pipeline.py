@@ -44,6 +44,7 @@ from .identity import identity_of
 from .limits import PatatrackLimits
 from .ntuplets import find_ntuplets
 from .result import Found, PatatrackResult
+from .shape import hit_shapes, make_shape_tables
 from .strategies import SELECTIONS, VERTEX_FINDERS
 from .tracks import make_tracks
 from .unpack import unpack
@@ -94,6 +95,7 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         self._cabling = make_unpack_tables(conditions)
         self._gains = make_gain_tables(conditions)
         self._positions = make_position_tables(conditions)
+        self._shapes = make_shape_tables(self._positions)
 
     @classmethod
     def from_directory(
@@ -222,8 +224,9 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         measured = measured_hits(ordered, hits, self._positions)
         fitted = fit_broken_lines(ntuplets, measured, config.fit)
         lap("fit")
+        shapes = hit_shapes(ordered, hits, self._shapes)
         sizes = Sizes(n_hits=len(hits), n_cells=len(graph.cell))
-        quality = SELECTIONS[type(config.quality)](fitted, sizes, config.quality)
+        quality = SELECTIONS[type(config.quality)](fitted, shapes, sizes, config.quality)
         tracks = make_tracks(fitted, ordered, quality, Tracks.LOOSE)
         lap("selection")
         find_vertices = VERTEX_FINDERS[type(config.vertices)]

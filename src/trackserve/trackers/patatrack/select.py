@@ -16,11 +16,12 @@ from trackserve.edm.columns import Array
 
 from .config import QualityCuts
 from .fit import Fitted, Sizes
+from .shape import HitShapes
 
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
 
 
-def select_tracks(fitted: Fitted, sizes: Sizes, cuts: QualityCuts) -> Array:
+def select_tracks(fitted: Fitted, _hits: HitShapes, sizes: Sizes, cuts: QualityCuts) -> Array:
     """Return the quality of each ntuplet, uint8[n]: bad, duplicate or loose.
 
     Doublets are judged one after the other. If loose tracks share one, the closest to the beam

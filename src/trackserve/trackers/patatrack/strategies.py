@@ -16,9 +16,10 @@ from .fit import Fitted, Sizes
 from .mixture import fit_mixture
 from .resolve import resolve_tracks
 from .select import select_tracks
+from .shape import HitShapes
 from .vertices import find_vertices
 
-SELECTIONS: dict[type, Callable[[Fitted, Sizes, Any], Array]] = {
+SELECTIONS: dict[type, Callable[[Fitted, HitShapes, Sizes, Any], Array]] = {
     QualityCuts: select_tracks,
     ScoreCuts: resolve_tracks,
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trackserve.edm import RawEvent
+from trackserve.edm import RawEvent, Tracks, Vertices
 from trackserve.errors import InputError
 from trackserve.trackers.base import Frame, Option, Tracker
 
@@ -107,7 +108,15 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
     def validation(self) -> PixelValidation:
         from trackserve.report.pixel import PixelValidation
 
-        return PixelValidation()
+        return PixelValidation(_vertices_of if importlib.util.find_spec("numba") else None)
+
+
+def _vertices_of(tracks: Tracks) -> Vertices:
+    """Find vertices as the default configuration does."""
+    from .config import DEFAULT
+    from .strategies import VERTEX_FINDERS
+
+    return VERTEX_FINDERS[type(DEFAULT.vertices)](tracks, DEFAULT.vertices)[0]
 
 
 TRACKER = Patatrack()

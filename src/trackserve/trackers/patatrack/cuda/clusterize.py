@@ -19,6 +19,7 @@ from trackserve.edm import Clusters
 from ..clusterize import (
     AROUND,
     GRID_SIZE,
+    MAX_CHARGE,
     enough_charge,
     grid_place,
 )
@@ -32,7 +33,9 @@ _BEFORE = AROUND[:4]
 
 
 class Labels(NamedTuple):
-    """Clusters before the cut on charge, int32; a cluster is in the row of its first digi.
+    """Clusters before the cut on charge; a cluster is in the row of its first digi.
+
+    Charges are int64, so that their sums hold those of any number of digis; all else is int32.
 
     Attributes:
         parent: [digis], a digi of the same cluster that comes before, or the digi itself.
@@ -57,6 +60,9 @@ class Labels(NamedTuple):
     charge_max_col: Any
     kept: Any
     grid: Any
+
+
+_CHARGES = {name for name in Labels._fields if name.startswith("charge") or name == "total"}
 
 
 class Modules(NamedTuple):
@@ -103,8 +109,9 @@ def find_clusters(device: Device, digis: BatchDigis, cuts: ClusterCuts) -> tuple
     n_modules = n_events * N_MODULES
     n_blocks = device.n_blocks
     names = Labels._fields[:-1]
+    kinds = {name: np.int64 if name in _CHARGES else np.int32 for name in names}
     labels = Labels(
-        **{name: device.array(f"labels.{name}", n_words + 1, np.int32) for name in names},
+        **{name: device.array(f"labels.{name}", n_words + 1, kinds[name]) for name in names},
         grid=device.array("labels.grid", n_blocks * GRID_SIZE, np.int32),
     )
     modules = Modules(
@@ -292,11 +299,11 @@ def _fill(digis: BatchDigis, labels: Labels, modules: Modules, clusters: BatchCl
             clusters.event[c], columns.module[c] = event, module
             columns.min_row[c], columns.max_row[c] = labels.min_row[d], labels.max_row[d]
             columns.min_col[c], columns.max_col[c] = labels.min_col[d], labels.max_col[d]
-            columns.charge[c] = labels.total[d]
-            columns.charge_min_row[c] = labels.charge_min_row[d]
-            columns.charge_max_row[c] = labels.charge_max_row[d]
-            columns.charge_min_col[c] = labels.charge_min_col[d]
-            columns.charge_max_col[c] = labels.charge_max_col[d]
+            columns.charge[c] = min(labels.total[d], MAX_CHARGE)
+            columns.charge_min_row[c] = min(labels.charge_min_row[d], MAX_CHARGE)
+            columns.charge_max_row[c] = min(labels.charge_max_row[d], MAX_CHARGE)
+            columns.charge_min_col[c] = min(labels.charge_min_col[d], MAX_CHARGE)
+            columns.charge_max_col[c] = min(labels.charge_max_col[d], MAX_CHARGE)
 
 
 @cuda_kernel

@@ -37,6 +37,7 @@ from ..fit import measured_hits
 from ..hits import make_position_tables
 from ..limits import PatatrackLimits
 from ..result import Found, PatatrackResult
+from ..shape import hit_shapes, make_shape_tables
 from ..unpack import Stream, check_stream, stream_words
 from .calibrate import calibrate
 from .clusterize import fill_clusters, find_clusters, find_sizes
@@ -174,7 +175,10 @@ class CudaPatatrack:
         self._config = config
         self._cabling = device.table(make_unpack_tables(conditions))
         self._gains = device.table(make_gain_tables(conditions))
-        self._positions = device.table(make_position_tables(conditions))
+        positions = make_position_tables(conditions)
+        self._positions = device.table(positions)
+        shapes = make_shape_tables(positions)
+        self._shapes = device.table(shapes._replace(positions=self._positions))
         self._pairs = device.table(layer_pairs(config.layer_pairs))
         layers = np.repeat(np.arange(N_LAYERS, dtype=np.uint8), np.diff(LAYER_START))
         self._layers = device.table(Layers(LAYER_START, layers))
@@ -380,8 +384,9 @@ class CudaPatatrack:
         fitted = fit_broken_lines(device, ntuplets, measured, config.fit)
         lap("fit")
         contest = start_contest(device, hits, cells, beginnings, n)
+        shapes = hit_shapes(ordered.hits, hits.columns, self._shapes)
         totals["ntuplets"] = contest.start, n_events + 1
-        SELECTIONS[type(config.quality)](device, fitted, contest, config.quality)
+        SELECTIONS[type(config.quality)](device, fitted, shapes, contest, config.quality)
         tracks = make_tracks(device, fitted, ordered, contest, Tracks.LOOSE, "tracks")
         lap("selection")
         vertices = VERTEX_FINDERS[type(config.vertices)](device, tracks, config.vertices)

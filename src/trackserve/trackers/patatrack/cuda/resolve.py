@@ -7,6 +7,7 @@ answer is the same as if they were judged one by one in the order of their score
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +20,8 @@ from trackserve.edm import Tracks
 from ..config import ScoreCuts
 from ..fit import Fitted
 from ..ntuplets import Ntuplets
-from ..resolve import (
-    is_good,
-    may_share,
-    penalty,
-    score_of,
-)
+from ..resolve import cost_of, may_share, score_of
+from ..shape import HitShapes
 from .doublets import BatchCells
 from .hits import BatchHits
 from .ntuplets import Beginnings
@@ -40,7 +37,7 @@ class Contest(NamedTuple):
         n_events, n, n_hits, n_cells: numbers of events, ntuplets, hits and cells.
         start: int32[n_events + 1], first ntuplet of each event.
         quality: uint8[n], quality of each ntuplet.
-        score: float64[n], score of each ntuplet.
+        score: float64[n], score of each ntuplet; -inf for one that is no track.
         waiting: int32[n], ntuplets that are not judged yet. Each thread of a block has its own
             list, in rows that are one block apart: so no thread waits for another's list.
         taken: int32[n_hits], 1 for a hit of a track that stays, else 0.
@@ -84,10 +81,13 @@ def start_contest(
     return contest
 
 
-def resolve_tracks(device: Device, fitted: Fitted, contest: Contest, cuts: ScoreCuts) -> None:
+def resolve_tracks(
+    device: Device, fitted: Fitted, hits: HitShapes, contest: Contest, cuts: ScoreCuts
+) -> None:
     """Fill :attr:`Contest.quality`."""
     device.fill(contest.taken, contest.n_hits, 0)
-    device.launch_blocks(_resolve, contest.n_events, fitted, contest, cuts)
+    device.launch(_judge_alone, contest.n, fitted, hits, contest, cuts)
+    device.launch_blocks(_resolve, contest.n_events, fitted.ntuplets, contest, cuts)
 
 
 @cuda_kernel
@@ -98,15 +98,19 @@ def _find_events(hit: Any, cell: Any, ntuplet: Any, contest: Contest) -> None:
 
 
 @cuda_kernel
-def _resolve(fitted: Fitted, contest: Contest, cuts: ScoreCuts) -> None:
-    ntuplets = fitted.ntuplets
+def _judge_alone(fitted: Fitted, hits: HitShapes, contest: Contest, cuts: ScoreCuts) -> None:
+    for t in range(cuda.grid(1), contest.n, cuda.gridsize(1)):
+        contest.quality[t] = _BAD
+        cost = cost_of(t, fitted, hits, cuts)
+        contest.score[t] = score_of(int(fitted.ntuplets.n_hits[t]), cost, cuts)
+
+
+@cuda_kernel
+def _resolve(ntuplets: Ntuplets, contest: Contest, cuts: ScoreCuts) -> None:
     for event in range(cuda.blockIdx.x, contest.n_events, cuda.gridDim.x):
         first = end = contest.start[event] + cuda.threadIdx.x
         for t in range(first, contest.start[event + 1], cuda.blockDim.x):
-            cost = penalty(t, fitted, cuts)
-            contest.quality[t] = _BAD
-            contest.score[t] = score_of(int(ntuplets.n_hits[t]), cost, cuts)
-            if is_good(t, cost, fitted, cuts):
+            if contest.score[t] > -math.inf:
                 contest.waiting[end] = t
                 end += cuda.blockDim.x
         waiting = True
@@ -157,7 +161,7 @@ def _judge(ntuplets: Ntuplets, contest: Contest, first: int, end: int, cuts: Sco
         if not ahead:
             contest.waiting[kept] = t
             kept += cuda.blockDim.x
-        elif shared_hits > may_share(int(ntuplets.n_hits[t]), cuts):
+        elif shared_hits > may_share(int(ntuplets.n_hits[t]), contest.score[t], cuts):
             contest.quality[t] = _DUPLICATE
         else:
             contest.quality[t] = _LOOSE

@@ -20,6 +20,7 @@ from ..config import QualityCuts
 from ..fit import Fitted
 from ..ntuplets import MAX_CELLS, Ntuplets
 from ..select import grade, loses_hit
+from ..shape import HitShapes
 from .resolve import Contest
 
 _DUPLICATE, _LOOSE = Tracks.DUPLICATE, Tracks.LOOSE
@@ -58,7 +59,9 @@ class OnHits(NamedTuple):
     closest: Any
 
 
-def select_tracks(device: Device, fitted: Fitted, contest: Contest, cuts: QualityCuts) -> None:
+def select_tracks(
+    device: Device, fitted: Fitted, _hits: HitShapes, contest: Contest, cuts: QualityCuts
+) -> None:
     """Fill :attr:`.Contest.quality`."""
     array, n, n_hits, n_cells = device.array, contest.n, contest.n_hits, contest.n_cells
     on_cells = OnCells(

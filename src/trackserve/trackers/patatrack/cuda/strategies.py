@@ -9,13 +9,14 @@ from trackserve.device.cuda import Device
 
 from ..config import MixtureCuts, QualityCuts, ScoreCuts, VertexCuts
 from ..fit import Fitted
+from ..shape import HitShapes
 from .mixture import fit_mixture
 from .resolve import Contest, resolve_tracks
 from .select import select_tracks
 from .tracks import BatchTracks
 from .vertices import BatchVertices, find_vertices
 
-SELECTIONS: dict[type, Callable[[Device, Fitted, Contest, Any], None]] = {
+SELECTIONS: dict[type, Callable[[Device, Fitted, HitShapes, Contest, Any], None]] = {
     QualityCuts: select_tracks,
     ScoreCuts: resolve_tracks,
 }
