@@ -7,6 +7,11 @@ found hit by hit from the outside in, as a filter does (R. Fruehwirth, Nucl. Ins
 Meth. A 262 (1987) 444), which gives the same parameters, covariance and chi2 without a
 matrix. The parameters are then moved to the beam spot (V. Karimaki, Nucl. Instr. and
 Meth. A 305 (1991) 187).
+
+Tracks of as many hits are fitted side by side, one in each lane. On a CPU ``LANES`` of them make
+vector instructions, on a GPU a thread has one lane. All lanes do the same operations, so that no
+track depends on its neighbours: nothing branches, and arcs and logarithms come from
+:mod:`trackserve.device.elementary`.
 """
 
 from __future__ import annotations
@@ -16,7 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.device.compile import kernel, shared
+from trackserve.device.compile import LANES, kernel, shared, u64, wide_vectors
+from trackserve.device.elementary import angle_of, logarithm
 from trackserve.edm import (
     MAX_HITS,
     VAR_COT_THETA,
@@ -35,6 +41,25 @@ from .ntuplets import Ntuplets
 
 # covariances in :attr:`trackserve.edm.Tracks.covariance`; edm names the variances
 _COV_PHI_TIP, _COV_PHI_Q_OVER_PT, _COV_TIP_Q_OVER_PT, _COV_COT_THETA_ZIP = 1, 2, 6, 13
+
+MIN_HITS = 3
+X, Y, Z, VAR_X, VAR_Y, XX, XY, XZ, YX, YY, YZ, X0 = range(12)
+"""Rows of :attr:`Workspace.hit` that a hit brings: its place, cm; the variances along the axes of
+its module, cm^2; the two axes, (XX, XY, XZ) and (YX, YY, YZ); radiation lengths across it."""
+N_LOADED = X0 + 1
+_ARC, _PATH, _HEIGHT, _VARIANCE, _KINK, _RADIAL_X, _RADIAL_Y = range(N_LOADED, N_LOADED + 7)
+"""Rows that the fit fills: length along the circle from the point that is closest to the origin,
+cm, and along the helix, cm; distance from the line, or from the circle, cm, and its variance,
+cm^2; variance of the scattering angle, in a plane that holds the track; unit vector from the
+centre of the circle to the hit."""
+N_OF_HIT = N_LOADED + 7
+_CENTRE_X, _CENTRE_Y, _RADIUS, _CHARGE, _SLOPE = range(5)
+_U, _G, _K, _UU, _UG, _UK, _GG, _GK, _KK = range(5, 14)
+"""Rows of :attr:`Workspace.track`: :class:`Circle`, dz/darc, and :class:`Bent`."""
+CHI2, STATE, COVARIANCE = 14, 15, 20
+"""Rows with the result: chi2, NaN if the track is not fitted; first of the five parameters; first
+of their 15 covariances."""
+N_OF_TRACK = COVARIANCE + 15
 
 
 class Fitted(NamedTuple):
@@ -114,57 +139,60 @@ class Passage(NamedTuple):
     curvature: float
 
 
-class Workspace(NamedTuple):
-    """Scratch memory of one fit, float64.
+class Straight(NamedTuple):
+    """Fit of a line up to one of its hits.
 
     Attributes:
-        point: [5, 3], global positions of the hits, cm.
-        error: [5, 6], their covariances (xx, xy, yy, xz, yz, zz), cm^2.
-        normal: [5, 3], unit vectors across the modules.
-        x0: [5], radiation lengths across the modules.
-        arc: [5], length along the circle, cm.
-        path: [5], length along the helix, cm.
-        height: [5], distance from the line, or from the circle, cm.
-        variance: [5], variance of ``height``, cm^2.
-        kink: [5], variance of the scattering angle, in a plane that holds the track.
-        radial_x, radial_y: [5], unit vectors from the centre of the circle to the hits.
-        state: [5], parameters of the track.
-        covariance: [15], their covariance.
+        u, g: distance there, cm, and its gradient.
+        uu, ug, gg: their covariance.
+        chi2: of the hits so far.
     """
 
-    point: Array
-    error: Array
-    normal: Array
-    x0: Array
-    arc: Array
-    path: Array
-    height: Array
-    variance: Array
-    kink: Array
-    radial_x: Array
-    radial_y: Array
-    state: Array
-    covariance: Array
+    u: float
+    g: float
+    uu: float
+    ug: float
+    gg: float
+    chi2: float
 
 
-@kernel
-def make_workspace() -> Workspace:
-    """Return scratch memory for :func:`fit_broken_line`."""
-    return Workspace(
-        point=np.empty((MAX_HITS, 3)),
-        error=np.empty((MAX_HITS, 6)),
-        normal=np.empty((MAX_HITS, 3)),
-        x0=np.empty(MAX_HITS),
-        arc=np.empty(MAX_HITS),
-        path=np.empty(MAX_HITS),
-        height=np.empty(MAX_HITS),
-        variance=np.empty(MAX_HITS),
-        kink=np.empty(MAX_HITS),
-        radial_x=np.empty(MAX_HITS),
-        radial_y=np.empty(MAX_HITS),
-        state=np.empty(5),
-        covariance=np.empty(15),
-    )
+class Bent(NamedTuple):
+    """Fit of the distances from a circle up to one of its hits.
+
+    Attributes:
+        u, g, k: distance there, cm, its gradient, and the correction of the curvature, 1/cm
+            (u'' = -k).
+        uu, ug, uk, gg, gk, kk: their covariance.
+        chi2: of the hits so far, and of the line.
+    """
+
+    u: float
+    g: float
+    k: float
+    uu: float
+    ug: float
+    uk: float
+    gg: float
+    gk: float
+    kk: float
+    chi2: float
+
+
+class Workspace(NamedTuple):
+    """Scratch memory of a fit, float64; a column is a lane.
+
+    Attributes:
+        hit: [5, N_OF_HIT, lanes], hits of the tracks.
+        track: [N_OF_TRACK, lanes], what each track has once.
+    """
+
+    hit: Array
+    track: Array
+
+
+def make_workspace(lanes: int = 1) -> Workspace:
+    """Return scratch memory for :func:`fit_broken_lines_side_by_side`."""
+    return Workspace(np.empty((MAX_HITS, N_OF_HIT, lanes)), np.empty((N_OF_TRACK, lanes)))
 
 
 def fit_broken_lines(ntuplets: Ntuplets, hits: MeasuredHits, constants: FitConstants) -> Fitted:
@@ -181,240 +209,413 @@ def highland(x: float, p2: float, constants: FitConstants) -> float:
         p2: (momentum x velocity)^2, GeV^2.
         constants: constants of the fit.
     """
-    log_term = 1.0 + 0.038 * math.log(x)
+    log_term = 1.0 + 0.038 * logarithm(x)
     return constants.scattering * x * log_term * log_term / p2
 
 
 @shared
 def circle_through(
     first: tuple[float, float], middle: tuple[float, float], last: tuple[float, float]
-) -> tuple[float, float, float]:
-    """Return the centre (x, y) and the radius of the circle through three points, cm."""
+) -> Circle:
+    """Return the circle through three points, cm, on the way from the first to the last."""
     x0, y0 = first
     ax, ay = middle[0] - x0, middle[1] - y0
     bx, by = last[0] - x0, last[1] - y0
     a2 = ax * ax + ay * ay
     b2 = bx * bx + by * by
-    half = 0.5 / (ax * by - ay * bx)
+    cross = ax * by - ay * bx
+    half = 0.5 / cross
     ux = (by * a2 - ay * b2) * half
     uy = (ax * b2 - bx * a2) * half
-    return x0 + ux, y0 + uy, math.sqrt(ux * ux + uy * uy)
+    charge = -1.0 if cross > 0 else 1.0
+    return Circle(x0 + ux, y0 + uy, math.sqrt(ux * ux + uy * uy), charge)
 
 
 @shared
-def arc_of_chord(chord: float, radius: float) -> float:
-    """Return the length of the arc over a chord, cm."""
-    x = 0.5 * chord / radius
-    if x > 0.3:
-        return 2.0 * radius * math.asin(min(x, 1.0))
-    # asin's series, to 1e-8
-    y = x * x
-    series = 105 / 3456 + y * (945 / 42240 + y * 10395 / 599040)
-    return chord * (1.0 + y * (1 / 6 + y * (3 / 40 + y * (15 / 336 + y * series))))
+def load_hit(h: int, hits: MeasuredHits, hit: Array, lane: int) -> None:
+    """Load what ordered hit ``h`` brings into ``hit``, an entry of :attr:`Workspace.hit`."""
+    ordered = hits.ordered
+    row, module = ordered.order[h], ordered.module[h]
+    axes = hits.rotation[module]
+    hit[X, lane], hit[Y, lane], hit[Z, lane] = ordered.x[h], ordered.y[h], ordered.z[h]
+    hit[VAR_X, lane], hit[VAR_Y, lane] = hits.var_x[row], hits.var_y[row]
+    hit[XX, lane], hit[XY, lane], hit[XZ, lane] = axes[0, 0], axes[0, 1], axes[0, 2]
+    hit[YX, lane], hit[YY, lane], hit[YZ, lane] = axes[1, 0], axes[1, 1], axes[1, 2]
+    hit[X0, lane] = hits.material[module]
 
 
 @shared
-def load_hit(k: int, h: int, hits: MeasuredHits, work: Workspace) -> None:
-    """Load ordered hit ``h`` as the ``k``-th of a track.
+def variance_along(hit: Array, lane: int, x: float, y: float, z: float) -> float:
+    """Return the variance of a hit along the unit vector (x, y, z), cm^2.
 
-    The covariance of its position is rotated from the frame of its module.
+    Args:
+        hit: the rows of a hit in :class:`Workspace`.
+        lane: lane of the track.
+        x, y, z: the vector.
     """
-    point, error, normal = work.point, work.error, work.normal
-    ordered, row, module = hits.ordered, hits.ordered.order[h], hits.ordered.module[h]
-    var_x, var_y, axes = hits.var_x[row], hits.var_y[row], hits.rotation[module]
-    point[k, 0], point[k, 1], point[k, 2] = ordered.x[h], ordered.y[h], ordered.z[h]
-    xx, xy, xz = axes[0, 0], axes[0, 1], axes[0, 2]
-    yx, yy, yz = axes[1, 0], axes[1, 1], axes[1, 2]
-    error[k, 0] = var_x * xx * xx + var_y * yx * yx
-    error[k, 1] = var_x * xx * xy + var_y * yx * yy
-    error[k, 2] = var_x * xy * xy + var_y * yy * yy
-    error[k, 3] = var_x * xx * xz + var_y * yx * yz
-    error[k, 4] = var_x * xy * xz + var_y * yy * yz
-    error[k, 5] = var_x * xz * xz + var_y * yz * yz
-    normal[k, 0], normal[k, 1], normal[k, 2] = axes[2, 0], axes[2, 1], axes[2, 2]
-    work.x0[k] = hits.material[module]
+    along_x = x * hit[XX, lane] + y * hit[XY, lane] + z * hit[XZ, lane]
+    along_y = x * hit[YX, lane] + y * hit[YY, lane] + z * hit[YZ, lane]
+    return hit[VAR_X, lane] * along_x * along_x + hit[VAR_Y, lane] * along_y * along_y
 
 
 @shared
-def trace_circle(n: int, work: Workspace) -> Circle:
-    """Return the circle through the first, middle and last of ``n`` hits.
-
-    It fills ``arc``, from the point that is closest to the origin, ``radial_x`` and ``radial_y``.
-    """
-    point, arc, radial_x, radial_y = work.point, work.arc, work.radial_x, work.radial_y
-    middle, end = n // 2, n - 1
-    cx, cy, radius = circle_through(
-        (point[0, 0], point[0, 1]),
-        (point[middle, 0], point[middle, 1]),
-        (point[end, 0], point[end, 1]),
-    )
-    first_x, first_y = point[middle, 0] - point[0, 0], point[middle, 1] - point[0, 1]
-    last_x, last_y = point[end, 0] - point[0, 0], point[end, 1] - point[0, 1]
-    charge = -1.0 if first_x * last_y - first_y * last_x > 0 else 1.0
-    dx, dy = point[0, 0] - cx, point[0, 1] - cy
-    before = charge * radius * math.atan2(dy * cx - dx * cy, -dx * cx - dy * cy)
+def trace_circles(n: int, lanes: int, work: Workspace) -> None:
+    """Fill what is known without a fit: circles, arcs, radial vectors, slopes and paths."""
+    first, middle, last, track = work.hit[0], work.hit[n // 2], work.hit[n - 1], work.track
+    for lane in range(u64(lanes)):
+        circle = circle_through(
+            (first[X, lane], first[Y, lane]),
+            (middle[X, lane], middle[Y, lane]),
+            (last[X, lane], last[Y, lane]),
+        )
+        track[_CENTRE_X, lane], track[_CENTRE_Y, lane] = circle.x, circle.y
+        track[_RADIUS, lane], track[_CHARGE, lane] = circle.radius, circle.charge
     for i in range(n):
-        dx, dy = point[i, 0] - cx, point[i, 1] - cy
-        norm = 1.0 / math.sqrt(dx * dx + dy * dy)
-        radial_x[i], radial_y[i] = dx * norm, dy * norm
-        dx, dy = point[i, 0] - point[0, 0], point[i, 1] - point[0, 1]
-        arc[i] = before + arc_of_chord(math.sqrt(dx * dx + dy * dy), radius)
-    return Circle(cx, cy, radius, charge)
+        hit = work.hit[i]
+        for lane in range(u64(lanes)):
+            cx, cy, x, y = track[_CENTRE_X, lane], track[_CENTRE_Y, lane], hit[X, lane], hit[Y, lane]
+            dx, dy = x - cx, y - cy
+            norm = 1.0 / math.sqrt(dx * dx + dy * dy)
+            hit[_RADIAL_X, lane], hit[_RADIAL_Y, lane] = dx * norm, dy * norm
+            angle = angle_of(y * cx - x * cy, -dx * cx - dy * cy)
+            hit[_ARC, lane] = track[_CHARGE, lane] * track[_RADIUS, lane] * angle
+    for lane in range(u64(lanes)):
+        dz, darc = last[Z, lane] - first[Z, lane], last[_ARC, lane] - first[_ARC, lane]
+        track[_SLOPE, lane] = dz / darc
+    for i in range(n):
+        hit = work.hit[i]
+        for lane in range(u64(lanes)):
+            slope = track[_SLOPE, lane]
+            norm = 1.0 / math.sqrt(1.0 + slope * slope)
+            hit[_PATH, lane] = (hit[_ARC, lane] + slope * hit[Z, lane]) * norm
 
 
 @shared
-def scatter(n: int, circle: Circle, slope: float, constants: FitConstants, work: Workspace) -> None:
-    """Fill ``kink`` of all hits but the last: scattering in the module, or along the path."""
-    kink, path, charge = work.kink, work.path, circle.charge
-    pt = min(constants.max_pt, constants.field * circle.radius)
+def scattering_p2(radius: float, slope: float, constants: FitConstants) -> float:
+    """Return (momentum x velocity)^2 for the scattering formula, GeV^2."""
+    pt = min(constants.max_pt, constants.field * radius)
     p2 = pt * pt * (1.0 + slope * slope)
     if constants.thin_layers:
-        p2 *= p2 / (p2 + constants.mass * constants.mass)
-        for i in range(n - 1):
-            tx, ty = charge * work.radial_y[i], -charge * work.radial_x[i]
-            along = work.normal[i, 0] * tx + work.normal[i, 1] * ty + work.normal[i, 2] * slope
-            stretch = math.sqrt(1.0 + slope * slope) / max(abs(along), constants.min_cos)
-            kink[i] = highland(work.x0[i] * stretch, p2, constants)
-    else:
-        before = 0.0
-        for i in range(n - 1):
-            x = abs(path[i + 1] - path[i]) * constants.x0_per_cm
-            after = highland(x, p2, constants)
-            kink[i] = before + after
-            before = after
+        return p2 * (p2 / (p2 + constants.mass * constants.mass))
+    return p2
 
 
 @shared
-def fit_line(n: int, slope: float, work: Workspace) -> float:
-    """Fit z against the path, and return chi2.
+def scatter(n: int, lanes: int, constants: FitConstants, work: Workspace) -> None:
+    """Fill the kinks of all hits but the last: scattering in the module, or along the path."""
+    track = work.track
+    for i in range(n - 1):
+        hit, outer = work.hit[i], work.hit[i + 1]
+        if constants.thin_layers:
+            for lane in range(u64(lanes)):
+                slope, charge = track[_SLOPE, lane], track[_CHARGE, lane]
+                tx, ty = charge * hit[_RADIAL_Y, lane], -charge * hit[_RADIAL_X, lane]
+                across_x = hit[XY, lane] * hit[YZ, lane] - hit[XZ, lane] * hit[YY, lane]
+                across_y = hit[XZ, lane] * hit[YX, lane] - hit[XX, lane] * hit[YZ, lane]
+                across_z = hit[XX, lane] * hit[YY, lane] - hit[XY, lane] * hit[YX, lane]
+                along = abs(across_x * tx + across_y * ty + across_z * slope)
+                stretch = math.sqrt(1.0 + slope * slope) / max(along, constants.min_cos)
+                p2 = scattering_p2(track[_RADIUS, lane], slope, constants)
+                hit[_KINK, lane] = highland(hit[X0, lane] * stretch, p2, constants)
+        else:
+            for lane in range(u64(lanes)):
+                x = abs(outer[_PATH, lane] - hit[_PATH, lane]) * constants.x0_per_cm
+                p2 = scattering_p2(track[_RADIUS, lane], track[_SLOPE, lane], constants)
+                hit[_KINK, lane] = highland(x, p2, constants)
+    if not constants.thin_layers:
+        for i in range(n - 2, 0, -1):  # the paths before and behind a hit
+            hit, inner = work.hit[i], work.hit[i - 1]
+            for lane in range(u64(lanes)):
+                hit[_KINK, lane] += inner[_KINK, lane]
 
-    It fills cot(theta), zip and their covariance.
+
+@shared
+def _straight(track: Array, lane: int) -> Straight:
+    """Read the line fit of a lane."""
+    return Straight(
+        u=track[_U, lane],
+        g=track[_G, lane],
+        uu=track[_UU, lane],
+        ug=track[_UG, lane],
+        gg=track[_GG, lane],
+        chi2=track[CHI2, lane],
+    )
+
+
+@shared
+def _put_straight(fit: Straight, track: Array, lane: int) -> None:
+    """Write the line fit of a lane."""
+    track[_U, lane], track[_G, lane] = fit.u, fit.g
+    track[_UU, lane], track[_UG, lane], track[_GG, lane] = fit.uu, fit.ug, fit.gg
+    track[CHI2, lane] = fit.chi2
+
+
+@shared
+def straight_through(u: float, uu: float, last: float, last_var: float, step: float) -> Straight:
+    """Return the line through the last hits.
+
+    Args:
+        u, uu: distance of the last hit but one, cm, and its variance.
+        last, last_var: those of the last hit.
+        step: path between both, cm.
     """
-    error, path, height, variance = work.error, work.path, work.height, work.variance
-    cos = 1.0 / math.sqrt(1.0 + slope * slope)
-    sin = slope * cos
-    for i in range(n):
-        height[i] = -sin * work.arc[i] + cos * work.point[i, 2]
-        nx, ny = -sin * work.radial_y[i], sin * work.radial_x[i]
-        xx, xy, yy = error[i, 0], error[i, 1], error[i, 2]
-        xz, yz, zz = error[i, 3], error[i, 4], error[i, 5]
-        across = nx * nx * xx + 2.0 * nx * ny * xy + ny * ny * yy
-        variance[i] = across + 2.0 * cos * (nx * xz + ny * yz) + cos * cos * zz
+    return Straight(
+        u=u,
+        g=(last - u) / step,
+        uu=uu,
+        ug=-uu / step,
+        gg=(last_var + uu) / (step * step),
+        chi2=0.0,
+    )
 
-    # height u and gradient g at the last hit but one; then inwards, hit by hit
-    step = path[n - 1] - path[n - 2]
-    u = height[n - 2]
-    g = (height[n - 1] - u) / step
-    uu = variance[n - 2]
-    ug = -uu / step
-    gg = (variance[n - 1] + uu) / (step * step)
-    chi2 = 0.0
+
+@shared
+def straight_inwards(fit: Straight, kink: float, step: float) -> Straight:
+    """Return a line after a kink of this variance and a step of ``step`` cm inwards."""
+    u, g, uu, ug, gg, chi2 = fit
+    gg = gg + kink
+    return Straight(
+        u=u - step * g,
+        g=g,
+        uu=uu + step * (step * gg - 2.0 * ug),
+        ug=ug - step * gg,
+        gg=gg,
+        chi2=chi2,
+    )
+
+
+@shared
+def straight_with(fit: Straight, height: float, variance: float) -> Straight:
+    """Return a line with one more hit, of this distance, cm, and its variance."""
+    u, g, uu, ug, gg, chi2 = fit
+    residual = height - u
+    weight = 1.0 / (uu + variance)
+    kept = variance * weight
+    return Straight(
+        u=u + uu * weight * residual,
+        g=g + ug * weight * residual,
+        uu=uu * kept,
+        ug=ug * kept,
+        gg=gg - ug * ug * weight,
+        chi2=chi2 + residual * residual * weight,
+    )
+
+
+@shared
+def fit_lines(n: int, lanes: int, constants: FitConstants, work: Workspace) -> None:
+    """Fit z against the path: fill cot(theta), zip, their covariance, and chi2.
+
+    If chi2 is too large, it becomes NaN.
+    """
+    track = work.track
+    for i in range(n):
+        hit = work.hit[i]
+        for lane in range(u64(lanes)):
+            slope = track[_SLOPE, lane]
+            cos = 1.0 / math.sqrt(1.0 + slope * slope)
+            sin = slope * cos
+            hit[_HEIGHT, lane] = -sin * hit[_ARC, lane] + cos * hit[Z, lane]
+            x, y = -sin * hit[_RADIAL_Y, lane], sin * hit[_RADIAL_X, lane]
+            hit[_VARIANCE, lane] = variance_along(hit, lane, x, y, cos)
+
+    inner, outer = work.hit[n - 2], work.hit[n - 1]
+    for lane in range(u64(lanes)):
+        fit = straight_through(
+            *(inner[_HEIGHT, lane], inner[_VARIANCE, lane]),
+            *(outer[_HEIGHT, lane], outer[_VARIANCE, lane]),
+            outer[_PATH, lane] - inner[_PATH, lane],
+        )
+        _put_straight(fit, track, lane)
     for i in range(n - 3, -1, -1):
-        gg += work.kink[i + 1]
-        step = path[i + 1] - path[i]
-        u -= step * g
-        uu += step * (step * gg - 2.0 * ug)
-        ug -= step * gg
-        residual = height[i] - u
-        weight = 1.0 / (uu + variance[i])
-        chi2 += residual * residual * weight
-        u += uu * weight * residual
-        g += ug * weight * residual
-        gg -= ug * ug * weight
-        kept = variance[i] * weight
-        ug *= kept
-        uu *= kept
-    gg += work.kink[0]
+        hit, outer = work.hit[i], work.hit[i + 1]
+        for lane in range(u64(lanes)):
+            step = outer[_PATH, lane] - hit[_PATH, lane]
+            fit = straight_inwards(_straight(track, lane), outer[_KINK, lane], step)
+            fit = straight_with(fit, hit[_HEIGHT, lane], hit[_VARIANCE, lane])
+            _put_straight(fit, track, lane)
 
-    # at the beginning of the path, rotated to arc length and z
-    u -= path[0] * g
-    uu += path[0] * (path[0] * gg - 2.0 * ug)
-    ug -= path[0] * gg
-    state, covariance = work.state, work.covariance
-    scale = 1.0 / (cos - g * sin)
-    state[3] = (sin + g * cos) * scale
-    state[4] = u * scale
-    a = scale * scale
-    b = u * sin * a
-    covariance[VAR_COT_THETA] = a * a * gg
-    covariance[_COV_COT_THETA_ZIP] = a * (b * gg + scale * ug)
-    covariance[VAR_ZIP] = b * b * gg + 2.0 * b * scale * ug + a * uu
-    return chi2
+    first = work.hit[0]
+    most = constants.triplet_chi2 if n == MIN_HITS else constants.long_chi2
+    for lane in range(u64(lanes)):
+        # at the beginning of the path, rotated to arc length and z
+        fit = straight_inwards(_straight(track, lane), first[_KINK, lane], first[_PATH, lane])
+        slope = track[_SLOPE, lane]
+        cos = 1.0 / math.sqrt(1.0 + slope * slope)
+        sin = slope * cos
+        scale = 1.0 / (cos - fit.g * sin)
+        track[STATE + 3, lane] = (sin + fit.g * cos) * scale
+        track[STATE + 4, lane] = fit.u * scale
+        a = scale * scale
+        b = fit.u * sin * a
+        track[COVARIANCE + VAR_COT_THETA, lane] = a * a * fit.gg
+        track[COVARIANCE + _COV_COT_THETA_ZIP, lane] = a * (b * fit.gg + scale * fit.ug)
+        track[COVARIANCE + VAR_ZIP, lane] = (
+            b * b * fit.gg + 2.0 * b * scale * fit.ug + a * fit.uu
+        )
+        track[CHI2, lane] = math.nan if fit.chi2 > most else fit.chi2
 
 
 @shared
-def fit_circle(
-    n: int, circle: Circle, slope: float, constants: FitConstants, work: Workspace
-) -> float:
-    """Fit the distances to the circle and a correction to its curvature, and return chi2.
+def _bent(track: Array, lane: int) -> Bent:
+    """Read the circle fit of a lane."""
+    return Bent(
+        u=track[_U, lane],
+        g=track[_G, lane],
+        k=track[_K, lane],
+        uu=track[_UU, lane],
+        ug=track[_UG, lane],
+        uk=track[_UK, lane],
+        gg=track[_GG, lane],
+        gk=track[_GK, lane],
+        kk=track[_KK, lane],
+        chi2=track[CHI2, lane],
+    )
 
-    It fills phi, tip, q/pT and their covariance.
+
+@shared
+def _put_bent(fit: Bent, track: Array, lane: int) -> None:
+    """Write the circle fit of a lane."""
+    track[_U, lane], track[_G, lane], track[_K, lane] = fit.u, fit.g, fit.k
+    track[_UU, lane], track[_UG, lane], track[_UK, lane] = fit.uu, fit.ug, fit.uk
+    track[_GG, lane], track[_GK, lane], track[_KK, lane] = fit.gg, fit.gk, fit.kk
+    track[CHI2, lane] = fit.chi2
+
+
+@shared
+def bent_through(
+    heights: tuple[float, float, float],
+    variances: tuple[float, float, float],
+    steps: tuple[float, float],
+    kink: float,
+    chi2: float,
+) -> Bent:
+    """Return the curve through the last three hits, at the first of them.
+
+    Args:
+        heights, variances: distances of the hits, cm, and their variances.
+        steps: arcs between them, cm.
+        kink: variance of the scattering angle at the middle one.
+        chi2: of the line.
     """
-    cx, cy, radius, charge = circle
-    point, error, arc, height = work.point, work.error, work.arc, work.height
-    variance, radial_x, radial_y = work.variance, work.radial_x, work.radial_y
-    stretch = 1.0 + slope * slope  # of angles, projected to the transverse plane
-    for i in range(n):
-        x, y = radial_x[i], radial_y[i]
-        variance[i] = x * x * error[i, 0] + 2.0 * x * y * error[i, 1] + y * y * error[i, 2]
-        height[i] = (point[i, 0] - cx) * x + (point[i, 1] - cy) * y - radius
-
-    # distance u, gradient g and curvature k (u'' = -k) at the last hit but two
-    first, second = arc[n - 2] - arc[n - 3], arc[n - 1] - arc[n - 2]
+    first, second = steps
+    v_0, v_1, v_2 = variances
+    h_0, h_1, h_2 = heights
     bend = 0.5 * (first + second)
     k_0, k_2, k_kink = -1.0 / (first * bend), -1.0 / (second * bend), 1.0 / bend
     k_1 = -k_0 - k_2
     half = 0.5 * first
     g_0, g_1 = half * k_0 - 1.0 / first, half * k_1 + 1.0 / first
     g_2, g_kink = half * k_2, half * k_kink
-    v_0, v_1, v_2 = variance[n - 3], variance[n - 2], variance[n - 1]
-    v_kink = stretch * work.kink[n - 2]
-    h_0, h_1, h_2 = height[n - 3], height[n - 2], height[n - 1]
-    u = h_0
-    g = g_0 * h_0 + g_1 * h_1 + g_2 * h_2
-    k = k_0 * h_0 + k_1 * h_1 + k_2 * h_2
-    uu, ug, uk = v_0, g_0 * v_0, k_0 * v_0
-    gg = g_0 * g_0 * v_0 + g_1 * g_1 * v_1 + g_2 * g_2 * v_2 + g_kink * g_kink * v_kink
-    gk = g_0 * k_0 * v_0 + g_1 * k_1 * v_1 + g_2 * k_2 * v_2 + g_kink * k_kink * v_kink
-    kk = k_0 * k_0 * v_0 + k_1 * k_1 * v_1 + k_2 * k_2 * v_2 + k_kink * k_kink * v_kink
-    chi2 = 0.0
-    for i in range(n - 4, -1, -1):
-        gg += stretch * work.kink[i + 1]
-        step = arc[i + 1] - arc[i]
-        half = 0.5 * step * step
-        u -= step * g + half * k
-        g += step * k
-        u_g = ug - step * gg - half * gk
-        u_k = uk - step * gk - half * kk
-        uu -= step * ug + half * uk + step * u_g + half * u_k
-        ug = u_g + step * u_k
-        uk = u_k
-        gg += step * (2.0 * gk + step * kk)
-        gk += step * kk
-        residual = height[i] - u
-        weight = 1.0 / (uu + variance[i])
-        chi2 += residual * residual * weight
-        u += uu * weight * residual
-        g += ug * weight * residual
-        k += uk * weight * residual
-        gg -= ug * ug * weight
-        gk -= ug * uk * weight
-        kk -= uk * uk * weight
-        kept = variance[i] * weight
-        uu *= kept
-        ug *= kept
-        uk *= kept
-    gg += stretch * work.kink[0]
+    return Bent(
+        u=h_0,
+        g=g_0 * h_0 + g_1 * h_1 + g_2 * h_2,
+        k=k_0 * h_0 + k_1 * h_1 + k_2 * h_2,
+        uu=v_0,
+        ug=g_0 * v_0,
+        uk=k_0 * v_0,
+        gg=g_0 * g_0 * v_0 + g_1 * g_1 * v_1 + g_2 * g_2 * v_2 + g_kink * g_kink * kink,
+        gk=g_0 * k_0 * v_0 + g_1 * k_1 * v_1 + g_2 * k_2 * v_2 + g_kink * k_kink * kink,
+        kk=k_0 * k_0 * v_0 + k_1 * k_1 * v_1 + k_2 * k_2 * v_2 + k_kink * k_kink * kink,
+        chi2=chi2,
+    )
 
-    # the circle at the first hit, and from there to the origin
-    x = point[0, 0] + (u - height[0]) * radial_x[0]
-    y = point[0, 1] + (u - height[0]) * radial_y[0]
-    dx = charge * radial_y[0] + g * radial_x[0]
-    dy = -charge * radial_x[0] + g * radial_y[0]
-    curvature = charge * (1.0 / radius + k)
-    passage = Passage(x, y, dx, dy, curvature)
-    move_circle(passage, (gg, -ug, gk, uu, -uk, kk), 1.0 / constants.field, work)
-    return chi2
+
+@shared
+def bent_inwards(fit: Bent, kink: float, step: float) -> Bent:
+    """Return a curve after a kink of this variance and a step of ``step`` cm inwards."""
+    u, g, k, uu, ug, uk, gg, gk, kk, chi2 = fit
+    gg = gg + kink
+    half = 0.5 * step * step
+    u_g = ug - step * gg - half * gk
+    u_k = uk - step * gk - half * kk
+    return Bent(
+        u=u - (step * g + half * k),
+        g=g + step * k,
+        k=k,
+        uu=uu - (step * ug + half * uk + step * u_g + half * u_k),
+        ug=u_g + step * u_k,
+        uk=u_k,
+        gg=gg + step * (2.0 * gk + step * kk),
+        gk=gk + step * kk,
+        kk=kk,
+        chi2=chi2,
+    )
+
+
+@shared
+def bent_with(fit: Bent, height: float, variance: float) -> Bent:
+    """Return a curve with one more hit, of this distance, cm, and its variance."""
+    u, g, k, uu, ug, uk, gg, gk, kk, chi2 = fit
+    residual = height - u
+    weight = 1.0 / (uu + variance)
+    kept = variance * weight
+    return Bent(
+        u=u + uu * weight * residual,
+        g=g + ug * weight * residual,
+        k=k + uk * weight * residual,
+        uu=uu * kept,
+        ug=ug * kept,
+        uk=uk * kept,
+        gg=gg - ug * ug * weight,
+        gk=gk - ug * uk * weight,
+        kk=kk - uk * uk * weight,
+        chi2=chi2 + residual * residual * weight,
+    )
+
+
+@shared
+def fit_circles(n: int, lanes: int, constants: FitConstants, work: Workspace) -> None:
+    """Fit the distances to the circles and a correction to their curvatures.
+
+    It fills phi, tip, q/pT and their covariance, and adds to chi2.
+    """
+    track = work.track
+    for i in range(n):
+        hit = work.hit[i]
+        for lane in range(u64(lanes)):
+            x, y = hit[_RADIAL_X, lane], hit[_RADIAL_Y, lane]
+            hit[_VARIANCE, lane] = variance_along(hit, lane, x, y, 0.0)
+            dx, dy = hit[X, lane] - track[_CENTRE_X, lane], hit[Y, lane] - track[_CENTRE_Y, lane]
+            hit[_HEIGHT, lane] = dx * x + dy * y - track[_RADIUS, lane]
+
+    hit_0, hit_1, hit_2 = work.hit[n - 3], work.hit[n - 2], work.hit[n - 1]
+    for lane in range(u64(lanes)):
+        # kinks are in a plane that holds the track: larger in the transverse plane
+        stretch = 1.0 + track[_SLOPE, lane] * track[_SLOPE, lane]
+        fit = bent_through(
+            (hit_0[_HEIGHT, lane], hit_1[_HEIGHT, lane], hit_2[_HEIGHT, lane]),
+            (hit_0[_VARIANCE, lane], hit_1[_VARIANCE, lane], hit_2[_VARIANCE, lane]),
+            (hit_1[_ARC, lane] - hit_0[_ARC, lane], hit_2[_ARC, lane] - hit_1[_ARC, lane]),
+            stretch * hit_1[_KINK, lane],
+            track[CHI2, lane],
+        )
+        _put_bent(fit, track, lane)
+    for i in range(n - 4, -1, -1):
+        hit, outer = work.hit[i], work.hit[i + 1]
+        for lane in range(u64(lanes)):
+            stretch = 1.0 + track[_SLOPE, lane] * track[_SLOPE, lane]
+            step = outer[_ARC, lane] - hit[_ARC, lane]
+            fit = bent_inwards(_bent(track, lane), stretch * outer[_KINK, lane], step)
+            fit = bent_with(fit, hit[_HEIGHT, lane], hit[_VARIANCE, lane])
+            _put_bent(fit, track, lane)
+
+    first = work.hit[0]
+    for lane in range(u64(lanes)):
+        # the circle at the first hit, and from there to the origin
+        stretch = 1.0 + track[_SLOPE, lane] * track[_SLOPE, lane]
+        charge, fit = track[_CHARGE, lane], _bent(track, lane)
+        x, y = first[_RADIAL_X, lane], first[_RADIAL_Y, lane]
+        off = fit.u - first[_HEIGHT, lane]
+        passage = Passage(
+            x=first[X, lane] + off * x,
+            y=first[Y, lane] + off * y,
+            dx=charge * y + fit.g * x,
+            dy=-charge * x + fit.g * y,
+            curvature=charge * (1.0 / track[_RADIUS, lane] + fit.k),
+        )
+        gg = fit.gg + stretch * first[_KINK, lane]
+        errors = gg, -fit.ug, fit.gk, fit.uu, -fit.uk, fit.kk
+        move_circle(passage, errors, 1.0 / constants.field, track, lane)
 
 
 @shared
@@ -422,7 +623,8 @@ def move_circle(
     passage: Passage,
     errors: tuple[float, float, float, float, float, float],
     per_pt: float,
-    work: Workspace,
+    track: Array,
+    lane: int,
 ) -> None:
     """Move a circle's parameters from ``passage`` to the origin: fill phi, tip and q/pT.
 
@@ -432,7 +634,8 @@ def move_circle(
         passage: point at which the errors are known.
         errors: covariance there of direction, distance and curvature, upper triangle.
         per_pt: q/pT per curvature, cm/GeV.
-        work: memory; it gets the parameters and their covariance.
+        track: gets the parameters and their covariance.
+        lane: lane of the track.
     """
     x, y, dx, dy, curvature = passage
     norm = 1.0 / math.sqrt(dx * dx + dy * dy)
@@ -448,8 +651,8 @@ def move_circle(
     v = 1.0 + curvature * across
     lam = 0.5 * a / (u * (1.0 + u) * (1.0 + u))
     mu = 1.0 / (u * (1.0 + u)) + curvature * lam
-    state, covariance = work.state, work.covariance
-    state[0], state[1], state[2] = math.atan2(b, c), a / (1.0 + u), curvature * per_pt
+    track[STATE, lane], track[STATE + 1, lane] = angle_of(b, c), a / (1.0 + u)
+    track[STATE + 2, lane] = curvature * per_pt
 
     # derivatives of phi and d by phi, d and curvature
     p_0, p_1, p_2 = xi * v, -xi * curvature * curvature * along, xi * along
@@ -461,68 +664,84 @@ def move_circle(
     de = d_0 * ee + d_1 * ed + d_2 * ek
     dd_ = d_0 * ed + d_1 * dd + d_2 * dk
     dk_ = d_0 * ek + d_1 * dk + d_2 * kk
-    covariance[VAR_PHI] = pe * p_0 + pd * p_1 + pk * p_2
-    covariance[_COV_PHI_TIP] = pe * d_0 + pd * d_1 + pk * d_2
-    covariance[_COV_PHI_Q_OVER_PT] = pk * per_pt
-    covariance[VAR_TIP] = de * d_0 + dd_ * d_1 + dk_ * d_2
-    covariance[_COV_TIP_Q_OVER_PT] = dk_ * per_pt
-    covariance[VAR_Q_OVER_PT] = kk * per_pt * per_pt
+    track[COVARIANCE + VAR_PHI, lane] = pe * p_0 + pd * p_1 + pk * p_2
+    track[COVARIANCE + _COV_PHI_TIP, lane] = pe * d_0 + pd * d_1 + pk * d_2
+    track[COVARIANCE + _COV_PHI_Q_OVER_PT, lane] = pk * per_pt
+    track[COVARIANCE + VAR_TIP, lane] = de * d_0 + dd_ * d_1 + dk_ * d_2
+    track[COVARIANCE + _COV_TIP_Q_OVER_PT, lane] = dk_ * per_pt
+    track[COVARIANCE + VAR_Q_OVER_PT, lane] = kk * per_pt * per_pt
 
 
 @shared
-def fit_broken_line(n: int, constants: FitConstants, work: Workspace) -> float:
-    """Fit one track of ``n`` hits, and return chi2; NaN if that of the line alone is too large.
+def fit_broken_lines_side_by_side(
+    n: int, lanes: int, constants: FitConstants, work: Workspace
+) -> None:
+    """Fit tracks of ``n`` hits, one in each lane.
 
     Args:
         n: number of hits.
+        lanes: number of lanes; a constant of the caller, so that loops over them have its length.
         constants: constants of the fit.
-        work: memory with the hits loaded; it gets ``state`` and ``covariance``.
+        work: memory with the hits loaded; it gets the result, with chi2 of NaN if that of the line
+            alone is too large.
     """
-    end = n - 1
-    circle = trace_circle(n, work)
-    point, arc, path = work.point, work.arc, work.path
-    slope = (point[end, 2] - point[0, 2]) / (arc[end] - arc[0])
-    norm = 1.0 / math.sqrt(1.0 + slope * slope)
-    for i in range(n):
-        path[i] = (arc[i] + slope * point[i, 2]) * norm
-    scatter(n, circle, slope, constants, work)
     for k in range(15):
-        work.covariance[k] = 0.0
-    chi2 = fit_line(n, slope, work)
-    if chi2 > (constants.triplet_chi2 if n == 3 else constants.long_chi2):
-        return math.nan
-    return chi2 + fit_circle(n, circle, slope, constants, work)
-
-
-@shared
-def load_hits(n: int, track: Array, hits: MeasuredHits, work: Workspace) -> None:
-    """Load the first ``n`` hits of ``track``, an ntuplet's ordered hits."""
-    for k in range(n):
-        load_hit(k, track[k], hits, work)
+        for lane in range(u64(lanes)):
+            work.track[COVARIANCE + k, lane] = 0.0
+    trace_circles(n, lanes, work)
+    scatter(n, lanes, constants, work)
+    fit_lines(n, lanes, constants, work)
+    alive = False
+    for lane in range(u64(lanes)):
+        alive |= not math.isnan(work.track[CHI2, lane])
+    if alive:
+        fit_circles(n, lanes, constants, work)
 
 
 @kernel
 def _fit_broken_lines(
     ntuplets: Ntuplets, hits: MeasuredHits, constants: FitConstants
 ) -> tuple[Array, Array, Array, Array]:
-    work = make_workspace()
+    wide_vectors()
     n = len(ntuplets.n_hits)
     states = np.full((n, 5), np.nan, np.float32)
     covariances = np.full((n, 15), np.nan, np.float32)
     chi2s = np.full(n, np.nan, np.float32)
     ndofs = np.zeros(n, np.int8)
+
+    # one row of memory for each hit: most are in several ntuplets
+    n_hits = len(hits.ordered.order)
+    loaded = np.empty((n_hits, N_LOADED, 1), np.float32)
+    for h in range(n_hits):
+        load_hit(h, hits, loaded[h], 0)
+
+    # tracks of as many hits in a row, and the last of them again to fill its lanes
+    lengths = MAX_HITS + 1
+    tracks = np.empty((lengths, n + LANES), np.int32)
+    count = np.zeros(lengths, np.int64)
     for t in range(n):
-        if ntuplets.duplicate[t]:
-            continue
         used = min(int(ntuplets.n_hits[t]), constants.max_hits)
-        load_hits(used, ntuplets.hits[t], hits, work)
-        chi2 = fit_broken_line(used, constants, work)
-        if math.isnan(chi2):
-            continue
-        chi2s[t] = chi2
-        ndofs[t] = 2 * used - 5
-        for k in range(5):
-            states[t, k] = work.state[k]
-        for k in range(15):
-            covariances[t, k] = work.covariance[k]
+        tracks[used, count[used]] = t
+        count[used] += not ntuplets.duplicate[t]
+
+    work = Workspace(np.empty((MAX_HITS, N_OF_HIT, LANES)), np.empty((N_OF_TRACK, LANES)))
+    for used in range(MIN_HITS, lengths):
+        for block in range(0, count[used], LANES):
+            filled = min(LANES, count[used] - block)
+            for lane in range(LANES):
+                t = tracks[used, block + min(lane, filled - 1)]
+                for k in range(used):
+                    h = ntuplets.hits[t, k]
+                    for row in range(N_LOADED):
+                        work.hit[k, row, lane] = loaded[h, row, 0]
+            fit_broken_lines_side_by_side(used, LANES, constants, work)
+            for lane in range(filled):
+                if math.isnan(work.track[CHI2, lane]):
+                    continue
+                t = tracks[used, block + lane]
+                chi2s[t], ndofs[t] = work.track[CHI2, lane], 2 * used - 5
+                for k in range(5):
+                    states[t, k] = work.track[STATE + k, lane]
+                for k in range(15):
+                    covariances[t, k] = work.track[COVARIANCE + k, lane]
     return states, covariances, chi2s, ndofs

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from trackserve.device.compile import kernel, shared
+from trackserve.device.sort import sort_by
 from trackserve.edm import VAR_TIP, Tracks
 from trackserve.edm.columns import Array
 
@@ -72,17 +73,19 @@ def _resolve_tracks(fitted: Fitted, n_hits: int, cuts: ScoreCuts) -> Array:
     n = len(ntuplets.n_hits)
     quality = np.full(n, _BAD, np.uint8)
     good = np.empty(n, np.int32)
-    score = np.empty(n, np.float64)
+    worth = np.empty(n, np.float64)  # negative: the best comes first
     n_good = 0
     for t in range(n):
         cost = penalty(t, fitted, cuts)
         if is_good(t, cost, fitted, cuts):
             good[n_good] = t
-            score[n_good] = score_of(ntuplets.n_hits[t], cost, cuts)
+            worth[n_good] = -score_of(ntuplets.n_hits[t], cost, cuts)
             n_good += 1
+    best = np.arange(n_good, dtype=np.int32)
+    sort_by(worth, best, np.empty(n_good, np.int32), n_good)
 
     taken = np.zeros(n_hits, np.bool_)
-    for i in np.argsort(-score[:n_good], kind="mergesort"):
+    for i in best:
         t = good[i]
         shared_hits = 0
         for k in range(ntuplets.n_hits[t]):
