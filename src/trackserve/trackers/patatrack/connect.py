@@ -427,8 +427,9 @@ def _remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> N
     most = 0
     for h in range(n_hits):
         most = max(most, graph.start[h + 1] - graph.start[h])
-    x, y, z = np.empty((3, most + LANES), np.float32)
-    module = np.empty(most + LANES, np.int32)
+    # no lane is without a number: products of what memory happens to hold may be slow
+    x, y, z = np.zeros((3, most + LANES), np.float32)
+    module = np.zeros(most + LANES, np.int32)
     for h in range(n_hits):
         first = graph.start[h]
         n = graph.start[h + 1] - first

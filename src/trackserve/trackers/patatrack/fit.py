@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.device.compile import LANES, kernel, shared, u64, wide_vectors
+from trackserve.device.compile import LANES, kernel, shared, side_by_side, u64, wide_vectors
 from trackserve.device.elementary import angle_of, logarithm
 from trackserve.edm import (
     MAX_HITS,
@@ -53,10 +53,13 @@ cm, and along the helix, cm; distance from the line, or from the circle, cm, and
 cm^2; variance of the scattering angle, in a plane that holds the track; unit vector from the
 centre of the circle to the hit."""
 N_OF_HIT = N_LOADED + 7
-_CENTRE_X, _CENTRE_Y, _RADIUS, _CHARGE, _SLOPE = range(5)
-_U, _G, _K, _UU, _UG, _UK, _GG, _GK, _KK = range(5, 14)
-"""Rows of :attr:`Workspace.track`: :class:`Circle`, dz/darc, and :class:`Bent`."""
-CHI2, STATE, COVARIANCE = 14, 15, 20
+_CENTRE_X, _CENTRE_Y, _RADIUS, _CHARGE, _COS, _SIN, _STRETCH, _PER_P2 = range(8)
+"""Rows of :attr:`Workspace.track`: :class:`Circle`; cosine and sine of the angle from the transverse
+plane; angles in that plane per angle in a plane that holds the track, squared; 1 over (momentum x
+velocity)^2, 1/GeV^2."""
+_U, _G, _K, _UU, _UG, _UK, _GG, _GK, _KK = range(8, 17)
+"""Rows of :class:`Straight` and :class:`Bent`."""
+CHI2, STATE, COVARIANCE = 17, 18, 23
 """Rows with the result: chi2, NaN if the track is not fitted; first of the five parameters; first
 of their 15 covariances."""
 N_OF_TRACK = COVARIANCE + 15
@@ -201,16 +204,16 @@ def fit_broken_lines(ntuplets: Ntuplets, hits: MeasuredHits, constants: FitConst
 
 
 @shared
-def highland(x: float, p2: float, constants: FitConstants) -> float:
+def highland(x: float, per_p2: float, constants: FitConstants) -> float:
     """Return the variance of the scattering angle in a plane after ``x`` radiation lengths.
 
     Args:
         x: path in matter, radiation lengths.
-        p2: (momentum x velocity)^2, GeV^2.
+        per_p2: 1 over (momentum x velocity)^2, 1/GeV^2.
         constants: constants of the fit.
     """
     log_term = 1.0 + 0.038 * logarithm(x)
-    return constants.scattering * x * log_term * log_term / p2
+    return constants.scattering * x * log_term * log_term * per_p2
 
 
 @shared
@@ -232,10 +235,17 @@ def circle_through(
 
 
 @shared
+def arc_of_chord(chord2: float, radius: float) -> float:
+    """Return the length of the arc over a chord, cm, from the chord's square, cm^2."""
+    rest2 = max(4.0 * radius * radius - chord2, 0.0)
+    return 2.0 * radius * angle_of(math.sqrt(chord2), math.sqrt(rest2))
+
+
+@shared
 def load_hit(h: int, hits: MeasuredHits, hit: Array, lane: int) -> None:
     """Load what ordered hit ``h`` brings into ``hit``, an entry of :attr:`Workspace.hit`."""
     ordered = hits.ordered
-    row, module = ordered.order[h], ordered.module[h]
+    row, module = u64(ordered.order[h]), u64(ordered.module[h])
     axes = hits.rotation[module]
     hit[X, lane], hit[Y, lane], hit[Z, lane] = ordered.x[h], ordered.y[h], ordered.z[h]
     hit[VAR_X, lane], hit[VAR_Y, lane] = hits.var_x[row], hits.var_y[row]
@@ -258,9 +268,10 @@ def variance_along(hit: Array, lane: int, x: float, y: float, z: float) -> float
     return hit[VAR_X, lane] * along_x * along_x + hit[VAR_Y, lane] * along_y * along_y
 
 
-@shared
-def trace_circles(n: int, lanes: int, work: Workspace) -> None:
-    """Fill what is known without a fit: circles, arcs, radial vectors, slopes and paths."""
+@side_by_side
+def trace_circles(n: int, lanes: int, constants: FitConstants, work: Workspace) -> None:
+    """Fill what is known without a fit: circles, arcs, radial vectors, directions, momenta and paths.
+    """
     first, middle, last, track = work.hit[0], work.hit[n // 2], work.hit[n - 1], work.track
     for lane in range(u64(lanes)):
         circle = circle_through(
@@ -270,37 +281,50 @@ def trace_circles(n: int, lanes: int, work: Workspace) -> None:
         )
         track[_CENTRE_X, lane], track[_CENTRE_Y, lane] = circle.x, circle.y
         track[_RADIUS, lane], track[_CHARGE, lane] = circle.radius, circle.charge
+        dx, dy = first[X, lane] - circle.x, first[Y, lane] - circle.y
+        angle = angle_of(dy * circle.x - dx * circle.y, -dx * circle.x - dy * circle.y)
+        first[_ARC, lane] = circle.charge * circle.radius * angle
     for i in range(n):
         hit = work.hit[i]
         for lane in range(u64(lanes)):
-            cx, cy, x, y = track[_CENTRE_X, lane], track[_CENTRE_Y, lane], hit[X, lane], hit[Y, lane]
-            dx, dy = x - cx, y - cy
+            dx, dy = hit[X, lane] - track[_CENTRE_X, lane], hit[Y, lane] - track[_CENTRE_Y, lane]
             norm = 1.0 / math.sqrt(dx * dx + dy * dy)
             hit[_RADIAL_X, lane], hit[_RADIAL_Y, lane] = dx * norm, dy * norm
-            angle = angle_of(y * cx - x * cy, -dx * cx - dy * cy)
-            hit[_ARC, lane] = track[_CHARGE, lane] * track[_RADIUS, lane] * angle
+    for i in range(1, n):
+        hit = work.hit[i]
+        for lane in range(u64(lanes)):
+            dx, dy = hit[X, lane] - first[X, lane], hit[Y, lane] - first[Y, lane]
+            arc = arc_of_chord(dx * dx + dy * dy, track[_RADIUS, lane])
+            hit[_ARC, lane] = first[_ARC, lane] + arc
     for lane in range(u64(lanes)):
         dz, darc = last[Z, lane] - first[Z, lane], last[_ARC, lane] - first[_ARC, lane]
-        track[_SLOPE, lane] = dz / darc
+        slope = dz / darc
+        stretch = 1.0 + slope * slope
+        cos = 1.0 / math.sqrt(stretch)
+        track[_COS, lane], track[_SIN, lane], track[_STRETCH, lane] = cos, slope * cos, stretch
+        track[_PER_P2, lane] = per_p2(track[_RADIUS, lane], stretch, constants)
     for i in range(n):
         hit = work.hit[i]
         for lane in range(u64(lanes)):
-            slope = track[_SLOPE, lane]
-            norm = 1.0 / math.sqrt(1.0 + slope * slope)
-            hit[_PATH, lane] = (hit[_ARC, lane] + slope * hit[Z, lane]) * norm
+            hit[_PATH, lane] = track[_COS, lane] * hit[_ARC, lane] + track[_SIN, lane] * hit[Z, lane]
 
 
 @shared
-def scattering_p2(radius: float, slope: float, constants: FitConstants) -> float:
-    """Return (momentum x velocity)^2 for the scattering formula, GeV^2."""
+def per_p2(radius: float, stretch: float, constants: FitConstants) -> float:
+    """Return 1 over (momentum x velocity)^2 for the scattering formula, 1/GeV^2.
+
+    Args:
+        radius: of the circle, cm.
+        stretch: (momentum / transverse momentum)^2.
+        constants: constants of the fit.
+    """
     pt = min(constants.max_pt, constants.field * radius)
-    p2 = pt * pt * (1.0 + slope * slope)
-    if constants.thin_layers:
-        return p2 * (p2 / (p2 + constants.mass * constants.mass))
-    return p2
+    p2 = pt * pt * stretch
+    mass2 = constants.mass * constants.mass if constants.thin_layers else 0.0
+    return (p2 + mass2) / (p2 * p2)
 
 
-@shared
+@side_by_side
 def scatter(n: int, lanes: int, constants: FitConstants, work: Workspace) -> None:
     """Fill the kinks of all hits but the last: scattering in the module, or along the path."""
     track = work.track
@@ -308,20 +332,18 @@ def scatter(n: int, lanes: int, constants: FitConstants, work: Workspace) -> Non
         hit, outer = work.hit[i], work.hit[i + 1]
         if constants.thin_layers:
             for lane in range(u64(lanes)):
-                slope, charge = track[_SLOPE, lane], track[_CHARGE, lane]
+                charge = track[_CHARGE, lane] * track[_COS, lane]
                 tx, ty = charge * hit[_RADIAL_Y, lane], -charge * hit[_RADIAL_X, lane]
                 across_x = hit[XY, lane] * hit[YZ, lane] - hit[XZ, lane] * hit[YY, lane]
                 across_y = hit[XZ, lane] * hit[YX, lane] - hit[XX, lane] * hit[YZ, lane]
                 across_z = hit[XX, lane] * hit[YY, lane] - hit[XY, lane] * hit[YX, lane]
-                along = abs(across_x * tx + across_y * ty + across_z * slope)
-                stretch = math.sqrt(1.0 + slope * slope) / max(along, constants.min_cos)
-                p2 = scattering_p2(track[_RADIUS, lane], slope, constants)
-                hit[_KINK, lane] = highland(hit[X0, lane] * stretch, p2, constants)
+                along = abs(across_x * tx + across_y * ty + across_z * track[_SIN, lane])
+                x = hit[X0, lane] / max(along, constants.min_cos * track[_COS, lane])
+                hit[_KINK, lane] = highland(x, track[_PER_P2, lane], constants)
         else:
             for lane in range(u64(lanes)):
                 x = abs(outer[_PATH, lane] - hit[_PATH, lane]) * constants.x0_per_cm
-                p2 = scattering_p2(track[_RADIUS, lane], track[_SLOPE, lane], constants)
-                hit[_KINK, lane] = highland(x, p2, constants)
+                hit[_KINK, lane] = highland(x, track[_PER_P2, lane], constants)
     if not constants.thin_layers:
         for i in range(n - 2, 0, -1):  # the paths before and behind a hit
             hit, inner = work.hit[i], work.hit[i - 1]
@@ -359,12 +381,13 @@ def straight_through(u: float, uu: float, last: float, last_var: float, step: fl
         last, last_var: those of the last hit.
         step: path between both, cm.
     """
+    per_step = 1.0 / step
     return Straight(
         u=u,
-        g=(last - u) / step,
+        g=(last - u) * per_step,
         uu=uu,
-        ug=-uu / step,
-        gg=(last_var + uu) / (step * step),
+        ug=-uu * per_step,
+        gg=(last_var + uu) * per_step * per_step,
         chi2=0.0,
     )
 
@@ -401,7 +424,7 @@ def straight_with(fit: Straight, height: float, variance: float) -> Straight:
     )
 
 
-@shared
+@side_by_side
 def fit_lines(n: int, lanes: int, constants: FitConstants, work: Workspace) -> None:
     """Fit z against the path: fill cot(theta), zip, their covariance, and chi2.
 
@@ -411,9 +434,7 @@ def fit_lines(n: int, lanes: int, constants: FitConstants, work: Workspace) -> N
     for i in range(n):
         hit = work.hit[i]
         for lane in range(u64(lanes)):
-            slope = track[_SLOPE, lane]
-            cos = 1.0 / math.sqrt(1.0 + slope * slope)
-            sin = slope * cos
+            cos, sin = track[_COS, lane], track[_SIN, lane]
             hit[_HEIGHT, lane] = -sin * hit[_ARC, lane] + cos * hit[Z, lane]
             x, y = -sin * hit[_RADIAL_Y, lane], sin * hit[_RADIAL_X, lane]
             hit[_VARIANCE, lane] = variance_along(hit, lane, x, y, cos)
@@ -439,9 +460,7 @@ def fit_lines(n: int, lanes: int, constants: FitConstants, work: Workspace) -> N
     for lane in range(u64(lanes)):
         # at the beginning of the path, rotated to arc length and z
         fit = straight_inwards(_straight(track, lane), first[_KINK, lane], first[_PATH, lane])
-        slope = track[_SLOPE, lane]
-        cos = 1.0 / math.sqrt(1.0 + slope * slope)
-        sin = slope * cos
+        cos, sin = track[_COS, lane], track[_SIN, lane]
         scale = 1.0 / (cos - fit.g * sin)
         track[STATE + 3, lane] = (sin + fit.g * cos) * scale
         track[STATE + 4, lane] = fit.u * scale
@@ -500,11 +519,12 @@ def bent_through(
     first, second = steps
     v_0, v_1, v_2 = variances
     h_0, h_1, h_2 = heights
-    bend = 0.5 * (first + second)
-    k_0, k_2, k_kink = -1.0 / (first * bend), -1.0 / (second * bend), 1.0 / bend
+    per_first = 1.0 / first
+    k_kink = 2.0 / (first + second)
+    k_0, k_2 = -per_first * k_kink, -k_kink / second
     k_1 = -k_0 - k_2
     half = 0.5 * first
-    g_0, g_1 = half * k_0 - 1.0 / first, half * k_1 + 1.0 / first
+    g_0, g_1 = half * k_0 - per_first, half * k_1 + per_first
     g_2, g_kink = half * k_2, half * k_kink
     return Bent(
         u=h_0,
@@ -563,7 +583,7 @@ def bent_with(fit: Bent, height: float, variance: float) -> Bent:
     )
 
 
-@shared
+@side_by_side
 def fit_circles(n: int, lanes: int, constants: FitConstants, work: Workspace) -> None:
     """Fit the distances to the circles and a correction to their curvatures.
 
@@ -580,8 +600,7 @@ def fit_circles(n: int, lanes: int, constants: FitConstants, work: Workspace) ->
 
     hit_0, hit_1, hit_2 = work.hit[n - 3], work.hit[n - 2], work.hit[n - 1]
     for lane in range(u64(lanes)):
-        # kinks are in a plane that holds the track: larger in the transverse plane
-        stretch = 1.0 + track[_SLOPE, lane] * track[_SLOPE, lane]
+        stretch = track[_STRETCH, lane]
         fit = bent_through(
             (hit_0[_HEIGHT, lane], hit_1[_HEIGHT, lane], hit_2[_HEIGHT, lane]),
             (hit_0[_VARIANCE, lane], hit_1[_VARIANCE, lane], hit_2[_VARIANCE, lane]),
@@ -593,7 +612,7 @@ def fit_circles(n: int, lanes: int, constants: FitConstants, work: Workspace) ->
     for i in range(n - 4, -1, -1):
         hit, outer = work.hit[i], work.hit[i + 1]
         for lane in range(u64(lanes)):
-            stretch = 1.0 + track[_SLOPE, lane] * track[_SLOPE, lane]
+            stretch = track[_STRETCH, lane]
             step = outer[_ARC, lane] - hit[_ARC, lane]
             fit = bent_inwards(_bent(track, lane), stretch * outer[_KINK, lane], step)
             fit = bent_with(fit, hit[_HEIGHT, lane], hit[_VARIANCE, lane])
@@ -602,7 +621,7 @@ def fit_circles(n: int, lanes: int, constants: FitConstants, work: Workspace) ->
     first = work.hit[0]
     for lane in range(u64(lanes)):
         # the circle at the first hit, and from there to the origin
-        stretch = 1.0 + track[_SLOPE, lane] * track[_SLOPE, lane]
+        stretch = track[_STRETCH, lane]
         charge, fit = track[_CHARGE, lane], _bent(track, lane)
         x, y = first[_RADIAL_X, lane], first[_RADIAL_Y, lane]
         off = fit.u - first[_HEIGHT, lane]
@@ -649,9 +668,11 @@ def move_circle(
     u = math.sqrt(1.0 + curvature * a)
     xi = 1.0 / (b * b + c * c)
     v = 1.0 + curvature * across
-    lam = 0.5 * a / (u * (1.0 + u) * (1.0 + u))
-    mu = 1.0 / (u * (1.0 + u)) + curvature * lam
-    track[STATE, lane], track[STATE + 1, lane] = angle_of(b, c), a / (1.0 + u)
+    per_u = 1.0 / (u * (1.0 + u))
+    distance = a * u * per_u
+    lam = 0.5 * distance * per_u
+    mu = per_u + curvature * lam
+    track[STATE, lane], track[STATE + 1, lane] = angle_of(b, c), distance
     track[STATE + 2, lane] = curvature * per_pt
 
     # derivatives of phi and d by phi, d and curvature
@@ -672,7 +693,7 @@ def move_circle(
     track[COVARIANCE + VAR_Q_OVER_PT, lane] = kk * per_pt * per_pt
 
 
-@shared
+@side_by_side
 def fit_broken_lines_side_by_side(
     n: int, lanes: int, constants: FitConstants, work: Workspace
 ) -> None:
@@ -688,7 +709,7 @@ def fit_broken_lines_side_by_side(
     for k in range(15):
         for lane in range(u64(lanes)):
             work.track[COVARIANCE + k, lane] = 0.0
-    trace_circles(n, lanes, work)
+    trace_circles(n, lanes, constants, work)
     scatter(n, lanes, constants, work)
     fit_lines(n, lanes, constants, work)
     alive = False
@@ -704,44 +725,46 @@ def _fit_broken_lines(
 ) -> tuple[Array, Array, Array, Array]:
     wide_vectors()
     n = len(ntuplets.n_hits)
-    states = np.full((n, 5), np.nan, np.float32)
-    covariances = np.full((n, 15), np.nan, np.float32)
-    chi2s = np.full(n, np.nan, np.float32)
-    ndofs = np.zeros(n, np.int8)
+    states = np.empty((n, 5), np.float32)
+    covariances = np.empty((n, 15), np.float32)
+    chi2s = np.empty(n, np.float32)
+    ndofs = np.empty(n, np.int8)
 
     # one row of memory for each hit: most are in several ntuplets
-    n_hits = len(hits.ordered.order)
-    loaded = np.empty((n_hits, N_LOADED, 1), np.float32)
-    for h in range(n_hits):
+    loaded = np.empty((len(hits.ordered.order), N_LOADED, 1), np.float32)
+    for h in range(u64(len(loaded))):
         load_hit(h, hits, loaded[h], 0)
 
-    # tracks of as many hits in a row, and the last of them again to fill its lanes
+    # tracks of as many hits in a row, and duplicates
     lengths = MAX_HITS + 1
-    tracks = np.empty((lengths, n + LANES), np.int32)
+    tracks = np.empty((lengths, n), np.int32)
     count = np.zeros(lengths, np.int64)
     for t in range(n):
-        used = min(int(ntuplets.n_hits[t]), constants.max_hits)
+        used = 0 if ntuplets.duplicate[t] else min(int(ntuplets.n_hits[t]), constants.max_hits)
         tracks[used, count[used]] = t
-        count[used] += not ntuplets.duplicate[t]
+        count[used] += 1
+    for i in range(count[0]):
+        t = tracks[0, i]
+        states[t], covariances[t], chi2s[t], ndofs[t] = np.nan, np.nan, np.nan, 0
 
     work = Workspace(np.empty((MAX_HITS, N_OF_HIT, LANES)), np.empty((N_OF_TRACK, LANES)))
     for used in range(MIN_HITS, lengths):
         for block in range(0, count[used], LANES):
             filled = min(LANES, count[used] - block)
-            for lane in range(LANES):
-                t = tracks[used, block + min(lane, filled - 1)]
-                for k in range(used):
-                    h = ntuplets.hits[t, k]
-                    for row in range(N_LOADED):
-                        work.hit[k, row, lane] = loaded[h, row, 0]
+            for lane in range(u64(LANES)):  # the last track again where there is none
+                t = u64(tracks[used, block + min(np.int64(lane), filled - 1)])
+                for k in range(u64(used)):
+                    hit = loaded[u64(ntuplets.hits[t, k])]
+                    for row in range(u64(N_LOADED)):
+                        work.hit[k, row, lane] = hit[row, 0]
             fit_broken_lines_side_by_side(used, LANES, constants, work)
-            for lane in range(filled):
-                if math.isnan(work.track[CHI2, lane]):
-                    continue
-                t = tracks[used, block + lane]
-                chi2s[t], ndofs[t] = work.track[CHI2, lane], 2 * used - 5
-                for k in range(5):
-                    states[t, k] = work.track[STATE + k, lane]
-                for k in range(15):
-                    covariances[t, k] = work.track[COVARIANCE + k, lane]
+            for lane in range(u64(filled)):
+                t = u64(tracks[used, block + np.int64(lane)])
+                chi2 = work.track[CHI2, lane]
+                failed = math.isnan(chi2)
+                chi2s[t], ndofs[t] = chi2, 0 if failed else 2 * used - 5
+                for k in range(u64(5)):
+                    states[t, k] = math.nan if failed else work.track[u64(STATE) + k, lane]
+                for k in range(u64(15)):
+                    covariances[t, k] = math.nan if failed else work.track[u64(COVARIANCE) + k, lane]
     return states, covariances, chi2s, ndofs
