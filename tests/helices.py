@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.trackers.patatrack import fit
+from trackserve.trackers.patatrack import broken_line as line
 from trackserve.trackers.patatrack.config import REFERENCE, FitConstants
 
 
@@ -49,17 +49,17 @@ def fit_points(
     Args:
         points: [tracks, hits, 3], cm; their variance along the beam is 4e-6 cm^2.
         normals: [..., 3], unit vectors across the layers, as many or one for all.
-        constants: constants of the fit.
+        constants: constants of the line.
         var_across: variance of the points across the beam, cm^2.
     """
     lanes, n = points.shape[:2]
-    work = fit.make_workspace(lanes)
+    work = line.make_workspace(lanes)
     hit = work.hit[:n].transpose(2, 0, 1)  # tracks, hits, rows
-    hit[..., [fit.X, fit.Y, fit.Z]] = points
-    hit[..., fit.VAR_X], hit[..., fit.VAR_Y] = var_across, 4e-6
-    hit[..., [fit.XX, fit.XY, fit.XZ]] = np.cross([0, 0, 1], normals)
-    hit[..., [fit.YX, fit.YY, fit.YZ]] = [0, 0, 1]
-    hit[..., fit.X0] = 0.02
-    fit.fit_broken_lines_side_by_side(n, lanes, constants, work)
-    state, covariance = work.track[fit.STATE :], work.track[fit.COVARIANCE :]
-    return Fits(state[:5].T, covariance[:15].T, work.track[fit.CHI2])
+    hit[..., [line.X, line.Y, line.Z]] = points
+    hit[..., line.VAR_X], hit[..., line.VAR_Y] = var_across, 4e-6
+    hit[..., [line.XX, line.XY, line.XZ]] = np.cross([0, 0, 1], normals)
+    hit[..., [line.YX, line.YY, line.YZ]] = [0, 0, 1]
+    hit[..., line.X0] = 0.02
+    line.fit_broken_lines_side_by_side(n, lanes, constants, work)
+    state, covariance = work.track[line.STATE :], work.track[line.COVARIANCE :]
+    return Fits(state[:5].T, covariance[:15].T, work.track[line.CHI2])

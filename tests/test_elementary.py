@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trackserve.device.elementary import angle_of, exponential, logarithm
+from trackserve.device.elementary import angle_of, logarithm
 
 COORDINATES = st.floats(-1e6, 1e6).filter(lambda x: abs(x) > 1e-9)
 
@@ -30,12 +30,6 @@ def test_angle_at_the_seams_of_its_parts(angle: float) -> None:
 @given(x=st.floats(1e-300, 1e300))
 def test_logarithm(x: float) -> None:
     assert logarithm(x) == pytest.approx(math.log(x), rel=2e-14, abs=2e-14)
-
-
-@settings(max_examples=300)
-@given(x=st.floats(-700, 700))
-def test_exponential(x: float) -> None:
-    assert exponential(x) == pytest.approx(math.exp(x), rel=1e-15)
 
 
 def test_what_is_no_number_stays_none() -> None:

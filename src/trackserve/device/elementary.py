@@ -1,6 +1,6 @@
-"""Elementary functions without a branch or a call, so that loops of them become vector instructions.
+"""Elementary functions without a branch or a call: loops of them become vector instructions.
 
-They are the same bits on every processor, and on a GPU: other than those of a mathematical library.
+Their bits are the same on every processor, other than those of a mathematical library.
 """
 
 from __future__ import annotations
@@ -22,13 +22,6 @@ _WHOLE = (_BIAS + _MANTISSA_BITS) << _MANTISSA_BITS
 """Bits of 2^52: an integer that is its mantissa is added to it."""
 _TO_EXPONENT = 2.0**_MANTISSA_BITS + _BIAS
 _LN_2 = math.log(2.0)
-_LN_2_HIGH = float.fromhex("0x1.62e42fee00000p-1")
-"""So few digits that its product with an exponent is exact."""
-_LN_2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
-"""ln(2) - _LN_2_HIGH."""
-_LOG2_E = 1.0 / _LN_2
-_ROUNDING = 1.5 * 2.0**_MANTISSA_BITS
-"""A number that was added to it is rounded to an integer, which is in the last bits."""
 _SQRT_2 = math.sqrt(2.0)
 _TAN_PI_8 = math.sqrt(2.0) - 1.0
 _ATAN_3, _ATAN_5, _ATAN_7 = -0.33333333315039704, 0.19999998683178288, -0.14285672334414967
@@ -77,18 +70,3 @@ def angle_of(y: float, x: float) -> float:
     angle = math.pi / 2 - angle if steep else angle
     angle = math.pi - angle if x < 0.0 else angle
     return -angle if y < 0.0 else angle
-
-
-@shared
-def exponential(x: float) -> float:
-    """Return exp(x) for ``x`` between -700 and 700, to 1e-15 of it; else any number.
-
-    The power of two goes into the bits of the exponent, what is left into a power series.
-    """
-    shifted = x * _LOG2_E + _ROUNDING
-    power = shifted - _ROUNDING
-    r = (x - power * _LN_2_HIGH) - power * _LN_2_LOW
-    high = 1 / 40320 + r * (1 / 362880 + r * (1 / 3628800 + r * (1 / 39916800 + r * (1 / 479001600))))
-    middle = 1 / 24 + r * (1 / 120 + r * (1 / 720 + r * (1 / 5040 + r * high)))
-    series = 1.0 + r * (1.0 + r * (1 / 2 + r * (1 / 6 + r * middle)))
-    return _i64(_f64(series).view(_i64) + (_f64(shifted).view(_i64) << _MANTISSA_BITS)).view(_f64)

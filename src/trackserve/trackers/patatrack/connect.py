@@ -18,14 +18,13 @@ from trackserve.device.compile import (
     f32,
     i32,
     kernel,
-    pack_items,
-    pack_numbers,
     shared,
     u32,
     u64,
     wide_vectors,
     with_bit,
 )
+from trackserve.device.pack import pack_items, pack_numbers
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import MOST, check_limit
 
@@ -244,21 +243,26 @@ def _connect(
     """The fields of :class:`Connected`."""
     places = _places(hits, cells)
     n_triplets: Any = np.int64(0)
+    second = np.empty(len(cells.inner) + 1, np.int32)
+    n_second = u64(0)
     for c in range(u64(len(cells.inner))):
-        n_triplets += places.n_incoming[u64(cells.inner[c])]
+        n_incoming = places.n_incoming[u64(cells.inner[c])]
+        n_triplets += n_incoming
+        second[n_second] = c
+        n_second += u64(n_incoming > 0)
+    second = second[:n_second]
     # room for what one cell can add; pairs are found, then judged, in parts of bounded size
     room = len(cells.inner) + LANES
     for b in range(len(hits.order)):
         room = max(room, places.n_incoming[b] + 2 * LANES)
     source, target = np.empty(room, np.int32), np.empty(room, np.int32)
-    cell, end = 0, len(cells.inner) if n_triplets <= max_triplets else 0
-    cell, n = _align(hits, cells, places, cuts, source, target, 0, end)
+    if n_triplets > max_triplets:
+        second = second[:0]
+    second, n = _align(hits, cells, places, cuts, source, target, second)
     n = _judge(hits, cells, cuts, source, target, n)
-    sources, targets = source[:n], target[:n]
-    while cell < end and len(sources) <= max_connections:
-        if len(sources) == n:  # the first part
-            sources, targets = sources.copy(), targets.copy()
-        cell, n = _align(hits, cells, places, cuts, source, target, cell, end)
+    sources, targets = source[:n].copy(), target[:n].copy()
+    while len(second) > 0 and len(sources) <= max_connections:
+        second, n = _align(hits, cells, places, cuts, source, target, second)
         n = _judge(hits, cells, cuts, source, target, n)
         sources = np.concatenate((sources, source[:n]))
         targets = np.concatenate((targets, target[:n]))
@@ -293,9 +297,8 @@ def _align(
     cuts: ConnectionCuts,
     source: Array,
     target: Array,
-    first_cell: int,
-    end_cell: int,
-) -> tuple[int, int]:
+    second: Array,
+) -> tuple[Array, int]:
     """Find pairs of cells that are aligned in r-z, by second, then first cell.
 
     The cells that end on a hit are in a row: so a cell is compared with those that end on its
@@ -304,21 +307,20 @@ def _align(
     Args:
         places: places of the inner hits.
         source, target: memory, at least for the pairs of one cell; they get the pairs.
-        first_cell: the second cell to begin with.
-        end_cell: the one to end before.
+        second: int32[n], cells on whose inner hit another one ends.
 
     Returns:
-        the second cell to go on with, as there was no room for its pairs; and the number of pairs.
+        the second cells that are left, as there was no room for their pairs; and the number of
+        pairs.
     """
     wide_vectors()
     n = u64(0)
-    for c in range(u64(first_cell), u64(end_cell)):
+    for k in range(u64(len(second))):
+        c = u64(second[k])
         b = u64(cells.inner[c])
         n_incoming = places.n_incoming[b]
-        if n_incoming == 0:
-            continue
         if n + u64(n_incoming) + u64(LANES) > u64(len(source)):
-            return int(np.int64(c)), int(np.int64(n))
+            return second[k:], int(np.int64(n))
         middle, outer = in_rz(hits, b), in_rz(hits, u64(cells.outer[c]))
         cut = max_theta(hits.module[b], cuts)
         first = u64(cells.start[b])
@@ -333,7 +335,7 @@ def _align(
             for lane in range(u64(LANES)):
                 target[n + lane] = c
             n += pack_numbers(block, bits, source, n)
-    return end_cell, int(np.int64(n))
+    return second[:0], int(np.int64(n))
 
 
 @kernel

@@ -20,13 +20,13 @@ from trackserve.device.compile import (
     i16,
     i32,
     kernel,
-    pack_items,
     shared,
     u32,
     u64,
     wide_vectors,
     with_bit,
 )
+from trackserve.device.pack import pack_items
 from trackserve.edm import Hits
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import MOST, check_limit

@@ -19,8 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.device.compile import LANES, i32, kernel, shared, u64, wide_vectors
-from trackserve.device.elementary import exponential
+from trackserve.device.compile import kernel, shared
 from trackserve.device.sort import lower_bound, sort_by
 from trackserve.edm import VAR_TIP, VAR_ZIP, Tracks, Vertices
 from trackserve.edm.columns import Array
@@ -39,6 +38,7 @@ class Mixture(NamedTuple):
         vertex: int32[tracks], vertex of the chosen tracks, -1 if in none; then of all tracks.
         density: float64[tracks], likelihood of each by all vertices and the noise.
         belongs: float64[tracks], share of each that belongs to the vertex that moves.
+        weight_of: float64[tracks], weight of each in the mean of that vertex, 1/cm^2.
         grid: float64[points], density of tracks at each point, 1/cm.
         position, share: float64[points], position of each vertex, cm, and the number of tracks
             that it explains.
@@ -57,6 +57,7 @@ class Mixture(NamedTuple):
     vertex: Array
     density: Array
     belongs: Array
+    weight_of: Array
     grid: Array
     position: Array
     share: Array
@@ -74,17 +75,15 @@ class Mixture(NamedTuple):
 
 @kernel
 def make_mixture(n_tracks: int, n_points: int) -> Mixture:
-    """Return memory for ``n_tracks`` tracks and ``n_points`` points.
-
-    Whole blocks of lanes are read and written: there is room for one more.
-    """
+    """Return memory for ``n_tracks`` tracks and ``n_points`` points."""
     return Mixture(
         chosen=np.empty(n_tracks, np.int32),
-        z=np.ones(n_tracks + LANES),
-        sigma=np.ones(n_tracks + LANES),
+        z=np.empty(n_tracks),
+        sigma=np.empty(n_tracks),
         vertex=np.empty(n_tracks, np.int32),
-        density=np.ones(n_tracks + LANES),
-        belongs=np.ones(n_tracks + LANES),
+        density=np.empty(n_tracks),
+        belongs=np.empty(n_tracks),
+        weight_of=np.empty(n_tracks),
         grid=np.empty(n_points),
         position=np.empty(n_points),
         share=np.empty(n_points),
@@ -277,19 +276,18 @@ def is_maximum(density: Array, k: int) -> bool:
 @kernel
 def _maximise(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> int:
     """Let ``m`` seeds compete; order the survivors by position, and return their number."""
-    wide_vectors()
     begin_competition(n, m, cuts, work, 0, 1)
     for i in range(n):
         work.density[i] = cuts.noise
     for v in range(m):
-        put_back(v, cuts, work, 0, LANES, LANES)
+        put_back(v, cuts, work, 0, 1)
     for _ in range(cuts.max_iterations):
         done = True
         for v in range(m):
             if must_move(v, work):
-                take_out(v, cuts, work, 0, LANES, LANES)
+                take_out(v, cuts, work, 0, 1)
                 unsettled = move(v, n, cuts, work)
-                put_back(v, cuts, work, 0, LANES, LANES)
+                put_back(v, cuts, work, 0, 1)
                 if unsettled:
                     wake_around(v, m, cuts, work, 0, 1)
                     done = False
@@ -327,24 +325,12 @@ def begin_competition(
 
 
 @shared
-def likelihood(z: float, sigma: float, position: float, share: float, reach: float) -> float:
-    """Return the likelihood of a track by a vertex, times sqrt(2 pi), tracks/cm.
-
-    Args:
-        z, sigma: position of the track and its error, cm.
-        position: of the vertex, cm.
-        share: number of tracks that the vertex explains.
-        reach: largest distance, in errors; beyond it is 0.
-    """
-    pull = (z - position) / sigma
-    height = share * (exponential(-0.5 * pull * pull) / sigma)
-    return height if abs(pull) < reach else 0.0
-
-
-@shared
 def likelihood_by(v: int, i: int, cuts: MixtureCuts, work: Mixture) -> float:
     """Return the likelihood of the ``i``-th track by vertex ``v``, times sqrt(2 pi), tracks/cm."""
-    return likelihood(work.z[i], work.sigma[i], work.position[v], work.share[v], cuts.reach)
+    pull = (work.z[i] - work.position[v]) / work.sigma[i]
+    if abs(pull) >= cuts.reach:
+        return 0.0
+    return work.share[v] * (math.exp(-0.5 * pull * pull) / work.sigma[i])
 
 
 @shared
@@ -354,28 +340,16 @@ def must_move(v: int, work: Mixture) -> bool:
 
 
 @shared
-def take_out(
-    v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int, lanes: int
-) -> None:
-    """Take vertex ``v`` out of the density around it, and find the shares of tracks in it.
-
-    Args:
-        v: the vertex.
-        cuts: constants of the mixture.
-        work: memory of the event.
-        first, step: first of the tracks near the vertex to take, and the distance of the next.
-        lanes: number of tracks that are taken at once.
-    """
-    z, sigma, density, belongs = work.z, work.sigma, work.density, work.belongs
-    position, share, high = work.position[v], work.share[v], u64(work.high[v])
-    for block in range(u64(work.low[v] + first), high, u64(step)):
-        n_left = i32(high - block)
-        for lane in range(u64(lanes)):
-            i = block + lane
-            here = likelihood(z[i], sigma[i], position, share, cuts.reach)
-            here = here if i32(lane) < n_left else 0.0
-            belongs[i] = here / density[i]
-            density[i] -= here
+def take_out(v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) -> None:
+    """Take vertex ``v`` out of the density around it, and find the shares of tracks in it."""
+    for i in range(work.low[v] + first, work.high[v], step):
+        here = likelihood_by(v, i, cuts, work)
+        belongs = weight = 0.0
+        if here > 0.0:
+            belongs = here / work.density[i]
+            weight = belongs / (work.sigma[i] * work.sigma[i])
+            work.density[i] -= here
+        work.belongs[i], work.weight_of[i] = belongs, weight
 
 
 @shared
@@ -385,21 +359,19 @@ def move(v: int, n: int, cuts: MixtureCuts, work: Mixture) -> bool:
     Returns:
         whether the vertices around must move too.
     """
-    z, belongs, sigma = work.z, work.belongs, work.sigma
+    z = work.z
     work.waiting[v] = False
-    tracks = weights = mean = 0.0
+    tracks = weight = mean = 0.0
     for i in range(work.low[v], work.high[v]):
-        if belongs[i] > 0.0:
-            weight = belongs[i] / (sigma[i] * sigma[i])
-            tracks += belongs[i]
-            weights += weight
-            mean += weight * z[i]
+        tracks += work.belongs[i]
+        weight += work.weight_of[i]
+        mean += work.weight_of[i] * z[i]
     before = work.share[v]
     work.share[v] = tracks - cuts.penalty
     if work.share[v] <= 0.0:
         return True
-    mean /= weights
-    shift = abs(mean - work.position[v]) * math.sqrt(weights)
+    mean /= weight
+    shift = abs(mean - work.position[v]) * math.sqrt(weight)
     work.position[v] = mean
     work.low[v] = _bound_near(z, n, mean - _window(cuts), work.low[v])
     work.high[v] = _bound_near(z, n, mean + _window(cuts), work.high[v])
@@ -417,19 +389,11 @@ def _bound_near(z: Array, n: int, value: float, bound: int) -> int:
 
 
 @shared
-def put_back(
-    v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int, lanes: int
-) -> None:
-    """Add vertex ``v`` to the density around it, if it is alive; see :func:`take_out`."""
+def put_back(v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) -> None:
+    """Add vertex ``v`` to the density around it, if it is alive."""
     if work.share[v] > 0.0:
-        z, sigma, density = work.z, work.sigma, work.density
-        position, share, high = work.position[v], work.share[v], u64(work.high[v])
-        for block in range(u64(work.low[v] + first), high, u64(step)):
-            n_left = i32(high - block)
-            for lane in range(u64(lanes)):
-                i = block + lane
-                here = likelihood(z[i], sigma[i], position, share, cuts.reach)
-                density[i] += here if i32(lane) < n_left else 0.0
+        for i in range(work.low[v] + first, work.high[v], step):
+            work.density[i] += likelihood_by(v, i, cuts, work)
 
 
 @shared

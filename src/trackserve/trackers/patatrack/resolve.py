@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 from trackserve.device.compile import kernel, shared
-from trackserve.device.sort import sort_by
 from trackserve.edm import VAR_TIP, Tracks
 from trackserve.edm.columns import Array
 
@@ -73,19 +72,17 @@ def _resolve_tracks(fitted: Fitted, n_hits: int, cuts: ScoreCuts) -> Array:
     n = len(ntuplets.n_hits)
     quality = np.full(n, _BAD, np.uint8)
     good = np.empty(n, np.int32)
-    worth = np.empty(n, np.float64)  # negative: the best comes first
+    score = np.empty(n, np.float64)
     n_good = 0
     for t in range(n):
         cost = penalty(t, fitted, cuts)
         if is_good(t, cost, fitted, cuts):
             good[n_good] = t
-            worth[n_good] = -score_of(ntuplets.n_hits[t], cost, cuts)
+            score[n_good] = score_of(ntuplets.n_hits[t], cost, cuts)
             n_good += 1
-    best = np.arange(n_good, dtype=np.int32)
-    sort_by(worth, best, np.empty(n_good, np.int32), n_good)
 
     taken = np.zeros(n_hits, np.bool_)
-    for i in best:
+    for i in np.argsort(-score[:n_good], kind="mergesort"):
         t = good[i]
         shared_hits = 0
         for k in range(ntuplets.n_hits[t]):

@@ -10,19 +10,17 @@ from numba import cuda
 from trackserve.device.cuda import Device, cuda_kernel
 from trackserve.edm import MAX_HITS
 
-from ..config import FitConstants
-from ..fit import (
+from ..broken_line import (
     CHI2,
     COVARIANCE,
     N_OF_HIT,
     N_OF_TRACK,
     STATE,
-    Fitted,
-    MeasuredHits,
     Workspace,
     fit_broken_lines_side_by_side,
-    load_hit,
 )
+from ..config import FitConstants
+from ..fit import Fitted, MeasuredHits, load_hit
 from .ntuplets import BatchNtuplets
 
 

@@ -65,6 +65,7 @@ def make_mixture(device: Device, n_tracks: int, points: int) -> Mixture:
         vertex=array("mixture.vertex", n_tracks, np.int32),
         density=array("mixture.density", n_tracks, np.float64),
         belongs=array("mixture.belongs", n_tracks, np.float64),
+        weight_of=array("mixture.weight_of", n_tracks, np.float64),
         grid=array("mixture.grid", points, np.float64),
         position=array("mixture.position", points, np.float64),
         share=array("mixture.share", points, np.float64),
@@ -108,6 +109,7 @@ def _of_event(work: Mixture, i: int, j: int, p: int, q: int) -> Mixture:
         vertex=work.vertex[i:j],
         density=work.density[i:j],
         belongs=work.belongs[i:j],
+        weight_of=work.weight_of[i:j],
         grid=work.grid[p:q],
         position=work.position[p:q],
         share=work.share[p:q],
@@ -220,11 +222,11 @@ def _compete(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> None:
         for v in range(m):
             if not must_move(v, work):
                 continue
-            take_out(v, cuts, work, me, step, 1)
+            take_out(v, cuts, work, me, step)
             cuda.syncthreads()
             unsettled = 1 if me == 0 and move(v, n, cuts, work) else 0
             unsettled = cuda.syncthreads_or(unsettled)
-            put_back(v, cuts, work, me, step, 1)
+            put_back(v, cuts, work, me, step)
             if unsettled:
                 wake_around(v, m, cuts, work, me, step)
                 done = False
