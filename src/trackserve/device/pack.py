@@ -12,6 +12,8 @@ from numba.extending import intrinsic
 
 from .compile import LANES
 
+_functions: Any = cgutils
+
 
 def _store_lanes(builder: Any, items: Any, bits: Any, target: Any) -> Any:
     """Store the items whose bit is set, one behind the other; return their number.
@@ -21,7 +23,7 @@ def _store_lanes(builder: Any, items: Any, bits: Any, target: Any) -> Any:
     mask = builder.bitcast(
         builder.trunc(bits, ir.IntType(LANES)), ir.VectorType(ir.IntType(1), LANES)
     )
-    pack = cgutils.get_or_insert_function(
+    pack = _functions.get_or_insert_function(
         builder.module,
         ir.FunctionType(items.type, [items.type, mask.type, items.type]),
         f"llvm.experimental.vector.compress.v{LANES}i32",
@@ -34,7 +36,7 @@ def _store_lanes(builder: Any, items: Any, bits: Any, target: Any) -> Any:
 def _place_in(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
     """Return the address of an item of an array."""
     data = context.make_array(kind)(context, builder, array).data
-    return cgutils.gep(builder, data, index)
+    return builder.gep(data, [index])
 
 
 def _pack_items(
