@@ -1,10 +1,10 @@
-"""Milliseconds per event of each Patatrack stage on one thread, of one source tree or two.
+"""Milliseconds of processor time of each Patatrack stage per event, of one source tree or two.
 
 usage: python -m benchmarks.stages DIR... [--config NAME] [--against SRC] [--rounds N]
 
 DIR are pixel data directories; SRC is the ``src`` folder of another version, whose
-processes take turns with this one's. Other work on a machine only ever adds time, so
-the least of N rounds counts.
+processes take turns with this one's. Other work on a machine only ever adds time (it takes the
+caches), so the least of N rounds counts.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def measure(directory: str, config: str) -> None:
     for _ in sys.stdin:
         spent: Stages = {}
         for event in events:
-            last = time.perf_counter()
+            last = time.thread_time()
 
             def lap(stage: str) -> None:
                 nonlocal last
-                now = time.perf_counter()
+                now = time.thread_time()
                 spent[stage] = spent.get(stage, 0.0) + now - last  # noqa: B023
                 last = now
 

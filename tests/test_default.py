@@ -7,10 +7,11 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from helices import fit_points, helix_points
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from last_stages import plain_shapes
-from test_patatrack import helix_points, tracks_at
+from test_patatrack import tracks_at
 
 from trackserve import PatatrackPipeline
 from trackserve.edm import VARIANCES, Tracks
@@ -18,7 +19,7 @@ from trackserve.edm.columns import Array
 from trackserve.io import open_pixel
 from trackserve.physics.pixel.metrics import PixelSummary, summarize_pixel
 from trackserve.trackers.patatrack.config import DEFAULT
-from trackserve.trackers.patatrack.fit import Fitted, Sizes, fit_broken_line, make_workspace
+from trackserve.trackers.patatrack.fit import Fitted, Sizes
 from trackserve.trackers.patatrack.mixture import fit_mixture
 from trackserve.trackers.patatrack.ntuplets import Ntuplets
 from trackserve.trackers.patatrack.resolve import resolve_tracks
@@ -89,28 +90,19 @@ def test_pulls_of_scattered_tracks(n: int, cot_theta: float, pt: float) -> None:
     """A straight track of known momentum stands for one in a weak field: q/pT is 0."""
     rng = np.random.default_rng(5)
     constants = DEFAULT.fit._replace(max_pt=pt, triplet_chi2=np.inf)
-    work = make_workspace()
-    work.normal[:] = [1, 0, 0]
-    work.x0[:] = 0.02
-    work.error[:] = np.array([1e-12, 0, 1e-6, 0, 0, 4e-6])
-    pulls, chi2 = [], []
-    for _ in range(1500):
-        work.point[:4] = scattered_track(rng, cot_theta, pt, 0.02)
-        chi2.append(fit_broken_line(n, constants, work))
-        sigma = np.sqrt(work.covariance[list(VARIANCES)])
-        pulls.append((work.state - [0, 0, 0, cot_theta, 0]) / sigma)
+    truth = [0, 0, 0, cot_theta, 0]
+    points = np.array([scattered_track(rng, cot_theta, pt, 0.02) for _ in range(1500)])
+    fits = fit_points(points[:, :n], np.array([1, 0, 0]), constants)
+    pulls = (fits.state - truth) / np.sqrt(fits.covariance[:, list(VARIANCES)])
     np.testing.assert_allclose(np.std(pulls, axis=0), 1, atol=0.08)
-    assert np.mean(chi2) == pytest.approx(2 * n - 5, rel=0.1)
+    assert np.mean(fits.chi2) == pytest.approx(2 * n - 5, rel=0.1)
 
 
 def test_five_hits_are_fitted_with_all_five() -> None:
-    work = make_workspace()
-    work.point[:] = helix_points(1.0, 1, 0.3, 0.0, 0.5, 0.0, 5)
-    work.point[4, 2] += 0.5
-    work.error[:] = np.array([1e-6, 0, 1e-6, 0, 0, 4e-6])
-    work.normal[:] = [1, 0, 0]
-    work.x0[:] = 0.02
-    assert not fit_broken_line(5, DEFAULT.fit, work) < 50
+    points = helix_points(1.0, 1, 0.3, 0.0, 0.5, 0.0, 5)
+    points[4, 2] += 0.5
+    fits = fit_points(points[None], np.array([1, 0, 0]), DEFAULT.fit)
+    assert not fits.chi2[0] < 50
 
 
 def resolve(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helices import fit_points, helix_points
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,9 +31,9 @@ from trackserve.trackers.patatrack.clusterize import clusterize
 from trackserve.trackers.patatrack.config import DEFAULT, REFERENCE, PatatrackConfig
 from trackserve.trackers.patatrack.connect import connect_cells
 from trackserve.trackers.patatrack.doublets import find_doublets, order_by_phi
-from trackserve.trackers.patatrack.fit import fit_broken_line, make_workspace
-from trackserve.trackers.patatrack.hits import phi_in_units
-from trackserve.trackers.patatrack.ntuplets import find_ntuplets
+from trackserve.trackers.patatrack.fit import fit_broken_lines, measured_hits
+from trackserve.trackers.patatrack.hits import make_position_tables, phi_in_units
+from trackserve.trackers.patatrack.ntuplets import Ntuplets, find_ntuplets
 from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.trackers.patatrack.vertices import find_vertices
 from trackserve.trackers.registry import find_tracker
@@ -308,27 +309,6 @@ def test_dead_and_noisy_columns_drop_out(
         np.testing.assert_array_equal(getattr(left, name), getattr(kept, name))
 
 
-def helix_points(
-    pt: float, charge: int, phi: float, tip: float, cot_theta: float, zip_: float, n: int
-) -> Array:
-    """Points where a helix crosses cylinders like the barrel's layers, [n, 3]."""
-    radius = pt / REFERENCE.fit.field
-    # at the point of closest approach the direction is phi; tip = q (|centre| - R)
-    centre_distance = radius + charge * tip
-    centre = centre_distance * charge * np.array([math.sin(phi), -math.cos(phi)])
-    start = math.atan2(-centre[1], -centre[0])
-    points = []
-    for r in (2.9, 6.8, 9.0, 10.9, 16.0)[:n]:
-        low, high = 0.0, math.pi * radius
-        for _ in range(80):
-            s = (low + high) / 2
-            angle = start - charge * s / radius
-            x = centre + radius * np.array([math.cos(angle), math.sin(angle)])
-            low, high = (s, high) if math.hypot(*x) < r else (low, s)
-        points.append([*x, zip_ + s * cot_theta])
-    return np.array(points)
-
-
 @settings(max_examples=200)
 @given(
     pt=st.floats(0.5, 20),
@@ -350,20 +330,38 @@ def test_fit_finds_an_exact_helix(
     n: int,
     config: PatatrackConfig,
 ) -> None:
-    work = make_workspace()
-    work.point[:n] = helix_points(pt, charge, phi, tip, cot_theta, zip_, n)
-    work.error[:n] = np.array([1e-6, 0, 1e-6, 0, 0, 4e-6])
-    work.normal[:n] = work.point[:n] * [1, 1, 0] / np.hypot(*work.point[:n, :2].T)[:, None]
-    work.x0[:n] = 0.02
-    chi2 = fit_broken_line(n, config.fit, work)
-    found = work.state
+    points = helix_points(pt, charge, phi, tip, cot_theta, zip_, n)
+    normals = points * [1, 1, 0] / np.hypot(*points[:, :2].T)[:, None]
+    (found,), (covariance,), (chi2,) = fit_points(points[None], normals, config.fit)
     assert abs((found[0] - phi + math.pi) % (2 * math.pi) - math.pi) < 1e-4
     assert found[1] == pytest.approx(tip, abs=1e-4)
     assert found[2] == pytest.approx(charge / pt, rel=1e-3, abs=1e-4)
     assert found[3] == pytest.approx(cot_theta, abs=1e-4)
     assert found[4] == pytest.approx(zip_, abs=1e-4)
     assert 0 <= chi2 < 0.05
-    assert (work.covariance[list(VARIANCES)] > 0).all()
+    assert (covariance[list(VARIANCES)] > 0).all()
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 70))
+def test_no_track_depends_on_those_beside_it_in_the_fit(
+    sample_directory: Path, sample_results: list[PatatrackResult], seed: int, n: int
+) -> None:
+    """Some ntuplets of an event, in any order, are the same bits as among all of it."""
+    hits, all_of_it = sample_results[0].hits, sample_results[0].ntuplets
+    assert hits is not None
+    assert all_of_it is not None
+    ordered = order_by_phi(hits)
+    place = np.empty(len(hits), np.int32)
+    place[ordered.order] = np.arange(len(hits), dtype=np.int32)
+    some = all_of_it.take(np.random.default_rng(seed).integers(0, len(all_of_it), n))
+    rows = np.where(some.hits < 0, -1, place[some.hits])
+    ntuplets = Ntuplets(some.n_hits, rows[:, :4], rows, np.zeros(n, np.bool_))
+    tables = make_position_tables(read_conditions(sample_directory))
+    fitted = fit_broken_lines(ntuplets, measured_hits(ordered, hits, tables), DEFAULT.fit)
+    assert fitted.state.tobytes() == some.state.tobytes()
+    assert fitted.covariance.tobytes() == some.covariance.tobytes()
+    assert fitted.chi2.tobytes() == some.chi2.tobytes()
 
 
 def tracks_at(z: Array, sigma: float, pt: float = 1.0) -> Tracks:

@@ -73,6 +73,15 @@ def shared_step(function: F) -> F:
     return cast(F, njit(error_model="numpy", **_NO_REFERENCES)(function))
 
 
+def side_by_side(function: F) -> F:
+    """Compile a formula that has loops over lanes, as :func:`shared`.
+
+    It becomes part of its caller before LLVM sees it. There LLVM knows the shape of the work arrays
+    and the length of the loops, and makes vectors of the width of the caller.
+    """
+    return cast(F, njit(error_model="numpy", inline="always", **_NO_REFERENCES)(function))
+
+
 def kernel(function: F) -> F:
     """Compile a loop for a CPU; it must be a function of a module, for the cache.
 

@@ -24,6 +24,7 @@ from trackserve.device.compile import (
     wide_vectors,
     with_bit,
 )
+from trackserve.device.pack import pack_items, pack_numbers
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import MOST, check_limit
 
@@ -76,33 +77,31 @@ class Vector(NamedTuple):
     z: float
 
 
-class Outgoing(NamedTuple):
-    """Cells by their inner hit, of those hits where another cell ends.
+class Connected(NamedTuple):
+    """What :func:`_connect` finds.
 
     Attributes:
-        start: int32[hits + 1], first cell that begins on each hit.
-        cell: int32[n], row in :class:`.Cells`.
-        r, z: float32[n], place of the cell's outer hit, cm.
+        n_triplets: number of pairs of cells that share a hit.
+        n_connections: number of pairs of neighbours; if it is above the limit, there may be more.
+        graph: the cells; without neighbours if a number is above its limit.
     """
 
-    start: Array
-    cell: Array
+    n_triplets: int
+    n_connections: int
+    graph: CellGraph
+
+
+class Places(NamedTuple):
+    """Places of the inner hits of cells, and of hits.
+
+    Attributes:
+        r, z: float32[cells + LANES], of the inner hit of each cell, cm.
+        n_incoming: int32[hits], number of cells that end on each hit.
+    """
+
     r: Array
     z: Array
-
-
-class Blocks(NamedTuple):
-    """Blocks of outgoing cells of which at least one is aligned with a cell.
-
-    Attributes:
-        cell: int32[n], the cell.
-        start: int32[n], the first of the block in :class:`Outgoing`.
-        bits: uint32[n], a bit for each of ``LANES`` cells: whether it is aligned.
-    """
-
-    cell: Array
-    start: Array
-    bits: Array
+    n_incoming: Array
 
 
 def connect_cells(
@@ -124,11 +123,10 @@ def connect_cells(
     Raises:
         LimitExceeded: there are more.
     """
-    outgoing, n_triplets = _outgoing(hits, cells)
-    check_limit("triplets", n_triplets, max_triplets)
-    source, target = _connections(hits, cells, outgoing, cuts, max_connections)
-    check_limit("connections", len(source), max_connections, exact=False)
-    return _graph(cells, source, target)
+    found = Connected(*_connect(hits, cells, cuts, max_triplets, max_connections))
+    check_limit("triplets", found.n_triplets, max_triplets)
+    check_limit("connections", found.n_connections, max_connections, exact=False)
+    return found.graph
 
 
 def remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> None:
@@ -235,162 +233,157 @@ def same_direction(a: Vector, b: Vector, min_cos2: float) -> bool:
 
 
 @kernel
-def _connections(
+def _connect(
     hits: OrderedHits,
     cells: Cells,
-    outgoing: Outgoing,
     cuts: ConnectionCuts,
+    max_triplets: int,
     max_connections: int,
-) -> tuple[Array, Array]:
-    """Pairs of neighbours, by first, then second cell.
-
-    Aligned pairs are found, then judged, in parts of bounded size. It ends early above
-    ``max_connections``.
-    """
-    room = len(cells.inner) + 128
+) -> tuple[int, int, CellGraph]:
+    """The fields of :class:`Connected`."""
+    places = _places(hits, cells)
+    n_triplets: Any = np.int64(0)
+    second = np.empty(len(cells.inner) + 1, np.int32)
+    n_second = u64(0)
+    for c in range(u64(len(cells.inner))):
+        n_incoming = places.n_incoming[u64(cells.inner[c])]
+        n_triplets += n_incoming
+        second[n_second] = c
+        n_second += u64(n_incoming > 0)
+    second = second[:n_second]
+    # room for what one cell can add; pairs are found, then judged, in parts of bounded size
+    room = len(cells.inner) + LANES
     for b in range(len(hits.order)):
-        room = max(room, _most_blocks(b, cells, outgoing) + 1)
-    blocks = Blocks(
-        cell=np.empty(room, np.int32),
-        start=np.empty(room, np.int32),
-        bits=np.empty(room, np.uint32),
+        room = max(room, places.n_incoming[b] + 2 * LANES)
+    source, target = np.empty(room, np.int32), np.empty(room, np.int32)
+    if n_triplets > max_triplets:
+        second = second[:0]
+    second, n = _align(hits, cells, places, cuts, source, target, second)
+    n = _judge(hits, cells, cuts, source, target, n)
+    sources, targets = source[:n].copy(), target[:n].copy()
+    while len(second) > 0 and len(sources) <= max_connections:
+        second, n = _align(hits, cells, places, cuts, source, target, second)
+        n = _judge(hits, cells, cuts, source, target, n)
+        sources = np.concatenate((sources, source[:n]))
+        targets = np.concatenate((targets, target[:n]))
+    n_connections = len(sources)
+    if n_connections > max_connections:
+        sources, targets = sources[:0], targets[:0]
+    return n_triplets, n_connections, _graph(cells, sources, targets)
+
+
+@kernel
+def _places(hits: OrderedHits, cells: Cells) -> Places:
+    n_cells, n_hits = len(cells.inner), len(hits.order)
+    places = Places(
+        r=np.empty(n_cells + LANES, np.float32),
+        z=np.empty(n_cells + LANES, np.float32),
+        n_incoming=np.empty(n_hits, np.int32),
     )
-    hit, n_blocks = _aligned_blocks(hits, cells, outgoing, cuts, blocks, 0)
-    source, target = _judge(hits, cells, outgoing, cuts, blocks, n_blocks)
-    while hit < len(hits.order) and len(source) <= max_connections:
-        hit, n_blocks = _aligned_blocks(hits, cells, outgoing, cuts, blocks, hit)
-        more, others = _judge(hits, cells, outgoing, cuts, blocks, n_blocks)
-        source, target = np.concatenate((source, more)), np.concatenate((target, others))
-    return source, target
+    for c in range(u64(n_cells)):
+        places.r[c] = hits.r[u64(cells.inner[c])]
+    for c in range(u64(n_cells)):
+        places.z[c] = hits.z[u64(cells.inner[c])]
+    for b in range(u64(n_hits)):
+        places.n_incoming[b] = cells.start[b + u64(1)] - cells.start[b]
+    return places
+
+
+@kernel
+def _align(
+    hits: OrderedHits,
+    cells: Cells,
+    places: Places,
+    cuts: ConnectionCuts,
+    source: Array,
+    target: Array,
+    second: Array,
+) -> tuple[Array, int]:
+    """Find pairs of cells that are aligned in r-z, by second, then first cell.
+
+    The cells that end on a hit are in a row: so a cell is compared with those that end on its
+    inner hit, a block at a time.
+
+    Args:
+        places: places of the inner hits.
+        source, target: memory, at least for the pairs of one cell; they get the pairs.
+        second: int32[n], cells on whose inner hit another one ends.
+
+    Returns:
+        the second cells that are left, as there was no room for their pairs; and the number of
+        pairs.
+    """
+    wide_vectors()
+    n = u64(0)
+    for k in range(u64(len(second))):
+        c = u64(second[k])
+        b = u64(cells.inner[c])
+        n_incoming = places.n_incoming[b]
+        if n + u64(n_incoming) + u64(LANES) > u64(len(source)):
+            return second[k:], int(np.int64(n))
+        middle, outer = in_rz(hits, b), in_rz(hits, u64(cells.outer[c]))
+        cut = max_theta(hits.module[b], cuts)
+        first = u64(cells.start[b])
+        last = first + u64(n_incoming)
+        for block in range(first, last, u64(LANES)):
+            n_left = i32(last - block)
+            bits = u32(0)
+            for lane in range(u64(LANES)):
+                inner = InRZ(places.r[block + lane], places.z[block + lane])
+                ok = aligned(inner, middle, outer, cut, cuts.min_pt)
+                bits = with_bit(bits, lane, ok & (i32(lane) < n_left))
+            for lane in range(u64(LANES)):
+                target[n + lane] = c
+            n += pack_numbers(block, bits, source, n)
+    return second[:0], int(np.int64(n))
 
 
 @kernel
 def _judge(
     hits: OrderedHits,
     cells: Cells,
-    outgoing: Outgoing,
     cuts: ConnectionCuts,
-    blocks: Blocks,
-    n_blocks: int,
-) -> tuple[Array, Array]:
-    """Those aligned pairs in ``n_blocks`` blocks that are neighbours."""
-    source = np.empty((n_blocks + 1) * LANES, np.int32)
-    target = np.empty((n_blocks + 1) * LANES, np.int32)
-    n = u64(0)
-    for k in range(u64(n_blocks)):
-        for lane in range(u64(LANES)):
-            source[n] = blocks.cell[k]
-            target[n] = outgoing.cell[u64(blocks.start[k]) + lane]
-            n += bit(blocks.bits[k], lane)
-    m = u64(0)
-    for k in range(n):
-        cell, other = source[k], target[k]
-        a, b, c = cells.inner[cell], cells.outer[cell], cells.outer[other]
-        curvature, dca = curvature_and_dca(in_xy(hits, a), in_xy(hits, b), in_xy(hits, c))
-        source[m], target[m] = cell, other
-        m += u64(from_beam_line(curvature, dca, hits.module[a], cuts))
-    return source[:m], target[:m]
-
-
-@kernel
-def _outgoing(hits: OrderedHits, cells: Cells) -> tuple[Outgoing, int]:
-    """Cells by their inner hit, if one ends there; on the innermost layer, where most begin,
-    none ends. And the number of pairs of cells that share a hit."""
-    n_cells = len(cells.inner)
-    n_hits = len(hits.order)
-    start = np.zeros(n_hits + 1, np.int32)
-    for c in range(n_cells):
-        b = u64(cells.inner[c])
-        start[b + u64(1)] += cells.start[b + u64(1)] > cells.start[b]
-    for b in range(n_hits):
-        start[b + 1] += start[b]
-    n_triplets: Any = np.int64(0)
-    for b in range(n_hits):
-        incoming = np.int64(cells.start[b + 1]) - np.int64(cells.start[b])
-        n_triplets += incoming * (np.int64(start[b + 1]) - np.int64(start[b]))
-    filled = start[:-1].copy()
-    room = start[n_hits] + LANES  # whole blocks of lanes are read
-    outgoing = Outgoing(
-        start=start,
-        cell=np.empty(room, np.int32),
-        r=np.empty(room, np.float32),
-        z=np.empty(room, np.float32),
-    )
-    for c in range(n_cells):
-        b = u64(cells.inner[c])
-        if cells.start[b + u64(1)] > cells.start[b]:
-            place = u64(filled[b])
-            filled[b] += 1
-            outgoing.cell[place] = c
-            outgoing.r[place] = hits.r[cells.outer[c]]
-            outgoing.z[place] = hits.z[cells.outer[c]]
-    return outgoing, n_triplets
-
-
-@kernel
-def _most_blocks(b: int, cells: Cells, outgoing: Outgoing) -> int:
-    """Largest number of blocks of outgoing cells that the cells of hit ``b`` are aligned with."""
-    n_outgoing = int(outgoing.start[b + 1]) - int(outgoing.start[b])
-    return (int(cells.start[b + 1]) - int(cells.start[b])) * (n_outgoing // LANES + 1)
-
-
-@kernel
-def _aligned_blocks(
-    hits: OrderedHits,
-    cells: Cells,
-    outgoing: Outgoing,
-    cuts: ConnectionCuts,
-    blocks: Blocks,
-    first_hit: int,
-) -> tuple[int, int]:
-    """Find, for each cell, the blocks of outgoing cells with one that is aligned.
-
-    Few blocks have any: they are listed without a branch, which could not be predicted.
-
-    Args:
-        blocks: memory, at least for the blocks of one hit; it gets the blocks.
-        first_hit: the hit to begin with.
-
-    Returns:
-        the hit to go on with, as there was no room for its blocks; and the number of blocks.
-    """
+    source: Array,
+    target: Array,
+    n_pairs: int,
+) -> int:
+    """Move those of the aligned pairs that are neighbours to the front; return their number."""
     wide_vectors()
-    n = u64(0)
-    for b in range(first_hit, len(hits.order)):
-        out, end = u64(outgoing.start[b]), u64(outgoing.start[b + 1])
-        first, last = u64(cells.start[b]), u64(cells.start[b + 1])
-        if out == end or first == last:
-            continue
-        if n + (last - first) * ((end - out) // u64(LANES) + u64(1)) >= u64(len(blocks.cell)):
-            return b, int(np.int64(n))
-        middle = in_rz(hits, b)
-        cut = max_theta(hits.module[b], cuts)
-        for cell in range(first, last):
-            inner = in_rz(hits, cells.inner[cell])
-            for block in range(out, end, u64(LANES)):
-                n_left = i32(end - block)
-                bits = u32(0)
-                for lane in range(u64(LANES)):
-                    outer = InRZ(outgoing.r[block + lane], outgoing.z[block + lane])
-                    ok = aligned(inner, middle, outer, cut, cuts.min_pt)
-                    bits = with_bit(bits, lane, ok & (i32(lane) < n_left))
-                blocks.cell[n], blocks.start[n], blocks.bits[n] = cell, block, bits
-                n += u64(bits != 0)
-    return len(hits.order), int(np.int64(n))
+    n = u64(n_pairs)
+    for lane in range(u64(LANES)):  # whole blocks are read
+        source[n + lane], target[n + lane] = 0, 0
+    m = u64(0)
+    for block in range(u64(0), n, u64(LANES)):
+        n_left = i32(n - block)
+        bits = u32(0)
+        for lane in range(u64(LANES)):
+            cell, other = u64(source[block + lane]), u64(target[block + lane])
+            a, b, c = u64(cells.inner[cell]), u64(cells.inner[other]), u64(cells.outer[other])
+            curvature, dca = curvature_and_dca(in_xy(hits, a), in_xy(hits, b), in_xy(hits, c))
+            ok = from_beam_line(curvature, dca, hits.module[a], cuts)
+            bits = with_bit(bits, lane, ok & (i32(lane) < n_left))
+        pack_items(target, block, bits, target, m)
+        m += pack_items(source, block, bits, source, m)
+    return int(np.int64(m))
 
 
 @kernel
 def _graph(cells: Cells, source: Array, target: Array) -> CellGraph:
-    """The graph of the cells in ``source`` or ``target``, renumbered."""
+    """The graph of the cells in ``source`` or ``target``, renumbered.
+
+    Args:
+        cells: all cells.
+        source, target: pairs of neighbours, by second, then first cell.
+    """
     n_cells = len(cells.inner)
     used = np.zeros(n_cells, np.bool_)
-    for k in range(len(source)):
-        used[source[k]] = True
-        used[target[k]] = True
+    for k in range(u64(len(source))):
+        used[u64(source[k])] = True
+        used[u64(target[k])] = True
     cell = np.empty(n_cells + 1, np.int32)
     number = np.empty(n_cells + 1, np.int32)
     n = u64(0)
-    for c in range(n_cells):
+    for c in range(u64(n_cells)):
         cell[n], number[c] = c, n
         n += u64(used[c])
     number[n_cells] = n
@@ -399,58 +392,92 @@ def _graph(cells: Cells, source: Array, target: Array) -> CellGraph:
         inner=np.empty(n, np.int32),
         outer=np.empty(n, np.int32),
         pair=np.empty(n, np.uint8),
-        start=number[cells.start],
-        first=_starts(number[source], n),
-        neighbour=number[target],
+        start=np.empty(len(cells.start), np.int32),
+        first=np.zeros(n + u64(1), np.int32),
+        neighbour=np.empty(len(source), np.int32),
         alive=np.ones(n, np.bool_),
     )
     for k in range(n):
-        c = cell[k]
-        graph.inner[k], graph.outer[k], graph.pair[k] = (
-            cells.inner[c],
-            cells.outer[c],
-            cells.pair[c],
-        )
+        c = u64(cell[k])
+        graph.inner[k], graph.outer[k] = cells.inner[c], cells.outer[c]
+        graph.pair[k] = cells.pair[c]
+    for h in range(u64(len(cells.start))):
+        graph.start[h] = number[u64(cells.start[h])]
+    _group(number, source, target, graph)
     return graph
 
 
 @kernel
-def _starts(key: Array, n_keys: int) -> Array:
-    """First item of each key in a counting sort of ``key``, int32[n_keys + 1]."""
-    start = np.zeros(n_keys + 1, np.int32)
-    for i in range(len(key)):
-        start[key[i] + 1] += 1
-    for k in range(n_keys):
-        start[k + 1] += start[k]
-    return start
+def _group(number: Array, source: Array, target: Array, graph: CellGraph) -> None:
+    """Sort the neighbours by the cell that they continue; those of a cell keep their order."""
+    first, n = graph.first, len(graph.cell)
+    for i in range(u64(len(source))):
+        first[u64(number[u64(source[i])]) + u64(1)] += 1
+    for k in range(u64(n)):
+        first[k + u64(1)] += first[k]
+    filled = first[:-1].copy()
+    for i in range(u64(len(source))):
+        k = u64(number[u64(source[i])])
+        graph.neighbour[u64(filled[k])] = number[u64(target[i])]
+        filled[k] += 1
 
 
 @kernel
 def _remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> None:
+    wide_vectors()
     n_hits = len(hits.order)
     most = 0
     for h in range(n_hits):
         most = max(most, graph.start[h + 1] - graph.start[h])
-    x = np.empty(most, np.float32)
-    y = np.empty(most, np.float32)
-    z = np.empty(most, np.float32)
+    # no lane is without a number: products of what memory happens to hold may be slow
+    x, y, z = np.zeros((3, most + LANES), np.float32)
+    module = np.zeros(most + LANES, np.int32)
     for h in range(n_hits):
         first = graph.start[h]
         n = graph.start[h + 1] - first
-        if n < 2:
-            continue
-        for i in range(n):
-            x[i], y[i], z[i] = vector_between(hits, h, graph.inner[first + i])
+        for i in range(n if n > 1 else 0):
+            inner = graph.inner[first + i]
+            x[i], y[i], z[i] = vector_between(hits, h, inner)
+            module[i] = hits.module[inner]
         for i in range(n - 1):
-            module_i = hits.module[graph.inner[first + i]]
-            vector_i = Vector(x[i], y[i], z[i])
-            for j in range(i + 1, n):
-                if hits.module[graph.inner[first + j]] == module_i:
-                    continue
-                vector_j = Vector(x[j], y[j], z[j])
-                if not same_direction(vector_i, vector_j, min_cos2):
-                    continue
-                if squared_length(vector_i) > squared_length(vector_j):
-                    graph.alive[first + i] = False
+            vector = Vector(x[i], y[i], z[i])
+            own_module = module[i]
+            for block in range(u64(i + 1), u64(n), u64(LANES)):
+                n_left = i32(u64(n) - block)
+                bits = u32(0)
+                for lane in range(u64(LANES)):
+                    k = block + lane
+                    same = same_direction(vector, Vector(x[k], y[k], z[k]), min_cos2)
+                    other_module = module[k] != own_module
+                    bits = with_bit(bits, lane, same & other_module & (i32(lane) < n_left))
+                # few blocks have any
+                if bits != u32(0) and _kill_longer(x, y, z, i, block, bits, graph.alive, first):
                     break
-                graph.alive[first + j] = False
+
+
+@kernel
+def _kill_longer(
+    x: Array, y: Array, z: Array, i: int, block: int, bits: int, alive: Array, first: int
+) -> bool:
+    """Kill the longer of vector ``i`` and each of those in a block whose bit is set, in turn.
+
+    Args:
+        x, y, z: vectors of the cells that end on a hit, cm.
+        i: the vector.
+        block: the first of the block.
+        bits: those with the same direction.
+        alive: gets False for cells that are killed.
+        first: the cell of the first vector.
+
+    Returns:
+        whether vector ``i`` is killed; then it is compared with no more.
+    """
+    length = squared_length(Vector(x[i], y[i], z[i]))
+    for lane in range(u64(LANES)):
+        k = block + lane
+        if bit(bits, lane):
+            if length > squared_length(Vector(x[k], y[k], z[k])):
+                alive[first + i] = False
+                return True
+            alive[u64(first) + k] = False
+    return False

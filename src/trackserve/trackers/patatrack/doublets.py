@@ -16,7 +16,6 @@ import numpy as np
 from trackserve.detectors.phase1.layout import LAYER_START, N_BARREL_LAYERS, N_LAYERS
 from trackserve.device.compile import (
     LANES,
-    bit,
     f32,
     i16,
     i32,
@@ -27,6 +26,7 @@ from trackserve.device.compile import (
     wide_vectors,
     with_bit,
 )
+from trackserve.device.pack import pack_items
 from trackserve.edm import Hits
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import MOST, check_limit
@@ -460,8 +460,6 @@ def _fill_cells(
                             bits = accepted(candidates, block, last, outer, own, DISKS)
                         for lane in range(u64(LANES)):
                             cells.outer[n + lane], cells.pair[n + lane] = o, p
-                        for lane in range(u64(LANES)):
-                            cells.inner[n] = candidates.hit[block + lane]
-                            n += bit(bits, lane)
+                        n += pack_items(candidates.hit, block, bits, cells.inner, n)
     cells.start[len(hits.order)] = n
     return int(np.int64(n))

@@ -10,14 +10,17 @@ from numba import cuda
 from trackserve.device.cuda import Device, cuda_kernel
 from trackserve.edm import MAX_HITS
 
-from ..config import FitConstants
-from ..fit import (
-    Fitted,
-    MeasuredHits,
+from ..broken_line import (
+    CHI2,
+    COVARIANCE,
+    N_OF_HIT,
+    N_OF_TRACK,
+    STATE,
     Workspace,
-    fit_broken_line,
-    load_hits,
+    fit_broken_lines_side_by_side,
 )
+from ..config import FitConstants
+from ..fit import Fitted, MeasuredHits, load_hit
 from .ntuplets import BatchNtuplets
 
 
@@ -44,29 +47,20 @@ def fit_broken_lines(
 def _fit(hits: MeasuredHits, constants: FitConstants, fitted: Fitted, n: int) -> None:
     ntuplets = fitted.ntuplets
     work = Workspace(
-        point=cuda.local.array((MAX_HITS, 3), np.float64),
-        error=cuda.local.array((MAX_HITS, 6), np.float64),
-        normal=cuda.local.array((MAX_HITS, 3), np.float64),
-        x0=cuda.local.array(MAX_HITS, np.float64),
-        arc=cuda.local.array(MAX_HITS, np.float64),
-        path=cuda.local.array(MAX_HITS, np.float64),
-        height=cuda.local.array(MAX_HITS, np.float64),
-        variance=cuda.local.array(MAX_HITS, np.float64),
-        kink=cuda.local.array(MAX_HITS, np.float64),
-        radial_x=cuda.local.array(MAX_HITS, np.float64),
-        radial_y=cuda.local.array(MAX_HITS, np.float64),
-        state=cuda.local.array(5, np.float64),
-        covariance=cuda.local.array(15, np.float64),
+        hit=cuda.local.array((MAX_HITS, N_OF_HIT, 1), np.float64),
+        track=cuda.local.array((N_OF_TRACK, 1), np.float64),
     )
     for t in range(cuda.grid(1), n, cuda.gridsize(1)):
         chi2 = math.nan
         used = min(int(ntuplets.n_hits[t]), constants.max_hits)
         if not ntuplets.duplicate[t]:
-            load_hits(used, ntuplets.hits[t], hits, work)
-            chi2 = fit_broken_line(used, constants, work)
+            for k in range(used):
+                load_hit(ntuplets.hits[t, k], hits, work.hit[k], 0)
+            fit_broken_lines_side_by_side(used, 1, constants, work)
+            chi2 = work.track[CHI2, 0]
         failed = math.isnan(chi2)
         fitted.chi2[t], fitted.ndof[t] = chi2, 0 if failed else 2 * used - 5
         for k in range(5):
-            fitted.state[t, k] = math.nan if failed else work.state[k]
+            fitted.state[t, k] = math.nan if failed else work.track[STATE + k, 0]
         for k in range(15):
-            fitted.covariance[t, k] = math.nan if failed else work.covariance[k]
+            fitted.covariance[t, k] = math.nan if failed else work.track[COVARIANCE + k, 0]
