@@ -98,7 +98,8 @@ def _table(title: str, kind: type[Result]) -> Iterator[str]:
 def _rows(field: pa.Field, before: str, note: str = "") -> Iterator[str]:
     """A row for a column, and one for each of its fields."""
     meaning = (field.metadata or {}).get(b"meaning", b"").decode().replace("|", "\\|")
-    kind, inside = field.type, ()
+    kind = field.type
+    inside: tuple[pa.Field, ...] = ()
     words = str(kind)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         record = kind.value_type
@@ -150,7 +151,7 @@ def _parameters(arguments: Iterable[Any], options: Iterable[Any]) -> Iterator[st
 
 def _word(argument: Any) -> str:
     """An argument as the usage names it."""
-    return argument.metavar or argument.name.upper()
+    return str(argument.metavar or argument.name.upper())
 
 
 def _default(parameter: Any) -> str:
