@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from command_line import command, says
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.command_line import command, says
 from trackserve import Client
 from trackserve.edm import FittedTracks, Measurements, PointsEvent, Ragged, TrackCandidates
 from trackserve.edm.columns import Array
