@@ -70,7 +70,7 @@ def group(server: Server) -> int:
     return server.pid
 
 
-def samples(server: Server) -> list[prometheus.Sample]:
+def samples(server: Server) -> list[prometheus.Sample]:  # type: ignore[name-defined]
     return prometheus.parse(Http(server.host, server.ports.metrics).get("/metrics")[1])
 
 

@@ -48,7 +48,7 @@ ONE_BACKEND = ("test_client.py", "test_hlt.py", "test_operations.py", "test_serv
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests that repeat others with the second backend as slow."""
     for item in items:
-        backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
+        backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")  # type: ignore[attr-defined]
         if backend == "native" and item.path.name in ONE_BACKEND:
             item.add_marker("slow")
 

@@ -162,7 +162,7 @@ def test_damaged_events(
         words = words[: data.draw(st.one_of(st.just(None), st.integers(1, len(words))))]
         for _ in range(data.draw(st.integers(0, 20))):
             words[data.draw(st.integers(0, len(words) - 1))] = data.draw(st.integers(0, 2**32 - 1))
-        events.append(RawEvent(words.view(np.uint8), event.beam_spot, number))
+        events.append(RawEvent(words.view(np.uint8), event.beam_spot, number))  # type: ignore[attr-defined]
     keep = KEEP
     assert same(kernels.run(events, keep), pipeline.run(events, keep))
 

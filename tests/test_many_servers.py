@@ -410,7 +410,7 @@ def test_a_name_stands_for_all_its_addresses(
 
     monkeypatch.setattr(pool_module, "_LOOK_AGAIN", 0.05)
     monkeypatch.setattr(servers_module, "_RESOLVE_AGAIN", 0.0)
-    monkeypatch.setattr(servers_module.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(servers_module.socket, "getaddrinfo", resolve)  # type: ignore[attr-defined]
     with Client(f"grpc://tracking.example:{one.port}") as client:
         answers = list(client.stream("exatrkx", events * 2, in_flight=8))
         assert {answer.origin.server for answer in answers} == {one.url, two.url}

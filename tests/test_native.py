@@ -115,7 +115,7 @@ def test_python_serves_where_the_library_cannot_be_built(
 ) -> None:
     monkeypatch.setenv("CC", "false")
     if reason == "no compiler":
-        monkeypatch.setattr(build.shutil, "which", lambda name: None)
+        monkeypatch.setattr(build.shutil, "which", lambda name: None)  # type: ignore[attr-defined]
     assert why_not_native()
     options = {"conditions": sample_directory}
     with pytest.raises(ServerError, match="native backend cannot be built"):

@@ -86,7 +86,7 @@ def test_rows_are_chosen_by_mask_slice_and_number(
     mask = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool)
     assert noun[mask] == noun.take(np.flatnonzero(mask))
     assert noun[1:3] == noun.take(slice(1, 3))
-    assert [one.score.tolist() for one in noun] == [[i] for i in range(n)]
+    assert [one.score.tolist() for one in noun] == [[i] for i in range(n)]  # type: ignore[attr-defined]
     with pytest.raises(IndexError):
         noun[n]
     with pytest.raises(IndexError):

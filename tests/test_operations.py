@@ -127,7 +127,7 @@ def rate(triton: Any, events: list[RawEvent], count: int) -> float:
     return count / (time.perf_counter() - start)
 
 
-def samples(server: Server) -> list[prometheus.Sample]:
+def samples(server: Server) -> list[prometheus.Sample]:  # type: ignore[name-defined]
     with urllib.request.urlopen(server.metrics_url) as page:
         return prometheus.parse(page.read().decode())
 

@@ -82,7 +82,7 @@ def test_files_are_joined_by_other_libraries(
     polar = polars.concat([polars.read_parquet(path) for path in files])
     assert polar["tracks"].list.len().to_list() == n
     sql = "select unnest(tracks).pt from read_parquet({}) where error = ''"
-    assert np.array_equal(duckdb.sql(sql.format(names)).fetchnumpy()["(unnest(tracks)).pt"], pt)
+    assert np.array_equal(duckdb.sql(sql.format(names)).fetchnumpy()["(unnest(tracks)).pt"], pt)  # type: ignore[union-attr]
     awk = ak.concatenate([ak.from_parquet(path) for path in files])
     assert ak.num(awk.tracks).tolist() == n
     assert np.array_equal(ak.flatten(awk.tracks.pt), pt)

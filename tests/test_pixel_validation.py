@@ -413,13 +413,13 @@ def test_report_is_self_contained(
     assert page.count("data:image/png;base64,") == len(pictures)
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert "default-src 'none'" in page  # its script fetches nothing
-    assert f"{summary.efficiency['1-2'].value:.3f}" in page
+    assert f"{summary.efficiency['1-2'].value:.3f}" in page  # type: ignore[union-attr]
     (table,) = tables(validation, matches)
     assert table.row_count > 15
     written = json.loads((tmp_path / "report" / "summary.json").read_text())
     assert written["title"] == "perfect"
     numbers = written["results"]["perfect"]
-    assert numbers["efficiency"]["1-2"]["value"] == summary.efficiency["1-2"].value
+    assert numbers["efficiency"]["1-2"]["value"] == summary.efficiency["1-2"].value  # type: ignore[union-attr]
     assert "> 5" in numbers["efficiency"]
     assert numbers["reference"]["n_events"] == 10
 

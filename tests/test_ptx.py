@@ -160,7 +160,7 @@ def test_pipelines_launch_every_kernel(
     assert kernels() == {kernel for kernel, _ in recorder.launched}
     (types,) = (types for kernel, types in recorder.launched if kernel is radius._count)
     check_distances(
-        compile_to_ptx(radius._count.py_func, types, is_formula=False, generations=(NEWEST,))
+        compile_to_ptx(radius._count.py_func, types, is_formula=False, generations=(NEWEST,))  # type: ignore[attr-defined]
     )
 
 
@@ -197,7 +197,7 @@ def test_every_kernel_and_formula_compiles(
             check_distances(ptx)
 
     formulas = {
-        value.__name__: value
+        value.__name__: value  # type: ignore[attr-defined]
         for value in definitions()
         if isinstance(value, Dispatcher) and not value.targetoptions.get("nogil")
     }

@@ -218,7 +218,7 @@ def test_a_full_queue_is_busy_until_there_is_place(
     refused = answers.wait(2)
     assert sorted(refused) == [3, 4]
     assert all(isinstance(answer, ServerBusy) for answer in refused.values())
-    assert refused[3].fields == {"found": 3, "bound": 3}
+    assert refused[3].fields == {"found": 3, "bound": 3}  # type: ignore[union-attr]
     assert runtime.held == 3
     model.gate.set()
     answers.wait(5)

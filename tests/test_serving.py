@@ -131,7 +131,7 @@ def test_only_the_outputs_asked_for_are_sent(
         everything = triton.infer("patatrack", as_inputs(tensors)).get_response()
     assert [o.name for o in reply.get_response().outputs] == ["hits_phi"]
     direct = pipeline.run([sample_events[0]], ["hits"])[0]
-    assert reply.as_numpy("hits_phi").tobytes() == direct.hits.phi.tobytes()
+    assert reply.as_numpy("hits_phi").tobytes() == direct.hits.phi.tobytes()  # type: ignore[union-attr]
     assert {o.name for o in everything.outputs} == {spec.name for spec in CODEC.outputs}
 
 
@@ -218,7 +218,7 @@ def test_start_refuses(repository: Path, tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(ServerError, match="cannot listen") as caught:
             Server(repository, **FREE | {"http_port": port}).start()
     assert caught.value.url == f"127.0.0.1:{port}"
-    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServerError, match="install"):
         Server(repository, **FREE).start()

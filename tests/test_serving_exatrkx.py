@@ -147,7 +147,7 @@ def test_a_large_event_goes_by_shared_memory(server: Server) -> None:
     assert len(direct.candidates) > 1
     with Client(server.grpc_url, transport="shm") as client:
         assert [client.reconstruct("exatrkx-large", event) for _ in range(4)] == [direct] * 4
-        assert client._transport._regions._all
+        assert client._transport._regions._all  # type: ignore[attr-defined]
 
 
 def test_several_models_side_by_side(

@@ -328,8 +328,8 @@ def test_a_helix_in_one_step_or_in_two_ends_at_the_same_place(
     pt: float, eta: float, charge: int, path: float
 ) -> None:
     start = Vector(0.1, -0.2, 3.0), Vector(pt, 0.3 * pt, pt * float(np.sinh(eta)))
-    whole = moved.py_func(*start, charge, path)
-    half = moved.py_func(*moved.py_func(*start, charge, path / 2), charge, path / 2)
+    whole = moved.py_func(*start, charge, path)  # type: ignore[attr-defined]
+    half = moved.py_func(*moved.py_func(*start, charge, path / 2), charge, path / 2)  # type: ignore[attr-defined]
     np.testing.assert_allclose(half[0], whole[0], atol=1e-9)
     np.testing.assert_allclose(half[1], whole[1], rtol=1e-9, atol=1e-12)
     length = np.linalg.norm(np.subtract(whole[0], start[0]))

@@ -29,7 +29,7 @@ def find_model(
         InputError: there is no such model, or its tracker is not installed here.
         ServerError: the server does not answer.
     """
-    if not isinstance(model, str) or not model.isprintable():
+    if not isinstance(model, str) or not model.isprintable():  # type: ignore[redundant-expr]
         raise InputError("the name of a model is a printable text", found=repr(model)[:80])
     while model not in settings.served:
         try:

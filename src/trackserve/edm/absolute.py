@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .columns import Array, Columns, column, ragged
+from .columns import Array, Columns, Ragged, column, ragged
 from .pixel import BeamSpot, Hits, Tracks, Vertices
 
 _SIGNS = np.array([1, -1, 1, 1, 1], np.float32)
@@ -55,7 +55,7 @@ class AbsoluteTracks(Columns):
     """0 bad, 1 duplicate, 2 loose."""
     n_hits: Array = column(np.int8)
     """Number of hits."""
-    hits: Array = ragged(np.int32)
+    hits: Ragged = ragged(np.int32)
     """Rows of the hits, from the inside out."""
     vertex: Array = column(np.int16)
     """Row of the vertex; -1 if in none."""

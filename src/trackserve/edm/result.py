@@ -111,8 +111,8 @@ class Result:
             InputError: ``keep`` is not a collection of names of :meth:`intermediates`.
         """
         known = cls.intermediates()
-        names = keep if isinstance(keep, Collection) else [keep]
-        unknown = [name for name in names if not isinstance(name, str) or name not in known]
+        names = keep if isinstance(keep, Collection) else [keep]  # type: ignore[redundant-expr]
+        unknown = [name for name in names if not isinstance(name, str) or name not in known]  # type: ignore[redundant-expr]
         if unknown:
             raise InputError("unknown part to keep", found=unknown, bound=list(known))
 

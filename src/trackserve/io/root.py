@@ -133,7 +133,7 @@ def _branches_of_records(values: ak.Array, branch: str) -> Iterator[tuple[str, A
 
 
 def _is_text(values: ak.Array) -> bool:
-    return ak.parameters(values).get("__array__") == "string"
+    return bool(ak.parameters(values).get("__array__") == "string")
 
 
 def _bytes_of(texts: ak.Array) -> ak.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from .perceptrons import (
 
 
 class PackedAcorn(NamedTuple):
-    """The perceptrons of the network; ``edge`` and ``node`` have one for each step."""
+    """The perceptrons of the network; ``edge`` has one for each step, ``node`` but for the last."""
 
     node_encoder: Packed
     edge_encoder: EdgePerceptron
@@ -49,7 +50,7 @@ def pack_acorn(spec: AcornGnn, weights: Mapping[str, Array], prefix: str) -> Pac
         node_encoder=on_rows("node_encoder"),
         edge_encoder=on_edges("edge_encoder", spec.hidden),
         edge=[on_edges(f"edge.{i}", 2 * spec.hidden) for i in steps],
-        node=[on_rows(f"node.{i}") for i in steps],
+        node=[on_rows(f"node.{i}") for i in steps[:-1]],
         decoder=on_rows("decoder"),
         head=on_rows("head"),
         hidden=spec.hidden,
@@ -65,10 +66,12 @@ def run_acorn(network: PackedAcorn, graph: NetworkGraph) -> Array:
     first_edges = np.empty((n_edges, hidden), np.float32)
     run_edges(network.edge_encoder, graph._replace(nodes=first, edges=no_inputs), first_edges)
     states, edges = first, first_edges.copy()
-    for edge, node in zip(network.edge, network.node, strict=True):
+    for edge, node in zip_longest(network.edge, network.node):
         both = np.concatenate([states, first], 1)
         both_edges = np.concatenate([edges, first_edges], 1)
         run_edges(edge, graph._replace(nodes=both, edges=both_edges), edges)
+        if node is None:
+            break
         sums = np.zeros((n_nodes, 2 * hidden), np.float32)
         _add_up(graph, edges, sums)
         states = np.empty((n_nodes, hidden), np.float32)

@@ -52,10 +52,11 @@ def read_acorn(file: NetworkFile, steps: int, features: Features) -> list[Candid
     names = {
         **{"node_encoder.": "node_encoder", "edge_encoder.": "edge_encoder"},
         **{f"edge_network.{_number(i, shared)}": f"edge.{i}" for i in range(n)},
-        **{f"node_network.{_number(i, shared)}": f"node.{i}" for i in range(n)},
+        **{f"node_network.{_number(i, shared)}": f"node.{i}" for i in range(n - (not shared))},
         **{"edge_decoder.": "decoder", "edge_output_transform.": "head"},
     }
-    if set(found) != set(names):
+    unused = f"node_network.{n - 1}."  # of the last step; some files do not have it
+    if set(found) - {unused} != set(names):
         raise ModelError(
             "not acorn's interaction network",
             file=file.path,
@@ -73,15 +74,17 @@ def read_acorn(file: NetworkFile, steps: int, features: Features) -> list[Candid
     for activation in _activations(file, "hidden_activation"):
         for ending in _endings(file, first, last):
             spec = AcornGnn(
-                "acorn",
-                INPUTS,
-                hidden,
-                *depths,
-                given if shared else n,
-                shared,
-                activation,
-                ending,
-                first.norm is not None,
+                kind="acorn",
+                inputs=INPUTS,
+                hidden=hidden,
+                node_depth=depths[0],
+                edge_depth=depths[1],
+                decoder_depth=depths[2],
+                steps=given if shared else n,
+                shared=shared,
+                activation=activation,
+                last_activation=ending,
+                norm=first.norm is not None,
             )
             candidates.append(Candidate(spec, _weights(layers, ending, file.path)))
     return candidates

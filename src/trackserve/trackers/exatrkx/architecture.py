@@ -92,7 +92,8 @@ class InteractionGnn:
 class AcornGnn:
     """The interaction network of acorn (GNN4ITk): each step takes the first states as inputs too.
 
-    It is acorn's ``InteractionGNN2`` with the settings ``concat`` and ``in_out_diff_agg``.
+    It is acorn's ``InteractionGNN2`` with the settings ``concat`` and ``in_out_diff_agg``. The last
+    step makes states of edges only: nothing follows that takes those of nodes.
     """
 
     kind: Literal["acorn"]
@@ -223,12 +224,12 @@ def _acorn(spec: AcornGnn) -> dict[str, Perceptron]:
         n, output = (depth - 1, hidden) if last is None else (depth, None)
         return Perceptron(inputs, (hidden,) * n, output, spec.activation, spec.norm, last)
 
-    n_weights = 1 if spec.shared else spec.steps
+    n_edge, n_node = (1, 1) if spec.shared else (spec.steps, spec.steps - 1)
     return {
         "node_encoder": perceptron(len(spec.inputs), spec.node_depth),
         "edge_encoder": perceptron(2 * hidden, spec.edge_depth),
-        **{f"edge.{i}": perceptron(6 * hidden, spec.edge_depth) for i in range(n_weights)},
-        **{f"node.{i}": perceptron(4 * hidden, spec.node_depth) for i in range(n_weights)},
+        **{f"edge.{i}": perceptron(6 * hidden, spec.edge_depth) for i in range(n_edge)},
+        **{f"node.{i}": perceptron(4 * hidden, spec.node_depth) for i in range(n_node)},
         "decoder": perceptron(hidden, spec.decoder_depth),
         "head": Perceptron(hidden, (hidden,), 1, spec.activation, spec.norm),
     }

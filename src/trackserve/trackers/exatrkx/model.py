@@ -79,7 +79,11 @@ class Description:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each weight, by name."""
-        networks = {"embedding": self.embedding, "filter": self.filter, "gnn": self.gnn}
+        networks: dict[str, Embedding | Filter | Gnn] = {
+            "embedding": self.embedding,
+            "filter": self.filter,
+            "gnn": self.gnn,
+        }
         return {k: v for name, spec in networks.items() for k, v in shapes_of(name, spec).items()}
 
 

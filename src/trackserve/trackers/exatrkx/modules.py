@@ -165,19 +165,18 @@ class AcornNetwork(nn.Module):
 
     Nodes start with the state n0 = encoder(inputs), edges with e0 = encoder(n0_source, n0_target).
     In a step, e = edge([n, n0]_source, [n, n0]_target, e, e0). Then n = node(n, n0, sum of e over
-    the edges that arrive, sum of e over the edges that leave). At the end, an edge has the logit
-    head(decoder(e)).
+    the edges that arrive, sum of e over the edges that leave), but in the last step. At the end, an
+    edge has the logit head(decoder(e)).
     """
 
     def __init__(self, spec: AcornGnn) -> None:
         super().__init__()
         shapes = perceptrons_of(spec)
-        n_weights = 1 if spec.shared else spec.steps
         self.steps = spec.steps
         self.node_encoder = Mlp(shapes["node_encoder"])
         self.edge_encoder = Mlp(shapes["edge_encoder"])
-        self.edge = nn.ModuleList(Mlp(shapes[f"edge.{i}"]) for i in range(n_weights))
-        self.node = nn.ModuleList(Mlp(shapes[f"node.{i}"]) for i in range(n_weights))
+        self.edge = nn.ModuleList(Mlp(s) for name, s in shapes.items() if name.startswith("edge."))
+        self.node = nn.ModuleList(Mlp(s) for name, s in shapes.items() if name.startswith("node."))
         self.decoder = Mlp(shapes["decoder"])
         self.head = Mlp(shapes["head"])
 
@@ -186,10 +185,12 @@ class AcornNetwork(nn.Module):
         n = first_n = self.node_encoder(nodes).float()
         e = first_e = self.edge_encoder.on_edges(n, source, target).float()
         for step in range(self.steps):
-            weights = step % len(self.edge)
-            edge, node = cast(Mlp, self.edge[weights]), cast(Mlp, self.node[weights])
+            edge = cast(Mlp, self.edge[step % len(self.edge)])
             both = torch.cat([n, first_n], 1)
             e = edge.on_edges(both, source, target, torch.cat([e, first_e], 1)).float()
+            if step == self.steps - 1:
+                break
+            node = cast(Mlp, self.node[step % len(self.node)])
             arriving = torch.zeros_like(n).index_add(0, target, e)
             leaving = torch.zeros_like(n).index_add(0, source, e)
             n = node(torch.cat([both, arriving, leaving], 1)).float()

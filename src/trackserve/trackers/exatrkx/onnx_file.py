@@ -43,7 +43,7 @@ def read_onnx(
         name: array.astype(np.float32) for name, array in arrays.items() if _WEIGHT.fullmatch(name)
     }
     weights |= _transposed(model.graph, arrays, weights)
-    evaluator = ReferenceEvaluator(model)
+    evaluator: Any = ReferenceEvaluator(model)
     names = [one.name for one in model.graph.input if one.name not in arrays]
 
     def run(*tensors: torch.Tensor) -> torch.Tensor:
