@@ -38,7 +38,7 @@ class Toy:
         phi, t = random.uniform(-np.pi, np.pi, n), random.uniform(-0.8, 0.8, n)
         d0, z0 = random.normal(0, 0.05, n), random.normal(0, 40, n)
         self.particles = np.stack([d0, phi, k, z0, t], axis=1)
-        places = np.array([_places(particle, RADII) for particle in self.particles])
+        places = np.array([_places(one, RADII) for one in self.particles]).reshape(n, len(RADII), 3)
         aside = random.normal(0, ACROSS, places.shape[:2])
         up = random.normal(0, SIGMAS, places.shape[:2])
         azimuth = np.arctan2(places[..., 1], places[..., 0]) + aside / RADII
