@@ -24,6 +24,8 @@ from exatrkx_models import published_model, random_event, small_model, wide_mode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one_thread import OneThread
+from toy_tracks import RULES, SURFACES, Toy
+from toy_tracks import SCALES as TOY_SCALES
 
 from trackserve import ExatrkxPipeline
 from trackserve.device.components import connected_components
@@ -36,10 +38,11 @@ from trackserve.edm import (
 from trackserve.edm.columns import Array, Ragged
 from trackserve.errors import EventError, LimitExceeded, encode
 from trackserve.trackers.exatrkx import perceptrons as on_cpu
-from trackserve.trackers.exatrkx.architecture import Cuts, Features, Finish, Perceptron
+from trackserve.trackers.exatrkx.architecture import Cuts, Features, Perceptron
 from trackserve.trackers.exatrkx.cuda import (
     CudaExatrkx,
     features,
+    finish,
     perceptrons,
     radius,
     segmentation,
@@ -47,6 +50,7 @@ from trackserve.trackers.exatrkx.cuda import (
 from trackserve.trackers.exatrkx.cuda.edges import BatchEdges
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.features import outward_order, scale_points, sector_order
+from trackserve.trackers.exatrkx.finish import PT_PER_RADIUS, assemble
 from trackserve.trackers.exatrkx.limits import ExatrkxLimits
 from trackserve.trackers.exatrkx.model import Model
 from trackserve.trackers.exatrkx.radius import Pairs, find_pairs
@@ -103,11 +107,6 @@ def assert_close(found: Helices, expected: Helices) -> None:
         np.testing.assert_allclose(column, getattr(expected, name), rtol=1e-4, atol=1e-6)
 
 
-def finishing_model() -> Model:
-    """A model whose candidates are finished; they have as few points as can be."""
-    return small_model(cuts=Cuts(0.1, 0.45, 0.3, 3, "paths", Finish(2.0)))
-
-
 def events() -> list[PointsEvent]:
     """Events of many points, one, none, some far from each other, and many again."""
     far = random_event(5, 3, 3)
@@ -134,11 +133,36 @@ def test_a_batch(make: Any, order: Any, segmentation: Any) -> None:
 @pytest.mark.slow
 def test_finished_candidates_of_a_batch() -> None:
     """Pieces of a batch are followed, and compete for points, as on a CPU."""
-    model = finishing_model()
-    found = on_one_thread(model).run(events(), GRAPH_STAGES)
-    expected = ExatrkxPipeline(model).run(events(), GRAPH_STAGES)
-    assert sum(len(result.helices) for result in expected) > 10  # type: ignore[union-attr]
-    assert_same(found, expected, 5e-5)
+    toys = [Toy(30, 1), Toy(0, 2), Toy(50, 3, least_pt=0.6)]
+    lists = [
+        [toy.piece(i, *some) for i in range(len(toy.particles)) for some in ((0, 1, 2), (5, 6, 7))]
+        for toy in toys
+    ]
+    lists[2] += [np.concatenate([a[:2], b[1:]]) for a, b in itertools.pairwise(lists[2])]
+    device = OneThread()
+    points = on_device(device, [toy.scaled() for toy in toys], features_=TOY_SCALES)
+    rows = [piece for some in lists for piece in some]
+    m = len(rows)
+    counts = np.zeros((len(toys) + 1, 6), np.int32)
+    counts[1:, 4] = np.cumsum([len(some) for some in lists])
+    counts[1:, 5] = np.cumsum([sum(map(len, some)) for some in lists])
+    flat = Ragged.of(rows, np.int32)
+    nothing = np.zeros(1, np.int64)
+    given = segmentation.BatchCandidates(
+        nothing, flat.offsets[:-1].astype(np.int32), flat.values, nothing, nothing, nothing
+    )
+    unit, least = PT_PER_RADIUS * RULES.field, 5
+    tracks = finish.finish(device, points, given, counts, m, device.table(SURFACES), unit, least)
+    columns = {name: array[:n] for name, (array, n) in finish.to_download(tracks, m).items()}
+    first = np.cumsum([0, *(len(toy.points) for toy in toys)])
+    for e, (toy, some) in enumerate(zip(toys, lists, strict=True)):
+        mine = finish.of_event(columns, slice(*counts[e : e + 2, 4].tolist()), int(first[e]))
+        score = np.linspace(0.5, 1, len(some)).astype(np.float32)
+        candidates, helices = assemble(mine, score, toy.rank(), unit, least)
+        expected = toy.finish(some, least)
+        assert candidates == expected[0]
+        assert_close(helices, expected[1])
+        assert len(candidates) > 0.9 * len(toy.particles)
 
 
 def test_features_and_stages() -> None:
@@ -353,9 +377,11 @@ def test_what_is_too_wide_is_left_to_pytorch() -> None:
 SCALES = Features((1000.0, 3.0, 1000.0))
 
 
-def on_device(device: OneThread, some: list[Array], outward: bool = True) -> features.BatchPoints:
-    scales = device.resident(np.array(SCALES.scales, np.float32))
-    return features.order_points(device, some, SCALES, scales, outward)
+def on_device(
+    device: OneThread, some: list[Array], outward: bool = True, features_: Features = SCALES
+) -> features.BatchPoints:
+    scales = device.resident(np.array(features_.scales, np.float32))
+    return features.order_points(device, some, features_, scales, outward)
 
 
 @given(st.lists(st.sampled_from([0, 1, 2, 40, 1500, 3000]), min_size=1, max_size=4), st.data())
