@@ -42,14 +42,16 @@ class PositionErrors(NamedTuple):
     from_shape: bool = False
     lone_share: float = f32(0.4)
     """Smallest share of a lone pixel in which the particle may have passed."""
-    barrel_width: float = f32(0.3)
+    barrel_width: float = f32(0.25)
     """Extent of the charge along y in the barrel, where it is not known; per pitch."""
     floor: float = f32(0.0004)
     """Smallest error of a longer cluster, cm."""
     share_two: float = f32(0.08)
-    """Error per width over which the end pixels share charge, for a cluster of two whose extent
-    of charge is known."""
-    share: float = f32(0.10)
+    """Error per width over which the end pixels share charge, for a cluster of two in the barrel
+    whose extent of charge is known."""
+    share_two_disk: float = f32(0.061)
+    """The same on a disk."""
+    share: float = f32(0.108)
     """The same for other clusters."""
     straggling: float = f32(0.035)
     """Error per pitch for each pixel beyond two, in quadrature."""
@@ -193,7 +195,7 @@ class ScoreCuts(NamedTuple):
     They are tuned on truth: see docs/patatrack.md.
     """
 
-    triplet_cost: float = 18.5
+    triplet_cost: float = 19.5
     """Largest cost of a triplet: chi2 of the fit, (tip / error)^2, :func:`.shape.strangeness`."""
     long_cost: float = 50.0
     """Largest cost for four hits and more: the same without tip."""
@@ -206,7 +208,7 @@ class ScoreCuts(NamedTuple):
     """Value of a hit, in chi2."""
     max_shared: int = 1
     """Number of hits that a track of four and more may have in common with better ones."""
-    shared_cost: float = 22.0
+    shared_cost: float = 18.0
     """Largest cost of a track that has one in common."""
     length_offset: float = 0.55
     """Mean length of clusters beyond the extent of the track's charge, in pitches."""
@@ -252,7 +254,7 @@ class MixtureCuts(NamedTuple):
     """Tracks with a larger error of zip make no vertex, cm."""
     max_chi2: float = 20.0
     """Tracks with a larger chi2 make no vertex."""
-    max_tip_pull: float = 3.0
+    max_tip_pull: float = 1.8
     """Tracks make no vertex that miss the beam spot by more errors of tip."""
     max_zip: float = 12.5
     """Tracks make no vertex that are as far from the beam spot along z, cm."""
@@ -324,7 +326,7 @@ DEFAULT = PatatrackConfig(
     ),
     ntuplets=NtupletRules(only_longest=False),
     fit=FitConstants(
-        scattering=0.0136**2,
+        scattering=0.93 * 0.0136**2,  # of the core of the angles, which have a tail
         max_hits=MAX_HITS,
         thin_layers=True,
         triplet_chi2=11.0,

@@ -376,8 +376,9 @@ def local_position(
     sigma_y = errors.edge_y if edge_col else sensor.sigma_y
     var_x, var_y = sigma_x * sigma_x, sigma_y * sigma_y
     if errors.from_shape:
+        share_two = errors.share_two if module < FIRST_ENDCAP else errors.share_two_disk
         if not edge_row:
-            share_x = errors.share_two if rows.length == 2 else errors.share
+            share_x = share_two if rows.length == 2 else errors.share
             var_x = shape_variance(rows, spread_x, share_x, errors)
         if not edge_col and module < FIRST_ENDCAP:
             # the width is unknown: it depends on where along the beam a track starts
@@ -393,7 +394,7 @@ def local_position(
             spread_y = cols.pitch * _HALF * f32(2 + cols.wide_ends)
             var_y = shape_variance(unknown, spread_y, errors.share, errors)
         elif not edge_col:
-            share_y = errors.share_two if cols.length == 2 else errors.share
+            share_y = share_two if cols.length == 2 else errors.share
             var_y = shape_variance(cols, spread_y, share_y, errors)
     size_x, size_y = cluster_size(rows), cluster_size(cols)
     return LocalHit(
