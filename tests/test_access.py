@@ -16,6 +16,7 @@ from command_line import says
 
 from trackserve.cli.serve import split_flags
 from trackserve.client import Access, Client
+from trackserve.client.servers import current, parse_servers
 from trackserve.client.transport import failure
 from trackserve.edm import PointsEvent
 from trackserve.errors import AccessDenied, InputError, ServerUnavailable
@@ -215,6 +216,17 @@ def test_urls_with_tls() -> None:
         )
     with pytest.raises(InputError, match=r"grpc\[s\]"):
         parse_url("ftps://host:1")
+
+
+def test_servers_behind_one_name_are_known_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each address of a name is a server; its certificate has the name, not the address."""
+    places = [(2, 1, 6, "", (host, 0)) for host in ("10.0.0.1", "10.0.0.2")]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *arguments, **more: places)
+    found = current(parse_servers("grpcs://tracking:8001,grpc://plain:8001"))
+    assert [(one.host, one.name) for one in found] == [
+        *((host, "tracking") for host in ("10.0.0.1", "10.0.0.2")),
+        *((host, "") for host in ("10.0.0.1", "10.0.0.2")),
+    ]
 
 
 def test_an_open_server_is_told_what_it_is(pair: Pair, authority: Authority) -> None:

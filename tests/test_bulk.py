@@ -24,6 +24,7 @@ from trackserve.errors import InputError, ServerError, TrackserveError
 PROGRAM = [sys.executable, "-c", "from trackserve.cli import app; app()"]
 
 
+@pytest.mark.slow
 def test_every_task_has_one_outcome() -> None:
     assert sorted(on_processes(double, range(7), 2)) == [(n, 2 * n) for n in range(7)]
 
@@ -41,6 +42,7 @@ def test_a_task_that_takes_workers_down_stops_no_other() -> None:
     assert "its worker died" in str(found[1])
 
 
+@pytest.mark.slow
 def test_work_that_fails_says_why() -> None:
     [(_, outcome)] = on_processes(fail, [7], 1)
     assert isinstance(outcome, TrackserveError)
@@ -162,6 +164,7 @@ def test_dask_works_on_its_workers(sources: list[Path], tmp_path: Path) -> None:
     assert rows(out)["run0.parquet"] == rows(tmp_path / "one")["run0.parquet"]
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
     monkeypatch.setattr("trackserve.bulk.engines._CONNECT_TIMEOUT", 0.2)

@@ -34,6 +34,7 @@ from trackserve.client.transport import Call, Request, failure
 from trackserve.client.window import Window
 from trackserve.edm import RawEvent
 from trackserve.errors import (
+    AccessDenied,
     Cancelled,
     DeadlineExceeded,
     EventDeadlineExceeded,
@@ -576,7 +577,7 @@ def test_timings_add_up(server: Server, sample_events: list[RawEvent]) -> None:
         ),
         ("Stub process 'x' is not healthy.", "INTERNAL", ServerUnavailable),
         ("Unable to find shared memory region: 'r'", "NOT_FOUND", ServerError),
-        ("This protocol is restricted, expecting header 'x'", "UNAVAILABLE", ServerError),
+        ("This protocol is restricted, expecting header 'x'", "UNAVAILABLE", AccessDenied),
         ("Exceeds maximum queue size", "UNAVAILABLE", ServerBusy),
         ("too late", "DEADLINE_EXCEEDED", DeadlineExceeded),
         ("wrong shape", "INVALID_ARGUMENT", InputError),

@@ -145,6 +145,7 @@ def command_of(words: list[str]) -> None:
             assert word.partition("=")[0] in known, word
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_deployment_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "250")
     for name in ("Containerfile", "Containerfile.front"):
