@@ -312,7 +312,7 @@ def test_events_alone_have_no_identity(sample_directory: Path, tmp_path: Path) -
 
 def test_a_tracker_with_data_must_say_its_identity() -> None:
     class Careless(Patatrack):
-        identity = Patatrack.__mro__[1].identity  # type: ignore[assignment]  # type: ignore[attr-defined]
+        identity = Patatrack.__mro__[1].identity  # type: ignore[assignment, attr-defined]
 
     with pytest.raises(InputError, match="must override identity") as caught:
         Careless().identity({})
