@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from trackserve.cli.main import commands
 from trackserve.client import AsyncClient, Client
-from trackserve.client.exchange import ServedModel  # type: ignore[attr-defined]
+from trackserve.client.served import ServedModel
 from trackserve.edm import RawEvent
 from trackserve.errors import IdentityMismatch, InputError, decode, encode
 from trackserve.io import open_pixel, read_conditions, write_conditions
