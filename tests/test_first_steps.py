@@ -84,7 +84,7 @@ def test_each_compilation_of_a_loop_is_announced_once(tmp_path: Path) -> None:
     before = n_loops()
     loop = compile.kernel(twice)
     assert n_loops() == before + 1
-    loop._cache._cache_file.load = lambda key: None
+    loop._cache._cache_file.load = lambda key: None  # type: ignore[attr-defined]
     heard: list[str] = []
     with watching_compilation(heard.append):
         assert loop(2) == loop(2) == 4

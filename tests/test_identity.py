@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from trackserve.cli.main import commands
 from trackserve.client import AsyncClient, Client
-from trackserve.client.exchange import ServedModel
+from trackserve.client.served import ServedModel
 from trackserve.edm import RawEvent
 from trackserve.errors import IdentityMismatch, InputError, decode, encode
 from trackserve.io import open_pixel, read_conditions, write_conditions
@@ -312,7 +312,7 @@ def test_events_alone_have_no_identity(sample_directory: Path, tmp_path: Path) -
 
 def test_a_tracker_with_data_must_say_its_identity() -> None:
     class Careless(Patatrack):
-        identity = Patatrack.__mro__[1].identity  # type: ignore[assignment]
+        identity = Patatrack.__mro__[1].identity  # type: ignore[assignment, attr-defined]
 
     with pytest.raises(InputError, match="must override identity") as caught:
         Careless().identity({})
