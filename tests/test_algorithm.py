@@ -19,8 +19,8 @@ CPU_INFO = Path("/proc/cpuinfo")
 ANSWERS: dict[tuple[str, str], tuple[int, str]] = {
     ("patatrack", "default"): (2, "ee45597da3e6"),
     ("patatrack", "reference"): (2, "4cd13bcc21bb"),
-    ("exatrkx", "default"): (1, "4dca431dc85f"),
-    ("exatrkx", "large"): (1, "7ecd4573c415"),
+    ("exatrkx", "default"): (2, "d3ce15ff757d"),
+    ("exatrkx", "large"): (2, "756f6d45e09b"),
 }
 """By tracker and variant: number of the algorithm, digest of all columns of the answers.
 
