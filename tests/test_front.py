@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import threading
 import time
@@ -260,6 +261,16 @@ def open_paths(where: Http, token: str, probe: str) -> set[str]:
             if call[0] == 200:
                 found.add(f"{method} {path}")
     return found
+
+
+def test_a_new_certificate_takes_effect(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = Tls(*authority.sign("front", "localhost"))
+    with Front(settings(tmp_path / "log", tls=tls), watched("grpc://127.0.0.1:1")) as front:
+        where = ("127.0.0.1", front.settings.port)
+        first = ssl.get_server_certificate(where)
+        authority.sign("front", "localhost")
+        wait_for(lambda: ssl.get_server_certificate(where) != first)
 
 
 @pytest.mark.slow

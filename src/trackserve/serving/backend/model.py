@@ -182,8 +182,8 @@ class ServedModel:
 
     def _begin(self) -> None:
         """Report what has no label, also where it is 0; before a thread reports all the rest."""
-        for name, metric in METRICS.items():
-            if not metric.label:
+        for name in self._families:
+            if not METRICS[name].label:
                 self._report(Series(name), restarts() if name == RESTARTS else 0.0)
 
     def _report(self, series: Series, amount: float) -> None:

@@ -56,7 +56,7 @@ class Front:
     """An Envoy in front of servers; use it as a context manager.
 
     It takes requests when the ``with`` block begins. Servers, tokens and certificates that change
-    meanwhile take effect within seconds, without a lost request. At the end of the block, new
+    meanwhile take effect within seconds. At the end of the block, new
     connections are refused, requests in flight are answered, and Envoy ends; it ends too if this
     process is killed.
 
