@@ -39,8 +39,8 @@ def train_exatrkx(
         str,
         typer.Option(
             metavar="NAME",
-            help="Settings: default, as the shipped model; or small, for a usable model at a "
-            "pile-up of 20 within ten minutes on two cores.",
+            help="Settings: default, as the shipped model; or small, for a smaller model that is "
+            "trained in fewer steps.",
         ),
     ] = "default",
     config: Annotated[

@@ -152,7 +152,7 @@ PRESETS = {
         ),
     ),
 }
-"""Settings by name: of the shipped model, and of one that is trained in some minutes."""
+"""Settings by name: of the shipped model, and of a smaller one that is trained in fewer steps."""
 
 
 def find_preset(name: str) -> TrainingConfig:
