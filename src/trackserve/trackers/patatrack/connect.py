@@ -14,7 +14,6 @@ import numpy as np
 from trackserve.detectors.phase1.layout import FIRST_BARREL_2, FIRST_ENDCAP
 from trackserve.device.compile import (
     LANES,
-    bit,
     f32,
     i32,
     kernel,
@@ -424,60 +423,30 @@ def _group(number: Array, source: Array, target: Array, graph: CellGraph) -> Non
 
 @kernel
 def _remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> None:
-    wide_vectors()
     n_hits = len(hits.order)
     most = 0
     for h in range(n_hits):
         most = max(most, graph.start[h + 1] - graph.start[h])
-    # no lane is without a number: products of what memory happens to hold may be slow
-    x, y, z = np.zeros((3, most + LANES), np.float32)
-    module = np.zeros(most + LANES, np.int32)
+    x = np.empty(most, np.float32)
+    y = np.empty(most, np.float32)
+    z = np.empty(most, np.float32)
     for h in range(n_hits):
         first = graph.start[h]
         n = graph.start[h + 1] - first
-        for i in range(n if n > 1 else 0):
-            inner = graph.inner[first + i]
-            x[i], y[i], z[i] = vector_between(hits, h, inner)
-            module[i] = hits.module[inner]
+        if n < 2:
+            continue
+        for i in range(n):
+            x[i], y[i], z[i] = vector_between(hits, h, graph.inner[first + i])
         for i in range(n - 1):
-            vector = Vector(x[i], y[i], z[i])
-            own_module = module[i]
-            for block in range(u64(i + 1), u64(n), u64(LANES)):
-                n_left = i32(u64(n) - block)
-                bits = u32(0)
-                for lane in range(u64(LANES)):
-                    k = block + lane
-                    same = same_direction(vector, Vector(x[k], y[k], z[k]), min_cos2)
-                    other_module = module[k] != own_module
-                    bits = with_bit(bits, lane, same & other_module & (i32(lane) < n_left))
-                # few blocks have any
-                if bits != u32(0) and _kill_longer(x, y, z, i, block, bits, graph.alive, first):
+            module_i = hits.module[graph.inner[first + i]]
+            vector_i = Vector(x[i], y[i], z[i])
+            for j in range(i + 1, n):
+                if hits.module[graph.inner[first + j]] == module_i:
+                    continue
+                vector_j = Vector(x[j], y[j], z[j])
+                if not same_direction(vector_i, vector_j, min_cos2):
+                    continue
+                if squared_length(vector_i) > squared_length(vector_j):
+                    graph.alive[first + i] = False
                     break
-
-
-@kernel
-def _kill_longer(
-    x: Array, y: Array, z: Array, i: int, block: int, bits: int, alive: Array, first: int
-) -> bool:
-    """Kill the longer of vector ``i`` and each of those in a block whose bit is set, in turn.
-
-    Args:
-        x, y, z: vectors of the cells that end on a hit, cm.
-        i: the vector.
-        block: the first of the block.
-        bits: those with the same direction.
-        alive: gets False for cells that are killed.
-        first: the cell of the first vector.
-
-    Returns:
-        whether vector ``i`` is killed; then it is compared with no more.
-    """
-    length = squared_length(Vector(x[i], y[i], z[i]))
-    for lane in range(u64(LANES)):
-        k = block + lane
-        if bit(bits, lane):
-            if length > squared_length(Vector(x[k], y[k], z[k])):
-                alive[first + i] = False
-                return True
-            alive[u64(first) + k] = False
-    return False
+                graph.alive[first + j] = False
