@@ -89,7 +89,7 @@ def scattered_track(rng: np.random.Generator, cot_theta: float, pt: float, x0: f
 def test_pulls_of_scattered_tracks(n: int, cot_theta: float, pt: float) -> None:
     """A straight track of known momentum stands for one in a weak field: q/pT is 0."""
     rng = np.random.default_rng(5)
-    constants = DEFAULT.fit._replace(max_pt=pt, triplet_chi2=np.inf)
+    constants = DEFAULT.fit._replace(max_pt=pt, triplet_chi2=np.inf, scattering=0.0136**2)
     truth = [0, 0, 0, cot_theta, 0]
     points = np.array([scattered_track(rng, cot_theta, pt, 0.02) for _ in range(1500)])
     fits = fit_points(points[:, :n], np.array([1, 0, 0]), constants)
@@ -177,7 +177,7 @@ def test_a_triplet_that_crosses_a_fourth_layer_unseen_must_fit_better(
 ) -> None:
     shapes = straight_shapes(20)
     shapes.tables.spans[3] = 16.0, -20.0, end
-    assert resolve([[0, 1, 2]], [11.5], [0.0], shapes).tolist() == [expected]
+    assert resolve([[0, 1, 2]], [12.5], [0.0], shapes).tolist() == [expected]
     assert resolve([[0, 1, 2]], [1.0], [0.0], shapes).tolist() == [Tracks.LOOSE]
 
 
