@@ -338,8 +338,8 @@ class HostExatrkx:
         outcomes = results()
         lap("components")
         if self._finish is not None:
-            pairs = zip(outcomes, points, strict=True)
-            outcomes = [self._finished(outcome, part) for outcome, part in pairs]
+            each = zip(outcomes, points, strict=True)
+            outcomes = [self._finished(outcome, part) for outcome, part in each]
         lap("finish")
         return outcomes
 

@@ -133,8 +133,11 @@ def _memory(device: Device, name: str, one: Any, n: int) -> Any:
 def _sort(device: Device, points: BatchPoints, surfaces: Surfaces) -> Cloud:
     """Return the points of the batch, sorted for the search."""
     n, n_groups = points.n, points.n_events * surfaces.n_layers
+    x, y, z = (device.array(f"cloud.{k}", n, np.float64) for k in ("x", "y", "z"))
     cloud = Cloud(
-        *(device.array(f"cloud.{k}", n, np.float64) for k in ("x", "y", "z")),
+        x=x,
+        y=y,
+        z=z,
         layer=device.array("cloud.layer", n, np.int32),
         order=device.array("cloud.order", n, np.int32),
         phi=device.array("cloud.phi", n, np.float64),
