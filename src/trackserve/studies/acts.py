@@ -218,8 +218,8 @@ class _Chain:
             perfect = []
             for event, measured in zip(self._events, self._measured, strict=True):
                 candidates = true_candidates(event, least)
-                found = fitter.fit(measured, candidates, event.event)
-                perfect.append(judge_fits(event, candidates, found, least))
+                fitted = fitter.fit(measured, candidates, event.event)
+                perfect.append(judge_fits(event, candidates, fitted, least))
             yield from _quality(TRUTH, summarize_fits(perfect))
 
     def payload(self) -> Row:

@@ -265,10 +265,10 @@ def match_points_event(event: PointsEvent, result: PointsResult) -> PointsMatche
     score = math.nan if shared else trackml_score(candidates, truth.points)
     stages = (*known, "candidates")
     helices: Helices | None = getattr(result, "helices", None)
-    fits = FitTable.empty()
+    table = FitTable.empty()
     if helices is not None and len(helices) == len(candidates):
-        fits = fit_table(event, points, helices.state, helices.covariance)
-    return PointsMatches((n_points,), particles, tracks, graphs, stages, (score,), fits)
+        table = fit_table(event, points, helices.state, helices.covariance)
+    return PointsMatches((n_points,), particles, tracks, graphs, stages, (score,), table)
 
 
 def summarize_points(matches: PointsMatches) -> PointsSummary:

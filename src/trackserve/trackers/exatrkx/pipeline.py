@@ -338,8 +338,7 @@ class HostExatrkx:
         outcomes = results()
         lap("components")
         if self._finish is not None:
-            pairs = zip(outcomes, points, strict=True)
-            outcomes = [self._finished(outcome, part) for outcome, part in pairs]
+            outcomes = [self._finished(outcomes[e], part) for e, part in enumerate(points)]
         lap("finish")
         return outcomes
 

@@ -77,7 +77,7 @@ def surfaces_of(detector: str, where: str) -> Surfaces:
         half = length * MM_PER_CM
         rows.append((False, radius * MM_PER_CM, -half, half, thickness / SILICON_LENGTH, 0.0, 0.0))
     columns: list[Any] = [np.array(column) for column in zip(*rows, strict=True)]
-    return Surfaces(*columns, len(rows), n_layers)
+    return Surfaces._make([*columns, len(rows), n_layers])
 
 
 def _row(layer: BarrelLayer | Disk) -> tuple[bool, float, float, float, float, float, float]:

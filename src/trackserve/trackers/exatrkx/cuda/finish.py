@@ -134,7 +134,9 @@ def _sort(device: Device, points: BatchPoints, surfaces: Surfaces) -> Cloud:
     """Return the points of the batch, sorted for the search."""
     n, n_groups = points.n, points.n_events * surfaces.n_layers
     cloud = Cloud(
-        *(device.array(f"cloud.{k}", n, np.float64) for k in ("x", "y", "z")),
+        x=device.array("cloud.x", n, np.float64),
+        y=device.array("cloud.y", n, np.float64),
+        z=device.array("cloud.z", n, np.float64),
         layer=device.array("cloud.layer", n, np.int32),
         order=device.array("cloud.order", n, np.int32),
         phi=device.array("cloud.phi", n, np.float64),
