@@ -198,7 +198,7 @@ def _claim(
         raise InputError("there is a training already; --resume continues it", folder=str(folder))
     theirs = parse_json(path.read_bytes(), dict, file=str(path))
     if theirs != mine:
-        differ = sorted(key for key in mine if mine[key] != theirs.get(key))
+        differ = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
         raise InputError("the folder holds another training", folder=str(folder), differ=differ)
 
 
