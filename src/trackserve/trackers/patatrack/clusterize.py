@@ -37,6 +37,8 @@ AROUND = tuple(_STRIDE * row + col for row in (-1, 0, 1) for col in (-1, 0, 1))
 _NO_LABEL = u32(0xFFFFFFFF)
 MAX_CHARGE = 2**31 - 1
 """Largest charge of a cluster or of its edge, electrons."""
+_MOST_SAFE = MAX_CHARGE // 0xFFFF
+"""Digis whose charges fit into 31 bits together."""
 
 
 def clusterize(
@@ -104,8 +106,7 @@ def edge_with(edge: Edge, pixel: Edge) -> Edge:
     It has no branch, since a processor cannot predict which pixel is at an edge.
     """
     kept, added = i32(pixel.place <= edge.place), i32(pixel.place >= edge.place)
-    charge = add_charge(i32(edge.charge * kept), i32(pixel.charge * added))
-    return Edge(max(edge.place, pixel.place), charge)
+    return Edge(max(edge.place, pixel.place), i32(edge.charge * kept + pixel.charge * added))
 
 
 @shared
@@ -199,11 +200,13 @@ def _clusterize(
             grid[grid_place(row[i], col[i])] = 0
             k = u64(number[cluster[i]])
             cluster[i] = k
-            set_total[k] = add_charge(set_total[k], q)
+            set_total[k] += q
             for edge, place in ((0, i32(-r)), (1, r), (2, i32(-c)), (3, c)):
                 before = Edge(set_edge[k, edge], set_charge[k, edge])
                 set_edge[k, edge], set_charge[k, edge] = edge_with(before, Edge(place, q))
 
+        if last - first > u64(_MOST_SAFE):
+            _sum_again(digis, first, last, set_total[:n_sets], set_edge, set_charge)
         for k in range(n_sets):
             kept = enough_charge(m, set_total[k], cuts)
             number[k] = n if kept else -1
@@ -220,3 +223,21 @@ def _clusterize(
         *(edges[0, :n], edges[1, :n], edges[2, :n], edges[3, :n]),
     )
     return columns, n_modules, most
+
+
+@kernel
+def _sum_again(
+    digis: Any, first: int, last: int, set_total: Array, set_edge: Array, set_charge: Array
+) -> None:
+    """Sum the charges of the sets of a module, and those at their edges, up to the largest."""
+    _, row, col, charge, cluster = digis
+    for k in range(len(set_total)):
+        set_total[k] = 0
+        for edge in range(4):
+            set_charge[k, edge] = 0
+    for i in range(first, last):
+        r, c, q, k = i32(row[i]), i32(col[i]), i32(charge[i]), u64(cluster[i])
+        set_total[k] = add_charge(set_total[k], q)
+        for edge, place in ((0, i32(-r)), (1, r), (2, i32(-c)), (3, c)):
+            if place == set_edge[k, edge]:
+                set_charge[k, edge] = add_charge(set_charge[k, edge], q)
