@@ -145,7 +145,7 @@ def test_the_counts_in_a_simulation_json_are_checked(tmp_path: Path, counts: Any
 def test_a_training_json_is_checked(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "training.json").write_bytes(text)
     with pytest.raises(InputError):
-        _claim(tmp_path, [tmp_path], TrainingConfig(name="x"), resume=True)
+        _claim(tmp_path, [tmp_path], TrainingConfig(name="x"), resume=True, start=None)
 
 
 @texts

@@ -320,7 +320,7 @@ def test_a_tracker_with_data_must_say_its_identity() -> None:
     options = (Option("least", "Help.", "6", kind=int), Option("mode", "Help.", "a b, c"))
     Careless.options = options
     found = Careless().identity({"least": "07"})
-    assert found == Identity("patatrack", 1, ("least 7", "mode a_b__c"))
+    assert found == Identity("patatrack", Patatrack.algorithm, ("least 7", "mode a_b__c"))
 
 
 CODE = """

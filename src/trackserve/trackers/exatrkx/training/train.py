@@ -127,11 +127,12 @@ def train(
         stages.EmbeddingStage(config, data, device), config.embedding.schedule, seed
     )
     radius = figures["radius"]
-    if figures["edges_per_point"] >= MAX_EDGES_PER_POINT:
+    edges_per_point = figures.get("edges_per_point", 0.0)  # not known where it is not trained
+    if edges_per_point >= MAX_EDGES_PER_POINT:
         raise InputError(
             "the embedding has learned nothing: all points are near each other; it needs more "
             "steps, or more events",
-            found=figures["edges_per_point"],
+            found=edges_per_point,
             bound=f"edges per point < {MAX_EDGES_PER_POINT}",
         )
     near = stages.radius_graph(config, embedding, radius)
