@@ -2,7 +2,7 @@
 
 Two pipelines of the same identity give the same results. Its text is one line, as ::
 
-    patatrack 1, config default 3f2a9c1d0b77, conditions 0b77e1aa94c2 [5c0e6a1d2b3f4a59] on cpu
+    patatrack 2, config default 3f2a9c1d0b77, conditions 0b77e1aa94c2 [5c0e6a1d2b3f4a59] on cpu
 
 The line has the tracker, the number of its algorithm, the parts that decide its results, their
 hash, and the device. The hash is that of the text before it, so it does not depend on the device.
