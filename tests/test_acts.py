@@ -510,7 +510,7 @@ def test_the_study_measures_each_step_and_finds_the_same_tracks(
     assert {row["way"] for row in rows} == {"direct, cpu", "served", "ACTS"}
     assert sum(row["different"] or 0 for row in rows) == 0
     efficiency = {row["variant"]: row["value"] for row in rows if row["quantity"] == "efficiency"}
-    assert set(efficiency) == {"direct, cpu", "ACTS", "truth"}
+    assert set(efficiency) == {"candidates", "direct, cpu", "ACTS", "truth"}
     assert min(efficiency.values()) > 0.9
     parts, whole = ({}, {})
     for row in rows:

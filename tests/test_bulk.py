@@ -107,7 +107,7 @@ def test_many_files_have_the_results_of_one_by_one(sources: list[Path], tmp_path
     states = [entry["state"] for entry in manifest["sources"]]
     assert states == ["done", "done", "failed", "done"]
     assert manifest["sources"][0]["events"] == 10
-    assert manifest["sources"][0]["identity"].startswith("patatrack 1")
+    assert manifest["sources"][0]["identity"].startswith("patatrack 2")
     assert "something is in this folder" in says(*command, status=1)
     before = {file: file.stat().st_mtime_ns for file in out.glob("*.parquet")}
     shutil.copy(sources[0] / "raw.bin", sources[2])

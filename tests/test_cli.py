@@ -224,7 +224,7 @@ def test_serve_answers_until_it_is_interrupted(sample_directory: Path, tmp_path:
         run("reconstruct", "patatrack", sample_directory, "-o", direct)
         text = run(*status)
         assert f"{url}: ready" in text
-        assert "patatrack 1" in text
+        assert "patatrack 2" in text
         assert "no metrics" not in text
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0

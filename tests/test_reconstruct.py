@@ -301,7 +301,7 @@ def test_a_server_that_goes_away_loses_nothing(
     origins = done["origin"].to_pylist()
     assert {(o["server"], o["is_fallback"]) for o in origins} == {(url, False)}
     assert all(
-        o["tries"] >= 1 and o["seconds"] > 0 and "patatrack 1" in o["identity"] for o in origins
+        o["tries"] >= 1 and o["seconds"] > 0 and "patatrack 2" in o["identity"] for o in origins
     )
 
 

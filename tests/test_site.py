@@ -17,7 +17,9 @@ from docs.site import drawings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-WALKED = ["tutorial", *(f"howto/{page.stem}" for page in sorted(DOCS.glob("howto/*.md")))]
+WALKED = ["tutorial", "howto/analysis", "howto/own-server"]
+"""Pages whose code is run; ``python -m benchmarks.walkthrough PAGE`` runs that of the others, which
+simulate or train for minutes."""
 WIDTHS = (390, 1280)
 
 

@@ -283,14 +283,14 @@ def test_top_and_status_tell_what_a_server_does(server: Server) -> None:
     [model] = one["models"]
     assert model["name"] == "patatrack"
     assert model["outcomes"]["ok"] >= 1
-    assert model["identity"].startswith("patatrack 1")
+    assert model["identity"].startswith("patatrack 2")
     page = Http(server.host, server.ports.metrics).get("/metrics")[1]
     samples = prometheus.parse(page)
     whole = prometheus.total(samples, LATENCY_BUCKET, le="+Inf")
     assert whole == prometheus.total(samples, "trackserve_batched_requests_total")
     assert Series("trackserve_restarts").metric in page
     said = says("doctor", "--url", server.grpc_url)
-    assert "yes models by shm: patatrack: patatrack 1" in said
+    assert "yes models by shm: patatrack: patatrack 2" in said
 
 
 @pytest.mark.slow
