@@ -276,6 +276,10 @@ def test_top_and_status_tell_what_a_server_does(server: Server) -> None:
     metrics = ("--metrics-port", server.ports.metrics)
     said = says("top", server.grpc_url, *metrics, "--every", "1.5", "--looks", "1")
     assert "patatrack" in said
+    deadline = time.monotonic() + 10  # metrics are written about once a second
+    while "trackserve_identity" not in Http(server.host, server.ports.metrics).get("/metrics")[1]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     found = json.loads(command("status", server.grpc_url, *metrics, "--json").out)
     [one] = found
     assert one["ready"]
