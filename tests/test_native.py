@@ -206,12 +206,12 @@ def test_a_crash_in_a_model_is_over_in_seconds(
 ) -> None:
     assert small_server.pid
     direct = pipeline.run([sample_events[0]])[0]
-    with Client(small_server.grpc_url) as client:
+    with Client(small_server.grpc_url, timeout=60) as client:
         assert client.reconstruct("patatrack", sample_events[0]) == direct
         os.kill(small_server.pid, number)
         start = time.perf_counter()
         assert client.reconstruct("patatrack", sample_events[0]) == direct
-    assert time.perf_counter() - start < 15  # 3 s on a quiet machine
+    assert time.perf_counter() - start < 30  # 3 s on a quiet machine
 
 
 class OnDevice:
