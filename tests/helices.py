@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
 from trackserve.trackers.patatrack import broken_line as line
 from trackserve.trackers.patatrack.config import REFERENCE, FitConstants
@@ -53,7 +54,9 @@ def fit_points(
         var_across: variance of the points across the beam, cm^2.
     """
     lanes, n = points.shape[:2]
-    work = line.make_workspace(lanes)
+    work = line.Workspace(
+        np.empty((MAX_HITS, line.N_OF_HIT, lanes)), np.empty((line.N_OF_TRACK, lanes))
+    )
     hit = work.hit[:n].transpose(2, 0, 1)  # tracks, hits, rows
     hit[..., [line.X, line.Y, line.Z]] = points
     hit[..., line.VAR_X], hit[..., line.VAR_Y] = var_across, 4e-6

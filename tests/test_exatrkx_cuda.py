@@ -30,6 +30,7 @@ from toy_tracks import SCALES as TOY_SCALES
 from trackserve import ExatrkxPipeline
 from trackserve.device.components import connected_components
 from trackserve.edm import (
+    GEV_PER_T_MM,
     Edges,
     Helices,
     PointsEvent,
@@ -50,7 +51,7 @@ from trackserve.trackers.exatrkx.cuda import (
 from trackserve.trackers.exatrkx.cuda.edges import BatchEdges
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.features import outward_order, scale_points, sector_order
-from trackserve.trackers.exatrkx.finish import PT_PER_RADIUS, assemble
+from trackserve.trackers.exatrkx.finish import assemble
 from trackserve.trackers.exatrkx.limits import ExatrkxLimits
 from trackserve.trackers.exatrkx.model import Model
 from trackserve.trackers.exatrkx.radius import Pairs, find_pairs
@@ -151,7 +152,7 @@ def test_finished_candidates_of_a_batch() -> None:
     given = segmentation.BatchCandidates(
         nothing, flat.offsets[:-1].astype(np.int32), flat.values, nothing, nothing, nothing
     )
-    unit, least = PT_PER_RADIUS * RULES.field, 5
+    unit, least = GEV_PER_T_MM * RULES.field, 5
     tracks = finish.finish(device, points, given, counts, m, device.table(SURFACES), unit, least)
     columns = {name: array[:n] for name, (array, n) in finish.to_download(tracks, m).items()}
     first = np.cumsum([0, *(len(toy.points) for toy in toys)])

@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from trackserve.device.compile import kernel
-from trackserve.edm import Helices, Ragged, TrackCandidates
+from trackserve.edm import GEV_PER_T_MM, Helices, Ragged, TrackCandidates
 from trackserve.edm.columns import Array
 from trackserve.trackers.exatrkx.architecture import Features, Finish
 from trackserve.trackers.exatrkx.features import outward_order, scale_points
-from trackserve.trackers.exatrkx.finish import PT_PER_RADIUS, finish
+from trackserve.trackers.exatrkx.finish import finish
 from trackserve.trackers.exatrkx.helix import Helix, frame_at, path_to_radius
 from trackserve.trackers.exatrkx.surfaces import surfaces_of
 
@@ -34,7 +34,7 @@ class Toy:
     def __init__(self, n: int, seed: int, least_pt: float = 3.0) -> None:
         random = np.random.default_rng(seed)
         pt = random.uniform(least_pt, 10, n)
-        k = random.choice([-1, 1], n) * PT_PER_RADIUS * RULES.field / pt
+        k = random.choice([-1, 1], n) * GEV_PER_T_MM * RULES.field / pt
         phi, t = random.uniform(-np.pi, np.pi, n), random.uniform(-0.8, 0.8, n)
         d0, z0 = random.normal(0, 0.05, n), random.normal(0, 40, n)
         self.particles = np.stack([d0, phi, k, z0, t], axis=1)

@@ -32,6 +32,7 @@ from .points import (
 )
 from .result import Result, ResultCounts
 from .truth import (
+    GEV_PER_T_MM,
     MM_PER_CM,
     Collisions,
     Particles,
@@ -43,6 +44,7 @@ from .truth import (
 )
 
 __all__ = [
+    "GEV_PER_T_MM",
     "MAX_HITS",
     "MM_PER_CM",
     "VARIANCES",

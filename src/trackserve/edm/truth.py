@@ -14,6 +14,8 @@ from .columns import Array, Columns, column
 
 MM_PER_CM = 10.0
 """Space points, ACTS and TrackML count in mm."""
+GEV_PER_T_MM = 0.299792458e-3
+"""pT of a particle of charge 1 by the field and the radius of its circle, GeV/(T mm)."""
 
 
 @dataclass(frozen=True, eq=False)

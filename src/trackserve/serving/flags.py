@@ -8,6 +8,9 @@ from trackserve.errors import InputError
 
 from .tls import Tls
 
+CLOSED, SHARED_MEMORY = "model-repository,trace,logging", "shared-memory"
+"""Services of Triton that nobody may use, and the one that only those may that know a secret."""
+
 _OURS = (
     "model-repository",
     "model-store",

@@ -5,17 +5,18 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from .flags import CLOSED, SHARED_MEMORY
 from .installation import Triton
 
 START = "start.sh"
-_SCRIPT = """\
+_SCRIPT = f"""\
 #!/bin/sh
 # Starts a plain tritonserver on this repository, on 127.0.0.1, with all closed that trackserve
 # closes. The python3 that is first on PATH has trackserve. Options of Triton may follow.
 here=$(cd "$(dirname "$0")" && pwd)
 secret=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')
-closed="model-repository,trace,logging,shared-memory:$secret=$secret"
-exec "${TRITONSERVER:-tritonserver}" \\
+closed="{CLOSED},{SHARED_MEMORY}:$secret=$secret"
+exec "${{TRITONSERVER:-tritonserver}}" \\
     --model-repository="$here/models" \\
     --backend-directory="$here/backends" \\
     --model-control-mode=none \\

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,7 +20,8 @@ from trackserve.wire.timeout import checked_timeout
 from . import drain, guard, local, readiness, restarts
 from .backend import orphan
 from .compilation import CompilationLog
-from .flags import checked_flags, tls_flags
+from .flags import CLOSED, SHARED_MEMORY, checked_flags, tls_flags
+from .guarded import Guarded, start_guarded
 from .http import Http
 from .installation import (
     ALLOW_SHARED_MEMORY,
@@ -48,7 +46,6 @@ _PATIENCE = 60.0
 _RESTARTS = 3
 """Restarts in a row that may fail."""
 
-_GUARD_TIMEOUT = 10.0
 _LAST_REPLIES = 0.2
 """Seconds for Triton to put replies on the wire after its backends are done."""
 
@@ -138,8 +135,7 @@ class Server:
         self._ready_port = ready_port
         self._drain_delay = checked_timeout(drain_delay, "drain_delay")
         self._readiness: Readiness | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._pid: int | None = None
+        self._guarded: Guarded | None = None
         self._stopping = threading.Event()
         self._is_watched = False
         self._starting = threading.Lock()
@@ -184,7 +180,7 @@ class Server:
     @property
     def pid(self) -> int | None:
         """Process id of Triton, and id of its process group; None if it does not run."""
-        return self._pid
+        return self._guarded.pid if self._guarded else None
 
     def start(self, compiles: Callable[[str], None] = lambda name: None) -> None:
         """Start and wait until ready. An exception, as that of Ctrl-C, ends Triton at once.
@@ -198,7 +194,7 @@ class Server:
                 temporary folder, or the server died or was not ready in time (with the end of
                 its log).
         """
-        if self._guard:
+        if self._guarded:
             raise ServerError("the server runs already", url=self.grpc_url)
         triton = find_triton()
         if not (self._repository / "models").is_dir():
@@ -278,34 +274,20 @@ class Server:
             }
             settings = {
                 "command": self._command(launch),
-                "parent": os.getpid(),
                 "shared_memory": launch.shared_memory,
                 "orphaned": left,
             }
             with launch.log.open("ab") as log:
-                process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", guard.__file__],
-                    env=environment(launch.triton) | variables,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            self._guard = process
-            assert process.stdin
-            assert process.stdout
-            with process.stdin as settings_file, process.stdout as answer:
-                settings_file.write(json.dumps(settings).encode())
-                settings_file.close()
-                self._pid = int(answer.readline() or 0) or None
-        self._wait_ready(process, launch.log, compiles)
+                guarded = start_guarded(settings, environment(launch.triton) | variables, log)
+            self._guarded = guarded
+        self._wait_ready(guarded, launch.log, compiles)
 
     def _end(self, launch: _Launch) -> None:
         """Wait for the backends, then end Triton; an exception in the wait ends it at once."""
         self._stopping.set()
         with self._starting:
             try:
-                if self._guard and self._guard.poll() is None:
+                if self._guarded and not self._guarded.has_ended:
                     time.sleep(self._drain_delay)
                     self._drain(launch.work / "drain")
             finally:
@@ -333,18 +315,14 @@ class Server:
         time.sleep(_LAST_REPLIES)
 
     def _kill(self) -> None:
-        if self._guard:
-            self._guard.terminate()
-            try:
-                self._guard.wait(_GUARD_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                self._guard.kill()
-        self._guard = self._pid = None
+        if self._guarded:
+            self._guarded.end()
+        self._guarded = None
 
     def _command(self, launch: _Launch) -> list[str]:
         nobody_knows = f"{secrets.token_hex(16)}={secrets.token_hex(16)}"
-        closed = f"model-repository,trace,logging:{nobody_knows}"
-        shared = f"shared-memory:{launch.key}={launch.value}"
+        closed = f"{CLOSED}:{nobody_knows}"
+        shared = f"{SHARED_MEMORY}:{launch.key}={launch.value}"
         options = [f"--{ALLOW_SHARED_MEMORY}=true"] if launch.triton.forbids_shared_memory else []
         return [
             str(launch.triton.binary),
@@ -367,12 +345,10 @@ class Server:
             *self._flags,
         ]
 
-    def _wait_ready(
-        self, process: subprocess.Popen[bytes], log: Path, compiles: Callable[[str], None]
-    ) -> None:
+    def _wait_ready(self, guarded: Guarded, log: Path, compiles: Callable[[str], None]) -> None:
         deadline = time.monotonic() + self._start_timeout
         compilation = CompilationLog(log)
-        while process.poll() is None:
+        while not guarded.has_ended:
             for name in compilation.new():
                 compiles(name)
             if self._ready() or self._stopping.is_set():
@@ -409,8 +385,8 @@ class Server:
         watch = Watch(service, metrics, models, _PATIENCE)
         failures = 0
         while not stopping.wait(_WATCH_PERIOD):
-            guarded = self._guard
-            ended = guarded is not None and guarded.poll() is not None
+            guarded = self._guarded
+            ended = guarded is not None and guarded.has_ended
             reason = "Triton ended" if ended else watch.look()
             if reason and not stopping.is_set():
                 try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trackserve.edm import MM_PER_CM, PointsEvent, PointsTruth
+from trackserve.edm import GEV_PER_T_MM, MM_PER_CM, PointsEvent, PointsTruth
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.errors import InputError
 
@@ -19,7 +19,7 @@ MIN_LAYERS = 5
 layers."""
 FIELD = 2.0
 """Tesla; the field of TrackML and of GenericDetector, which gives a track its momentum."""
-PT_PER_RADIUS = 0.299792458e-3 * FIELD
+PT_PER_RADIUS = GEV_PER_T_MM * FIELD
 """GeV/mm of a particle of charge 1."""
 CENTRAL_ETA = 3.0
 """The efficiency is also given for particles of a smaller |eta| than this."""

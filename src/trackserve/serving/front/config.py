@@ -78,7 +78,7 @@ class FrontSettings:
 
 
 def listeners(settings: FrontSettings, admin: Path, has_http: bool, stamp: str = "") -> list[Json]:
-    """Where clients and Prometheus come to.
+    """The listeners of a front: one for clients, one for Prometheus.
 
     Args:
         settings: the settings.

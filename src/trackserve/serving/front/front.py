@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,8 +22,8 @@ from trackserve.errors import InputError, ServerError
 from trackserve.install import install_command
 from trackserve.wire.address import Address
 
-from .. import guard
 from ..backend.runtime import cores
+from ..guarded import Guarded, start_guarded
 from ..installation import Ports, claim_ports, find_address
 from . import config
 from .admin import Admin
@@ -34,7 +33,6 @@ _POLL = 0.05
 _LOOK_AGAIN = 1.0
 """Seconds between two looks at servers, tokens and certificates."""
 _START_TIMEOUT = 30.0
-_GUARD_TIMEOUT = 10.0
 _QUIET = 0.5
 """Seconds without a request after which a front that drains ends."""
 
@@ -80,20 +78,19 @@ class Front:
         self._drain_timeout = drain_timeout
         self._notice = notice
         self._said = ""
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._pid: int | None = None
+        self._guarded: Guarded | None = None
         self._written: dict[Path, Json] = {}
         self._stopping = threading.Event()
         self._cleanup = ExitStack()
 
     @property
     def grpc_url(self) -> str:
-        """Where clients come to by gRPC."""
+        """URL of the front for gRPC."""
         return self._url("grpc")
 
     @property
     def http_url(self) -> str:
-        """Where clients come to by HTTP, if there are servers for it."""
+        """URL of the front for HTTP, which it takes if there are servers for it."""
         return self._url("http")
 
     @property
@@ -104,12 +101,12 @@ class Front:
     @property
     def pid(self) -> int | None:
         """Process id of Envoy; None if it does not run."""
-        return self._pid
+        return self._guarded.pid if self._guarded else None
 
     @property
     def has_ended(self) -> bool:
         """Whether Envoy has ended by itself."""
-        return self._guard is not None and self._guard.poll() is not None
+        return self._guarded is not None and self._guarded.has_ended
 
     def start(self) -> None:
         """Start Envoy and wait until it takes requests.
@@ -134,7 +131,7 @@ class Front:
             paths = [work / "listeners.json", work / "clusters.json"]
             _write_json(start, config.bootstrap(_admin(work), config.dynamic(*paths)))
             cleanup.callback(self._end)
-            self._launch(envoy, work, start)
+            self._guarded = self._launch(envoy, work, start)
             self._wait_ready(Admin(_admin(work)))
             threading.Thread(target=self._follow, args=(work,), name="front", daemon=True).start()
             cleanup.callback(self._drain, Admin(_admin(work)))
@@ -161,7 +158,7 @@ class Front:
         scheme = f"{protocol}s" if self.settings.tls else protocol
         return f"{scheme}://{self.settings.host}:{self.settings.port}"
 
-    def _launch(self, envoy: Path, work: Path, start: Path) -> None:
+    def _launch(self, envoy: Path, work: Path, start: Path) -> Guarded:
         """Start Envoy under a guard, which ends it if this process dies."""
         command = [
             *(str(envoy), "-c", str(start)),
@@ -171,26 +168,14 @@ class Front:
             *("--file-flush-interval-msec", "1000"),
             *("--drain-time-s", f"{max(1, int(self._drain_timeout))}"),
         ]
-        found = {
-            "command": command,
-            "is_silent": True,
-            "parent": os.getpid(),
-            "shared_memory": f"trackserve-front-{secrets.token_hex(8)}",
-            "orphaned": [str(work)],
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
+        return start_guarded(
+            {
+                "command": command,
+                "is_silent": True,
+                "shared_memory": f"trackserve-front-{secrets.token_hex(8)}",
+                "orphaned": [str(work)],
+            }
         )
-        self._guard = process
-        assert process.stdin
-        assert process.stdout
-        with process.stdin as settings, process.stdout as answer:
-            settings.write(json.dumps(found).encode())
-            settings.close()
-            self._pid = int(answer.readline() or 0) or None
 
     def _wait_ready(self, admin: Admin) -> None:
         deadline = time.monotonic() + _START_TIMEOUT
@@ -246,17 +231,13 @@ class Front:
                 time.sleep(_POLL)
             admin.tell("/quitquitquit")
             with suppress(subprocess.TimeoutExpired):
-                if self._guard:  # it ends with Envoy, which writes its log before
-                    self._guard.wait(_GUARD_TIMEOUT)
+                if self._guarded:  # Envoy writes its log before it ends
+                    self._guarded.wait()
 
     def _end(self) -> None:
-        if self._guard:
-            self._guard.terminate()
-            try:
-                self._guard.wait(_GUARD_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                self._guard.kill()
-        self._guard = self._pid = None
+        if self._guarded:
+            self._guarded.end()
+        self._guarded = None
 
 
 def find_envoy() -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 from trackserve.detectors.generic.material import TUBE_LENGTHS, TUBE_RADII
 from trackserve.detectors.silicon import SILICON_LENGTH
 from trackserve.device.compile import kernel, shared
+from trackserve.edm import GEV_PER_T_MM, MM_PER_CM
 from trackserve.physics.points.metrics import FIELD
 
 from ..processes.cells import bin_of, cell_of
@@ -38,7 +39,7 @@ from ..processes.straggling import (
 )
 from .world import GRID, HALF_LENGTH, RADIUS, STEP, World
 
-PT_PER_RADIUS = 0.00299792458 * FIELD
+PT_PER_RADIUS = MM_PER_CM * GEV_PER_T_MM * FIELD
 """GeV per cm."""
 MIN_MOMENTUM = 0.02
 """GeV. A particle with less is not followed; it turns back within 7 cm."""

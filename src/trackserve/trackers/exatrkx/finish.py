@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trackserve.device.compile import kernel, shared, shared_step
-from trackserve.edm import Helices, Ragged, TrackCandidates
+from trackserve.edm import GEV_PER_T_MM, Helices, Ragged, TrackCandidates
 from trackserve.edm.columns import Array
 
 from .architecture import Features, Finish
@@ -31,8 +31,6 @@ from .follow import (
 )
 from .surfaces import Surfaces, layer_of
 
-PT_PER_RADIUS = 0.299792458e-3
-"""GeV/mm of a particle of charge 1 in a field of 1 T."""
 UNSETTLED = -1
 """Value of ``lost`` until it is known which points a track has."""
 KEPT = 0.5
@@ -107,7 +105,7 @@ def finish(
     cloud = make_cloud(scaled, features, surfaces)
     m = len(pieces)
     tracks = make_tracks(m)
-    unit = PT_PER_RADIUS * rules.field
+    unit = GEV_PER_T_MM * rules.field
     scene = Scene(cloud, surfaces, unit, make_work(1))
     rows = np.arange(m, dtype=np.int32)
     _follow_all(scene, rows, pieces.points.offsets, pieces.points.values, True, tracks)

@@ -19,11 +19,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 from trackserve.device.compile import shared, side_by_side, u64
 from trackserve.device.elementary import angle_of, logarithm
-from trackserve.edm import MAX_HITS, VAR_COT_THETA, VAR_PHI, VAR_Q_OVER_PT, VAR_TIP, VAR_ZIP
+from trackserve.edm import VAR_COT_THETA, VAR_PHI, VAR_Q_OVER_PT, VAR_TIP, VAR_ZIP
 from trackserve.edm.columns import Array
 
 from .config import FitConstants
@@ -134,11 +132,6 @@ class Workspace(NamedTuple):
 
     hit: Array
     track: Array
-
-
-def make_workspace(lanes: int = 1) -> Workspace:
-    """Return scratch memory for :func:`fit_broken_lines_side_by_side`."""
-    return Workspace(np.empty((MAX_HITS, N_OF_HIT, lanes)), np.empty((N_OF_TRACK, lanes)))
 
 
 @shared

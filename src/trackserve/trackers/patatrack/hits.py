@@ -32,8 +32,8 @@ from trackserve.edm.columns import Array
 from .config import PositionErrors
 
 _HALF = f32(0.5)
-_HALF_ROWS = f32((ROWS + 2) / 2)
-_HALF_COLS = f32((COLS + 16) / 2)
+HALF_ROWS = f32((ROWS + 2) / 2)
+HALF_COLS = f32((COLS + 16) / 2)
 """Half the module in units of pitch: pixels at the ROCs' edges are twice as long."""
 _MAX_SIZE = 1023
 
@@ -340,8 +340,8 @@ def local_position(
     sensor = sensor_of(module, box, tables)
     inner_row_0, inner_row_1 = row_in_pitches(box.min_row + 1), row_in_pitches(box.max_row)
     inner_col_0, inner_col_1 = col_in_pitches(box.min_col + 1), col_in_pitches(box.max_col)
-    middle_x = _HALF * f32(inner_row_0 + inner_row_1) - _HALF_ROWS
-    middle_y = _HALF * f32(inner_col_0 + inner_col_1) - _HALF_COLS
+    middle_x = _HALF * f32(inner_row_0 + inner_row_1) - HALF_ROWS
+    middle_y = _HALF * f32(inner_col_0 + inner_col_1) - HALF_COLS
     x = sensor.shift_x + sensor.pitch_x * middle_x
     y = sensor.shift_y + sensor.pitch_y * middle_y
     thickness = sensor.thickness

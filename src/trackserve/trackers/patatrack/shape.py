@@ -14,12 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.detectors.phase1.layout import (
-    COLS,
     LAYER_START,
     N_BARREL_LAYERS,
     N_LAYERS,
     PT_PER_RADIUS,
-    ROWS,
 )
 from trackserve.device.compile import shared
 from trackserve.edm import Hits
@@ -28,7 +26,7 @@ from trackserve.edm.columns import Array
 from .config import ScoreCuts
 from .doublets import OrderedHits
 from .fit import Fitted
-from .hits import PositionTables
+from .hits import HALF_COLS, HALF_ROWS, PositionTables
 
 _BARREL_MARGIN, _DISK_MARGIN = 0.5, 1.0
 """Width of the rim of a layer in which a track may well pass by, cm: along the beam in the barrel,
@@ -85,8 +83,8 @@ class Turn(NamedTuple):
 def make_shape_tables(positions: PositionTables) -> ShapeTables:
     """Make :class:`ShapeTables` from the places of the modules."""
     layer = np.repeat(np.arange(N_LAYERS, dtype=np.uint8), np.diff(LAYER_START))
-    half_x = 0.5 * (ROWS + 2) * float(positions.pitch_x)
-    half_y = 0.5 * (COLS + 16) * float(positions.pitch_y)
+    half_x = float(HALF_ROWS) * float(positions.pitch_x)
+    half_y = float(HALF_COLS) * float(positions.pitch_y)
     axes, centre = positions.rotation.astype(np.float64), positions.position.astype(np.float64)
     corner = np.array([(x, y) for x in (-half_x, half_x) for y in (-half_y, half_y)])
     corners = centre[:, None] + corner @ axes[:, :2]

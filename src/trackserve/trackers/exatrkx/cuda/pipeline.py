@@ -12,6 +12,7 @@ import torch
 
 from trackserve.device.cuda import LARGEST, Device, total
 from trackserve.edm import (
+    GEV_PER_T_MM,
     Edges,
     PointLabels,
     Ragged,
@@ -26,7 +27,7 @@ from ...deadline import DeadlineOver, Watch
 from ...laps import after
 from ..event import ExatrkxEvent, FeaturesEvent, values_of
 from ..features import features_of
-from ..finish import PT_PER_RADIUS, assemble
+from ..finish import assemble
 from ..limits import ExatrkxLimits
 from ..model import Model
 from ..radius import not_finite
@@ -89,7 +90,7 @@ class CudaExatrkx:
         self._where = where
         self._description = description = model.description
         rules = description.cuts.finish
-        self._unit = 0.0 if rules is None else PT_PER_RADIUS * rules.field
+        self._unit = 0.0 if rules is None else GEV_PER_T_MM * rules.field
         surfaces = None if rules is None else surfaces_of(description.detector, model.where)
         with on_stream(device, where):
             self._scales = device.resident(np.array(description.features.scales, np.float32))
