@@ -292,6 +292,22 @@ def size_as_predicted(inner: HitPoint, outer: HitPoint, cuts: PairCuts) -> bool:
 
 
 @shared
+def long_enough(hit: HitPoint, inner: HitPoint, outer: HitPoint, cuts: PairCuts) -> bool:
+    """Whether a barrel cluster is not much shorter than the slope of the pair predicts.
+
+    One at an edge always is.
+
+    Args:
+        hit: the inner or the outer hit.
+        inner, outer: the pair; the outer hit is farther from the beam line.
+        cuts: cuts of the layer pair.
+    """
+    most = f32(i32(hit.size + i32(cuts.all_pairs.max_shortness))) * (outer.r - inner.r)
+    predicted = abs(outer.z - inner.z) * cuts.all_pairs.size_per_slope
+    return (hit.size <= 0) | (predicted <= most)
+
+
+@shared
 def phi_window(phi: int, width: int, part: int) -> tuple[int, int, int]:
     """Bins within ``width`` of ``phi``.
 
@@ -318,8 +334,9 @@ def makes_pair(inner: HitPoint, outer: HitPoint, cuts: PairCuts, kind: int) -> b
     ok = from_beam_spot(inner, outer, cuts)
     if kind == BARREL:
         ok &= similar_sizes(inner, outer, cuts)
+        ok &= long_enough(inner, inner, outer, cuts) & long_enough(outer, inner, outer, cuts)
     elif kind == TO_DISK:
-        ok &= size_as_predicted(inner, outer, cuts)
+        ok &= size_as_predicted(inner, outer, cuts) & long_enough(inner, inner, outer, cuts)
     return ok & (abs(phi_difference(outer.phi, inner.phi)) <= cuts.max_dphi)
 
 
