@@ -20,6 +20,7 @@ from command_line import says
 from trackserve.bulk.engines import check_versions, installed_version, on_dask, on_processes
 from trackserve.bulk.manifest import claim_folder, files_of
 from trackserve.errors import InputError, ServerError, TrackserveError
+from trackserve.trackers.patatrack.tracker import Patatrack
 
 PROGRAM = [sys.executable, "-c", "from trackserve.cli import app; app()"]
 
@@ -107,7 +108,7 @@ def test_many_files_have_the_results_of_one_by_one(sources: list[Path], tmp_path
     states = [entry["state"] for entry in manifest["sources"]]
     assert states == ["done", "done", "failed", "done"]
     assert manifest["sources"][0]["events"] == 10
-    assert manifest["sources"][0]["identity"].startswith("patatrack 2")
+    assert manifest["sources"][0]["identity"].startswith(f"patatrack {Patatrack.algorithm}")
     assert "something is in this folder" in says(*command, status=1)
     before = {file: file.stat().st_mtime_ns for file in out.glob("*.parquet")}
     shutil.copy(sources[0] / "raw.bin", sources[2])

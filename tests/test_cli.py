@@ -26,6 +26,7 @@ from trackserve.cli.main import commands
 from trackserve.install import install_command
 from trackserve.studies.machine import cpu_name
 from trackserve.trackers.patatrack.result import PatatrackResult
+from trackserve.trackers.patatrack.tracker import Patatrack
 from trackserve.trackers.registry import find_tracker
 from trackserve.trackers.single import SingleEventPipeline
 
@@ -224,7 +225,7 @@ def test_serve_answers_until_it_is_interrupted(sample_directory: Path, tmp_path:
         run("reconstruct", "patatrack", sample_directory, "-o", direct)
         text = run(*status)
         assert f"{url}: ready" in text
-        assert "patatrack 2" in text
+        assert f"patatrack {Patatrack.algorithm}" in text
         assert "no metrics" not in text
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0

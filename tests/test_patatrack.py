@@ -222,12 +222,12 @@ def random_hits(rng: np.random.Generator, n: int) -> Hits:
     return Hits(module, f, f, f, f, x, y, z, r, units, f.astype(np.int32), i, size_y)
 
 
-def brute_force_doublets(hits: Hits) -> set[tuple[int, int]]:
+def brute_force_doublets(hits: Hits, config: PatatrackConfig) -> set[tuple[int, int]]:
     """Every pair of hits by the facts' table of cuts, with no ordering and no window."""
     layer = np.searchsorted([96, 320, 672, 1184, 1296], hits.module, side="right")
-    cut = REFERENCE.doublets
+    cut = config.doublets
     found = set()
-    for pair in REFERENCE.layer_pairs:
+    for pair in config.layer_pairs:
         for i in np.flatnonzero(layer == pair["inner"]):
             for o in np.flatnonzero(layer == pair["outer"]):
                 zi, ri, si = hits.z[i], hits.r[i], int(hits.size_y[i])
@@ -236,11 +236,16 @@ def brute_force_doublets(hits: Hits) -> set[tuple[int, int]]:
                 dr = ro - ri
                 if abs(dphi) > pair["phi"] or not pair["min_z"] <= zi <= pair["max_z"]:
                     continue
-                if dr > pair["max_dr"] or dr < 0 or abs(zi * ro - ri * zo) > 12 * dr:
+                if dr > pair["max_dr"] or dr < 0 or abs(zi * ro - ri * zo) > cut.max_z0 * dr:
                     continue
                 angle = dphi * np.pi / 32768
                 if angle**2 * (4 * cut.min_radius**2 - ri * ro) > dr**2:
                     continue
+                if config is DEFAULT:
+                    barrel = (si, so) if pair["outer"] < 4 else (si,)
+                    length = abs(zo - zi) * np.float32(15.2)
+                    if any(s > 0 and length > np.float32(s + 8) * dr for s in barrel):
+                        continue
                 if pair["outer"] < 4:
                     limit = 28 if pair["inner"] == 0 else 20
                     if si > 0 and so > 0 and abs(so - si) > limit:
@@ -258,15 +263,17 @@ def brute_force_doublets(hits: Hits) -> set[tuple[int, int]]:
 
 
 @settings(max_examples=25)
-@given(seed=st.integers(0, 10_000), n=st.integers(0, 60))
-def test_doublets_are_all_compatible_pairs(seed: int, n: int) -> None:
+@given(
+    seed=st.integers(0, 10_000), n=st.integers(0, 60), config=st.sampled_from([REFERENCE, DEFAULT])
+)
+def test_doublets_are_all_compatible_pairs(seed: int, n: int, config: PatatrackConfig) -> None:
     hits = random_hits(np.random.default_rng(seed), n)
     ordered = order_by_phi(hits)
-    cells = find_doublets(ordered, REFERENCE.layer_pairs, REFERENCE.doublets)
+    cells = find_doublets(ordered, config.layer_pairs, config.doublets)
     pairs = zip(ordered.order[cells.inner], ordered.order[cells.outer], strict=True)
     found = [(int(i), int(o)) for i, o in pairs]
     assert len(found) == len(set(found))
-    assert set(found) == brute_force_doublets(hits)
+    assert set(found) == brute_force_doublets(hits, config)
 
 
 def test_room_is_made_for_any_number_of_cells_and_ntuplets() -> None:

@@ -46,7 +46,7 @@ from trackserve.trackers.patatrack.result import PatatrackResult
 
 NEWEST = (9, 0)
 OLDER = ((7, 5), (8, 0))
-candidates = Candidates(*(np.empty(0, t) for t in "iiiff"), np.empty((0, 0), np.int32))
+candidates = Candidates(*(np.empty(0, t) for t in "iiifff"), np.empty((0, 0), np.int32))
 
 OTHERS: dict[str, tuple[Any, ...]] = {
     "with_bit": (uint32, uint64, boolean),
@@ -56,7 +56,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "find_root": (int32[::1], int64),
     "accepted": (
         *(numba.typeof(candidates), uint64, uint64),
-        numba.types.NamedTuple((float32, float32, int32, int32), HitPoint),
+        numba.types.NamedTuple((float32, float32, int32, int32, float32), HitPoint),
         numba.types.NamedTuple(
             (float32, float32, int32, int32, float32, int32, numba.typeof(DoubletCuts())), PairCuts
         ),

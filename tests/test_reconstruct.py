@@ -34,6 +34,7 @@ from trackserve.serving.server import Server
 from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
 from trackserve.trackers.patatrack.limits import PatatrackLimits
 from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
+from trackserve.trackers.patatrack.tracker import Patatrack
 
 PROGRAM = [sys.executable, "-u", "-c", "from trackserve.cli import app; app()"]
 N = 200
@@ -301,7 +302,8 @@ def test_a_server_that_goes_away_loses_nothing(
     origins = done["origin"].to_pylist()
     assert {(o["server"], o["is_fallback"]) for o in origins} == {(url, False)}
     assert all(
-        o["tries"] >= 1 and o["seconds"] > 0 and "patatrack 2" in o["identity"] for o in origins
+        o["tries"] >= 1 and o["seconds"] > 0 and f"patatrack {Patatrack.algorithm}" in o["identity"]
+        for o in origins
     )
 
 

@@ -40,6 +40,7 @@ from trackserve.serving.http import Http
 from trackserve.serving.installation import Ports, claim_ports, environment, find_triton
 from trackserve.serving.server import Server
 from trackserve.serving.status import ModelStatus, rates
+from trackserve.trackers.patatrack.tracker import Patatrack
 from trackserve.wire.address import parse_url
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
@@ -287,14 +288,14 @@ def test_top_and_status_tell_what_a_server_does(server: Server) -> None:
     [model] = one["models"]
     assert model["name"] == "patatrack"
     assert model["outcomes"]["ok"] >= 1
-    assert model["identity"].startswith("patatrack 2")
+    assert model["identity"].startswith(f"patatrack {Patatrack.algorithm}")
     page = Http(server.host, server.ports.metrics).get("/metrics")[1]
     samples = prometheus.parse(page)
     whole = prometheus.total(samples, LATENCY_BUCKET, le="+Inf")
     assert whole == prometheus.total(samples, "trackserve_batched_requests_total")
     assert Series("trackserve_restarts").metric in page
     said = says("doctor", "--url", server.grpc_url)
-    assert "yes models by shm: patatrack: patatrack 2" in said
+    assert f"yes models by shm: patatrack: patatrack {Patatrack.algorithm}" in said
 
 
 @pytest.mark.slow

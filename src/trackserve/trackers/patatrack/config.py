@@ -121,6 +121,9 @@ class DoubletCuts(NamedTuple):
     """Cluster length per dz/dr: thickness over pitch, in 1/8 pixel."""
     max_size_residual: int = 20
     """Between cluster length and the one predicted from dz/dr, barrel to disk."""
+    max_shortness: float = f32(1e6)
+    """Between the length predicted from dz/dr and that of a shorter cluster in the barrel,
+    1/8 pixel; the reference allows any."""
 
 
 class ConnectionCuts(NamedTuple):
@@ -320,7 +323,9 @@ DEFAULT = PatatrackConfig(
     "default",
     positions=PositionErrors(from_shape=True),
     layer_pairs=_wide_pairs(),
-    doublets=DoubletCuts(max_z0=f32(12.5), min_radius=f32(_MIN_PT / PT_PER_RADIUS)),
+    doublets=DoubletCuts(
+        max_z0=f32(12.5), min_radius=f32(_MIN_PT / PT_PER_RADIUS), max_shortness=f32(8)
+    ),
     connections=ConnectionCuts(
         theta_barrel=f32(0.0026), theta_forward=f32(0.0039), both_charges=True
     ),

@@ -36,6 +36,7 @@ from .config import DoubletCuts
 _TURN = 65536
 _RAD = f32(math.pi / 32768)
 _HALF = f32(0.5)
+_ANY_LENGTH = f32(1e6)
 _BIN_SHIFT = 7
 BINS = _TURN >> _BIN_SHIFT
 BARREL, TO_DISK, DISKS = range(3)
@@ -73,6 +74,7 @@ class Candidates(NamedTuple):
         phi: int32[n], pi/32768.
         size: int32[n], 1/8 pixel.
         z, r: float32[n], cm.
+        length: float32[n], 1/8 pixel.
         start: int32[pairs, bins + 1], first candidate of each bin in phi.
     """
 
@@ -81,6 +83,7 @@ class Candidates(NamedTuple):
     size: Array
     z: Array
     r: Array
+    length: Array
     start: Array
 
 
@@ -106,12 +109,14 @@ class HitPoint(NamedTuple):
         z, r: cm.
         phi: int32, pi/32768.
         size: int32, length of the cluster along the beam, 1/8 pixel; not positive at an edge.
+        length: the same; very long at an edge, where the rest of the cluster may be missing.
     """
 
     z: float
     r: float
     phi: int
     size: int
+    length: float
 
 
 class PairCuts(NamedTuple):
@@ -292,6 +297,19 @@ def size_as_predicted(inner: HitPoint, outer: HitPoint, cuts: PairCuts) -> bool:
 
 
 @shared
+def long_enough(length: float, inner: HitPoint, outer: HitPoint, cuts: PairCuts) -> bool:
+    """Whether a barrel cluster is not much shorter than the slope of the pair predicts.
+
+    Args:
+        length: of the cluster, as in :class:`HitPoint`.
+        inner, outer: the pair; the outer hit is farther from the beam line.
+        cuts: cuts of the layer pair.
+    """
+    most = (length + cuts.all_pairs.max_shortness) * (outer.r - inner.r)
+    return abs(outer.z - inner.z) * cuts.all_pairs.size_per_slope <= most
+
+
+@shared
 def phi_window(phi: int, width: int, part: int) -> tuple[int, int, int]:
     """Bins within ``width`` of ``phi``.
 
@@ -318,8 +336,9 @@ def makes_pair(inner: HitPoint, outer: HitPoint, cuts: PairCuts, kind: int) -> b
     ok = from_beam_spot(inner, outer, cuts)
     if kind == BARREL:
         ok &= similar_sizes(inner, outer, cuts)
+        ok &= long_enough(min(inner.length, outer.length), inner, outer, cuts)
     elif kind == TO_DISK:
-        ok &= size_as_predicted(inner, outer, cuts)
+        ok &= size_as_predicted(inner, outer, cuts) & long_enough(inner.length, inner, outer, cuts)
     return ok & (abs(phi_difference(outer.phi, inner.phi)) <= cuts.max_dphi)
 
 
@@ -344,7 +363,13 @@ def accepted(
     bits = u32(0)
     for lane in range(u64(LANES)):
         k = block + lane
-        inner = HitPoint(candidates.z[k], candidates.r[k], candidates.phi[k], candidates.size[k])
+        inner = HitPoint(
+            z=candidates.z[k],
+            r=candidates.r[k],
+            phi=candidates.phi[k],
+            size=candidates.size[k],
+            length=candidates.length[k],
+        )
         ok = makes_pair(inner, outer, cuts, kind)
         ok &= i32(lane) < n_left
         bits = with_bit(bits, lane, ok)
@@ -364,6 +389,7 @@ def _inner_candidates(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Can
         size=np.empty(room, np.int32),
         z=np.empty(room, np.float32),
         r=np.empty(room, np.float32),
+        length=np.empty(room, np.float32),
         start=np.zeros((len(pairs), BINS + 1), np.int32),
     )
     start = candidates.start
@@ -376,6 +402,7 @@ def _inner_candidates(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Can
             point = hit_point(hits, i)
             candidates.hit[n], candidates.phi[n], candidates.size[n] = i, point.phi, point.size
             candidates.z[n], candidates.r[n] = point.z, point.r
+            candidates.length[n] = point.length
             n += int(starts_pair(point, pair_cuts))
         for k in range(start[p, 0], n):
             start[p, phi_bin(candidates.phi[k]) + 1] += 1
@@ -387,7 +414,9 @@ def _inner_candidates(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Can
 @shared
 def hit_point(hits: OrderedHits, i: int) -> HitPoint:
     """Hit ``i``."""
-    return HitPoint(z=hits.z[i], r=hits.r[i], phi=hits.phi[i], size=hits.size_y[i])
+    size = hits.size_y[i]
+    length = f32(size) if size > 0 else _ANY_LENGTH
+    return HitPoint(z=hits.z[i], r=hits.r[i], phi=hits.phi[i], size=size, length=length)
 
 
 @kernel

@@ -44,7 +44,7 @@ def cost_of(t: int, fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> float:
         most = cuts.triplet_cost
     # a fit that failed is NaN, and no comparison holds
     if cost < most and near and cuts.min_pt * abs(q_over_pt) < 1.0:
-        cost += strangeness(t, fitted, hits, cuts)
+        cost += strangeness(t, fitted, hits, cuts, most - cost)
         if cost < most:
             return cost
     return math.inf

@@ -107,12 +107,12 @@ def hit_shapes(ordered: OrderedHits, hits: Hits, tables: ShapeTables) -> HitShap
 
 
 @shared
-def strangeness(t: int, fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> float:
+def strangeness(t: int, fitted: Fitted, hits: HitShapes, cuts: ScoreCuts, most: float) -> float:
     """Return what speaks against ntuplet ``t`` beside its fit, in chi2.
 
     It is the sum over its clusters of :func:`length_penalty` along both axes, and a penalty for
     each layer but the innermost that it crosses without a hit. On that one hits of particles from
-    decays are missing too.
+    decays are missing too. If the clusters alone make ``most`` of it, it is infinite.
     """
     ordered, tables = hits.ordered, hits.tables
     positions = tables.positions
@@ -121,6 +121,7 @@ def strangeness(t: int, fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> flo
     cot_theta = float(fitted.state[t, 3])
     stretch = 1.0 + curvature * tip
     turn = Turn(curvature, stretch * math.cos(phi), stretch * math.sin(phi))
+    per_pitch_x, per_pitch_y = 1.0 / positions.pitch_x, 1.0 / positions.pitch_y
     sum_, seen = 0.0, 1
     for i in range(fitted.ntuplets.n_hits[t]):
         h = fitted.ntuplets.hits[t, i]
@@ -130,13 +131,15 @@ def strangeness(t: int, fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> flo
         dy = turn.y - turn.curvature * ordered.x[h]
         axes = positions.rotation[m]
         across = axes[2, 0] * dx + axes[2, 1] * dy + axes[2, 2] * cot_theta
-        along_x = (axes[0, 0] * dx + axes[0, 1] * dy + axes[0, 2] * cot_theta) / across
-        along_y = (axes[1, 0] * dx + axes[1, 1] * dy + axes[1, 2] * cot_theta) / across
-        thickness = positions.thickness[m]
-        width_x = abs(thickness * along_x - positions.charge_width_x[m]) / positions.pitch_x
-        width_y = abs(thickness * along_y - positions.charge_width_y[m]) / positions.pitch_y
+        depth = float(positions.thickness[m]) / across
+        along_x = (axes[0, 0] * dx + axes[0, 1] * dy + axes[0, 2] * cot_theta) * depth
+        along_y = (axes[1, 0] * dx + axes[1, 1] * dy + axes[1, 2] * cot_theta) * depth
+        width_x = abs(along_x - positions.charge_width_x[m]) * per_pitch_x
+        width_y = abs(along_y - positions.charge_width_y[m]) * per_pitch_y
         sum_ += length_penalty(hits.size_x[row], width_x, cuts)
         sum_ += length_penalty(hits.size_y[row], width_y, cuts)
+        if sum_ >= most:
+            return math.inf
     return sum_ + cuts.per_missed * count_missed(t, seen, curvature, fitted, tables)
 
 

@@ -28,7 +28,7 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
     """Rule-based pixel tracking: raw FED words to tracks and vertices."""
 
     name = "patatrack"
-    algorithm = 2
+    algorithm = 3
     summary = "Pixel tracks and vertices from raw data."
     path_help = "Data directory: conditions and raw events."
     codec = CODEC
