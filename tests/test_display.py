@@ -259,6 +259,47 @@ def test_candidates_have_lines_through_their_points_and_states() -> None:
     assert list(event.edges) == ["radius", "gnn"]
 
 
+@given(HELICES)
+def test_a_fitted_candidate_has_the_line_and_the_numbers_of_its_helix(
+    drawn: tuple[float, int, float, float, float],
+) -> None:
+    from trackserve.display.points import points_event
+    from trackserve.edm import Helices as Fitted
+    from trackserve.edm import PointsEvent, SpacePoints, TrackCandidates
+
+    phi, charge, radius, cot_theta, turn = drawn
+    d0, z0 = 3.0, -20.0
+    start = np.array([[-d0 * np.sin(phi), d0 * np.cos(phi), z0]])  # as ACTS has it
+    one = Helices(start, np.array([phi]), np.array([charge / radius]), np.array([cot_theta]))
+    paths = np.linspace(0.1, 1, 6) * min(turn * radius, 1000)
+    points = np.concatenate([one.at(np.array([path])) for path in paths]).astype(np.float32)
+    pt = radius * 0.299792458e-3 * 2  # GeV, at 2 T
+
+    class Result:
+        candidates = TrackCandidates(Ragged.of([np.arange(6)], np.int32), np.ones(1, np.float32))
+        helices = Fitted(
+            pt=np.array([pt], np.float32),
+            eta=np.arcsinh([cot_theta]).astype(np.float32),
+            phi=np.array([phi], np.float32),
+            d0=np.array([d0], np.float32),
+            z0=np.array([z0], np.float32),
+            charge=np.array([charge], np.int8),
+            covariance=np.zeros((1, 15), np.float32),
+            chi2=np.array([5], np.float32),
+            ndof=np.array([7], np.int32),
+            holes=np.zeros(1, np.int32),
+        )
+
+    event = points_event(PointsEvent(SpacePoints(points), 0), Result())
+    near = 0.25 + 2e-6 * float(np.abs(points).max()) * (1 + abs(cot_theta))  # mm; float32
+    assert distances(event.paths, event.tracks.hits, event.hits.position).max() < near
+    assert event.paths.points[0] == pytest.approx(start[0], abs=1e-3)
+    tracks = event.tracks
+    assert (tracks.tip[0], tracks.z0[0], tracks.charge[0]) == (-d0, z0, charge)
+    assert (tracks.chi2[0], tracks.ndof[0]) == (5, 7)
+    assert phoenix_event(event, "x")["Tracks"]["x"][0]["dparams"][0] == pytest.approx(d0, abs=0.01)
+
+
 def test_edges_are_those_of_a_sector_if_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

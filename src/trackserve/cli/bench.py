@@ -55,27 +55,30 @@ def bench(
         ),
     ] = None,
     device: Device = "cpu",
-    threads: Annotated[str, typer.Option(help="Numbers of threads, as in 1,2.")] = "1,2",
+    threads: Annotated[str, typer.Option(help="Numbers of threads, such as 1,2.")] = "1,2",
     url: Url = None,
     served: Served = None,
     in_flight: Annotated[
-        str, typer.Option(help="With --url: events in flight, as in 1,2,auto; auto finds it.")
+        str,
+        typer.Option(
+            help="With --url: events in flight, such as 1,2,auto; auto finds the number itself."
+        ),
     ] = "1,auto",
     identity: Identity = None,
     served_only: Annotated[
         bool,
         typer.Option(
             "--served-only",
-            help="With --url: measure the server alone. Without the pipelines or their data on "
-            "this machine, it is always so.",
+            help="With --url: measure the server alone. If this machine lacks the pipelines or "
+            "their data, the command always does so.",
         ),
     ] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; their mean counts.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the result is their mean.")] = 7,
 ) -> None:
-    """Events per second, time per stage, peak memory; with --url the cost of the service.
+    """Print events per second, time per stage, peak memory; with --url the cost of the service.
 
-    Ways to compare take turns, round by round, since machines are noisy. An event that cannot be
-    read or reconstructed is left out, and listed at the end.
+    Compared ways run in turns, round by round, because the speed of a machine changes. An event
+    that cannot be read or reconstructed is left out, and listed at the end.
     """
     from trackserve.studies.bench import Subject, bench_of
     from trackserve.studies.machine import cpu_name

@@ -32,15 +32,16 @@ def compare(
     b: Result,
     *,
     most: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Most events of a file to list.")
+        int, typer.Option(min=0, metavar="N", help="List at most N events of a file.")
     ] = _MOST,
 ) -> None:
     """Compare two files of results, or of decisions, event by event and bit for bit.
 
-    A and B are Parquet files of `reconstruct`, `fit` or `hlt`, or directories in which files of
-    one name are compared. Lists the events that differ, and how: an event that one lacks, an error
-    against a result, other counts, and columns whose bits differ, by how much. Who gave an answer,
-    and when, is not compared. Exits with 1 if anything differs.
+    A and B are Parquet files of `reconstruct`, `fit` or `hlt`, or directories; then files with the
+    same name are compared. Lists the events that differ, with the reasons: one file lacks the
+    event; one has an error and the other a result; other counts; columns with other bits, and by
+    how much. The server that answered, and the times, are not compared. Exits with 1 if anything
+    differs.
     """
     from trackserve.io.comparison import compare_files
 

@@ -111,8 +111,8 @@ def demo(
 
     DIR is for Patatrack, PATH for Exa.TrkX; one server runs both. The two answers
     must agree bit for bit. Prints speed and physics, and writes reports and pages that show events.
-    Direct has as many threads as the server has workers. If other programs keep the machine busy
-    meanwhile, it says so.
+    This process has as many threads as the server has workers. If other programs keep the machine
+    busy meanwhile, the command says so.
     """
     from trackserve.report.validation import tables, write_validation
     from trackserve.studies.machine import cpu_name

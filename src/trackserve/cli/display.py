@@ -37,7 +37,7 @@ def display(
         str | None,
         typer.Option(
             metavar="TRACKER[,OPTION=VALUE]...",
-            help="Tracker, with its options behind commas, as in `exatrkx,model=large`.",
+            help="Tracker, with its options after commas, such as `exatrkx,model=large`.",
             show_default="the first that reads PATH",
         ),
     ] = None,
@@ -48,19 +48,19 @@ def display(
         Path | None,
         typer.Option(
             metavar="OUT.png",
-            help="Write a picture of the first event too, by a Chromium on PATH.",
+            help="Also write a picture of the first event, by a Chromium on PATH.",
             show_default=False,
         ),
     ] = None,
     view: Annotated[
         str, typer.Option(metavar="3d|xy|rz", help="View of the picture; xy is r-phi.")
     ] = "3d",
-    dark: Annotated[bool, typer.Option("--dark", help="A dark picture.")] = False,
+    dark: Annotated[bool, typer.Option("--dark", help="Make the picture dark.")] = False,
     phoenix: Annotated[
         Path | None,
         typer.Option(
             metavar="OUT.json",
-            help="Write the events as JSON for HSF's Phoenix too.",
+            help="Also write the events as JSON for HSF's Phoenix.",
             show_default=False,
         ),
     ] = None,
@@ -68,8 +68,8 @@ def display(
 ) -> None:
     """Reconstruct events and write one page that shows them.
 
-    The page opens in any browser, without a network: hits, tracks, vertices, modules or layers,
-    and beside them the truth and the edges of a learned tracker where they are known.
+    The page opens in any browser, without a network. It shows hits, tracks, vertices, modules or
+    layers. If they are known, it also shows the truth and the edges of a learned tracker.
     """
     from trackserve.display import make_scene, write_page
     from trackserve.display.scenes import kept_for

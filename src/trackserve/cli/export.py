@@ -32,18 +32,18 @@ def export(
             "--output",
             "-o",
             metavar="OUT.root",
-            help="File to write; by default FILE with the ending .root.",
+            help="File to write; by default the name of FILE with .root at its end.",
             show_default=False,
         ),
     ] = None,
     form: Annotated[
-        Form, typer.Option("--as", help="What it has: an RNTuple, or a TTree for older programs.")
+        Form, typer.Option("--as", help="Write an RNTuple, or a TTree for older programs.")
     ] = Form.RNTUPLE,
 ) -> None:
     """Write a Parquet file of `reconstruct`, `fit` or `hlt` as a ROOT file.
 
-    OUT.root has `events`, an RNTuple with the columns of FILE or a TTree with a branch for each of
-    their fields (docs/data.md), and the text `metadata`. Needs the extra root.
+    OUT.root has `events` and the text `metadata`. `events` is an RNTuple with the columns of FILE,
+    or a TTree with a branch for each of their fields (docs/data.md). Needs the extra root.
     """
     from trackserve.io.root import write_root
 

@@ -38,7 +38,7 @@ def fit(
         Path,
         typer.Argument(
             metavar="CANDIDATES",
-            help="What `reconstruct` wrote of these events.",
+            help="File of `reconstruct` for these events.",
             exists=True,
             dir_okay=False,
             show_default=False,
@@ -52,11 +52,11 @@ def fit(
         int, typer.Option(min=3, help="Least measurements of a track.")
     ] = 7,
 ) -> None:
-    """Fit candidates of space points: ACTS' Kalman filter, then its ambiguity resolution.
+    """Fit candidates of space points by ACTS' Kalman filter, then resolve ambiguities.
 
-    OUT.parquet gets one row per event, as that of `reconstruct`, with the part tracks: d0, z0, phi,
-    theta, q_over_p where a track passes the z axis, their covariance, chi2, and the points that
-    were fitted. Needs the extra acts; docs/acts.md has the details.
+    OUT.parquet has one row per event, like the file of `reconstruct`. Its tracks have d0, z0, phi,
+    theta, q_over_p at the point where they pass the z axis, their covariance, chi2, and the fitted
+    points. Needs the extra acts; docs/acts.md has the details.
     """
     from trackserve.integration.acts import TrackFitter
     from trackserve.integration.acts.result import FitResult

@@ -25,23 +25,26 @@ def fleet(
             "--service-times",
             metavar="FILE",
             help="Job and server with their times, as TOML (docs/fleet.md); or the folder of "
-            "`trackserve study hlt`, for the times that it has measured.",
+            "`trackserve study hlt`, for its measured times.",
             show_default=False,
         ),
     ],
-    jobs: Annotated[int, typer.Option(min=1, help="Number of client jobs, the most of a day.")],
+    jobs: Annotated[int, typer.Option(min=1, help="Largest number of client jobs in a day.")],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="DIR",
-            help="Write a report here, and what was simulated as fleet.toml.",
+            help="Write a report here, and the simulated job and server as fleet.toml.",
             show_default=False,
         ),
     ] = None,
     synchronised: Annotated[
-        bool, typer.Option("--synchronised", help="All jobs start at once, with the same events.")
+        bool,
+        typer.Option(
+            "--synchronised", help="All jobs start at the same time, with the same events."
+        ),
     ] = False,
     day: Annotated[
         str | None,
@@ -53,27 +56,30 @@ def fleet(
     ] = None,
     target: Annotated[
         float,
-        typer.Option(min=0.05, max=1.0, help="Load that the rule aims at, over a server's most."),
+        typer.Option(min=0.05, max=1.0, help="Load of a server that the rule keeps; 1: full."),
     ] = 0.7,
     start: Annotated[
         float, typer.Option(min=0.0, max=_DAY, help="Seconds until a new server answers.")
     ] = 60.0,
     hold: Annotated[
         float,
-        typer.Option(min=0.0, max=_DAY, help="Seconds before a server that is too many goes."),
+        typer.Option(min=0.0, max=_DAY, help="Seconds until a server without need is removed."),
     ] = 300.0,
     cores: Annotated[
         int,
-        typer.Option(min=1, help="Cores of a node, which without servers has a device of its own."),
+        typer.Option(min=1, help="Cores of a node; without servers each node has a device."),
     ] = 64,
     events: Annotated[
         int,
-        typer.Option(min=100, help="Events of each simulation; more give smaller errors."),
+        typer.Option(min=100, help="Events of each simulation; more events give smaller errors."),
     ] = 12_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:
-    """Simulate client jobs and servers: jobs that a device feeds, servers for --jobs jobs, and a
-    day in which a rule adds and removes servers."""
+    """Simulate client jobs and servers.
+
+    Prints how many jobs a device can feed, how many servers --jobs jobs need, and a day in which a
+    rule adds and removes servers.
+    """
     from trackserve.report.tables import fitting, rich_table
     from trackserve.studies.fleet.answer import Question, answer
     from trackserve.studies.fleet.day import DAY, Rule

@@ -28,17 +28,17 @@ def front(
         list[str],
         typer.Argument(
             metavar="URL...",
-            help="Servers: grpc://HOST:PORT of each, and http://HOST:PORT too if clients may come "
-            "by HTTP. With commas between them, names and @FILE are taken as in --url.",
+            help="Servers: grpc://HOST:PORT of each, and http://HOST:PORT too if clients may use "
+            "HTTP. Host names and @FILE have the meaning of --url; put commas between them.",
             show_default=False,
         ),
     ],
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(help="For gRPC and HTTP alike; 0 takes a free port, here and below.")
+        int, typer.Option(help="Port of gRPC and HTTP; 0 means any free port, here and below.")
     ] = 9001,
-    metrics_port: Annotated[int, typer.Option(help="Envoy's metrics.")] = 9002,
+    metrics_port: Annotated[int, typer.Option(help="Port of Envoy's metrics.")] = 9002,
     metrics_host: str = "127.0.0.1",
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
@@ -47,8 +47,9 @@ def front(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Clients must have one of these tokens: a line `NAME TOKEN` each. It is read "
-            "again when it changes. By default what TRACKSERVE_FRONT_TOKENS has, if anything.",
+            help="File with a line `NAME TOKEN` for each token; clients must have one of them. It "
+            "is read again when it changes. By default the tokens are those in "
+            "TRACKSERVE_FRONT_TOKENS.",
             show_default=False,
         ),
     ] = None,
@@ -56,30 +57,31 @@ def front(
     log: Annotated[
         Path | None,
         typer.Option(
-            help="File for a line of JSON about each request that is refused or fails.",
+            help="File with a line of JSON for each refused or failed request.",
             show_default="standard error",
         ),
     ] = None,
     drain: Annotated[
-        float, typer.Option(min=0, help="Seconds for requests in flight at the end.")
+        float, typer.Option(min=0, help="At the end, seconds to answer requests in flight.")
     ] = 30.0,
     write: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write the configuration of Envoy, tokens included, and run nothing.",
+            help="Write the configuration of Envoy, with the tokens, and run nothing.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """One address for many servers: a tuned Envoy, until Ctrl-C.
+    """Run one address for many servers, an Envoy, until Ctrl-C.
 
-    It sends each request to the server with the fewest, sends again what a server has lost,
-    and leaves out servers that do not answer. TLS and tokens are checked here: let the servers
-    listen on 127.0.0.1, or where nobody else comes to. On Ctrl-C or SIGTERM it is unready,
-    and answers what is in flight. Needs Envoy (extra `front`, or one on PATH).
+    It sends each request to the server with the fewest requests. If a server loses a request, it
+    sends the request again. It leaves out servers that do not answer. It checks TLS and tokens;
+    the servers do not. So let the servers listen on 127.0.0.1, or where nobody else can reach them.
+    After Ctrl-C or SIGTERM it takes no new requests, and answers those in flight. Needs Envoy
+    (extra `front`, or one on PATH).
 
-    What it shows to servers with TLS (`grpcs://`) is in TRACKSERVE_CA, _CERT and _KEY.
+    For servers with TLS (`grpcs://`) it uses TRACKSERVE_CA, TRACKSERVE_CERT and TRACKSERVE_KEY.
     """
     from trackserve.client.servers import current, parse_servers
     from trackserve.serving.front.config import FrontSettings

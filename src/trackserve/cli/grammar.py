@@ -23,25 +23,25 @@ Slice = Annotated[
     str,
     typer.Option(
         metavar="A:B",
-        help="Only events A to B - 1 of all events of the command, counted from 0; as in "
-        "Python, A or B may be left out, and a negative one counts from the end.",
+        help="Only events A to B - 1 of all events of the command, counted from 0. As in "
+        "Python, A or B may be empty, and a negative number counts from the end.",
     ),
 ]
 Device = Annotated[
     str,
     typer.Option(
-        help="Where to reconstruct: cpu, or cuda; some trackers take cuda:1 and more. What is "
-        "served has a device of its own."
+        help="Where to reconstruct: cpu, or cuda; some trackers take cuda:1 and more. A server "
+        "uses its own device."
     ),
 ]
-Threads = Annotated[int, typer.Option(min=1, help="Events at the same time, on a CPU.")]
+Threads = Annotated[int, typer.Option(min=1, help="Number of events at the same time, on a CPU.")]
 Url = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Use the server at grpc://HOST:PORT or http://HOST:PORT instead of this machine. "
-        "Several: with commas between them, or @FILE with a url on each line, which is read again "
-        "when it changes. A name stands for all its addresses.",
+        help="Use the server at grpc://HOST:PORT or http://HOST:PORT, not this machine. Several "
+        "servers: urls with commas between them, or @FILE with a url on each line; FILE is read "
+        "again when it changes. A host name means all its addresses.",
         show_default=False,
     ),
 ]
@@ -49,7 +49,7 @@ Served = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="With --url: the server's name of the model; by default the tracker's name.",
+        help="With --url: name of the model on the server; by default the tracker's name.",
         show_default=False,
     ),
 ]
@@ -57,7 +57,7 @@ InFlight = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="With --url: events in flight; by default as many as keep the server busy.",
+        help="With --url: events in flight; by default enough to keep the server busy.",
         show_default=False,
     ),
 ]
@@ -65,16 +65,16 @@ FallBack = Annotated[
     bool,
     typer.Option(
         "--fallback",
-        help="With --url: reconstruct on this machine, with the options given here, while no "
-        "server can answer.",
+        help="With --url: while no server can answer, reconstruct on this machine, with the "
+        "options of this command.",
     ),
 ]
 Identity = Annotated[
     str | None,
     typer.Option(
         metavar="IDENTITY",
-        help="With --url: the identity that the model must have, as `status` shows it, or its "
-        "hash; or `unchecked`. By default that of PATH's conditions and of the options.",
+        help="With --url: the identity that the model must have, as `status` prints it, or its "
+        "hash; or `unchecked`. By default the identity of PATH's conditions and the options.",
         show_default=False,
     ),
 ]
@@ -83,22 +83,22 @@ Limit = Annotated[
     typer.Option(
         "--limit",
         metavar="NAME=N",
-        help="Most of something that one event may need, as --limit words=200000; may be repeated. "
-        "An event with more has no result. The tracker's page lists names and defaults.",
+        help="Largest number of things in one event, such as --limit words=200000; may be "
+        "repeated. An event with more has no result. The tracker's page lists names and defaults.",
         show_default=False,
     ),
 ]
 Partial = Annotated[
     bool,
     typer.Option(
-        "--partial", help="An event beyond a limit keeps what the stages before it have found."
+        "--partial", help="An event beyond a limit keeps the results of the stages before it."
     ),
 ]
 Deadline = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS",
-        help="Longest time for the work on one event; with --url, the wait counts too.",
+        help="Longest time for the work on one event; with --url it includes the wait.",
         show_default=False,
     ),
 ]

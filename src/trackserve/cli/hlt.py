@@ -71,7 +71,9 @@ def hlt(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="PATH...", help="Events, each with its conditions.", show_default=False
+            metavar="PATH...",
+            help="Data directories: conditions and raw events.",
+            show_default=False,
         ),
     ] = None,
     *,
@@ -84,25 +86,28 @@ def hlt(
             metavar="JOB.toml",
             exists=True,
             dir_okay=False,
-            help="Modules, paths, thresholds and prescales, in place of the default ones.",
+            help="File with other modules, paths, thresholds and prescales than the default ones.",
             show_default=False,
         ),
     ] = None,
     show_job: Annotated[
-        bool, typer.Option("--show-job", help="Print the job as text, to change a copy, and end.")
+        bool,
+        typer.Option("--show-job", help="Print the job as text, for a copy to change, and end."),
     ] = False,
     events: Chosen = ":",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the job.")] = 2,
     in_flight: Annotated[
         int | None,
-        typer.Option(min=1, help="Events in flight; two for each thread.", show_default=False),
+        typer.Option(
+            min=1, help="Events in flight; by default two for each thread.", show_default=False
+        ),
     ] = None,
     rest: Annotated[
         RestKind,
         typer.Option(
-            help="The rest of an event (calorimeter, muons, full tracking): `work` of the "
-            "processor, waits that are `emulated`, `none`; or `auto`: work up to the cores of this "
-            "machine, emulated beyond."
+            help="The rest of an event (calorimeter, muons, full tracking): `work` keeps the "
+            "processor busy, `emulated` waits, `none` leaves it out. `auto` is work, or emulated "
+            "with more threads than cores."
         ),
     ] = RestKind.AUTO,
     times: Annotated[
@@ -111,7 +116,8 @@ def hlt(
             metavar="TIMES.csv",
             exists=True,
             dir_okay=False,
-            help="Times of the rest: names of modules, then a row of seconds for each event.",
+            help="Times of the rest: a row with names of modules, then a row of seconds for each "
+            "event.",
             show_default=False,
         ),
     ] = None,
@@ -122,7 +128,7 @@ def hlt(
         Path | None,
         typer.Option(
             metavar="OUT.json",
-            help="Write what ran where, as chrome://tracing and ui.perfetto.dev open it, and a "
+            help="Write which module ran where, for chrome://tracing and ui.perfetto.dev, and a "
             "picture beside it.",
             show_default=False,
         ),
@@ -133,7 +139,7 @@ def hlt(
             metavar="OTHER.parquet",
             exists=True,
             dir_okay=False,
-            help="List the events that differ from those of an earlier file.",
+            help="List the events that differ from those of another file.",
             show_default=False,
         ),
     ] = None,
@@ -145,15 +151,15 @@ def hlt(
 ) -> None:
     """Run a trigger menu over raw events, and print what each path accepts.
 
-    A job has modules: the tracking, here, on a device or on a server (--url); the objects of the
-    trigger, as jets of tracks; the paths of the menu; and the rest of an event, which is work of a
-    given length. While tracking runs on a server, the others go on. OUT.parquet has a row for each
-    event, with the quantity and the decision of each path.
+    A job has these modules: the tracking (here, on a device or on a server with --url); the objects
+    of the trigger, such as jets of tracks; the paths of the menu; and the rest of an event, as work
+    of a given length. While tracking runs on a server, the other modules run here. OUT.parquet has
+    a row for each event, with the quantity and the decision of each path.
 
-    With several PATHs, each has its own column of shares and rates: what the menu does with
-    collisions of interest, and with those that are not. docs/hlt.md has the paths.
+    With several PATHs, each has its own column of shares and rates. So you see what the menu does
+    with interesting and with other collisions. docs/hlt.md has the paths.
 
-    If the command ends early, what is decided by then is in OUT.partial.parquet.
+    If the command ends early, OUT.partial.parquet has the decisions so far.
     """
     from trackserve.workflow import Schedule
     from trackserve.workflow.decisions import write_decisions

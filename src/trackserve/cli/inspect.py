@@ -23,7 +23,7 @@ def inspect(
     ] = None,
     events: Annotated[
         int | None,
-        typer.Option(min=1, help="Look at the first so many events only.", show_default=False),
+        typer.Option(min=1, help="Read only this many first events.", show_default=False),
     ] = None,
     against: Annotated[
         Path | None,
@@ -31,16 +31,16 @@ def inspect(
             exists=True,
             file_okay=False,
             metavar="DIR",
-            help="Compare how busy events are with another data directory and with the public "
-            "CMS sample.",
+            help="Compare with another data directory and with the public CMS sample: how busy "
+            "are the events?",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Show what a data directory holds: event sizes, occupancy, clusters, truth, provenance.
+    """Show the contents of a data directory: event sizes, occupancy, clusters, truth, provenance.
 
-    Where there is a truth.npz, the positions of hits are compared with it. With --against: hits,
-    their sizes and charge in each layer, doublets, ntuplets and vertices, beside each other.
+    If there is a truth.npz, it also compares the positions of hits with it. With --against it
+    prints hits, their sizes and charge in each layer, doublets, ntuplets and vertices of both.
     """
     if against is not None:
         _compare(directory, against, output, events)

@@ -86,7 +86,7 @@ Patatrack program (`fedIds.bin`, `cablingMap.bin`, `gain.bin`, `cpefast.bin`, `b
 - make one: `trackserve simulate pixel --pileup 50 --events 100 -o DIR`
 - what is in it? `trackserve inspect DIR -o report/contents`
 
-**Space points** are events of the learned tracker, simulated here or TrackML's.
+**Space points** are the events of the learned tracker, simulated or from files such as TrackML's.
 
 - make some: `trackserve simulate points --pileup 20 --events 100 -o EVENTS`
 
@@ -95,19 +95,21 @@ Every tracker has the same commands.
 - reconstruct here: `trackserve reconstruct patatrack DIR -o tracks.parquet`, or `exatrkx EVENTS`
 - fit candidates with ACTS: `trackserve fit EVENTS candidates.parquet -o tracks.parquet`
 - start a server: `trackserve serve patatrack,conditions=DIR exatrkx`
-- how is it? `trackserve status`; and all the time? `trackserve top`
-- one address for many, with TLS and tokens: `trackserve front grpc://a:8001 grpc://b:8001`
-- reconstruct there: `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
+- what does the server do? `trackserve status`; as a live table: `trackserve top`
+- one address for many servers, with TLS and tokens:
+  `trackserve front grpc://a:8001 grpc://b:8001`
+- reconstruct on a server:
+  `trackserve reconstruct patatrack DIR --url grpc://localhost:8001 -o ...`
 - run a trigger menu: `trackserve hlt DIR -o decisions.parquet`
 - do two results differ? `trackserve compare A.parquet B.parquet`
 - results for ROOT: `trackserve export tracks.parquet -o tracks.root`
 - what does an event look like? `trackserve display DIR -o event.html`
 - is the physics right? `trackserve validate patatrack DIR -o report/patatrack`
 - how fast is it? `trackserve bench patatrack DIR`
-- what does serving cost, and bring? `trackserve study all --quick -o STUDIES`
+- what does serving cost, and what does it gain? `trackserve study all --quick -o STUDIES`
 - how many servers for 500 jobs? `trackserve fleet --jobs 500 --service-times FILE`
 - which learned model? `trackserve model show`; a new one: `trackserve train exatrkx`
-- what works on this machine? `trackserve doctor`; why not there? `doctor --url URL`
+- what works on this machine? `trackserve doctor`; why does a server not answer? `doctor --url URL`
 """,
 )
 commands.add_typer(simulate.commands, name="simulate")

@@ -27,9 +27,14 @@ _Network = Annotated[
         show_default=False,
     ),
 ]
-_Three = Annotated[str, typer.Option(metavar="R,PHI,Z", help="mm, rad, mm.", show_default=False)]
+_Three = Annotated[
+    str,
+    typer.Option(
+        metavar="R,PHI,Z", help="Three numbers, in mm, rad, mm; see above.", show_default=False
+    ),
+]
 _Activation = Annotated[
-    str, typer.Option(help="tanh, relu or silu; used where the file cannot be run.")
+    str, typer.Option(help="tanh, relu or silu; it counts only if the file cannot be run.")
 ]
 
 
@@ -41,30 +46,35 @@ def import_(
     filter: _Network,
     gnn: _Network,
     scales: _Three,
-    radius: Annotated[float, typer.Option(help="In the embedding.", show_default=False)],
-    filter_cut: Annotated[float, typer.Option(help="Score, 0..1.", show_default=False)],
-    edge_cut: Annotated[float, typer.Option(help="Score, 0..1.", show_default=False)],
-    detector: Annotated[
-        str, typer.Option(help="What the model's points come from.", show_default=False)
+    radius: Annotated[float, typer.Option(help="Radius in the embedding.", show_default=False)],
+    filter_cut: Annotated[
+        float, typer.Option(help="Least score of the filter, 0..1.", show_default=False)
     ],
-    min_points: Annotated[int, typer.Option(help="Of a candidate.")] = 3,
+    edge_cut: Annotated[
+        float, typer.Option(help="Least score of the graph network, 0..1.", show_default=False)
+    ],
+    detector: Annotated[
+        str, typer.Option(help="Name of the detector of the points.", show_default=False)
+    ],
+    min_points: Annotated[int, typer.Option(help="Least points of a candidate.")] = 3,
     low: _Three | None = None,
     high: _Three | None = None,
     embedding_activation: _Activation = "tanh",
     filter_activation: _Activation = "relu",
     steps: Annotated[
-        int, typer.Option(min=1, help="Of the graph network, if its file does not tell.")
+        int,
+        typer.Option(min=1, help="Steps of the graph network, if its file does not say so."),
     ] = 8,
 ) -> None:
     """Write a model folder of published networks.
 
-    The embedding takes points [n, 3]; the filter takes points and edges [2, m], or pairs of points
-    [m, 6]; the graph network takes points and edges, and is the attention network of the public
-    service or acorn's InteractionGNN2 (docs/exatrkx.md has all of it).
+    The embedding takes points [n, 3]. The filter takes points and edges [2, m], or pairs of points
+    [m, 6]. The graph network takes points and edges; it is the attention network of the public
+    service or acorn's InteractionGNN2. docs/exatrkx.md has the details.
 
-    --scales says how features were scaled. --low and --high are the least and the
-    largest scaled features in training; with them points beyond are refused. TorchScript and ONNX
-    files are run beside the imported networks, which must give the same answers.
+    --scales are the scales of the features. --low and --high are the least and the largest scaled
+    features in training; with them the model refuses points beyond. TorchScript and ONNX files run
+    beside the imported networks, and must give the same answers.
     """
     from trackserve.trackers.exatrkx.architecture import Cuts, Features
     from trackserve.trackers.exatrkx.importing import Published, import_model
@@ -94,7 +104,7 @@ def import_(
 def show(
     model: Annotated[str, typer.Argument(metavar="NAME|DIR")] = "default",
 ) -> None:
-    """Describe a model: what it is for, its networks, its cuts and how it was made."""
+    """Describe a model: its detector, its networks, its cuts and how it was made."""
     from trackserve.trackers.exatrkx.model import load_model
 
     _print(load_model(model).description)

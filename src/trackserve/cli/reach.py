@@ -25,13 +25,16 @@ def doctor(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Why can a client not reach this server, or these? Takes what --url takes "
-            "elsewhere, and the certificates and the token that the environment names.",
+            help="Say why a client cannot reach this server or these servers. URL is as in other "
+            "commands. Certificates and token are those of the environment.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Show what this machine has, which ways to run the pipelines work, and cures for the rest."""
+    """Show what this machine has, which ways to run the pipelines work, and how to mend the others.
+
+    With --url: check the way to a server, step by step.
+    """
     if url is None:
         machine.doctor()
         return

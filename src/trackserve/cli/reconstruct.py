@@ -74,7 +74,7 @@ def reconstruct(
     keep: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PART", help="Write an intermediate too; may be repeated.", show_default=False
+            metavar="PART", help="Also write an intermediate; may be repeated.", show_default=False
         ),
     ] = None,
     events: Slice = ":",
@@ -82,12 +82,11 @@ def reconstruct(
         bool,
         typer.Option(
             "--absolute",
-            help="Absolute positions, and the field's names of the parameters: dxy and dz in "
-            "place of tip and zip.",
+            help="Write absolute positions, and dxy and dz in place of tip and zip.",
         ),
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the same command stopped.")
+        bool, typer.Option("--resume", help="Continue where the same command stopped.")
     ] = False,
     device: Device = "cpu",
     threads: Threads = 1,
@@ -103,7 +102,7 @@ def reconstruct(
         int | None,
         typer.Option(
             min=1,
-            help="Work on this many PATHs at a time, each in a process of its own.",
+            help="Work on this many PATHs at the same time, each in a process of its own.",
             show_default=False,
         ),
     ] = None,
@@ -111,27 +110,26 @@ def reconstruct(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Work on the workers of a dask cluster: tcp://HOST:PORT of its scheduler, or the "
-            "path of the scheduler's file. They see the same PATHs and OUT.",
+            help="Use the workers of a dask cluster: tcp://HOST:PORT of its scheduler, or the path "
+            "of the scheduler's file. The workers must see the same PATHs and OUT.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """OUT gets one row per event, as Parquet.
+    """Write a Parquet file OUT with one row per event.
 
-    Columns: event (a number that is unique in the file), source (the PATH), source_event (its
-    number there), error, origin (the server that answered, tries, seconds, fallback or not, the
-    identity), stopped_by, counts, the parts of the tracker's result, and what --keep names. An
-    event that cannot be read or reconstructed keeps its row, with the reason in error. A result
-    that is partial has the name of the limit in stopped_by. `trackserve export` makes a ROOT file
-    of it.
+    Columns: event (a number that is unique in the file), source (the PATH), source_event (the
+    number in the source), error, origin (the server that answered, tries, seconds, fallback or not,
+    the identity), stopped_by, counts, the parts of the tracker's result, and the parts that --keep
+    names. If an event cannot be read or reconstructed, its row has the reason in error. A partial
+    result has the name of the limit in stopped_by. `trackserve export` makes a ROOT file of OUT.
 
-    Rows are written as they come, to OUT.parts. If the command stops early, they stay
-    there, and --resume goes on.
+    Rows are written to OUT.parts when their events are done. If the command stops early, they stay
+    there, and --resume continues.
 
-    With --processes or --dask, OUT is a folder: a file for each PATH, complete or not there, and
-    manifest.json, which says what each came to. A PATH that cannot be read stops no other; a
-    worker that dies costs no event. --resume goes on here too, with as many workers as it likes.
+    With --processes or --dask, OUT is a folder. It has a file for each PATH, complete or absent,
+    and manifest.json, which says what became of each. A PATH that cannot be read does not stop the
+    others; a worker that dies costs no event. --resume continues, with any number of workers.
     """
     tracker.result.check_keep(keep or ())
     limits = limits_of(tracker, limit, partial, deadline)

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from trackserve.serving.server import Server
 
 _MODELS_HELP = (
-    "Models to serve: a tracker, with its options behind commas, and a name in front if it is not "
-    "to be the tracker's, as in `exatrkx` or `patatrack,conditions=DIR` or "
-    "`big=exatrkx,model=large`."
+    "Models to serve: a tracker, with its options after commas. A name before `=` is the name of "
+    "the model; the default is the tracker's name. Examples: `exatrkx`, "
+    "`patatrack,conditions=DIR`, `big=exatrkx,model=large`."
 )
 Models = Annotated[
     list[str] | None,
@@ -42,23 +42,28 @@ Models = Annotated[
     ),
 ]
 Instances = Annotated[
-    int, typer.Option(min=1, help="Backend processes, or groups of workers; one uses all cores.")
+    int,
+    typer.Option(
+        min=1, help="Backend processes, or groups of workers; one of them uses all cores."
+    ),
 ]
 Workers = Annotated[
-    int, typer.Option(min=0, help="Batches at a time; 0 is one per core, or two on a GPU.")
+    int, typer.Option(min=0, help="Batches at the same time; 0 means one per core, on a GPU two.")
 ]
 Queue = Annotated[
-    int, typer.Option(min=1, help="Events held, waiting or in work; more are refused as busy.")
+    int, typer.Option(min=1, help="Most events that wait or are in work; more are refused as busy.")
 ]
 TlsCert = Annotated[
     Path | None,
     typer.Option(
         metavar="PEM",
-        help="Certificate of this service, with those between it and the authority: gRPC has TLS.",
+        help="Use TLS with this certificate, and with those between it and the authority.",
         show_default=False,
     ),
 ]
-TlsKey = Annotated[Path | None, typer.Option(metavar="PEM", help="Its key.", show_default=False)]
+TlsKey = Annotated[
+    Path | None, typer.Option(metavar="PEM", help="Key of the certificate.", show_default=False)
+]
 TlsClientCa = Annotated[
     Path | None,
     typer.Option(
@@ -100,7 +105,7 @@ def serve(
     *,
     device: Device = "cpu",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    grpc_port: Annotated[int, typer.Option(help="0 takes a free port, here and below.")] = 8001,
+    grpc_port: Annotated[int, typer.Option(help="0 means any free port, here and below.")] = 8001,
     http_port: int = 8000,
     metrics_port: int = 8002,
     workers: Workers = _DEFAULTS.workers,
@@ -110,9 +115,8 @@ def serve(
         str | None,
         typer.Option(
             metavar="native|python",
-            help="Where the models run: in Triton's process, or in one beside it; by default in "
-            "Triton's where that works.",
-            show_default=False,
+            help="Where the models run: in Triton's process, or in one beside it.",
+            show_default="native if it works",
         ),
     ] = None,
     log: Annotated[
@@ -124,8 +128,8 @@ def serve(
     ready_port: Annotated[
         int | None,
         typer.Option(
-            help="Port of the page /ready, which says whether the server takes requests: 503 "
-            "while it starts and drains.",
+            help="Port of the page /ready: 200 while the server takes requests, 503 while it "
+            "starts or drains.",
             show_default=False,
         ),
     ] = None,
@@ -133,22 +137,22 @@ def serve(
         float,
         typer.Option(
             min=0,
-            help="Seconds at the end in which that page says no, and requests are still taken.",
+            help="At the end, seconds with 503 on /ready while the server still takes requests.",
         ),
     ] = 0.0,
     drain: Annotated[
-        float, typer.Option(min=0, help="Seconds for requests in flight at the end.")
+        float, typer.Option(min=0, help="At the end, seconds to answer requests in flight.")
     ] = 10.0,
 ) -> None:
     """Start a Triton server; it runs until Ctrl-C.
 
     Uses the tritonserver of the nvidia-pytriton wheel (extra `server`), or
-    one on PATH. Ready means compiled, loaded and run once. Should Triton or the models'
-    process die, it is started anew; on Ctrl-C events in flight are answered first, and a
-    second Ctrl-C ends them. Options of Triton follow behind two dashes, as in
+    one on PATH. It prints `ready` when all models are loaded and have run once. If Triton or a
+    process of a model dies, it is restarted. After Ctrl-C the server first answers the events in
+    flight; a second Ctrl-C ends it at once. Options of Triton follow after two dashes:
     `serve exatrkx -- --log-verbose=1`.
 
-    With TLS, gRPC alone is open to other hosts: Triton's HTTP and metrics have none.
+    With TLS only gRPC is open to other hosts, because Triton has no TLS for HTTP and metrics.
     """
     from trackserve.serving.repository import best_backend
     from trackserve.serving.server import Server
@@ -209,16 +213,16 @@ def repository(
         str,
         typer.Option(
             metavar="native|python",
-            help="Where the models run: in Triton's process, which takes this machine's C library "
-            "and Python, or in one beside it.",
+            help="Where the models run: in Triton's process (this needs the C library and the "
+            "Python of this machine), or in one beside it.",
         ),
     ] = "python",
 ) -> None:
     """Write the model repository and backend alone, for a container or another Triton.
 
-    The tree holds conditions and models and can be moved; models that are there already
-    stay. docs/serving.md says how to mount it. With the Python backend of the Triton that is
-    installed here, and a script that starts a plain tritonserver.
+    The folder holds conditions and models, and you can move it. Models that are in it already stay.
+    If Triton is installed here, it also gets Triton's Python backend, and a script that starts a
+    plain tritonserver. docs/serving.md says how to mount it.
     """
     from trackserve.serving.installation import find_triton
     from trackserve.serving.plain import START, write_plain

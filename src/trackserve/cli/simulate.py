@@ -31,7 +31,7 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="DIR", help="Data directory to write."),
 ]
 Sample = Annotated[
-    str, typer.Option(help=f"Sample to simulate; further options change it. {_SAMPLES}.")
+    str, typer.Option(help=f"Sample to simulate; other options change it. {_SAMPLES}.")
 ]
 Process = Annotated[
     str | None,
@@ -43,14 +43,16 @@ Process = Annotated[
 Pileup = Annotated[
     float | None,
     typer.Option(
-        help="Mean number of inelastic collisions beside the hard one.", show_default=_OF_SAMPLE
+        help="Mean number of inelastic collisions besides the hard one.", show_default=_OF_SAMPLE
     ),
 ]
 Events = Annotated[int, typer.Option(help="How many events.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Processes = Annotated[
     int | None,
-    typer.Option(help="Processes at a time; by default one for each core.", show_default=False),
+    typer.Option(
+        help="Processes at the same time; by default one for each core.", show_default=False
+    ),
 ]
 Particles = Annotated[
     int | None, typer.Option(help="Gun: particles per event.", show_default=_OF_SAMPLE)
@@ -71,7 +73,7 @@ PtHat = Annotated[
         show_default=_OF_SAMPLE,
     ),
 ]
-Noise = Annotated[float, typer.Option(help="Share of all points that no particle made, 0 to 0.9.")]
+Noise = Annotated[float, typer.Option(help="Share of points without a particle, 0 to 0.9.")]
 
 
 @commands.command("pixel")
@@ -90,12 +92,11 @@ def simulate_pixel(
     eta: Eta = None,
     pthat: PtHat = None,
 ) -> None:
-    """Proton collisions in a detector like CMS' Phase-1 pixel detector, as raw data with truth.
+    """Simulate proton collisions in a detector like CMS' Phase-1 pixel detector, as raw data.
 
-    14 TeV collisions from Pythia 8, transport and response of our own. DIR is
-    then a data directory as any other, with truth.npz. The same arguments give the same
-    bytes, for any number of processes. A run that was interrupted continues,
-    and more --events extend a directory.
+    Pythia 8 makes collisions of 14 TeV; transport and response are our own. DIR is a data
+    directory with truth.npz. The same arguments give the same bytes, for any number of processes.
+    The same command continues an interrupted run; with more --events it extends DIR.
     docs/simulation.md says what is simulated, and what is not.
     """
     from trackserve.simulation.pixel.simulate import simulate_pixel
@@ -131,14 +132,13 @@ def simulate_points(
     pthat: PtHat = None,
     noise: Noise = 0.0,
 ) -> None:
-    """Proton collisions in the TrackML detector (ACTS' GenericDetector), as space points.
+    """Simulate proton collisions in the TrackML detector (ACTS' GenericDetector), as space points.
 
-    14 TeV collisions from Pythia 8, transport by ACTS Fatras at 2 T, a point for every
-    crossing of a sensor, smeared with its resolution. DIR then holds points.parquet,
-    particles.parquet and measurements.parquet. The same arguments give the same bytes, for any
-    number of processes. A run that was interrupted continues,
-    and more --events extend a directory. docs/simulation.md says what is
-    simulated, and what is not.
+    Pythia 8 makes collisions of 14 TeV; the transport at 2 T is our own. Every crossing of a sensor
+    is a point, smeared with the sensor's resolution. DIR has points.parquet, particles.parquet and
+    measurements.parquet. The same arguments give the same bytes, for any number of processes. The
+    same command continues an interrupted run; with more --events it extends DIR.
+    docs/simulation.md says what is simulated, and what is not.
     """
     from trackserve.simulation.points.simulate import simulate_points
 

@@ -32,15 +32,18 @@ def status(
     ] = "grpc://127.0.0.1:8001",
     metrics_port: Annotated[
         int | None,
-        typer.Option(help="By default as in 8000, 8001, 8002.", show_default=False),
+        typer.Option(
+            help="By default counted as in 8000 (HTTP), 8001 (gRPC), 8002 (metrics).",
+            show_default=False,
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON: a list with each server.")
     ] = False,
 ) -> None:
-    """The models of a server, what waits there, and means since it started.
+    """Show the models of a server, how many events wait, and means since its start.
 
-    Times are per request. The server sends itself a tiny request every second, which counts.
+    Times are per request. The server sends itself a tiny request every second; it counts too.
     """
     from trackserve.client.servers import current, parse_servers
 

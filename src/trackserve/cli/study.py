@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="Measure what serving costs, and what it brings: data, figures and a report.",
+    help="Measure the cost and the gain of serving; write data, figures and a report.",
 )
 
 Output = Annotated[
@@ -37,30 +37,30 @@ Events = Annotated[
     typer.Option(
         "--events",
         metavar="TRACKER=PATH",
-        help="Events to measure with; may be repeated, and the first of a tracker is its usual "
-        "one. By default events of both trackers are simulated into DIR/events.",
+        help="Events to measure with; may be repeated; a study with one sample takes the first "
+        "one of its tracker. By default events of both trackers are simulated into DIR/events.",
         show_default=False,
     ),
 ]
 Rounds = Annotated[
     int | None,
-    typer.Option(min=2, help="Times that each point is measured.", show_default="3 or 10"),
+    typer.Option(min=2, help="How often each point is measured.", show_default="3 or 10"),
 ]
 Seconds = Annotated[
     float | None,
-    typer.Option(min=0.01, help="Length of a measurement.", show_default="0.5 or 2"),
+    typer.Option(min=0.01, help="Length of a measurement, s.", show_default="0.5 or 2"),
 ]
 BackendName = Annotated[
     str | None,
     typer.Option(
         "--backend",
         metavar="native|python",
-        help="Backend of servers, where a study does not compare them.",
-        show_default="native where it works",
+        help="Backend of servers, unless a study compares backends.",
+        show_default="native if it works",
     ),
 ]
-Watts = Annotated[float, typer.Option(help="Power of a core, W, where no meter can be read.")]
-Again = Annotated[bool, typer.Option("--again", help="Measure again what has been measured.")]
+Watts = Annotated[float, typer.Option(help="Power of a core, W, if no meter can be read.")]
+Again = Annotated[bool, typer.Option("--again", help="Measure again, also if there are data.")]
 
 
 def _command(names: Sequence[str]) -> Callable[..., None]:

@@ -29,21 +29,24 @@ def top(
         typer.Argument(metavar="[URL...]", help="Servers, as in --url.", show_default=False),
     ] = None,
     *,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two tables.")] = 1.0,
     looks: Annotated[
-        int | None, typer.Option(min=1, help="End after so many tables.", show_default=False)
+        int | None, typer.Option(min=1, help="End after this many tables.", show_default=False)
     ] = None,
     metrics_port: Annotated[
         int | None,
-        typer.Option(help="By default as in 8000, 8001, 8002.", show_default=False),
+        typer.Option(
+            help="By default counted as in 8000 (HTTP), 8001 (gRPC), 8002 (metrics).",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """A live table of servers: models, what waits, throughput, times, devices; until Ctrl-C.
+    """Show a live table of servers, until Ctrl-C.
 
-    Times and rates are those between two looks: ev/s and err/s, answered events and those without
-    a result; wait and work, events that wait now and are in work; queue ms and comp. ms, the mean
-    wait and work of an event; busy, the mean number of workers at work. The server's own probe,
-    one event a second, counts.
+    It has models, throughput, times and devices, since the last table. ev/s and err/s: answered
+    events, and those without a result. wait and work: events that wait, and that are in work. queue
+    ms and comp. ms: mean wait and work of an event. busy: mean number of busy workers. The server's
+    own probe, one event a second, counts too.
     """
     from trackserve.client.servers import current, parse_servers
 

@@ -30,7 +30,7 @@ def _group() -> None:
 def train_exatrkx(
     data: Annotated[
         list[Path],
-        typer.Option(metavar="DIR", help="Events with truth; may be given more than once."),
+        typer.Option(metavar="DIR", help="Events with truth; may be repeated."),
     ],
     output: Annotated[
         Path, typer.Option("--out", "-o", metavar="MODEL", help="Model folder to write.")
@@ -39,28 +39,29 @@ def train_exatrkx(
         str,
         typer.Option(
             metavar="NAME",
-            help="Settings: default, as the shipped model; or small, for a smaller model that is "
-            "trained in fewer steps.",
+            help="Settings: default, those of the shipped model; or small, for a smaller model "
+            "with fewer steps of training.",
         ),
     ] = "default",
     config: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="TOML file with what is to differ from the preset.",
+            help="TOML file with the settings that differ from the preset.",
             show_default=False,
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Where PyTorch trains: cpu, cuda.")] = "cpu",
-    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch on a CPU.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch on a CPU.")] = 2,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue a training that was interrupted.")
+        bool, typer.Option("--resume", help="Continue an interrupted training.")
     ] = False,
     start: Annotated[
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Start from this model's weights: NAME or DIR, [@POINT]. Sizes are the model's.",
+            help="Start from the weights of this model: NAME or DIR, [@POINT]. The networks keep "
+            "its sizes.",
             show_default=False,
         ),
     ] = None,
@@ -68,18 +69,17 @@ def train_exatrkx(
         list[str] | None,
         typer.Option(
             metavar="NETWORK",
-            help="Train this network of --start alone: embedding, filter, gnn. May be given more "
-            "than once; the others stay, with the model's cuts.",
+            help="Train only this network of --start: embedding, filter, gnn. May be repeated. The "
+            "other networks stay, with the model's cuts.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Embedding, filter and graph network, one after the other, and the cuts that go with them.
+    """Train embedding, filter and graph network, one after the other, and choose their cuts.
 
-    The last events of each DIR are for validation. MODEL is then a model folder as any other;
-    MODEL/training has checkpoints, curves (CSV, PNG, TensorBoard where installed) and the scan
-    of the cuts. A training after which no particle is found exits with 1. docs/training.md says
-    more.
+    The last events of each DIR are for validation. MODEL is a model folder. MODEL/training has
+    checkpoints, curves (CSV, PNG, and TensorBoard if it is installed) and the scan of the cuts. If
+    the trained model finds no particle, the command exits with 1. docs/training.md has the details.
     """
     try:
         import torch

@@ -44,7 +44,7 @@ def validate(
         str | None,
         typer.Option(
             metavar="VARIANT",
-            help="Compare with another variant, on this machine: another configuration or model.",
+            help="Compare with another configuration or model, on this machine.",
             show_default=False,
         ),
     ] = None,
@@ -56,7 +56,7 @@ def validate(
     identity: Identity = None,
     fallback: FallBack = False,
 ) -> None:
-    """Efficiency, fakes, duplicates, resolutions: results beside the truth of the same events.
+    """Print efficiency, fakes, duplicates and resolutions: results beside the truth of the events.
 
     docs/validation.md has the definitions.
     """

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from trackserve.detectors.generic import BARREL_LAYERS, DISKS, BarrelLayer, Disk
-from trackserve.edm import MM_PER_CM, PointsEvent, PointsTruth
+from trackserve.edm import MM_PER_CM, Helices, PointsEvent, PointsTruth, TrackCandidates
 from trackserve.edm.columns import Array
 from trackserve.edm.points import GENERIC_DETECTOR
 from trackserve.physics.points.matching import MajorityMatches, duplicates, match_candidates
 from trackserve.physics.points.metrics import GRAPHS, candidate_kinematics
-from trackserve.physics.points.truth import true_paths
+from trackserve.physics.points.truth import PT_PER_RADIUS, true_paths
 
+from . import helix
 from .edges import in_sector, leading_azimuth
 from .rows import outward
 from .scene import (
@@ -83,7 +84,8 @@ def points_event(event: PointsEvent, result: Any) -> SceneEvent:
     Args:
         event: the event, with truth where it is known.
         result: the result of a tracker, with ``candidates`` and, of a learned one, the edges
-            that :data:`KEEP` names. A candidate has no fitted helix: its line joins its points.
+            that :data:`KEEP` names. If it has ``helices``, one for each candidate, the lines are
+            these; else a line joins the points of its candidate.
     """
     candidates, truth = result.candidates, event.truth
     position = event.points.position
@@ -94,24 +96,22 @@ def points_event(event: PointsEvent, result: Any) -> SceneEvent:
         points = candidates.points
         matches = match_candidates(points.offsets, points.values, truth.points.particle)
         match, particle, seen = _beside_truth(matches, truth, position)
-    pt, eta = candidate_kinematics(event, candidates)
-    rows = candidates.points
-    first, last = (position[rows.values[at]] for at in (rows.offsets[:-1], rows.offsets[1:] - 1))
-    nan = np.full(n, np.nan, np.float32)
+    fitted = getattr(result, "helices", None)
+    if fitted is not None and len(fitted) == n:
+        kinematics, paths = (
+            _fitted(fitted),
+            helix.trace(_lines(fitted), candidates.points, position),
+        )
+    else:
+        kinematics = _unfitted(event, candidates)
+        paths = Lines.through(candidates.points, position)
     tracks = SceneTracks(
-        pt=pt.astype(np.float32),
-        eta=eta.astype(np.float32),
-        phi=np.arctan2(last[:, 1] - first[:, 1], last[:, 0] - first[:, 0]).astype(np.float32),
-        charge=np.zeros(n, np.int8),
-        tip=nan,
-        z0=nan,
-        chi2=nan,
-        ndof=np.zeros(n, np.int8),
+        **kinematics,
         score=candidates.score,
         vertex=np.full(n, -1, np.int16),
         match=match.astype(np.uint8),
         particle=particle.astype(np.int32),
-        hits=rows,
+        hits=candidates.points,
     )
     graphs = {stage: getattr(result, name, None) for stage, name in GRAPHS.items()}
     pairs = {
@@ -119,17 +119,50 @@ def points_event(event: PointsEvent, result: Any) -> SceneEvent:
         for stage, graph in graphs.items()
         if graph is not None
     }
-    edges, sector = in_sector(pairs, position, leading_azimuth(pt, tracks.phi))
+    edges, sector = in_sector(pairs, position, leading_azimuth(tracks.pt, tracks.phi))
     return SceneEvent(
         event.event,
         SceneHits(position, _layers(truth, len(position))),
         tracks,
-        Lines.through(rows, position),
+        paths,
         SceneVertices.empty(),
         **seen,
         edges=edges,
         sector=sector,
     )
+
+
+def _fitted(helices: Helices) -> dict[str, Array]:
+    """What the helices of candidates say of the tracks of a scene."""
+    return {
+        **{name: getattr(helices, name) for name in ("pt", "eta", "phi", "charge", "z0", "chi2")},
+        "tip": -helices.d0,
+        "ndof": helices.ndof.astype(np.int8),
+    }
+
+
+def _lines(helices: Helices) -> helix.Helices:
+    """The helices from the points nearest to the z axis on, -d0 (sin(phi), -cos(phi)) from it."""
+    phi, d0 = helices.phi.astype(np.float64), helices.d0.astype(np.float64)
+    start = np.stack([-d0 * np.sin(phi), d0 * np.cos(phi), helices.z0], axis=1)
+    curvature = helices.charge * PT_PER_RADIUS / helices.pt.astype(np.float64)
+    return helix.Helices(start, phi, curvature, np.sinh(helices.eta.astype(np.float64)))
+
+
+def _unfitted(event: PointsEvent, candidates: TrackCandidates) -> dict[str, Array]:
+    """What the points of candidates say of the tracks of a scene."""
+    pt, eta = candidate_kinematics(event, candidates)
+    rows, position = candidates.points, event.points.position
+    first, last = (position[rows.values[at]] for at in (rows.offsets[:-1], rows.offsets[1:] - 1))
+    unknown = np.full(len(rows), np.nan, np.float32)
+    return {
+        "pt": pt.astype(np.float32),
+        "eta": eta.astype(np.float32),
+        "phi": np.arctan2(*(last - first)[:, 1::-1].T).astype(np.float32),
+        "charge": np.zeros(len(rows), np.int8),
+        **dict.fromkeys(("tip", "z0", "chi2"), unknown),
+        "ndof": np.zeros(len(rows), np.int8),
+    }
 
 
 def _layers(truth: PointsTruth | None, n: int) -> Array:

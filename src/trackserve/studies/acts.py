@@ -419,9 +419,9 @@ def _mean_ms(rows: Sequence[Row]) -> float:
 STUDY = Study(
     "acts",
     "In ACTS: from measurements to fitted tracks",
-    "What does the chain of ACTS cost, step by step, with the learned tracker as an algorithm of "
-    "its Sequencer, direct and served, beside ACTS' own seeds and combinatorial Kalman filter; and "
-    "how good are the fitted tracks (Table 1 of the paper)? All ways take turns on the same "
+    "What does each step of the chain of ACTS cost, and how good are the fitted tracks (Table 1 of "
+    "the paper)? The learned tracker is an algorithm of the Sequencer, direct and served. ACTS' own "
+    "seeds and combinatorial Kalman filter are beside it. All ways run in turns on the same "
     "events, and all tracks need the same least number of measurements.",
     plan,
     measure,

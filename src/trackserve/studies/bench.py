@@ -236,8 +236,8 @@ def _draw(rows: list[Row]) -> list[Drawn]:
 STUDY = Study(
     "bench",
     "A tracker on these events",
-    "How fast is a tracker on these events, directly and on a server? All take turns, each pass "
-    "over the events.",
+    "How fast is a tracker on these events, directly and on a server? All ways run in turns, pass "
+    "by pass over the events.",
     lambda how: [],
     lambda lab, values: [],
     show,

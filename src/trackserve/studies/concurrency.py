@@ -265,8 +265,8 @@ STUDY = Study(
     "concurrency",
     "Requests in flight",
     "How do throughput and latency grow with the number of requests in flight, for one instance "
-    "of a model and more? NVIDIA's perf_analyzer measures on the same real events as our own "
-    "generator, in turns (section 4.2 and Fig. 6 of the paper).",
+    "of a model and more? NVIDIA's perf_analyzer and our own generator measure with the same real "
+    "events, in turns (section 4.2 and Fig. 6 of the paper).",
     plan,
     measure,
     show,

@@ -217,8 +217,9 @@ def _draw(rows: list[Row]) -> list[Drawn]:
 STUDY = Study(
     "devices",
     "One device against several",
-    "How does throughput grow with devices behind one client (Fig. 8 of the paper)? Servers with "
-    "emulated service times stand for devices; and a real server runs on one core and on two.",
+    "How does throughput grow with the number of devices of one client (Fig. 8 of the paper)? "
+    "Servers with emulated service times take the place of devices. A real server also runs on one "
+    "core and on two.",
     plan,
     measure,
     show,

@@ -183,10 +183,10 @@ def _draw(rows: list[Row]) -> list[Drawn]:
 STUDY = Study(
     "direct-vs-served",
     "Served against direct",
-    "Does serving cost anything? Events are reconstructed by threads of this process, by clients "
-    "with one event in each of one or ten threads, and by a stream that finds its own number of "
-    "events in flight. All ways take turns, client and server share this machine, and each answer "
-    "is compared with the direct one, bit for bit (section 3.1 of the paper).",
+    "What does serving cost (section 3.1 of the paper)? Events are reconstructed in three ways: by "
+    "threads of this process; by clients with one event in each of one or ten threads; and by a "
+    "stream that finds its own number of events in flight. All ways run in turns. Client and "
+    "server share this machine. Each answer is compared with the direct one, bit for bit.",
     plan,
     measure,
     show,

@@ -196,8 +196,8 @@ def _draw(rows: list[Row]) -> list[Drawn]:
 STUDY = Study(
     "ensemble",
     "A custom backend beside an ensemble",
-    "Why a custom backend? The stages of the learned tracker run as one model, and as models of "
-    "their own that a Triton ensemble joins (section 2.3.1 of the paper).",
+    "What does a custom backend save (section 2.3.1 of the paper)? The stages of the learned "
+    "tracker run as one model, and as several models that a Triton ensemble joins.",
     plan,
     measure,
     show,

@@ -176,9 +176,9 @@ def _draw(rows: list[Row]) -> list[Drawn]:
 STUDY = Study(
     "instances",
     "Instances of a model",
-    "How many instances of a model keep a device busy? One to seven instances that each run one "
-    "event at a time stand beside one instance that takes what waits as a batch (section 4.2 and "
-    "Fig. 7 of the paper).",
+    "How many instances of a model keep a device busy (section 4.2 and Fig. 7 of the paper)? One "
+    "to seven instances that each run one event at a time, beside one instance that takes the "
+    "waiting events as a batch.",
     plan,
     measure,
     show,

@@ -205,9 +205,9 @@ def _draw(rows: list[Row]) -> list[Drawn]:
 STUDY = Study(
     "latency",
     "Where the time of a request goes, and what distance costs",
-    "What takes the time of one request: the client, the network, the queue, reading the input, "
-    "the computation, writing the output (section 4.2.1 of the paper)? And how many events must "
-    "be in flight so that a server at 0 to 200 ms of round trip is as good as one here (4.3)?",
+    "Where does the time of one request go: client, network, queue, reading the input, "
+    "computation, writing the output (section 4.2.1 of the paper)? With a round trip of 0 to 200 "
+    "ms, how many events must be in flight for the throughput of a server here (4.3)?",
     plan,
     measure,
     show,

@@ -153,7 +153,7 @@ def _number(row: Row, name: str) -> float:
 STUDY = Study(
     "physics",
     "Physics of both trackers",
-    "What do both trackers find of the truth in the events that the studies measure with?",
+    "How much of the truth do both trackers find in the events of the studies?",
     plan,
     measure,
     show,

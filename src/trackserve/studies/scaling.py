@@ -205,9 +205,9 @@ def _draw(rows: list[Row]) -> list[Drawn]:
 STUDY = Study(
     "scaling",
     "Cost against size, threads and processes",
-    "How does the cost of an event grow with its size, and how does throughput grow with threads "
-    "and with processes? The samples take turns on one thread; then the usual sample runs on one "
-    "to many threads of one process, and on as many processes of one thread.",
+    "How does the cost of an event grow with its size? How does throughput grow with threads and "
+    "with processes? The samples run in turns on one thread. Then the usual sample runs on one to "
+    "many threads of one process, and on as many processes of one thread.",
     plan,
     measure,
     show,

@@ -241,8 +241,8 @@ def _draw(rows: list[Row]) -> list[Drawn]:
 STUDY = Study(
     "transports",
     "Transports, payloads, compression",
-    "Which way carries an event best: gRPC, HTTP, shared memory, one event in a request or "
-    "several? How large is an event on its way, and would lossless compression pay?",
+    "Which transport is best: gRPC, HTTP or shared memory, with one event in a request or "
+    "several? How large is an event on its way? Would lossless compression save time?",
     plan,
     measure,
     show,

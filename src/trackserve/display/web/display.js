@@ -289,7 +289,8 @@ class Display {
     const points = new Float32Array(3 * ends.length);
     for (let k = 0; k < ends.length; k++)
       points.set(place.subarray(3 * ends[k], 3 * ends[k] + 3), 3 * k);
-    this.picture.putPieces(name, points, this.theme[`edge${i}`], 2, 0.55);
+    const order = 2 + i / this.stages.length; // a later stage leaves fewer: on top
+    this.picture.putPieces(name, points, this.theme[`edge${i}`], order, 0.55);
   }
 
   // Write numbers: of what is shown, of each state.

@@ -2,8 +2,8 @@
 
 import {
   BufferAttribute, BufferGeometry, CanvasTexture, Color, ColorManagement, LineBasicMaterial,
-  LinearSRGBColorSpace, LineSegments, OrthographicCamera, PerspectiveCamera, Points, PointsMaterial,
-  Scene, Vector3, WebGLRenderer, MOUSE, TOUCH,
+  LinearSRGBColorSpace, LineSegments, NoBlending, OrthographicCamera, PerspectiveCamera, Points,
+  PointsMaterial, Scene, Vector3, WebGLRenderer, MOUSE, TOUCH,
 } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import { LineMaterial } from "three/addons/lines/LineMaterial.js";
@@ -21,6 +21,11 @@ const MOST_LEFT_OUT = 32;
 const SLOW = 60; // ms of a frame: while a slower picture moves, it has half as many pixels each way
 
 ColorManagement.enabled = false; // colours go to the screen as they are, without work per pixel
+
+// Things are drawn in the order of their `renderOrder` alone: no depth is kept or compared. In three,
+// "transparent" things have that order among all others; a plain one is not blended.
+const FLAT = { transparent: true, depthTest: false, depthWrite: false };
+const PLAIN = { ...FLAT, blending: NoBlending };
 
 // Positions in the plane of a view; r has the sign of y.
 export function projected(points, view) {
@@ -95,7 +100,9 @@ const toColour = rgb => new Color().setRGB(...rgb.map(one => one / 255));
 export class Picture {
   constructor(canvas, changed, refine) {
     this.canvas = canvas;
-    this.renderer = new WebGLRenderer({ canvas, antialias: true, preserveDrawingBuffer: true });
+    this.renderer = new WebGLRenderer({
+      canvas, antialias: true, depth: false, preserveDrawingBuffer: true,
+    });
     this.renderer.outputColorSpace = LinearSRGBColorSpace;
     this.pixelRatio = Math.min(devicePixelRatio, 2);
     this.renderer.setPixelRatio(this.pixelRatio);
@@ -234,20 +241,16 @@ export class Picture {
   putPieces(name, points, rgb, order, opacity = 1) {
     const geometry = new BufferGeometry();
     geometry.setAttribute("position", new BufferAttribute(points, 3));
-    const material = new LineBasicMaterial({
-      color: toColour(rgb), transparent: true, opacity, depthWrite: false,
-    });
+    const look = opacity < 1 ? { ...FLAT, opacity } : PLAIN;
+    const material = new LineBasicMaterial({ ...look, color: toColour(rgb) });
     this.put(name, new LineSegments(geometry, material), order);
   }
 
   putPoints(name, points, rgb, order, { size = 3, texture = null } = {}) {
     const geometry = new BufferGeometry();
     geometry.setAttribute("position", new BufferAttribute(points, 3));
-    const material = new PointsMaterial({
-      color: toColour(rgb), sizeAttenuation: false,
-      map: texture && this.textures[texture], transparent: true, alphaTest: texture ? 0.3 : 0,
-      depthTest: !texture, depthWrite: false,
-    });
+    const look = texture ? { ...FLAT, map: this.textures[texture], alphaTest: 0.3 } : PLAIN;
+    const material = new PointsMaterial({ ...look, color: toColour(rgb), sizeAttenuation: false });
     const cloud = new Points(geometry, material);
     cloud.userData.size = size;
     this.put(name, cloud, order);
@@ -273,9 +276,7 @@ export class Picture {
     geometry.setAttribute("position", new BufferAttribute(points, 3));
     geometry.setAttribute("color", new BufferAttribute(colours, 3, true));
     geometry.setIndex(new BufferAttribute(new Uint32Array(index), 1));
-    const material = new LineBasicMaterial({
-      vertexColors: true, transparent: true, opacity: 0.9, depthWrite: false,
-    });
+    const material = new LineBasicMaterial({ ...PLAIN, vertexColors: true });
     this.put(name, new LineSegments(geometry, material), order);
   }
 
@@ -292,9 +293,7 @@ export class Picture {
         pieces.push(...points.subarray(3 * i, 3 * i + 6));
     if (pieces.length) {
       const geometry = new LineSegmentsGeometry().setPositions(pieces);
-      const material = new LineMaterial({
-        color: toColour(rgb).getHex(), linewidth: 3, depthTest: false, transparent: true,
-      });
+      const material = new LineMaterial({ ...FLAT, color: toColour(rgb).getHex(), linewidth: 3 });
       this.put("chosen line", new LineSegments2(geometry, material), 8);
     }
     const own = new Float32Array(3 * hitsOf(kind, row).length);

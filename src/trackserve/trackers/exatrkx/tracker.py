@@ -31,14 +31,14 @@ class Exatrkx(Tracker[PointsEvent | FeaturesEvent, ExatrkxResult]):
     summary = "Track candidates from space points, by a learned tracker."
     path_help = (
         "Events of space points: a directory of `simulate points`, TrackML or ColliderML, or one "
-        "event of TrackML as in DIR/event000000001."
+        "event of TrackML, such as DIR/event000000001."
     )
     codec = CODEC
     options = (
         Option(
             "model",
-            "Model that ships with the package, or a model folder, at its own cuts or at those of "
-            "a working point.",
+            "Name of a shipped model, or a model folder. It has its own cuts, or with @POINT "
+            "those of a working point.",
             "default",
             "NAME|DIR[@POINT]",
             stored=True,

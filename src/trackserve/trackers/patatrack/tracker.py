@@ -33,7 +33,7 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
     path_help = "Data directory: conditions and raw events."
     codec = CODEC
     options = (
-        Option("config", "Configuration: default, or reference for the C++ program's.", "default"),
+        Option("config", "Configuration: default, or reference, as the C++ program.", "default"),
         Option("conditions", "Conditions; by default those of PATH.", "", "DIR", stored=True),
     )
     variant = "config"
