@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ from trackserve.wire.identity import (
     is_same,
 )
 from trackserve.wire.limits import STOPPED_BY, encode_limits
+from trackserve.wire.request_id import request_ids
 from trackserve.wire.tensors import Tensors, decode_timing
 from trackserve.wire.timeout import checked_timeout
 
@@ -44,6 +46,8 @@ from .counters import Counters
 from .pool import Pool
 from .served import ServedModel
 from .transport import Request, Transport, Via
+
+_log = logging.getLogger("trackserve.client")
 
 _FIRST_DELAY = 0.01
 _LONGEST_DELAY = 1.0
@@ -96,6 +100,8 @@ class Settings:
     """Text of the first identity that each model had, by model."""
     agreed: set[tuple[str, str | None]] = field(default_factory=set)
     """Models and expected identities for which many servers have been asked."""
+    request_ids: Iterator[str] = field(default_factory=request_ids)
+    """Ids for requests."""
     process: int = field(default_factory=os.getpid)
     """Process that made the client."""
 
@@ -286,7 +292,7 @@ class Exchange:
             if not known or not is_same(known, self._expected):
                 names.append(IDENTITY.name)
         inputs = task.codec.encode_event(event) | encode_limits(self._limits)
-        self.request = Request(task.model, inputs, names, parameters)
+        self.request = Request(task.model, inputs, names, parameters, next(settings.request_ids))
         self._event = int(event.event)
 
     def answer(self, transport: Transport) -> Any:
@@ -353,6 +359,7 @@ class Exchange:
             EventDeadlineExceeded: the event's own deadline is over, or will be by then.
             ServerError: there is no next try; it is ``error``.
         """
+        error.fields.setdefault("request", self.request.id)
         if isinstance(error, DeadlineExceeded) and self.left <= 0:
             raise self.failed(deadline_exceeded(self._event, self._limits.deadline)) from error
         delay = self._patience.retry_after(error)
@@ -394,7 +401,11 @@ class Exchange:
             ("tries_total", labels, self._tries),
             ("seconds_total", labels, seconds),
         )
-        return Origin(via.server, self._tries, seconds, via.is_fallback)
+        _log.debug(
+            "%s: event %d is %s from %s after %.4f s, tries: %d",
+            *(self.request.id, self._event, outcome, via.server or "here", seconds, self._tries),
+        )
+        return Origin(via.server, self._tries, seconds, via.is_fallback, self.request.id)
 
     def _identity_of(self, result: Any) -> str:
         """The identity of the result, which it has or the server has checked."""
@@ -443,8 +454,10 @@ def bundled(exchanges: Sequence[Exchange]) -> Request:
     if len(exchanges) == 1:
         return first
     outputs = list(dict.fromkeys([*first.outputs, *last.outputs]))
-    bundle = join_events([exchange.request.inputs for exchange in exchanges], outputs)
-    return Request(first.model, {BUNDLE.name: bundle}, [BUNDLE.name], last.parameters)
+    requests = [exchange.request for exchange in exchanges]
+    ids = [request.id for request in requests]
+    bundle = join_events([request.inputs for request in requests], outputs, ids)
+    return Request(first.model, {BUNDLE.name: bundle}, [BUNDLE.name], last.parameters, first.id)
 
 
 def unbundled(exchanges: Sequence[Exchange], tensors: Tensors) -> AnswerBundle:

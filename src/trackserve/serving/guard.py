@@ -31,7 +31,8 @@ def main() -> int:
     The keys are ``command``, the command that starts Triton; ``parent``, a process: if it dies,
     Triton is ended; ``shared_memory``, the prefix of Triton's regions; and ``orphaned``, paths to
     remove if the parent dies; ``is_silent``, to write nothing if the command ends (Envoy is run in
-    this way too). The process id of Triton is written to standard output.
+    this way too); ``kept``, numbers of open files that the command gets. The process id of Triton
+    is written to standard output.
 
     Returns:
         Triton's exit status.
@@ -46,6 +47,7 @@ def main() -> int:
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
         start_new_session=True,
+        pass_fds=settings.get("kept", ()),
         preexec_fn=_die_with_parent,
     )
     print(triton.pid, flush=True)

@@ -24,6 +24,7 @@ from trackserve.trackers.registry import find_tracker
 from trackserve.wire.identity import ALIAS_PARAMETER, DEVICE_PARAMETER, TRACKER_PARAMETER
 from trackserve.wire.tensors import TensorSpec
 
+from .backend.event_log import PROBE_ID
 from .backend.native import build
 from .limits import Limits, default_limits
 
@@ -184,7 +185,7 @@ def _probe(tracker: Tracker[Any, Any]) -> str:
         if spec.name in example
     ]
     outputs = [{"name": tracker.codec.outputs[0].name}]
-    return json.dumps({"inputs": inputs, "outputs": outputs}, indent=1)
+    return json.dumps({"id": PROBE_ID, "inputs": inputs, "outputs": outputs}, indent=1)
 
 
 def _write(file: Path, text: str) -> None:

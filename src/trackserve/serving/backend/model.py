@@ -33,6 +33,7 @@ from trackserve.wire.tensors import TensorSpec
 from .. import drain
 from ..limits import Limits
 from ..restarts import restarts
+from .event_log import open_event_log
 from .gather import Gather
 from .metrics import METRICS, RESTARTS, Counters, Reporter, Series
 from .runtime import ASK_AFTER, Answer, EncodedEvent, Job, Queue, RunBatch, Runtime
@@ -85,7 +86,10 @@ class ServedModel:
         ask_after: float = ASK_AFTER,
     ) -> None:
         self.codec = tracker_of(parameters).codec
-        self.runtime = Runtime(queue, counters, ask_after)
+        self.log = open_event_log(name)
+        """The log of events; None: there is none."""
+        logged = None if self.log is None else self.log.answered
+        self.runtime = Runtime(queue, counters, ask_after, logged)
         self._tracker = tracker_of(parameters)
         self._limits = Limits.from_parameters(parameters)
         self._name = name
@@ -127,7 +131,11 @@ class ServedModel:
         )
 
     def take_bundle(
-        self, tensors: Mapping[str, Array], expected: str | None, reply: Callable[[], Reply]
+        self,
+        tensors: Mapping[str, Array],
+        expected: str | None,
+        reply: Callable[[], Reply],
+        request: str = "",
     ) -> TrackserveError | None:
         """Make a job of each event of a bundle; an event that finds no place is refused alone.
 
@@ -135,12 +143,13 @@ class ServedModel:
             tensors: tensors of the request.
             expected: identity that the client expects, or None.
             reply: makes the way of the answer; called if there will be an answer.
+            request: id of the request, for events without an id of their own.
 
         Returns:
             the error if the whole request is refused; then nothing is sent.
         """
         try:
-            events, wanted = split_events(tensors, self.codec.inputs, self.codec.outputs)
+            events, wanted, ids = split_events(tensors, self.codec.inputs, self.codec.outputs)
         except InputError as error:
             return error
         if not events:
@@ -152,12 +161,20 @@ class ServedModel:
         gather = Gather(len(events), self.runtime.at_a_time, send)
         for place, event in enumerate(events):
             refusal = self.runtime.reserve()
+            mine = ids[place] if ids else request
             if refusal is None:
                 answer = partial(gather.put, place)
-                self.runtime.submit(Job(EncodedEvent(event, wanted), answer, unwanted))
+                encoded = EncodedEvent(event, wanted)
+                self.runtime.submit(Job(encoded, answer, unwanted, request=mine))
             else:
+                self.note_refusal(mine, refusal)
                 gather.put(place, refusal)
         return None
+
+    def note_refusal(self, request: str, error: TrackserveError) -> None:
+        """Log a request of this id that no worker gets."""
+        if self.log is not None:
+            self.log.refused(request, error)
 
     def mismatch(self, expected: str | None, n_events: int) -> IdentityMismatch | None:
         """The error of ``n_events`` events that expect another identity.

@@ -79,14 +79,20 @@ class TritonPythonModel:
         expected = _text(parameters, IDENTITY_PARAMETER)
         reply = partial(_reply, request, _text(parameters, TICKET_PARAMETER))
         if BUNDLE.name in tensors:
-            refusal = self._model.take_bundle(tensors, expected, reply)
-            return None if refusal is None else _response(refusal)
+            refusal = self._model.take_bundle(tensors, expected, reply, request.request_id())
+            return None if refusal is None else self._refuse(request, refusal)
         outputs = [name for name in request.requested_output_names() if name != BUNDLE.name]
         refusal = self._model.mismatch(expected, 1) or self._model.runtime.reserve()
         if refusal is not None:
-            return _response(refusal)
-        self._model.runtime.submit(Job(EncodedEvent(tensors, outputs), *reply()))
+            return self._refuse(request, refusal)
+        job = Job(EncodedEvent(tensors, outputs), *reply(), request=request.request_id())
+        self._model.runtime.submit(job)
         return None
+
+    def _refuse(self, request: Any, error: TrackserveError) -> Any:
+        """The response to a request that no worker gets."""
+        self._model.note_refusal(request.request_id(), error)
+        return _response(error)
 
     def finalize(self) -> None:
         """Answer the jobs that are left, and end the threads."""

@@ -40,7 +40,7 @@ struct Model {
     int64_t waiting, held, arrived, refused;
     bool refusing, closed;
     int64_t queue, batch_events, batch_bytes;
-    bool waits;
+    bool waits, logs;
     char *full, *stopping, *bundle, *identity, *ticket, *accepted;
     char *inputs[MAX_NAMES], *outputs[MAX_NAMES];
 };
@@ -165,6 +165,13 @@ int ts_start(Request *request) {
                                 __ATOMIC_ACQUIRE);
     log_error(TRITONBACKEND_RequestIsCancelled(request->triton, &cancelled));
     return cancelled;
+}
+
+/* The id that the client gave to the request. */
+const char *ts_id(const Request *request) {
+    const char *id = "";
+    log_error(TRITONBACKEND_RequestId(request->triton, &id));
+    return id;
 }
 
 const char *ts_identity(const Request *request) { return request->identity; }
@@ -312,7 +319,7 @@ static void take_over(Instance *instance, TritonRequest *triton, const Callbacks
     }
     request->row[ROW_LENGTH] = end - request->row;
     request->entry.bytes = request->row[ROW_BYTES];
-    if (has_bundle || !is_accepted(instance->model, request->identity)) {
+    if (has_bundle || instance->model->logs || !is_accepted(instance->model, request->identity)) {
         request->batch = 1;
         request->batch_started = request->row[ROW_ARRIVED];
         callbacks->take(instance->model, request);
@@ -328,6 +335,7 @@ void ts_configure(Model *model, const Settings *settings) {
     model->batch_events = settings->batch_events;
     model->batch_bytes = settings->batch_bytes;
     model->waits = settings->when_full_waits;
+    model->logs = settings->logs;
     model->full = copy_of(settings->full);
     model->stopping = copy_of(settings->stopping);
     model->bundle = copy_of(settings->bundle);
@@ -402,8 +410,8 @@ void ts_put(Model *model, int64_t token, int64_t bytes) {
     pthread_mutex_unlock(&model->lock);
 }
 
-/* Put a request into the queue, or answer that there is no place. */
-void ts_enqueue(Model *model, Request *request) {
+/* Put a request into the queue, or answer that there is no place; return 0, or what it lacked. */
+int ts_enqueue(Model *model, Request *request) {
     pthread_mutex_lock(&model->lock);
     int place = reserve(model);
     if (place == PLACE_FREE) {
@@ -416,6 +424,7 @@ void ts_enqueue(Model *model, Request *request) {
     pthread_mutex_unlock(&model->lock);
     if (place != PLACE_FREE)
         ts_fail(request, CODE_UNAVAILABLE, place == PLACE_FULL ? model->full : model->stopping);
+    return place;
 }
 
 static int64_t row_length(const Entry *entry) {
