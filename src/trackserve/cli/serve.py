@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from trackserve.trackers.registry import find_tracker, tracker_names
 
 from .common import compiling, console, messages, progress, tell
 from .grammar import Device
+from .signals import end_in_order
 
 if TYPE_CHECKING:
     from trackserve.serving.server import Server
@@ -172,8 +172,7 @@ def serve(
     from trackserve.serving.repository import best_backend
     from trackserve.serving.server import Server
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    end_in_order()
     form = checked_format(log_format)
     models, flags = split_flags(models)
     wanted = parse_models(models)
@@ -200,6 +199,7 @@ def serve(
             ready_port=ready_port,
             drain_delay=drain_delay,
             stop_timeout=drain,
+            is_temporary=True,
         )
         try:
             with progress() as show:
@@ -222,8 +222,9 @@ def serve(
                 raise typer.Exit(1) from None
             raise
         finally:
-            with console.status("answering what is in flight, and stopping"):
+            with suppress(OSError), console.status("answering what is in flight, and stopping"):
                 server.stop()
+            server.stop()  # if the terminal has gone, nothing was shown, and nothing stopped
         write_line(form, "info", "stopped")
 
 
@@ -273,7 +274,8 @@ def write_line(form: str, level: str, message: str, **fields: str | list[str]) -
         form, level, message: as of :func:`trackserve.serving.log.log_line`.
         fields: what more there is to say.
     """
-    print(log_line(form, level, message, fields), file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal may have gone
+        print(log_line(form, level, message, fields), file=sys.stderr, flush=True)
 
 
 def split_flags(texts: list[str] | None) -> tuple[list[str] | None, list[str]]:

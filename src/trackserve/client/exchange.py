@@ -22,6 +22,7 @@ from trackserve.errors import (
     ServerUnavailable,
 )
 from trackserve.trackers.deadline import deadline_exceeded
+from trackserve.wire import version
 from trackserve.wire.access import Access
 from trackserve.wire.bundle import (
     BUNDLE,
@@ -41,6 +42,7 @@ from trackserve.wire.limits import STOPPED_BY, encode_limits
 from trackserve.wire.request_id import request_ids
 from trackserve.wire.tensors import Tensors, decode_timing
 from trackserve.wire.timeout import checked_timeout
+from trackserve.wire.version import WIRE_PARAMETER
 
 from .counters import Counters
 from .pool import Pool
@@ -97,7 +99,7 @@ class Settings:
     served: dict[str, ServedModel] = field(default_factory=dict)
     """The models that the client has asked for, by name."""
     identities: dict[str, str] = field(default_factory=dict)
-    """Text of the first identity that each model had, by model."""
+    """Text of the first identity that each model had, by model; that of a tag by both."""
     agreed: set[tuple[str, str | None]] = field(default_factory=set)
     """Models and expected identities for which many servers have been asked."""
     request_ids: Iterator[str] = field(default_factory=request_ids)
@@ -277,19 +279,20 @@ class Exchange:
         self.compute = 0.0
         self._model = task.model
         self._checked = task.identity != UNCHECKED
+        self._tag = str(getattr(event, "conditions", ""))
         names = task.codec.output_names(task.keep)
         if self._timed:
             names.append(TIMING.name)
         self._limits = task.codec.limits.of(task.limits)
         if self._limits.beyond == "partial":
             names.append(STOPPED_BY.name)
-        parameters = {}
+        parameters = {WIRE_PARAMETER: version.WIRE}
         if self._checked:
             known = settings.identities.get(task.model, "")
             self._expected = task.identity or known
             if self._expected:
                 parameters[IDENTITY_PARAMETER] = self._expected
-            if not known or not is_same(known, self._expected):
+            if self._tag or not known or not is_same(known, self._expected):
                 names.append(IDENTITY.name)
         inputs = task.codec.encode_event(event) | encode_limits(self._limits)
         self.request = Request(task.model, inputs, names, parameters, next(settings.request_ids))
@@ -416,6 +419,11 @@ class Exchange:
                 raise ServerError("the answer has no identity", **where)
             there = self._via.identity if self._via else ""
             return there if there and is_same(there, self._expected or known) else known
+        if self._tag:  # the server has compared that of the model, and each tag has one of its own
+            mine = f"{self._model} {self._tag}"
+            first = self._settings.identities.setdefault(mine, result.identity)
+            check_identity(first, result.identity, tag=self._tag, **where)
+            return str(result.identity)
         first = self._settings.identities.setdefault(self._model, result.identity)
         check_identity(self._expected or first, result.identity, **where)
         return str(result.identity)
@@ -448,13 +456,14 @@ def time_for(exchanges: Sequence[Exchange]) -> float:
 def bundled(exchanges: Sequence[Exchange]) -> Request:
     """One request for several exchanges, which have the same task.
 
-    The first ones may be older: then they ask for the identity, and the others know it.
+    The first ones may be older: then they ask for the identity, and the others know it. So do those
+    that name the tag of their conditions.
     """
     first, last = exchanges[0].request, exchanges[-1].request
     if len(exchanges) == 1:
         return first
-    outputs = list(dict.fromkeys([*first.outputs, *last.outputs]))
     requests = [exchange.request for exchange in exchanges]
+    outputs = list(dict.fromkeys(name for request in requests for name in request.outputs))
     ids = [request.id for request in requests]
     bundle = join_events([request.inputs for request in requests], outputs, ids)
     return Request(first.model, {BUNDLE.name: bundle}, [BUNDLE.name], last.parameters, first.id)

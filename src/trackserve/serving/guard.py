@@ -21,6 +21,8 @@ from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")
 _POLL = 0.1
+_WHILE_IT_STARTS = 10.0
+"""Seconds after its start in which Triton makes an empty folder that it leaves behind."""
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _libc = ctypes.CDLL(None)
 
@@ -41,6 +43,8 @@ def main() -> int:
     settings = json.load(sys.stdin)
     parent = settings["parent"]
     told: list[int] = []
+    before = _environments()
+    begin = time.time()
     signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
     triton = subprocess.Popen(
         settings["command"],
@@ -56,12 +60,21 @@ def main() -> int:
     if triton.returncode is not None and not settings.get("is_silent"):
         print(f"guard: Triton ended with status {triton.returncode}", file=sys.stderr)
     end_group(triton)
+    for folder in _environments() - before:
+        with suppress(OSError):  # it is another Triton's, or in use
+            if begin <= folder.stat().st_mtime < begin + _WHILE_IT_STARTS:
+                folder.rmdir()
     for region in SHARED_MEMORY.glob(f"{settings['shared_memory']}*"):
         region.unlink(missing_ok=True)
     if os.getppid() != parent:
         for path in map(Path, settings["orphaned"]):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return triton.returncode
+
+
+def _environments() -> set[Path]:
+    """Folders in which Triton's Python backend would unpack environments; ours brings none."""
+    return set(Path("/tmp").glob("python_env_??????"))
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

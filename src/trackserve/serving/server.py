@@ -102,6 +102,7 @@ class Server:
             one; None: there is no such page.
         drain_delay: seconds at a stop in which the page says that the server takes no requests,
             while it still does: so that a load balancer goes elsewhere before one is refused.
+        is_temporary: whether the repository is removed if this process is killed.
 
     Raises:
         InputError: a timeout is negative, NaN or no number, a flag is one that the server sets, or
@@ -126,6 +127,7 @@ class Server:
         flags: Sequence[str] = (),
         ready_port: int | None = None,
         drain_delay: float = 0.0,
+        is_temporary: bool = False,
     ) -> None:
         self.host = host
         self.failure: ServerError | None = None
@@ -145,6 +147,7 @@ class Server:
         self._flags = checked_flags(flags)
         self._ready_port = ready_port
         self._drain_delay = checked_timeout(drain_delay, "drain_delay")
+        self._is_temporary = is_temporary
         self._readiness: Readiness | None = None
         self._guarded: Guarded | None = None
         self._stopping = threading.Event()
@@ -278,6 +281,8 @@ class Server:
             shutil.rmtree(drained, ignore_errors=True)
             drained.mkdir()
             left = [str(launch.work), str(local.file(self._ports.grpc))]
+            if self._is_temporary:
+                left.append(str(self._repository))
             regions = str(guard.SHARED_MEMORY / f"{launch.shared_memory}*")
             variables = {
                 drain.VARIABLE: str(drained),

@@ -22,13 +22,16 @@ from trackserve.errors import (
     LimitExceeded,
     MalformedEvent,
     ServerBusy,
+    TagError,
     TrackserveError,
+    WireMismatch,
 )
 from trackserve.trackers.registry import tracker_of
 from trackserve.wire.bundle import BUNDLE, split_events
 from trackserve.wire.codec import IDENTITY
 from trackserve.wire.identity import check_identity
 from trackserve.wire.tensors import TensorSpec
+from trackserve.wire.version import WIRE_PARAMETER, check_wire
 
 from .. import drain
 from ..limits import Limits
@@ -43,9 +46,11 @@ _DRAIN_POLL = 0.05
 _CODES = {
     EventError: "INVALID_ARG",
     IdentityMismatch: "INVALID_ARG",
+    WireMismatch: "INVALID_ARG",
     InputError: "INVALID_ARG",
     MalformedEvent: "INVALID_ARG",
     LimitExceeded: "INVALID_ARG",
+    TagError: "INVALID_ARG",
     EventDeadlineExceeded: "CANCELLED",
     ServerBusy: "UNAVAILABLE",
     Cancelled: "CANCELLED",
@@ -64,6 +69,18 @@ class Reply(NamedTuple):
     unwanted: Callable[[], bool]
 
 
+class Expected(NamedTuple):
+    """What a client expects of a model.
+
+    Attributes:
+        identity: its identity, as text or hash; None: any.
+        wire: the version of the wire; None: the first one.
+    """
+
+    identity: str | None
+    wire: str | None
+
+
 class ServedModel:
     """The workers of a model and all that belongs to them.
 
@@ -74,6 +91,9 @@ class ServedModel:
         counters: sums for the metrics.
         families: families of metrics by name, as those of Triton's Python backend.
         ask_after: see :class:`.runtime.Runtime`.
+
+    Raises:
+        WireMismatch: another version of this package wrote the model's repository.
     """
 
     def __init__(
@@ -85,6 +105,7 @@ class ServedModel:
         families: Mapping[str, Any],
         ask_after: float = ASK_AFTER,
     ) -> None:
+        check_wire(parameters.get(WIRE_PARAMETER), model=name)
         self.codec = tracker_of(parameters).codec
         self.log = open_event_log(name)
         """The log of events; None: there is none."""
@@ -133,7 +154,7 @@ class ServedModel:
     def take_bundle(
         self,
         tensors: Mapping[str, Array],
-        expected: str | None,
+        expected: Expected,
         reply: Callable[[], Reply],
         request: str = "",
     ) -> TrackserveError | None:
@@ -141,7 +162,7 @@ class ServedModel:
 
         Args:
             tensors: tensors of the request.
-            expected: identity that the client expects, or None.
+            expected: what the client expects.
             reply: makes the way of the answer; called if there will be an answer.
             request: id of the request, for events without an id of their own.
 
@@ -176,16 +197,16 @@ class ServedModel:
         if self.log is not None:
             self.log.refused(request, error)
 
-    def mismatch(self, expected: str | None, n_events: int) -> IdentityMismatch | None:
-        """The error of ``n_events`` events that expect another identity.
+    def mismatch(self, expected: Expected, n_events: int) -> IdentityMismatch | WireMismatch | None:
+        """The error of ``n_events`` events that expect another identity or version of the wire.
 
-        None if they expect this identity or none.
+        None if they expect these, or no identity.
         """
-        if expected is None:
-            return None
         try:
-            check_identity(expected, self._identity, model=self._name)
-        except IdentityMismatch as error:
+            check_wire(expected.wire, model=self._name)
+            if expected.identity is not None:
+                check_identity(expected.identity, self._identity, model=self._name)
+        except (IdentityMismatch, WireMismatch) as error:
             outcome = Series("trackserve_requests_total", type(error).__name__)
             self._counters.add((outcome, n_events))
             return error

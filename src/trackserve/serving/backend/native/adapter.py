@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -25,10 +26,12 @@ from trackserve.errors import InputError, ServerBusy, ServerError, TrackserveErr
 from trackserve.wire.bundle import BUNDLE
 from trackserve.wire.identity import IDENTITY_PARAMETER
 from trackserve.wire.ticket import TICKET_PARAMETER
+from trackserve.wire.version import FIRST_WIRE, WIRE, WIRE_PARAMETER
 
 from ...limits import Limits
 from ..metrics import Counters, Series
-from ..model import Reply, ServedModel, code_of, declared_tensors, parameters_of
+from ..model import Expected, Reply, ServedModel, code_of, declared_tensors, parameters_of
+from ..orphan import end_with_triton
 from ..runtime import Answer, EncodedEvent, Job, full, stopping
 from ..tickets import TicketReader
 from ..tracker import load
@@ -54,6 +57,7 @@ _DTYPES = {number: np.dtype(dtype) for dtype, number in TYPES.items()}
 def callbacks(library: str) -> int:
     """The address of the table of functions that the library in the file ``library`` calls."""
     keep_freed_memory()
+    end_with_triton(os.getpid())
     lib = Library(library)
     table = Callbacks(
         FUNCTIONS["open_model"](partial(_open_model, lib)),
@@ -202,6 +206,9 @@ class _Queue:
             BUNDLE.name.encode(),
             IDENTITY_PARAMETER.encode(),
             TICKET_PARAMETER.encode(),
+            WIRE_PARAMETER.encode(),
+            WIRE.encode(),
+            FIRST_WIRE.encode(),
             as_texts(model.input_names),
             as_texts(model.output_names),
         )
@@ -329,13 +336,13 @@ def _take(address: int, request: int) -> None:
 
 
 def _take_request(model: _Model, address: int, request: int) -> TrackserveError | None:
-    """Take a bundle, or a request that is logged or whose identity is to be compared.
+    """Take a bundle, or a request that is logged or whose identity or version is to be compared.
 
     Returns:
         the error if it is refused; then nothing is sent.
     """
     text: bytes | None = model.lib.identity(request)
-    expected = None if text is None else text.decode(errors="replace")
+    expected = Expected(_decoded(text), _decoded(model.lib.wire(request)))
     words = (ctypes.c_int64 * 4096)()
     row = words[: model.lib.describe(request, words, len(words))]
     names = [model.input_names[number] for number in _inputs_of(row)]
@@ -351,6 +358,10 @@ def _take_request(model: _Model, address: int, request: int) -> TrackserveError 
             model.lib.accept(address, text)
         model.enqueue(address, request)
     return mismatch
+
+
+def _decoded(text: bytes | None) -> str | None:
+    return None if text is None else text.decode(errors="replace")
 
 
 def _inputs_of(row: Sequence[int]) -> list[int]:

@@ -15,8 +15,8 @@ typedef struct {
                       char *text, int64_t size);
     /* Add the workers of an instance; `device` is the number of its GPU, or -1. */
     int (*add_workers)(Model *model, int device, char *text, int64_t size);
-    /* Take a request that holds a bundle, that expects an identity not seen before, or that is
-     * logged. */
+    /* Take a request that holds a bundle, that expects an identity not seen before or another
+     * version of the wire, or that is logged. */
     void (*take)(Model *model, Request *request);
     /* Answer all that is held, then end the workers. */
     void (*close_model)(Model *model);
@@ -33,6 +33,9 @@ typedef struct {
     const char *bundle;          /* name of the input that holds a bundle */
     const char *identity;        /* name of the parameter that holds an identity */
     const char *ticket;          /* name of the parameter that holds a ticket */
+    const char *wire;            /* name of the parameter that holds a version of the wire */
+    const char *wire_version;    /* the version that is spoken here */
+    const char *first_wire;      /* the version of a client that does not say its own */
     const char *const *inputs, *const *outputs; /* names, NULL behind the last */
 } Settings;
 
@@ -59,6 +62,7 @@ int64_t ts_describe(const Request *request, int64_t *row, int64_t capacity);
 const char *ts_id(const Request *request);
 const char *ts_identity(const Request *request);
 const char *ts_ticket(const Request *request);
+const char *ts_wire(const Request *request);
 int ts_copy(Request *request, char *to);
 int ts_start(Request *request);
 void ts_answer(Request *request, const int64_t *outputs, int64_t n_outputs);

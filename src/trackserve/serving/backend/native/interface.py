@@ -59,6 +59,9 @@ class Settings(ctypes.Structure):
         ("bundle", _text),
         ("identity", _text),
         ("ticket", _text),
+        ("wire", _text),
+        ("wire_version", _text),
+        ("first_wire", _text),
         ("inputs", _texts),
         ("outputs", _texts),
     ]
@@ -84,6 +87,7 @@ _SHORT = {
     "id": (_text, _address),
     "identity": (_text, _address),
     "ticket": (_text, _address),
+    "wire": (_text, _address),
     "start": (ctypes.c_int, _address),
 }
 
