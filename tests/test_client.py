@@ -738,7 +738,7 @@ def test_a_stream_finds_how_many_events_share_a_request(
         stream.flush()
         call, request = calls.popleft()
         if BUNDLE.name in request.inputs:
-            events, outputs = split_events(request.inputs, CODEC.inputs, CODEC.outputs)
+            events, outputs, _ = split_events(request.inputs, CODEC.inputs, CODEC.outputs)
             assert outputs == [*CODEC.output_names(), TIMING.name]
             call.settle({BUNDLE.name: join_answers([answer] * len(events), 2)})
             sizes.append(len(events))

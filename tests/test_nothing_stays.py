@@ -65,14 +65,17 @@ class Trial:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # as under no nohup
         )
 
-    def wait_ready(self) -> str:
-        """Wait until it is ready; return its url."""
+    def wait_line(self, text: str) -> dict[str, Any]:
+        """Wait for a line of its log whose message ends with ``text``."""
         assert self.process.stderr
         for line in self.process.stderr:
-            if line.startswith("{") and (found := json.loads(line))["message"] == "ready":
-                return str(found["grpc"])
+            if line.startswith("{"):
+                found: dict[str, Any] = json.loads(line)
+                if found["message"].endswith(text):
+                    return found
         raise AssertionError("it ended")
 
     def processes(self) -> dict[int, str]:
@@ -99,6 +102,7 @@ class Trial:
         regions = SHARED_MEMORY.glob(f"{self.prefix}*") if self.prefix else ()
         return [*map(str, self.temporary.glob("*")), *map(str, self.runtime.glob("*/*")), *regions]
 
+    url = ""
     prefix = ""
     """Of the names of Triton's shared memory."""
 
@@ -106,6 +110,14 @@ class Trial:
         """Note where Triton's shared memory is."""
         [words] = [self.processes()[pid] for pid in self.pids("triton")]
         self.prefix = words.partition("shm-region-prefix-name=")[2].split()[0]
+
+    def wait_gone(self) -> None:
+        """Wait until nothing is left."""
+
+        def what() -> tuple[dict[int, str], list[str]]:
+            return self.processes(), self.left()
+
+        wait_for(lambda: what() == ({}, []), what)
 
     def end(self) -> None:
         for pid in self.processes():
@@ -123,7 +135,7 @@ def start(tmp_path: Path, sample_directory: Path, request: pytest.FixtureRequest
                 pytest.skip("the native backend cannot be built")
         trial = Trial(tmp_path, sample_directory, backend)
         request.addfinalizer(trial.end)
-        trial.url = trial.wait_ready()  # type: ignore[attr-defined]
+        trial.url = trial.wait_line("ready")["grpc"]
         trial.note()
         return trial
 
@@ -140,8 +152,8 @@ ALL = ["server", "guard", "triton", "backend"]
         (signal.SIGHUP, ["server"], "native"),
         (signal.SIGQUIT, ["server"], "python"),
         (signal.SIGHUP, ALL, "python"),
-        (signal.SIGKILL, ["server"], "python"),
         (signal.SIGKILL, ALL[:3], "native"),
+        (signal.SIGKILL, ALL[:3], "python"),
         (signal.SIGKILL, ALL, "python"),
     ],
 )
@@ -154,7 +166,7 @@ def test_nothing_stays_behind(
     assert len(pids) == len(victims)
     for pid in pids:
         os.kill(pid, number)
-    wait_for(lambda: not trial.processes() and not trial.left(), lambda: trial.__dict__)
+    trial.wait_gone()
     assert (trial.process.wait() == 0) == (number != signal.SIGKILL)
 
 
@@ -166,8 +178,9 @@ def test_a_server_whose_guard_is_killed_goes_on(
     trial = start("python")
     [guard], [last] = trial.pids("guard"), trial.pids("last")
     os.kill(guard, signal.SIGKILL)
+    trial.wait_line("started anew")
     wait_for(lambda: last not in trial.processes(), trial.processes)
-    with Client(trial.url, timeout=60) as client:  # type: ignore[attr-defined]
+    with Client(trial.url, timeout=60) as client:
         assert client.reconstruct("patatrack", sample_events[0]).counts.tracks > 0
         trial.process.terminate()
-        wait_for(lambda: not trial.processes() and not trial.left(), lambda: trial.__dict__)
+        trial.wait_gone()

@@ -28,7 +28,7 @@ R = TypeVar("R", bound=Result)
 
 MOST_TAGS = 16
 """Tags whose pipelines are kept; the one that was used longest ago goes first."""
-_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+_NAME = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _MOST_NAMED = 20
 """Most tags that an error lists."""
 

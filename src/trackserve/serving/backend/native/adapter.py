@@ -220,7 +220,8 @@ class _Queue:
 
     def reserve(self) -> ServerBusy | None:
         place: int = self._lib.reserve(self._address)
-        return _REFUSALS[place](self._limits)
+        refusal: ServerBusy | None = _REFUSALS[place](self._limits)
+        return refusal
 
     def put(self, job: Job) -> None:
         token = next(self._tokens)
