@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from certificates import Authority, Pair
 from server_process import Process
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from benchmarks.operations import Sleeper, n_healthy, send_to
 from trackserve.client import Access, Client
 from trackserve.edm import RawEvent
 from trackserve.errors import (
@@ -411,71 +411,13 @@ def balance(front: Front) -> dict[str, float]:
     }
 
 
-class Sleeper(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """A server that takes a given time for a request, two at a time, and no processor."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.n = 0
-        self._workers = threading.Semaphore(2)
-
-    def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self.n += 1
-        with self._workers:
-            time.sleep(self.seconds)
-        return service_pb2.ModelInferResponse()
-
-    @contextmanager
-    def running(self) -> Iterator[str]:
-        """Its url."""
-        healthy = grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x01")
-        health = grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": healthy})
-        with ThreadPoolExecutor(32) as pool:
-            server = grpc.server(pool)
-            service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, server)
-            server.add_generic_rpc_handlers((health,))
-            port = server.add_insecure_port("127.0.0.1:0")
-            server.start()
-            yield f"grpc://127.0.0.1:{port}"
-            server.stop(None).wait()
-
-
-def send_to(front: Front, n: int) -> None:
-    """Send requests from eight threads by four connections, so that each thread of Envoy has some.
-
-    Args:
-        front: the front.
-        n: number of requests.
-    """
-    target = front.grpc_url.removeprefix("grpc://")
-    own = [("grpc.use_local_subchannel_pool", 1)]
-    channels = [grpc.insecure_channel(target, options=own) for _ in range(4)]
-    request = service_pb2.ModelInferRequest(model_name="m")
-
-    def send(number: int) -> None:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channels[number % 4])
-        stub.ModelInfer(request, timeout=30, wait_for_ready=True)
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(send, range(n)))
-    for channel in channels:
-        channel.close()
-
-
 def shares_of(log: Path, *times: float) -> list[int]:
     """Numbers of requests, of 400, that servers of these times get."""
     sleepers = [Sleeper(seconds) for seconds in times]
     with ExitStack() as stack:
         urls = [stack.enter_context(sleeper.running()) for sleeper in sleepers]
         front = stack.enter_context(Front(settings(log), watched(*urls)))
-        where = Http("127.0.0.1", front.settings.metrics_port)
-
-        def n_healthy() -> float:
-            page = prometheus.parse(where.get("/metrics")[1])
-            name = "envoy_cluster_membership_healthy"
-            return prometheus.total(page, name, envoy_cluster_name="grpc")
-
-        wait_for(lambda: n_healthy() == len(times))
+        wait_for(lambda: n_healthy(front) == len(times))
         send_to(front, 400)
     assert sum(sleeper.n for sleeper in sleepers) == 400
     return [sleeper.n for sleeper in sleepers]
