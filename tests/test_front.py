@@ -22,6 +22,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from benchmarks.operations import Sleeper, n_healthy, send_to
 from trackserve.client import Access, Client
+from trackserve.client.transport import Request
 from trackserve.edm import RawEvent
 from trackserve.errors import (
     AccessDenied,
@@ -152,6 +153,9 @@ def test_a_front_without_servers_that_answer(tmp_path: Path) -> None:
             access = Access(token=token)
             with Client(front.grpc_url, access=access) as client, pytest.raises(error):
                 client.identify("patatrack")
+            request = Request("patatrack", {}, [], id=f"id-of-{error.__name__}")
+            with Client(front.grpc_url, access=access) as client, pytest.raises(error):
+                client._transport.call(request, 10)
         metrics = Http("127.0.0.1", front.settings.metrics_port)
         samples = prometheus.parse(metrics.get("/metrics")[1])
         assert prometheus.total(samples, "envoy_http_rbac_denied") >= 3
@@ -168,6 +172,8 @@ def test_a_front_without_servers_that_answer(tmp_path: Path) -> None:
     refused = [line for line in log_lines(log) if line.get("reason", "").startswith("rbac")]
     assert len(refused) >= 3
     assert {line["path"] for line in refused} >= {"/v2"}
+    ids = {line.get("request") for line in log_lines(log)}
+    assert {"id-of-AccessDenied", "id-of-ServerUnavailable"} <= ids
 
 
 GRPC_CALLS = [
