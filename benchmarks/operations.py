@@ -4,6 +4,7 @@
 
 PART is one of:
     front   two servers behind a front; one is killed, frozen, drained, under load without retries
+    balance two servers of given times behind a front, by its policy and by round robin
     tls     gRPC with TLS, straight and by a front, beside gRPC without; in turns
     bulk    a bulk job that is killed at random moments until it is done; every event once
     dask    two workers of dask beside one process with two threads; in turns
@@ -26,18 +27,23 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import grpc
 import pyarrow.parquet as pq
 import trustme
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from benchmarks.processes import resident_of
 from trackserve.client import Access, Client
 from trackserve.errors import TrackserveError
 from trackserve.io import read_events
 from trackserve.serving import prometheus
+from trackserve.serving.front import config
 from trackserve.serving.front.config import FrontSettings
 from trackserve.serving.front.front import Front, Watched
 from trackserve.serving.http import Http
@@ -155,6 +161,100 @@ def front(directory: Path, work: Path, scale: float) -> None:
             row(f"one server {fault}", figures, not load.errors)
             for error in load.errors[:3]:
                 print(f"      {error}")
+
+
+class Sleeper(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """A server that takes a given time for a request, two at a time, and no processor."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.n = 0
+        self._workers = threading.Semaphore(2)
+
+    def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.n += 1
+        with self._workers:
+            time.sleep(self.seconds)
+        return service_pb2.ModelInferResponse()
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """Its url."""
+        healthy = grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x01")
+        health = grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": healthy})
+        with ThreadPoolExecutor(32) as pool:
+            server = grpc.server(pool)
+            service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, server)
+            server.add_generic_rpc_handlers((health,))
+            port = server.add_insecure_port("127.0.0.1:0")
+            server.start()
+            yield f"grpc://127.0.0.1:{port}"
+            server.stop(None).wait()
+
+
+def send_to(front: Front, n: int) -> float:
+    """Send requests from eight threads by four connections; return the requests per second.
+
+    Args:
+        front: the front; each thread of its Envoy has some of the connections.
+        n: number of requests.
+    """
+    target = front.grpc_url.removeprefix("grpc://")
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.insecure_channel(target, options=own) for _ in range(4)]
+    request = service_pb2.ModelInferRequest(model_name="m")
+
+    def send(number: int) -> None:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channels[number % 4])
+        stub.ModelInfer(request, timeout=30, wait_for_ready=True)
+
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(send, range(n)))
+    seconds = time.perf_counter() - begin
+    for channel in channels:
+        channel.close()
+    return n / seconds
+
+
+def n_healthy(front: Front) -> float:
+    """Number of servers that a front takes for healthy."""
+    page = Http("127.0.0.1", front.settings.metrics_port).get("/metrics")[1]
+    name = "envoy_cluster_membership_healthy"
+    return prometheus.total(prometheus.parse(page), name, envoy_cluster_name="grpc")
+
+
+ROUND_ROBIN = {
+    "typed_extension_config": {
+        "name": "envoy.load_balancing_policies.round_robin",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3"
+            ".RoundRobin"
+        },
+    }
+}
+
+
+def balance(directory: Path, work: Path, scale: float) -> None:
+    n = int(600 * scale)
+    for times in ((0.02, 0.02), (0.02, 0.04)):
+        for policy in ("fewest", "round robin"):
+            with ExitStack() as stack:
+                if policy != "fewest":
+                    stack.enter_context(patch.object(config, "_FEWEST", ROUND_ROBIN))
+                sleepers = [Sleeper(seconds) for seconds in times]
+                urls = [stack.enter_context(sleeper.running()) for sleeper in sleepers]
+                behind = stack.enter_context(front_of(*urls))
+                while n_healthy(behind) < len(times):
+                    time.sleep(0.05)
+                speed = send_to(behind, n)
+            first, second = (sleeper.n for sleeper in sleepers)
+            is_even = abs(first - second) < 0.1 * (first + second)
+            row(
+                f"{times[0] * 1e3:g} and {times[1] * 1e3:g} ms, {policy}",
+                f"{first} and {second} requests, {speed:.0f}/s",
+                is_even or times[0] != times[1],
+            )
 
 
 def certificates(folder: Path) -> tuple[Path, Tls]:
@@ -303,7 +403,7 @@ def dask(directory: Path, work: Path, scale: float) -> None:
     ratio("two processes, beside the same", found, "processes", "threads", 0.9)
 
 
-PARTS = {"front": front, "tls": tls, "bulk": bulk, "dask": dask}
+PARTS = {"front": front, "balance": balance, "tls": tls, "bulk": bulk, "dask": dask}
 
 
 def main() -> None:

@@ -71,15 +71,22 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
+def tags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of tags of :func:`server`; a test adds its own to it."""
+    return tmp_path_factory.mktemp("tags")
+
+
+@pytest.fixture(scope="session")
 def repository_of(
-    tmp_path_factory: pytest.TempPathFactory, sample_directory: Path
+    tmp_path_factory: pytest.TempPathFactory, sample_directory: Path, tags: Path
 ) -> Callable[[str], Path]:
     """The model repository, by the name of its backend, that has Patatrack for the sample."""
 
     @cache
     def write(backend: str) -> Path:
         written = tmp_path_factory.mktemp("repository")
-        write_model(written, "patatrack", {"conditions": sample_directory}, backend=backend)
+        options = {"conditions": sample_directory, "tags": tags}
+        write_model(written, "patatrack", options, backend=backend)
         return written
 
     return write

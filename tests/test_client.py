@@ -43,6 +43,7 @@ from trackserve.errors import (
     ServerBusy,
     ServerError,
     ServerUnavailable,
+    WireMismatch,
     encode,
 )
 from trackserve.serving import local
@@ -53,6 +54,7 @@ from trackserve.trackers.patatrack.codec import CODEC
 from trackserve.trackers.patatrack.limits import PatatrackLimits
 from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
 from trackserve.trackers.patatrack.result import PatatrackResult
+from trackserve.wire import version
 from trackserve.wire.address import parse_url
 from trackserve.wire.bundle import BUNDLE, join_answers, split_events
 from trackserve.wire.codec import TIMING
@@ -736,7 +738,7 @@ def test_a_stream_finds_how_many_events_share_a_request(
         stream.flush()
         call, request = calls.popleft()
         if BUNDLE.name in request.inputs:
-            events, outputs = split_events(request.inputs, CODEC.inputs, CODEC.outputs)
+            events, outputs, _ = split_events(request.inputs, CODEC.inputs, CODEC.outputs)
             assert outputs == [*CODEC.output_names(), TIMING.name]
             call.settle({BUNDLE.name: join_answers([answer] * len(events), 2)})
             sizes.append(len(events))
@@ -888,3 +890,25 @@ def test_limits_are_kept_by_the_server(
         assert not any(getattr(answer, "stopped_by", "") for answer in answers)
         good = PatatrackLimits(deadline=60)
         assert same(client.stream("patatrack", mixed, KEEP, limits=good), pipeline.run(mixed, KEEP))
+
+
+def test_another_version_of_the_wire_is_refused_by_either_side(
+    server: Server, sample_events: list[RawEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the server where the client has become another one, by the client before it sends."""
+    with Client(server.grpc_url) as client, Client(server.grpc_url) as other:
+        client.reconstruct("patatrack", sample_events[0])
+        monkeypatch.setattr(version, "WIRE", "2")
+        with pytest.raises(WireMismatch, match="do not go together") as told:
+            client.reconstruct("patatrack", sample_events[0])
+        assert (told.value.expected, told.value.found) == ("1", "2")
+        with pytest.raises(WireMismatch):
+            list(client.stream("patatrack", sample_events[:4], per_request=2))
+        with pytest.raises(WireMismatch) as known:
+            other.reconstruct("patatrack", sample_events[0])
+        assert (known.value.expected, known.value.found) == ("2", "1")
+    with (
+        Client(f"{server.grpc_url},grpc://127.0.0.1:1", timeout=5) as several,
+        pytest.raises(ServerUnavailable, match="do not go together"),
+    ):
+        several.reconstruct("patatrack", sample_events[0])

@@ -98,13 +98,15 @@ def twice(number: int) -> int:
 def test_who_starts_a_server_hears_what_its_models_compile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Not what the log has of earlier ones."""
     log = tmp_path / "triton.log"
-    with log.open("w") as stderr:
+    log.write_text("trackserve compiles a.server.before\n")
+    reader = CompilationLog(log)
+    with log.open("a") as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
         print("I1129 grpc_server.cc: started", file=stderr)
         with logging_compilation():
             announce("a.find_doublets")
-        reader = CompilationLog(log)
         stderr.write("trackserve compiles a.fi")
         stderr.flush()
         assert reader.new() == ["a.find_doublets"]

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from certificates import Authority, Pair
 from server_process import Process
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from benchmarks.operations import Sleeper, n_healthy, send_to
 from trackserve.client import Access, Client
+from trackserve.client.transport import Request
 from trackserve.edm import RawEvent
 from trackserve.errors import (
     AccessDenied,
@@ -151,6 +153,9 @@ def test_a_front_without_servers_that_answer(tmp_path: Path) -> None:
             access = Access(token=token)
             with Client(front.grpc_url, access=access) as client, pytest.raises(error):
                 client.identify("patatrack")
+            request = Request("patatrack", {}, [], id=f"id-of-{error.__name__}")
+            with Client(front.grpc_url, access=access) as client, pytest.raises(error):
+                client._transport.call(request, 10)
         metrics = Http("127.0.0.1", front.settings.metrics_port)
         samples = prometheus.parse(metrics.get("/metrics")[1])
         assert prometheus.total(samples, "envoy_http_rbac_denied") >= 3
@@ -167,6 +172,8 @@ def test_a_front_without_servers_that_answer(tmp_path: Path) -> None:
     refused = [line for line in log_lines(log) if line.get("reason", "").startswith("rbac")]
     assert len(refused) >= 3
     assert {line["path"] for line in refused} >= {"/v2"}
+    ids = {line.get("request") for line in log_lines(log)}
+    assert {"id-of-AccessDenied", "id-of-ServerUnavailable"} <= ids
 
 
 GRPC_CALLS = [
@@ -408,6 +415,27 @@ def balance(front: Front) -> dict[str, float]:
         if sample.name == "envoy_cluster_endpoint_rq_total"
         and sample.labels.get("envoy_cluster_name") == "grpc"
     }
+
+
+def shares_of(log: Path, *times: float) -> list[int]:
+    """Numbers of requests, of 400, that servers of these times get."""
+    sleepers = [Sleeper(seconds) for seconds in times]
+    with ExitStack() as stack:
+        urls = [stack.enter_context(sleeper.running()) for sleeper in sleepers]
+        front = stack.enter_context(Front(settings(log), watched(*urls)))
+        wait_for(lambda: n_healthy(front) == len(times))
+        send_to(front, 400)
+    assert sum(sleeper.n for sleeper in sleepers) == 400
+    return [sleeper.n for sleeper in sleepers]
+
+
+@pytest.mark.slow
+def test_requests_are_balanced_by_what_servers_can_do(tmp_path: Path) -> None:
+    """Equal servers get equal numbers, within 10 %; one that is twice as fast gets more."""
+    one, other = shares_of(tmp_path / "log", 0.02, 0.02)
+    assert abs(one - other) < 0.1 * (one + other)
+    fast, slow = shares_of(tmp_path / "log", 0.02, 0.04)
+    assert 1.4 < fast / slow < 2.6
 
 
 @pytest.mark.slow

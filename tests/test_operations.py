@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,9 @@ from tritonclient.utils import InferenceServerException
 from benchmarks.malformed import REFUSALS, Body, Tensors, requests, send
 from benchmarks.processes import backend_of, of_group, resident, shared_memory_of
 from benchmarks.triton_requests import inputs_of
+from trackserve.client import Client
 from trackserve.edm import RawEvent
-from trackserve.errors import ServerUnavailable, decode
+from trackserve.errors import EventError, ServerError, ServerUnavailable, decode
 from trackserve.serving import local, prometheus
 from trackserve.serving.http import Http
 from trackserve.serving.limits import Limits
@@ -55,8 +59,13 @@ def repository(
 
 
 @pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[Server]:
-    with Server(repository, **FREE) as running:
+def event_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("log") / "events.jsonl"
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path, event_log: Path) -> Iterator[Server]:
+    with Server(repository, event_log=event_log, log_format="json", **FREE) as running:
         yield running
 
 
@@ -140,7 +149,11 @@ def eventually(condition: Callable[[], Any], timeout: float = 15) -> bool:
 
 
 def test_overload_is_told_bounded_and_over_when_it_is_over(
-    server: Server, triton: Any, sample_events: list[RawEvent], answers: Answers
+    server: Server,
+    event_log: Path,
+    triton: Any,
+    sample_events: list[RawEvent],
+    answers: Answers,
 ) -> None:
     inputs = [inputs_of(event) for event in sample_events]
     before = rate(triton, sample_events, 80)
@@ -157,6 +170,7 @@ def test_overload_is_told_bounded_and_over_when_it_is_over(
     outcomes = answers.wait(sent)
     assert set(outcomes) == {"ok", "ServerBusy"}
     assert max(held) <= QUEUE
+    assert '"outcome": "ServerBusy"' in event_log.read_text()
     assert outcomes["ok"] > 0.3 * 2.5 * before
     assert resident(server.pid) - start_memory < 30 << 20
     assert max(rate(triton, sample_events, 80) for _ in range(3)) > 0.6 * before
@@ -216,6 +230,40 @@ def test_given_up_requests_are_not_computed(
             break
     assert cancelled() > before
     assert eventually(lambda: prometheus.total(samples(server), "trackserve_held") == 0, 5)
+
+
+@pytest.mark.parametrize("transport", ["grpc", "http", "shm"])
+def test_an_event_is_followed_by_the_id_of_its_request(
+    server: Server, event_log: Path, sample_events: list[RawEvent], transport: str
+) -> None:
+    """From the client to the line in the server's log and back; alone, in a bundle, if it fails."""
+
+    def line_of(request: str) -> dict[str, Any]:
+        lines = map(json.loads, event_log.read_text().splitlines())
+        (found,) = [line for line in lines if line["request"] == request]
+        return found
+
+    bad = replace(sample_events[0], data=sample_events[0].data[:-8], event=7)
+    url = server.http_url if transport == "http" else server.grpc_url
+    with Client(url, transport=transport) as client:
+        result = client.reconstruct("patatrack", sample_events[1])
+        with pytest.raises(EventError) as raised:
+            client.reconstruct("patatrack", bad)
+        many = list(client.stream("patatrack", [*sample_events[:3], bad], per_request=4))
+        with pytest.raises(ServerError) as refused:
+            client.reconstruct("patatrack", sample_events[1], identity="0" * 16)
+    line = line_of(result.origin.request)
+    assert line["outcome"] == "ok"
+    assert line["event"] == result.event
+    assert line["model"] == "patatrack"
+    assert line["compute"] > 0
+    assert datetime.fromisoformat(line["time"]).tzinfo
+    failed = line_of(raised.value.origin.request)
+    assert (failed["outcome"], failed["event"]) == ("EventError", 7)
+    assert failed["error"] == str(raised.value)
+    for answer, event in zip(many, [*sample_events[:3], bad], strict=True):
+        assert line_of(answer.origin.request)["event"] == event.event
+    assert line_of(refused.value.request)["outcome"] == "IdentityMismatch"
 
 
 def test_status_tells_models_and_counts(server: Server, triton: Any) -> None:

@@ -22,6 +22,7 @@ from trackserve.errors import (
     InputError,
     ServerBusy,
     ServerError,
+    WireMismatch,
     encode,
 )
 from trackserve.serving import drain, prometheus
@@ -33,6 +34,7 @@ from trackserve.serving.backend.metrics import (
     Reporter,
     Series,
 )
+from trackserve.serving.backend.model import ServedModel
 from trackserve.serving.backend.runtime import (
     ASK_AFTER,
     Answer,
@@ -142,6 +144,12 @@ def start(model: Model, counters: Counters) -> Iterator[Callable[..., Runtime]]:
     model.gate.set()
     for runtime in started:
         runtime.close()
+
+
+def test_a_repository_of_another_version_of_the_wire_is_not_loaded() -> None:
+    parameters = {"tracker": "patatrack", "wire": "0"}
+    with pytest.raises(WireMismatch, match="do not go together"):
+        ServedModel("tracks", parameters, JobQueue(Limits()), Counters(), {})
 
 
 def test_what_waits_becomes_batches_within_the_limit(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,15 +21,12 @@ from certificates import Authority
 from command_line import command, says
 from hypothesis import given
 from hypothesis import strategies as st
-from server_process import Process
 from test_access import service
 
-from benchmarks.processes import backend_of, shared_memory_of
 from trackserve.client import Client
 from trackserve.edm import RawEvent
 from trackserve.errors import ServerBusy, ServerUnavailable
 from trackserve.serving import prometheus
-from trackserve.serving.backend import orphan
 from trackserve.serving.backend.metrics import LATENCY_BUCKET, METRICS, Counters, Series, bucket
 from trackserve.serving.front.config import FrontSettings
 from trackserve.serving.front.front import Front, Watched
@@ -329,31 +323,3 @@ def test_a_plain_triton_serves_a_written_repository(
             assert service.post("/v2/repository/models/patatrack/unload")[0] == 403
         finally:
             running.terminate()
-
-
-def is_alive(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False
-
-
-@pytest.mark.slow
-def test_nothing_is_left_when_all_that_could_clean_up_is_killed_at_once(repository: Path) -> None:
-    """The server, its guard and Triton: the backend ends by itself, and takes its files along."""
-    process = Process(repository).wait()
-    triton = process.triton
-    backend, regions = backend_of(triton), shared_memory_of(triton)
-    guard = int(Path(f"/proc/{triton}/stat").read_text().rpartition(")")[2].split()[1])
-    variables = Path(f"/proc/{backend}/environ").read_bytes().decode().split("\0")
-    left = next(v for v in variables if v.startswith(orphan.VARIABLE)).partition("=")[2]
-    work = Path(json.loads(left)["patterns"][0])
-    assert backend != triton
-    assert work.is_dir()
-    assert regions
-    for pid in (process.pid, guard, triton):
-        os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while is_alive(backend) or work.exists() or any(r.exists() for r in regions):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.end()

@@ -35,7 +35,7 @@ from trackserve.trackers.patatrack.result import PatatrackCounts, PatatrackResul
 from trackserve.wire import bundle
 from trackserve.wire.bundle import BUNDLE
 from trackserve.wire.codec import IDENTITY, TIMING, Codec
-from trackserve.wire.events import PointsEventCodec
+from trackserve.wire.events import CONDITIONS, PointsEventCodec
 from trackserve.wire.limits import LIMITS, STOPPED_BY
 from trackserve.wire.tensors import decode_timing, encode_timing
 
@@ -49,6 +49,7 @@ events = st.builds(
     hnp.arrays(np.uint8, st.integers(0, 40)),
     st.builds(BeamSpot, *[st.floats(-20, 20, width=32)] * 3),
     st.integers(-(2**63), 2**63 - 1),
+    st.text(max_size=5).filter(lambda text: text.isprintable()),
 )
 
 
@@ -85,10 +86,10 @@ def tensors() -> dict[str, Any]:
 def test_event_round_trip(event: RawEvent) -> None:
     tensors = CODEC.encode_event(event)
     for spec in CODEC.inputs:
-        assert spec.name in tensors or spec.name == LIMITS.name
+        assert spec.name in tensors or spec.name in (LIMITS.name, CONDITIONS.name)
         assert spec.name not in tensors or tensors[spec.name].dtype == spec.dtype
     back = CODEC.decode_event(tensors)
-    assert back.event == event.event
+    assert (back.event, back.conditions) == (event.event, event.conditions)
     assert back.data.tobytes() == event.data.tobytes()
     assert back.beam_spot.position().tobytes() == event.beam_spot.position().tobytes()
 

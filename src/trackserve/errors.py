@@ -81,6 +81,13 @@ class LimitExceeded(EventError):
     """
 
 
+class TagError(EventError):
+    """The conditions that an event names are not there, or cannot be read.
+
+    Fields: ``event``, ``found``, its tag; ``bound``, tags that are there, or ``reason``.
+    """
+
+
 class JobError(InputError):
     """The modules of a job do not fit together, or its description is wrong.
 
@@ -134,6 +141,13 @@ class IdentityMismatch(ServerError):
     text; ``model``."""
 
 
+class WireMismatch(ServerError):
+    """The other side speaks another version of the wire: see :mod:`trackserve.wire.version`.
+
+    Fields: ``expected``, the version of the side that refuses, and ``found``; ``model``.
+    """
+
+
 class Cancelled(ServerError):
     """The call was given up before it ended: its client was closed, or it was cancelled."""
 
@@ -148,6 +162,7 @@ _TYPES = {
         InputError,
         MalformedEvent,
         LimitExceeded,
+        TagError,
         JobError,
         ModuleFailed,
         MissingExtraError,
@@ -158,6 +173,7 @@ _TYPES = {
         DeadlineExceeded,
         EventDeadlineExceeded,
         IdentityMismatch,
+        WireMismatch,
         Cancelled,
     )
 }

@@ -126,15 +126,19 @@ Error *TRITONBACKEND_RequestOutputName(TritonRequest *r, uint32_t index, const c
     return NULL;
 }
 Error *TRITONBACKEND_RequestParameterCount(TritonRequest *r, uint32_t *count) {
-    *count = r->identity ? 3 : 0;
+    *count = r->identity ? 4 : 0;
     return NULL;
 }
 Error *TRITONBACKEND_RequestParameter(TritonRequest *r, uint32_t index, const char **key, int *type,
                                       const void **value) {
-    static const char *const keys[] = {"other", "identity", "ticket"};
+    static const char *const keys[] = {"other", "identity", "ticket", "wire"};
     *key = keys[index];
     *type = PARAMETER_STRING;
-    *value = index == 2 ? "file:3:5" : r->identity;
+    *value = index == 3 ? "1" : index == 2 ? "file:3:5" : r->identity;
+    return NULL;
+}
+Error *TRITONBACKEND_RequestId(TritonRequest *r, const char **id) {
+    *id = r->identity ? "an-id" : "";
     return NULL;
 }
 Error *TRITONBACKEND_RequestIsCancelled(TritonRequest *r, bool *cancelled) {
@@ -250,8 +254,8 @@ static int open_model(Model *model, const char *name, const char *folder, const 
                       char *text, int64_t size) {
     assert(!strcmp(name, "model") && !strcmp(folder, "/models/model/7") && !strcmp(config, "{}"));
     static const char *const inputs[] = {"in", "BUNDLE", NULL}, *const outputs[] = {"out", NULL};
-    Settings settings = {QUEUE, 4, 150, getenv("WAIT") != NULL, "full", "stopping",
-                         "BUNDLE", "identity", "ticket", inputs, outputs};
+    Settings settings = {QUEUE, 4, 150, getenv("WAIT") != NULL, false, "full", "stopping",
+                         "BUNDLE", "identity", "ticket", "wire", "1", "1", inputs, outputs};
     ts_configure(model, &settings);
     opened = model;
     snprintf(text, size, "{\"done\": 1}");
@@ -271,6 +275,7 @@ static void take(Model *model, Request *request) {
     assert(ts_describe(request, row, 64) == row[ROW_LENGTH]);
     if (row[ROW_HEAD] == 0) {
         const char *identity = ts_identity(request);
+        assert(!strcmp(ts_id(request), "an-id") && !strcmp(ts_wire(request), "1"));
         assert(!strcmp(ts_ticket(request), "file:3:5"));
         if (strcmp(identity, "right")) {
             ts_fail(request, CODE_INVALID_ARG, "another identity");

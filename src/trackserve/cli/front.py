@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from trackserve.errors import ServerError
 
 from .common import console, tell, wrote
 from .serve import TlsCert, TlsClientCa, TlsKey, is_here, warn_of
+from .signals import end_in_order
 
 if TYPE_CHECKING:
     from trackserve.serving.front.front import Front
@@ -90,8 +90,7 @@ def front(
     from trackserve.serving.tls import exposure, tls_of
     from trackserve.wire.access import Access
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    end_in_order()
     sources = parse_servers(",".join(urls))
     settings = FrontSettings(
         host=host,
@@ -126,8 +125,9 @@ def front(
         if running.has_ended:
             raise ServerError("Envoy ended", url=running.grpc_url)
     finally:
-        with console.status("answering what is in flight, and stopping"):
+        with suppress(OSError), console.status("answering what is in flight, and stopping"):
             running.stop()
+        running.stop()  # if the terminal has gone, nothing was shown, and nothing stopped
 
 
 def _print_directions(running: Front) -> None:

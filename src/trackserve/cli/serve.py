@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-import signal
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -19,11 +20,13 @@ from rich.markup import escape
 
 from trackserve.errors import InputError, ServerError
 from trackserve.serving.limits import Limits, default_limits
+from trackserve.serving.log import JSON, TEXT, checked_format, log_line
 from trackserve.serving.tls import exposure, tls_of
 from trackserve.trackers.registry import find_tracker, tracker_names
 
 from .common import compiling, console, messages, progress, tell
 from .grammar import Device
+from .signals import end_in_order
 
 if TYPE_CHECKING:
     from trackserve.serving.server import Server
@@ -120,8 +123,24 @@ def serve(
         ),
     ] = None,
     log: Annotated[
-        Path | None, typer.Option(help="File for Triton's log.", show_default=False)
+        Path | None,
+        typer.Option(help="File for Triton's log, which is added to it.", show_default=False),
     ] = None,
+    event_log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="File for a line about each event: its time, the id of its request, what it came "
+            "to. `-` is standard error.",
+            show_default=False,
+        ),
+    ] = None,
+    log_format: Annotated[
+        str,
+        typer.Option(
+            metavar="text|json", help="Form of these lines, and of those about the server itself."
+        ),
+    ] = TEXT,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     tls_client_ca: TlsClientCa = None,
@@ -157,8 +176,8 @@ def serve(
     from trackserve.serving.repository import best_backend
     from trackserve.serving.server import Server
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    end_in_order()
+    form = checked_format(log_format)
     models, flags = split_flags(models)
     wanted = parse_models(models)
     tls = tls_of(tls_cert, tls_key, tls_client_ca)
@@ -176,27 +195,41 @@ def serve(
             http_port=http_port,
             metrics_port=metrics_port,
             log=log,
-            notice=lambda text: console.print(f"[yellow]{escape(text)}[/]"),
+            event_log=os.dup(sys.stderr.fileno()) if event_log == "-" else event_log,
+            log_format=form,
+            notice=lambda text: write_line(form, "warning", text),
             tls=tls,
             flags=flags,
             ready_port=ready_port,
             drain_delay=drain_delay,
             stop_timeout=drain,
+            is_temporary=True,
         )
         try:
             with progress() as show:
                 show("starting Triton", 0, 0)
                 server.start(compiling(show))
             with suppress(KeyboardInterrupt):
-                _print_directions(server, wanted)
-                warn_of(exposure(is_here(server.host), tls))
+                if form == TEXT:
+                    _print_directions(server, wanted)
+                    warn_of(exposure(is_here(server.host), tls))
+                else:
+                    _write_places(server, exposure(is_here(server.host), tls))
                 while not server.failure:
                     time.sleep(_POLL)
             if server.failure:
                 raise server.failure
+            write_line(form, "info", "stopping: what is in flight is answered")
+        except ServerError as error:
+            if form != TEXT:
+                write_line(form, "error", str(error))
+                raise typer.Exit(1) from None
+            raise
         finally:
-            with console.status("answering what is in flight, and stopping"):
+            with suppress(OSError), console.status("answering what is in flight, and stopping"):
                 server.stop()
+            server.stop()  # if the terminal has gone, nothing was shown, and nothing stopped
+        write_line(form, "info", "stopped")
 
 
 def repository(
@@ -236,6 +269,17 @@ def repository(
         tell(f"without Triton's own Python backend and a script that starts it: {error}")
     else:
         console.print(f"a plain tritonserver: {directory}/{START}")
+
+
+def write_line(form: str, level: str, message: str, **fields: str | list[str]) -> None:
+    """Write a line about the server itself to standard error.
+
+    Args:
+        form, level, message: as of :func:`trackserve.serving.log.log_line`.
+        fields: what more there is to say.
+    """
+    with suppress(OSError):  # the terminal may have gone
+        print(log_line(form, level, message, fields), file=sys.stderr, flush=True)
 
 
 def split_flags(texts: list[str] | None) -> tuple[list[str] | None, list[str]]:
@@ -325,6 +369,16 @@ def _print_directions(server: Server, models: list[ServedModel]) -> None:
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _write_places(server: Server, exposed: str) -> None:
+    """The directions for programs: one line."""
+    places = {"grpc": server.grpc_url, "http": server.http_url, "metrics": server.metrics_url}
+    if server.ready_url:
+        places["ready"] = server.ready_url
+    write_line(JSON, "info", "ready", models=server.models, **places)
+    if exposed:
+        write_line(JSON, "warning", exposed)
 
 
 def _command(model: ServedModel, url: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from trackserve.errors import (
     ServerUnavailable,
 )
 from trackserve.trackers.deadline import deadline_exceeded
+from trackserve.wire import version
 from trackserve.wire.access import Access
 from trackserve.wire.bundle import (
     BUNDLE,
@@ -37,13 +39,17 @@ from trackserve.wire.identity import (
     is_same,
 )
 from trackserve.wire.limits import STOPPED_BY, encode_limits
+from trackserve.wire.request_id import request_ids
 from trackserve.wire.tensors import Tensors, decode_timing
 from trackserve.wire.timeout import checked_timeout
+from trackserve.wire.version import WIRE_PARAMETER
 
 from .counters import Counters
 from .pool import Pool
 from .served import ServedModel
 from .transport import Request, Transport, Via
+
+_log = logging.getLogger("trackserve.client")
 
 _FIRST_DELAY = 0.01
 _LONGEST_DELAY = 1.0
@@ -93,9 +99,11 @@ class Settings:
     served: dict[str, ServedModel] = field(default_factory=dict)
     """The models that the client has asked for, by name."""
     identities: dict[str, str] = field(default_factory=dict)
-    """Text of the first identity that each model had, by model."""
+    """Text of the first identity that each model had, by model; that of a tag by both."""
     agreed: set[tuple[str, str | None]] = field(default_factory=set)
     """Models and expected identities for which many servers have been asked."""
+    request_ids: Iterator[str] = field(default_factory=request_ids)
+    """Ids for requests."""
     process: int = field(default_factory=os.getpid)
     """Process that made the client."""
 
@@ -271,22 +279,23 @@ class Exchange:
         self.compute = 0.0
         self._model = task.model
         self._checked = task.identity != UNCHECKED
+        self._tag = str(getattr(event, "conditions", ""))
         names = task.codec.output_names(task.keep)
         if self._timed:
             names.append(TIMING.name)
         self._limits = task.codec.limits.of(task.limits)
         if self._limits.beyond == "partial":
             names.append(STOPPED_BY.name)
-        parameters = {}
+        parameters = {WIRE_PARAMETER: version.WIRE}
         if self._checked:
             known = settings.identities.get(task.model, "")
             self._expected = task.identity or known
             if self._expected:
                 parameters[IDENTITY_PARAMETER] = self._expected
-            if not known or not is_same(known, self._expected):
+            if self._tag or not known or not is_same(known, self._expected):
                 names.append(IDENTITY.name)
         inputs = task.codec.encode_event(event) | encode_limits(self._limits)
-        self.request = Request(task.model, inputs, names, parameters)
+        self.request = Request(task.model, inputs, names, parameters, next(settings.request_ids))
         self._event = int(event.event)
 
     def answer(self, transport: Transport) -> Any:
@@ -353,6 +362,7 @@ class Exchange:
             EventDeadlineExceeded: the event's own deadline is over, or will be by then.
             ServerError: there is no next try; it is ``error``.
         """
+        error.fields.setdefault("request", self.request.id)
         if isinstance(error, DeadlineExceeded) and self.left <= 0:
             raise self.failed(deadline_exceeded(self._event, self._limits.deadline)) from error
         delay = self._patience.retry_after(error)
@@ -394,7 +404,11 @@ class Exchange:
             ("tries_total", labels, self._tries),
             ("seconds_total", labels, seconds),
         )
-        return Origin(via.server, self._tries, seconds, via.is_fallback)
+        _log.debug(
+            "%s: event %d is %s from %s after %.4f s, tries: %d",
+            *(self.request.id, self._event, outcome, via.server or "here", seconds, self._tries),
+        )
+        return Origin(via.server, self._tries, seconds, via.is_fallback, self.request.id)
 
     def _identity_of(self, result: Any) -> str:
         """The identity of the result, which it has or the server has checked."""
@@ -405,6 +419,11 @@ class Exchange:
                 raise ServerError("the answer has no identity", **where)
             there = self._via.identity if self._via else ""
             return there if there and is_same(there, self._expected or known) else known
+        if self._tag:  # the server has compared that of the model, and each tag has one of its own
+            mine = f"{self._model} {self._tag}"
+            first = self._settings.identities.setdefault(mine, result.identity)
+            check_identity(first, result.identity, tag=self._tag, **where)
+            return str(result.identity)
         first = self._settings.identities.setdefault(self._model, result.identity)
         check_identity(self._expected or first, result.identity, **where)
         return str(result.identity)
@@ -437,14 +456,17 @@ def time_for(exchanges: Sequence[Exchange]) -> float:
 def bundled(exchanges: Sequence[Exchange]) -> Request:
     """One request for several exchanges, which have the same task.
 
-    The first ones may be older: then they ask for the identity, and the others know it.
+    The first ones may be older: then they ask for the identity, and the others know it. So do those
+    that name the tag of their conditions.
     """
     first, last = exchanges[0].request, exchanges[-1].request
     if len(exchanges) == 1:
         return first
-    outputs = list(dict.fromkeys([*first.outputs, *last.outputs]))
-    bundle = join_events([exchange.request.inputs for exchange in exchanges], outputs)
-    return Request(first.model, {BUNDLE.name: bundle}, [BUNDLE.name], last.parameters)
+    requests = [exchange.request for exchange in exchanges]
+    outputs = list(dict.fromkeys(name for request in requests for name in request.outputs))
+    ids = [request.id for request in requests]
+    bundle = join_events([request.inputs for request in requests], outputs, ids)
+    return Request(first.model, {BUNDLE.name: bundle}, [BUNDLE.name], last.parameters, first.id)
 
 
 def unbundled(exchanges: Sequence[Exchange], tensors: Tensors) -> AnswerBundle:

@@ -24,6 +24,7 @@ from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 from trackserve.errors import InputError, ServerError, TrackserveError
 from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
+from trackserve.wire.request_id import ID_HEADER
 from trackserve.wire.tensors import Tensors
 
 from .transport import (
@@ -61,7 +62,8 @@ class GrpcTransport:
 
     def call(self, request: Request, timeout: float) -> Tensors:
         with self._asking():
-            reply = self._stub.ModelInfer(_to_message(request), **self._how(timeout))
+            how = self._how(timeout, request.id)
+            reply = self._stub.ModelInfer(_to_message(request), **how)
         return _to_tensors(reply)
 
     def submit(self, request: Request, timeout: float) -> Call:
@@ -81,7 +83,8 @@ class GrpcTransport:
             ``call``.
         """
         try:
-            rpc = self._stub.ModelInfer.future(_to_message(request), **self._how(timeout))
+            how = self._how(timeout, request.id)
+            rpc = self._stub.ModelInfer.future(_to_message(request), **how)
         except InputError as error:  # the token is gone
             done(error)
             return call
@@ -141,9 +144,12 @@ class GrpcTransport:
     def close(self) -> None:
         self._channel.close()
 
-    def _how(self, timeout: float) -> dict[str, Any]:
+    def _how(self, timeout: float, request_id: str = "") -> dict[str, Any]:
         """Timeout and metadata of a call."""
-        return {"timeout": _limit(timeout), "metadata": [*self._access.headers().items()] or None}
+        metadata = [*self._access.headers().items()]
+        if request_id:
+            metadata.append((ID_HEADER, request_id))
+        return {"timeout": _limit(timeout), "metadata": metadata or None}
 
     def _outcome(self, rpc: Any) -> Tensors | TrackserveError:
         try:
@@ -210,7 +216,7 @@ def _limit(timeout: float) -> float | None:
 
 def _to_message(request: Request) -> ModelInferRequest:
     """The gRPC message of a request, with all its tensors."""
-    message = ModelInferRequest(model_name=request.model)
+    message = ModelInferRequest(model_name=request.model, id=request.id)
     for name, value in request.parameters.items():
         message.parameters[name].string_param = value
     for name, array in request.inputs.items():

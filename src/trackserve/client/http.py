@@ -30,6 +30,7 @@ from trackserve.errors import (
 )
 from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
+from trackserve.wire.request_id import ID_HEADER
 from trackserve.wire.tensors import Tensors
 
 from .transport import (
@@ -181,6 +182,8 @@ class HttpTransport:
             "Content-Type": "application/octet-stream",
             _HEADER_LENGTH: str(len(header)),
         }
+        if request.id:
+            headers[ID_HEADER] = request.id
         path = f"/v2/models/{quote(request.model, safe='')}/infer"
         reply = self._exchange(_Message("POST", path, header + body, headers), deadline, call)
         check_status(reply.status, reply.body, self.url)
@@ -334,6 +337,8 @@ def _encode(request: Request) -> tuple[bytes, bytes]:
             {"name": name, "parameters": {"binary_data": True}} for name in request.outputs
         ],
     }
+    if request.id:
+        header["id"] = request.id
     if request.parameters:
         header["parameters"] = dict(request.parameters)
     body = b"".join(array.tobytes() for array in request.inputs.values())

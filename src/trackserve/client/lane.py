@@ -17,10 +17,13 @@ from trackserve.errors import (
     ServerBusy,
     ServerUnavailable,
     TrackserveError,
+    WireMismatch,
 )
+from trackserve.wire import version
 from trackserve.wire.codec import IDENTITY
 from trackserve.wire.identity import is_same
 from trackserve.wire.tensors import Tensors, checked
+from trackserve.wire.version import WIRE_PARAMETER
 
 from .served import ServedModel, served_model
 from .transport import ModelConfig, Request, Transport
@@ -284,7 +287,7 @@ class Lane:
         if served.has_identity:
             outputs.append(IDENTITY.name)
         event = codec.encode_event(served.tracker.example())
-        request = Request(self.model, event, outputs)
+        request = Request(self.model, event, outputs, {WIRE_PARAMETER: version.WIRE})
         with suppress(ServerBusy):  # busy, and so alive
             tensors = connection.transport.call(request, _PROBE_TIMEOUT)
             return config, served, _identity(tensors)
@@ -312,8 +315,11 @@ def is_for_another(error: TrackserveError) -> bool:
     """Whether another server may answer a request that has failed with ``error`` on one.
 
     Its event may be good, and the server may be busy, gone, without the model or of another
-    identity.
+    identity or version.
     """
     if isinstance(error, InputError):
         return error.fields.get("status") == "NOT_FOUND"
-    return isinstance(error, ServerBusy | ServerUnavailable | IdentityMismatch | Cancelled)
+    return isinstance(error, _ELSEWHERE)
+
+
+_ELSEWHERE = (ServerBusy, ServerUnavailable, IdentityMismatch, WireMismatch, Cancelled)

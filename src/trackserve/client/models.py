@@ -7,7 +7,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from trackserve.errors import IdentityMismatch, InputError, ServerError, TrackserveError
+from trackserve.errors import (
+    IdentityMismatch,
+    InputError,
+    ServerError,
+    TrackserveError,
+    WireMismatch,
+)
 from trackserve.wire.identity import ALIAS_PARAMETER, Identity, check_identity
 
 from .counters import Counters
@@ -100,12 +106,12 @@ def explained(
 
     Returns:
         an :class:`IdentityMismatch` that names both trackers, the error that the model is not
-        there, or ``refusal``.
+        there or of another version, or ``refusal``.
     """
     known = settings.served.pop(model, None)
     try:
         now = find_model(settings, transport, model, Patience(settings, _TIME_TO_EXPLAIN))
-    except InputError as reason:
+    except (InputError, WireMismatch) as reason:
         return reason
     except TrackserveError:
         return refusal

@@ -30,6 +30,7 @@ from trackserve.errors import (
     ServerError,
     ServerUnavailable,
     TrackserveError,
+    WireMismatch,
 )
 from trackserve.trackers.base import Tracker
 from trackserve.wire.address import Address
@@ -504,7 +505,7 @@ class Pool:
 def _is_gone(error: TrackserveError) -> bool:
     """Whether a server that has failed so is set aside."""
     return not isinstance(error, ServerBusy) and (
-        isinstance(error, ServerUnavailable) or error.fields.get("status") in _GONE
+        isinstance(error, ServerUnavailable | WireMismatch) or error.fields.get("status") in _GONE
     )
 
 

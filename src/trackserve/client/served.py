@@ -10,6 +10,7 @@ from trackserve.trackers.registry import find_tracker, tracker_names, tracker_of
 from trackserve.wire.bundle import BUNDLE
 from trackserve.wire.codec import IDENTITY, TIMING
 from trackserve.wire.identity import TRACKER_PARAMETER
+from trackserve.wire.version import WIRE_PARAMETER, check_wire
 
 from .transport import ModelConfig
 
@@ -45,8 +46,11 @@ def served_model(config: ModelConfig, name: str, url: str) -> ServedModel:
 
     Raises:
         InputError: no tracker that is installed here fits.
+        WireMismatch: the server is of a version that this one does not go together with.
         TrackserveError: the package of the tracker cannot be imported.
     """
+    if TRACKER_PARAMETER in config.parameters:
+        check_wire(config.parameters.get(WIRE_PARAMETER), model=name, url=url)
     fitting = [] if TRACKER_PARAMETER in config.parameters else _fitting(config)
     tracker = (
         fitting[0] if len(fitting) == 1 else tracker_of(config.parameters, model=name, url=url)

@@ -341,7 +341,7 @@ def _message(request: Request, region: str, layout: _Layout, ticket: Ticket | No
         for name in request.outputs
     ]
     body = (
-        f'{{"parameters":{{{",".join(parameters)}}},'
+        f'{{"id":"{request.id}","parameters":{{{",".join(parameters)}}},'
         f'"inputs":[{",".join(inputs)}],"outputs":[{",".join(outputs)}]}}'
     )
     return (

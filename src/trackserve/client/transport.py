@@ -52,12 +52,14 @@ class Request(NamedTuple):
         inputs: its input tensors.
         outputs: names of the outputs to return.
         parameters: parameters of the request, by name.
+        id: its id, which the logs of servers and of a front have.
     """
 
     model: str
     inputs: Tensors
     outputs: list[str]
     parameters: Mapping[str, str] = MappingProxyType({})
+    id: str = ""
 
 
 class ModelConfig(NamedTuple):

@@ -53,11 +53,13 @@ class RawEvent:
             uint32 id, uint32 size in bytes and that many bytes of payload.
         beam_spot: the beam spot of the event.
         event: its number, used in results and errors.
+        conditions: tag of its conditions; empty: those of the pipeline.
     """
 
     data: Array
     beam_spot: BeamSpot = BeamSpot()
     event: int = 0
+    conditions: str = ""
 
 
 @dataclass(frozen=True, eq=False)

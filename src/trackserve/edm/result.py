@@ -38,12 +38,14 @@ class Origin(NamedTuple):
             one; 0: this process was asked at once.
         seconds: time from the event to its answer; 0 without a client.
         is_fallback: whether this process gave it because no server could.
+        request: id of the request, which the log of the server has; empty without a client.
     """
 
     server: str = ""
     tries: int = 0
     seconds: float = 0.0
     is_fallback: bool = False
+    request: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,7 @@ ORIGIN = {
     "tries": (pa.int64(), "Times that the event was sent; 0: without a client."),
     "seconds": (pa.float64(), "Time from the event to its answer, s; 0 without a client."),
     "is_fallback": (pa.bool_(), "Whether it was made locally because no server could."),
+    "request": (pa.string(), "Id of its request, for the log of the server."),
     "identity": (pa.string(), "What made the result; empty where it is not known."),
 }
 """Fields of ``origin``, each with its type and meaning; :class:`trackserve.edm.result.Origin` and

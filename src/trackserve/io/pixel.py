@@ -15,7 +15,7 @@ from trackserve.edm.truth import PixelTruth
 from trackserve.errors import EventError
 
 from .files import as_path, readable
-from .pixel_directory import RAW, ReferenceCounts, read_beam_spot, read_reference_counts
+from .pixel_directory import RAW, ReferenceCounts, read_beam_spot, read_reference_counts, read_tags
 from .pixel_truth import TRUTH, read_truth
 
 _BLOCK = 1 << 20
@@ -48,12 +48,19 @@ class PixelEvents(Sequence[RawEvent]):
         beam_spot: the beam spot of all of them.
     """
 
-    def __init__(self, directory: Path, places: Sequence[_Place], numbers: Sequence[int]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        places: Sequence[_Place],
+        numbers: Sequence[int],
+        tags: Sequence[str] = (),
+    ) -> None:
         self.directory = directory
         self.name = directory.resolve().name
         self.beam_spot = read_beam_spot(directory)
         self._places = places
         self._numbers = numbers
+        self._tags = tags
 
     def has_truth(self) -> bool:
         """Whether there is a ``truth.npz``."""
@@ -98,7 +105,7 @@ class PixelEvents(Sequence[RawEvent]):
             EventError: the file ends inside the event or in zeros, or cannot be read.
         """
         if isinstance(index, slice):
-            return PixelEvents(self.directory, self._places, self._numbers[index])
+            return PixelEvents(self.directory, self._places, self._numbers[index], self._tags)
         number = self._numbers[index]
         place = self._places[number]
         if place.damage:
@@ -108,20 +115,21 @@ class PixelEvents(Sequence[RawEvent]):
             data = np.fromfile(self.directory / RAW, np.uint8, place.size, offset=place.start)
         except OSError as error:
             raise EventError(f"{RAW} cannot be read: {error.strerror}", event=number) from error
-        return RawEvent(data, self.beam_spot, number)
+        return RawEvent(data, self.beam_spot, number, self._tags[number] if self._tags else "")
 
 
 def open_pixel(directory: str | Path) -> PixelEvents:
     """The events of a pixel data directory, with random access.
 
     Raises:
-        ConditionsError: ``raw.bin`` or ``beamspot.bin`` is missing or cannot be read, or the
-            latter is not a beam spot.
+        ConditionsError: ``raw.bin`` or ``beamspot.bin`` is missing or cannot be read, the latter
+            is not a beam spot, or ``tags.txt`` has another number of lines than there are events.
     """
     path = as_path(directory) / RAW
     with readable(path), path.open("rb") as file:
         places = list(_places(file))
-    return PixelEvents(path.parent, places, range(len(places)))
+    tags = read_tags(path.parent, len(places))
+    return PixelEvents(path.parent, places, range(len(places)), tags)
 
 
 def read_events(directory: str | Path) -> Iterator[RawEvent]:

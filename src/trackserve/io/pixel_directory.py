@@ -4,8 +4,9 @@ The CMS Open Data dump (1000 ttbar events with pile-up) has this form: condition
 in ``fedIds.bin``, ``cablingMap.bin``, ``gain.bin``, ``cpefast.bin`` and
 ``beamspot.bin``, events in ``raw.bin`` and, optionally, what the C++ program
 counts on them in ``digicluster.bin``, ``tracks.bin`` and ``vertices.bin``.
-What is read is written back byte for byte. A tenth file is ours: ``material.bin``,
-float32 radiation lengths of each module, for the track fit.
+What is read is written back byte for byte. Two files are ours: ``material.bin``,
+float32 radiation lengths of each module, for the track fit; and ``tags.txt``, where
+events have other conditions than the directory's: the tag of each, a line each.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from trackserve.errors import ConditionsError, InputError
 from .files import as_path, complete, readable, writable
 
 RAW = "raw.bin"
+TAGS = "tags.txt"
 CONDITIONS = tuple(
     f"{name}.bin" for name in ("fedIds", "cablingMap", "gain", "cpefast", "beamspot", "material")
 )
@@ -137,6 +139,20 @@ def write_events(directory: str | Path, events: Iterable[RawEvent]) -> None:
                 n_empty = 0 if event.data.any() else n_empty + 1
             if n_empty > 1:
                 raise InputError("the last two events have no FEDs", file=str(path))
+
+
+def read_tags(directory: str | Path, n_events: int) -> list[str]:
+    """Read the tags of the conditions of events; none if there is no ``tags.txt``.
+
+    Raises:
+        ConditionsError: its number of lines is not ``n_events``.
+    """
+    path = as_path(directory) / TAGS
+    if not path.exists():
+        return []
+    tags = [line.strip() for line in _read(path).decode(errors="replace").splitlines()]
+    _require(path, "number of lines", len(tags), n_events)
+    return tags
 
 
 def read_reference_counts(directory: str | Path) -> ReferenceCounts | None:

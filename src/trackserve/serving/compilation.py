@@ -19,7 +19,7 @@ def logging_compilation() -> AbstractContextManager[None]:
 
 
 class CompilationLog:
-    """Reads names of loops from a log that grows, from its beginning.
+    """Reads names of loops from a log that grows, from its present end.
 
     Args:
         log: the file.
@@ -27,7 +27,10 @@ class CompilationLog:
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        self._read = 0
+        try:
+            self._read = log.stat().st_size
+        except OSError:
+            self._read = 0
 
     def new(self) -> list[str]:
         """Names of the loops whose compilation has begun since the last call."""

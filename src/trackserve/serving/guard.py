@@ -21,6 +21,8 @@ from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")
 _POLL = 0.1
+_WHILE_IT_STARTS = 10.0
+"""Seconds after its start in which Triton makes an empty folder that it leaves behind."""
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _libc = ctypes.CDLL(None)
 
@@ -31,7 +33,8 @@ def main() -> int:
     The keys are ``command``, the command that starts Triton; ``parent``, a process: if it dies,
     Triton is ended; ``shared_memory``, the prefix of Triton's regions; and ``orphaned``, paths to
     remove if the parent dies; ``is_silent``, to write nothing if the command ends (Envoy is run in
-    this way too). The process id of Triton is written to standard output.
+    this way too); ``kept``, numbers of open files that the command gets. The process id of Triton
+    is written to standard output.
 
     Returns:
         Triton's exit status.
@@ -40,12 +43,15 @@ def main() -> int:
     settings = json.load(sys.stdin)
     parent = settings["parent"]
     told: list[int] = []
+    before = _environments()
+    begin = time.time()
     signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
     triton = subprocess.Popen(
         settings["command"],
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
         start_new_session=True,
+        pass_fds=settings.get("kept", ()),
         preexec_fn=_die_with_parent,
     )
     print(triton.pid, flush=True)
@@ -54,12 +60,21 @@ def main() -> int:
     if triton.returncode is not None and not settings.get("is_silent"):
         print(f"guard: Triton ended with status {triton.returncode}", file=sys.stderr)
     end_group(triton)
+    for folder in _environments() - before:
+        with suppress(OSError):  # it is another Triton's, or in use
+            if begin <= folder.stat().st_mtime < begin + _WHILE_IT_STARTS:
+                folder.rmdir()
     for region in SHARED_MEMORY.glob(f"{settings['shared_memory']}*"):
         region.unlink(missing_ok=True)
     if os.getppid() != parent:
         for path in map(Path, settings["orphaned"]):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return triton.returncode
+
+
+def _environments() -> set[Path]:
+    """Folders in which Triton's Python backend would unpack environments; ours brings none."""
+    return set(Path("/tmp").glob("python_env_??????"))
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

@@ -63,6 +63,7 @@ def start_guarded(
         stdout=subprocess.PIPE,
         stderr=log,
         start_new_session=True,
+        pass_fds=settings.get("kept", ()),
     )
     try:
         assert process.stdin

@@ -23,7 +23,9 @@ from trackserve.trackers.base import Tracker
 from trackserve.trackers.registry import find_tracker
 from trackserve.wire.identity import ALIAS_PARAMETER, DEVICE_PARAMETER, TRACKER_PARAMETER
 from trackserve.wire.tensors import TensorSpec
+from trackserve.wire.version import WIRE, WIRE_PARAMETER
 
+from .backend.event_log import PROBE_ID
 from .backend.native import build
 from .limits import Limits, default_limits
 
@@ -84,7 +86,8 @@ def write_model(
     model = Path(directory) / "models" / name
     given = {option: str(value) for option, value in (options or {}).items()}
     stored = found.store(model / _VERSION, given)
-    parameters = {TRACKER_PARAMETER: tracker, DEVICE_PARAMETER: device, **stored}
+    parameters = {TRACKER_PARAMETER: tracker, WIRE_PARAMETER: WIRE, DEVICE_PARAMETER: device}
+    parameters |= stored
     parameters |= (limits or default_limits(device)).as_parameters()
     kind = "KIND_CPU" if device == "cpu" else "KIND_AUTO"
     config = [
@@ -184,7 +187,8 @@ def _probe(tracker: Tracker[Any, Any]) -> str:
         if spec.name in example
     ]
     outputs = [{"name": tracker.codec.outputs[0].name}]
-    return json.dumps({"inputs": inputs, "outputs": outputs}, indent=1)
+    about = {"id": PROBE_ID, "parameters": {WIRE_PARAMETER: WIRE}}
+    return json.dumps(about | {"inputs": inputs, "outputs": outputs}, indent=1)
 
 
 def _write(file: Path, text: str) -> None:

@@ -18,7 +18,7 @@ from trackserve.errors import ServerError
 from trackserve.wire.timeout import checked_timeout
 
 from . import drain, guard, local, readiness, restarts
-from .backend import orphan
+from .backend import event_log, orphan
 from .compilation import CompilationLog
 from .flags import CLOSED, SHARED_MEMORY, checked_flags, tls_flags
 from .guarded import Guarded, start_guarded
@@ -33,6 +33,7 @@ from .installation import (
     find_address,
     find_triton,
 )
+from .log import TEXT, checked_format
 from .readiness import Readiness
 from .tls import Tls
 from .watch import Watch, sweep
@@ -64,6 +65,7 @@ class _Launch(NamedTuple):
     shared_memory: str
     key: str
     value: str
+    event_log: int | None = None
 
 
 class Server:
@@ -83,7 +85,11 @@ class Server:
         grpc_port: port of the gRPC service; 0 takes a free one, as for the next two.
         http_port: port of the HTTP service.
         metrics_port: port of the Prometheus metrics.
-        log: file for Triton's log; by default a file that is removed with the server.
+        log: file for Triton's log, which is added to it; by default a file that is removed with
+            the server.
+        event_log: file for a line about each event (:mod:`.backend.event_log`), which is added to
+            it, or the number of an open file; None: no line is written.
+        log_format: form of these lines: "text" or "json".
         start_timeout: seconds until the server must be ready; 3 s are usual, 40 s if Numba must
             compile first. None or infinity: until Triton is ready or ends.
         stop_timeout: most seconds for requests in flight when the server stops. None or infinity:
@@ -96,9 +102,11 @@ class Server:
             one; None: there is no such page.
         drain_delay: seconds at a stop in which the page says that the server takes no requests,
             while it still does: so that a load balancer goes elsewhere before one is refused.
+        is_temporary: whether the repository is removed if this process is killed.
 
     Raises:
-        InputError: a timeout is negative, NaN or no number, or a flag is one that the server sets.
+        InputError: a timeout is negative, NaN or no number, a flag is one that the server sets, or
+            there is no such form of a log.
     """
 
     def __init__(
@@ -110,6 +118,8 @@ class Server:
         http_port: int = 8000,
         metrics_port: int = 8002,
         log: str | Path | None = None,
+        event_log: str | Path | int | None = None,
+        log_format: str = TEXT,
         start_timeout: float | None = 600.0,
         stop_timeout: float | None = 10.0,
         notice: Callable[[str], None] = lambda text: None,
@@ -117,6 +127,7 @@ class Server:
         flags: Sequence[str] = (),
         ready_port: int | None = None,
         drain_delay: float = 0.0,
+        is_temporary: bool = False,
     ) -> None:
         self.host = host
         self.failure: ServerError | None = None
@@ -127,6 +138,8 @@ class Server:
         self._wanted_ports = Ports(grpc_port, http_port, metrics_port)
         self._ports = self._wanted_ports
         self._log = None if log is None else Path(log)
+        self._event_log = event_log
+        self._log_format = checked_format(log_format)
         self._start_timeout = checked_timeout(start_timeout, "start_timeout")
         self._stop_timeout = checked_timeout(stop_timeout, "stop_timeout")
         self._notice = notice
@@ -134,6 +147,7 @@ class Server:
         self._flags = checked_flags(flags)
         self._ready_port = ready_port
         self._drain_delay = checked_timeout(drain_delay, "drain_delay")
+        self._is_temporary = is_temporary
         self._readiness: Readiness | None = None
         self._guarded: Guarded | None = None
         self._stopping = threading.Event()
@@ -219,9 +233,10 @@ class Server:
                 f"trackserve-{secrets.token_hex(8)}",
                 secrets.token_hex(16),
                 secrets.token_hex(16),
+                self._open_event_log(cleanup),
             )
             try:
-                launch.log.write_bytes(b"")
+                launch.log.open("ab").close()
             except OSError as error:
                 reason = f"the log cannot be written: {error.strerror}"
                 raise ServerError(reason, file=str(launch.log)) from None
@@ -266,21 +281,47 @@ class Server:
             shutil.rmtree(drained, ignore_errors=True)
             drained.mkdir()
             left = [str(launch.work), str(local.file(self._ports.grpc))]
+            if self._is_temporary:
+                left.append(str(self._repository))
             regions = str(guard.SHARED_MEMORY / f"{launch.shared_memory}*")
             variables = {
                 drain.VARIABLE: str(drained),
                 restarts.VARIABLE: str(self.restarts),
+                **self._variables_of_log(launch),
                 orphan.VARIABLE: orphan.settings([*left, regions]),
             }
             settings = {
                 "command": self._command(launch),
                 "shared_memory": launch.shared_memory,
                 "orphaned": left,
+                "kept": [] if launch.event_log is None else [launch.event_log],
             }
+            compilation = CompilationLog(launch.log)
             with launch.log.open("ab") as log:
                 guarded = start_guarded(settings, environment(launch.triton) | variables, log)
             self._guarded = guarded
-        self._wait_ready(guarded, launch.log, compiles)
+        self._wait_ready(guarded, compilation, launch.log, compiles)
+
+    def _open_event_log(self, cleanup: ExitStack) -> int | None:
+        """The number of the open file for lines about events; it is closed with the server."""
+        log = self._event_log
+        if log is None or isinstance(log, int):
+            return log
+        try:
+            descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            reason = f"the log of events cannot be written: {error.strerror}"
+            raise ServerError(reason, file=str(log)) from None
+        cleanup.callback(os.close, descriptor)
+        return descriptor
+
+    def _variables_of_log(self, launch: _Launch) -> dict[str, str]:
+        if launch.event_log is None:
+            return {}
+        return {
+            event_log.VARIABLE: str(launch.event_log),
+            event_log.FORMAT_VARIABLE: self._log_format,
+        }
 
     def _end(self, launch: _Launch) -> None:
         """Wait for the backends, then end Triton; an exception in the wait ends it at once."""
@@ -345,9 +386,14 @@ class Server:
             *self._flags,
         ]
 
-    def _wait_ready(self, guarded: Guarded, log: Path, compiles: Callable[[str], None]) -> None:
+    def _wait_ready(
+        self,
+        guarded: Guarded,
+        compilation: CompilationLog,
+        log: Path,
+        compiles: Callable[[str], None],
+    ) -> None:
         deadline = time.monotonic() + self._start_timeout
-        compilation = CompilationLog(log)
         while not guarded.has_ended:
             for name in compilation.new():
                 compiles(name)

@@ -117,7 +117,7 @@ class _Model:
             check_identity(expected, self._emulation.result.identity, model=self.name)
         if BUNDLE.name not in tensors:
             return self._answer(tensors, outputs)
-        events, names = split_events(tensors, self._codec.inputs, self._codec.outputs)
+        events, names, _ = split_events(tensors, self._codec.inputs, self._codec.outputs)
         with ThreadPoolExecutor(len(events)) as pool:
             answers = list(pool.map(lambda event: self._answer(event, names), events))
         return {BUNDLE.name: join_answers(answers, self._emulation.workers)}

@@ -338,7 +338,7 @@ class Tracker(ABC, Generic[E, R]):
         Raises:
             TrackserveError: as in :meth:`build`.
         """
-        values = {option.name: options[option.name] for option in self.options}
+        values = {option.name: options.get(option.name, option.default) for option in self.options}
         for option in self.options:
             if option.stored:
                 values[option.name] = str(folder / values[option.name])

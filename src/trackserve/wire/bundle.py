@@ -5,10 +5,12 @@ length of its head, int64, little-endian, and the head, JSON. The tensors follow
 the head, each at a multiple of 8 bytes. In the head is, for each event, how long each of its
 tensors is in front, by name::
 
-    {"outputs": ["result"], "events": [{"raw": 13120, "beam_spot": 3}, {"raw": 4}]}
+    {"outputs": ["result"], "ids": ["9f86d081-1", "9f86d081-2"],
+     "events": [{"raw": 13120, "beam_spot": 3}, {"raw": 4}]}
     {"events": [{"result": 51200}, "trackserve-error {...}"], "at_a_time": 2}
 
-The first is the head of a request, the second that of its reply. An event that failed has the text
+The first is the head of a request, the second that of its reply. The ids are those of the events'
+requests (:mod:`.request_id`); a bundle may lack them. An event that failed has the text
 of its error. ``at_a_time`` is the number of events that the server reconstructs at a time.
 """
 
@@ -50,10 +52,12 @@ class EventBundle(NamedTuple):
     Attributes:
         events: input tensors of each event.
         outputs: names of the outputs that each event asks for.
+        ids: id of each event; empty: they have none.
     """
 
     events: list[Tensors]
     outputs: list[str]
+    ids: list[str]
 
 
 class AnswerBundle(NamedTuple):
@@ -68,14 +72,20 @@ class AnswerBundle(NamedTuple):
     at_a_time: int
 
 
-def join_events(events: Sequence[Mapping[str, Array]], outputs: Sequence[str]) -> Array:
+def join_events(
+    events: Sequence[Mapping[str, Array]], outputs: Sequence[str], ids: Sequence[str] = ()
+) -> Array:
     """The bundle of ``events``, uint8[bytes].
 
     Args:
         events: input tensors of each event, from its codec.
         outputs: names of the outputs that each event asks for.
+        ids: id of each event; empty: they have none.
     """
-    return _join({"outputs": list(outputs)}, events)
+    head: dict[str, Any] = {"outputs": list(outputs)}
+    if ids:
+        head["ids"] = list(ids)
+    return _join(head, events)
 
 
 def split_events(
@@ -101,7 +111,12 @@ def split_events(
         if isinstance(event, str):
             raise _malformed("an event is not a list of tensors")
         events.append(event)
-    return EventBundle(events, names)
+    ids = head.get("ids", [])
+    if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+        raise _malformed(f"no such ids as {_short(ids)}")
+    if ids and len(ids) != len(events):
+        raise _malformed(f"it has {len(ids)} ids for {len(events)} events")
+    return EventBundle(events, names, ids)
 
 
 def join_answers(answers: Sequence[OutputsOrError], at_a_time: int) -> Array:

@@ -47,33 +47,41 @@ NUMBER = TensorSpec("event", np.dtype(np.int64), (1,), optional=True)
 POINTS = TensorSpec("points", np.dtype(np.float32), (-1, 3), optional=True)
 """x, y and z of the space points, mm."""
 _RAW = TensorSpec("raw", np.dtype(np.uint8), (-1,), optional=True)
+CONDITIONS = TensorSpec("conditions", np.dtype(np.uint8), (-1,), optional=True)
+"""Text of the tag of an event's conditions; those of the model where it is missing."""
 _BEAM_SPOT = TensorSpec("beam_spot", np.dtype(np.float32), (3,), optional=True)
 
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 class RawEventCodec:
-    """The tensors of raw pixel data: FED words, beam spot (x, y and z in cm), number.
+    """The tensors of raw pixel data: FED words, beam spot (x, y and z in cm), number, tag.
 
     Triton takes all tensors as optional, because a bundle can stand in their place.
     """
 
-    inputs = (_RAW, _BEAM_SPOT, NUMBER)
+    inputs = (_RAW, _BEAM_SPOT, NUMBER, CONDITIONS)
 
     def encode(self, event: RawEvent) -> dict[str, Array]:
         """The tensors of ``event``; the beam spot's position stands for the beam spot."""
         check_raw_event(event)
-        return {
+        tensors = {
             _RAW.name: np.ascontiguousarray(event.data),
             _BEAM_SPOT.name: event.beam_spot.position(),
             NUMBER.name: np.array([event.event], np.int64),
         }
+        if event.conditions:
+            tensors[CONDITIONS.name] = np.frombuffer(event.conditions.encode(), np.uint8)
+        return tensors
 
     def decode(self, tensors: Mapping[str, Array]) -> RawEvent:
         """The event that the tensors hold."""
         data = checked(tensors, _RAW)
         beam_spot = BeamSpot(*checked(tensors, _BEAM_SPOT).tolist())
-        return RawEvent(data, beam_spot, number_of(tensors))
+        tag = ""
+        if CONDITIONS.name in tensors:
+            tag = checked(tensors, CONDITIONS).tobytes().decode(errors="replace")
+        return RawEvent(data, beam_spot, number_of(tensors), tag)
 
 
 class PointsEventCodec:
@@ -113,6 +121,8 @@ def check_raw_event(event: object) -> None:
         raise wrong_kind(event, RawEvent)
     check_number(event)
     check_array(event, "data", event.data, _RAW)
+    if not isinstance(event.conditions, str):
+        raise _wrong_field(event, "conditions", repr(event.conditions)[:80], "str")
     spot = event.beam_spot
     if not isinstance(spot, BeamSpot):
         raise _wrong_field(event, "beam_spot", describe(spot), BeamSpot.__name__)

@@ -22,17 +22,21 @@ from trackserve.errors import (
     LimitExceeded,
     MalformedEvent,
     ServerBusy,
+    TagError,
     TrackserveError,
+    WireMismatch,
 )
 from trackserve.trackers.registry import tracker_of
 from trackserve.wire.bundle import BUNDLE, split_events
 from trackserve.wire.codec import IDENTITY
 from trackserve.wire.identity import check_identity
 from trackserve.wire.tensors import TensorSpec
+from trackserve.wire.version import WIRE_PARAMETER, check_wire
 
 from .. import drain
 from ..limits import Limits
 from ..restarts import restarts
+from .event_log import open_event_log
 from .gather import Gather
 from .metrics import METRICS, RESTARTS, Counters, Reporter, Series
 from .runtime import ASK_AFTER, Answer, EncodedEvent, Job, Queue, RunBatch, Runtime
@@ -42,9 +46,11 @@ _DRAIN_POLL = 0.05
 _CODES = {
     EventError: "INVALID_ARG",
     IdentityMismatch: "INVALID_ARG",
+    WireMismatch: "INVALID_ARG",
     InputError: "INVALID_ARG",
     MalformedEvent: "INVALID_ARG",
     LimitExceeded: "INVALID_ARG",
+    TagError: "INVALID_ARG",
     EventDeadlineExceeded: "CANCELLED",
     ServerBusy: "UNAVAILABLE",
     Cancelled: "CANCELLED",
@@ -63,6 +69,18 @@ class Reply(NamedTuple):
     unwanted: Callable[[], bool]
 
 
+class Expected(NamedTuple):
+    """What a client expects of a model.
+
+    Attributes:
+        identity: its identity, as text or hash; None: any.
+        wire: the version of the wire; None: the first one.
+    """
+
+    identity: str | None
+    wire: str | None
+
+
 class ServedModel:
     """The workers of a model and all that belongs to them.
 
@@ -73,6 +91,9 @@ class ServedModel:
         counters: sums for the metrics.
         families: families of metrics by name, as those of Triton's Python backend.
         ask_after: see :class:`.runtime.Runtime`.
+
+    Raises:
+        WireMismatch: another version of this package wrote the model's repository.
     """
 
     def __init__(
@@ -84,8 +105,12 @@ class ServedModel:
         families: Mapping[str, Any],
         ask_after: float = ASK_AFTER,
     ) -> None:
+        check_wire(parameters.get(WIRE_PARAMETER), model=name)
         self.codec = tracker_of(parameters).codec
-        self.runtime = Runtime(queue, counters, ask_after)
+        self.log = open_event_log(name)
+        """The log of events; None: there is none."""
+        logged = None if self.log is None else self.log.answered
+        self.runtime = Runtime(queue, counters, ask_after, logged)
         self._tracker = tracker_of(parameters)
         self._limits = Limits.from_parameters(parameters)
         self._name = name
@@ -127,20 +152,25 @@ class ServedModel:
         )
 
     def take_bundle(
-        self, tensors: Mapping[str, Array], expected: str | None, reply: Callable[[], Reply]
+        self,
+        tensors: Mapping[str, Array],
+        expected: Expected,
+        reply: Callable[[], Reply],
+        request: str = "",
     ) -> TrackserveError | None:
         """Make a job of each event of a bundle; an event that finds no place is refused alone.
 
         Args:
             tensors: tensors of the request.
-            expected: identity that the client expects, or None.
+            expected: what the client expects.
             reply: makes the way of the answer; called if there will be an answer.
+            request: id of the request, for events without an id of their own.
 
         Returns:
             the error if the whole request is refused; then nothing is sent.
         """
         try:
-            events, wanted = split_events(tensors, self.codec.inputs, self.codec.outputs)
+            events, wanted, ids = split_events(tensors, self.codec.inputs, self.codec.outputs)
         except InputError as error:
             return error
         if not events:
@@ -152,23 +182,31 @@ class ServedModel:
         gather = Gather(len(events), self.runtime.at_a_time, send)
         for place, event in enumerate(events):
             refusal = self.runtime.reserve()
+            mine = ids[place] if ids else request
             if refusal is None:
                 answer = partial(gather.put, place)
-                self.runtime.submit(Job(EncodedEvent(event, wanted), answer, unwanted))
+                encoded = EncodedEvent(event, wanted)
+                self.runtime.submit(Job(encoded, answer, unwanted, request=mine))
             else:
+                self.note_refusal(mine, refusal)
                 gather.put(place, refusal)
         return None
 
-    def mismatch(self, expected: str | None, n_events: int) -> IdentityMismatch | None:
-        """The error of ``n_events`` events that expect another identity.
+    def note_refusal(self, request: str, error: TrackserveError) -> None:
+        """Log a request of this id that no worker gets."""
+        if self.log is not None:
+            self.log.refused(request, error)
 
-        None if they expect this identity or none.
+    def mismatch(self, expected: Expected, n_events: int) -> IdentityMismatch | WireMismatch | None:
+        """The error of ``n_events`` events that expect another identity or version of the wire.
+
+        None if they expect these, or no identity.
         """
-        if expected is None:
-            return None
         try:
-            check_identity(expected, self._identity, model=self._name)
-        except IdentityMismatch as error:
+            check_wire(expected.wire, model=self._name)
+            if expected.identity is not None:
+                check_identity(expected.identity, self._identity, model=self._name)
+        except (IdentityMismatch, WireMismatch) as error:
             outcome = Series("trackserve_requests_total", type(error).__name__)
             self._counters.add((outcome, n_events))
             return error

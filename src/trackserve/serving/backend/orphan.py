@@ -1,8 +1,9 @@
-"""The end of a backend process whose Triton, guard and server were all killed at once.
+"""The end of what is left when Triton, its guard and the server are killed at once.
 
-A guard ends what Triton leaves behind. If it is killed too, nobody is left to do that, and a
-backend waits for ever, with Python's lock in its hands. So each has a small program beside it
-(``python orphan.py``, with the standard library only), which ends it.
+A guard ends what Triton leaves behind. If it is killed too, nobody is left to do that: a backend
+of Python waits for ever, with Python's lock in its hands, and files stay. So each backend has a
+small program beside it (``python orphan.py``, with the standard library only), which ends it and
+cleans up.
 """
 
 from __future__ import annotations
@@ -26,22 +27,33 @@ _FOR_THE_GUARD = 3.0
 
 
 def settings(patterns: list[str]) -> str:
-    """What a server tells its backends: a Python, and patterns of paths to remove; as JSON."""
-    return json.dumps({"python": sys.executable, "patterns": patterns})
+    """What a server tells its backends, as JSON.
+
+    Args:
+        patterns: patterns of paths to remove if the server is gone too.
+    """
+    return json.dumps({"python": sys.executable, "server": os.getpid(), "patterns": patterns})
 
 
-def end_with_parent() -> None:
-    """Have this process ended some seconds after its parent, if a server has started that."""
+def end_with_triton(triton: int) -> None:
+    """Have this process ended some seconds after Triton, if a server has started that.
+
+    Args:
+        triton: process id of Triton: this process itself, or its parent.
+    """
     text = os.environ.get(VARIABLE)
     if text:
         found = json.loads(text)
-        numbers = str(os.getppid()), str(os.getpid())
+        numbers = map(str, (triton, os.getpid(), found["server"]))
         command = [found["python"], "-I", "-S", __file__, *numbers, *found["patterns"]]
         subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
 
-def main(triton: int, backend: int, patterns: list[str]) -> None:
-    """Wait for the end of Triton or of the backend, this process' parent; then clean up."""
+def main(triton: int, backend: int, server: int, patterns: list[str]) -> None:
+    """Wait for the end of Triton or of the backend, this process' parent; then clean up.
+
+    A server that lives has started another Triton, or is about to: its files are in use.
+    """
     while _is_alive(triton) and os.getppid() == backend:
         time.sleep(_POLL)
     time.sleep(_FOR_THE_GUARD)
@@ -49,6 +61,8 @@ def main(triton: int, backend: int, patterns: list[str]) -> None:
         return
     if os.getppid() == backend:
         os.kill(backend, signal.SIGKILL)
+    if _is_alive(server):
+        return
     for pattern in map(Path, patterns):
         for path in pattern.parent.glob(pattern.name):
             if path.is_dir():
@@ -65,4 +79,4 @@ def _is_alive(pid: int) -> bool:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

@@ -85,17 +85,28 @@ class Job:
         send: function that sends the answer; it is called once.
         unwanted: function that returns whether nobody waits for the answer.
         arrived: time of :meth:`Runtime.submit`, by :func:`time.perf_counter`.
+        request: id of its request, where it is logged.
     """
 
     event: EncodedEvent
     send: Callable[[Answer], None]
     unwanted: Callable[[], bool]
     arrived: float = 0.0
+    request: str = ""
 
     @property
     def bytes(self) -> int:
         """Size of the input tensors."""
         return sum(array.nbytes for array in self.event.tensors.values())
+
+
+class Done(NamedTuple):
+    """A job that has its answer, and the seconds that it waited and that it took."""
+
+    job: Job
+    answer: Answer
+    queue: float
+    compute: float
 
 
 class Queue(Protocol):
@@ -219,10 +230,18 @@ class Runtime:
         queue: the jobs.
         counters: sums for the metrics.
         ask_after: seconds that a job must have waited until its worker asks whether it is wanted.
+        log: called with each job that has its answer; None: nothing is.
     """
 
-    def __init__(self, queue: Queue, counters: Counters, ask_after: float = ASK_AFTER) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        counters: Counters,
+        ask_after: float = ASK_AFTER,
+        log: Callable[[Done], None] | None = None,
+    ) -> None:
         self._queue = queue
+        self._log = log
         self._counters = counters
         self._ask_after = ask_after
         self._together = 1
@@ -356,6 +375,8 @@ class Runtime:
                 for stage, spent in answer.seconds.items()
             ]
         self._counters.add((Series("trackserve_requests_total", outcome), 1), *counted)
+        if self._log is not None:
+            self._log(Done(job, answer, queue, compute))
         send_surely(job.send, answer)
         self._queue.release()
 

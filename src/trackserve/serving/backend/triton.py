@@ -22,12 +22,13 @@ from trackserve.errors import TrackserveError, encode
 from trackserve.wire.bundle import BUNDLE
 from trackserve.wire.identity import IDENTITY_PARAMETER
 from trackserve.wire.ticket import TICKET_PARAMETER
+from trackserve.wire.version import WIRE_PARAMETER
 
 from ..limits import Limits
 from .dlpack import to_capsule
 from .metrics import METRICS, Counters
-from .model import Reply, ServedModel, code_of, declared_tensors, parameters_of
-from .orphan import end_with_parent
+from .model import Expected, Reply, ServedModel, code_of, declared_tensors, parameters_of
+from .orphan import end_with_triton
 from .runtime import Answer, EncodedEvent, Job, JobQueue
 from .tickets import TicketReader
 from .tracker import load
@@ -54,7 +55,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model and run its example once in every worker."""
-        end_with_parent()
+        end_with_triton(os.getppid())
         keep_freed_memory()
         if args["model_instance_kind"] == "GPU":
             _see_only(args["model_instance_device_id"])
@@ -76,17 +77,25 @@ class TritonPythonModel:
     def _take(self, request: Any) -> Any:
         tensors = {tensor.name(): np.from_dlpack(tensor) for tensor in request.inputs()}
         parameters = json.loads(request.parameters() or "{}")
-        expected = _text(parameters, IDENTITY_PARAMETER)
+        expected = Expected(
+            _text(parameters, IDENTITY_PARAMETER), _text(parameters, WIRE_PARAMETER)
+        )
         reply = partial(_reply, request, _text(parameters, TICKET_PARAMETER))
         if BUNDLE.name in tensors:
-            refusal = self._model.take_bundle(tensors, expected, reply)
-            return None if refusal is None else _response(refusal)
+            refusal = self._model.take_bundle(tensors, expected, reply, request.request_id())
+            return None if refusal is None else self._refuse(request, refusal)
         outputs = [name for name in request.requested_output_names() if name != BUNDLE.name]
         refusal = self._model.mismatch(expected, 1) or self._model.runtime.reserve()
         if refusal is not None:
-            return _response(refusal)
-        self._model.runtime.submit(Job(EncodedEvent(tensors, outputs), *reply()))
+            return self._refuse(request, refusal)
+        job = Job(EncodedEvent(tensors, outputs), *reply(), request=request.request_id())
+        self._model.runtime.submit(job)
         return None
+
+    def _refuse(self, request: Any, error: TrackserveError) -> Any:
+        """The response to a request that no worker gets."""
+        self._model.note_refusal(request.request_id(), error)
+        return _response(error)
 
     def finalize(self) -> None:
         """Answer the jobs that are left, and end the threads."""

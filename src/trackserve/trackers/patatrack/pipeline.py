@@ -28,6 +28,7 @@ from trackserve.wire.events import check_raw_event
 from ..base import Lap
 from ..batch import run_batch
 from ..single import SingleEventPipeline
+from ..tagged import TaggedPipeline
 from .calibrate import calibrate
 from .clusterize import clusterize
 from .config import PatatrackConfig, find_config
@@ -113,6 +114,22 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
             InputError, MissingExtraError: as above.
         """
         return cls(read_conditions(directory), config, device=device, threads=threads)
+
+    def with_tags(self, folder: str | Path) -> TaggedPipeline[RawEvent, PatatrackResult]:
+        """Build a pipeline that takes the conditions that an event names too.
+
+        Args:
+            folder: folder with a pixel data directory for each tag, by its name.
+
+        Raises:
+            InputError: there is no such folder.
+        """
+
+        def build(directory: Path) -> PatatrackPipeline:
+            how = {"device": self.device, "threads": self.threads}
+            return type(self).from_directory(directory, self.config, **how)  # type: ignore[arg-type]
+
+        return TaggedPipeline(self, folder, build)
 
     def run(
         self,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trackserve.report.pixel import PixelValidation
     from trackserve.wire.identity import Identity
 
+    from ..tagged import TaggedPipeline
     from .pipeline import PatatrackPipeline
 
 
@@ -35,6 +36,7 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
     options = (
         Option("config", "Configuration: default, or reference, as the C++ program.", "default"),
         Option("conditions", "Conditions; by default those of PATH.", "", "DIR", stored=True),
+        Option("tags", "Folder of more conditions, which events name by tags.", "", "DIR"),
     )
     variant = "config"
     size = "words"
@@ -57,16 +59,17 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
         device: str = "cpu",
         threads: int = 1,
         events: PixelEvents | None = None,
-    ) -> PatatrackPipeline:
+    ) -> PatatrackPipeline | TaggedPipeline[RawEvent, PatatrackResult]:
         from .pipeline import PatatrackPipeline
 
         values = self.values(options)
         conditions = values["conditions"] or (None if events is None else events.directory)
         if conditions is None:
             raise InputError("conditions are missing", tracker=self.name, option="conditions")
-        return PatatrackPipeline.from_directory(
+        pipeline = PatatrackPipeline.from_directory(
             conditions, values["config"], device=device, threads=threads
         )
+        return pipeline.with_tags(values["tags"]) if values["tags"] else pipeline
 
     def identity(
         self, options: Mapping[str, str], *, device: str = "cpu", events: PixelEvents | None = None
@@ -90,7 +93,8 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
         if not values["conditions"]:
             raise InputError("conditions are missing", tracker=self.name, option="conditions")
         write_conditions(folder / "conditions", read_conditions(values["conditions"]))
-        return values | {"conditions": "conditions"}
+        tags = values["tags"] and str(Path(values["tags"]).resolve())
+        return values | {"conditions": "conditions", "tags": tags}
 
     def example(self) -> RawEvent:
         """An event without FEDs; read-only as a request's is, which Numba tells apart."""

@@ -1,9 +1,9 @@
 """The backend of every model in Triton's own process.
 
 ``python.c`` starts Python there and asks :func:`callbacks` for the functions that ``backend.c``
-calls. All models share one Python; each has a queue and workers. Only a request with a bundle, or
-with an identity that was not seen before, calls Python in Triton's thread. All others go from C
-to a worker.
+calls. All models share one Python; each has a queue and workers. Only a request with a bundle, with
+an identity that was not seen before, or with a line in the log of events calls Python in Triton's
+thread. All others go from C to a worker.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -25,10 +26,12 @@ from trackserve.errors import InputError, ServerBusy, ServerError, TrackserveErr
 from trackserve.wire.bundle import BUNDLE
 from trackserve.wire.identity import IDENTITY_PARAMETER
 from trackserve.wire.ticket import TICKET_PARAMETER
+from trackserve.wire.version import FIRST_WIRE, WIRE, WIRE_PARAMETER
 
 from ...limits import Limits
 from ..metrics import Counters, Series
-from ..model import Reply, ServedModel, code_of, declared_tensors, parameters_of
+from ..model import Expected, Reply, ServedModel, code_of, declared_tensors, parameters_of
+from ..orphan import end_with_triton
 from ..runtime import Answer, EncodedEvent, Job, full, stopping
 from ..tickets import TicketReader
 from ..tracker import load
@@ -42,12 +45,19 @@ _kept: list[Any] = []
 _MOST_DIMS = 8
 _MOST_NAMES = 255
 _ROW_HEAD = 7
+_REFUSALS: tuple[Callable[[Limits], Any], ...] = (
+    lambda limits: None,
+    lambda limits: stopping(),
+    full,
+)
+"""By what C returns for a place: none, or the error of who finds no place."""
 _DTYPES = {number: np.dtype(dtype) for dtype, number in TYPES.items()}
 
 
 def callbacks(library: str) -> int:
     """The address of the table of functions that the library in the file ``library`` calls."""
     keep_freed_memory()
+    end_with_triton(os.getpid())
     lib = Library(library)
     table = Callbacks(
         FUNCTIONS["open_model"](partial(_open_model, lib)),
@@ -86,9 +96,12 @@ class _Model:
         self._folder = folder
         self._parameters = parameters
         counters = Counters()
-        queue = _Queue(self, address, Limits.from_parameters(parameters), counters)
+        self._limits = Limits.from_parameters(parameters)
+        queue = _Queue(self, address, self._limits, counters)
         families = metrics.families()
         self.served = ServedModel(name, parameters, queue, counters, families, ask_after=0.0)
+        self.is_logged = self.served.log is not None
+        queue.configure(self.is_logged)
         counters.collect = queue.collect
 
     def add_workers(self, gpu: int | None) -> None:
@@ -123,6 +136,18 @@ class _Model:
     def reply(self, request: int) -> Reply:
         """The way of the answer to a request."""
         return Reply(partial(self._send, request), partial(self._start, request))
+
+    def id_of(self, request: int) -> str:
+        """The id that the client gave to a request."""
+        found: bytes = self.lib.id(request)
+        return found.decode(errors="replace")
+
+    def enqueue(self, address: int, request: int) -> None:
+        """Put a request into the queue; without a place it is answered, and logged."""
+        mine = self.id_of(request) if self.is_logged else ""
+        place: int = self.lib.enqueue(address, request)
+        if place:
+            self.served.note_refusal(mine, _REFUSALS[place](self._limits))
 
     def fail(self, request: int, error: TrackserveError) -> None:
         """Answer a request with an error."""
@@ -162,20 +187,32 @@ class _Queue:
         self._counted = (0, 0)
         most_words = _ROW_HEAD + len(model.input_names) * (5 + _MOST_DIMS)
         self._capacity = limits.batch_events * (most_words + len(model.output_names))
+
+    def configure(self, is_logged: bool) -> None:
+        """Give C the settings of the model.
+
+        Args:
+            is_logged: whether each request passes :func:`_take_request`.
+        """
+        limits, model = self._limits, self._model
         settings = Settings(
             limits.queue,
             limits.batch_events,
             limits.batch_bytes,
             limits.when_full == "wait",
+            is_logged,
             encode(full(limits)).encode(),
             encode(stopping()).encode(),
             BUNDLE.name.encode(),
             IDENTITY_PARAMETER.encode(),
             TICKET_PARAMETER.encode(),
+            WIRE_PARAMETER.encode(),
+            WIRE.encode(),
+            FIRST_WIRE.encode(),
             as_texts(model.input_names),
             as_texts(model.output_names),
         )
-        self._lib.configure(address, ctypes.byref(settings))
+        self._lib.configure(self._address, ctypes.byref(settings))
 
     @property
     def held(self) -> int:
@@ -183,7 +220,8 @@ class _Queue:
 
     def reserve(self) -> ServerBusy | None:
         place: int = self._lib.reserve(self._address)
-        return (None, stopping(), full(self._limits))[place]
+        refusal: ServerBusy | None = _REFUSALS[place](self._limits)
+        return refusal
 
     def put(self, job: Job) -> None:
         token = next(self._tokens)
@@ -227,7 +265,8 @@ class _Queue:
             self.release()
             return None
         event = EncodedEvent(tensors, self._model.read_outputs(row))
-        return Job(event, *self._model.reply(request), arrived=1e-9 * row[3])
+        mine = self._model.id_of(request) if self._model.is_logged else ""
+        return Job(event, *self._model.reply(request), arrived=1e-9 * row[3], request=mine)
 
     def release(self) -> None:
         self._lib.release(self._address)
@@ -293,13 +332,18 @@ def _take(address: int, request: int) -> None:
     except BaseException as error:
         refusal = ServerError("the request cannot be read", reason=repr(error))
     if refusal is not None:
+        model.served.note_refusal(model.id_of(request), refusal)
         model.fail(request, refusal)
 
 
 def _take_request(model: _Model, address: int, request: int) -> TrackserveError | None:
-    """Take a bundle, or a request whose identity is to be compared; return the error if refused."""
+    """Take a bundle, or a request that is logged or whose identity or version is to be compared.
+
+    Returns:
+        the error if it is refused; then nothing is sent.
+    """
     text: bytes | None = model.lib.identity(request)
-    expected = None if text is None else text.decode(errors="replace")
+    expected = Expected(_decoded(text), _decoded(model.lib.wire(request)))
     words = (ctypes.c_int64 * 4096)()
     row = words[: model.lib.describe(request, words, len(words))]
     names = [model.input_names[number] for number in _inputs_of(row)]
@@ -307,12 +351,18 @@ def _take_request(model: _Model, address: int, request: int) -> TrackserveError 
         tensors = model.read_inputs(row)
         if tensors is None:
             return None
-        return model.served.take_bundle(tensors, expected, partial(model.reply, request))
+        reply = partial(model.reply, request)
+        return model.served.take_bundle(tensors, expected, reply, model.id_of(request))
     mismatch = model.served.mismatch(expected, 1)
     if mismatch is None:
-        model.lib.accept(address, text)
-        model.lib.enqueue(address, request)
+        if text is not None:
+            model.lib.accept(address, text)
+        model.enqueue(address, request)
     return mismatch
+
+
+def _decoded(text: bytes | None) -> str | None:
+    return None if text is None else text.decode(errors="replace")
 
 
 def _inputs_of(row: Sequence[int]) -> list[int]:

@@ -41,8 +41,9 @@ struct Model {
     int64_t waiting, held, arrived, refused;
     bool refusing, closed;
     int64_t queue, batch_events, batch_bytes;
-    bool waits;
+    bool waits, logs;
     char *full, *stopping, *bundle, *identity, *ticket, *accepted;
+    char *wire, *wire_version, *first_wire;
     char *inputs[MAX_NAMES], *outputs[MAX_NAMES];
 };
 
@@ -59,6 +60,7 @@ struct Request {
     int64_t batch, batch_started; /* size of the batch that ends with this request; else 0 */
     char *identity;      /* that the client expects; NULL for any */
     char *ticket;        /* tells whether the client still waits; NULL if it has none */
+    char *wire;          /* version of the wire that the client speaks; NULL if it does not say */
     int64_t row[];       /* see backend.h */
 };
 
@@ -109,6 +111,7 @@ static void finish(Request *request, bool success, int64_t ended) {
     log_error(TRITONBACKEND_RequestRelease(request->triton, RELEASE_ALL));
     free(request->identity);
     free(request->ticket);
+    free(request->wire);
     free(request);
 }
 
@@ -168,9 +171,18 @@ int ts_start(Request *request) {
     return cancelled;
 }
 
+/* The id that the client gave to the request. */
+const char *ts_id(const Request *request) {
+    const char *id = "";
+    log_error(TRITONBACKEND_RequestId(request->triton, &id));
+    return id;
+}
+
 const char *ts_identity(const Request *request) { return request->identity; }
 
 const char *ts_ticket(const Request *request) { return request->ticket; }
+
+const char *ts_wire(const Request *request) { return request->wire; }
 
 int64_t ts_describe(const Request *request, int64_t *row, int64_t capacity) {
     int64_t length = request->row[ROW_LENGTH];
@@ -258,7 +270,7 @@ static Error *describe_outputs(Request *request, uint32_t n, int64_t **end) {
     return NULL;
 }
 
-/* Read the identity that the client expects and its ticket, if there are any. */
+/* Read the identity that the client expects, its ticket and its version, if there are any. */
 static Error *read_parameters(Request *request) {
     const Model *model = request->instance->model;
     uint32_t n = 0;
@@ -272,6 +284,7 @@ static Error *read_parameters(Request *request) {
         const char *text = type == PARAMETER_STRING ? value : "";
         if (!request->identity && !strcmp(key, model->identity)) request->identity = copy_of(text);
         if (!request->ticket && !strcmp(key, model->ticket)) request->ticket = copy_of(text);
+        if (!request->wire && !strcmp(key, model->wire)) request->wire = copy_of(text);
     }
     return error;
 }
@@ -283,6 +296,11 @@ static bool is_accepted(Model *model, const char *identity) {
     bool same = model->accepted && !strcmp(model->accepted, identity);
     pthread_mutex_unlock(&model->lock);
     return same;
+}
+
+/* Whether the client speaks this version of the wire. */
+static bool is_spoken(const Model *model, const char *wire) {
+    return !strcmp(wire ? wire : model->first_wire, model->wire_version);
 }
 
 /* Take over one request of Triton. `callbacks` has the Python side. */
@@ -313,12 +331,14 @@ static void take_over(Instance *instance, TritonRequest *triton, const Callbacks
     }
     request->row[ROW_LENGTH] = end - request->row;
     request->entry.bytes = request->row[ROW_BYTES];
-    if (has_bundle || !is_accepted(instance->model, request->identity)) {
+    Model *model = instance->model;
+    if (has_bundle || model->logs || !is_spoken(model, request->wire) ||
+        !is_accepted(model, request->identity)) {
         request->batch = 1;
         request->batch_started = request->row[ROW_ARRIVED];
-        callbacks->take(instance->model, request);
+        callbacks->take(model, request);
     } else {
-        ts_enqueue(instance->model, request);
+        ts_enqueue(model, request);
     }
 }
 
@@ -329,11 +349,15 @@ void ts_configure(Model *model, const Settings *settings) {
     model->batch_events = settings->batch_events;
     model->batch_bytes = settings->batch_bytes;
     model->waits = settings->when_full_waits;
+    model->logs = settings->logs;
     model->full = copy_of(settings->full);
     model->stopping = copy_of(settings->stopping);
     model->bundle = copy_of(settings->bundle);
     model->identity = copy_of(settings->identity);
     model->ticket = copy_of(settings->ticket);
+    model->wire = copy_of(settings->wire);
+    model->wire_version = copy_of(settings->wire_version);
+    model->first_wire = copy_of(settings->first_wire);
     for (int i = 0; i < MAX_NAMES - 1 && settings->inputs[i]; i++)
         model->inputs[i] = copy_of(settings->inputs[i]);
     for (int i = 0; i < MAX_NAMES - 1 && settings->outputs[i]; i++)
@@ -403,8 +427,8 @@ void ts_put(Model *model, int64_t token, int64_t bytes) {
     pthread_mutex_unlock(&model->lock);
 }
 
-/* Put a request into the queue, or answer that there is no place. */
-void ts_enqueue(Model *model, Request *request) {
+/* Put a request into the queue, or answer that there is no place; return 0, or what it lacked. */
+int ts_enqueue(Model *model, Request *request) {
     pthread_mutex_lock(&model->lock);
     int place = reserve(model);
     if (place == PLACE_FREE) {
@@ -417,6 +441,7 @@ void ts_enqueue(Model *model, Request *request) {
     pthread_mutex_unlock(&model->lock);
     if (place != PLACE_FREE)
         ts_fail(request, CODE_UNAVAILABLE, place == PLACE_FULL ? model->full : model->stopping);
+    return place;
 }
 
 static int64_t row_length(const Entry *entry) {
@@ -496,8 +521,9 @@ static const Callbacks *python;
 static pthread_mutex_t python_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void free_model(Model *model) {
-    char *texts[] = {model->full,     model->stopping, model->bundle,
-                     model->identity, model->ticket,   model->accepted};
+    char *texts[] = {model->full,     model->stopping, model->bundle,       model->identity,
+                     model->ticket,   model->accepted, model->wire_version, model->wire,
+                     model->first_wire};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) free(texts[i]);
     for (int i = 0; i < MAX_NAMES; i++) {
         free(model->inputs[i]);

@@ -39,11 +39,10 @@ def find_library() -> Path:
     if brought.exists():
         return brought
     name = library_name()
-    places = list(_places())
-    for place in places:
+    for place in _places():
         if (place / name).exists():
             return place / name
-    for place in places:
+    for place in _places():
         with contextlib.suppress(OSError):
             place.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=place) as folder:

@@ -53,11 +53,15 @@ class Settings(ctypes.Structure):
         ("batch_events", _count),
         ("batch_bytes", _count),
         ("when_full_waits", _count),
+        ("logs", _count),
         ("full", _text),
         ("stopping", _text),
         ("bundle", _text),
         ("identity", _text),
         ("ticket", _text),
+        ("wire", _text),
+        ("wire_version", _text),
+        ("first_wire", _text),
         ("inputs", _texts),
         ("outputs", _texts),
     ]
@@ -65,7 +69,7 @@ class Settings(ctypes.Structure):
 
 _WAITING = {
     "reserve": (ctypes.c_int, _address),
-    "enqueue": (None, _address, _address),
+    "enqueue": (ctypes.c_int, _address, _address),
     "take": (_count, _address, _count, _words, _count),
     "copy": (ctypes.c_int, _address, _address),
     "answer": (None, _address, _words, _count),
@@ -80,8 +84,10 @@ _SHORT = {
     "counts": (None, _address, _words),
     "accept": (None, _address, _text),
     "describe": (_count, _address, _words, _count),
+    "id": (_text, _address),
     "identity": (_text, _address),
     "ticket": (_text, _address),
+    "wire": (_text, _address),
     "start": (ctypes.c_int, _address),
 }
 

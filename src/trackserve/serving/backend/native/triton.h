@@ -64,6 +64,7 @@ Error *TRITONBACKEND_RequestOutputName(TritonRequest *request, uint32_t index, c
 Error *TRITONBACKEND_RequestParameterCount(TritonRequest *request, uint32_t *count);
 Error *TRITONBACKEND_RequestParameter(TritonRequest *request, uint32_t index, const char **key,
                                       int *type, const void **value);
+Error *TRITONBACKEND_RequestId(TritonRequest *request, const char **id);
 Error *TRITONBACKEND_RequestIsCancelled(TritonRequest *request, bool *cancelled);
 Error *TRITONBACKEND_RequestRelease(TritonRequest *request, uint32_t flags);
 Error *TRITONBACKEND_InputProperties(Input *input, const char **name, int *type,
