@@ -420,8 +420,8 @@ STUDY = Study(
     "acts",
     "In ACTS: from measurements to fitted tracks",
     "What does each step of the chain of ACTS cost, and how good are the fitted tracks (Table 1 of "
-    "the paper)? The learned tracker is an algorithm of the Sequencer, direct and served. ACTS' own "
-    "seeds and combinatorial Kalman filter are beside it. All ways run in turns on the same "
+    "the paper)? The learned tracker is an algorithm of the Sequencer, direct and served. Beside "
+    "it are ACTS' own seeds and combinatorial Kalman filter. All ways run in turns on the same "
     "events, and all tracks need the same least number of measurements.",
     plan,
     measure,
