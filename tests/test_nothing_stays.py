@@ -149,8 +149,7 @@ ALL = ["server", "guard", "triton", "backend"]
 @pytest.mark.parametrize(
     ("number", "victims", "backend"),
     [
-        (signal.SIGHUP, ["server"], "native"),
-        (signal.SIGQUIT, ["server"], "python"),
+        (signal.SIGQUIT, ["server"], "native"),
         (signal.SIGHUP, ALL, "python"),
         (signal.SIGKILL, ALL[:3], "native"),
         (signal.SIGKILL, ALL[:3], "python"),

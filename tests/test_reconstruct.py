@@ -124,7 +124,7 @@ def test_sources_of_other_conditions_in_one_file(
     assert spots[1]["x"] == pytest.approx(spots[0]["x"] + 0.01)
     assert about[b"version"].decode() == trackserve.__version__
     assert about[b"tracker"] == b"patatrack"
-    assert json.loads(about[b"options"]) == {"config": "default", "conditions": ""}
+    assert json.loads(about[b"options"]) == {"config": "default", "conditions": "", "tags": ""}
 
 
 def _first(directory: Path, n: int) -> list[Any]:

@@ -51,6 +51,7 @@ _LAST_REPLIES = 0.2
 """Seconds for Triton to put replies on the wire after its backends are done."""
 
 _LOG_TAIL = 30
+_LOG_TAIL_BYTES = 1 << 16
 _LOOPBACK = "127.0.0.1"
 
 
@@ -464,5 +465,7 @@ class Server:
 
 def _tail(log: Path) -> str:
     """The last lines of the log, without Triton's tables of settings."""
-    lines = log.read_text(errors="replace").splitlines()
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
     return "\n".join([line for line in lines if line and line[0] not in "+|"][-_LOG_TAIL:])
