@@ -8,11 +8,12 @@ The folder has two files. ``model.json`` holds :class:`Description`, field by fi
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ from .architecture import (
     Activation,
     AttentionGnn,
     Cuts,
+    Doublets,
     Embedding,
     Features,
     Filter,
@@ -152,6 +154,19 @@ def load_model(name_or_path: str | Path) -> Model:
     description = read_description(folder / "model.json")
     model = Model(description, _read_weights(folder / "weights.safetensors"), str(folder))
     return model.at(point) if point else model
+
+
+def require_detector(model: Model, detector: str) -> None:
+    """Check that a model is for a detector.
+
+    Raises:
+        ModelError: it is for another one.
+    """
+    found = model.description.detector
+    if found != detector:
+        raise ModelError(
+            "the model is for another detector", file=model.where, found=found, bound=detector
+        )
 
 
 def _find(name_or_path: str) -> Path | None:
@@ -314,6 +329,24 @@ def _check_description(description: Description, where: str) -> None:
             require(0 < finish.field < math.inf, f"{at}.finish.field", finish.field, "> 0")
             least = finish.piece_points
             require(least >= _LEAST_PIECE, f"{at}.finish.piece_points", least, f">= {_LEAST_PIECE}")
+        if (doublets := cuts.doublets) is not None:
+            _check_doublets(doublets, f"{at}.doublets", require)
+
+
+def _check_doublets(
+    doublets: Doublets, at: str, require: Callable[[bool, str, Any, Any], None]
+) -> None:
+    """Refuse a table of bounds that has no order, or no bound for a cell."""
+    for name in ("r", "dr", "dz"):
+        edges = getattr(doublets, name)
+        good = all(a < b for a, b in itertools.pairwise((0.0, *edges, math.inf)))
+        require(good, f"{at}.{name}", list(edges), "> 0, ascending")
+    for name in ("z0", "phi_slope", "dphi"):
+        bounds = getattr(doublets, name)
+        n = doublets.n_cells
+        require(len(bounds) == n, f"{at}.{name}: cells", len(bounds), n)
+        good = all(-math.inf < bound < math.inf for bound in bounds)
+        require(good, f"{at}.{name}", list(bounds), "finite")
 
 
 def check_weights(

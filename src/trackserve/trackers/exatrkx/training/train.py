@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from trackserve.physics.points.metrics import (
     summarize_points,
 )
 
-from ..architecture import Cuts, Features, Finish
+from ..architecture import Cuts, Doublets, Features, Finish
 from ..model import Description, Model, save_model
 from ..modules import TorchModules, model_of
 from ..pipeline import ExatrkxPipeline
@@ -31,7 +31,8 @@ from ..surfaces import KNOWN
 from . import stages
 from .config import Schedule, TrainingConfig
 from .curves import Curves
-from .data import SCALES, Data
+from .data import SCALES, Data, Sample
+from .doublets import choose_doublets
 from .graphs import MAX_EDGES_PER_POINT, find_radius_graph
 from .loop import OnStep, fit
 from .scan import (
@@ -135,7 +136,8 @@ def train(
             found=edges_per_point,
             bound=f"edges per point < {MAX_EDGES_PER_POINT}",
         )
-    near = stages.radius_graph(config, embedding, radius)
+    doublets = _doublets(config, data, start, on_step)
+    near = stages.radius_graph(config, embedding, radius, doublets)
     filter_, figures = fit_stage(
         stages.FilterStage(config, data, device, near), config.filter.schedule, seed + 1
     )
@@ -150,10 +152,11 @@ def train(
             TorchModules(embedding, filter_, gnn),
             data.validation_samples(number),
             lambda sample, r: find_radius_graph(
-                embedding, sample, r, np.ones(len(sample), np.float32)
+                embedding, sample, r, np.ones(len(sample), np.float32), doublets
             ),
             radius,
             filter_cut,
+            doublets,
             functools.partial(on_step, f"scan {name}"),
         )
         write_scan(scans[name], folder / f"scan-{name}.csv")
@@ -201,6 +204,22 @@ def _claim(
     if theirs != mine:
         differ = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
         raise InputError("the folder holds another training", folder=str(folder), differ=differ)
+
+
+def _doublets(
+    config: TrainingConfig, data: Data, start: Start | None, on_step: OnStep
+) -> Doublets | None:
+    """Return the cuts on pairs: those of the model whose filter stays, or else new ones."""
+    if start is not None and "filter" not in start.networks:
+        return start.model.description.cuts.doublets
+
+    def samples() -> Iterator[Sample]:
+        n = data.n_of_training(config.segment_events)
+        for done, sample in enumerate(data.some_of_training(config.segment_events)):
+            yield sample
+            on_step("segments", done + 1, n, {})
+
+    return choose_doublets(samples(), config.segments)
 
 
 def _describe(
