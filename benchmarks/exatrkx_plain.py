@@ -63,8 +63,8 @@ class PlainPipeline:
         query = np.repeat(np.arange(len(coordinates)), np.diff(limits).astype(np.int64))
         once = query > found
         edges = np.stack([query[once], found[once]])
-        if d.cuts.doublets is not None:
-            bounds, places = bounds_of(d.cuts.doublets), places_of(features, d.features)
+        if d.doublets is not None:
+            bounds, places = bounds_of(d.doublets), places_of(features, d.features)
             edges = edges[:, find_doublets(bounds, places, *edges.astype(np.int32))]
 
         spec = d.filter

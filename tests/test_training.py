@@ -272,7 +272,7 @@ def test_a_model_is_trained_further(events: Path, tmp_path: Path) -> None:
         else:
             assert (trained.weights[name] == value).all()
     assert trained.description.cuts.radius <= model.description.cuts.radius
-    assert trained.description.cuts.doublets is None  # as in the model whose filter stays
+    assert trained.description.doublets is None  # as in the model whose filter stays
     with pytest.raises(InputError, match="no such networks"):
         Start(model, ["gnm"])
     other = dataclasses.replace(model.description, order="given")

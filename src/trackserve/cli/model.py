@@ -116,8 +116,8 @@ def doublets_(
 ) -> None:
     """Give a trained model cuts on pairs of points, chosen from true tracks, and write it.
 
-    The cuts are those of all its working points. The last event of each DIR is not used to choose
-    them: what they leave of its segments, and of the pairs within the model's radius, is shown.
+    The last event of each DIR is not used to choose them: what they leave of its segments, and of
+    the pairs within the model's radius, is shown.
     """
     from trackserve.trackers.exatrkx.model import load_model, require_detector, save_model
     from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
@@ -193,6 +193,9 @@ def _print(description: Description) -> None:
         sizes = [shape for name, shape in weights.items() if name.startswith(f"{network}.")]
         n = sum(shape[0] * (shape[1] if len(shape) > 1 else 1) for shape in sizes)
         table.add_row(f"{network}: weights", f"{n:,}")
+    table.add_section()
+    cells = "none" if d.doublets is None else f"{d.doublets.n_cells} cells of r, dr, dz"
+    table.add_row("doublets", cells)
     for name, cuts in {"cuts": d.cuts, **d.working_points}.items():
         table.add_section()
         _add(table, name, cuts)
@@ -205,10 +208,7 @@ def _print(description: Description) -> None:
 
 def _add(table: Table, what: str, part: Any) -> None:
     for field in fields(part):
-        value = getattr(part, field.name)
-        if field.name == "doublets":
-            value = "none" if value is None else f"{value.n_cells} cells of r, dr, dz"
-        table.add_row(f"{what}: {field.name}", _text(value))
+        table.add_row(f"{what}: {field.name}", _text(getattr(part, field.name)))
 
 
 def _text(value: object) -> str:

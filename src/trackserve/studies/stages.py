@@ -132,7 +132,7 @@ def make_stages(model: str) -> dict[str, Callable[[Tensors], dict[str, Array]]]:
     loaded = load_model(model)
     description, cuts = loaded.description, loaded.description.cuts
     scales = description.features
-    bounds = bounds_of(cuts.doublets)
+    bounds = bounds_of(description.doublets)
     networks = make_networks(loaded, "cpu", "fp32")
 
     def embedding(tensors: Tensors) -> dict[str, Array]:

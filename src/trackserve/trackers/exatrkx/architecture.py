@@ -177,8 +177,6 @@ class Cuts:
     same, but first every point keeps only its best edge inwards and its best edge outwards."""
     finish: Finish | None = None
     """How they are finished; None: they are not."""
-    doublets: Doublets | None = None
-    """Which pairs within the radius have an edge; None: all."""
 
 
 class Perceptron(NamedTuple):

@@ -216,7 +216,7 @@ class HostExatrkx:
         self._finish = model.description.cuts.finish
         if self._finish is not None:
             self._surfaces = surfaces_of(model.description.detector, model.where)
-        self._bounds = bounds_of(model.description.cuts.doublets)
+        self._bounds = bounds_of(model.description.doublets)
         self._networks = networks
         self._threads = threads
         self._graph_points = graph_points

@@ -95,7 +95,7 @@ class CudaExatrkx:
         surfaces = None if rules is None else surfaces_of(description.detector, model.where)
         with on_stream(device, where):
             self._scales = device.resident(np.array(description.features.scales, np.float32))
-            self._bounds = device.table(bounds_of(description.cuts.doublets))
+            self._bounds = device.table(bounds_of(description.doublets))
             self._surfaces = None if surfaces is None else device.table(surfaces)
             self.networks = CudaNetworks(device, model, where, precision)
 

@@ -93,11 +93,8 @@ def judge_doublets(doublets: Doublets, sample: Sample, pairs: Array) -> Kept:
 
 
 def with_doublets(model: Model, doublets: Doublets | None) -> Model:
-    """Return the model with these cuts on pairs, at all its working points."""
-    old = model.description
-    points = {k: dataclasses.replace(v, doublets=doublets) for k, v in old.working_points.items()}
-    cuts = dataclasses.replace(old.cuts, doublets=doublets)
-    description = dataclasses.replace(old, cuts=cuts, working_points=points)
+    """Return the model with these cuts on pairs."""
+    description = dataclasses.replace(model.description, doublets=doublets)
     return Model(description, model.weights, model.where)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from ..architecture import Cuts, Doublets
+from ..architecture import Cuts
 from ..modules import InteractionNetwork, TorchModules
 from .data import Sample
 from .graphs import (
@@ -56,7 +56,6 @@ def scan(
     radius_graph: Callable[[Sample, float], Graph],
     radius: float,
     filter_cut: float,
-    doublets: Doublets | None,
     on_step: Callable[[int, int, dict[str, float]], None],
 ) -> list[WorkingPoint]:
     """Return the figures of every combination of cuts.
@@ -65,7 +64,7 @@ def scan(
         modules: trained networks.
         samples: validation events.
         radius_graph: makes the graph of a sample within a radius.
-        radius, filter_cut, doublets: the cuts with which the graph network was trained.
+        radius, filter_cut: the cuts with which the graph network was trained.
         on_step: called with the number of steps done, of all steps, and no figures.
     """
     assert isinstance(modules.gnn, InteractionNetwork)
@@ -86,9 +85,7 @@ def scan(
         for edge_cut in EDGE_CUTS:
             events = [find_tracks(*one, edge_cut, MIN_POINTS) for one in judged]
             for min_points, shares in zip(MIN_POINTS, zip(*events, strict=True), strict=True):
-                cuts = Cuts(
-                    tried_radius, tried_filter, edge_cut, min_points, "paths", doublets=doublets
-                )
+                cuts = Cuts(tried_radius, tried_filter, edge_cut, min_points, "paths")
                 points.append(
                     WorkingPoint(
                         cuts, *measure(shares), radius_edges / n_points, filter_edges / n_points

@@ -156,7 +156,6 @@ def train(
             ),
             radius,
             filter_cut,
-            doublets,
             functools.partial(on_step, f"scan {name}"),
         )
         write_scan(scans[name], folder / f"scan-{name}.csv")
@@ -167,6 +166,7 @@ def train(
     description = _describe(
         config,
         data,
+        doublets,
         choose(together(scans.values()), config.max_fakes).cuts,
         {name: point.cuts for name, point in working_points.items()},
     )
@@ -211,7 +211,7 @@ def _doublets(
 ) -> Doublets | None:
     """Return the cuts on pairs: those of the model whose filter stays, or else new ones."""
     if start is not None and "filter" not in start.networks:
-        return start.model.description.cuts.doublets
+        return start.model.description.doublets
 
     def samples() -> Iterator[Sample]:
         n = data.n_of_training(config.segment_events)
@@ -223,7 +223,11 @@ def _doublets(
 
 
 def _describe(
-    config: TrainingConfig, data: Data, cuts: Cuts, working_points: dict[str, Cuts]
+    config: TrainingConfig,
+    data: Data,
+    doublets: Doublets | None,
+    cuts: Cuts,
+    working_points: dict[str, Cuts],
 ) -> Description:
     scaled = [data.sample(key).scaled for key in data.validation]
     low = np.min([part.min(axis=0) for part in scaled], axis=0).astype(float)
@@ -246,6 +250,7 @@ def _describe(
         gnn=stages.gnn_spec(config),
         cuts=cuts,
         working_points=working_points,
+        doublets=doublets,
     )
 
 
