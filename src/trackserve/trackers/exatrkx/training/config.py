@@ -132,7 +132,7 @@ class TrainingConfig:
     wanted_pt: float = 0.9
     soft_weight: float = 0.1
     max_fakes: float = 0.02
-    segments: float = 0.9995
+    segments: float = 0.999
     segment_events: int = 100
     embedding: EmbeddingTraining = field(default_factory=EmbeddingTraining)
     filter: FilterTraining = field(default_factory=FilterTraining)

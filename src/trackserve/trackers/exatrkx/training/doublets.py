@@ -32,8 +32,9 @@ _DIGITS = 4
 def choose_doublets(samples: Iterable[Sample], share: float) -> Doublets | None:
     """Return the cuts that keep ``share`` of the segments of particles that should be found.
 
-    A segment joins points that follow each other on a reconstructable particle. In each cell the
-    bounds cut off the same share of the segments on each of the three quantities. If there are
+    A segment joins points that follow each other on a reconstructable particle. Half of what may
+    be lost are the cells with the fewest segments: no pair in them is kept. In each of the others
+    the bounds cut off the same share of the segments on each of the three quantities. If there are
     too few segments for one cell, there are no cuts: None.
     """
     parts = [_measure(sample) for sample in samples]
@@ -60,8 +61,10 @@ def choose_doublets(samples: Iterable[Sample], share: float) -> Doublets | None:
         place[order] = np.arange(n)
         # share of the segments of the cell that are smaller
         np.maximum(below, (place - first[cell]) / np.diff(first)[cell], out=below)
+    rare = _rare(np.diff(first), (1 - share) / 2)
+    below[rare[cell]] = math.inf
     most = np.quantile(below, share, method="higher")
-    bounds = [_bounds(ordered[name], first, float(most)) for name in _BOUNDS]
+    bounds = [_bounds(ordered[name], first, ~rare, float(most)) for name in _BOUNDS]
     return Doublets(*edges, *bounds)
 
 
@@ -129,18 +132,31 @@ def _measure(sample: Sample) -> dict[str, Array]:
     }
 
 
-def _bounds(values: Array, first: Array, most: float) -> tuple[float, ...]:
-    """Return the bound of each cell; -1, which nothing keeps, for a cell without segments.
+def _rare(n: Array, share: float) -> Array:
+    """Return which cells have the fewest segments, bool[cells]: together at most ``share`` of all.
+
+    Args:
+        n: int64[cells], segments of each cell.
+    """
+    order = np.argsort(n, kind="stable")
+    rare = np.empty(len(n), bool)
+    rare[order] = np.cumsum(n[order]) <= share * n.sum()
+    return rare
+
+
+def _bounds(values: Array, first: Array, kept: Array, most: float) -> tuple[float, ...]:
+    """Return the bound of each cell; -1, which no pair keeps, for a cell that is not kept.
 
     Args:
         values: float64[m], by cell, then ascending; not finite where both points have the same r.
         first: int64[cells + 1], the first value of each cell.
+        kept: bool[cells], the cells that are kept.
         most: share of the values of a cell that are smaller than its bound.
     """
     bounds = []
-    for start, end in itertools.pairwise(first):
-        inside = values[start : start + int(most * (end - start)) + 1] if end > start else []
-        finite = np.asarray(inside)[np.isfinite(inside)]
+    for good, (start, end) in zip(kept, itertools.pairwise(first), strict=True):
+        inside = values[start : start + int(most * (end - start)) + 1 if good else start]
+        finite = inside[np.isfinite(inside)]
         bounds.append(_round_up(float(finite[-1])) if len(finite) else -1.0)
     return tuple(bounds)
 
