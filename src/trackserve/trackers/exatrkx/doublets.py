@@ -66,8 +66,8 @@ def bounds_of(doublets: Doublets | None) -> Bounds:
         none = np.empty(0, np.float32)
         return Bounds(none, none, none, np.empty((0, 3), np.float32))
     most = np.array([doublets.z0, doublets.phi_slope, doublets.dphi], np.float32)
-    edges = (np.array(edges, np.float32) for edges in (doublets.r, doublets.dr, doublets.dz))
-    return Bounds(*edges, np.ascontiguousarray(most.T))
+    r, dr, dz = (np.array(edges, np.float32) for edges in (doublets.r, doublets.dr, doublets.dz))
+    return Bounds(r, dr, dz, np.ascontiguousarray(most.T))
 
 
 def places_of(scaled: Array, features: Features) -> Places:
