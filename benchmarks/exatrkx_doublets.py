@@ -2,8 +2,8 @@
 
 usage: python -m benchmarks.exatrkx_doublets DIR... [--model MODEL] [--timed N] [--rounds N]
 
-The model runs without its cuts on pairs and with them, in turns, on one thread. Times are the processor's of
-an event, medians over rounds.
+The model runs without its cuts on pairs and with them, in turns, on one thread. Times are the
+processor's, of an event: medians over rounds.
 """
 
 from __future__ import annotations
