@@ -49,7 +49,7 @@ from trackserve.trackers.exatrkx.cuda import (
     segmentation,
 )
 from trackserve.trackers.exatrkx.cuda.edges import BatchEdges
-from trackserve.trackers.exatrkx.doublets import DoubletCuts, bounds_of, places_of
+from trackserve.trackers.exatrkx.doublets import bounds_of, cuts_of
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.features import outward_order, scale_points, sector_order
 from trackserve.trackers.exatrkx.finish import assemble
@@ -460,7 +460,7 @@ def test_pairs_of_a_batch(
             near,
             10**9,
             0,
-            DoubletCuts(bounds, places_of(points.scaled[rows], SCALES)),
+            cuts_of(bounds, points.scaled[rows], SCALES),
         )
         for rows in events
     ]

@@ -114,7 +114,7 @@ def make_stages(model: str) -> dict[str, Callable[[Tensors], dict[str, Array]]]:
         TrackserveError: the model cannot be read.
     """
     from trackserve.device.components import connected_components
-    from trackserve.trackers.exatrkx.doublets import DoubletCuts, bounds_of, places_of
+    from trackserve.trackers.exatrkx.doublets import bounds_of, cuts_of
     from trackserve.trackers.exatrkx.features import (
         edge_inputs,
         features_of,
@@ -152,7 +152,7 @@ def make_stages(model: str) -> dict[str, Callable[[Tensors], dict[str, Array]]]:
 
     def radius(tensors: Tensors) -> dict[str, Array]:
         most = ExatrkxLimits().radius_edges
-        wanted = DoubletCuts(bounds, places_of(tensors["scaled"], scales))
+        wanted = cuts_of(bounds, tensors["scaled"], scales)
         pairs = find_pairs(tensors["coordinates"], cuts.radius, most, 0, wanted)
         if isinstance(pairs, TrackserveError):
             raise pairs

@@ -60,6 +60,18 @@ class DoubletCuts(NamedTuple):
         return cls(bounds_of(None), Places.empty())
 
 
+def cuts_of(bounds: Bounds, scaled: Array, features: Features) -> DoubletCuts:
+    """Return the cuts on the pairs of some points.
+
+    Args:
+        bounds: the bounds.
+        scaled: float32[n, 3], features of the points.
+        features: the scales.
+    """
+    asked = len(bounds.most) > 0
+    return DoubletCuts(bounds, places_of(scaled, features) if asked else Places.empty())
+
+
 def bounds_of(doublets: Doublets | None) -> Bounds:
     """Return the bounds as arrays; without cells if ``doublets`` is None."""
     if doublets is None:
@@ -77,8 +89,9 @@ def places_of(scaled: Array, features: Features) -> Places:
         scaled: float32[n, 3], features.
         features: the scales.
     """
-    scales = np.array(features.scales, np.float32)
-    return Places(*(np.ascontiguousarray(column) for column in (scaled * scales).T))
+    with np.errstate(over="ignore"):  # a point beyond all numbers keeps no bound
+        position = scaled * np.array(features.scales, np.float32)
+    return Places(*(np.ascontiguousarray(column) for column in position.T))
 
 
 def find_doublets(bounds: Bounds, places: Places, source: Array, target: Array) -> Array:

@@ -29,7 +29,7 @@ from ..batch import in_threads, run_batch
 from ..deadline import DeadlineOver, Watch
 from .architecture import Filter, Gnn
 from .codec import check_event
-from .doublets import DoubletCuts, bounds_of, places_of
+from .doublets import bounds_of, cuts_of
 from .event import ExatrkxEvent, FeaturesEvent, values_of
 from .features import (
     edge_inputs,
@@ -310,7 +310,7 @@ class HostExatrkx:
         near: list[Pairs] = []
         for e, (event, part) in enumerate(zip(events, points, strict=True)):
             rows = coordinates[part.first : part.first + len(part.scaled)]
-            wanted = DoubletCuts(self._bounds, places_of(part.scaled, description.features))
+            wanted = cuts_of(self._bounds, part.scaled, description.features)
             try:
                 pairs = find_pairs(rows, cuts.radius, limits.radius_edges, event.event, wanted)
             except EventError as error:
