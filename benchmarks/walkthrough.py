@@ -21,7 +21,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,13 +31,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trackserve.errors import ServerError
+from trackserve.serving.installation import Ports, claim_ports
+
 READY = "ready:"
 """What a command that goes on prints when others may begin."""
 _BLOCK = re.compile(
     r"^(?:<!-- run: (?P<how>\w+) -->\n+)?^```(?P<kind>\w*)[^\n]*\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-_PORT = "8001"
+_HOST, _PORT = "127.0.0.1", "8001"
 _NUMBER = r"-?\d+(?:,\d{3})*(?:\.\d+)?"
 _TENTH = 0.1
 
@@ -203,10 +205,9 @@ class Walk:
     def _port(self, port: str) -> str:
         """A free port in place of one; the next one, for metrics, is free too."""
         while port not in self._ports:
-            with socket.socket() as one, socket.socket() as other, suppress(OSError):
-                one.bind(("127.0.0.1", 0))
-                free = one.getsockname()[1]
-                other.bind(("127.0.0.1", free + 1))
+            free = claim_ports(_HOST, Ports(grpc=0, http=0, metrics=0)).grpc
+            with suppress(ServerError):
+                claim_ports(_HOST, Ports(grpc=free, http=0, metrics=free + 1))
                 self._ports[port] = str(free)
         return self._ports[port]
 

@@ -203,6 +203,6 @@ def test_every_kernel_and_formula_compiles(
     }
     # Numba leaves its mark on what a kernel calls
     called = {name for name, f in formulas.items() if hasattr(f, "_CUDATypingContext__dispatcher")}
-    assert set(formulas) - called == set(OTHERS)
+    assert set(formulas) - called <= set(OTHERS)
     for name, types in OTHERS.items():
         compile_to_ptx(formulas[name].py_func, types, is_formula=True, generations=generations)

@@ -283,7 +283,7 @@ def test_top_and_status_tell_what_a_server_does(server: Server) -> None:
     found = json.loads(command("status", server.grpc_url, *metrics, "--json").out)
     [one] = found
     assert one["ready"]
-    assert one["restarts"] == 0
+    assert one["restarts"] == server.restarts  # other files kill it
     [model] = one["models"]
     assert model["name"] == "patatrack"
     assert model["outcomes"]["ok"] >= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,10 @@ heaps."""
 ALLOW_SHARED_MEMORY = "allow-client-shm"
 """Option of Triton."""
 _HELP_TIMEOUT = 20.0
+_CONNECTION_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST_PORT, _FIRST_CONNECTION_PORT = 10000, 32768
+"""The first port that is tried for a server, and Linux's default for connections."""
+_TRIES = 20
 
 
 class Triton(NamedTuple):
@@ -150,6 +155,9 @@ def find_address(host: str) -> str:
 def claim_ports(host: str, wanted: Ports) -> Ports:
     """The ports in ``wanted``, with a free port for each 0.
 
+    A port is not held until the server listens on it. So a free one is none of those that the
+    system gives to connections, of which one may be taken at any moment.
+
     Raises:
         ServerError: a port is taken, or there is no such address.
     """
@@ -158,10 +166,23 @@ def claim_ports(host: str, wanted: Ports) -> Ports:
 
 
 def _claim(stack: ExitStack, host: str, port: int) -> int:
-    probe = stack.enter_context(socket.socket())
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    tries = [port] if port else [*random.sample(_ports_of_servers(), _TRIES), 0]
+    for number in tries:
+        probe = stack.enter_context(socket.socket())
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, number))
+        except OSError as error:
+            reason = error.strerror
+        else:
+            return int(probe.getsockname()[1])
+    raise ServerError(f"cannot listen: {reason}", url=f"{host}:{port}")
+
+
+def _ports_of_servers() -> range:
+    """Ports that any user may listen on, and that the system gives to no connection."""
     try:
-        probe.bind((host, port))
-    except OSError as error:
-        raise ServerError(f"cannot listen: {error.strerror}", url=f"{host}:{port}") from None
-    return int(probe.getsockname()[1])
+        first = int(_CONNECTION_PORTS.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        first = _FIRST_CONNECTION_PORT
+    return range(_FIRST_PORT, max(first, _FIRST_PORT + _TRIES))

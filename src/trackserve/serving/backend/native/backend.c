@@ -11,6 +11,7 @@
 #include "backend.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -614,8 +615,17 @@ Error *TRITONBACKEND_ModelInstanceFinalize(TritonInstance *triton) {
     return NULL;
 }
 
+/* Triton's handlers of a crash call exit(), which waits for threads that may never end. A process
+ * that crashes must be gone at once, so that it is started anew. Triton sets its handlers after it
+ * has loaded the models and while the first requests come, so every request takes them away. */
+static void crash_at_once(void) {
+    signal(SIGABRT, SIG_DFL);
+    signal(SIGSEGV, SIG_DFL);
+}
+
 Error *TRITONBACKEND_ModelInstanceExecute(TritonInstance *triton, TritonRequest **requests,
                                           uint32_t count) {
+    crash_at_once();
     Instance *instance;
     Error *error = TRITONBACKEND_ModelInstanceState(triton, (void **)&instance);
     for (uint32_t i = 0; i < count && !error; i++) take_over(instance, requests[i], python);

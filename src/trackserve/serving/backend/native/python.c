@@ -7,7 +7,6 @@
 #include "backend.h"
 
 #include <dlfcn.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -52,10 +51,6 @@ const Callbacks *start_python(char *text, size_t size) {
         Py_InitializeEx(0); /* 0: signals stay Triton's */
         PyEval_SaveThread();
     }
-    /* Triton's handlers call exit(), which waits for threads that may never end. A process that
-     * crashes must be gone at once, so that it is started anew. */
-    signal(SIGABRT, SIG_DFL);
-    signal(SIGSEGV, SIG_DFL);
     int state = PyGILState_Ensure();
     PyObject *module = PyImport_ImportModule(MODULE);
     PyObject *made = module ? PyObject_CallMethod(module, "callbacks", "s", self.dli_fname) : NULL;
