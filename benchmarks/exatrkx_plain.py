@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from trackserve.edm import Edges, PointsEvent
+from trackserve.trackers.exatrkx.doublets import bounds_of, find_doublets, places_of
 from trackserve.trackers.exatrkx.features import (
     edge_inputs,
     node_inputs,
@@ -62,6 +63,9 @@ class PlainPipeline:
         query = np.repeat(np.arange(len(coordinates)), np.diff(limits).astype(np.int64))
         once = query > found
         edges = np.stack([query[once], found[once]])
+        if d.doublets is not None:
+            bounds, places = bounds_of(d.doublets), places_of(features, d.features)
+            edges = edges[:, find_doublets(bounds, places, *edges.astype(np.int32))]
 
         spec = d.filter
         x = torch.from_numpy(node_inputs(spec.inputs, features, d.features))

@@ -39,7 +39,7 @@ from trackserve.edm import (
 from trackserve.edm.columns import Array, Ragged
 from trackserve.errors import EventError, LimitExceeded, encode
 from trackserve.trackers.exatrkx import perceptrons as on_cpu
-from trackserve.trackers.exatrkx.architecture import Cuts, Features, Perceptron
+from trackserve.trackers.exatrkx.architecture import Cuts, Doublets, Features, Perceptron
 from trackserve.trackers.exatrkx.cuda import (
     CudaExatrkx,
     features,
@@ -49,6 +49,7 @@ from trackserve.trackers.exatrkx.cuda import (
     segmentation,
 )
 from trackserve.trackers.exatrkx.cuda.edges import BatchEdges
+from trackserve.trackers.exatrkx.doublets import bounds_of, cuts_of
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.features import outward_order, scale_points, sector_order
 from trackserve.trackers.exatrkx.finish import assemble
@@ -58,8 +59,13 @@ from trackserve.trackers.exatrkx.radius import Pairs, find_pairs
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
 from trackserve.trackers.exatrkx.segmentation import keep_best_edges, make_candidates
 from trackserve.trackers.exatrkx.stages import STAGES
+from trackserve.trackers.exatrkx.training.doublets import with_doublets
 
 CPU = torch.device("cpu")
+DOUBLETS = Doublets(
+    (100.0,), (50.0,), (), z0=(900.0, 300.0) * 2, phi_slope=(0.1, 0.02) * 2, dphi=(2.0, 1.0) * 2
+)
+"""Cuts that keep some of the pairs of random points."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -112,6 +118,15 @@ def events() -> list[PointsEvent]:
     """Events of many points, one, none, some far from each other, and many again."""
     far = random_event(5, 3, 3)
     return [*(random_event(n, n, n) for n in (300, 1, 0)), far, random_event(800, 7, 7)]
+
+
+def test_a_batch_with_doublet_cuts() -> None:
+    model = with_doublets(small_model(), DOUBLETS)
+    found = on_one_thread(model).run(events(), GRAPH_STAGES)
+    assert_same(found, ExatrkxPipeline(model).run(events(), GRAPH_STAGES), 5e-5)
+    before = ExatrkxPipeline(small_model()).run(events())
+    pairs = [sum(one.counts.radius_edges for one in some) for some in (found, before)]  # type: ignore[union-attr]
+    assert 0 < pairs[0] < 0.9 * pairs[1]
 
 
 @pytest.mark.parametrize("segmentation", ["components", "paths"])
@@ -410,28 +425,44 @@ def test_order_of_points(sizes: list[int], data: st.DataObject) -> None:
     st.sampled_from([1e-3, 0.3, 1.0, 4.0, 1e4]),
     st.sampled_from([0.0, 0.1, 1e4, 1e12]),
     st.booleans(),
+    st.booleans(),
     st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=40)
 def test_pairs_of_a_batch(
-    sizes: list[int], n_dimensions: int, near: float, far: float, on_grid: bool, seed: int
+    sizes: list[int],
+    n_dimensions: int,
+    near: float,
+    far: float,
+    on_grid: bool,
+    cut: bool,
+    seed: int,
 ) -> None:
-    """Points are far from the origin, and exactly one radius apart."""
+    """Points are far from the origin, and exactly one radius apart; all pairs, or doublets."""
     random, device = np.random.default_rng(seed), OneThread()
     n, n_events = sum(sizes), len(sizes)
     coordinates = random.normal(0, 1, (n, n_dimensions)) + far * random.integers(0, 2, (n, 1))
     if on_grid:
         coordinates = np.round(coordinates * 3) * near
     coordinates = coordinates.astype(np.float32)
-    points = on_device(device, [np.zeros((size, 3), np.float32) for size in sizes], False)
+    bounds = bounds_of(DOUBLETS if cut else None)
+    scaled = random.normal(0, 0.1, (n, 3)).astype(np.float32)
+    starts = np.cumsum([0, *sizes])
+    events = [slice(first, last) for first, last in itertools.pairwise(starts)]
+    points = on_device(device, [scaled[rows] for rows in events], False)
     array = device.array("coordinates", n, np.float32, n_dimensions)
     array[:n] = coordinates
-    search = radius.sort_by_cell(device, points, array, near)
+    search = radius.sort_by_cell(device, points, array, near, device.table(bounds))
     pairs = radius.count_pairs(device, points, search, 10**9)
-    starts = np.cumsum([0, *sizes])
     expected = [
-        find_pairs(coordinates[first:last], near, 10**9, 0)
-        for first, last in itertools.pairwise(starts)
+        find_pairs(
+            coordinates[rows],
+            near,
+            10**9,
+            0,
+            cuts_of(bounds, points.scaled[rows], SCALES),
+        )
+        for rows in events
     ]
     counts = [len(part.source) for part in expected if isinstance(part, Pairs)]
     assert pairs.found[:n_events].tolist() == counts

@@ -31,7 +31,7 @@ from trackserve.physics.points.metrics import match_points_events, summarize_poi
 from trackserve.trackers.exatrkx.architecture import Cuts, Features
 from trackserve.trackers.exatrkx.model import Description, Model, load_model
 from trackserve.trackers.exatrkx.modules import make_modules, model_of
-from trackserve.trackers.exatrkx.training import stages
+from trackserve.trackers.exatrkx.training import doublets, stages
 from trackserve.trackers.exatrkx.training.config import (
     Schedule,
     TrainingConfig,
@@ -236,11 +236,14 @@ def test_edges_of_no_weight_have_no_gradient() -> None:
     assert (logit.grad[:2] < 0).all()
 
 
-def test_a_tiny_training_finds_every_track(events: Path, tmp_path: Path) -> None:
+def test_a_tiny_training_finds_every_track(
+    events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Training leads from files to a model folder that the pipeline loads.
 
     The validation event is not trained on.
     """
+    monkeypatch.setattr(doublets, "SEGMENTS_PER_CELL", 100)
     trained = train([events], tmp_path / "model", quick(150), nothing)
     model = load_model(tmp_path / "model")
     event = open_points(events)[2]
@@ -250,6 +253,7 @@ def test_a_tiny_training_finds_every_track(events: Path, tmp_path: Path) -> None
     folder = tmp_path / "model" / "training"
     assert {"curves.csv", "scan-events.csv", "gnn.pt"} <= {path.name for path in folder.iterdir()}
     assert model.description.record["validation"]["events"] == 1
+    assert model.description.doublets is not None
 
 
 def test_a_model_is_trained_further(events: Path, tmp_path: Path) -> None:
@@ -264,6 +268,7 @@ def test_a_model_is_trained_further(events: Path, tmp_path: Path) -> None:
         else:
             assert (trained.weights[name] == value).all()
     assert trained.description.cuts.radius <= model.description.cuts.radius
+    assert trained.description.doublets is None  # as in the model whose filter stays
     with pytest.raises(InputError, match="no such networks"):
         Start(model, ["gnm"])
     other = dataclasses.replace(model.description, order="given")
@@ -287,7 +292,7 @@ def test_an_interrupted_training_continues_bit_for_bit(
         if stage == "embedding":
             return embedding
         return stages.GnnStage(
-            config, data, "cpu", stages.radius_graph(config, embedding.network, 0.05)
+            config, data, "cpu", stages.radius_graph(config, embedding.network, 0.05, None)
         )
 
     def run(name: str, stop_at: int | None) -> stages.Stage[torch.nn.Module]:

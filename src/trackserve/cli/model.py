@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
+import numpy as np
 import typer
 from rich.table import Table
 
-from .common import console, wrote
+from trackserve.errors import InputError
+
+from .common import console, progress, wrote
 
 if TYPE_CHECKING:
     from trackserve.trackers.exatrkx.architecture import Activation
     from trackserve.trackers.exatrkx.model import Description
+    from trackserve.trackers.exatrkx.training.data import Sample
 
 commands = typer.Typer(no_args_is_help=True, help="Models of the learned tracker.")
 
@@ -100,6 +105,73 @@ def import_(
     wrote(output)
 
 
+@commands.command("doublets")
+def doublets_(
+    model: Annotated[str, typer.Argument(metavar="NAME|DIR")],
+    *,
+    data: Annotated[
+        list[Path],
+        typer.Option(metavar="DIR", help="Events with truth; may be given more than once."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
+    segments: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5,
+            max=1,
+            help="Share of the segments of true tracks to keep; by default that of a training.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Give a trained model cuts on pairs of points, chosen from true tracks, and write it.
+
+    The last event of each DIR is not used to choose them: what they leave of its segments, and of
+    the pairs within the model's radius, is shown.
+    """
+    from trackserve.trackers.exatrkx.model import load_model, require_detector, save_model
+    from trackserve.trackers.exatrkx.pipeline import ExatrkxPipeline
+    from trackserve.trackers.exatrkx.training.config import TrainingConfig
+    from trackserve.trackers.exatrkx.training.data import Data
+    from trackserve.trackers.exatrkx.training.doublets import (
+        SEGMENTS_PER_CELL,
+        choose_doublets,
+        judge_doublets,
+        with_doublets,
+    )
+
+    old = with_doublets(load_model(model), None)
+    config = TrainingConfig(validation_events=1)
+    opened = Data(data, config)
+    require_detector(old, opened.detector)
+    n = opened.n_of_training(config.segment_events)
+    with progress() as show:
+
+        def samples() -> Iterator[Sample]:
+            for done, sample in enumerate(opened.some_of_training(config.segment_events)):
+                yield sample
+                show("segments", done + 1, n)
+
+        chosen = choose_doublets(samples(), segments or config.segments)
+    if chosen is None:
+        raise InputError(
+            "too few segments of tracks to choose cuts on pairs of points",
+            bound=f">= {SEGMENTS_PER_CELL}",
+        )
+    table = Table("events", "segments kept", "pairs kept", "edges per point", "without the cuts")
+    pipeline = ExatrkxPipeline(old)
+    for number, name in enumerate(opened.names):
+        (sample,) = opened.validation_samples(number)
+        edges = pipeline.reconstruct(sample.event, ["radius_edges"]).radius_edges
+        assert edges is not None
+        kept = judge_doublets(chosen, sample, np.stack([edges.source, edges.target]))
+        per_point = (f"{n / len(sample):.2f}" for n in (kept.pairs.passed, kept.pairs.total))
+        table.add_row(name, f"{kept.segments.value:.4f}", f"{kept.pairs.value:.4f}", *per_point)
+    save_model(with_doublets(old, chosen), output)
+    console.print(table)
+    wrote(output)
+
+
 @commands.command("show")
 def show(
     model: Annotated[str, typer.Argument(metavar="NAME|DIR")] = "default",
@@ -131,6 +203,9 @@ def _print(description: Description) -> None:
         sizes = [shape for name, shape in weights.items() if name.startswith(f"{network}.")]
         n = sum(shape[0] * (shape[1] if len(shape) > 1 else 1) for shape in sizes)
         table.add_row(f"{network}: weights", f"{n:,}")
+    table.add_section()
+    cells = "none" if d.doublets is None else f"{d.doublets.n_cells} cells of r, dr, dz"
+    table.add_row("doublets", cells)
     for name, cuts in {"cuts": d.cuts, **d.working_points}.items():
         table.add_section()
         _add(table, name, cuts)

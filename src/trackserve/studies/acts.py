@@ -139,11 +139,15 @@ class _Chain:
 
     def run(self, way: str, only_first: bool) -> _Run:
         """Run a way over all events, or over the first alone."""
+        from trackserve.integration.acts import chain
         from trackserve.integration.acts.steps import Stopwatch, run_steps
 
         watch = Stopwatch()
         around: dict[int, float] = {}
-        steps = self._acts() if way == CKF else self._tracker(way, around)
+        if way == CKF:
+            steps = chain.ckf_steps(self._geometry, self._field)
+        else:
+            steps = self._tracker(way, around)
         measured = self._measured[:1] if only_first else self._measured
         tracks = run_steps(measured, watch.around(steps))
         seconds, processor = (
@@ -166,30 +170,7 @@ class _Chain:
             finder = TrackFinder(TRACKER, device=way.removeprefix(direct("")))
         self._lab.identities[f"{TRACKER} {way}"] = finder.identity
         finder.on_times = lambda times: around.update({times.event: times.total - times.tracker})
-        return {
-            "selection": chain.SelectMeasurements(),
-            "space points": chain.make_space_points(self._geometry),
-            FINDING: finder,
-            "track seeds": chain.seed_proto_tracks(self._geometry, self._field),
-            "parameters": chain.estimate_parameters(self._geometry, self._field),
-            "Kalman fit": chain.fit_tracks(self._geometry, self._field),
-            "extrapolation": chain.extrapolate_tracks(self._geometry, self._field),
-            "ambiguities": chain.resolve_ambiguities(),
-        }
-
-    def _acts(self) -> dict[str, Any]:
-        from trackserve.integration.acts import chain
-
-        return {
-            "selection": chain.SelectMeasurements(),
-            "space points": chain.make_space_points(
-                self._geometry, chain.PIXELS, "pixelspacepoints"
-            ),
-            "seeds": chain.find_seeds(),
-            "parameters": chain.estimate_seeds(self._geometry, self._field),
-            "Kalman filter (CKF)": chain.follow_tracks(self._geometry, self._field),
-            "ambiguities": chain.resolve_ambiguities("ckf_tracks"),
-        }
+        return chain.candidate_steps(self._geometry, self._field, {FINDING: finder})
 
     def physics(self, way: str, tracks: Mapping[int, FittedTracks]) -> Iterator[Row]:
         """Fits beside the truth, by quantity; with those of a perfect tracker once."""

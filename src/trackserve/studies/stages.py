@@ -114,6 +114,7 @@ def make_stages(model: str) -> dict[str, Callable[[Tensors], dict[str, Array]]]:
         TrackserveError: the model cannot be read.
     """
     from trackserve.device.components import connected_components
+    from trackserve.trackers.exatrkx.doublets import bounds_of, cuts_of
     from trackserve.trackers.exatrkx.features import (
         edge_inputs,
         features_of,
@@ -131,6 +132,7 @@ def make_stages(model: str) -> dict[str, Callable[[Tensors], dict[str, Array]]]:
     loaded = load_model(model)
     description, cuts = loaded.description, loaded.description.cuts
     scales = description.features
+    bounds = bounds_of(description.doublets)
     networks = make_networks(loaded, "cpu", "fp32")
 
     def embedding(tensors: Tensors) -> dict[str, Array]:
@@ -149,7 +151,9 @@ def make_stages(model: str) -> dict[str, Callable[[Tensors], dict[str, Array]]]:
         return ordered | {"coordinates": networks.embed(nodes)}
 
     def radius(tensors: Tensors) -> dict[str, Array]:
-        pairs = find_pairs(tensors["coordinates"], cuts.radius, ExatrkxLimits().radius_edges, 0)
+        most = ExatrkxLimits().radius_edges
+        wanted = cuts_of(bounds, tensors["scaled"], scales)
+        pairs = find_pairs(tensors["coordinates"], cuts.radius, most, 0, wanted)
         if isinstance(pairs, TrackserveError):
             raise pairs
         source, target = orient(tensors["place"], pairs)

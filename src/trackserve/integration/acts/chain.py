@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trackserve.detectors.generic.material import SIGMAS
@@ -45,6 +45,38 @@ def make_geometry() -> Any:
 def make_field() -> Any:
     """The field of our simulated events."""
     return acts.ConstantBField(acts.Vector3(0, 0, FIELD * u.T))
+
+
+def candidate_steps(geometry: Any, field: Any, finding: Mapping[str, Any]) -> dict[str, Any]:
+    """The chain from ``measurements`` to ``tracks`` with a tracker in it, step by step.
+
+    Args:
+        geometry: tracking geometry.
+        field: magnetic field.
+        finding: the steps from space points to proto tracks, by name.
+    """
+    return {
+        "selection": SelectMeasurements(),
+        "space points": make_space_points(geometry),
+        **finding,
+        "track seeds": seed_proto_tracks(geometry, field),
+        "parameters": estimate_parameters(geometry, field),
+        "Kalman fit": fit_tracks(geometry, field),
+        "extrapolation": extrapolate_tracks(geometry, field),
+        "ambiguities": resolve_ambiguities(),
+    }
+
+
+def ckf_steps(geometry: Any, field: Any) -> dict[str, Any]:
+    """The same with ACTS' own seeds and combinatorial Kalman filter, which fits what it finds."""
+    return {
+        "selection": SelectMeasurements(),
+        "space points": make_space_points(geometry, PIXELS, "pixelspacepoints"),
+        "seeds": find_seeds(),
+        "parameters": estimate_seeds(geometry, field),
+        "Kalman filter (CKF)": follow_tracks(geometry, field),
+        "ambiguities": resolve_ambiguities("ckf_tracks"),
+    }
 
 
 def simulate_particles(geometry: Any, field: Any, random_numbers: Any) -> Any:

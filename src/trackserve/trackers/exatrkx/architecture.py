@@ -135,6 +135,32 @@ class Finish:
 
 
 @dataclass(frozen=True)
+class Doublets:
+    """Bounds that a pair of points must keep to have an edge, by the cell in which it is.
+
+    Cells are those of a table of three dimensions, in mm: ``r`` is the distance from the z axis of
+    the point that is nearer to it; ``dr`` and ``dz`` are the distances of the points from each
+    other. Edges of cells ascend; there is a cell below the first edge, and one from the last on.
+    Bounds are in the order of r, dr, dz; dz is the fastest. A pair at a bound keeps it.
+    """
+
+    r: tuple[float, ...]
+    dr: tuple[float, ...]
+    dz: tuple[float, ...]
+    z0: tuple[float, ...]
+    """mm; largest distance, from the origin, of where the line through both points meets the z
+    axis."""
+    phi_slope: tuple[float, ...]
+    """rad/mm; largest change of the azimuth per distance in r."""
+    dphi: tuple[float, ...]
+    """rad; largest difference of the azimuths."""
+
+    @property
+    def n_cells(self) -> int:
+        return (len(self.r) + 1) * (len(self.dr) + 1) * (len(self.dz) + 1)
+
+
+@dataclass(frozen=True)
 class Cuts:
     """A working point."""
 

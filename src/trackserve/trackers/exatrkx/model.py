@@ -8,11 +8,13 @@ The folder has two files. ``model.json`` holds :class:`Description`, field by fi
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +34,7 @@ from .architecture import (
     Activation,
     AttentionGnn,
     Cuts,
+    Doublets,
     Embedding,
     Features,
     Filter,
@@ -61,6 +64,8 @@ class Description:
             (for equal distances by r, z, phi): the order of the input then has no effect.
         cuts: the working point.
         working_points: more working points, by name.
+        doublets: which pairs of points within the radius have an edge, at all working points;
+            None: all.
         record: how the model was made and what it reached; for the reader only.
         format: number of the format of the file, 1.
     """
@@ -74,6 +79,7 @@ class Description:
     gnn: Gnn
     cuts: Cuts
     working_points: dict[str, Cuts] = field(default_factory=dict)
+    doublets: Doublets | None = None
     record: dict[str, Any] = field(default_factory=dict)
     format: Literal[1] = 1
 
@@ -154,6 +160,19 @@ def load_model(name_or_path: str | Path) -> Model:
     return model.at(point) if point else model
 
 
+def require_detector(model: Model, detector: str) -> None:
+    """Check that a model is for a detector.
+
+    Raises:
+        ModelError: it is for another one.
+    """
+    found = model.description.detector
+    if found != detector:
+        raise ModelError(
+            "the model is for another detector", file=model.where, found=found, bound=detector
+        )
+
+
 def _find(name_or_path: str) -> Path | None:
     """Return the folder of a model, or None."""
     folders = (MODELS / name_or_path, Path(name_or_path))
@@ -174,12 +193,15 @@ def save_model(model: Model, folder: str | Path) -> None:
     weights = {name: np.ascontiguousarray(value) for name, value in model.weights.items()}
     # not save_file: its file can be read by its writer only, which is no use to a container
     text = json.dumps(to_json(model.description), indent=2)
+    text = _LIST.sub(lambda found: " ".join(found.group().split()), text)
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "weights.safetensors").write_bytes(save(weights))
         (folder / "model.json").write_text(text + "\n")
 
 
+_LIST = re.compile(r"\[[^][{}]*\]")
+"""A list without lists or objects; it is written on one line."""
 _LARGEST = 1 << 53
 """Integers up to here are floats."""
 
@@ -314,6 +336,22 @@ def _check_description(description: Description, where: str) -> None:
             require(0 < finish.field < math.inf, f"{at}.finish.field", finish.field, "> 0")
             least = finish.piece_points
             require(least >= _LEAST_PIECE, f"{at}.finish.piece_points", least, f">= {_LEAST_PIECE}")
+    if d.doublets is not None:
+        _check_doublets(d.doublets, require)
+
+
+def _check_doublets(doublets: Doublets, require: Callable[[bool, str, Any, Any], None]) -> None:
+    """Refuse a table of bounds that has no order, or no bound for a cell."""
+    for name in ("r", "dr", "dz"):
+        edges = getattr(doublets, name)
+        good = all(a < b for a, b in itertools.pairwise((0.0, *edges, math.inf)))
+        require(good, f"doublets.{name}", list(edges), "> 0, ascending")
+    for name in ("z0", "phi_slope", "dphi"):
+        bounds = getattr(doublets, name)
+        n = doublets.n_cells
+        require(len(bounds) == n, f"doublets.{name}: cells", len(bounds), n)
+        good = all(-math.inf < bound < math.inf for bound in bounds)
+        require(good, f"doublets.{name}", list(bounds), "finite")
 
 
 def check_weights(

@@ -22,13 +22,14 @@ from trackserve.edm import (
 )
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import check_limit
-from trackserve.errors import EventError, LimitExceeded, ModelError
+from trackserve.errors import EventError, LimitExceeded
 
 from ..base import Lap
 from ..batch import in_threads, run_batch
 from ..deadline import DeadlineOver, Watch
 from .architecture import Filter, Gnn
 from .codec import check_event
+from .doublets import bounds_of, cuts_of
 from .event import ExatrkxEvent, FeaturesEvent, values_of
 from .features import (
     edge_inputs,
@@ -40,7 +41,7 @@ from .features import (
 from .finish import finish
 from .identity import identity_of
 from .limits import ExatrkxLimits
-from .model import Model, load_model
+from .model import Model, load_model, require_detector
 from .networks import (
     Networks,
     make_cuda,
@@ -132,11 +133,8 @@ class ExatrkxPipeline:
             MissingExtraError: the device needs a package that is not installed.
         """
         model = load_model(name_or_path)
-        found = model.description.detector
-        if detector is not None and found != detector:
-            raise ModelError(
-                "the model is for another detector", file=model.where, found=found, bound=detector
-            )
+        if detector is not None:
+            require_detector(model, detector)
         return cls(model, device=device, threads=threads, precision=precision)
 
     def run(
@@ -218,6 +216,7 @@ class HostExatrkx:
         self._finish = model.description.cuts.finish
         if self._finish is not None:
             self._surfaces = surfaces_of(model.description.detector, model.where)
+        self._bounds = bounds_of(model.description.doublets)
         self._networks = networks
         self._threads = threads
         self._graph_points = graph_points
@@ -311,8 +310,9 @@ class HostExatrkx:
         near: list[Pairs] = []
         for e, (event, part) in enumerate(zip(events, points, strict=True)):
             rows = coordinates[part.first : part.first + len(part.scaled)]
+            wanted = cuts_of(self._bounds, part.scaled, description.features)
             try:
-                pairs = find_pairs(rows, cuts.radius, limits.radius_edges, event.event)
+                pairs = find_pairs(rows, cuts.radius, limits.radius_edges, event.event, wanted)
             except EventError as error:
                 failed[e], pairs = error, Pairs.empty()
             near.append(pairs)

@@ -27,6 +27,8 @@ from trackserve.edm.columns import Array
 from trackserve.edm.limits import check_limit
 from trackserve.errors import EventError
 
+from .doublets import Bounds, DoubletCuts, Places, is_doublet
+
 BINS_PER_RADIUS = 4
 """Cells per radius in the last dimension of the grid."""
 CELLS_PER_POINT = 4
@@ -87,7 +89,13 @@ class _Grid(NamedTuple):
     bins: Array
 
 
-def find_pairs(coordinates: Array, radius: float, max_edges: int, event: int) -> Pairs:
+def find_pairs(
+    coordinates: Array,
+    radius: float,
+    max_edges: int,
+    event: int,
+    cuts: DoubletCuts | None = None,
+) -> Pairs:
     """Return all pairs of points nearer than ``radius``, each once.
 
     The squared distance is the sum over the dimensions, in their order, in float32 without fused
@@ -98,11 +106,13 @@ def find_pairs(coordinates: Array, radius: float, max_edges: int, event: int) ->
         radius: largest distance, in the units of the coordinates.
         max_edges: most pairs that the event may have; memory for little more is allocated.
         event: number of the event, for the error.
+        cuts: which of these pairs are wanted; None: all.
 
     Raises:
         LimitExceeded: there are more pairs.
         EventError: a coordinate is not finite.
     """
+    bounds, places = cuts or DoubletCuts.none()
     n_points = len(coordinates)
     if n_points < 2:
         return Pairs.empty()
@@ -112,16 +122,17 @@ def find_pairs(coordinates: Array, radius: float, max_edges: int, event: int) ->
     padded, axes = _choose_axes(coordinates)
     most = max(LEAST_CELLS, CELLS_PER_POINT * n_points)
     grid = _Grid(*_make_grid(padded, axes, most, radius))
+    places = Places(*(_in_grid(grid, column) for column in places))
     squared = f32(radius) * f32(radius)
     # room for all that one point can add to as many as are allowed
     most_room = max_edges + 2 * n_points + LANES
     room = min(_FIRST_ROOM * n_points, most_room)
     pairs = Pairs(np.empty(room, np.int32), np.empty(room, np.int32))
-    done, n = _append_pairs(grid, squared, 0, 0, pairs)
+    done, n = _append_pairs(grid, squared, bounds, places, 0, 0, pairs)
     while done < n_points and n <= max_edges:
         room = min(2 * room, most_room)
         pairs = Pairs(*(_longer(array, room, n) for array in pairs))
-        done, n = _append_pairs(grid, squared, done, n, pairs)
+        done, n = _append_pairs(grid, squared, bounds, places, done, n, pairs)
     check_limit("radius_edges", n, max_edges, exact=False, event=event)
     return _order_pairs(n_points, pairs.source[:n], pairs.target[:n])
 
@@ -139,6 +150,11 @@ def orient(place: Array, pairs: Pairs) -> tuple[Array, Array]:
         pairs: the points of each edge, in any order.
     """
     return _orient(place, pairs)
+
+
+def _in_grid(grid: _Grid, column: Array) -> Array:
+    """Return a column of the points in the order of the grid; an empty one as it is."""
+    return column[grid.point] if len(column) else column
 
 
 def _longer(array: Array, room: int, n: int) -> Array:
@@ -250,16 +266,24 @@ def _make_grid(
 
 @kernel
 def _append_pairs(
-    grid: _Grid, squared: float, first: int, n_found: int, pairs: Pairs
+    grid: _Grid,
+    squared: float,
+    bounds: Bounds,
+    places: Places,
+    first: int,
+    n_found: int,
+    pairs: Pairs,
 ) -> tuple[int, int]:
     """Append the pairs of points from ``first`` on with later ones, in the order of the grid.
 
-    Returns the first point whose pairs had no room, and the number of pairs.
+    ``places`` are in that order too. Returns the first point whose pairs had no room, and the
+    number of pairs.
     """
     source, target = pairs
     c = grid.coordinates
     n_dimensions = u64(len(c))
     distance = np.empty(LANES, np.float32)
+    all_pairs = len(bounds.most) == 0
     n = u64(n_found)
     for a in range(first, len(grid.point)):
         i = u64(a)
@@ -303,6 +327,15 @@ def _append_pairs(
                         sum_ = (((distance[lane] + d0 * d0) + d1 * d1) + d2 * d2) + d3 * d3
                         distance[lane] = sum_
                         bits = with_bit(bits, lane, (sum_ < squared) & (u32(lane) < n_left))
+                if bits and not all_pairs:
+                    near, bits = bits, u32(0)
+                    r, phi, z = places.r[i], places.phi[i], places.z[i]
+                    for lane in range(u64(min(n_left, u32(LANES)))):
+                        if bit(near, lane):
+                            j = block + lane
+                            there_r, there_phi = places.r[j], places.phi[j]
+                            good = is_doublet(bounds, r, phi, z, there_r, there_phi, places.z[j])
+                            bits = with_bit(bits, lane, good)
                 if bits:
                     here = grid.point[i]
                     for lane in range(u64(min(n_left, u32(LANES)))):

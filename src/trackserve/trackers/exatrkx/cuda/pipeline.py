@@ -25,6 +25,7 @@ from trackserve.errors import EventError, LimitExceeded
 from ...base import Lap
 from ...deadline import DeadlineOver, Watch
 from ...laps import after
+from ..doublets import bounds_of
 from ..event import ExatrkxEvent, FeaturesEvent, values_of
 from ..features import features_of
 from ..finish import assemble
@@ -94,6 +95,7 @@ class CudaExatrkx:
         surfaces = None if rules is None else surfaces_of(description.detector, model.where)
         with on_stream(device, where):
             self._scales = device.resident(np.array(description.features.scales, np.float32))
+            self._bounds = device.table(bounds_of(description.doublets))
             self._surfaces = None if surfaces is None else device.table(surfaces)
             self.networks = CudaNetworks(device, model, where, precision)
 
@@ -185,7 +187,7 @@ class CudaExatrkx:
         lap("features")
         coordinates = self.networks.embed(points)
         lap("embedding")
-        search = sort_by_cell(device, points, coordinates, cuts.radius)
+        search = sort_by_cell(device, points, coordinates, cuts.radius, self._bounds)
         pairs = count_pairs(device, points, search, limits.radius_edges)
         parts = {"found": (pairs.found, n_events), "bad": (search.grid.bad, n_events)}
         numbers = {key: a.copy() for key, a in device.download(parts).items()}

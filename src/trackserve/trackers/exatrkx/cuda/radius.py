@@ -21,6 +21,7 @@ from trackserve.device.cuda import (
     scan_block,
 )
 
+from ..doublets import Bounds, Places, is_doublet
 from ..radius import (
     BINS_PER_RADIUS,
     CELLS_PER_POINT,
@@ -66,11 +67,13 @@ class Sorted(NamedTuple):
         start: int32[cells + 1], first point of each cell.
         point: int32[n], number of each point in the batch.
         coordinates: float32[n, dimensions].
+        places: where the points are; without doublet cuts it has no points.
     """
 
     start: Any
     point: Any
     coordinates: Any
+    places: Places
 
 
 class Search(NamedTuple):
@@ -80,11 +83,13 @@ class Search(NamedTuple):
         grid: the cells.
         by_cell: the points by cell.
         squared: float32, square of the radius.
+        bounds: the doublet cuts, on the device.
     """
 
     grid: Grid
     by_cell: Sorted
     squared: Any
+    bounds: Bounds
 
 
 class BatchPairs(NamedTuple):
@@ -103,12 +108,15 @@ class BatchPairs(NamedTuple):
     earlier: Any
 
 
-def sort_by_cell(device: Device, points: BatchPoints, coordinates: Any, radius: float) -> Search:
+def sort_by_cell(
+    device: Device, points: BatchPoints, coordinates: Any, radius: float, bounds: Bounds
+) -> Search:
     """Sort points into a grid for the search within ``radius``.
 
     Args:
         coordinates: float32[n, 3 or more].
         radius: in the units of the coordinates.
+        bounds: the doublet cuts, on the device.
     """
     n, n_events = points.n, points.n_events
     n_dimensions = coordinates.shape[1]
@@ -135,9 +143,12 @@ def sort_by_cell(device: Device, points: BatchPoints, coordinates: Any, radius: 
     n_cells = CELLS_PER_POINT * n + LEAST_CELLS * n_events
     cells = device.scatter("grid.cells", key, n, n_cells)
     moved = device.array("grid.coordinates", n, np.float32, n_dimensions)
-    by_cell = Sorted(start=cells.start, point=cells.item, coordinates=moved)
+    n_places = n if len(bounds.most) else 0
+    places = Places(*(device.array(f"grid.{k}", n_places, np.float32) for k in Places._fields))
+    by_cell = Sorted(cells.start, cells.item, moved, places)
     device.launch(_gather, n, coordinates, by_cell, n)
-    return Search(grid, by_cell, f32(radius) * f32(radius))
+    device.launch(_find_places, n_places, points, by_cell, n_places)
+    return Search(grid, by_cell, f32(radius) * f32(radius), bounds)
 
 
 def count_pairs(device: Device, points: BatchPoints, search: Search, max_edges: int) -> BatchPairs:
@@ -262,6 +273,14 @@ def _gather(coordinates: Any, by_cell: Sorted, n: int) -> None:
             by_cell.coordinates[p, k] = coordinates[i, k]
 
 
+@cuda_kernel
+def _find_places(points: BatchPoints, by_cell: Sorted, n: int) -> None:
+    for p in range(cuda.grid(1), n, cuda.gridsize(1)):
+        i = by_cell.point[p]
+        for column, k in ((by_cell.places.r, 0), (by_cell.places.phi, 1), (by_cell.places.z, 2)):
+            column[p] = points.scaled[i, k] * points.scales[k]
+
+
 @device_function
 def _is_near(coordinates: Any, p: int, q: int, squared: float) -> bool:
     """Return whether the squared distance of two points is less than ``squared``.
@@ -286,6 +305,8 @@ def _find_earlier(points: BatchPoints, search: Search, p: int, out: Any, first: 
         first: where they begin in ``out``; if it is negative, nothing is written.
     """
     grid, by_cell, squared = search.grid, search.by_cell, search.squared
+    bounds, (rs, phis, zs) = search.bounds, by_cell.places
+    all_pairs = len(bounds.most) == 0
     c, i = by_cell.coordinates, by_cell.point[p]
     e = points.event[i]
     n = 0
@@ -303,6 +324,10 @@ def _find_earlier(points: BatchPoints, search: Search, p: int, out: Any, first: 
             for q in range(by_cell.start[row + left], by_cell.start[row + right + 1]):
                 j = by_cell.point[q]
                 if j < i and _is_near(c, p, q, squared):
+                    if not all_pairs and not is_doublet(
+                        bounds, rs[p], phis[p], zs[p], rs[q], phis[q], zs[q]
+                    ):
+                        continue
                     if first >= 0:
                         out[first + n] = j
                     n += 1

@@ -118,6 +118,8 @@ class TrainingConfig:
         wanted_pt: GeV; particles above have the weight 1, others ``soft_weight``.
         soft_weight: weight of particles between ``soft_pt`` and ``wanted_pt``.
         max_fakes: largest share of candidates without a particle at the working point.
+        segments: share of the segments of true tracks that the cuts on pairs of points keep.
+        segment_events: events of each directory from which these cuts are chosen.
         embedding, filter, gnn: the training of each network.
     """
 
@@ -130,6 +132,8 @@ class TrainingConfig:
     wanted_pt: float = 0.9
     soft_weight: float = 0.1
     max_fakes: float = 0.02
+    segments: float = 0.999
+    segment_events: int = 100
     embedding: EmbeddingTraining = field(default_factory=EmbeddingTraining)
     filter: FilterTraining = field(default_factory=FilterTraining)
     gnn: GnnTraining = field(default_factory=GnnTraining)

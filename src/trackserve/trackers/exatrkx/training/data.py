@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -224,6 +224,16 @@ class Data:
     def validation_samples(self, directory: int) -> list[Sample]:
         """Return the validation events of one directory."""
         return [self.sample(key) for key in self.validation if key[0] == directory]
+
+    def n_of_training(self, most: int) -> int:
+        """Return the number of training events, if at most ``most`` of each directory count."""
+        return sum(min(most, n) for n in self._n_training)
+
+    def some_of_training(self, most: int) -> Iterator[Sample]:
+        """Yield the first training events, at most ``most`` of each directory."""
+        for directory, n in enumerate(self._n_training):
+            for number in range(min(most, n)):
+                yield self.sample((directory, number))
 
     def at_step(self, step: int) -> tuple[int, int]:
         """Return the key of the event of a step.

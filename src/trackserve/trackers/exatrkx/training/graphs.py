@@ -10,7 +10,8 @@ from torch import Tensor
 
 from trackserve.edm.columns import Array
 
-from ..architecture import Features, perceptrons_of
+from ..architecture import Doublets, Features, perceptrons_of
+from ..doublets import DoubletCuts, bounds_of
 from ..features import edge_inputs
 from ..interaction import pack_interaction, run_interaction
 from ..modules import EmbeddingNetwork, FilterNetwork, InteractionNetwork
@@ -24,6 +25,7 @@ from ..perceptrons import (
 from ..radius import find_pairs
 from .config import MODEL_EDGE_INPUTS
 from .data import SCALES, Sample
+from .doublets import places_in
 from .sizes import EDGE_SIZES, NODE_SIZES
 
 MAX_EDGES_PER_POINT = 200
@@ -64,20 +66,25 @@ class Graph(NamedTuple):
 
 
 def find_radius_graph(
-    network: EmbeddingNetwork, sample: Sample, radius: float, weight: Array
+    network: EmbeddingNetwork,
+    sample: Sample,
+    radius: float,
+    weight: Array,
+    doublets: Doublets | None = None,
 ) -> Graph:
     """Return the pairs of points that the embedding puts closer than ``radius``.
 
     Args:
         weight: float32[n], weights of the points; an edge within a particle has the weight of
             its points, any other edge has 1.
+        doublets: which of these pairs; None: all.
 
     Raises:
         LimitExceeded: there are more than :data:`MAX_EDGES_PER_POINT`.
     """
-    source, target = find_pairs(
-        embed(network, sample), radius, MAX_EDGES_PER_POINT * len(sample), sample.event.event
-    )
+    cuts = None if doublets is None else DoubletCuts(bounds_of(doublets), places_in(sample))
+    most = MAX_EDGES_PER_POINT * len(sample)
+    source, target = find_pairs(embed(network, sample), radius, most, sample.event.event, cuts)
     same = sample.same_particle(source, target)
     one = np.float32(1)
     return Graph(

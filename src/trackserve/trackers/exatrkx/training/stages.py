@@ -19,7 +19,7 @@ from torch import Tensor
 from trackserve.edm.columns import Array
 from trackserve.errors import EventError, LimitExceeded
 
-from ..architecture import Embedding, Filter, InteractionGnn
+from ..architecture import Doublets, Embedding, Filter, InteractionGnn
 from ..modules import EmbeddingNetwork, FilterNetwork, InteractionNetwork
 from ..radius import Pairs, find_pairs
 from .config import MODEL_EDGE_INPUTS, MODEL_NODE_INPUTS, TrainingConfig
@@ -282,10 +282,15 @@ def auc(score: Array, true: Array) -> float:
     return float((rank[true].sum() - n_true * (n_true - 1) / 2) / n_pairs) if n_pairs else np.nan
 
 
-def radius_graph(config: TrainingConfig, embedding: EmbeddingNetwork, radius: float) -> MakeGraph:
+def radius_graph(
+    config: TrainingConfig,
+    embedding: EmbeddingNetwork,
+    radius: float,
+    doublets: Doublets | None,
+) -> MakeGraph:
     """Return the function that makes the graphs from which the filter learns."""
     return lambda sample: find_radius_graph(
-        embedding, sample, radius, point_weights(sample, config)
+        embedding, sample, radius, point_weights(sample, config), doublets
     )
 
 

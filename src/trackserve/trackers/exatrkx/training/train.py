@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from trackserve.physics.points.metrics import (
     summarize_points,
 )
 
-from ..architecture import Cuts, Features, Finish
+from ..architecture import Cuts, Doublets, Features, Finish
 from ..model import Description, Model, save_model
 from ..modules import TorchModules, model_of
 from ..pipeline import ExatrkxPipeline
@@ -31,7 +31,8 @@ from ..surfaces import KNOWN
 from . import stages
 from .config import Schedule, TrainingConfig
 from .curves import Curves
-from .data import SCALES, Data
+from .data import SCALES, Data, Sample
+from .doublets import choose_doublets
 from .graphs import MAX_EDGES_PER_POINT, find_radius_graph
 from .loop import OnStep, fit
 from .scan import (
@@ -135,7 +136,8 @@ def train(
             found=edges_per_point,
             bound=f"edges per point < {MAX_EDGES_PER_POINT}",
         )
-    near = stages.radius_graph(config, embedding, radius)
+    doublets = _doublets(config, data, start, on_step)
+    near = stages.radius_graph(config, embedding, radius, doublets)
     filter_, figures = fit_stage(
         stages.FilterStage(config, data, device, near), config.filter.schedule, seed + 1
     )
@@ -150,7 +152,7 @@ def train(
             TorchModules(embedding, filter_, gnn),
             data.validation_samples(number),
             lambda sample, r: find_radius_graph(
-                embedding, sample, r, np.ones(len(sample), np.float32)
+                embedding, sample, r, np.ones(len(sample), np.float32), doublets
             ),
             radius,
             filter_cut,
@@ -164,6 +166,7 @@ def train(
     description = _describe(
         config,
         data,
+        doublets,
         choose(together(scans.values()), config.max_fakes).cuts,
         {name: point.cuts for name, point in working_points.items()},
     )
@@ -203,8 +206,28 @@ def _claim(
         raise InputError("the folder holds another training", folder=str(folder), differ=differ)
 
 
+def _doublets(
+    config: TrainingConfig, data: Data, start: Start | None, on_step: OnStep
+) -> Doublets | None:
+    """Return the cuts on pairs: those of the model whose filter stays, or else new ones."""
+    if start is not None and "filter" not in start.networks:
+        return start.model.description.doublets
+
+    def samples() -> Iterator[Sample]:
+        n = data.n_of_training(config.segment_events)
+        for done, sample in enumerate(data.some_of_training(config.segment_events)):
+            yield sample
+            on_step("segments", done + 1, n, {})
+
+    return choose_doublets(samples(), config.segments)
+
+
 def _describe(
-    config: TrainingConfig, data: Data, cuts: Cuts, working_points: dict[str, Cuts]
+    config: TrainingConfig,
+    data: Data,
+    doublets: Doublets | None,
+    cuts: Cuts,
+    working_points: dict[str, Cuts],
 ) -> Description:
     scaled = [data.sample(key).scaled for key in data.validation]
     low = np.min([part.min(axis=0) for part in scaled], axis=0).astype(float)
@@ -227,6 +250,7 @@ def _describe(
         gnn=stages.gnn_spec(config),
         cuts=cuts,
         working_points=working_points,
+        doublets=doublets,
     )
 
 
