@@ -12,7 +12,7 @@ from command_line import says
 from exatrkx_models import random_event, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_training import helices
+from true_tracks import helices
 
 from trackserve import ExatrkxPipeline
 from trackserve.edm.columns import Array

@@ -40,7 +40,7 @@ class Stage(NamedTuple):
 
 STAGES = (
     Stage("embedding", ("POINTS",), ("scaled", "row", "place", "rank", "coordinates")),
-    Stage("radius", ("coordinates", "place"), ("source", "target")),
+    Stage("radius", ("scaled", "coordinates", "place"), ("source", "target")),
     Stage("filter", ("scaled", "source", "target"), ("f_source", "f_target")),
     Stage("gnn", ("scaled", "f_source", "f_target"), ("g_source", "g_target", "g_score")),
     Stage("components", ("row", "rank", "g_source", "g_target", "g_score"), ("LABELS",)),
