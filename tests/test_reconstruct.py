@@ -339,12 +339,12 @@ def wait_until(true: Callable[[], bool]) -> None:
 def test_limits_of_the_command_are_those_of_the_pipeline(
     sample_directory: Path, server: Server, pipeline: PatatrackPipeline, tmp_path: Path
 ) -> None:
-    limits = PatatrackLimits(triplets=250_000, beyond="partial")
+    limits = PatatrackLimits(triplets=120_000, beyond="partial")
     expected = pipeline.run(list(read_events(sample_directory)), limits=limits)
     stopped = [result.stopped_by for result in expected]  # type: ignore[union-attr]
     n = stopped.count("triplets")
     assert 0 < n < 10
-    few = ("--limit", "triplets=250000")
+    few = ("--limit", "triplets=120000")
     for number, url in enumerate(([], ["--url", server.grpc_url])):
         output = tmp_path / f"{number}.parquet"
         out, _ = says("patatrack", sample_directory, "-o", output, *few, "--partial", *url)
