@@ -351,7 +351,7 @@ def test_limits_of_the_command_are_those_of_the_pipeline(
         assert f"means over {10 - n} events" in out
         assert f"partial, not in the means: {n} events beyond the limit of triplets" in out
         assert ak.from_parquet(output).stopped_by.tolist() == stopped
-        assert json.loads(pq.read_schema(output).metadata[b"limits"])["triplets"] == 250_000
+        assert json.loads(pq.read_schema(output).metadata[b"limits"])["triplets"] == 120_000
     output = tmp_path / "errors.parquet"
     out, _ = says("patatrack", sample_directory, "-o", output, *few, status=1)
     assert out.count("event failed: the event needs more work than its limits allow") == n
