@@ -174,12 +174,13 @@ class Walk:
     def _start(self, block: Block) -> None:
         """Start a command that goes on, and wait until it is ready."""
         (line,) = self._lines(block)
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         program = subprocess.Popen(
             ["bash", "-c", f"exec {line}"],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "PATH": path},
         )
         self._beside.append(program)
         assert program.stdout is not None

@@ -388,6 +388,12 @@ class Load:
     def __exit__(self, *error: object) -> None:
         self.end()
 
+    def goes_on(self, n: int) -> None:
+        """Wait for ``n`` more answers, none of which is an error."""
+        before = self.outcomes.total()
+        wait_for(lambda: self.errors or self.outcomes.total() > before + n, 60)
+        assert not self.errors
+
     def end(self) -> Counter[str]:
         self._stop.set()
         for thread in self._threads:
@@ -448,17 +454,18 @@ def test_no_request_is_lost_when_a_server_dies_or_drains(
         Front(settings(tmp_path / "log"), watched(one.url, other.url)) as front,
         Load(front.grpc_url, sample_events) as load,
     ):
-        wait_for(lambda: load.outcomes.total() > 200, 60)
+        load.goes_on(200)
         shares = balance(front)
         assert len(shares) == 2
         assert min(shares.values()) > 0
         one.kill("triton")
-        n = load.outcomes.total()
-        wait_for(lambda: load.outcomes.total() > n + 100, 60)
+        wait_for(lambda: n_healthy(front) == 1, 60)
+        load.goes_on(100)
+        wait_for(lambda: n_healthy(front) == 2, 60)
+        shares = balance(front)
         wait_for(lambda: balance(front)[one.url[7:]] > shares[one.url[7:]], 60)
         other.drain()
-        n = load.outcomes.total()
-        wait_for(lambda: load.outcomes.total() > n + 50, 60)
+        load.goes_on(50)
         assert load.end() == {"ok": load.outcomes["ok"]}, load.errors[:3]
 
 
