@@ -14,7 +14,7 @@ from trackserve.errors import ServerError
 
 from .common import console, tell, wrote
 from .serve import TlsCert, TlsClientCa, TlsKey, is_here, warn_of
-from .signals import end_in_order
+from .signals import end_in_order, stop_in_order
 
 if TYPE_CHECKING:
     from trackserve.serving.front.front import Front
@@ -125,9 +125,7 @@ def front(
         if running.has_ended:
             raise ServerError("Envoy ended", url=running.grpc_url)
     finally:
-        with suppress(OSError), console.status("answering what is in flight, and stopping"):
-            running.stop()
-        running.stop()  # if the terminal has gone, nothing was shown, and nothing stopped
+        stop_in_order(running.stop)
 
 
 def _print_directions(running: Front) -> None:

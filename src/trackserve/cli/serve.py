@@ -26,7 +26,7 @@ from trackserve.trackers.registry import find_tracker, tracker_names
 
 from .common import compiling, console, messages, progress, tell
 from .grammar import Device
-from .signals import end_in_order
+from .signals import end_in_order, stop_in_order
 
 if TYPE_CHECKING:
     from trackserve.serving.server import Server
@@ -226,9 +226,7 @@ def serve(
                 raise typer.Exit(1) from None
             raise
         finally:
-            with suppress(OSError), console.status("answering what is in flight, and stopping"):
-                server.stop()
-            server.stop()  # if the terminal has gone, nothing was shown, and nothing stopped
+            stop_in_order(server.stop)
         write_line(form, "info", "stopped")
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
+
+from .common import console
 
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
@@ -18,6 +22,17 @@ def end_in_order() -> None:
         signal.signal(number, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _hang_up)
+
+
+def stop_in_order(stop: Callable[[], None]) -> None:
+    """Stop what the command runs, and say meanwhile that this takes time.
+
+    Args:
+        stop: stops it; it may be called again.
+    """
+    with suppress(OSError), console.status("answering what is in flight, and stopping"):
+        stop()
+    stop()  # if the terminal has gone, nothing was shown, and nothing stopped
 
 
 def _hang_up(number: int, frame: FrameType | None) -> None:

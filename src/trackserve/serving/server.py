@@ -309,7 +309,7 @@ class Server:
         if log is None or isinstance(log, int):
             return log
         try:
-            descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            descriptor = event_log.open_to_append(log)
         except OSError as error:
             reason = f"the log of events cannot be written: {error.strerror}"
             raise ServerError(reason, file=str(log)) from None

@@ -12,6 +12,7 @@ import numpy as np
 from trackserve.report.drawing import new_figure
 from trackserve.report.page import Table
 from trackserve.serving.backend.runtime import cores
+from trackserve.trackers.base import only
 from trackserve.trackers.laps import Laps
 from trackserve.trackers.registry import find_tracker
 
@@ -84,9 +85,7 @@ def _stages(lab: Lab, sample: Sample) -> Iterable[Row]:
     while not n or time.perf_counter() < end:
         for event in events[:1] if lab.is_warming else events:
             start()
-            (result,) = pipeline.run([event], lap=lap)
-            if isinstance(result, Exception):
-                raise result
+            result = only(pipeline.run([event], lap=lap))
             size += getattr(result.counts, unit) if unit else 0
             n += 1
     stages = [*wall.seconds, ALL]

@@ -91,6 +91,18 @@ def identified(outcome: R | EventError, identity: Identity) -> R | EventError:
     return replace(outcome, identity=str(identity))
 
 
+def only(outcomes: Sequence[R | EventError]) -> R:
+    """The result of a batch of one event.
+
+    Raises:
+        EventError: the event has none.
+    """
+    (outcome,) = outcomes
+    if isinstance(outcome, EventError):
+        raise outcome
+    return outcome
+
+
 class Events(Protocol[E_co]):
     """Events that are read one by one, when they are asked for.
 

@@ -12,7 +12,7 @@ from trackserve.edm.result import Result
 from trackserve.errors import EventError, InputError, MalformedEvent
 from trackserve.wire.identity import Identity
 
-from .base import Lap, identified
+from .base import Lap, identified, only
 from .batch import in_threads, one_by_one
 from .deadline import DeadlineOver, Watch
 
@@ -98,10 +98,7 @@ class SingleEventPipeline(ABC, Generic[E, R]):
         self, event: E, keep: Collection[str] = (), limits: EventLimits | None = None
     ) -> R:
         """Reconstruct one event; see :meth:`.base.Pipeline.reconstruct`."""
-        (result,) = self.run([event], keep, limits=limits)
-        if isinstance(result, EventError):
-            raise result
-        return result
+        return only(self.run([event], keep, limits=limits))
 
 
 def _ignore(stage: str) -> None:

@@ -20,7 +20,7 @@ from trackserve.edm.result import Result
 from trackserve.errors import EventError, InputError, TagError, TrackserveError
 from trackserve.wire.identity import Identity
 
-from .base import Lap, Pipeline
+from .base import Lap, Pipeline, only
 from .batch import one_by_one
 
 E = TypeVar("E")
@@ -83,10 +83,7 @@ class TaggedPipeline(Generic[E, R]):
         self, event: E, keep: Collection[str] = (), limits: EventLimits | None = None
     ) -> R:
         """Reconstruct one event; see :meth:`.base.Pipeline.reconstruct`."""
-        (result,) = self.run([event], keep, limits=limits)
-        if isinstance(result, EventError):
-            raise result
-        return result
+        return only(self.run([event], keep, limits=limits))
 
     def warm_up(self) -> None:
         """Compile or load all code; that of all tags is the same."""

@@ -72,6 +72,15 @@ class EventLog:
             os.write(self._descriptor, f"{line}\n".encode(errors="replace"))
 
 
+def open_to_append(path: str | os.PathLike[str]) -> int:
+    """The number of a file that is opened so that lines are added to it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+
 def open_event_log(model: str) -> EventLog | None:
     """The log of a model that the environment asks for; None if it asks for none.
 
@@ -82,8 +91,5 @@ def open_event_log(model: str) -> EventLog | None:
     if not place:
         return None
     form = os.environ.get(FORMAT_VARIABLE, TEXT)
-    if place.isdecimal():
-        descriptor = int(place)
-    else:
-        descriptor = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = int(place) if place.isdecimal() else open_to_append(place)
     return EventLog(model, descriptor, form if form in FORMATS else TEXT)

@@ -24,7 +24,7 @@ from trackserve.edm.columns import Array
 from trackserve.edm.limits import check_limit
 from trackserve.errors import EventError, LimitExceeded
 
-from ..base import Lap
+from ..base import Lap, only
 from ..batch import in_threads, run_batch
 from ..deadline import DeadlineOver, Watch
 from .architecture import Filter, Gnn
@@ -184,10 +184,7 @@ class ExatrkxPipeline:
             EventError: the event has no result, or is malformed.
             InputError: as in :meth:`run`.
         """
-        (result,) = self.run([event], keep, limits=limits)
-        if isinstance(result, EventError):
-            raise result
-        return result
+        return only(self.run([event], keep, limits=limits))
 
     def warm_up(self) -> None:
         """Compile or load all code, with an event in the range of the model."""
