@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from shutil import disk_usage
 from typing import Any
 
@@ -152,15 +152,18 @@ class Regions:
 
         The region comes back by itself. None: users have too many, so the answer is to be copied.
         """
-        most = min(_MAX_HANDED, _HANDED_SHARE * disk_usage(SHARED_MEMORY).total)
         with self._lock:
-            if self._handed + region.size > most:
+            if self._handed + region.size > self._most_handed:
                 return None
             self._handed += region.size
         handed = _Handed(region.size, np.uint8, region.memory)
         handed.note = partial(self._back.append, (region, _Forks.count))
         handed.setflags(write=False)
         return handed
+
+    @cached_property
+    def _most_handed(self) -> float:
+        return min(_MAX_HANDED, _HANDED_SHARE * disk_usage(SHARED_MEMORY).total)
 
     def retire(self, region: Region) -> None:
         """Take back a region that is not to be used again."""

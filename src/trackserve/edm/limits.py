@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from functools import cache
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -75,7 +76,8 @@ class EventLimits:
             InputError: they are those of another tracker.
         """
         if limits is None:
-            return cls()
+            defaults: Self = _defaults(cls)
+            return defaults
         if not isinstance(limits, cls):
             found, bound = type(limits).__name__, cls.__name__
             raise InputError("limits of another tracker", found=found, bound=bound)
@@ -93,6 +95,12 @@ class EventLimits:
         if unknown:
             raise InputError("no such limit", found=unknown, bound=known)
         return cls(**values)
+
+
+@cache
+def _defaults(kind: Any) -> Any:
+    """The defaults; checked and made once."""
+    return kind()
 
 
 def check_limit(limit: str, found: int, bound: int, *, exact: bool = True, **where: int) -> None:

@@ -32,6 +32,8 @@ STOPPED_BY = TensorSpec("stopped_by", np.dtype(np.uint8), (-1,))
 
 def encode_limits(limits: EventLimits) -> Tensors:
     """The tensor of ``limits``; none if they are the defaults."""
+    if limits is limits.of(None):
+        return {}
     values = limits.changed()
     if not values:
         return {}
@@ -50,7 +52,7 @@ def decode_limits(tensors: Mapping[str, Array], kind: type[L]) -> L:
         InputError: the tensor is malformed, has an unknown name or a wrong value.
     """
     if LIMITS.name not in tensors:
-        return kind()
+        return kind.of(None)
     try:
         return kind.make(parse_json(checked(tensors, LIMITS).tobytes(), dict))
     except InputError as error:

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from trackserve.detectors.scattering import KICK, LOG_TERM
 from trackserve.detectors.silicon import SILICON_LENGTH
 from trackserve.device.compile import shared
 
@@ -41,8 +42,8 @@ def scattered(
     if thickness <= 0:
         return direction
     beta2 = momentum**2 / (momentum**2 + mass**2)
-    rms = 0.0136 / (math.sqrt(beta2) * momentum) * math.sqrt(thickness)
-    rms *= max(1 + 0.038 * math.log(thickness / beta2), 0.5)
+    rms = KICK / (math.sqrt(beta2) * momentum) * math.sqrt(thickness)
+    rms *= max(1 + LOG_TERM * math.log(thickness / beta2), 0.5)
     log = math.log(thickness / beta2)
     core = min(max(_SIGMA[0] + _SIGMA[1] * log + _SIGMA[2] * log**2, 0.1), 1.0)
     log += math.log(_Z23)

@@ -106,23 +106,42 @@ def find_doublets(bounds: Bounds, places: Places, source: Array, target: Array) 
 
 
 @shared
+def separation(
+    r: float, phi: float, z: float, r_2: float, phi_2: float, z_2: float
+) -> tuple[Any, ...]:
+    """Return how far two points, float32 in mm and rad, are from each other.
+
+    Returns:
+        the smaller r, the differences of r and of z in mm, that of the azimuths in rad, and the
+        z0 of the line through both times the difference of r, in mm^2.
+    """
+    dr, dz, turn = abs(r - r_2), abs(z - z_2), abs(phi - phi_2)
+    turn = min(turn, abs(f32(2 * math.pi) - turn))
+    moment = abs(np.float64(z_2) * np.float64(r) - np.float64(z) * np.float64(r_2))
+    return min(r, r_2), dr, dz, turn, moment
+
+
+@shared
 def is_doublet(
     bounds: Bounds, r: float, phi: float, z: float, r_2: float, phi_2: float, z_2: float
 ) -> bool:
     """Return whether two points, float32 in mm and rad, keep the bounds."""
-    dr, dz, turn = abs(r - r_2), abs(z - z_2), abs(phi - phi_2)
-    turn = min(turn, abs(f32(2 * math.pi) - turn))
-    cell = (_cell(bounds.r, min(r, r_2)) * (len(bounds.dr) + 1) + _cell(bounds.dr, dr)) * (
+    inner, dr, dz, turn, moment = separation(r, phi, z, r_2, phi_2, z_2)
+    cell = (_cell(bounds.r, inner) * (len(bounds.dr) + 1) + _cell(bounds.dr, dr)) * (
         len(bounds.dz) + 1
     ) + _cell(bounds.dz, dz)
     most = bounds.most
     wide = np.float64(dr)
-    moment = abs(np.float64(z_2) * np.float64(r) - np.float64(z) * np.float64(r_2))
     return (
         (turn <= most[cell, 2])
         & (np.float64(turn) <= np.float64(most[cell, 1]) * wide)
         & (moment <= np.float64(most[cell, 0]) * wide)
     )
+
+
+def measure_pairs(places: Places, source: Array, target: Array) -> Array:
+    """Return the five numbers of :func:`separation` of each pair, float64[5, m]."""
+    return _measure_pairs(places, source, target)
 
 
 @shared
@@ -142,3 +161,15 @@ def _find_doublets(bounds: Bounds, places: Places, source: Array, target: Array)
         r, phi, z = places.r, places.phi, places.z
         good[e] = is_doublet(bounds, r[i], phi[i], z[i], r[j], phi[j], z[j])
     return good
+
+
+@kernel
+def _measure_pairs(places: Places, source: Array, target: Array) -> Array:
+    found = np.empty((5, len(source)), np.float64)
+    r, phi, z = places.r, places.phi, places.z
+    for e in range(len(source)):
+        i, j = source[e], target[e]
+        inner, dr, dz, turn, moment = separation(r[i], phi[i], z[i], r[j], phi[j], z[j])
+        found[0, e], found[1, e], found[2, e] = inner, dr, dz
+        found[3, e], found[4, e] = turn, moment
+    return found

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from trackserve.detectors.scattering import KICK, LOG_TERM
 from trackserve.device.compile import shared, shared_step
 
 from .helix import (
@@ -64,8 +65,6 @@ _MOST_TURN = 2.6
 """rad. A track is followed through less than half a turn."""
 _LONGEST = 1.8e3
 """mm, a transverse path that leads out of any detector."""
-_KICK = 0.0136
-"""GeV; of Highland's formula."""
 _PION = 0.1396
 """GeV, the mass of most particles."""
 _STIFFEST = 100.0
@@ -316,7 +315,7 @@ def _lay(scene: Scene, seat: Seat, n: int, helix: Helix) -> int:
             if 0 < s < longest:
                 n_stations = _insert(work, w, n_stations, int(layer), s)
     momentum = min(scene.unit * math.sqrt(1 + t * t) / max(abs(k), 1e-9), _STIFFEST)
-    kick = _KICK * math.sqrt(momentum * momentum + _PION * _PION) / (momentum * momentum)
+    kick = KICK * math.sqrt(momentum * momentum + _PION * _PION) / (momentum * momentum)
     for i in range(n_stations):
         _place(scene, seat, i, helix, kick)
         work.held[w, i, 0] = -1
@@ -371,7 +370,7 @@ def _place(scene: Scene, seat: Seat, i: int, helix: Helix, kick: float) -> None:
         left = turn
         up = along
         depth = surfaces.thickness[surface] * math.sqrt(slope) / forth
-    angle = kick * (1 + 0.038 * math.log(depth))
+    angle = kick * (1 + LOG_TERM * math.log(depth))
     square = angle * angle * depth
     place[w, i, 0] = frame.x
     place[w, i, 1] = frame.y

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from trackserve.detectors.scattering import LOG_TERM
 from trackserve.device.compile import shared, side_by_side, u64
 from trackserve.device.elementary import angle_of, logarithm
 from trackserve.edm import VAR_COT_THETA, VAR_PHI, VAR_Q_OVER_PT, VAR_TIP, VAR_ZIP
@@ -143,7 +144,7 @@ def highland(x: float, per_p2: float, constants: FitConstants) -> float:
         per_p2: 1 over (momentum x velocity)^2, 1/GeV^2.
         constants: constants of the fit.
     """
-    log_term = 1.0 + 0.038 * logarithm(x)
+    log_term = 1.0 + LOG_TERM * logarithm(x)
     return constants.scattering * x * log_term * log_term * per_p2
 
 

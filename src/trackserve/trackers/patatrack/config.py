@@ -16,6 +16,7 @@ import numpy as np
 
 from trackserve.detectors.phase1.charge import ChargeCalibration
 from trackserve.detectors.phase1.layout import PT_PER_RADIUS
+from trackserve.detectors.scattering import KICK
 from trackserve.device.scalars import f32
 from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
@@ -156,7 +157,7 @@ class FitConstants(NamedTuple):
 
     field: float = PT_PER_RADIUS
     """pT = field x radius, GeV/cm (3.811 T)."""
-    scattering: float = 0.7 * 0.0136**2
+    scattering: float = 0.7 * KICK**2
     """GeV^2; 0.7 lies between 1/3 (uniform material) and 1 (thin scatterer)."""
     max_pt: float = 20.0
     """Largest pT in the scattering formula, GeV."""
@@ -331,7 +332,7 @@ DEFAULT = PatatrackConfig(
     ),
     ntuplets=NtupletRules(only_longest=False),
     fit=FitConstants(
-        scattering=0.93 * 0.0136**2,  # of the core of the angles, which have a tail
+        scattering=0.93 * KICK**2,  # of the core of the angles, which have a tail
         max_hits=MAX_HITS,
         thin_layers=True,
         triplet_chi2=11.0,

@@ -15,7 +15,7 @@ from trackserve.physics.points.truth import true_paths, truth_of
 from trackserve.physics.statistics import Fraction
 
 from ..architecture import Doublets, Features
-from ..doublets import Places, bounds_of, find_doublets, places_of
+from ..doublets import Places, bounds_of, find_doublets, measure_pairs, places_of
 from ..model import Model
 from .data import SCALES, Sample
 
@@ -115,21 +115,11 @@ def places_in(sample: Sample) -> Places:
 
 def _measure(sample: Sample) -> dict[str, Array]:
     """Return what cells and bounds are about, of the segments of a sample, by name."""
-    one, other = segments_of(sample)
-    r, phi, z = places_in(sample)
-    dr, turn = np.abs(r[one] - r[other]), np.abs(phi[one] - phi[other])
-    dphi = np.minimum(turn, np.abs(np.float32(2 * np.pi) - turn))
-    moment = np.abs(np.float64(z[other]) * r[one] - np.float64(z[one]) * r[other])
+    segments = segments_of(sample).astype(np.int32)
+    r, dr, dz, dphi, moment = measure_pairs(places_in(sample), *segments)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z0, slope = moment / dr, np.float64(dphi) / dr
-    return {
-        "r": np.minimum(r[one], r[other]),
-        "dr": dr,
-        "dz": np.abs(z[one] - z[other]),
-        "z0": z0,
-        "phi_slope": slope,
-        "dphi": dphi,
-    }
+        z0, slope = moment / dr, dphi / dr
+    return {"r": r, "dr": dr, "dz": dz, "z0": z0, "phi_slope": slope, "dphi": dphi}
 
 
 def _rare(n: Array, share: float) -> Array:
