@@ -76,7 +76,8 @@ class EventLimits:
             InputError: they are those of another tracker.
         """
         if limits is None:
-            defaults: Self = _defaults(cls)
+            kind: Any = cls
+            defaults: Self = _defaults(kind)
             return defaults
         if not isinstance(limits, cls):
             found, bound = type(limits).__name__, cls.__name__
