@@ -174,11 +174,12 @@ def draw(found: Mapping[str, Mapping[str, Way]], file: Path) -> None:
                 linestyle="none",
                 label=name,
             )
-        axes.set_xscale("log")
+        axes.set_xlim(left=0)
         axes.set_title(sample)
         axes.set_xlabel("processor time of an event, s")
         axes.set_ylabel("efficiency")
-    np.atleast_1d(panels)[-1].legend(fontsize="small")
+    series = np.atleast_1d(panels)[-1].get_legend_handles_labels()
+    figure.legend(*series, fontsize="small", loc="outside right upper")
     file.write_bytes(to_png(figure))
 
 
