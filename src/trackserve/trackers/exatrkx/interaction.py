@@ -11,26 +11,31 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.device.compile import fused_kernel, u64
+from trackserve.device.compile import LANES, fused_kernel, shared_step, u64
+from trackserve.device.lanes import TILE, aligned, load, store
 from trackserve.edm.columns import Array
 
 from .architecture import InteractionGnn, perceptrons_of
 from .perceptrons import (
-    PITCH,
-    TILE,
+    At,
     EdgePerceptron,
     NetworkGraph,
     Packed,
-    accumulate,
+    Tiles,
+    Weights,
     load_edges,
     load_rows,
     make_tiles,
+    multiply,
     pack,
     pack_edge,
     project_nodes,
+    rounded,
     run_rows,
     run_tile,
+    start_edges,
     store_rows,
+    to_rows,
 )
 
 
@@ -85,13 +90,13 @@ def run_interaction(network: PackedInteraction, graph: NetworkGraph) -> Array:
     n_nodes, n_edges, hidden = len(graph.nodes), len(graph.source), network.hidden
     states = np.empty((n_nodes, hidden), np.float32)
     run_rows(network.node_encoder, graph.nodes, states)
-    edge_states = np.zeros((-(-n_edges // TILE), -(-hidden // 4) * 4, PITCH), np.float32)
+    width = -(-hidden // LANES) * LANES
+    edge_states = aligned(-(-n_edges // TILE) * width, TILE)
+    if width > hidden:
+        edge_states[:] = 0
     _encode_edges(network.edge_encoder, graph, edge_states)
     graph = graph._replace(nodes=states)
-    sums = NodeSums(
-        arriving=np.empty((n_nodes, hidden), np.float32),
-        leaving=np.empty((n_nodes, hidden), np.float32),
-    )
+    sums = NodeSums(arriving=aligned(n_nodes, width), leaving=aligned(n_nodes, width))
     for edge, node in zip(network.edge, network.node, strict=True):
         sums.arriving[:] = 0
         sums.leaving[:] = 0
@@ -104,20 +109,17 @@ def run_interaction(network: PackedInteraction, graph: NetworkGraph) -> Array:
 
 @fused_kernel
 def _encode_edges(p: EdgePerceptron, graph: NetworkGraph, states: Array) -> None:
-    """Fill the first states of the edges, float32[tiles, hidden, PITCH]."""
+    """Fill the first states of the edges, float32[tiles * width, TILE]."""
     projected = project_nodes(p, graph.nodes)
-    tiles = make_tiles(p.rest.width)
-    own = np.zeros((p.edge.shape[1], PITCH), np.float32)
-    hidden = u64(states.shape[1])
-    for tile in range(len(states)):
-        load_edges(projected, graph, tile * TILE, tiles.x)
-        if len(own):
-            load_rows(graph.edges, tile * TILE, own, 0)
-            accumulate(p.edge, own, tiles.x)
-        y = run_tile(p.rest, tiles)
-        for j in range(hidden):
-            for lane in range(u64(TILE)):
-                states[tile, j, lane] = y[j, lane]
+    tiles = make_tiles(max(p.rest.width, p.edge.shape[1]))
+    hidden = p.rest.layers[-1, 1]
+    width = rounded(hidden)
+    for first in range(0, len(graph.source), TILE):
+        start_edges(p, graph, projected, first, tiles)
+        at = run_tile(p.rest, tiles)
+        begin = u64(first // TILE * width) * u64(TILE)
+        for place in range(u64(0), u64(hidden * TILE), u64(LANES)):
+            store(states, begin + place, load(tiles.x, u64(at * TILE) + place))
 
 
 @fused_kernel
@@ -126,27 +128,39 @@ def _update_edges(p: EdgePerceptron, graph: NetworkGraph, states: Array, sums: N
 
     The states are added in the order of the edges.
     """
-    source, target = graph.source, graph.target
-    arriving, leaving = sums
     projected = project_nodes(p, graph.nodes)
     tiles = make_tiles(p.rest.width)
-    n_padded, hidden = u64(states.shape[1]), u64(graph.nodes.shape[1])
-    rows = np.empty((TILE, graph.nodes.shape[1]), np.float32)
-    for tile in range(len(states)):
-        first = tile * TILE
-        load_edges(projected, graph, first, tiles.x)
-        accumulate(p.edge, states[tile], tiles.x)
-        y = run_tile(p.rest, tiles)
-        for j in range(n_padded):
-            for lane in range(u64(TILE)):
-                states[tile, j, lane] += y[j, lane]
-        store_rows(states[tile], rows, 0)
-        for lane in range(u64(min(TILE, len(source) - first))):
-            s, t = u64(source[u64(first) + lane]), u64(target[u64(first) + lane])
-            for j in range(hidden):
-                arriving[t, j] += rows[lane, j]
-            for j in range(hidden):
-                leaving[s, j] += rows[lane, j]
+    n_out, n_in = p.edge.shape
+    width = sums.arriving.shape[1]
+    weights = Weights(p.edge, 0, n_out, n_in)
+    for first in range(0, len(graph.source), TILE):
+        state = first // TILE * width
+        load_edges(projected, graph, first, tiles)
+        multiply(weights, At(states, state), At(tiles.x, 0))
+        at = run_tile(p.rest, tiles)
+        for place in range(u64(0), u64(n_in * TILE), u64(LANES)):
+            old = load(states, u64(state * TILE) + place)
+            store(states, u64(state * TILE) + place, old + load(tiles.x, u64(at * TILE) + place))
+        _add_to_nodes(graph, first, states, state, tiles, sums)
+
+
+@shared_step
+def _add_to_nodes(
+    graph: NetworkGraph, first: int, states: Array, state: int, tiles: Tiles, sums: NodeSums
+) -> None:
+    """Add the states of TILE edges from ``first`` on to the sums of their nodes."""
+    source, target = graph.source, graph.target
+    arriving, leaving = sums
+    width, pitch = u64(arriving.shape[1]), u64(tiles.rows.shape[1])
+    for group in range(0, min(TILE, len(source) - first), LANES):
+        to_rows(states, state, group, width, tiles.rows)
+        for r in range(u64(min(LANES, len(source) - first - group))):
+            edge = u64(first + group) + r
+            s, t = u64(source[edge]) * width, u64(target[edge]) * width
+            for j in range(u64(0), width, u64(LANES)):
+                row = load(tiles.rows, r * pitch + j)
+                store(arriving, t + j, load(arriving, t + j) + row)
+                store(leaving, s + j, load(leaving, s + j) + row)
 
 
 @fused_kernel
@@ -155,14 +169,13 @@ def _update_nodes(p: Packed, nodes: Array, sums: NodeSums) -> None:
     tiles = make_tiles(p.width)
     hidden = nodes.shape[1]
     for first in range(0, len(nodes), TILE):
-        tiles.x[3 * hidden : p.layers[0, 0]] = np.float32(0)
-        load_rows(nodes, first, tiles.x, 0)
-        load_rows(sums.arriving, first, tiles.x, hidden)
-        load_rows(sums.leaving, first, tiles.x, 2 * hidden)
-        y = run_tile(p, tiles)
+        load_rows(nodes, first, tiles, 0)
+        load_rows(sums.arriving, first, tiles, hidden)
+        load_rows(sums.leaving, first, tiles, 2 * hidden)
+        at = run_tile(p, tiles)
         for lane in range(u64(min(TILE, len(nodes) - first))):
             for j in range(u64(hidden)):
-                nodes[u64(first) + lane, j] += y[j, lane]
+                nodes[u64(first) + lane, j] += tiles.x[u64(at) + j, lane]
 
 
 @fused_kernel
@@ -170,7 +183,9 @@ def _judge_edges(p: EdgePerceptron, graph: NetworkGraph, states: Array, logits: 
     """Fill the logits of the edges, float32[m, 1]."""
     projected = project_nodes(p, graph.nodes)
     tiles = make_tiles(p.rest.width)
-    for tile in range(len(states)):
-        load_edges(projected, graph, tile * TILE, tiles.x)
-        accumulate(p.edge, states[tile], tiles.x)
-        store_rows(run_tile(p.rest, tiles), logits, tile * TILE)
+    n_out, n_in = p.edge.shape
+    width = rounded(n_in)
+    for first in range(0, len(graph.source), TILE):
+        load_edges(projected, graph, first, tiles)
+        multiply(Weights(p.edge, 0, n_out, n_in), At(states, first // TILE * width), At(tiles.x, 0))
+        store_rows(tiles, run_tile(p.rest, tiles), 1, logits, first, 0)
