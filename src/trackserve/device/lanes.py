@@ -25,14 +25,16 @@ from numba.extending import (
 
 from trackserve.edm.columns import Array
 
-from .compile import LANES, kernel
+from .compile import LANES
 
 TILE = 4 * LANES
 """Columns of the tiles of :func:`add_product`."""
 _ROWS = 4
 """Rows that :func:`add_product` makes at once."""
-_LINE, _ITEM = 64, 4
-"""Bytes of a line of the cache, and of a float32."""
+_ITEM = 4
+"""Bytes of a float32."""
+LINE = 64 // _ITEM
+"""Items in a line of the cache."""
 
 _functions: Any = cgutils
 _FLOAT, _INDEX, _NUMBER = ir.FloatType(), ir.IntType(64), ir.IntType(32)
@@ -348,10 +350,12 @@ add_product = cast(
 )
 
 
-@kernel
 def aligned(n_rows: int, n_columns: int) -> Array:
-    """Return memory, float32[n_rows, n_columns], that begins with a line of the cache."""
+    """Return memory, float32[n_rows, n_columns], that begins with a line of the cache.
+
+    NumPy asks for huge pages if it is large; compiled code would not.
+    """
     n = n_rows * n_columns
-    memory = np.empty(n + _LINE // _ITEM, np.float32)
-    skip = (-np.int64(memory.ctypes.data) % _LINE) // _ITEM
-    return memory[skip : skip + n].reshape((n_rows, n_columns))
+    memory = np.empty(n + LINE, np.float32)
+    skip = -memory.ctypes.data // _ITEM % LINE
+    return memory[skip : skip + n].reshape(n_rows, n_columns)

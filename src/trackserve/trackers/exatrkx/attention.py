@@ -22,6 +22,7 @@ from .perceptrons import (
     pack,
     pack_edge,
     project_nodes,
+    projection,
     run_edges,
     run_rows,
     run_tile,
@@ -62,9 +63,10 @@ def run_attention(network: PackedAttention, graph: NetworkGraph) -> Array:
     states = np.concatenate([encoded, nodes], 1)
     graph = graph._replace(nodes=states, edges=np.empty((n_edges, 0), np.float32))
     messages = np.empty_like(states)
+    projected = projection(network.edge, len(nodes))
     for _ in range(network.steps):
         messages[:] = 0
-        _pass_messages(network.edge, graph, messages)
+        _pass_messages(network.edge, graph, projected, messages)
         _update_nodes(network.node, states, messages, nodes)
     logits = np.empty((n_edges, 1), np.float32)
     run_edges(network.edge, graph, logits)
@@ -72,13 +74,15 @@ def run_attention(network: PackedAttention, graph: NetworkGraph) -> Array:
 
 
 @fused_kernel
-def _pass_messages(p: EdgePerceptron, graph: NetworkGraph, messages: Array) -> None:
+def _pass_messages(
+    p: EdgePerceptron, graph: NetworkGraph, projected: Array, messages: Array
+) -> None:
     """Add to each node the states of its neighbours times the scores of the edges.
 
     The products are added in the order of the edges.
     """
     states, source, target = graph.nodes, graph.source, graph.target
-    projected = project_nodes(p, states)
+    project_nodes(p, states, projected)
     tiles = make_tiles(p.rest.width)
     n_values = u64(states.shape[1])
     for first in range(0, len(source), TILE):

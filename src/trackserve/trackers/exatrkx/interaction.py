@@ -18,6 +18,7 @@ from trackserve.edm.columns import Array
 from .architecture import InteractionGnn, perceptrons_of
 from .perceptrons import (
     At,
+    add_rows,
     EdgePerceptron,
     NetworkGraph,
     Packed,
@@ -30,6 +31,7 @@ from .perceptrons import (
     pack,
     pack_edge,
     project_nodes,
+    projection,
     rounded,
     run_rows,
     run_tile,
@@ -94,23 +96,26 @@ def run_interaction(network: PackedInteraction, graph: NetworkGraph) -> Array:
     edge_states = aligned(-(-n_edges // TILE) * width, TILE)
     if width > hidden:
         edge_states[:] = 0
-    _encode_edges(network.edge_encoder, graph, edge_states)
+    projected = projection(network.head, n_nodes)
+    _encode_edges(network.edge_encoder, graph, projected, edge_states)
     graph = graph._replace(nodes=states)
     sums = NodeSums(arriving=aligned(n_nodes, width), leaving=aligned(n_nodes, width))
     for edge, node in zip(network.edge, network.node, strict=True):
         sums.arriving[:] = 0
         sums.leaving[:] = 0
-        _update_edges(edge, graph, edge_states, sums)
+        _update_edges(edge, graph, projected, edge_states, sums)
         _update_nodes(node, states, sums)
     logits = np.empty((n_edges, 1), np.float32)
-    _judge_edges(network.head, graph, edge_states, logits)
+    _judge_edges(network.head, graph, projected, edge_states, logits)
     return logits[:, 0]
 
 
 @fused_kernel
-def _encode_edges(p: EdgePerceptron, graph: NetworkGraph, states: Array) -> None:
+def _encode_edges(
+    p: EdgePerceptron, graph: NetworkGraph, projected: Array, states: Array
+) -> None:
     """Fill the first states of the edges, float32[tiles * width, TILE]."""
-    projected = project_nodes(p, graph.nodes)
+    project_nodes(p, graph.nodes, projected)
     tiles = make_tiles(max(p.rest.width, p.edge.shape[1]))
     hidden = p.rest.layers[-1, 1]
     width = rounded(hidden)
@@ -123,12 +128,14 @@ def _encode_edges(p: EdgePerceptron, graph: NetworkGraph, states: Array) -> None
 
 
 @fused_kernel
-def _update_edges(p: EdgePerceptron, graph: NetworkGraph, states: Array, sums: NodeSums) -> None:
+def _update_edges(
+    p: EdgePerceptron, graph: NetworkGraph, projected: Array, states: Array, sums: NodeSums
+) -> None:
     """Do one step of the edges, and add their new states to the sums of their nodes.
 
     The states are added in the order of the edges.
     """
-    projected = project_nodes(p, graph.nodes)
+    project_nodes(p, graph.nodes, projected)
     tiles = make_tiles(p.rest.width)
     n_out, n_in = p.edge.shape
     width = sums.arriving.shape[1]
@@ -172,16 +179,15 @@ def _update_nodes(p: Packed, nodes: Array, sums: NodeSums) -> None:
         load_rows(nodes, first, tiles, 0)
         load_rows(sums.arriving, first, tiles, hidden)
         load_rows(sums.leaving, first, tiles, 2 * hidden)
-        at = run_tile(p, tiles)
-        for lane in range(u64(min(TILE, len(nodes) - first))):
-            for j in range(u64(hidden)):
-                nodes[u64(first) + lane, j] += tiles.x[u64(at) + j, lane]
+        add_rows(tiles, run_tile(p, tiles), nodes, first)
 
 
 @fused_kernel
-def _judge_edges(p: EdgePerceptron, graph: NetworkGraph, states: Array, logits: Array) -> None:
+def _judge_edges(
+    p: EdgePerceptron, graph: NetworkGraph, projected: Array, states: Array, logits: Array
+) -> None:
     """Fill the logits of the edges, float32[m, 1]."""
-    projected = project_nodes(p, graph.nodes)
+    project_nodes(p, graph.nodes, projected)
     tiles = make_tiles(p.rest.width)
     n_out, n_in = p.edge.shape
     width = rounded(n_in)

@@ -26,6 +26,7 @@ from trackserve.device.compile import (
     wide_vectors,
 )
 from trackserve.device.lanes import (
+    LINE,
     TILE,
     add_product,
     aligned,
@@ -321,11 +322,11 @@ def activate(x: Array, first: int, n: int, activation: int) -> None:
 def make_tiles(width: int) -> Tiles:
     """Return work arrays for a perceptron whose padded width is ``width``."""
     half = rounded(width) + LANES
-    x = aligned(2 * half, TILE)
-    x[:] = f32(0)
-    rows = aligned(LANES, half)
-    rows[:] = f32(0)
-    return Tiles(x, rows)
+    n_x, n_rows = 2 * half * TILE, LANES * half
+    memory = np.zeros(n_x + n_rows + LINE, np.float32)
+    first = -np.int64(memory.ctypes.data) // 4 % LINE
+    x, rows = memory[first : first + n_x], memory[first + n_x : first + n_x + n_rows]
+    return Tiles(x.reshape((2 * half, TILE)), rows.reshape((LANES, half)))
 
 
 @shared
@@ -406,6 +407,21 @@ def store_rows(tiles: Tiles, at: int, width: int, rows: Array, first: int, colum
 
 
 @shared_step
+def add_rows(tiles: Tiles, at: int, rows: Array, first: int) -> None:
+    """Add a tile, from its row ``at`` on, to ``rows``, from row ``first`` on."""
+    width, pitch = u64(rows.shape[1]), u64(tiles.rows.shape[1])
+    for group in range(0, min(TILE, len(rows) - first), LANES):
+        to_rows(tiles.x, at, group, width, tiles.rows)
+        for r in range(u64(min(LANES, len(rows) - first - group))):
+            begin = (u64(first + group) + r) * width
+            for j in range(u64(0), width, u64(LANES)):
+                old = load_first(rows, begin + j, width - j)
+                store_first(
+                    rows, begin + j, width - j, old + load(tiles.rows, r * pitch + j)
+                )
+
+
+@shared_step
 def load_edges(projected: Array, graph: NetworkGraph, first: int, tiles: Tiles) -> None:
     """Write the sum of the parts of both nodes, for TILE edges from ``first`` on, into a tile.
 
@@ -437,22 +453,24 @@ def run_rows(p: Packed, rows: Array, out: Array) -> None:
         store_rows(tiles, run_tile(p, tiles), out.shape[1], out, first, 0)
 
 
+def projection(p: EdgePerceptron, n: int) -> Array:
+    """Return memory for :func:`project_nodes` of ``n`` nodes, float32[n, 2 width]."""
+    return aligned(n, 2 * rounded(int(p.rest.layers[0, 1])))
+
+
 @fused_kernel
-def project_nodes(p: EdgePerceptron, nodes: Array) -> Array:
-    """Return the parts of the nodes in the first product of ``p``, float32[n, 2 width].
+def project_nodes(p: EdgePerceptron, nodes: Array, projected: Array) -> None:
+    """Fill in the parts of the nodes in the first product of ``p``, float32[n, 2 width].
 
     The width is that of the layer, rounded up to whole vectors.
     """
     tiles = make_tiles(p.project.width)
     n_out = p.project.layers[0, 1] // 2
-    width = rounded(n_out)
-    projected = aligned(len(nodes), 2 * width)
     for first in range(0, len(nodes), TILE):
         load_rows(nodes, first, tiles, 0)
         at = run_tile(p.project, tiles)
         store_rows(tiles, at, n_out, projected, first, 0)
-        store_rows(tiles, at + n_out, n_out, projected, first, width)
-    return projected
+        store_rows(tiles, at + n_out, n_out, projected, first, rounded(n_out))
 
 
 @shared_step
@@ -466,10 +484,15 @@ def start_edges(p: EdgePerceptron, graph: NetworkGraph, projected: Array, first:
         multiply(Weights(p.edge, 0, n_out, n_in), At(tiles.x, own), At(tiles.x, 0))
 
 
-@fused_kernel
 def run_edges(p: EdgePerceptron, graph: NetworkGraph, out: Array) -> None:
     """Run the perceptron on the edges of ``graph``; fill ``out``, float32[m, outputs]."""
-    projected = project_nodes(p, graph.nodes)
+    projected = projection(p, len(graph.nodes))
+    project_nodes(p, graph.nodes, projected)
+    _run_edges(p, graph, projected, out)
+
+
+@fused_kernel
+def _run_edges(p: EdgePerceptron, graph: NetworkGraph, projected: Array, out: Array) -> None:
     tiles = make_tiles(max(p.rest.width, p.edge.shape[1]))
     for first in range(0, len(graph.source), TILE):
         start_edges(p, graph, projected, first, tiles)
