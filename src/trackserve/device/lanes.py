@@ -77,9 +77,7 @@ def _call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
 
 def _spread(builder: Any, value: Any) -> Any:
     kind = ir.VectorType(value.type, LANES)
-    one = builder.insert_element(
-        ir.Constant(kind, ir.Undefined), value, ir.Constant(_NUMBER, 0)
-    )
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_NUMBER, 0))
     return builder.shuffle_vector(one, one, ir.Constant(_NUMBERS, None))
 
 
@@ -101,7 +99,9 @@ def _operators() -> None:
         def typed(context: Any) -> Any:
             return lambda a, b: _vector if a == _vector and b == _vector else None
 
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any, name: str = name) -> Any:
+        def generate(
+            context: Any, builder: Any, signature: Any, arguments: Any, name: str = name
+        ) -> Any:
             return getattr(builder, name)(*arguments)
 
         type_callable(function)(typed)
@@ -184,9 +184,7 @@ def _positive(typing_context: Any, v: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         zeros = ir.Constant(_VECTOR, None)
-        return builder.select(
-            builder.fcmp_ordered(">", zeros, arguments[0]), zeros, arguments[0]
-        )
+        return builder.select(builder.fcmp_ordered(">", zeros, arguments[0]), zeros, arguments[0])
 
     return _vector(_vector), generate
 
@@ -195,9 +193,7 @@ def _fetch(typing_context: Any, array: Any, place: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = _data(context, builder, signature.args[0], arguments[0])
-        address = builder.bitcast(
-            builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer()
-        )
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
         read, near, of_data = (ir.Constant(_NUMBER, value) for value in (0, 2, 1))
         _call(builder, "llvm.prefetch.p0", ir.VoidType(), address, read, near, of_data)
         return context.get_dummy_value()
@@ -291,9 +287,7 @@ def _add_product(
                 ]
                 for r in range(_ROWS):
                     for v in range(n_vectors):
-                        item = builder.load(
-                            _at(builder, where[r], _number(v * LANES)), align=_ITEM
-                        )
+                        item = builder.load(_at(builder, where[r], _number(v * LANES)), align=_ITEM)
                         builder.store(item, sums[r][v])
                 with _functions.for_range(builder, n_in) as loop:
                     begin = builder.gep(

@@ -11,19 +11,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.device.compile import LANES, fused_kernel, shared_step, u64
-from trackserve.device.lanes import TILE, aligned, load, store
+from trackserve.device.compile import LANES, fused_kernel, shared, shared_step, u64
+from trackserve.device.lanes import TILE, aligned, load, splat, store
 from trackserve.edm.columns import Array
 
 from .architecture import InteractionGnn, perceptrons_of
 from .perceptrons import (
     At,
-    add_rows,
     EdgePerceptron,
     NetworkGraph,
     Packed,
     Tiles,
     Weights,
+    add_rows,
     load_edges,
     load_rows,
     make_tiles,
@@ -31,6 +31,7 @@ from .perceptrons import (
     pack,
     pack_edge,
     project_nodes,
+    project_tile,
     projection,
     rounded,
     run_rows,
@@ -98,22 +99,21 @@ def run_interaction(network: PackedInteraction, graph: NetworkGraph) -> Array:
         edge_states[:] = 0
     projected = projection(network.head, n_nodes)
     _encode_edges(network.edge_encoder, graph, projected, edge_states)
-    graph = graph._replace(nodes=states)
     sums = NodeSums(arriving=aligned(n_nodes, width), leaving=aligned(n_nodes, width))
-    for edge, node in zip(network.edge, network.node, strict=True):
-        sums.arriving[:] = 0
-        sums.leaving[:] = 0
+    sums.arriving[:] = 0
+    sums.leaving[:] = 0
+    following = [*network.edge, network.head]
+    project_nodes(following[0], states, projected)
+    for step, (edge, node) in enumerate(zip(network.edge, network.node, strict=True)):
         _update_edges(edge, graph, projected, edge_states, sums)
-        _update_nodes(node, states, sums)
+        _update_nodes(node, following[step + 1].project, states, sums, projected)
     logits = np.empty((n_edges, 1), np.float32)
     _judge_edges(network.head, graph, projected, edge_states, logits)
     return logits[:, 0]
 
 
 @fused_kernel
-def _encode_edges(
-    p: EdgePerceptron, graph: NetworkGraph, projected: Array, states: Array
-) -> None:
+def _encode_edges(p: EdgePerceptron, graph: NetworkGraph, projected: Array, states: Array) -> None:
     """Fill the first states of the edges, float32[tiles * width, TILE]."""
     project_nodes(p, graph.nodes, projected)
     tiles = make_tiles(max(p.rest.width, p.edge.shape[1]))
@@ -135,7 +135,6 @@ def _update_edges(
 
     The states are added in the order of the edges.
     """
-    project_nodes(p, graph.nodes, projected)
     tiles = make_tiles(p.rest.width)
     n_out, n_in = p.edge.shape
     width = sums.arriving.shape[1]
@@ -171,15 +170,30 @@ def _add_to_nodes(
 
 
 @fused_kernel
-def _update_nodes(p: Packed, nodes: Array, sums: NodeSums) -> None:
-    """Do one step of the nodes."""
-    tiles = make_tiles(p.width)
+def _update_nodes(
+    p: Packed, following: Packed, nodes: Array, sums: NodeSums, projected: Array
+) -> None:
+    """Do one step of the nodes, and their part in the products on edges that follow.
+
+    The sums become 0. A node is in the cache for all of this.
+    """
+    tiles = make_tiles(max(p.width, following.width))
     hidden = nodes.shape[1]
     for first in range(0, len(nodes), TILE):
         load_rows(nodes, first, tiles, 0)
         load_rows(sums.arriving, first, tiles, hidden)
         load_rows(sums.leaving, first, tiles, 2 * hidden)
         add_rows(tiles, run_tile(p, tiles), nodes, first)
+        project_tile(following, nodes, first, tiles, projected)
+        _clear(sums.arriving, first)
+        _clear(sums.leaving, first)
+
+
+@shared
+def _clear(rows: Array, first: int) -> None:
+    for i in range(u64(first), u64(min(first + TILE, len(rows)))):
+        for j in range(u64(0), u64(rows.shape[1]), u64(LANES)):
+            store(rows, i * u64(rows.shape[1]) + j, splat(np.float32(0)))
 
 
 @fused_kernel
@@ -187,7 +201,6 @@ def _judge_edges(
     p: EdgePerceptron, graph: NetworkGraph, projected: Array, states: Array, logits: Array
 ) -> None:
     """Fill the logits of the edges, float32[m, 1]."""
-    project_nodes(p, graph.nodes, projected)
     tiles = make_tiles(p.rest.width)
     n_out, n_in = p.edge.shape
     width = rounded(n_in)

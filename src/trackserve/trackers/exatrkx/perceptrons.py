@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -271,30 +271,46 @@ def _begin(p: Packed, i: int, x: Array, first: int) -> None:
 
 @shared_step
 def normalise(p: Packed, i: int, x: Array, first: int) -> None:
-    """Apply LayerNorm of layer ``i``, and relu if it has that, to the tile from row ``first`` on."""
+    """Apply LayerNorm of layer ``i``, and relu if it has that, to the tile from row ``first`` on.
+
+    Sums over a row are in the order of its values; four vectors of rows are side by side.
+    """
     n, size = u64(p.layers[i, 2]), splat(f32(p.layers[i, 2]))
     gains, shifts = u64(p.starts[i, 2]), u64(p.starts[i, 3])
     relu = p.layers[i, 3] == RELU
-    zero, one, epsilon = splat(f32(0)), splat(f32(1)), splat(NORM_EPSILON)
-    for lane in range(u64(0), u64(TILE), u64(LANES)):
-        begin = u64(first) * u64(TILE) + lane
-        mean = zero
-        for j in range(n):
-            mean = mean + load(x, begin + j * u64(TILE))
-        mean = mean / size
-        variance = zero
-        for j in range(n):
-            difference = load(x, begin + j * u64(TILE)) - mean
-            variance = fma(difference, difference, variance)
-        scale = one / root(variance / size + epsilon)
-        for j in range(n):
-            place = begin + j * u64(TILE)
-            y = fma(
-                (load(x, place) - mean) * scale,
-                splat(p.values[gains + j]),
-                splat(p.values[shifts + j]),
-            )
-            store(x, place, positive(y) if relu else y)
+    begin, v1, v2, v3 = u64(first * TILE), u64(LANES), u64(2 * LANES), u64(3 * LANES)
+    m0 = m1 = m2 = m3 = splat(f32(0))
+    for j in range(n):
+        at = begin + j * u64(TILE)
+        m0, m1 = m0 + load(x, at), m1 + load(x, at + v1)
+        m2, m3 = m2 + load(x, at + v2), m3 + load(x, at + v3)
+    m0, m1, m2, m3 = m0 / size, m1 / size, m2 / size, m3 / size
+    s0 = s1 = s2 = s3 = splat(f32(0))
+    for j in range(n):
+        at = begin + j * u64(TILE)
+        d0, d1 = load(x, at) - m0, load(x, at + v1) - m1
+        d2, d3 = load(x, at + v2) - m2, load(x, at + v3) - m3
+        s0, s1, s2, s3 = fma(d0, d0, s0), fma(d1, d1, s1), fma(d2, d2, s2), fma(d3, d3, s3)
+    s0, s1, s2, s3 = _scale(s0, size), _scale(s1, size), _scale(s2, size), _scale(s3, size)
+    for j in range(n):
+        at = begin + j * u64(TILE)
+        gain, shift = splat(p.values[gains + j]), splat(p.values[shifts + j])
+        y0 = fma((load(x, at) - m0) * s0, gain, shift)
+        y1 = fma((load(x, at + v1) - m1) * s1, gain, shift)
+        y2 = fma((load(x, at + v2) - m2) * s2, gain, shift)
+        y3 = fma((load(x, at + v3) - m3) * s3, gain, shift)
+        if relu:
+            y0, y1, y2, y3 = positive(y0), positive(y1), positive(y2), positive(y3)
+        store(x, at, y0)
+        store(x, at + v1, y1)
+        store(x, at + v2, y2)
+        store(x, at + v3, y3)
+
+
+@shared
+def _scale(squares: Any, size: Any) -> Any:
+    """Return what normalises values with this sum of the squares of their deviations."""
+    return splat(f32(1)) / root(squares / size + splat(NORM_EPSILON))
 
 
 @fused_kernel
@@ -416,9 +432,7 @@ def add_rows(tiles: Tiles, at: int, rows: Array, first: int) -> None:
             begin = (u64(first + group) + r) * width
             for j in range(u64(0), width, u64(LANES)):
                 old = load_first(rows, begin + j, width - j)
-                store_first(
-                    rows, begin + j, width - j, old + load(tiles.rows, r * pitch + j)
-                )
+                store_first(rows, begin + j, width - j, old + load(tiles.rows, r * pitch + j))
 
 
 @shared_step
@@ -465,16 +479,24 @@ def project_nodes(p: EdgePerceptron, nodes: Array, projected: Array) -> None:
     The width is that of the layer, rounded up to whole vectors.
     """
     tiles = make_tiles(p.project.width)
-    n_out = p.project.layers[0, 1] // 2
     for first in range(0, len(nodes), TILE):
-        load_rows(nodes, first, tiles, 0)
-        at = run_tile(p.project, tiles)
-        store_rows(tiles, at, n_out, projected, first, 0)
-        store_rows(tiles, at + n_out, n_out, projected, first, rounded(n_out))
+        project_tile(p.project, nodes, first, tiles, projected)
 
 
 @shared_step
-def start_edges(p: EdgePerceptron, graph: NetworkGraph, projected: Array, first: int, tiles: Tiles) -> None:
+def project_tile(project: Packed, nodes: Array, first: int, tiles: Tiles, projected: Array) -> None:
+    """Do :func:`project_nodes` for TILE nodes from ``first`` on."""
+    n_out = project.layers[0, 1] // 2
+    load_rows(nodes, first, tiles, 0)
+    at = run_tile(project, tiles)
+    store_rows(tiles, at, n_out, projected, first, 0)
+    store_rows(tiles, at + n_out, n_out, projected, first, rounded(n_out))
+
+
+@shared_step
+def start_edges(
+    p: EdgePerceptron, graph: NetworkGraph, projected: Array, first: int, tiles: Tiles
+) -> None:
     """Do the first product of TILE edges from ``first`` on; their own inputs are in ``graph``."""
     load_edges(projected, graph, first, tiles)
     n_out, n_in = p.edge.shape
