@@ -11,7 +11,6 @@ import operator
 from collections.abc import Callable
 from typing import Any, cast
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -342,14 +341,3 @@ transpose = cast(Callable[[Array, int, int, Array, int, int], None], intrinsic(_
 add_product = cast(
     Callable[[Array, int, int, int, Array, int, Array, int], None], intrinsic(_add_product)
 )
-
-
-def aligned(n_rows: int, n_columns: int) -> Array:
-    """Return memory, float32[n_rows, n_columns], that begins with a line of the cache.
-
-    NumPy asks for huge pages if it is large; compiled code would not.
-    """
-    n = n_rows * n_columns
-    memory = np.empty(n + LINE, np.float32)
-    skip = -memory.ctypes.data // _ITEM % LINE
-    return memory[skip : skip + n].reshape(n_rows, n_columns)

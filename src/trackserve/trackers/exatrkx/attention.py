@@ -13,6 +13,7 @@ from trackserve.edm.columns import Array
 
 from .architecture import AttentionGnn, perceptrons_of
 from .perceptrons import (
+    WORK,
     EdgePerceptron,
     NetworkGraph,
     Packed,
@@ -63,11 +64,11 @@ def run_attention(network: PackedAttention, graph: NetworkGraph) -> Array:
     states = np.concatenate([encoded, nodes], 1)
     graph = graph._replace(nodes=states, edges=np.empty((n_edges, 0), np.float32))
     messages = np.empty_like(states)
-    projected = projection(network.edge, len(nodes))
-    for _ in range(network.steps):
-        messages[:] = 0
-        _pass_messages(network.edge, graph, projected, messages)
-        _update_nodes(network.node, states, messages, nodes)
+    with WORK.lend(projection(network.edge, len(nodes))) as (projected,):
+        for _ in range(network.steps):
+            messages[:] = 0
+            _pass_messages(network.edge, graph, projected, messages)
+            _update_nodes(network.node, states, messages, nodes)
     logits = np.empty((n_edges, 1), np.float32)
     run_edges(network.edge, graph, logits)
     return logits[:, 0]

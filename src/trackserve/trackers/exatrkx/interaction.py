@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import LANES, fused_kernel, shared, shared_step, u64
-from trackserve.device.lanes import TILE, aligned, load, splat, store
+from trackserve.device.lanes import TILE, load, splat, store
 from trackserve.edm.columns import Array
 
 from .architecture import InteractionGnn, perceptrons_of
 from .perceptrons import (
+    WORK,
     At,
     EdgePerceptron,
     NetworkGraph,
@@ -91,24 +92,28 @@ def pack_interaction(
 def run_interaction(network: PackedInteraction, graph: NetworkGraph) -> Array:
     """Return the logits of the edges of ``graph``, float32[m]."""
     n_nodes, n_edges, hidden = len(graph.nodes), len(graph.source), network.hidden
-    states = np.empty((n_nodes, hidden), np.float32)
-    run_rows(network.node_encoder, graph.nodes, states)
-    width = -(-hidden // LANES) * LANES
-    edge_states = aligned(-(-n_edges // TILE) * width, TILE)
-    if width > hidden:
-        edge_states[:] = 0
-    projected = projection(network.head, n_nodes)
-    _encode_edges(network.edge_encoder, graph, projected, edge_states)
-    sums = NodeSums(arriving=aligned(n_nodes, width), leaving=aligned(n_nodes, width))
-    sums.arriving[:] = 0
-    sums.leaving[:] = 0
-    following = [*network.edge, network.head]
-    project_nodes(following[0], states, projected)
-    for step, (edge, node) in enumerate(zip(network.edge, network.node, strict=True)):
-        _update_edges(edge, graph, projected, edge_states, sums)
-        _update_nodes(node, following[step + 1].project, states, sums, projected)
+    width = rounded(hidden)
     logits = np.empty((n_edges, 1), np.float32)
-    _judge_edges(network.head, graph, projected, edge_states, logits)
+    following = [*network.edge, network.head]
+    with WORK.lend(
+        (-(-n_edges // TILE) * width, TILE),
+        projection(network.head, n_nodes),
+        (n_nodes, hidden),
+        (n_nodes, width),
+        (n_nodes, width),
+    ) as (edge_states, projected, states, arriving, leaving):
+        run_rows(network.node_encoder, graph.nodes, states)
+        if width > hidden:
+            edge_states[:] = 0
+        _encode_edges(network.edge_encoder, graph, projected, edge_states)
+        sums = NodeSums(arriving, leaving)
+        arriving[:] = 0
+        leaving[:] = 0
+        project_nodes(following[0], states, projected)
+        for step, (edge, node) in enumerate(zip(network.edge, network.node, strict=True)):
+            _update_edges(edge, graph, projected, edge_states, sums)
+            _update_nodes(node, following[step + 1].project, states, sums, projected)
+        _judge_edges(network.head, graph, projected, edge_states, logits)
     return logits[:, 0]
 
 

@@ -29,7 +29,6 @@ from trackserve.device.lanes import (
     LINE,
     TILE,
     add_product,
-    aligned,
     fma,
     load,
     load_first,
@@ -40,10 +39,13 @@ from trackserve.device.lanes import (
     store_first,
     transpose,
 )
+from trackserve.device.reserve import Reserve
 from trackserve.edm.columns import Array
 
 from .architecture import Perceptron
 
+WORK = Reserve()
+"""Memory of the networks."""
 RELU = 1
 _ACTIVATIONS = {None: 0, "relu": RELU, "tanh": 2, "silu": 3}
 NORM_EPSILON = f32(1e-5)
@@ -467,9 +469,9 @@ def run_rows(p: Packed, rows: Array, out: Array) -> None:
         store_rows(tiles, run_tile(p, tiles), out.shape[1], out, first, 0)
 
 
-def projection(p: EdgePerceptron, n: int) -> Array:
-    """Return memory for :func:`project_nodes` of ``n`` nodes, float32[n, 2 width]."""
-    return aligned(n, 2 * rounded(int(p.rest.layers[0, 1])))
+def projection(p: EdgePerceptron, n: int) -> tuple[int, int]:
+    """Return the shape of what :func:`project_nodes` makes of ``n`` nodes."""
+    return n, 2 * rounded(int(p.rest.layers[0, 1]))
 
 
 @fused_kernel
@@ -508,9 +510,9 @@ def start_edges(
 
 def run_edges(p: EdgePerceptron, graph: NetworkGraph, out: Array) -> None:
     """Run the perceptron on the edges of ``graph``; fill ``out``, float32[m, outputs]."""
-    projected = projection(p, len(graph.nodes))
-    project_nodes(p, graph.nodes, projected)
-    _run_edges(p, graph, projected, out)
+    with WORK.lend(projection(p, len(graph.nodes))) as (projected,):
+        project_nodes(p, graph.nodes, projected)
+        _run_edges(p, graph, projected, out)
 
 
 @fused_kernel
