@@ -21,10 +21,11 @@ from numba.extending import (
     register_model,
     type_callable,
 )
-
-from trackserve.edm.columns import Array
+from numpy.typing import NDArray
 
 from .compile import LANES
+
+Array = NDArray[Any]
 
 TILE = 4 * LANES
 """Columns of the tiles of :func:`add_product`."""
@@ -188,16 +189,33 @@ def _positive(typing_context: Any, v: Any) -> Any:
     return _vector(_vector), generate
 
 
-def _fetch(typing_context: Any, array: Any, place: Any) -> Any:
+def _smaller(typing_context: Any, a: Any, b: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = _data(context, builder, signature.args[0], arguments[0])
-        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
-        read, near, of_data = (ir.Constant(_NUMBER, value) for value in (0, 2, 1))
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), address, read, near, of_data)
-        return context.get_dummy_value()
+        a, b = arguments
+        return builder.select(builder.fcmp_ordered("<", b, a), b, a)
 
-    return types.void(array, types.uint64), generate
+    return _vector(_vector, _vector), generate
+
+
+def _distance(typing_context: Any, a: Any, b: Any) -> Any:
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _call(builder, f"llvm.fabs.v{LANES}f32", _VECTOR, builder.fsub(*arguments))
+
+    return _vector(_vector, _vector), generate
+
+
+def _reached(typing_context: Any, v: Any, bound: Any) -> Any:
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, bound = arguments
+        one = ir.Constant(_VECTOR, [1.0] * LANES)
+        return builder.select(
+            builder.fcmp_ordered(">=", value, bound), one, ir.Constant(_VECTOR, None)
+        )
+
+    return _vector(_vector, _vector), generate
 
 
 def _transpose(
@@ -336,7 +354,9 @@ splat = cast(Callable[[float], Any], intrinsic(_splat))
 fma = cast(Callable[[Any, Any, Any], Any], intrinsic(_fma))
 root = cast(Callable[[Any], Any], intrinsic(_root))
 positive = cast(Callable[[Any], Any], intrinsic(_positive))
-fetch = cast(Callable[[Array, int], None], intrinsic(_fetch))
+smaller = cast(Callable[[Any, Any], Any], intrinsic(_smaller))
+distance = cast(Callable[[Any, Any], Any], intrinsic(_distance))
+reached = cast(Callable[[Any, Any], Any], intrinsic(_reached))
 transpose = cast(Callable[[Array, int, int, Array, int, int], None], intrinsic(_transpose))
 add_product = cast(
     Callable[[Array, int, int, int, Array, int, Array, int], None], intrinsic(_add_product)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from trackserve.edm.columns import Array
+Array = NDArray[Any]
 
 MOST_KEPT = 256 << 20
 """Bytes that one event may leave to the next one."""

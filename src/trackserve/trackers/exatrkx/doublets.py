@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trackserve.device.compile import f32, kernel, shared
+from trackserve.device.lanes import distance, load, reached, smaller, splat
 from trackserve.edm.columns import Array
 
 from .architecture import Doublets, Features
@@ -110,13 +111,29 @@ def is_doublet(
     bounds: Bounds, r: float, phi: float, z: float, r_2: float, phi_2: float, z_2: float
 ) -> bool:
     """Return whether two points, float32 in mm and rad, keep the bounds."""
-    dr, dz, turn = abs(r - r_2), abs(z - z_2), abs(phi - phi_2)
-    turn = min(turn, abs(f32(2 * math.pi) - turn))
+    dr, dz = abs(r - r_2), abs(z - z_2)
     cell = (_cell(bounds.r, min(r, r_2)) * (len(bounds.dr) + 1) + _cell(bounds.dr, dr)) * (
         len(bounds.dz) + 1
     ) + _cell(bounds.dz, dz)
+    return keeps(bounds, cell, r, phi, z, r_2, phi_2, z_2)
+
+
+@shared
+def keeps(
+    bounds: Bounds,
+    cell: int,
+    r: float,
+    phi: float,
+    z: float,
+    r_2: float,
+    phi_2: float,
+    z_2: float,
+) -> bool:
+    """Return :func:`is_doublet` of two points that have this cell of the table."""
+    turn = abs(phi - phi_2)
+    turn = min(turn, abs(f32(2 * math.pi) - turn))
     most = bounds.most
-    wide = np.float64(dr)
+    wide = np.float64(abs(r - r_2))
     moment = abs(np.float64(z_2) * np.float64(r) - np.float64(z) * np.float64(r_2))
     return (
         (turn <= most[cell, 2])
@@ -131,6 +148,31 @@ def _cell(edges: Array, value: float) -> int:
     n = 0
     for k in range(len(edges)):
         n += value >= edges[k]
+    return n
+
+
+@shared
+def cells_of(bounds: Bounds, r: float, z: float, places: Places, first: int) -> Any:
+    """Return the cells of a point with each of LANES others, from ``first`` on, as a vector.
+
+    Args:
+        bounds: the table.
+        r, z: the point.
+        places: the others; more than these LANES, or just as many.
+        first: the first of the others.
+    """
+    here, there = splat(r), load(places.r, first)
+    n_dr, n_dz = splat(f32(len(bounds.dr) + 1)), splat(f32(len(bounds.dz) + 1))
+    row = _cells(bounds.r, smaller(here, there)) * n_dr + _cells(bounds.dr, distance(here, there))
+    return row * n_dz + _cells(bounds.dz, distance(splat(z), load(places.z, first)))
+
+
+@shared
+def _cells(edges: Array, values: Any) -> Any:
+    """Return :func:`_cell` of each lane."""
+    n = splat(f32(0))
+    for k in range(len(edges)):
+        n = n + reached(values, splat(edges[k]))
     return n
 
 
