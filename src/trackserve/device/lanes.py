@@ -7,6 +7,8 @@ multiply and divide.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import operator
 from collections.abc import Callable
 from typing import Any, cast
@@ -46,7 +48,7 @@ class Vector(types.Type):  # type: ignore[misc]
     """Numba's type of 16 lanes of float32."""
 
     def __init__(self) -> None:
-        super().__init__(name="Vector")
+        super().__init__(name="Vector")  # type: ignore[no-untyped-call]
 
 
 _vector: Any = Vector()
@@ -56,6 +58,14 @@ _vector: Any = Vector()
 class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, _VECTOR)
+
+
+def _good(*arrays: Any) -> bool:
+    """Return whether arrays are float32 and contiguous: no other has the places of this module."""
+    return all(
+        isinstance(array, types.Array) and array.dtype == types.float32 and array.layout == "C"
+        for array in arrays
+    )
 
 
 def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
@@ -104,7 +114,7 @@ def _operators() -> None:
         ) -> Any:
             return getattr(builder, name)(*arguments)
 
-        type_callable(function)(typed)
+        type_callable(function)(typed)  # type: ignore[no-untyped-call]
         lower_builtin(function, Vector, Vector)(generate)
 
 
@@ -112,6 +122,8 @@ _operators()
 
 
 def _load(typing_context: Any, array: Any, place: Any) -> Any:
+    if not _good(array):
+        return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = _data(context, builder, signature.args[0], arguments[0])
@@ -121,6 +133,8 @@ def _load(typing_context: Any, array: Any, place: Any) -> Any:
 
 
 def _load_first(typing_context: Any, array: Any, place: Any, n: Any) -> Any:
+    if not _good(array):
+        return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, place, n = arguments
@@ -134,6 +148,8 @@ def _load_first(typing_context: Any, array: Any, place: Any, n: Any) -> Any:
 
 
 def _store(typing_context: Any, array: Any, place: Any, vector: Any) -> Any:
+    if not _good(array):
+        return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = _data(context, builder, signature.args[0], arguments[0])
@@ -144,6 +160,8 @@ def _store(typing_context: Any, array: Any, place: Any, vector: Any) -> Any:
 
 
 def _store_first(typing_context: Any, array: Any, place: Any, n: Any, vector: Any) -> Any:
+    if not _good(array):
+        return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, place, n, vector = arguments
@@ -227,6 +245,8 @@ def _transpose(
     target_place: Any,
     target_pitch: Any,
 ) -> Any:
+    if not _good(source, target):
+        return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, place, pitch, target, target_place, target_pitch = arguments
@@ -269,77 +289,50 @@ def _add_product(
     target: Any,
     target_row: Any,
 ) -> Any:
+    if not _good(weights, source, target):
+        return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         weights, place, n_out, n_in, source, source_row, target, target_row = arguments
-        weights, x, out = (
+        w, x, y = (
             _data(context, builder, signature.args[i], array)
             for i, array in ((0, weights), (4, source), (6, target))
         )
         _, _, features = context.codegen().magic_tuple()
-        # so many sums fit the registers
+        # the registers hold so many sums
         n_vectors = TILE // LANES if "+avx512f" in features else 1
+        vectors = range(n_vectors)
+        sums = [[_functions.alloca_once(builder, _VECTOR) for _ in vectors] for _ in range(_ROWS)]
+
+        def row_of(tile: Any, *row: Any) -> Any:
+            number = functools.reduce(builder.add, row)
+            return builder.gep(tile, [builder.mul(number, _number(TILE))])
+
+        def items(row: Any, first: int, v: int) -> Any:
+            return _at(builder, row, _number(first + v * LANES))
+
         blocks = builder.udiv(n_out, _number(_ROWS))
-        pitch = _number(TILE)
-        sums = [
-            [_functions.alloca_once(builder, _VECTOR) for _ in range(n_vectors)]
-            for _ in range(_ROWS)
-        ]
         with _functions.for_range(builder, blocks) as block:
-            row = builder.mul(block.index, _number(_ROWS))
+            begin = builder.mul(block.index, _number(_ROWS))
+            rows = [builder.add(begin, _number(r)) for r in range(_ROWS)]
+            out = [row_of(y, target_row, row) for row in rows]
+            inputs = [builder.gep(w, [builder.add(place, builder.mul(row, n_in))]) for row in rows]
             for first in range(0, TILE, n_vectors * LANES):
-                where = [
-                    builder.gep(
-                        out,
-                        [
-                            builder.add(
-                                builder.mul(
-                                    builder.add(builder.add(target_row, row), _number(r)), pitch
-                                ),
-                                _number(first),
-                            )
-                        ],
-                    )
-                    for r in range(_ROWS)
-                ]
-                for r in range(_ROWS):
-                    for v in range(n_vectors):
-                        item = builder.load(_at(builder, where[r], _number(v * LANES)), align=_ITEM)
-                        builder.store(item, sums[r][v])
+                for r, v in itertools.product(range(_ROWS), vectors):
+                    builder.store(builder.load(items(out[r], first, v), align=_ITEM), sums[r][v])
                 with _functions.for_range(builder, n_in) as loop:
-                    begin = builder.gep(
-                        x,
-                        [
-                            builder.add(
-                                builder.mul(builder.add(source_row, loop.index), pitch),
-                                _number(first),
-                            )
-                        ],
-                    )
-                    items = [
-                        builder.load(_at(builder, begin, _number(v * LANES)), align=_ITEM)
-                        for v in range(n_vectors)
-                    ]
+                    row = row_of(x, source_row, loop.index)
+                    values = [builder.load(items(row, first, v), align=_ITEM) for v in vectors]
                     for r in range(_ROWS):
-                        number = builder.add(
-                            place,
-                            builder.add(
-                                builder.mul(builder.add(row, _number(r)), n_in), loop.index
-                            ),
-                        )
-                        weight = _spread(builder, builder.load(builder.gep(weights, [number])))
-                        for v in range(n_vectors):
-                            sum_ = builder.load(sums[r][v])
-                            builder.store(
-                                _multiply_add(builder, weight, items[v], sum_), sums[r][v]
+                        weight = builder.load(builder.gep(inputs[r], [loop.index]))
+                        weight = _spread(builder, weight)
+                        for v in vectors:
+                            sum_ = _multiply_add(
+                                builder, weight, values[v], builder.load(sums[r][v])
                             )
-                for r in range(_ROWS):
-                    for v in range(n_vectors):
-                        builder.store(
-                            builder.load(sums[r][v]),
-                            _at(builder, where[r], _number(v * LANES)),
-                            align=_ITEM,
-                        )
+                            builder.store(sum_, sums[r][v])
+                for r, v in itertools.product(range(_ROWS), vectors):
+                    builder.store(builder.load(sums[r][v]), items(out[r], first, v), align=_ITEM)
         return context.get_dummy_value()
 
     n = types.uint64
@@ -347,17 +340,34 @@ def _add_product(
 
 
 load = cast(Callable[[Array, int], Any], intrinsic(_load))
+"""Function ``load(array, place)``: it returns the 16 items from ``place`` on."""
 load_first = cast(Callable[[Array, int, int], Any], intrinsic(_load_first))
+"""Function ``load_first(array, place, n)``: the same of ``n`` items at most; other lanes are 0."""
 store = cast(Callable[[Array, int, Any], None], intrinsic(_store))
+"""Function ``store(array, place, vector)``: it makes these the 16 items from ``place`` on."""
 store_first = cast(Callable[[Array, int, int, Any], None], intrinsic(_store_first))
+"""Function ``store_first(array, place, n, vector)``: the same with ``n`` lanes at most."""
 splat = cast(Callable[[float], Any], intrinsic(_splat))
+"""Function ``splat(value)``: it returns a vector with this float32 in every lane."""
 fma = cast(Callable[[Any, Any, Any], Any], intrinsic(_fma))
+"""Function ``fma(a, b, c)``: a b + c; the product is not rounded if the processor can do so."""
 root = cast(Callable[[Any], Any], intrinsic(_root))
+"""Function ``root(v)``: the square root."""
 positive = cast(Callable[[Any], Any], intrinsic(_positive))
+"""Function ``positive(v)``: ``max(v, 0)``, as compiled code of a number does it."""
 smaller = cast(Callable[[Any, Any], Any], intrinsic(_smaller))
+"""Function ``smaller(a, b)``: ``min(a, b)``, as compiled code of numbers does it."""
 distance = cast(Callable[[Any, Any], Any], intrinsic(_distance))
+"""Function ``distance(a, b)``: ``abs(a - b)``."""
 reached = cast(Callable[[Any, Any], Any], intrinsic(_reached))
+"""Function ``reached(a, b)``: 1 where ``a >= b``, else 0."""
 transpose = cast(Callable[[Array, int, int, Array, int, int], None], intrinsic(_transpose))
+"""Function ``transpose(source, place, pitch, target, place, pitch)``: it copies 16 rows of 16 items
+to columns. The rows begin at ``place`` and are ``pitch`` items apart; so are the target's."""
 add_product = cast(
     Callable[[Array, int, int, int, Array, int, Array, int], None], intrinsic(_add_product)
 )
+"""Function ``add_product(weights, place, n_out, n_in, source, row, target, row)``: it adds the
+product of a matrix and a tile to another tile. The matrix is [n_out, n_in], from ``place`` on;
+``n_out`` is a multiple of four. A tile is the rows from ``row`` on of an array, float32[., TILE].
+The products of an item are added in the order of the inputs."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.device.compile import LANES, fused_kernel, shared, shared_step, u64
+from trackserve.device.compile import LANES, f32, fused_kernel, shared, shared_step, u64
 from trackserve.device.lanes import TILE, load, splat, store
 from trackserve.edm.columns import Array
 
@@ -198,7 +198,7 @@ def _update_nodes(
 def _clear(rows: Array, first: int) -> None:
     for i in range(u64(first), u64(min(first + TILE, len(rows)))):
         for j in range(u64(0), u64(rows.shape[1]), u64(LANES)):
-            store(rows, i * u64(rows.shape[1]) + j, splat(np.float32(0)))
+            store(rows, i * u64(rows.shape[1]) + j, splat(f32(0)))
 
 
 @fused_kernel
