@@ -48,7 +48,7 @@ class Vector(types.Type):  # type: ignore[misc]
     """Numba's type of 16 lanes of float32."""
 
     def __init__(self) -> None:
-        super().__init__(name="Vector")  # type: ignore[no-untyped-call]
+        super().__init__(name="Vector")
 
 
 _vector: Any = Vector()
@@ -57,7 +57,7 @@ _vector: Any = Vector()
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _VECTOR)
+        super().__init__(manager, kind, _VECTOR)  # type: ignore[no-untyped-call]
 
 
 def _good(*arrays: Any) -> bool:
@@ -114,8 +114,8 @@ def _operators() -> None:
         ) -> Any:
             return getattr(builder, name)(*arguments)
 
-        type_callable(function)(typed)  # type: ignore[no-untyped-call]
-        lower_builtin(function, Vector, Vector)(generate)
+        type_callable(function)(typed)
+        lower_builtin(function, Vector, Vector)(generate)  # type: ignore[no-untyped-call]
 
 
 _operators()
