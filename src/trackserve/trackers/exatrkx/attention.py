@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import fused_kernel, u64
+from trackserve.device.lanes import TILE
 from trackserve.edm.columns import Array
 
 from .architecture import AttentionGnn, perceptrons_of
 from .perceptrons import (
-    TILE,
+    WORK,
     EdgePerceptron,
     NetworkGraph,
     Packed,
@@ -22,6 +23,7 @@ from .perceptrons import (
     pack,
     pack_edge,
     project_nodes,
+    projection,
     run_edges,
     run_rows,
     run_tile,
@@ -57,38 +59,41 @@ def pack_attention(
 def run_attention(network: PackedAttention, graph: NetworkGraph) -> Array:
     """Return the logits of the edges of ``graph``, float32[m]; edges have no inputs here."""
     nodes, n_edges = graph.nodes, len(graph.source)
-    states = np.empty((len(nodes), network.hidden + nodes.shape[1]), np.float32)
-    run_rows(network.encoder, nodes, states[:, : network.hidden])
-    states[:, network.hidden :] = nodes
+    encoded = np.empty((len(nodes), network.hidden), np.float32)
+    run_rows(network.encoder, nodes, encoded)
+    states = np.concatenate([encoded, nodes], 1)
     graph = graph._replace(nodes=states, edges=np.empty((n_edges, 0), np.float32))
     messages = np.empty_like(states)
-    for _ in range(network.steps):
-        messages[:] = 0
-        _pass_messages(network.edge, graph, messages)
-        _update_nodes(network.node, states, messages, nodes)
+    with WORK.lend(projection(network.edge, len(nodes))) as (projected,):
+        for _ in range(network.steps):
+            messages[:] = 0
+            _pass_messages(network.edge, graph, projected, messages)
+            _update_nodes(network.node, states, messages, nodes)
     logits = np.empty((n_edges, 1), np.float32)
     run_edges(network.edge, graph, logits)
     return logits[:, 0]
 
 
 @fused_kernel
-def _pass_messages(p: EdgePerceptron, graph: NetworkGraph, messages: Array) -> None:
+def _pass_messages(
+    p: EdgePerceptron, graph: NetworkGraph, projected: Array, messages: Array
+) -> None:
     """Add to each node the states of its neighbours times the scores of the edges.
 
     The products are added in the order of the edges.
     """
     states, source, target = graph.nodes, graph.source, graph.target
-    projected = project_nodes(p, states)
+    project_nodes(p, states, projected)
     tiles = make_tiles(p.rest.width)
     n_values = u64(states.shape[1])
     for first in range(0, len(source), TILE):
-        load_edges(projected, graph, first, tiles.x)
-        y = run_tile(p.rest, tiles)
+        load_edges(projected, graph, first, tiles)
+        y, at = tiles.x, u64(run_tile(p.rest, tiles))
         for lane in range(u64(TILE)):
-            y[0, lane] = sigmoid(y[0, lane])
+            y[at, lane] = sigmoid(y[at, lane])
         for lane in range(u64(min(TILE, len(source) - first))):
             s, t = u64(source[u64(first) + lane]), u64(target[u64(first) + lane])
-            score = y[0, lane]
+            score = y[at, lane]
             for j in range(n_values):
                 messages[t, j] += score * states[s, j]
             for j in range(n_values):
@@ -102,13 +107,12 @@ def _update_nodes(p: Packed, states: Array, messages: Array, nodes: Array) -> No
     width, inputs = states.shape[1], nodes.shape[1]
     hidden = width - inputs
     for first in range(0, len(states), TILE):
-        tiles.x[2 * width : p.layers[0, 0]] = np.float32(0)
-        load_rows(messages, first, tiles.x, 0)
-        load_rows(states, first, tiles.x, width)
-        y = run_tile(p, tiles)
+        load_rows(messages, first, tiles, 0)
+        load_rows(states, first, tiles, width)
+        y, at = tiles.x, u64(run_tile(p, tiles))
         for lane in range(u64(min(TILE, len(states) - first))):
             row = u64(first) + lane
             for j in range(u64(hidden)):
-                states[row, j] += y[j, lane]
+                states[row, j] += y[at + j, lane]
             for j in range(u64(inputs)):
                 states[row, u64(hidden) + j] += nodes[row, j]

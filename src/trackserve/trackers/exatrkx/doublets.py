@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trackserve.device.compile import f32, kernel, shared
+from trackserve.device.lanes import distance, load, reached, smaller, splat
 from trackserve.edm.columns import Array
 
 from .architecture import Doublets, Features
@@ -126,10 +127,26 @@ def is_doublet(
     bounds: Bounds, r: float, phi: float, z: float, r_2: float, phi_2: float, z_2: float
 ) -> bool:
     """Return whether two points, float32 in mm and rad, keep the bounds."""
-    inner, dr, dz, turn, moment = separation(r, phi, z, r_2, phi_2, z_2)
+    inner, dr, dz, _, _ = separation(r, phi, z, r_2, phi_2, z_2)
     cell = (_cell(bounds.r, inner) * (len(bounds.dr) + 1) + _cell(bounds.dr, dr)) * (
         len(bounds.dz) + 1
     ) + _cell(bounds.dz, dz)
+    return keeps(bounds, cell, r, phi, z, r_2, phi_2, z_2)
+
+
+@shared
+def keeps(
+    bounds: Bounds,
+    cell: int,
+    r: float,
+    phi: float,
+    z: float,
+    r_2: float,
+    phi_2: float,
+    z_2: float,
+) -> bool:
+    """Return :func:`is_doublet` of two points that have this cell of the table."""
+    _, dr, _, turn, moment = separation(r, phi, z, r_2, phi_2, z_2)
     most = bounds.most
     wide = np.float64(dr)
     return (
@@ -150,6 +167,31 @@ def _cell(edges: Array, value: float) -> int:
     n = 0
     for k in range(len(edges)):
         n += value >= edges[k]
+    return n
+
+
+@shared
+def cells_of(bounds: Bounds, r: float, z: float, places: Places, first: int) -> Any:
+    """Return the cells of a point with each of LANES others, from ``first`` on, as a vector.
+
+    Args:
+        bounds: the table.
+        r, z: the point.
+        places: the others; more than these LANES, or just as many.
+        first: the first of the others.
+    """
+    here, there = splat(r), load(places.r, first)
+    n_dr, n_dz = splat(f32(len(bounds.dr) + 1)), splat(f32(len(bounds.dz) + 1))
+    row = _cells(bounds.r, smaller(here, there)) * n_dr + _cells(bounds.dr, distance(here, there))
+    return row * n_dz + _cells(bounds.dz, distance(splat(z), load(places.z, first)))
+
+
+@shared
+def _cells(edges: Array, values: Any) -> Any:
+    """Return :func:`_cell` of each lane."""
+    n = splat(f32(0))
+    for k in range(len(edges)):
+        n = n + reached(values, splat(edges[k]))
     return n
 
 

@@ -158,13 +158,16 @@ def edge_inputs(
     if not len(numbers):
         return np.empty((len(source), 0), np.float32)
     scales = np.array(features.scales, np.float32)
-    return _edge_inputs(
+    out = np.empty((len(source), len(numbers)), np.float32)
+    _edge_inputs(
         numbers,
         np.ascontiguousarray(scaled),
         scales,
         np.ascontiguousarray(source, np.int32),
         np.ascontiguousarray(target, np.int32),
+        out,
     )
+    return out
 
 
 def numbers_of(names: Sequence[str], known: tuple[str, ...]) -> Array:
@@ -270,8 +273,8 @@ def _node_inputs(numbers: Array, scaled: Array, scales: Array) -> Array:
 
 @kernel
 def _edge_inputs(
-    numbers: Array, scaled: Array, scales: Array, source: Array, target: Array
-) -> Array:
+    numbers: Array, scaled: Array, scales: Array, source: Array, target: Array, out: Array
+) -> None:
     n = len(scaled)
     seen = Directions(
         eta=np.empty(n, np.float32), cos=np.empty(n, np.float32), sin=np.empty(n, np.float32)
@@ -280,9 +283,7 @@ def _edge_inputs(
         eta_, cos, sin = direction(scaled[i, 0], scaled[i, 1], scaled[i, 2], scales)
         seen.eta[i], seen.cos[i], seen.sin[i] = eta_, cos, sin
     units = edge_units(scales)
-    out = np.empty((len(source), len(numbers)), np.float32)
     for e in range(len(source)):
         values = edge_values(scaled, seen, source[e], target[e], scales, units)
         for k in range(len(numbers)):
             out[e, k] = values[numbers[k]]
-    return out

@@ -11,26 +11,35 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.device.compile import fused_kernel, u64
+from trackserve.device.compile import LANES, f32, fused_kernel, shared, shared_step, u64
+from trackserve.device.lanes import TILE, load, splat, store
 from trackserve.edm.columns import Array
 
 from .architecture import InteractionGnn, perceptrons_of
 from .perceptrons import (
-    PITCH,
-    TILE,
+    WORK,
+    At,
     EdgePerceptron,
     NetworkGraph,
     Packed,
-    accumulate,
+    Tiles,
+    Weights,
+    add_rows,
     load_edges,
     load_rows,
     make_tiles,
+    multiply,
     pack,
     pack_edge,
     project_nodes,
+    project_tile,
+    projection,
+    rounded,
     run_rows,
     run_tile,
+    start_edges,
     store_rows,
+    to_rows,
 )
 
 
@@ -83,94 +92,124 @@ def pack_interaction(
 def run_interaction(network: PackedInteraction, graph: NetworkGraph) -> Array:
     """Return the logits of the edges of ``graph``, float32[m]."""
     n_nodes, n_edges, hidden = len(graph.nodes), len(graph.source), network.hidden
-    states = np.empty((n_nodes, hidden), np.float32)
-    run_rows(network.node_encoder, graph.nodes, states)
-    edge_states = np.zeros((-(-n_edges // TILE), -(-hidden // 4) * 4, PITCH), np.float32)
-    _encode_edges(network.edge_encoder, graph, edge_states)
-    graph = graph._replace(nodes=states)
-    sums = NodeSums(
-        arriving=np.empty((n_nodes, hidden), np.float32),
-        leaving=np.empty((n_nodes, hidden), np.float32),
-    )
-    for edge, node in zip(network.edge, network.node, strict=True):
-        sums.arriving[:] = 0
-        sums.leaving[:] = 0
-        _update_edges(edge, graph, edge_states, sums)
-        _update_nodes(node, states, sums)
+    width = rounded(hidden)
     logits = np.empty((n_edges, 1), np.float32)
-    _judge_edges(network.head, graph, edge_states, logits)
+    following = [*network.edge, network.head]
+    with WORK.lend(
+        (-(-n_edges // TILE) * width, TILE),
+        projection(network.head, n_nodes),
+        (n_nodes, hidden),
+        (n_nodes, width),
+        (n_nodes, width),
+    ) as (edge_states, projected, states, arriving, leaving):
+        run_rows(network.node_encoder, graph.nodes, states)
+        if width > hidden:
+            edge_states[:] = 0
+        _encode_edges(network.edge_encoder, graph, projected, edge_states)
+        sums = NodeSums(arriving, leaving)
+        arriving[:] = 0
+        leaving[:] = 0
+        project_nodes(following[0], states, projected)
+        for step, (edge, node) in enumerate(zip(network.edge, network.node, strict=True)):
+            _update_edges(edge, graph, projected, edge_states, sums)
+            _update_nodes(node, following[step + 1].project, states, sums, projected)
+        _judge_edges(network.head, graph, projected, edge_states, logits)
     return logits[:, 0]
 
 
 @fused_kernel
-def _encode_edges(p: EdgePerceptron, graph: NetworkGraph, states: Array) -> None:
-    """Fill the first states of the edges, float32[tiles, hidden, PITCH]."""
-    projected = project_nodes(p, graph.nodes)
-    tiles = make_tiles(p.rest.width)
-    own = np.zeros((p.edge.shape[1], PITCH), np.float32)
-    hidden = u64(states.shape[1])
-    for tile in range(len(states)):
-        load_edges(projected, graph, tile * TILE, tiles.x)
-        if len(own):
-            load_rows(graph.edges, tile * TILE, own, 0)
-            accumulate(p.edge, own, tiles.x)
-        y = run_tile(p.rest, tiles)
-        for j in range(hidden):
-            for lane in range(u64(TILE)):
-                states[tile, j, lane] = y[j, lane]
+def _encode_edges(p: EdgePerceptron, graph: NetworkGraph, projected: Array, states: Array) -> None:
+    """Fill the first states of the edges, float32[tiles * width, TILE]."""
+    project_nodes(p, graph.nodes, projected)
+    tiles = make_tiles(max(p.rest.width, p.edge.shape[1]))
+    hidden = p.rest.layers[-1, 1]
+    width = rounded(hidden)
+    for first in range(0, len(graph.source), TILE):
+        start_edges(p, graph, projected, first, tiles)
+        at = run_tile(p.rest, tiles)
+        begin = u64(first // TILE * width) * u64(TILE)
+        for place in range(u64(0), u64(hidden * TILE), u64(LANES)):
+            store(states, begin + place, load(tiles.x, u64(at * TILE) + place))
 
 
 @fused_kernel
-def _update_edges(p: EdgePerceptron, graph: NetworkGraph, states: Array, sums: NodeSums) -> None:
+def _update_edges(
+    p: EdgePerceptron, graph: NetworkGraph, projected: Array, states: Array, sums: NodeSums
+) -> None:
     """Do one step of the edges, and add their new states to the sums of their nodes.
 
     The states are added in the order of the edges.
     """
+    tiles = make_tiles(p.rest.width)
+    n_out, n_in = p.edge.shape
+    width = sums.arriving.shape[1]
+    weights = Weights(p.edge, 0, n_out, n_in)
+    for first in range(0, len(graph.source), TILE):
+        state = first // TILE * width
+        load_edges(projected, graph, first, tiles)
+        multiply(weights, At(states, state), At(tiles.x, 0))
+        at = run_tile(p.rest, tiles)
+        for place in range(u64(0), u64(n_in * TILE), u64(LANES)):
+            old = load(states, u64(state * TILE) + place)
+            store(states, u64(state * TILE) + place, old + load(tiles.x, u64(at * TILE) + place))
+        _add_to_nodes(graph, first, states, state, tiles, sums)
+
+
+@shared_step
+def _add_to_nodes(
+    graph: NetworkGraph, first: int, states: Array, state: int, tiles: Tiles, sums: NodeSums
+) -> None:
+    """Add the states of TILE edges from ``first`` on to the sums of their nodes."""
     source, target = graph.source, graph.target
     arriving, leaving = sums
-    projected = project_nodes(p, graph.nodes)
-    tiles = make_tiles(p.rest.width)
-    n_padded, hidden = u64(states.shape[1]), u64(graph.nodes.shape[1])
-    rows = np.empty((TILE, graph.nodes.shape[1]), np.float32)
-    for tile in range(len(states)):
-        first = tile * TILE
-        load_edges(projected, graph, first, tiles.x)
-        accumulate(p.edge, states[tile], tiles.x)
-        y = run_tile(p.rest, tiles)
-        for j in range(n_padded):
-            for lane in range(u64(TILE)):
-                states[tile, j, lane] += y[j, lane]
-        store_rows(states[tile], rows, 0)
-        for lane in range(u64(min(TILE, len(source) - first))):
-            s, t = u64(source[u64(first) + lane]), u64(target[u64(first) + lane])
-            for j in range(hidden):
-                arriving[t, j] += rows[lane, j]
-            for j in range(hidden):
-                leaving[s, j] += rows[lane, j]
+    width, pitch = u64(arriving.shape[1]), u64(tiles.rows.shape[1])
+    for group in range(0, min(TILE, len(source) - first), LANES):
+        to_rows(states, state, group, width, tiles.rows)
+        for r in range(u64(min(LANES, len(source) - first - group))):
+            edge = u64(first + group) + r
+            s, t = u64(source[edge]) * width, u64(target[edge]) * width
+            for j in range(u64(0), width, u64(LANES)):
+                row = load(tiles.rows, r * pitch + j)
+                store(arriving, t + j, load(arriving, t + j) + row)
+                store(leaving, s + j, load(leaving, s + j) + row)
 
 
 @fused_kernel
-def _update_nodes(p: Packed, nodes: Array, sums: NodeSums) -> None:
-    """Do one step of the nodes."""
-    tiles = make_tiles(p.width)
+def _update_nodes(
+    p: Packed, following: Packed, nodes: Array, sums: NodeSums, projected: Array
+) -> None:
+    """Do one step of the nodes, and their part in the products on edges that follow.
+
+    The sums become 0. A node is in the cache for all of this.
+    """
+    tiles = make_tiles(max(p.width, following.width))
     hidden = nodes.shape[1]
     for first in range(0, len(nodes), TILE):
-        tiles.x[3 * hidden : p.layers[0, 0]] = np.float32(0)
-        load_rows(nodes, first, tiles.x, 0)
-        load_rows(sums.arriving, first, tiles.x, hidden)
-        load_rows(sums.leaving, first, tiles.x, 2 * hidden)
-        y = run_tile(p, tiles)
-        for lane in range(u64(min(TILE, len(nodes) - first))):
-            for j in range(u64(hidden)):
-                nodes[u64(first) + lane, j] += y[j, lane]
+        load_rows(nodes, first, tiles, 0)
+        load_rows(sums.arriving, first, tiles, hidden)
+        load_rows(sums.leaving, first, tiles, 2 * hidden)
+        add_rows(tiles, run_tile(p, tiles), nodes, first)
+        project_tile(following, nodes, first, tiles, projected)
+        _clear(sums.arriving, first)
+        _clear(sums.leaving, first)
+
+
+@shared
+def _clear(rows: Array, first: int) -> None:
+    for i in range(u64(first), u64(min(first + TILE, len(rows)))):
+        for j in range(u64(0), u64(rows.shape[1]), u64(LANES)):
+            store(rows, i * u64(rows.shape[1]) + j, splat(f32(0)))
 
 
 @fused_kernel
-def _judge_edges(p: EdgePerceptron, graph: NetworkGraph, states: Array, logits: Array) -> None:
+def _judge_edges(
+    p: EdgePerceptron, graph: NetworkGraph, projected: Array, states: Array, logits: Array
+) -> None:
     """Fill the logits of the edges, float32[m, 1]."""
-    projected = project_nodes(p, graph.nodes)
     tiles = make_tiles(p.rest.width)
-    for tile in range(len(states)):
-        load_edges(projected, graph, tile * TILE, tiles.x)
-        accumulate(p.edge, states[tile], tiles.x)
-        store_rows(run_tile(p.rest, tiles), logits, tile * TILE)
+    n_out, n_in = p.edge.shape
+    width = rounded(n_in)
+    for first in range(0, len(graph.source), TILE):
+        load_edges(projected, graph, first, tiles)
+        multiply(Weights(p.edge, 0, n_out, n_in), At(states, first // TILE * width), At(tiles.x, 0))
+        store_rows(tiles, run_tile(p.rest, tiles), 1, logits, first, 0)

@@ -11,31 +11,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from trackserve.device.compile import (
+    LANES,
     f32,
     fused_kernel,
     i32,
     shared,
+    shared_step,
     u64,
     wide_vectors,
 )
+from trackserve.device.lanes import (
+    LINE,
+    TILE,
+    add_product,
+    fma,
+    load,
+    load_first,
+    positive,
+    root,
+    splat,
+    store,
+    store_first,
+    transpose,
+)
+from trackserve.device.reserve import Reserve
 from trackserve.edm.columns import Array
 
 from .architecture import Perceptron
 
-TILE = 128
-"""Rows of a tile. A longer tile loads the weights for more rows at once, but two tiles must fit
-the cache."""
-
-PITCH = TILE + 16
-"""Columns of the array that holds a tile. It is no power of two: the values of one row would then
-share few sets of the cache."""
-
-_ACTIVATIONS = {None: 0, "relu": 1, "tanh": 2, "silu": 3}
+WORK = Reserve()
+"""Memory of the networks."""
+RELU = 1
+_ACTIVATIONS = {None: 0, "relu": RELU, "tanh": 2, "silu": 3}
 NORM_EPSILON = f32(1e-5)
 """Number that LayerNorm adds to a variance, as in PyTorch."""
 
@@ -119,14 +131,28 @@ class Tiles(NamedTuple):
     """Work arrays of one perceptron.
 
     Attributes:
-        x: float32[width, PITCH], the tile that :func:`run_tile` takes.
-        spare: float32[width, PITCH], a second tile.
-        sums: float32[2, PITCH], means and variances of the rows.
+        x: float32[2 half, TILE], two tiles, one in each half.
+        rows: float32[LANES, half], some rows of data.
     """
 
     x: Array
-    spare: Array
-    sums: Array
+    rows: Array
+
+
+class Weights(NamedTuple):
+    """The weights of a product, float32[n_out, n_in], from ``start`` on in ``values``."""
+
+    values: Array
+    start: int
+    n_out: int
+    n_in: int
+
+
+class At(NamedTuple):
+    """A tile: the rows from ``first`` on of an array, float32[., TILE]."""
+
+    rows: Array
+    first: int
 
 
 class _Layer(NamedTuple):
@@ -220,87 +246,92 @@ def activated(x: float, activation: int) -> float:
     return x * sigmoid(x) if activation == 3 else x
 
 
-@fused_kernel
-def accumulate(weight: Array, x: Array, out: Array) -> None:
-    """Add ``weight @ x`` to the tile ``out``; both sides of ``weight`` are multiples of four."""
-    wide_vectors()
-    n_out, n_in = u64(weight.shape[0]), u64(weight.shape[1])
-    one, two, three, four = u64(1), u64(2), u64(3), u64(4)
-    for j in range(u64(0), n_out, four):
-        for k in range(u64(0), n_in, four):
-            a0, a1, a2, a3 = (
-                weight[j, k], weight[j, k + one], weight[j, k + two], weight[j, k + three]
-            )  # fmt: skip
-            b0, b1, b2, b3 = (
-                weight[j + one, k],
-                weight[j + one, k + one],
-                weight[j + one, k + two],
-                weight[j + one, k + three],
-            )
-            c0, c1, c2, c3 = (
-                weight[j + two, k],
-                weight[j + two, k + one],
-                weight[j + two, k + two],
-                weight[j + two, k + three],
-            )
-            d0, d1, d2, d3 = (
-                weight[j + three, k],
-                weight[j + three, k + one],
-                weight[j + three, k + two],
-                weight[j + three, k + three],
-            )
-            for lane in range(u64(TILE)):
-                x0, x1, x2, x3 = x[k, lane], x[k + one, lane], x[k + two, lane], x[k + three, lane]
-                out[j, lane] = out[j, lane] + a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3
-                out[j + one, lane] = out[j + one, lane] + b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
-                out[j + two, lane] = out[j + two, lane] + c0 * x0 + c1 * x1 + c2 * x2 + c3 * x3
-                out[j + three, lane] = out[j + three, lane] + d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3
+@shared_step
+def multiply(weights: Weights, source: At, target: At) -> None:
+    """Add the product of ``weights`` and the tile ``source`` to the tile ``target``."""
+    add_product(
+        weights.values,
+        u64(weights.start),
+        u64(weights.n_out),
+        u64(weights.n_in),
+        source.rows,
+        u64(source.first),
+        target.rows,
+        u64(target.first),
+    )
 
 
-@fused_kernel
-def normalise(x: Array, n: int, gain: Array, shift: Array, sums: Array) -> None:
-    """Apply LayerNorm to the first ``n`` values of each row of the tile ``x``.
+@shared_step
+def _begin(p: Packed, i: int, x: Array, first: int) -> None:
+    """Fill the tile of the results of layer ``i`` with its biases."""
+    start, first = u64(p.starts[i, 1]), u64(first)
+    for j in range(u64(p.layers[i, 1])):
+        bias = splat(p.values[start + j])
+        for lane in range(u64(0), u64(TILE), u64(LANES)):
+            store(x, (first + j) * u64(TILE) + lane, bias)
 
-    Args:
-        sums: float32[2, PITCH], work memory.
+
+@shared_step
+def normalise(p: Packed, i: int, x: Array, first: int) -> None:
+    """Apply LayerNorm of layer ``i``, and relu if it has that, to the tile from row ``first`` on.
+
+    Sums over a row are in the order of its values; four vectors of rows are side by side.
     """
-    size = f32(n)
-    for lane in range(u64(TILE)):
-        sums[0, lane] = f32(0)
-        sums[1, lane] = f32(0)
-    for j in range(u64(n)):
-        for lane in range(u64(TILE)):
-            sums[0, lane] += x[j, lane]
-    for lane in range(u64(TILE)):
-        sums[0, lane] /= size
-    for j in range(u64(n)):
-        for lane in range(u64(TILE)):
-            difference = x[j, lane] - sums[0, lane]
-            sums[1, lane] += difference * difference
-    for lane in range(u64(TILE)):
-        sums[1, lane] = f32(1) / f32(math.sqrt(sums[1, lane] / size + NORM_EPSILON))
-    for j in range(u64(n)):
-        g, b = gain[j], shift[j]
-        for lane in range(u64(TILE)):
-            x[j, lane] = (x[j, lane] - sums[0, lane]) * sums[1, lane] * g + b
+    n, size = u64(p.layers[i, 2]), splat(f32(p.layers[i, 2]))
+    gains, shifts = u64(p.starts[i, 2]), u64(p.starts[i, 3])
+    relu = p.layers[i, 3] == RELU
+    begin, v1, v2, v3 = u64(first * TILE), u64(LANES), u64(2 * LANES), u64(3 * LANES)
+    m0 = m1 = m2 = m3 = splat(f32(0))
+    for j in range(n):
+        at = begin + j * u64(TILE)
+        m0, m1 = m0 + load(x, at), m1 + load(x, at + v1)
+        m2, m3 = m2 + load(x, at + v2), m3 + load(x, at + v3)
+    m0, m1, m2, m3 = m0 / size, m1 / size, m2 / size, m3 / size
+    s0 = s1 = s2 = s3 = splat(f32(0))
+    for j in range(n):
+        at = begin + j * u64(TILE)
+        d0, d1 = load(x, at) - m0, load(x, at + v1) - m1
+        d2, d3 = load(x, at + v2) - m2, load(x, at + v3) - m3
+        s0, s1, s2, s3 = fma(d0, d0, s0), fma(d1, d1, s1), fma(d2, d2, s2), fma(d3, d3, s3)
+    s0, s1, s2, s3 = _scale(s0, size), _scale(s1, size), _scale(s2, size), _scale(s3, size)
+    for j in range(n):
+        at = begin + j * u64(TILE)
+        gain, shift = splat(p.values[gains + j]), splat(p.values[shifts + j])
+        y0 = fma((load(x, at) - m0) * s0, gain, shift)
+        y1 = fma((load(x, at + v1) - m1) * s1, gain, shift)
+        y2 = fma((load(x, at + v2) - m2) * s2, gain, shift)
+        y3 = fma((load(x, at + v3) - m3) * s3, gain, shift)
+        if relu:
+            y0, y1, y2, y3 = positive(y0), positive(y1), positive(y2), positive(y3)
+        store(x, at, y0)
+        store(x, at + v1, y1)
+        store(x, at + v2, y2)
+        store(x, at + v3, y3)
+
+
+@shared
+def _scale(squares: Any, size: Any) -> Any:
+    """Return what normalises values with this sum of the squares of their deviations."""
+    return splat(f32(1)) / root(squares / size + splat(NORM_EPSILON))
 
 
 @fused_kernel
-def activate(x: Array, n: int, activation: int) -> None:
-    """Apply :func:`activated` to the first ``n`` values of each row of a tile.
+def activate(x: Array, first: int, n: int, activation: int) -> None:
+    """Apply :func:`activated` to ``n`` rows of a tile, from row ``first`` on.
 
     Each activation has its own loop, without a branch inside.
     """
+    wide_vectors()
     if activation == 1:
-        for j in range(u64(n)):
+        for j in range(u64(first), u64(first) + u64(n)):
             for lane in range(u64(TILE)):
                 x[j, lane] = activated(x[j, lane], 1)
     elif activation == 2:
-        for j in range(u64(n)):
+        for j in range(u64(first), u64(first) + u64(n)):
             for lane in range(u64(TILE)):
                 x[j, lane] = activated(x[j, lane], 2)
     elif activation == 3:
-        for j in range(u64(n)):
+        for j in range(u64(first), u64(first) + u64(n)):
             for lane in range(u64(TILE)):
                 x[j, lane] = activated(x[j, lane], 3)
 
@@ -308,103 +339,185 @@ def activate(x: Array, n: int, activation: int) -> None:
 @fused_kernel
 def make_tiles(width: int) -> Tiles:
     """Return work arrays for a perceptron whose padded width is ``width``."""
-    x = np.zeros((width, PITCH), np.float32)
-    spare = np.zeros((width, PITCH), np.float32)
-    return Tiles(x, spare, np.empty((2, PITCH), np.float32))
+    half = rounded(width) + LANES
+    n_x, n_rows = 2 * half * TILE, LANES * half
+    memory = np.zeros(n_x + n_rows + LINE, np.float32)
+    first = -np.int64(memory.ctypes.data) // 4 % LINE
+    x, rows = memory[first : first + n_x], memory[first + n_x : first + n_x + n_rows]
+    return Tiles(x.reshape((2 * half, TILE)), rows.reshape((LANES, half)))
 
 
-@fused_kernel
-def run_tile(p: Packed, tiles: Tiles) -> Array:
-    """Run the perceptron on the tile ``tiles.x``; return the tile that holds the result.
+@shared
+def rounded(width: int) -> int:
+    """Return ``width`` rounded up to whole vectors."""
+    return -(-width // LANES) * LANES
 
-    That is ``tiles.x`` or ``tiles.spare``.
+
+@shared_step
+def run_tile(p: Packed, tiles: Tiles) -> int:
+    """Run the perceptron on the tile in the first half of ``tiles.x``.
+
+    Returns:
+        the first row of the result; it is that of one of the halves.
     """
-    x, spare, sums = tiles
+    x = tiles.x
+    here, there = 0, len(x) // 2
     for i in range(len(p.layers)):
-        n_in, n_out, n = p.layers[i, 0], p.layers[i, 1], p.layers[i, 2]
+        n_in, n_out = p.layers[i, 0], p.layers[i, 1]
         if n_in:
-            weight = p.values[p.starts[i, 0] : p.starts[i, 0] + n_in * n_out]
-            for j in range(u64(n_out)):
-                bias = p.values[u64(p.starts[i, 1]) + j]
-                for lane in range(u64(TILE)):
-                    spare[j, lane] = bias
-            accumulate(weight.reshape(n_out, n_in), x, spare)
-            x, spare = spare, x
+            _begin(p, i, x, there)
+            multiply(Weights(p.values, p.starts[i, 0], n_out, n_in), At(x, here), At(x, there))
+            here, there = there, here
         if p.layers[i, 4]:
-            gain = p.values[p.starts[i, 2] : p.starts[i, 2] + n]
-            shift = p.values[p.starts[i, 3] : p.starts[i, 3] + n]
-            normalise(x, n, gain, shift, sums)
-        activate(x, n, p.layers[i, 3])
-    return x
+            normalise(p, i, x, here)
+        if p.layers[i, 3] and not (p.layers[i, 4] and p.layers[i, 3] == RELU):
+            activate(x, here, p.layers[i, 2], p.layers[i, 3])
+    return here
 
 
-@fused_kernel
-def load_rows(rows: Array, first: int, x: Array, at: int) -> None:
-    """Copy TILE rows, from row ``first`` on, into the tile ``x``, from its row ``at`` on.
+@shared_step
+def load_rows(rows: Array, first: int, tiles: Tiles, at: int) -> None:
+    """Copy TILE rows, from row ``first`` on, into the tile ``tiles.x``, from its row ``at`` on.
 
-    Beyond the end of ``rows`` the last row is copied again: every lane has values of the data.
+    The tile gets zeros up to a whole vector of rows. Beyond the end of ``rows`` lanes have values
+    of other rows.
     """
-    last = len(rows) - 1
-    for lane in range(u64(TILE)):
-        row = u64(min(first + np.int64(lane), last))
-        for j in range(u64(rows.shape[1])):
-            x[u64(at) + j, lane] = rows[row, j]
+    width, pitch = u64(rows.shape[1]), u64(tiles.rows.shape[1])
+    for group in range(0, TILE, LANES):
+        n = min(LANES, len(rows) - first - group)
+        for r in range(u64(max(n, 0))):
+            begin = (u64(first + group) + r) * width
+            for j in range(u64(0), width, u64(LANES)):
+                store(tiles.rows, r * pitch + j, load_first(rows, begin + j, width - j))
+        to_tile(tiles, width, u64(at) * u64(TILE) + u64(group))
 
 
-@fused_kernel
-def store_rows(x: Array, rows: Array, first: int) -> None:
-    """Copy the tile ``x`` into ``rows``, from row ``first`` on, as far as there are rows."""
-    n = min(TILE, len(rows) - first)
-    for lane in range(u64(n)):
-        for j in range(u64(rows.shape[1])):
-            rows[u64(first) + lane, j] = x[j, lane]
+@shared
+def to_tile(tiles: Tiles, width: int, place: int) -> None:
+    """Copy the rows ``tiles.rows`` to lanes of the tile ``tiles.x``, from ``place`` on."""
+    for j in range(u64(0), u64(width), u64(LANES)):
+        transpose(
+            tiles.rows, j, u64(tiles.rows.shape[1]), tiles.x, place + j * u64(TILE), u64(TILE)
+        )
 
 
-@fused_kernel
-def load_edges(projected: Array, graph: NetworkGraph, first: int, x: Array) -> None:
-    """Write the sum of the parts of both nodes, for TILE edges from ``first`` on, into ``x``.
+@shared
+def to_rows(x: Array, first: int, group: int, width: int, rows: Array) -> None:
+    """Copy lanes from ``group`` on of a tile of ``x``, from row ``first`` on, to ``rows``."""
+    for j in range(u64(0), u64(width), u64(LANES)):
+        place = (u64(first) + j) * u64(TILE) + u64(group)
+        transpose(x, place, u64(TILE), rows, j, u64(rows.shape[1]))
+
+
+@shared_step
+def store_rows(tiles: Tiles, at: int, width: int, rows: Array, first: int, column: int) -> None:
+    """Copy ``width`` rows of a tile, from row ``at`` on, into ``rows``.
+
+    They become columns from ``column`` on, of rows from ``first`` on as far as there are rows.
+    """
+    all_columns, pitch = u64(rows.shape[1]), u64(tiles.rows.shape[1])
+    for group in range(0, min(TILE, len(rows) - first), LANES):
+        to_rows(tiles.x, at, group, width, tiles.rows)
+        for r in range(u64(min(LANES, len(rows) - first - group))):
+            begin = (u64(first + group) + r) * all_columns + u64(column)
+            for j in range(u64(0), u64(width), u64(LANES)):
+                store_first(rows, begin + j, u64(width) - j, load(tiles.rows, r * pitch + j))
+
+
+@shared_step
+def add_rows(tiles: Tiles, at: int, rows: Array, first: int) -> None:
+    """Add a tile, from its row ``at`` on, to ``rows``, from row ``first`` on."""
+    width, pitch = u64(rows.shape[1]), u64(tiles.rows.shape[1])
+    for group in range(0, min(TILE, len(rows) - first), LANES):
+        to_rows(tiles.x, at, group, width, tiles.rows)
+        for r in range(u64(min(LANES, len(rows) - first - group))):
+            begin = (u64(first + group) + r) * width
+            for j in range(u64(0), width, u64(LANES)):
+                old = load_first(rows, begin + j, width - j)
+                store_first(rows, begin + j, width - j, old + load(tiles.rows, r * pitch + j))
+
+
+@shared_step
+def load_edges(projected: Array, graph: NetworkGraph, first: int, tiles: Tiles) -> None:
+    """Write the sum of the parts of both nodes, for TILE edges from ``first`` on, into a tile.
+
+    Beyond the last edge lanes have values of other edges.
 
     Args:
         projected: float32[n, 2 width], as :func:`project_nodes` returns it.
     """
     source, target = graph.source, graph.target
-    width = projected.shape[1] // 2
-    last = len(source) - 1
-    for lane in range(u64(TILE)):
-        edge = u64(min(first + np.int64(lane), last))
-        s, t = u64(source[edge]), u64(target[edge])
-        for j in range(u64(width)):
-            x[j, lane] = projected[s, j] + projected[t, u64(width) + j]
+    pitch, width = u64(tiles.rows.shape[1]), u64(projected.shape[1]) // u64(2)
+    last = len(source)
+    for group in range(0, TILE, LANES):
+        begin = first + group
+        for r in range(u64(max(min(LANES, last - begin), 0))):
+            edge = u64(begin) + r
+            s = u64(source[edge]) * u64(2) * width
+            t = u64(target[edge]) * u64(2) * width + width
+            for j in range(u64(0), width, u64(LANES)):
+                store(tiles.rows, r * pitch + j, load(projected, s + j) + load(projected, t + j))
+        to_tile(tiles, width, u64(group))
 
 
 @fused_kernel
 def run_rows(p: Packed, rows: Array, out: Array) -> None:
     """Run the perceptron on ``rows``, float32[n, inputs]; fill ``out``, float32[n, outputs]."""
     tiles = make_tiles(p.width)
-    inputs = rows.shape[1]
     for first in range(0, len(rows), TILE):
-        tiles.x[inputs : p.layers[0, 0]] = f32(0)
-        load_rows(rows, first, tiles.x, 0)
-        store_rows(run_tile(p, tiles), out, first)
+        load_rows(rows, first, tiles, 0)
+        store_rows(tiles, run_tile(p, tiles), out.shape[1], out, first, 0)
+
+
+def projection(p: EdgePerceptron, n: int) -> tuple[int, int]:
+    """Return the shape of what :func:`project_nodes` makes of ``n`` nodes."""
+    return n, 2 * rounded(int(p.rest.layers[0, 1]))
 
 
 @fused_kernel
-def project_nodes(p: EdgePerceptron, nodes: Array) -> Array:
-    """Return the parts of the nodes in the first product of ``p``, float32[n, 2 width]."""
-    projected = np.empty((len(nodes), p.project.layers[0, 1]), np.float32)
-    run_rows(p.project, nodes, projected)
-    return projected
+def project_nodes(p: EdgePerceptron, nodes: Array, projected: Array) -> None:
+    """Fill in the parts of the nodes in the first product of ``p``, float32[n, 2 width].
+
+    The width is that of the layer, rounded up to whole vectors.
+    """
+    tiles = make_tiles(p.project.width)
+    for first in range(0, len(nodes), TILE):
+        project_tile(p.project, nodes, first, tiles, projected)
 
 
-@fused_kernel
+@shared_step
+def project_tile(project: Packed, nodes: Array, first: int, tiles: Tiles, projected: Array) -> None:
+    """Do :func:`project_nodes` for TILE nodes from ``first`` on."""
+    n_out = project.layers[0, 1] // 2
+    load_rows(nodes, first, tiles, 0)
+    at = run_tile(project, tiles)
+    store_rows(tiles, at, n_out, projected, first, 0)
+    store_rows(tiles, at + n_out, n_out, projected, first, rounded(n_out))
+
+
+@shared_step
+def start_edges(
+    p: EdgePerceptron, graph: NetworkGraph, projected: Array, first: int, tiles: Tiles
+) -> None:
+    """Do the first product of TILE edges from ``first`` on; their own inputs are in ``graph``."""
+    load_edges(projected, graph, first, tiles)
+    n_out, n_in = p.edge.shape
+    if n_in:
+        own = len(tiles.x) // 2
+        load_rows(graph.edges, first, tiles, own)
+        multiply(Weights(p.edge, 0, n_out, n_in), At(tiles.x, own), At(tiles.x, 0))
+
+
 def run_edges(p: EdgePerceptron, graph: NetworkGraph, out: Array) -> None:
     """Run the perceptron on the edges of ``graph``; fill ``out``, float32[m, outputs]."""
-    projected = project_nodes(p, graph.nodes)
-    tiles = make_tiles(p.rest.width)
-    own = np.zeros((p.edge.shape[1], PITCH), np.float32)
+    with WORK.lend(projection(p, len(graph.nodes))) as (projected,):
+        project_nodes(p, graph.nodes, projected)
+        _run_edges(p, graph, projected, out)
+
+
+@fused_kernel
+def _run_edges(p: EdgePerceptron, graph: NetworkGraph, projected: Array, out: Array) -> None:
+    tiles = make_tiles(max(p.rest.width, p.edge.shape[1]))
     for first in range(0, len(graph.source), TILE):
-        load_edges(projected, graph, first, tiles.x)
-        if len(own):
-            load_rows(graph.edges, first, own, 0)
-            accumulate(p.edge, own, tiles.x)
-        store_rows(run_tile(p.rest, tiles), out, first)
+        start_edges(p, graph, projected, first, tiles)
+        store_rows(tiles, run_tile(p.rest, tiles), out.shape[1], out, first, 0)

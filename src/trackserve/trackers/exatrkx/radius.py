@@ -23,11 +23,12 @@ from trackserve.device.compile import (
     u64,
     with_bit,
 )
+from trackserve.device.lanes import store
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import check_limit
 from trackserve.errors import EventError
 
-from .doublets import Bounds, DoubletCuts, Places, is_doublet
+from .doublets import Bounds, DoubletCuts, Places, cells_of, keeps
 
 BINS_PER_RADIUS = 4
 """Cells per radius in the last dimension of the grid."""
@@ -153,8 +154,12 @@ def orient(place: Array, pairs: Pairs) -> tuple[Array, Array]:
 
 
 def _in_grid(grid: _Grid, column: Array) -> Array:
-    """Return a column of the points in the order of the grid; an empty one as it is."""
-    return column[grid.point] if len(column) else column
+    """Return a column of the points in the order of the grid, LANES more; an empty one as it is."""
+    if not len(column):
+        return column
+    sorted_ = np.zeros(len(column) + LANES, np.float32)
+    np.take(column, grid.point, out=sorted_[: len(column)])
+    return sorted_
 
 
 def _longer(array: Array, room: int, n: int) -> Array:
@@ -276,13 +281,14 @@ def _append_pairs(
 ) -> tuple[int, int]:
     """Append the pairs of points from ``first`` on with later ones, in the order of the grid.
 
-    ``places`` are in that order too. Returns the first point whose pairs had no room, and the
-    number of pairs.
+    ``places`` are in that order too, with LANES more at the end. Returns the first point whose
+    pairs had no room, and the number of pairs.
     """
     source, target = pairs
     c = grid.coordinates
     n_dimensions = u64(len(c))
     distance = np.empty(LANES, np.float32)
+    cells = np.empty(LANES, np.float32)
     all_pairs = len(bounds.most) == 0
     n = u64(n_found)
     for a in range(first, len(grid.point)):
@@ -330,11 +336,14 @@ def _append_pairs(
                 if bits and not all_pairs:
                     near, bits = bits, u32(0)
                     r, phi, z = places.r[i], places.phi[i], places.z[i]
+                    store(cells, u64(0), cells_of(bounds, r, z, places, block))
                     for lane in range(u64(min(n_left, u32(LANES)))):
                         if bit(near, lane):
                             j = block + lane
+                            cell = int(cells[lane])
                             there_r, there_phi = places.r[j], places.phi[j]
-                            good = is_doublet(bounds, r, phi, z, there_r, there_phi, places.z[j])
+                            there_z = places.z[j]
+                            good = keeps(bounds, cell, r, phi, z, there_r, there_phi, there_z)
                             bits = with_bit(bits, lane, good)
                 if bits:
                     here = grid.point[i]
