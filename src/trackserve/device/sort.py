@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from .compile import kernel, shared
+from .compile import kernel, shared, u64
 
 
 @kernel
@@ -34,6 +35,54 @@ def sort_by(key: NDArray[Any], rows: NDArray[Any], other: NDArray[Any], n: int) 
         for k in range(n):
             rows[k] = other[k]
         width *= 2
+
+
+_FEW = 32
+"""Rows up to which an insertion sort is faster than merging."""
+
+
+@kernel
+def sort_spread(
+    key: NDArray[Any], rows: NDArray[Any], other: NDArray[Any], low: float, high: float
+) -> None:
+    """Sort ``rows`` by rising ``key[row]``; equal keys keep their order.
+
+    It takes a time that grows as the number of rows, if the keys are spread between ``low`` and
+    ``high``. As many buckets as rows come in order; then each is sorted.
+
+    Args:
+        key: floats, the key of each row.
+        rows: integers, rows of ``key``; they are sorted in place.
+        other: work memory like ``rows``.
+        low, high: where the keys lie; others are sorted too.
+    """
+    n = len(rows)
+    scale = n / (high - low)
+    start = np.zeros(n + 2, np.int32)
+    for i in range(u64(n)):
+        start[_bucket(key[u64(rows[i])], low, scale, n) + u64(2)] += 1
+    for b in range(u64(n)):
+        start[b + u64(1)] += start[b]
+    for i in range(u64(n)):
+        b = _bucket(key[u64(rows[i])], low, scale, n) + u64(1)
+        other[u64(start[b])] = rows[i]
+        start[b] += 1
+    for b in range(n):
+        first, end = start[b], start[b + 1]
+        if end - first > _FEW:
+            sort_by(key, other[first:end], rows[first:end], end - first)
+        for i in range(first, end):
+            row, place = other[i], i
+            while place > first and key[rows[place - 1]] > key[row]:
+                rows[place] = rows[place - 1]
+                place -= 1
+            rows[place] = row
+
+
+@shared
+def _bucket(key: float, low: float, scale: float, n: int) -> int:
+    """Return the bucket, of ``n``, of a key; a higher key has no lower bucket."""
+    return u64(min(max((key - low) * scale, 0.0), n - 1.0))
 
 
 @shared

@@ -9,16 +9,28 @@ speaks against them. A track that shares a hit with a better one is a duplicate.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.device.compile import kernel, shared
-from trackserve.edm import VAR_TIP, Tracks
+from trackserve.device.compile import LANES, kernel, shared, u64, wide_vectors
+from trackserve.device.sort import sort_spread
+from trackserve.edm import MAX_HITS, VAR_TIP, Tracks
 from trackserve.edm.columns import Array
 
+from .broken_line import MIN_HITS
 from .config import ScoreCuts
 from .fit import Fitted, Sizes
-from .shape import HitShapes, strangeness
+from .shape import (
+    LENGTHS,
+    MISSED,
+    N_OF_CLUSTER,
+    N_OF_TRACK,
+    HitShapes,
+    ShapeWorkspace,
+    judge_shapes_side_by_side,
+    load_track,
+)
 
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
 
@@ -29,9 +41,21 @@ def resolve_tracks(fitted: Fitted, hits: HitShapes, sizes: Sizes, cuts: ScoreCut
     return quality
 
 
+class Alone(NamedTuple):
+    """What the fit of an ntuplet says against it.
+
+    Attributes:
+        cost: in chi2; infinite if it is no track.
+        most: largest cost of a track of as many hits.
+    """
+
+    cost: float
+    most: float
+
+
 @shared
-def cost_of(t: int, fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> float:
-    """Return what speaks against ntuplet ``t``, in chi2; infinite if it is no track.
+def cost_of_fit(t: int, fitted: Fitted, cuts: ScoreCuts) -> Alone:
+    """Return what the fit says against ntuplet ``t``.
 
     A triplet has so few hits that chi2 of the fit says little: that of the beam spot counts too.
     """
@@ -43,11 +67,23 @@ def cost_of(t: int, fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> float:
         cost += tip * tip / (var_tip + cuts.tip_spread * cuts.tip_spread)
         most = cuts.triplet_cost
     # a fit that failed is NaN, and no comparison holds
-    if cost < most and near and cuts.min_pt * abs(q_over_pt) < 1.0:
-        cost += strangeness(t, fitted, hits, cuts, most - cost)
-        if cost < most:
-            return cost
-    return math.inf
+    good = cost < most and near and cuts.min_pt * abs(q_over_pt) < 1.0
+    return Alone(cost if good else math.inf, most)
+
+
+@shared
+def cost_of(alone: Alone, track: Array, lane: int, cuts: ScoreCuts) -> float:
+    """Return all that speaks against an ntuplet, in chi2; infinite if it is no track.
+
+    Args:
+        alone: what its fit says.
+        track: :attr:`.shape.ShapeWorkspace.track`, with the result.
+        lane: lane of the ntuplet.
+        cuts: constants of the selection.
+    """
+    lengths, missed = track[LENGTHS, lane], track[MISSED, lane]
+    cost = alone.cost + (lengths + cuts.per_missed * missed)
+    return cost if lengths < alone.most - alone.cost and cost < alone.most else math.inf
 
 
 @shared
@@ -64,30 +100,63 @@ def may_share(n_hits: int, score: float, cuts: ScoreCuts) -> int:
 
 
 @kernel
+def _score_tracks(fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> Array:
+    """Return the score of each ntuplet, float64[n]; -inf for one that is no track."""
+    wide_vectors()
+    ntuplets = fitted.ntuplets
+    n = len(ntuplets.n_hits)
+    score = np.empty(n, np.float64)
+    rows = np.empty((MAX_HITS + 1, n), np.int32)  # tracks of as many hits in a row
+    count = np.zeros(MAX_HITS + 1, np.int64)
+    for t in range(u64(n)):
+        score[t] = -math.inf
+        n_hits = u64(ntuplets.n_hits[t])
+        rows[n_hits, u64(count[n_hits])] = t
+        count[n_hits] += int(cost_of_fit(t, fitted, cuts).cost < math.inf)
+    work = ShapeWorkspace(
+        np.empty((MAX_HITS, N_OF_CLUSTER, LANES), np.float32),
+        np.empty((N_OF_TRACK, LANES)),
+        np.empty(LANES, np.int32),
+    )
+    for n_hits in range(MIN_HITS, MAX_HITS + 1):
+        for block in range(0, count[n_hits], LANES):
+            filled = min(LANES, count[n_hits] - block)
+            for lane in range(u64(LANES)):  # the last track again where there is none
+                t = u64(rows[n_hits, block + min(np.int64(lane), filled - 1)])
+                load_track(t, fitted, hits, work, lane)
+            judge_shapes_side_by_side(n_hits, LANES, hits.tables, cuts, work)
+            for lane in range(u64(filled)):
+                t = u64(rows[n_hits, block + np.int64(lane)])
+                cost = cost_of(cost_of_fit(t, fitted, cuts), work.track, lane, cuts)
+                score[t] = score_of(n_hits, cost, cuts)
+    return score
+
+
+@kernel
 def _resolve_tracks(fitted: Fitted, hits: HitShapes, n_hits: int, cuts: ScoreCuts) -> Array:
     ntuplets = fitted.ntuplets
     n = len(ntuplets.n_hits)
-    quality = np.full(n, _BAD, np.uint8)
-    good = np.empty(n, np.int32)
-    score = np.empty(n, np.float64)
-    n_good = 0
-    for t in range(n):
-        cost = cost_of(t, fitted, hits, cuts)
-        if cost < math.inf:
-            good[n_good] = t
-            score[n_good] = score_of(ntuplets.n_hits[t], cost, cuts)
-            n_good += 1
+    score = _score_tracks(fitted, hits, cuts)
+    good = np.empty((2, n), np.int32)
+    n_good = u64(0)
+    for t in range(u64(n)):
+        good[0, n_good] = t
+        n_good += u64(score[t] > -math.inf)
+    best = score_of(MAX_HITS, 0.0, cuts)
+    worst = score_of(MIN_HITS, cuts.long_cost, cuts)
+    sort_spread(-score, good[0, :n_good], good[1, :n_good], -best, -worst)
 
+    quality = np.full(n, _BAD, np.uint8)
     taken = np.zeros(n_hits, np.bool_)
-    for i in np.argsort(-score[:n_good], kind="mergesort"):
-        t = good[i]
+    for i in range(n_good):
+        t = u64(good[0, i])
         shared_hits = 0
-        for k in range(ntuplets.n_hits[t]):
-            shared_hits += taken[ntuplets.hits[t, k]]
-        if shared_hits > may_share(ntuplets.n_hits[t], score[i], cuts):
+        for k in range(u64(ntuplets.n_hits[t])):
+            shared_hits += taken[u64(ntuplets.hits[t, k])]
+        if shared_hits > may_share(ntuplets.n_hits[t], score[t], cuts):
             quality[t] = _DUPLICATE
             continue
         quality[t] = _LOOSE
-        for k in range(ntuplets.n_hits[t]):
-            taken[ntuplets.hits[t, k]] = True
+        for k in range(u64(ntuplets.n_hits[t])):
+            taken[u64(ntuplets.hits[t, k])] = True
     return quality

@@ -19,7 +19,8 @@ from trackserve.detectors.phase1.layout import (
     N_LAYERS,
     PT_PER_RADIUS,
 )
-from trackserve.device.compile import shared
+from trackserve.device.compile import i32, shared, side_by_side, u64
+from trackserve.device.elementary import cosine_and_sine
 from trackserve.edm import Hits
 from trackserve.edm.columns import Array
 
@@ -35,6 +36,20 @@ _MAX_ARC = 20.0
 """Length of a track in the transverse plane up to which it may cross a disk, cm."""
 _EIGHTH = 0.125
 """Pitches per unit of a cluster's size."""
+_INNERMOST = 1
+"""Bit of the innermost layer. On it hits of particles from decays are missing too."""
+
+_X, _Y, _AXES, _THICKNESS, _CHARGE_WIDTH_X, _CHARGE_WIDTH_Y = 0, 1, 2, 11, 12, 13
+_SIZE_X, _SIZE_Y = 14, 15
+"""Rows of :attr:`ShapeWorkspace.cluster`: :class:`Cluster`, whose axes are nine rows."""
+N_OF_CLUSTER = _SIZE_Y + 1
+_PHI, _TIP, _CURVATURE, _COT_THETA, _ZIP, _TURN_X, _TURN_Y = range(7)
+"""Rows of :attr:`ShapeWorkspace.track`: parameters of the track, 1/cm the third; and
+:class:`Turn`."""
+LENGTHS, MISSED = 7, 8
+"""Rows with the result: the penalty for the lengths of clusters, in chi2; and the number of layers
+that are crossed without a hit."""
+N_OF_TRACK = MISSED + 1
 
 
 class ShapeTables(NamedTuple):
@@ -67,17 +82,56 @@ class HitShapes(NamedTuple):
     tables: ShapeTables
 
 
+class Cluster(NamedTuple):
+    """A cluster as the judgement of its length sees it.
+
+    Attributes:
+        x, y: place of its hit, cm.
+        axis_x, axis_y, normal: local axes of its module in global coordinates.
+        thickness: of its module, cm.
+        charge_width_x, charge_width_y: columns of :class:`.hits.PositionTables`, cm.
+        size_x, size_y: its length, 1/8 pixel; negative at the edge of the module.
+    """
+
+    x: float
+    y: float
+    axis_x: tuple[float, float, float]
+    axis_y: tuple[float, float, float]
+    normal: tuple[float, float, float]
+    thickness: float
+    charge_width_x: float
+    charge_width_y: float
+    size_x: float
+    size_y: float
+
+
 class Turn(NamedTuple):
-    """A track in the transverse plane: its direction at a point follows from the point.
+    """A track, whose direction at a point follows from the point.
 
     Attributes:
         curvature: 1/cm, positive if clockwise.
-        x, y: direction at the origin, times 1 + curvature * tip.
+        x, y: transverse direction at the origin, times 1 + curvature * tip.
+        cot_theta: slope along the beam.
     """
 
     curvature: float
     x: float
     y: float
+    cot_theta: float
+
+
+class ShapeWorkspace(NamedTuple):
+    """Memory for tracks of as many hits, one in each lane.
+
+    Attributes:
+        cluster: float32[MAX_HITS, N_OF_CLUSTER, lanes], their clusters.
+        track: float64[N_OF_TRACK, lanes], what each track has once.
+        seen: int32[lanes], a bit for each layer that has a hit of the track, or does not count.
+    """
+
+    cluster: Array
+    track: Array
+    seen: Array
 
 
 def make_shape_tables(positions: PositionTables) -> ShapeTables:
@@ -107,44 +161,114 @@ def hit_shapes(ordered: OrderedHits, hits: Hits, tables: ShapeTables) -> HitShap
 
 
 @shared
-def strangeness(t: int, fitted: Fitted, hits: HitShapes, cuts: ScoreCuts, most: float) -> float:
-    """Return what speaks against ntuplet ``t`` beside its fit, in chi2.
-
-    It is the sum over its clusters of :func:`length_penalty` along both axes, and a penalty for
-    each layer but the innermost that it crosses without a hit. On that one hits of particles from
-    decays are missing too. If the clusters alone make ``most`` of it, it is infinite.
-    """
-    ordered, tables = hits.ordered, hits.tables
-    positions = tables.positions
-    phi, tip = float(fitted.state[t, 0]), float(fitted.state[t, 1])
-    curvature = PT_PER_RADIUS * float(fitted.state[t, 2])
-    cot_theta = float(fitted.state[t, 3])
-    stretch = 1.0 + curvature * tip
-    turn = Turn(curvature, stretch * math.cos(phi), stretch * math.sin(phi))
-    per_pitch_x, per_pitch_y = 1.0 / positions.pitch_x, 1.0 / positions.pitch_y
-    sum_, seen = 0.0, 1
-    for i in range(fitted.ntuplets.n_hits[t]):
-        h = fitted.ntuplets.hits[t, i]
-        row, m = ordered.order[h], ordered.module[h]
+def load_track(t: int, fitted: Fitted, hits: HitShapes, work: ShapeWorkspace, lane: int) -> None:
+    """Load ntuplet ``t`` and its clusters into a lane."""
+    ordered, tables, track = hits.ordered, hits.tables, work.track
+    positions, state = tables.positions, fitted.state
+    track[_PHI, lane], track[_TIP, lane] = state[t, 0], state[t, 1]
+    track[_CURVATURE, lane] = PT_PER_RADIUS * float(state[t, 2])
+    track[_COT_THETA, lane], track[_ZIP, lane] = state[t, 3], state[t, 4]
+    seen = _INNERMOST
+    for k in range(fitted.ntuplets.n_hits[t]):
+        h = u64(fitted.ntuplets.hits[t, k])
+        row, m, cluster = u64(ordered.order[h]), u64(ordered.module[h]), work.cluster[k]
+        cluster[_X, lane], cluster[_Y, lane] = ordered.x[h], ordered.y[h]
+        for i in range(3):
+            for j in range(3):
+                cluster[_AXES + 3 * i + j, lane] = positions.rotation[m, i, j]
+        cluster[_THICKNESS, lane] = positions.thickness[m]
+        cluster[_CHARGE_WIDTH_X, lane] = positions.charge_width_x[m]
+        cluster[_CHARGE_WIDTH_Y, lane] = positions.charge_width_y[m]
+        cluster[_SIZE_X, lane], cluster[_SIZE_Y, lane] = hits.size_x[row], hits.size_y[row]
         seen |= 1 << int(tables.layer[m])
-        dx = turn.x + turn.curvature * ordered.y[h]
-        dy = turn.y - turn.curvature * ordered.x[h]
-        axes = positions.rotation[m]
-        across = axes[2, 0] * dx + axes[2, 1] * dy + axes[2, 2] * cot_theta
-        depth = float(positions.thickness[m]) / across
-        along_x = (axes[0, 0] * dx + axes[0, 1] * dy + axes[0, 2] * cot_theta) * depth
-        along_y = (axes[1, 0] * dx + axes[1, 1] * dy + axes[1, 2] * cot_theta) * depth
-        width_x = abs(along_x - positions.charge_width_x[m]) * per_pitch_x
-        width_y = abs(along_y - positions.charge_width_y[m]) * per_pitch_y
-        sum_ += length_penalty(hits.size_x[row], width_x, cuts)
-        sum_ += length_penalty(hits.size_y[row], width_y, cuts)
-        if sum_ >= most:
-            return math.inf
-    return sum_ + cuts.per_missed * count_missed(t, seen, curvature, fitted, tables)
+    work.seen[lane] = seen
+
+
+@side_by_side
+def judge_shapes_side_by_side(
+    n_hits: int, lanes: int, tables: ShapeTables, cuts: ScoreCuts, work: ShapeWorkspace
+) -> None:
+    """Judge the clusters of tracks of ``n_hits``, and the layers that they cross without a hit.
+
+    The penalty for clusters is the sum of :func:`length_penalty` along both axes of each.
+
+    Args:
+        n_hits: number of hits.
+        lanes: number of lanes; a constant of the caller, so that loops over them have its length.
+        tables: tables of the detector.
+        cuts: constants of the selection.
+        work: memory with the tracks loaded; it gets the result.
+    """
+    track = work.track
+    per_pitch_x, per_pitch_y = 1.0 / tables.positions.pitch_x, 1.0 / tables.positions.pitch_y
+    for lane in range(u64(lanes)):
+        stretch = 1.0 + track[_CURVATURE, lane] * track[_TIP, lane]
+        cosine, sine = cosine_and_sine(track[_PHI, lane])
+        track[_TURN_X, lane], track[_TURN_Y, lane] = stretch * cosine, stretch * sine
+        track[LENGTHS, lane], track[MISSED, lane] = 0.0, 0.0
+    for k in range(n_hits):
+        row = work.cluster[k]
+        for lane in range(u64(lanes)):
+            turn = Turn(
+                track[_CURVATURE, lane],
+                track[_TURN_X, lane],
+                track[_TURN_Y, lane],
+                track[_COT_THETA, lane],
+            )
+            cluster = _cluster(row, lane)
+            width_x, width_y = charge_widths(cluster, turn)
+            sum_ = track[LENGTHS, lane]
+            sum_ += length_penalty(cluster.size_x, width_x * per_pitch_x, cuts)
+            sum_ += length_penalty(cluster.size_y, width_y * per_pitch_y, cuts)
+            track[LENGTHS, lane] = sum_
+    for layer in range(N_LAYERS):
+        place, low, high = tables.spans[layer, 0], tables.spans[layer, 1], tables.spans[layer, 2]
+        if layer < N_BARREL_LAYERS:
+            for lane in range(u64(lanes)):
+                crossing = crossing_of_barrel(place, _path(track, lane))
+                inside = (crossing > low) & (crossing < high)
+                unseen = (work.seen[lane] >> i32(layer)) & 1 == 0
+                track[MISSED, lane] += 1.0 if inside & unseen else 0.0
+        else:
+            for lane in range(u64(lanes)):
+                crossing = crossing_of_disk(place, _path(track, lane))
+                inside = (crossing > low) & (crossing < high)
+                unseen = (work.seen[lane] >> i32(layer)) & 1 == 0
+                track[MISSED, lane] += 1.0 if inside & unseen else 0.0
 
 
 @shared
-def length_penalty(size: int, width: float, cuts: ScoreCuts) -> float:
+def _cluster(row: Array, lane: int) -> Cluster:
+    """Read a cluster of a lane."""
+    return Cluster(
+        x=float(row[_X, lane]),
+        y=float(row[_Y, lane]),
+        axis_x=(row[_AXES, lane], row[_AXES + 1, lane], row[_AXES + 2, lane]),
+        axis_y=(row[_AXES + 3, lane], row[_AXES + 4, lane], row[_AXES + 5, lane]),
+        normal=(row[_AXES + 6, lane], row[_AXES + 7, lane], row[_AXES + 8, lane]),
+        thickness=float(row[_THICKNESS, lane]),
+        charge_width_x=float(row[_CHARGE_WIDTH_X, lane]),
+        charge_width_y=float(row[_CHARGE_WIDTH_Y, lane]),
+        size_x=float(row[_SIZE_X, lane]),
+        size_y=float(row[_SIZE_Y, lane]),
+    )
+
+
+@shared
+def charge_widths(cluster: Cluster, turn: Turn) -> tuple[float, float]:
+    """Return the extents of the charge that a track leaves along the local axes, cm."""
+    dx = turn.x + turn.curvature * cluster.y
+    dy = turn.y - turn.curvature * cluster.x
+    axis_x, axis_y, normal = cluster.axis_x, cluster.axis_y, cluster.normal
+    across = normal[0] * dx + normal[1] * dy + normal[2] * turn.cot_theta
+    depth = cluster.thickness / across
+    along_x = (axis_x[0] * dx + axis_x[1] * dy + axis_x[2] * turn.cot_theta) * depth
+    along_y = (axis_y[0] * dx + axis_y[1] * dy + axis_y[2] * turn.cot_theta) * depth
+    return abs(along_x - cluster.charge_width_x), abs(along_y - cluster.charge_width_y)
+
+
+@shared
+def length_penalty(size: float, width: float, cuts: ScoreCuts) -> float:
     """Return what the length of a cluster says against a track, in chi2; 0 at a module's edge.
 
     Args:
@@ -152,35 +276,45 @@ def length_penalty(size: int, width: float, cuts: ScoreCuts) -> float:
         width: extent of the charge that the track leaves, in pitches.
         cuts: constants of the selection.
     """
-    if size <= 0:
-        return 0.0
     excess = _EIGHTH * size - width - cuts.length_offset
-    pull = excess / (cuts.short if excess < 0.0 else cuts.long)
-    return min(pull * pull, cuts.most_short if excess < 0.0 else cuts.most_long)
+    short = excess < 0.0
+    pull = excess / (cuts.short if short else cuts.long)
+    penalty = min(pull * pull, cuts.most_short if short else cuts.most_long)
+    return penalty if size > 0.0 else 0.0
+
+
+class Path(NamedTuple):
+    """Parameters of a track that say which layers it crosses.
+
+    Attributes:
+        curvature: 1/cm.
+        cot_theta: slope along the beam.
+        zip: z where it is closest to the beam, cm.
+    """
+
+    curvature: float
+    cot_theta: float
+    zip: float
 
 
 @shared
-def count_missed(t: int, seen: int, curvature: float, fitted: Fitted, tables: ShapeTables) -> int:
-    """Return the number of layers that ntuplet ``t`` crosses without a hit, rims left out.
+def _path(track: Array, lane: int) -> Path:
+    """Read the path of a lane."""
+    return Path(track[_CURVATURE, lane], track[_COT_THETA, lane], track[_ZIP, lane])
 
-    Args:
-        t: row of the ntuplet.
-        seen: a bit for each layer that has a hit of it, or does not count.
-        curvature: 1/cm.
-        fitted: all ntuplets.
-        tables: tables of the detector.
-    """
-    cot_theta, zip_ = float(fitted.state[t, 3]), float(fitted.state[t, 4])
-    bend = curvature * curvature / 24.0
-    missed = 0
-    for layer in range(N_LAYERS):
-        place = tables.spans[layer, 0]
-        if layer < N_BARREL_LAYERS:
-            arc = place * (1.0 + bend * place * place)
-            crossing, ahead = zip_ + cot_theta * arc, True
-        else:
-            arc = (place - zip_) / cot_theta
-            crossing, ahead = arc * (1.0 - bend * arc * arc), (arc > 0.0) & (arc < _MAX_ARC)
-        inside = ahead & (crossing > tables.spans[layer, 1]) & (crossing < tables.spans[layer, 2])
-        missed += int(inside & ((seen >> layer) & 1 == 0))
-    return missed
+
+@shared
+def crossing_of_barrel(radius: float, path: Path) -> float:
+    """Return z at which a track crosses a barrel layer, cm."""
+    bend = path.curvature * path.curvature / 24.0
+    arc = radius * (1.0 + bend * radius * radius)
+    return path.zip + path.cot_theta * arc
+
+
+@shared
+def crossing_of_disk(z: float, path: Path) -> float:
+    """Return the radius at which a track crosses a disk, cm; NaN if it does not."""
+    bend = path.curvature * path.curvature / 24.0
+    arc = (z - path.zip) / path.cot_theta
+    crossing = arc * (1.0 - bend * arc * arc)
+    return crossing if (arc > 0.0) & (arc < _MAX_ARC) else math.nan

@@ -15,13 +15,20 @@ from numba import cuda
 
 from trackserve.detectors.phase1.layout import N_LAYERS
 from trackserve.device.cuda import Device, cuda_kernel, device_function
-from trackserve.edm import Tracks
+from trackserve.edm import MAX_HITS, Tracks
 
 from ..config import ScoreCuts
 from ..fit import Fitted
 from ..ntuplets import Ntuplets
-from ..resolve import cost_of, may_share, score_of
-from ..shape import HitShapes
+from ..resolve import cost_of, cost_of_fit, may_share, score_of
+from ..shape import (
+    N_OF_CLUSTER,
+    N_OF_TRACK,
+    HitShapes,
+    ShapeWorkspace,
+    judge_shapes_side_by_side,
+    load_track,
+)
 from .doublets import BatchCells
 from .hits import BatchHits
 from .ntuplets import Beginnings
@@ -99,10 +106,20 @@ def _find_events(hit: Any, cell: Any, ntuplet: Any, contest: Contest) -> None:
 
 @cuda_kernel
 def _judge_alone(fitted: Fitted, hits: HitShapes, contest: Contest, cuts: ScoreCuts) -> None:
+    work = ShapeWorkspace(
+        cluster=cuda.local.array((MAX_HITS, N_OF_CLUSTER, 1), np.float32),
+        track=cuda.local.array((N_OF_TRACK, 1), np.float64),
+        seen=cuda.local.array(1, np.int32),
+    )
     for t in range(cuda.grid(1), contest.n, cuda.gridsize(1)):
         contest.quality[t] = _BAD
-        cost = cost_of(t, fitted, hits, cuts)
-        contest.score[t] = score_of(int(fitted.ntuplets.n_hits[t]), cost, cuts)
+        n_hits = int(fitted.ntuplets.n_hits[t])
+        alone, cost = cost_of_fit(t, fitted, cuts), math.inf
+        if alone.cost < math.inf:
+            load_track(t, fitted, hits, work, 0)
+            judge_shapes_side_by_side(n_hits, 1, hits.tables, cuts, work)
+            cost = cost_of(alone, work.track, 0, cuts)
+        contest.score[t] = score_of(n_hits, cost, cuts)
 
 
 @cuda_kernel
