@@ -9,8 +9,10 @@ import numpy as np
 
 from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
-from trackserve.trackers.patatrack import broken_line as line
 from trackserve.trackers.patatrack.config import REFERENCE, FitConstants
+from trackserve.trackers.patatrack.doublets import OrderedHits
+from trackserve.trackers.patatrack.fit import MeasuredHits, fit_broken_lines
+from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets
 
 
 def helix_points(
@@ -45,7 +47,7 @@ class Fits(NamedTuple):
 def fit_points(
     points: Array, normals: Array, constants: FitConstants, var_across: float = 1e-6
 ) -> Fits:
-    """Fit tracks side by side, in layers of 0.02 radiation lengths along the beam.
+    """Fit tracks with the loop of the pipeline, in layers of 0.02 radiation lengths along the beam.
 
     Args:
         points: [tracks, hits, 3], cm; their variance along the beam is 4e-6 cm^2.
@@ -53,16 +55,28 @@ def fit_points(
         constants: constants of the line.
         var_across: variance of the points across the beam, cm^2.
     """
-    lanes, n = points.shape[:2]
-    work = line.Workspace(
-        np.empty((MAX_HITS, line.N_OF_HIT, lanes)), np.empty((line.N_OF_TRACK, lanes))
+    tracks, n = points.shape[:2]
+    rows = np.arange(tracks * n, dtype=np.int32)
+    x, y, z = np.ascontiguousarray(points.reshape(-1, 3).T, np.float32)
+    nothing = np.zeros_like(x)
+    # each hit has a module of its own
+    ordered = OrderedHits(rows, rows, rows, rows, x, y, z, nothing, rows)
+    across = np.zeros((tracks, n, 3, 3), np.float32)
+    across[..., 0, :], across[..., 1, :] = np.cross([0, 0, 1], normals), [0, 0, 1]
+    measured = MeasuredHits(
+        ordered,
+        np.full_like(x, var_across),
+        np.full_like(x, 4e-6),
+        across.reshape(-1, 3, 3),
+        np.full_like(x, 0.02),
     )
-    hit = work.hit[:n].transpose(2, 0, 1)  # tracks, hits, rows
-    hit[..., [line.X, line.Y, line.Z]] = points
-    hit[..., line.VAR_X], hit[..., line.VAR_Y] = var_across, 4e-6
-    hit[..., [line.XX, line.XY, line.XZ]] = np.cross([0, 0, 1], normals)
-    hit[..., [line.YX, line.YY, line.YZ]] = [0, 0, 1]
-    hit[..., line.X0] = 0.02
-    line.fit_broken_lines_side_by_side(n, lanes, constants, work)
-    state, covariance = work.track[line.STATE :], work.track[line.COVARIANCE :]
-    return Fits(state[:5].T, covariance[:15].T, work.track[line.CHI2])
+    hits = np.full((tracks, MAX_HITS), -1, np.int32)
+    hits[:, :n] = rows.reshape(tracks, n)
+    ntuplets = Ntuplets(
+        np.full(tracks, n, np.int8),
+        np.full((tracks, MAX_CELLS), -1, np.int32),
+        hits,
+        np.zeros(tracks, np.bool_),
+    )
+    fitted = fit_broken_lines(ntuplets, measured, constants)
+    return Fits(fitted.state, fitted.covariance, fitted.chi2)

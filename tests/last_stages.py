@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trackserve.detectors.phase1.conditions import CPE_MODULE
 from trackserve.detectors.phase1.layout import N_LAYERS, N_MODULES
 from trackserve.device.cuda import Device
 from trackserve.edm import MAX_HITS, VAR_TIP, VAR_ZIP, Tracks, Vertices
@@ -62,10 +63,15 @@ def random_shapes(n_hits: int, seed: int) -> HitShapes:
     rng = np.random.default_rng(99)
     axes = np.linalg.qr(rng.normal(size=(N_MODULES, 3, 3)))[0].astype(np.float32)
     one = np.ones(N_MODULES, np.float32)
-    values = dict.fromkeys(PositionTables._fields, one)
+    # arrays have the shapes of the pipeline's, for which its loops are compiled
+    values = {
+        name: np.ones((N_MODULES, *CPE_MODULE[name].shape), np.float32)
+        for name in PositionTables._fields
+        if name in CPE_MODULE.names
+    }
     values |= {"rotation": axes, "thickness": 0.03 * one, "charge_width_x": -0.01 * one}
     positions = PositionTables(
-        **values | {"pitch_x": np.float32(0.01), "pitch_y": np.float32(0.015)}
+        **values, material=one, pitch_x=np.float32(0.01), pitch_y=np.float32(0.015)
     )
     spans = np.stack([np.linspace(3, 16, N_LAYERS), *rng.normal(0, 2, (2, N_LAYERS))], axis=1)
     layer = rng.integers(0, N_LAYERS, N_MODULES).astype(np.uint8)

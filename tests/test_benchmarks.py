@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 import time
@@ -33,6 +34,13 @@ def test_every_benchmark_can_be_imported_and_has_help(
             module.main()
         assert end.value.code == 0
         assert capsys.readouterr().out.startswith("usage: ")
+
+
+def test_the_index_has_every_program_and_no_other() -> None:
+    folder = Path(benchmarks.__path__[0])
+    files = {file.name for kind in ("sh", "toml") for file in folder.glob(f"*.{kind}")}
+    names = re.findall(r"`([a-z_]+(?:\.sh|\.toml)?)`", (folder / "README.md").read_text())
+    assert set(names) == {*MODULES, *files}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)

@@ -21,7 +21,7 @@ from trackserve.physics.pixel.metrics import PixelSummary, summarize_pixel
 from trackserve.trackers.patatrack.config import DEFAULT
 from trackserve.trackers.patatrack.fit import Fitted, Sizes
 from trackserve.trackers.patatrack.mixture import fit_mixture
-from trackserve.trackers.patatrack.ntuplets import Ntuplets
+from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets
 from trackserve.trackers.patatrack.resolve import resolve_tracks
 from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.trackers.patatrack.shape import HitShapes
@@ -117,7 +117,8 @@ def resolve(
     state = np.zeros((n, 5), np.float32)
     state[:, 1], state[:, 2] = tip, 1.0
     covariance = np.full((n, 15), 1e-4, np.float32)
-    ntuplets = Ntuplets(length, rows[:, :4], rows, np.zeros(n, np.bool_))
+    cells = rows[:, :MAX_CELLS].copy()
+    ntuplets = Ntuplets(length, cells, rows, np.zeros(n, np.bool_))
     fitted = Fitted(ntuplets, state, covariance, np.array(chi2, np.float32), length)
     n_hits = int(rows.max()) + 1
     sizes = Sizes(n_hits=n_hits, n_cells=0)

@@ -33,7 +33,7 @@ from trackserve.trackers.patatrack.connect import connect_cells
 from trackserve.trackers.patatrack.doublets import find_doublets, order_by_phi
 from trackserve.trackers.patatrack.fit import fit_broken_lines, measured_hits
 from trackserve.trackers.patatrack.hits import make_position_tables, phi_in_units
-from trackserve.trackers.patatrack.ntuplets import Ntuplets, find_ntuplets
+from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets, find_ntuplets
 from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.trackers.patatrack.vertices import find_vertices
 from trackserve.trackers.registry import find_tracker
@@ -316,7 +316,7 @@ def test_dead_and_noisy_columns_drop_out(
         np.testing.assert_array_equal(getattr(left, name), getattr(kept, name))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     pt=st.floats(0.5, 20),
     charge=st.sampled_from([-1, 1]),
@@ -363,7 +363,9 @@ def test_no_track_depends_on_those_beside_it_in_the_fit(
     place[ordered.order] = np.arange(len(hits), dtype=np.int32)
     some = all_of_it.take(np.random.default_rng(seed).integers(0, len(all_of_it), n))
     rows = np.where(some.hits < 0, -1, place[some.hits])
-    ntuplets = Ntuplets(some.n_hits, rows[:, :4], rows, np.zeros(n, np.bool_))
+    # arrays as the pipeline's, for which its loop is compiled
+    cells = rows[:, :MAX_CELLS].copy()
+    ntuplets = Ntuplets(some.n_hits, cells, rows, np.zeros(n, np.bool_))
     tables = make_position_tables(read_conditions(sample_directory))
     fitted = fit_broken_lines(ntuplets, measured_hits(ordered, hits, tables), DEFAULT.fit)
     assert fitted.state.tobytes() == some.state.tobytes()

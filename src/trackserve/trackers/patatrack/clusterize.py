@@ -139,7 +139,8 @@ def _clusterize(
         most = max(most, i - start[m])
     if most > max_digis:
         n_digis = 0
-        start[:] = end
+        for k in range(N_MODULES):  # Numba needs seconds to compile an assignment of an array
+            start[k] = end[k]
 
     cluster_module = np.empty(n_digis, np.uint16)
     box = np.empty((4, n_digis), np.uint16)
