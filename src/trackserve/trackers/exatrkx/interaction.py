@@ -92,12 +92,13 @@ def pack_interaction(
 def run_interaction(network: PackedInteraction, graph: NetworkGraph) -> Array:
     """Return the logits of the edges of ``graph``, float32[m]."""
     n_nodes, n_edges, hidden = len(graph.nodes), len(graph.source), network.hidden
-    width = rounded(hidden)
+    shape = projection(network.head, n_nodes)
+    width = shape[1] // 2
     logits = np.empty((n_edges, 1), np.float32)
     following = [*network.edge, network.head]
     with WORK.lend(
         (-(-n_edges // TILE) * width, TILE),
-        projection(network.head, n_nodes),
+        shape,
         (n_nodes, hidden),
         (n_nodes, width),
         (n_nodes, width),

@@ -154,7 +154,8 @@ def run_rows(p: Packed, rows: Array, out: Array) -> None:
 
 def projection(p: EdgePerceptron, n: int) -> tuple[int, int]:
     """Return the shape of what :func:`project_nodes` makes of ``n`` nodes."""
-    return n, 2 * rounded(int(p.rest.layers[0, 1]))
+    width = int(p.rest.layers[0, 1])
+    return n, 2 * rounded.py_func(width)  # type: ignore[attr-defined]
 
 
 @fused_kernel
