@@ -30,7 +30,7 @@ class Subject(NamedTuple):
         directory: the events.
         config: configuration of Patatrack.
         model: model of the learned tracker; empty: it is Patatrack that is measured.
-        events: most events.
+        events: most events; 0: all.
     """
 
     directory: str
@@ -56,7 +56,7 @@ def measure(subject: Subject) -> None:
 
         pipeline = PatatrackPipeline.from_directory(subject.directory, subject.config)
         source = read_events(subject.directory)
-    events = list(itertools.islice(source, subject.events))
+    events = list(itertools.islice(source, subject.events or None))
     for _ in sys.stdin:
         spent: Stages = {}
         for event in events:
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("directories", nargs="+", metavar="DIR")
     parser.add_argument("--config", default="default", metavar="NAME")
     parser.add_argument("--model", default="", metavar="MODEL", help="of the learned tracker")
-    parser.add_argument("--events", type=int, default=1000, help="most events")
+    parser.add_argument("--events", type=int, default=0, help="most events; 0: all")
     parser.add_argument("--against", metavar="SRC", help="source folder of another version")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
