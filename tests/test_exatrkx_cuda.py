@@ -38,6 +38,7 @@ from trackserve.edm import (
 )
 from trackserve.edm.columns import Array, Ragged
 from trackserve.errors import EventError, LimitExceeded, encode
+from trackserve.trackers.exatrkx import packing
 from trackserve.trackers.exatrkx import perceptrons as on_cpu
 from trackserve.trackers.exatrkx.architecture import Cuts, Doublets, Features, Perceptron
 from trackserve.trackers.exatrkx.cuda import (
@@ -334,7 +335,7 @@ def test_perceptrons_on_rows(
     """Rows equal the CPU's; a row has the same bits alone."""
     shape, weights = random_perceptron(inputs, widths, output, activation, norm, seed)
     assert perceptrons.fits(shape)
-    packed, device = on_cpu.pack(shape, weights, ""), OneThread()
+    packed, device = packing.pack(shape, weights, ""), OneThread()
     rows = np.random.default_rng(seed).normal(0, 1, (n, inputs)).astype(np.float32)
     expected = np.empty((n, output or widths[-1]), np.float32)
     on_cpu.run_rows(packed, rows, expected)
@@ -365,7 +366,7 @@ def test_perceptrons_on_edges(
     """Rows equal the CPU's, from an edge on, and added to an output."""
     shape, weights = random_perceptron(2 * n_node + n_own, widths, 3, "silu", norm, seed)
     assert perceptrons.fits(shape, n_node)
-    packed, device = on_cpu.pack_edge(shape, weights, "", n_node), OneThread()
+    packed, device = packing.pack_edge(shape, weights, "", n_node), OneThread()
     random, n = np.random.default_rng(seed), 30
     nodes = random.normal(0, 1, (n, n_node)).astype(np.float32)
     own = random.normal(0, 1, (m, n_own)).astype(np.float32)

@@ -14,7 +14,8 @@ from trackserve.device import reserve
 from trackserve.device.lanes import TILE, load, store
 from trackserve.device.reserve import Reserve
 from trackserve.trackers.exatrkx.architecture import Perceptron
-from trackserve.trackers.exatrkx.perceptrons import pack, run_rows
+from trackserve.trackers.exatrkx.packing import pack
+from trackserve.trackers.exatrkx.perceptrons import run_rows
 
 
 def random_perceptron(shape: Perceptron) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def kernel(function: F) -> F:
 
 
 def fused_kernel(function: F) -> F:
-    """Compile a :func:`kernel` with fused multiply-adds, for matrix products.
+    """Compile a :func:`kernel` with fused multiply-adds, for networks.
 
     Each value still comes from one fixed sequence of operations.
     """
@@ -114,7 +114,7 @@ def _wide_vectors(typing_context: Any) -> Any:
 
 wide_vectors = cast(Callable[[], None], intrinsic(_wide_vectors))
 """Function that a kernel calls so that its loops use the widest vectors of the processor. Otherwise
-LLVM uses 256 of 512 bits on Intel's processors, and matrix products have half the speed."""
+LLVM uses 256 of 512 bits on Intel's processors."""
 
 
 LANES = 16

@@ -12,15 +12,8 @@ from trackserve.device.compile import fused_kernel, u64
 from trackserve.edm.columns import Array
 
 from .architecture import AcornGnn, perceptrons_of
-from .perceptrons import (
-    EdgePerceptron,
-    NetworkGraph,
-    Packed,
-    pack,
-    pack_edge,
-    run_edges,
-    run_rows,
-)
+from .packing import EdgePerceptron, Packed, pack, pack_edge
+from .perceptrons import NetworkGraph, run_edges, run_rows
 
 
 class PackedAcorn(NamedTuple):

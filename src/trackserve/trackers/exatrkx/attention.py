@@ -11,24 +11,20 @@ from trackserve.device.compile import fused_kernel, u64
 from trackserve.device.lanes import TILE
 from trackserve.edm.columns import Array
 
+from .activation import sigmoid
 from .architecture import AttentionGnn, perceptrons_of
+from .packing import EdgePerceptron, Packed, pack, pack_edge
 from .perceptrons import (
     WORK,
-    EdgePerceptron,
     NetworkGraph,
-    Packed,
     load_edges,
-    load_rows,
-    make_tiles,
-    pack,
-    pack_edge,
     project_nodes,
     projection,
     run_edges,
     run_rows,
     run_tile,
-    sigmoid,
 )
+from .tiles import load_rows, make_tiles
 
 
 class PackedAttention(NamedTuple):

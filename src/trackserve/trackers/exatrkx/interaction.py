@@ -1,7 +1,8 @@
 """The interaction network on a CPU: states of nodes are rows, states of edges are tiles.
 
-Each step passes over the edges once. The pass does the products, LayerNorm, the new state of the
-edge and the sums of the nodes, so the states are the only array as long as the edges.
+Each step passes over the edges once, and over the nodes once. The first pass does the products,
+LayerNorm, the new state of the edge and the sums of the nodes, so the states are the only array as
+long as the edges. The second one does the new state of the node and its part in the next products.
 """
 
 from __future__ import annotations
@@ -16,28 +17,27 @@ from trackserve.device.lanes import TILE, load, splat, store
 from trackserve.edm.columns import Array
 
 from .architecture import InteractionGnn, perceptrons_of
+from .packing import EdgePerceptron, Packed, pack, pack_edge
 from .perceptrons import (
     WORK,
-    At,
-    EdgePerceptron,
     NetworkGraph,
-    Packed,
-    Tiles,
-    Weights,
-    add_rows,
     load_edges,
-    load_rows,
-    make_tiles,
-    multiply,
-    pack,
-    pack_edge,
     project_nodes,
     project_tile,
     projection,
-    rounded,
     run_rows,
     run_tile,
     start_edges,
+)
+from .tiles import (
+    At,
+    Tiles,
+    Weights,
+    add_rows,
+    load_rows,
+    make_tiles,
+    multiply,
+    rounded,
     store_rows,
     to_rows,
 )
@@ -92,12 +92,13 @@ def pack_interaction(
 def run_interaction(network: PackedInteraction, graph: NetworkGraph) -> Array:
     """Return the logits of the edges of ``graph``, float32[m]."""
     n_nodes, n_edges, hidden = len(graph.nodes), len(graph.source), network.hidden
-    width = rounded(hidden)
+    shape = projection(network.head, n_nodes)
+    width = shape[1] // 2
     logits = np.empty((n_edges, 1), np.float32)
     following = [*network.edge, network.head]
     with WORK.lend(
         (-(-n_edges // TILE) * width, TILE),
-        projection(network.head, n_nodes),
+        shape,
         (n_nodes, hidden),
         (n_nodes, width),
         (n_nodes, width),

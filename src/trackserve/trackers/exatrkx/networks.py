@@ -13,18 +13,13 @@ from trackserve.errors import InputError, MissingExtraError
 from trackserve.install import install_command
 
 from .acorn import pack_acorn, run_acorn
+from .activation import sigmoid
 from .architecture import AcornGnn, AttentionGnn, perceptrons_of
 from .attention import pack_attention, run_attention
 from .interaction import pack_interaction, run_interaction
 from .model import Model
-from .perceptrons import (
-    NetworkGraph,
-    pack,
-    pack_edge,
-    run_edges,
-    run_rows,
-    sigmoid,
-)
+from .packing import pack, pack_edge
+from .perceptrons import NetworkGraph, run_edges, run_rows
 
 if TYPE_CHECKING:
     from .cuda import CudaExatrkx

@@ -1,115 +1,32 @@
-"""Perceptrons on a CPU: tiles of a fixed number of rows, one vector lane per row.
-
-A tile is float32[width, TILE]. Row ``l`` of the data is column ``l`` of the tile, so every
-operation is a vector instruction over rows. The result of a row comes from the same sequence of
-operations, whatever other rows share its tile. All layers work on the same two tiles, which stay
-in the cache. Widths are padded with zeros to a multiple of four, because the matrix product works
-on blocks of four by four weights.
-"""
+"""Perceptrons on a CPU: all layers work on the same two tiles, which stay in the cache."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from trackserve.device.compile import (
-    LANES,
-    f32,
-    fused_kernel,
-    i32,
-    shared,
-    shared_step,
-    u64,
-    wide_vectors,
-)
-from trackserve.device.lanes import (
-    LINE,
-    TILE,
-    add_product,
-    fma,
-    load,
-    load_first,
-    positive,
-    root,
-    splat,
-    store,
-    store_first,
-    transpose,
-)
+from trackserve.device.compile import LANES, f32, fused_kernel, shared, shared_step, u64
+from trackserve.device.lanes import TILE, fma, load, positive, root, splat, store
 from trackserve.device.reserve import Reserve
 from trackserve.edm.columns import Array
 
-from .architecture import Perceptron
+from .activation import activate
+from .packing import RELU, EdgePerceptron, Packed
+from .tiles import (
+    At,
+    Tiles,
+    Weights,
+    load_rows,
+    make_tiles,
+    multiply,
+    rounded,
+    store_rows,
+    to_tile,
+)
 
 WORK = Reserve()
 """Memory of the networks."""
-RELU = 1
-_ACTIVATIONS = {None: 0, "relu": RELU, "tanh": 2, "silu": 3}
 NORM_EPSILON = f32(1e-5)
 """Number that LayerNorm adds to a variance, as in PyTorch."""
-
-
-class Packed(NamedTuple):
-    """A perceptron as the compiled loops take it.
-
-    Attributes:
-        values: float32[n], all weights, with padded widths.
-        layers: int64[n_layers, 5], for each layer its padded inputs, padded outputs, outputs,
-            activation (see :func:`activated`) and whether it normalises. A layer with 0 inputs
-            has no product: it only normalises and activates.
-        starts: int64[n_layers, 4], where the weights, biases, gains and shifts of each layer
-            begin in ``values``.
-        width: padded width of the widest layer.
-    """
-
-    values: Array
-    layers: Array
-    starts: Array
-    width: int
-
-
-class EdgePerceptron(NamedTuple):
-    """A perceptron on rows [source, target, edge]; its first product is split in three.
-
-    Attributes:
-        project: makes two parts of the first product from the inputs of a node: the part of the
-            node as a source, then its part as a target.
-        edge: float32[first width, edge inputs], padded; weights of the part of the edge itself.
-        rest: the layers after the first product.
-    """
-
-    project: Packed
-    edge: Array
-    rest: Packed
-
-
-def pack(shape: Perceptron, weights: Mapping[str, Array], prefix: str) -> Packed:
-    """Pack the perceptron whose weights have names that begin with ``prefix``."""
-    layers = [_layer(shape, weights, prefix, i) for i in range(len(shape.widths))]
-    return _pack([*layers, *_last(shape, weights, prefix)])
-
-
-def pack_edge(
-    shape: Perceptron, weights: Mapping[str, Array], prefix: str, n_node: int
-) -> EdgePerceptron:
-    """Pack a perceptron on edges between nodes with ``n_node`` inputs each."""
-    first, bias = (weights[f"{prefix}layers.0.{part}"] for part in ("weight", "bias"))
-    width = _padded(len(bias))
-    project = np.zeros((2 * width, n_node), np.float32)
-    project_bias = np.zeros(2 * width, np.float32)
-    project[: len(bias)] = first[:, :n_node]
-    project[width : width + len(bias)] = first[:, n_node : 2 * n_node]
-    project_bias[: len(bias)] = bias
-    layers = [_layer(shape, weights, prefix, i) for i in range(len(shape.widths))]
-    layers[0] = layers[0]._replace(weight=None)
-    return EdgePerceptron(
-        project=_pack([_Layer(project, project_bias)]),
-        edge=_pad(first[:, 2 * n_node :]),
-        rest=_pack([*layers, *_last(shape, weights, prefix)]),
-    )
 
 
 class NetworkGraph(NamedTuple):
@@ -125,140 +42,6 @@ class NetworkGraph(NamedTuple):
     source: Array
     target: Array
     edges: Array
-
-
-class Tiles(NamedTuple):
-    """Work arrays of one perceptron.
-
-    Attributes:
-        x: float32[2 half, TILE], two tiles, one in each half.
-        rows: float32[LANES, half], some rows of data.
-    """
-
-    x: Array
-    rows: Array
-
-
-class Weights(NamedTuple):
-    """The weights of a product, float32[n_out, n_in], from ``start`` on in ``values``."""
-
-    values: Array
-    start: int
-    n_out: int
-    n_in: int
-
-
-class At(NamedTuple):
-    """A tile: the rows from ``first`` on of an array, float32[., TILE]."""
-
-    rows: Array
-    first: int
-
-
-class _Layer(NamedTuple):
-    weight: Array | None
-    bias: Array
-    gain: Array | None = None
-    shift: Array | None = None
-    activation: str | None = None
-
-
-def _layer(shape: Perceptron, weights: Mapping[str, Array], prefix: str, i: int) -> _Layer:
-    linear, norm = f"{prefix}layers.{i}", f"{prefix}norms.{i}"
-    return _Layer(
-        weight=weights[f"{linear}.weight"],
-        bias=weights[f"{linear}.bias"],
-        gain=weights[f"{norm}.weight"] if shape.norm else None,
-        shift=weights[f"{norm}.bias"] if shape.norm else None,
-        activation=shape.activation_of(i),
-    )
-
-
-def _last(shape: Perceptron, weights: Mapping[str, Array], prefix: str) -> list[_Layer]:
-    if shape.output is None:
-        return []
-    return [_Layer(weights[f"{prefix}last.weight"], weights[f"{prefix}last.bias"])]
-
-
-def _padded(width: int) -> int:
-    return -(-width // 4) * 4
-
-
-def _pad(weight: Array) -> Array:
-    padded = np.zeros([_padded(n) for n in weight.shape], np.float32)
-    padded[tuple(slice(n) for n in weight.shape)] = weight
-    return padded
-
-
-def _pack(layers: list[_Layer]) -> Packed:
-    values: list[Array] = []
-    shapes, starts, begin = [], [], 0
-    for layer in layers:
-        n_in = 0 if layer.weight is None else _padded(layer.weight.shape[1])
-        n_out = len(layer.bias)
-        starts_of = []
-        for array in (layer.weight, layer.bias, layer.gain, layer.shift):
-            starts_of.append(begin)
-            if array is not None:
-                values.append(_pad(array).ravel())
-                begin += len(values[-1])
-        starts.append(starts_of)
-        activation = _ACTIVATIONS[layer.activation]
-        shapes.append((n_in, _padded(n_out), n_out, activation, layer.gain is not None))
-    widths = np.array(shapes, np.int64)
-    return Packed(
-        values=np.concatenate(values),
-        layers=widths,
-        starts=np.array(starts, np.int64),
-        width=int(widths[:, :2].max()),
-    )
-
-
-@shared
-def exp(x: float) -> float:
-    """Return e^x in float32, to within 2e-7: 2^n times the series of 2^f, with f in +-1/2."""
-    y = min(max(x, f32(-87)), f32(87)) * f32(1.4426950408889634)
-    n = f32(math.floor(y + f32(0.5)))
-    f = (y - n) * f32(0.6931471805599453)
-    p = f32(1) + f * f32(1 / 7)
-    p = f32(1) + f * f32(1 / 6) * p
-    p = f32(1) + f * f32(1 / 5) * p
-    p = f32(1) + f * f32(1 / 4) * p
-    p = f32(1) + f * f32(1 / 3) * p
-    p = f32(1) + f * f32(1 / 2) * p
-    p = f32(1) + f * p
-    return p * i32((i32(n) + i32(127)) << i32(23)).view(np.float32)
-
-
-@shared
-def sigmoid(x: float) -> float:
-    """Return 1 / (1 + e^-x)."""
-    return f32(1) / (f32(1) + exp(-x))
-
-
-@shared
-def activated(x: float, activation: int) -> float:
-    """Return relu (1), tanh (2) or silu (3) of ``x``, or ``x`` itself (0)."""
-    if activation == 1:
-        return max(x, f32(0))
-    if activation == 2:
-        return f32(2) * sigmoid(f32(2) * x) - f32(1)
-    return x * sigmoid(x) if activation == 3 else x
-
-
-@shared_step
-def multiply(weights: Weights, source: At, target: At) -> None:
-    """Add the product of ``weights`` and the tile ``source`` to the tile ``target``."""
-    add_product(
-        weights.values,
-        u64(weights.start),
-        u64(weights.n_out),
-        u64(weights.n_in),
-        source.rows,
-        u64(source.first),
-        target.rows,
-        u64(target.first),
-    )
 
 
 @shared_step
@@ -315,44 +98,6 @@ def _scale(squares: Any, size: Any) -> Any:
     return splat(f32(1)) / root(squares / size + splat(NORM_EPSILON))
 
 
-@fused_kernel
-def activate(x: Array, first: int, n: int, activation: int) -> None:
-    """Apply :func:`activated` to ``n`` rows of a tile, from row ``first`` on.
-
-    Each activation has its own loop, without a branch inside.
-    """
-    wide_vectors()
-    if activation == 1:
-        for j in range(u64(first), u64(first) + u64(n)):
-            for lane in range(u64(TILE)):
-                x[j, lane] = activated(x[j, lane], 1)
-    elif activation == 2:
-        for j in range(u64(first), u64(first) + u64(n)):
-            for lane in range(u64(TILE)):
-                x[j, lane] = activated(x[j, lane], 2)
-    elif activation == 3:
-        for j in range(u64(first), u64(first) + u64(n)):
-            for lane in range(u64(TILE)):
-                x[j, lane] = activated(x[j, lane], 3)
-
-
-@fused_kernel
-def make_tiles(width: int) -> Tiles:
-    """Return work arrays for a perceptron whose padded width is ``width``."""
-    half = rounded(width) + LANES
-    n_x, n_rows = 2 * half * TILE, LANES * half
-    memory = np.zeros(n_x + n_rows + LINE, np.float32)
-    first = -np.int64(memory.ctypes.data) // 4 % LINE
-    x, rows = memory[first : first + n_x], memory[first + n_x : first + n_x + n_rows]
-    return Tiles(x.reshape((2 * half, TILE)), rows.reshape((LANES, half)))
-
-
-@shared
-def rounded(width: int) -> int:
-    """Return ``width`` rounded up to whole vectors."""
-    return -(-width // LANES) * LANES
-
-
 @shared_step
 def run_tile(p: Packed, tiles: Tiles) -> int:
     """Run the perceptron on the tile in the first half of ``tiles.x``.
@@ -373,68 +118,6 @@ def run_tile(p: Packed, tiles: Tiles) -> int:
         if p.layers[i, 3] and not (p.layers[i, 4] and p.layers[i, 3] == RELU):
             activate(x, here, p.layers[i, 2], p.layers[i, 3])
     return here
-
-
-@shared_step
-def load_rows(rows: Array, first: int, tiles: Tiles, at: int) -> None:
-    """Copy TILE rows, from row ``first`` on, into the tile ``tiles.x``, from its row ``at`` on.
-
-    The tile gets zeros up to a whole vector of rows. Beyond the end of ``rows`` lanes have values
-    of other rows.
-    """
-    width, pitch = u64(rows.shape[1]), u64(tiles.rows.shape[1])
-    for group in range(0, TILE, LANES):
-        n = min(LANES, len(rows) - first - group)
-        for r in range(u64(max(n, 0))):
-            begin = (u64(first + group) + r) * width
-            for j in range(u64(0), width, u64(LANES)):
-                store(tiles.rows, r * pitch + j, load_first(rows, begin + j, width - j))
-        to_tile(tiles, width, u64(at) * u64(TILE) + u64(group))
-
-
-@shared
-def to_tile(tiles: Tiles, width: int, place: int) -> None:
-    """Copy the rows ``tiles.rows`` to lanes of the tile ``tiles.x``, from ``place`` on."""
-    for j in range(u64(0), u64(width), u64(LANES)):
-        transpose(
-            tiles.rows, j, u64(tiles.rows.shape[1]), tiles.x, place + j * u64(TILE), u64(TILE)
-        )
-
-
-@shared
-def to_rows(x: Array, first: int, group: int, width: int, rows: Array) -> None:
-    """Copy lanes from ``group`` on of a tile of ``x``, from row ``first`` on, to ``rows``."""
-    for j in range(u64(0), u64(width), u64(LANES)):
-        place = (u64(first) + j) * u64(TILE) + u64(group)
-        transpose(x, place, u64(TILE), rows, j, u64(rows.shape[1]))
-
-
-@shared_step
-def store_rows(tiles: Tiles, at: int, width: int, rows: Array, first: int, column: int) -> None:
-    """Copy ``width`` rows of a tile, from row ``at`` on, into ``rows``.
-
-    They become columns from ``column`` on, of rows from ``first`` on as far as there are rows.
-    """
-    all_columns, pitch = u64(rows.shape[1]), u64(tiles.rows.shape[1])
-    for group in range(0, min(TILE, len(rows) - first), LANES):
-        to_rows(tiles.x, at, group, width, tiles.rows)
-        for r in range(u64(min(LANES, len(rows) - first - group))):
-            begin = (u64(first + group) + r) * all_columns + u64(column)
-            for j in range(u64(0), u64(width), u64(LANES)):
-                store_first(rows, begin + j, u64(width) - j, load(tiles.rows, r * pitch + j))
-
-
-@shared_step
-def add_rows(tiles: Tiles, at: int, rows: Array, first: int) -> None:
-    """Add a tile, from its row ``at`` on, to ``rows``, from row ``first`` on."""
-    width, pitch = u64(rows.shape[1]), u64(tiles.rows.shape[1])
-    for group in range(0, min(TILE, len(rows) - first), LANES):
-        to_rows(tiles.x, at, group, width, tiles.rows)
-        for r in range(u64(min(LANES, len(rows) - first - group))):
-            begin = (u64(first + group) + r) * width
-            for j in range(u64(0), width, u64(LANES)):
-                old = load_first(rows, begin + j, width - j)
-                store_first(rows, begin + j, width - j, old + load(tiles.rows, r * pitch + j))
 
 
 @shared_step
@@ -471,7 +154,8 @@ def run_rows(p: Packed, rows: Array, out: Array) -> None:
 
 def projection(p: EdgePerceptron, n: int) -> tuple[int, int]:
     """Return the shape of what :func:`project_nodes` makes of ``n`` nodes."""
-    return n, 2 * rounded(int(p.rest.layers[0, 1]))
+    width = int(p.rest.layers[0, 1])
+    return n, 2 * rounded.py_func(width)  # type: ignore[attr-defined]
 
 
 @fused_kernel

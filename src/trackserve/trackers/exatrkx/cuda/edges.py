@@ -10,7 +10,7 @@ from numba import cuda
 from trackserve.device.compile import f32
 from trackserve.device.cuda import Device, cuda_kernel
 
-from ..perceptrons import sigmoid
+from ..activation import sigmoid
 
 
 class BatchEdges(NamedTuple):

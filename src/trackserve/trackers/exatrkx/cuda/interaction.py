@@ -13,7 +13,7 @@ from trackserve.device.cuda import Device
 
 from ..architecture import InteractionGnn, perceptrons_of
 from ..interaction import PackedInteraction
-from ..perceptrons import Packed
+from ..packing import Packed
 from .perceptrons import (
     NetworkGraph,
     OnEdges,

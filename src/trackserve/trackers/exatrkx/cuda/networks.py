@@ -22,7 +22,7 @@ from ..architecture import (
 from ..features import numbers_of
 from ..interaction import pack_interaction
 from ..model import Model
-from ..perceptrons import pack, pack_edge
+from ..packing import pack, pack_edge
 from ..torch_networks import FILTER_EDGES, TensorNetworks
 from .edges import BatchEdges
 from .features import BatchPoints, edge_inputs, node_inputs

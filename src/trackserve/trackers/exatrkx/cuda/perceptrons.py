@@ -25,13 +25,10 @@ from trackserve.device.cuda import (
     tile_kernel,
 )
 
+from ..activation import activated
 from ..architecture import Perceptron
-from ..perceptrons import (
-    NORM_EPSILON,
-    EdgePerceptron,
-    Packed,
-    activated,
-)
+from ..packing import EdgePerceptron, Packed
+from ..perceptrons import NORM_EPSILON
 
 ROWS = 64
 """Rows of a tile; a tile has half of them if a layer is wider than ``NARROW``."""

@@ -15,13 +15,8 @@ from ..doublets import DoubletCuts, bounds_of
 from ..features import edge_inputs
 from ..interaction import pack_interaction, run_interaction
 from ..modules import EmbeddingNetwork, FilterNetwork, InteractionNetwork
-from ..perceptrons import (
-    NetworkGraph,
-    pack,
-    pack_edge,
-    run_edges,
-    run_rows,
-)
+from ..packing import pack, pack_edge
+from ..perceptrons import NetworkGraph, run_edges, run_rows
 from ..radius import find_pairs
 from .config import MODEL_EDGE_INPUTS
 from .data import SCALES, Sample
