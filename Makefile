@@ -11,7 +11,7 @@ supported = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c '$(supported)' 2>/dev/null && echo $$p && break; done)
 BIN = .venv/bin
-PARALLEL = -n $(shell n=$$(nproc); echo $$((n < 4 ? n : 4))) --dist loadfile
+PARALLEL = -n $(shell n=$$(nproc); echo $$((n < 4 ? n : 4))) --dist loadfile --no-loadscope-reorder
 SAMPLE = build/patatrack-sample
 PIXEL = build/ttbar-pu50
 POINTS = build/points-pu20

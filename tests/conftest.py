@@ -23,8 +23,10 @@ from trackserve.trackers.patatrack.result import PatatrackResult
 
 DATA = Path(__file__).parent / "data"
 
-settings.register_profile("no deadline", deadline=None)  # machines are shared
-settings.load_profile("no deadline")
+# machines are shared: no test of hypothesis has a deadline
+settings.register_profile("quick", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=200)
+settings.load_profile("quick")
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -45,8 +47,25 @@ ONE_BACKEND = ("test_client.py", "test_hlt.py", "test_operations.py", "test_serv
 """Files whose tests with the native backend are slow."""
 
 
+LONGEST = (
+    *("test_patatrack.py", "test_exatrkx.py", "test_exatrkx_cuda.py", "test_simulation.py"),
+    *("test_cuda.py", "test_ptx.py", "test_points_simulation.py", "test_servers_that_die.py"),
+    *("test_client.py", "test_waiting.py", "test_studies.py", "test_front.py"),
+    *("test_identity.py", "test_many_servers.py", "test_site.py", "test_operations.py"),
+    *("test_reconstruct.py", "test_bulk.py", "test_hlt.py", "test_serving.py", "test_fleet.py"),
+    *("test_serving_exatrkx.py", "test_nothing_stays.py", "test_training.py", "test_watching.py"),
+)
+"""Files that take longest, first: no process is left with one of them at the end.
+
+The first ones compile the loops that all others take from the cache. Two processes that begin with
+them compile different loops.
+"""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that repeat others with the second backend as slow."""
+    """Put the files that take longest first; mark tests with the second backend as slow."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
     for item in items:
         backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")  # type: ignore[attr-defined]
         if backend == "native" and item.path.name in ONE_BACKEND:

@@ -18,6 +18,7 @@ from numba.cuda.dispatcher import CUDADispatcher
 
 from trackserve.device import cuda as layer
 from trackserve.device.cache import of_these_sources
+from trackserve.device.compile import of_any_number
 from trackserve.edm.columns import Array
 from trackserve.trackers.exatrkx.cuda import perceptrons
 
@@ -124,7 +125,8 @@ def _compile(kernel: Any) -> Any:
             names |= {"THREADS": 1, "SHARES": perceptrons.SHARES * layer.THREADS}
         same = FunctionType(function.__code__, names, function.__name__)
         same.__qualname__ = f"one_thread_{_STAMP}_{function.__name__}"
-        _compiled[kernel] = of_these_sources(njit(error_model="numpy", cache=True)(same))
+        compiled = njit(error_model="numpy", cache=True)(same)
+        _compiled[kernel] = of_any_number(of_these_sources(compiled))
     return _compiled[kernel]
 
 

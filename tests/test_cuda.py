@@ -140,7 +140,7 @@ def test_the_deadline_of_a_batch(kernels: CudaPatatrack, sample_events: list[Raw
     assert [type(error) for error in found] == [EventDeadlineExceeded] * 2
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_damaged_events(
     kernels: CudaPatatrack,
@@ -214,6 +214,7 @@ def assert_same_stages(found: list[Any], expected: list[Any]) -> None:
             np.testing.assert_array_equal(of_track, of_other)
 
 
+@settings(max_examples=20)
 @given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=6), seed=st.integers(0, 10**6))
 def test_random_candidates_and_tracks(sizes: list[int], seed: int) -> None:
     events = last_stages([*sizes, 0, 1, 500], seed)

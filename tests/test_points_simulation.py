@@ -247,7 +247,7 @@ def flown(
     return transport.transport(GeneratedEvent(0, Collisions(np.zeros((1, 3))), particles), 3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 @given(
     z=st.floats(-15, 15),
     radius=st.floats(0, 90),

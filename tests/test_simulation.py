@@ -392,6 +392,7 @@ def test_muons_are_found(tmp_path: Path) -> None:
     assert 0.8 < summary.pull["tip"].value < 1.25
 
 
+@pytest.mark.slow  # the simulation of points has a quick one
 def test_any_number_of_processes_gives_the_same_bytes(muons: Path, tmp_path: Path) -> None:
     simulate_pixel(tmp_path, SIX, processes=2)
     assert files(tmp_path) == files(muons)

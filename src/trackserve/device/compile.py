@@ -55,8 +55,32 @@ class _Announcer(event.Listener):  # type: ignore[misc]
 event.register("numba:compile", _Announcer())  # type: ignore[no-untyped-call]
 
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
 _NO_REFERENCES: Any = {"_nrt": False}
 """An option of Numba: the function counts no references to arrays."""
+
+
+def of_any_number(compiled: T) -> T:
+    """Let Numba compile a function for integers only, not for a constant as well.
+
+    A counter begins with a constant. Numba would compile all that is called with the counter for
+    this constant first, and then once more for integers.
+    """
+    dispatcher: Any = compiled
+    resolve = dispatcher.get_call_template
+
+    def resolve_types(args: Any, kws: Any) -> Any:
+        return resolve(
+            tuple(_without_value(one) for one in args),
+            {name: _without_value(one) for name, one in kws.items()},
+        )
+
+    dispatcher.get_call_template = resolve_types
+    return compiled
+
+
+def _without_value(one: Any) -> Any:
+    return one.literal_type if isinstance(one, types.IntegerLiteral) else one
 
 
 def shared(function: F) -> F:
@@ -65,12 +89,13 @@ def shared(function: F) -> F:
     The formula must not make or return arrays: it counts no references to them. To count them for
     many work arrays would take longer than the formula.
     """
-    return cast(F, njit(error_model="numpy", forceinline=True, **_NO_REFERENCES)(function))
+    compiled = njit(error_model="numpy", forceinline=True, **_NO_REFERENCES)(function)
+    return cast(F, of_any_number(compiled))
 
 
 def shared_step(function: F) -> F:
     """Compile a long :func:`shared` function; callers call it, since copies take long to make."""
-    return cast(F, njit(error_model="numpy", **_NO_REFERENCES)(function))
+    return cast(F, of_any_number(njit(error_model="numpy", **_NO_REFERENCES)(function)))
 
 
 def side_by_side(function: F) -> F:
@@ -89,7 +114,8 @@ def kernel(function: F) -> F:
     every iteration. So loops fill arrays of their caller, and tell if these are too short.
     """
     add_loop(_name(function))
-    return cast(F, of_these_sources(njit(cache=True, nogil=True, error_model="numpy")(function)))
+    compiled = njit(cache=True, nogil=True, error_model="numpy")(function)
+    return cast(F, of_any_number(of_these_sources(compiled)))
 
 
 def fused_kernel(function: F) -> F:
@@ -99,7 +125,7 @@ def fused_kernel(function: F) -> F:
     """
     add_loop(_name(function))
     compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function)
-    return cast(F, of_these_sources(compiled))
+    return cast(F, of_any_number(of_these_sources(compiled)))
 
 
 def _wide_vectors(typing_context: Any) -> Any:
