@@ -2,9 +2,9 @@
 
 usage: python -m benchmarks.stages DIR... [--config NAME] [--against SRC] [--rounds N]
 
-DIR are pixel data directories; SRC is the ``src`` folder of another version, whose
-processes take turns with this one's. Other work on a machine only ever adds time (it takes the
-caches), so the least of N rounds counts.
+``result`` is what follows the last stage. DIR are pixel data directories; SRC is the ``src``
+folder of another version, whose processes take turns with this one's. Other work on a machine only
+ever adds time (it takes the caches), so the least of N rounds counts.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def measure(directory: str, config: str) -> None:
                 last = now
 
             pipeline.run([event], (), lap)
+            lap("result")
         stages = {stage: seconds / len(events) for stage, seconds in spent.items()}
         print(json.dumps(stages), flush=True)
 

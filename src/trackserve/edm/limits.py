@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
@@ -75,11 +76,16 @@ class EventLimits:
             InputError: they are those of another tracker.
         """
         if limits is None:
-            return cls()
+            return cls._defaults()
         if not isinstance(limits, cls):
             found, bound = type(limits).__name__, cls.__name__
             raise InputError("limits of another tracker", found=found, bound=bound)
         return limits
+
+    @classmethod
+    @functools.cache
+    def _defaults(cls) -> Self:
+        return cls()
 
     @classmethod
     def make(cls, values: dict[str, Any]) -> Self:
