@@ -4,8 +4,9 @@ usage: python -m benchmarks.stages DIR... [--config NAME] [--against SRC] [--rou
        python -m benchmarks.stages DIR... --model MODEL [--events N] [--against SRC] [--rounds N]
 
 DIR are pixel data directories, or with ``--model`` directories of space points for the learned
-tracker; SRC is the ``src`` folder of another version, whose processes take turns with this one's.
-Other work on a machine only ever adds time (it takes the caches), so the least of N rounds counts.
+tracker; ``result`` is what follows the last stage. SRC is the ``src`` folder of another version,
+whose processes take turns with this one's. Other work on a machine only ever adds time (it takes
+the caches), so the least of N rounds counts.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def measure(subject: Subject) -> None:
                 last = now
 
             pipeline.run([event], (), lap)
+            lap("result")
         stages = {stage: seconds / len(events) for stage, seconds in spent.items()}
         print(json.dumps(stages), flush=True)
 

@@ -31,7 +31,7 @@ from trackserve.trackers.patatrack.clusterize import clusterize
 from trackserve.trackers.patatrack.config import DEFAULT, REFERENCE, PatatrackConfig
 from trackserve.trackers.patatrack.connect import connect_cells
 from trackserve.trackers.patatrack.doublets import find_doublets, order_by_phi
-from trackserve.trackers.patatrack.fit import fit_broken_lines, measured_hits
+from trackserve.trackers.patatrack.fit import fit_broken_lines
 from trackserve.trackers.patatrack.hits import make_position_tables, phi_in_units
 from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets, find_ntuplets
 from trackserve.trackers.patatrack.result import PatatrackResult
@@ -166,7 +166,8 @@ def test_clusters_are_the_connected_pixels(pixels: list[tuple[int, int, int]]) -
     module, row, col = np.array(pixels, np.uint16).reshape(-1, 3).T.copy()
     charge = np.full(len(pixels), 5000, np.uint16)
     digis = Digis(module, row, col, charge, np.empty(len(pixels), np.int32))
-    clusters, n_modules = clusterize(digis, REFERENCE.clusters)
+    held, _, n_modules = clusterize(digis.arrays(), REFERENCE.clusters)
+    clusters = held.value
     label = np.arange(len(pixels))
     place = np.array(pixels, int).reshape(-1, 3)
     step = np.abs(place[:, None] - place[None])
@@ -176,7 +177,7 @@ def test_clusters_are_the_connected_pixels(pixels: list[tuple[int, int, int]]) -
     expected = np.unique(label, return_inverse=True)[1] if len(pixels) else label
     np.testing.assert_array_equal(digis.cluster, expected)
     assert n_modules == len(np.unique(module))
-    for k in range(len(clusters)):
+    for k in range(len(clusters.module)):
         mine = expected == k
         assert clusters.min_row[k] == row[mine].min()
         assert clusters.max_col[k] == col[mine].max()
@@ -189,7 +190,7 @@ def test_cluster_charge_cut_is_strict() -> None:
         digis = Digis(
             *(one * module, one, one, one * charge, np.empty(1, np.int32)),
         )
-        return len(clusterize(digis, REFERENCE.clusters)[0])
+        return clusterize(digis.arrays(), REFERENCE.clusters)[1]
 
     assert [charges_kept(95, 2000), charges_kept(95, 2001)] == [0, 1]
     assert [charges_kept(96, 4000), charges_kept(96, 4001)] == [0, 1]
@@ -200,11 +201,11 @@ def test_a_charge_beyond_31_bits_does_not_vanish() -> None:
     n = 40_000
     one = np.ones(n, np.uint16)
     digis = Digis(one, one, one, one * 65_535, np.empty(n, np.int32))
-    clusters, _ = clusterize(digis, REFERENCE.clusters)
-    assert len(clusters) == 1
+    clusters, n, _ = clusterize(digis.arrays(), REFERENCE.clusters)
+    assert n == 1
     assert (digis.cluster == 0).all()
     for name in ("charge", "charge_min_row", "charge_max_row", "charge_min_col", "charge_max_col"):
-        assert getattr(clusters, name).tolist() == [2**31 - 1]
+        assert getattr(clusters.value, name).tolist() == [2**31 - 1]
 
 
 def random_hits(rng: np.random.Generator, n: int) -> Hits:
@@ -268,8 +269,8 @@ def brute_force_doublets(hits: Hits, config: PatatrackConfig) -> set[tuple[int, 
 )
 def test_doublets_are_all_compatible_pairs(seed: int, n: int, config: PatatrackConfig) -> None:
     hits = random_hits(np.random.default_rng(seed), n)
-    ordered = order_by_phi(hits)
-    cells = find_doublets(ordered, config.layer_pairs, config.doublets)
+    ordered = order_by_phi(hits.arrays()).value
+    cells = find_doublets(ordered, config.layer_pairs, config.doublets)[0].value
     pairs = zip(ordered.order[cells.inner], ordered.order[cells.outer], strict=True)
     found = [(int(i), int(o)) for i, o in pairs]
     assert len(found) == len(set(found))
@@ -285,13 +286,14 @@ def test_room_is_made_for_any_number_of_cells_and_ntuplets() -> None:
     x, y = r * np.cos(phi), r * np.sin(phi)
     units = (phi * 32768 / np.pi).astype(np.int16)
     f, i = np.zeros(3 * k, np.float32), np.zeros(3 * k, np.int16)
-    ordered = order_by_phi(Hits(module, f, f, f, f, x, y, f, r, units, f.astype(np.int32), i, i))
-    cells = find_doublets(ordered, REFERENCE.layer_pairs, REFERENCE.doublets)
-    graph = connect_cells(ordered, cells, REFERENCE.connections)
-    ntuplets = find_ntuplets(graph, REFERENCE.layer_pairs, REFERENCE.ntuplets)
-    assert len(cells.inner) == 3 * k**2
-    assert len(graph.neighbour) == k**3
-    assert len(np.unique(ntuplets.hits, axis=0)) == len(ntuplets.hits) == k**3
+    hits = Hits(module, f, f, f, f, x, y, f, r, units, f.astype(np.int32), i, i)
+    ordered = order_by_phi(hits.arrays())
+    cells, n_cells = find_doublets(ordered, REFERENCE.layer_pairs, REFERENCE.doublets)
+    graph, _ = connect_cells(ordered, cells, REFERENCE.connections)
+    ntuplets, n_ntuplets = find_ntuplets(graph, REFERENCE.layer_pairs, REFERENCE.ntuplets)
+    assert n_cells == len(cells.value.inner) == 3 * k**2
+    assert len(graph.value.neighbour) == k**3
+    assert len(np.unique(ntuplets.value.hits, axis=0)) == n_ntuplets == k**3
 
 
 def test_dead_and_noisy_columns_drop_out(
@@ -358,7 +360,7 @@ def test_no_track_depends_on_those_beside_it_in_the_fit(
     hits, all_of_it = sample_results[0].hits, sample_results[0].ntuplets
     assert hits is not None
     assert all_of_it is not None
-    ordered = order_by_phi(hits)
+    ordered = order_by_phi(hits.arrays()).value
     place = np.empty(len(hits), np.int32)
     place[ordered.order] = np.arange(len(hits), dtype=np.int32)
     some = all_of_it.take(np.random.default_rng(seed).integers(0, len(all_of_it), n))
@@ -367,7 +369,7 @@ def test_no_track_depends_on_those_beside_it_in_the_fit(
     cells = rows[:, :MAX_CELLS].copy()
     ntuplets = Ntuplets(some.n_hits, cells, rows, np.zeros(n, np.bool_))
     tables = make_position_tables(read_conditions(sample_directory))
-    fitted = fit_broken_lines(ntuplets, measured_hits(ordered, hits, tables), DEFAULT.fit)
+    fitted = fit_broken_lines(ntuplets, ordered, hits.arrays(), tables, DEFAULT.fit).value
     assert fitted.state.tobytes() == some.state.tobytes()
     assert fitted.covariance.tobytes() == some.covariance.tobytes()
     assert fitted.chi2.tobytes() == some.chi2.tobytes()

@@ -107,7 +107,7 @@ def electrons_of(digis: PixelDigis, conditions: PixelConditions) -> Digis:
     columns = (digis.module.copy(), digis.row.copy(), digis.col.copy())
     cluster = np.zeros(len(digis), np.int32)
     raw = Digis(*columns, digis.adc.astype(np.uint16), cluster)
-    return calibrate(raw, make_gain_tables(conditions), REFERENCE.charge)
+    return Digis(*calibrate(raw.arrays(), make_gain_tables(conditions), REFERENCE.charge).value)
 
 
 @njit
@@ -366,7 +366,7 @@ def test_pixels_that_fire_by_themselves(
 def read_back(raw: Array, conditions: PixelConditions) -> tuple[Digis, int]:
     digis, errors, n_words = unpack(RawEvent(raw), make_unpack_tables(conditions), 300_000)
     assert len(errors) == 0
-    return digis, n_words
+    return Digis(*digis.value), n_words
 
 
 def places(digis: PixelDigis | Digis, adc: Array) -> Array:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, fields
-from functools import cache
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -76,13 +76,16 @@ class EventLimits:
             InputError: they are those of another tracker.
         """
         if limits is None:
-            kind: Any = cls
-            defaults: Self = _defaults(kind)
-            return defaults
+            return cls._defaults()
         if not isinstance(limits, cls):
             found, bound = type(limits).__name__, cls.__name__
             raise InputError("limits of another tracker", found=found, bound=bound)
         return limits
+
+    @classmethod
+    @functools.cache
+    def _defaults(cls) -> Self:
+        return cls()
 
     @classmethod
     def make(cls, values: dict[str, Any]) -> Self:
@@ -96,12 +99,6 @@ class EventLimits:
         if unknown:
             raise InputError("no such limit", found=unknown, bound=known)
         return cls(**values)
-
-
-@cache
-def _defaults(kind: Any) -> Any:
-    """The defaults; checked and made once."""
-    return kind()
 
 
 def check_limit(limit: str, found: int, bound: int, *, exact: bool = True, **where: int) -> None:

@@ -25,7 +25,7 @@ from trackserve.detectors.phase1.layout import (
     ROWS,
 )
 from trackserve.detectors.phase1.pixels import is_wide_col, is_wide_row
-from trackserve.edm import BeamSpot, Digis
+from trackserve.edm import BeamSpot, Clusters, Digis, Hits
 from trackserve.edm.columns import Array, Columns, column
 from trackserve.trackers.patatrack.calibrate import calibrate
 from trackserve.trackers.patatrack.clusterize import clusterize
@@ -94,8 +94,10 @@ def measure_residuals(
         fired = respond(truth, response, rng)
         unnumbered = np.empty(len(fired), np.int32)
         digis = Digis(fired.module, fired.row, fired.col, fired.adc.astype(np.uint16), unnumbered)
-        clusters, _ = clusterize(calibrate(digis, gains, REFERENCE.charge), REFERENCE.clusters)
-        hits = make_hits(clusters, positions, REFERENCE.positions, nowhere)
+        good = calibrate(digis.arrays(), gains, REFERENCE.charge)
+        found, _, _ = clusterize(good, REFERENCE.clusters)
+        clusters = Clusters(*found.value)
+        hits = Hits(*make_hits(found, positions, REFERENCE.positions, nowhere).value)
         true = truth.position[hits.module]
         x, y = hits.x_local - true[:, 0], hits.y_local - true[:, 1]
         chosen = (np.hypot(x, y) < _MAX_DISTANCE) & (hits.size_x > 0) & (hits.size_y > 0)

@@ -144,11 +144,12 @@ def _read(event: RawEvent, tables: _Tables) -> tuple[EventTable, Digis, Clusters
     """
     digis, errors, n_words = unpack(event, tables.cabling, PatatrackLimits().words)
     digis = calibrate(digis, tables.gains, REFERENCE.charge)
-    clusters, n_modules = clusterize(digis, REFERENCE.clusters)
+    clusters, n_hits, n_modules = clusterize(digis, REFERENCE.clusters)
     beam_spot = event.beam_spot.position()
     hits = make_hits(clusters, tables.positions, REFERENCE.positions, beam_spot)
-    row = (len(event.data), n_words, n_modules, len(digis), len(hits), len(errors))
-    return EventTable(*(np.array([value]) for value in row)), digis, clusters, hits
+    nouns = Digis(*digis.value), Clusters(*clusters.value), Hits(*hits.value)
+    row = (len(event.data), n_words, n_modules, len(nouns[0]), n_hits, len(errors))
+    return EventTable(*(np.array([value]) for value in row)), *nouns
 
 
 def survey_directory(

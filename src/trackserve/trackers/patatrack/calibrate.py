@@ -21,17 +21,29 @@ from trackserve.device.compile import (
     shared,
     u64,
 )
+from trackserve.device.held import Held, plain
 from trackserve.edm import Digis
 
+_DigiArrays = Digis.Arrays
 
-def calibrate(digis: Digis, gains: GainTables, constants: ChargeCalibration) -> Digis:
-    """Turn the ADC counts in ``digis.charge`` into electrons, in place.
+
+@kernel
+def calibrate(
+    digis: Held[Any] | Any, gains: Held[GainTables] | GainTables, constants: ChargeCalibration
+) -> Held[Any]:
+    """Turn the ADC counts in ``charge`` into electrons, in place.
+
+    Args:
+        digis: columns of :class:`trackserve.edm.Digis`.
+        gains: gains and pedestals.
+        constants: the linear law.
 
     Returns:
-        the digis without those in dead or noisy columns.
+        the columns without digis in dead or noisy columns of pixels.
     """
-    n = _calibrate(digis.arrays(), gains, constants)
-    return digis if n == len(digis) else digis.take(slice(n))
+    module, row, col, charge, cluster = plain(digis)
+    n = _calibrate(plain(digis), plain(gains), constants)
+    return Held(_DigiArrays(module[:n], row[:n], col[:n], charge[:n], cluster[:n]))
 
 
 class Count(NamedTuple):

@@ -24,12 +24,14 @@ from trackserve.device.compile import (
     u32,
     u64,
 )
-from trackserve.edm import Clusters, Digis
+from trackserve.device.held import Held, plain
+from trackserve.edm import Clusters
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import MOST, check_limit
 
 from .config import ClusterCuts
 
+_ClusterArrays = Clusters.Arrays
 _STRIDE = COLS + 2
 GRID_SIZE = (ROWS + 2) * _STRIDE
 """Places in the grid of a module: see :func:`grid_place`."""
@@ -42,28 +44,39 @@ _MOST_SAFE = MAX_CHARGE // 0xFFFF
 
 
 def clusterize(
-    digis: Digis, cuts: ClusterCuts, max_digis: int = MOST, max_clusters: int = MOST
-) -> tuple[Clusters, int]:
-    """Find clusters and fill ``digis.cluster``.
+    digis: Held[Any] | Any, cuts: ClusterCuts, max_digis: int = MOST, max_clusters: int = MOST
+) -> tuple[Held[Any], int, int]:
+    """Find clusters and fill ``cluster`` of the digis.
 
     Args:
-        digis: the digis, modules contiguous.
+        digis: columns of :class:`trackserve.edm.Digis`, modules contiguous.
         cuts: least charge of a cluster.
         max_digis: most digis of a module.
         max_clusters: most clusters.
 
     Returns:
-        the clusters, and the number of modules with digis.
+        columns of :class:`trackserve.edm.Clusters`, their number, and that of modules with digis.
 
     Raises:
-        LimitExceeded: there are more; then ``digis.cluster`` is -1.
+        LimitExceeded: there are more; then ``cluster`` is -1.
     """
-    columns, n_modules, most = _clusterize(digis.arrays(), cuts, max_digis)
-    if most > max_digis or len(columns[0]) > max_clusters:
-        digis.cluster[:] = -1
+    clusters, n, n_modules, most = _clusters_of(digis, cuts, max_digis, max_clusters)
     check_limit("module_digis", most, max_digis)
-    check_limit("clusters", len(columns[0]), max_clusters)
-    return Clusters(*columns), n_modules
+    check_limit("clusters", n, max_clusters)
+    return clusters, n, n_modules
+
+
+@kernel
+def _clusters_of(
+    digis: Held[Any] | Any, cuts: ClusterCuts, max_digis: int, max_clusters: int
+) -> tuple[Held[Any], int, int, int]:
+    """The clusters, their number, that of modules with digis, and the most digis of a module."""
+    digis = plain(digis)
+    columns, n_modules, most = _clusterize(digis, cuts, max_digis)
+    n = len(columns[0])
+    if most > max_digis or n > max_clusters:
+        digis.cluster[:] = -1
+    return Held(_ClusterArrays(*columns)), n, n_modules, most
 
 
 @shared

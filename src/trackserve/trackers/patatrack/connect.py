@@ -23,6 +23,7 @@ from trackserve.device.compile import (
     wide_vectors,
     with_bit,
 )
+from trackserve.device.held import Held, plain
 from trackserve.device.pack import pack_items, pack_numbers
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import MOST, check_limit
@@ -104,12 +105,12 @@ class Places(NamedTuple):
 
 
 def connect_cells(
-    hits: OrderedHits,
-    cells: Cells,
+    hits: Held[OrderedHits] | OrderedHits,
+    cells: Held[Cells] | Cells,
     cuts: ConnectionCuts,
     max_triplets: int = MOST,
     max_connections: int = MOST,
-) -> CellGraph:
+) -> tuple[Held[CellGraph], int]:
     """Find the neighbours of each cell and leave out cells with none on either side.
 
     Args:
@@ -119,22 +120,43 @@ def connect_cells(
         max_triplets: most pairs of cells that share a hit, and so are to be judged.
         max_connections: most pairs of neighbours.
 
+    Returns:
+        the graph, and the number of its cells.
+
     Raises:
         LimitExceeded: there are more.
     """
-    found = Connected(*_connect(hits, cells, cuts, max_triplets, max_connections))
-    check_limit("triplets", found.n_triplets, max_triplets)
-    check_limit("connections", found.n_connections, max_connections, exact=False)
-    return found.graph
+    found = _graph_of(hits, cells, cuts, max_triplets, max_connections)
+    graph, n_cells, n_triplets, n_connections = found
+    check_limit("triplets", n_triplets, max_triplets)
+    check_limit("connections", n_connections, max_connections, exact=False)
+    return graph, n_cells
 
 
-def remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> None:
+@kernel
+def _graph_of(
+    hits: Held[OrderedHits] | OrderedHits,
+    cells: Held[Cells] | Cells,
+    cuts: ConnectionCuts,
+    max_triplets: int,
+    max_connections: int,
+) -> tuple[Held[CellGraph], int, int, int]:
+    """The graph, the number of its cells, and the numbers of :class:`Connected`."""
+    found = _connect(plain(hits), plain(cells), cuts, max_triplets, max_connections)
+    n_cells = len(found.graph.cell)
+    return Held(found.graph), n_cells, found.n_triplets, found.n_connections
+
+
+@kernel
+def remove_fishbones(
+    hits: Held[OrderedHits] | OrderedHits, graph: Held[CellGraph] | CellGraph, min_cos2: float
+) -> None:
     """Kill the longer of two aligned cells that end on one hit, in ``graph.alive``.
 
     Overlapping modules of a layer measure a particle twice; both doublets to the next
     layer point the same way (gpuFishbone.h).
     """
-    _remove_fishbones(hits, graph, min_cos2)
+    _remove_fishbones(plain(hits), plain(graph), min_cos2)
 
 
 @shared
@@ -238,8 +260,7 @@ def _connect(
     cuts: ConnectionCuts,
     max_triplets: int,
     max_connections: int,
-) -> tuple[int, int, CellGraph]:
-    """The fields of :class:`Connected`."""
+) -> Connected:
     places = _places(hits, cells)
     n_triplets: Any = np.int64(0)
     second = np.empty(len(cells.inner) + 1, np.int32)
@@ -268,7 +289,7 @@ def _connect(
     n_connections = len(sources)
     if n_connections > max_connections:
         sources, targets = sources[:0], targets[:0]
-    return n_triplets, n_connections, _graph(cells, sources, targets)
+    return Connected(n_triplets, n_connections, _graph(cells, sources, targets))
 
 
 @kernel

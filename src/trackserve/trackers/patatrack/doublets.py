@@ -26,8 +26,8 @@ from trackserve.device.compile import (
     wide_vectors,
     with_bit,
 )
+from trackserve.device.held import Held, plain
 from trackserve.device.pack import pack_items
-from trackserve.edm import Hits
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import MOST, check_limit
 
@@ -140,14 +140,18 @@ class PairCuts(NamedTuple):
     all_pairs: DoubletCuts
 
 
-def order_by_phi(hits: Hits) -> OrderedHits:
-    """Sort hits by (layer, phi, row)."""
-    return _order_by_phi(hits.arrays(), LAYER_START)
+@kernel
+def order_by_phi(hits: Held[Any] | Any) -> Held[OrderedHits]:
+    """Sort hits, columns of :class:`trackserve.edm.Hits`, by (layer, phi, row)."""
+    return Held(_order_by_phi(plain(hits), LAYER_START))
 
 
 def find_doublets(
-    hits: OrderedHits, pairs: Array, cuts: DoubletCuts, max_doublets: int = MOST
-) -> Cells:
+    hits: Held[OrderedHits] | OrderedHits,
+    pairs: Array,
+    cuts: DoubletCuts,
+    max_doublets: int = MOST,
+) -> tuple[Held[Cells], int]:
     """Find all compatible pairs of hits.
 
     Args:
@@ -156,12 +160,23 @@ def find_doublets(
         cuts: cuts on pairs of hits.
         max_doublets: most pairs; memory for little more is allocated.
 
+    Returns:
+        the pairs, and their number.
+
     Raises:
         LimitExceeded: there are more.
     """
-    cells, found = _find_doublets(hits, pairs, cuts, max_doublets)
+    cells, found = _cells_of(hits, pairs, cuts, max_doublets)
     check_limit("doublets", found, max_doublets, exact=False)
-    return cells
+    return cells, found
+
+
+@kernel
+def _cells_of(
+    hits: Held[OrderedHits] | OrderedHits, pairs: Array, cuts: DoubletCuts, max_doublets: int
+) -> tuple[Held[Cells], int]:
+    cells, found = _find_doublets(plain(hits), pairs, cuts, max_doublets)
+    return Held(cells), found
 
 
 @kernel

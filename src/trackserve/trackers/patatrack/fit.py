@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba.extending import register_jitable
 
 from trackserve.device.compile import LANES, kernel, shared, u64, wide_vectors
-from trackserve.edm import MAX_HITS, Hits
+from trackserve.device.held import Held, plain
+from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
 
 from .broken_line import (
@@ -81,14 +83,32 @@ class MeasuredHits(NamedTuple):
     material: Array
 
 
-def measured_hits(ordered: OrderedHits, hits: Hits, tables: PositionTables) -> MeasuredHits:
-    """Return the input of the fit; on a GPU ``hits`` are the columns of a batch."""
+@register_jitable
+def measured_hits(ordered: OrderedHits, hits: Any, tables: PositionTables) -> MeasuredHits:
+    """Return the input of the fit; ``hits`` are columns of :class:`trackserve.edm.Hits`."""
     return MeasuredHits(ordered, hits.var_x, hits.var_y, tables.rotation, tables.material)
 
 
-def fit_broken_lines(ntuplets: Ntuplets, hits: MeasuredHits, constants: FitConstants) -> Fitted:
-    """Fit every ntuplet that is not a duplicate."""
-    return Fitted(ntuplets, *_fit_broken_lines(ntuplets, hits, constants))
+@kernel
+def fit_broken_lines(
+    ntuplets: Held[Ntuplets] | Ntuplets,
+    ordered: Held[OrderedHits] | OrderedHits,
+    hits: Held[Any] | Any,
+    tables: Held[PositionTables] | PositionTables,
+    constants: FitConstants,
+) -> Held[Fitted]:
+    """Fit every ntuplet that is not a duplicate.
+
+    Args:
+        ntuplets: the ntuplets.
+        ordered: the hits in their order.
+        hits: columns of :class:`trackserve.edm.Hits`.
+        tables: parameters of the modules.
+        constants: constants of the fit.
+    """
+    measured = measured_hits(plain(ordered), plain(hits), plain(tables))
+    states, covariances, chi2s, ndofs = _fit_broken_lines(plain(ntuplets), measured, constants)
+    return Held(Fitted(plain(ntuplets), states, covariances, chi2s, ndofs))
 
 
 @shared

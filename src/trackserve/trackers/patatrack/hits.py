@@ -26,11 +26,13 @@ from trackserve.device.compile import (
     shared,
     u64,
 )
-from trackserve.edm import Clusters, Hits
+from trackserve.device.held import Held, plain
+from trackserve.edm import Hits
 from trackserve.edm.columns import Array
 
 from .config import PositionErrors
 
+_HitArrays = Hits.Arrays
 _HALF = f32(0.5)
 HALF_ROWS = f32((ROWS + 2) / 2)
 HALF_COLS = f32((COLS + 16) / 2)
@@ -151,20 +153,29 @@ def make_position_tables(conditions: PixelConditions) -> PositionTables:
     )
 
 
+@kernel
 def make_hits(
-    clusters: Clusters, tables: PositionTables, errors: PositionErrors, beam_spot: Array
-) -> Hits:
+    clusters: Held[Any] | Any,
+    tables: Held[PositionTables] | PositionTables,
+    errors: PositionErrors,
+    beam_spot: Array,
+) -> Held[Any]:
     """Estimate the positions of clusters.
 
     Args:
-        clusters: the clusters.
+        clusters: columns of :class:`trackserve.edm.Clusters`.
         tables: parameters of the modules.
         errors: how errors are estimated.
         beam_spot: float32[3], cm; global positions are relative to it.
+
+    Returns:
+        columns of :class:`trackserve.edm.Hits`.
     """
-    columns = _make_hits(clusters.arrays(), tables, errors, beam_spot)
-    x_local, y_local, var_x, var_y, x, y, z, r, phi, size_x, size_y = columns
-    return Hits(
+    clusters = plain(clusters)
+    x_local, y_local, var_x, var_y, x, y, z, r, phi, size_x, size_y = _make_hits(
+        clusters, plain(tables), errors, beam_spot
+    )
+    hits = _HitArrays(
         module=clusters.module,
         x_local=x_local,
         y_local=y_local,
@@ -179,6 +190,7 @@ def make_hits(
         size_x=size_x,
         size_y=size_y,
     )
+    return Held(hits)
 
 
 @shared

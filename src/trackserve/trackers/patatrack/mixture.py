@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.device.compile import kernel, shared
+from trackserve.device.compile import kernel, shared, u64
 from trackserve.device.sort import lower_bound, sort_by
 from trackserve.edm import VAR_TIP, VAR_ZIP, Tracks, Vertices
 from trackserve.edm.columns import Array
@@ -37,8 +37,8 @@ class Mixture(NamedTuple):
         z, sigma: float64[tracks], position and error of the chosen tracks, cm; then of all tracks.
         vertex: int32[tracks], vertex of the chosen tracks, -1 if in none; then of all tracks.
         density: float64[tracks], likelihood of each by all vertices and the noise.
-        belongs: float64[tracks], share of each that belongs to the vertex that moves.
-        weight_of: float64[tracks], weight of each in the mean of that vertex, 1/cm^2.
+        belongs: float64[tracks], share of each that belongs to the vertex that moves; on a GPU.
+        weight_of: float64[tracks], weight of each in the mean of that vertex, 1/cm^2; on a GPU.
         grid: float64[points], density of tracks at each point, 1/cm.
         position, share: float64[points], position of each vertex, cm, and the number of tracks
             that it explains.
@@ -82,8 +82,8 @@ def make_mixture(n_tracks: int, n_points: int) -> Mixture:
         sigma=np.empty(n_tracks),
         vertex=np.empty(n_tracks, np.int32),
         density=np.empty(n_tracks),
-        belongs=np.empty(n_tracks),
-        weight_of=np.empty(n_tracks),
+        belongs=np.empty(0),
+        weight_of=np.empty(0),
         grid=np.empty(n_points),
         position=np.empty(n_points),
         share=np.empty(n_points),
@@ -273,21 +273,93 @@ def is_maximum(density: Array, k: int) -> bool:
     return density[k] > density[k - 1] and density[k] >= density[k + 1]
 
 
+_KEPT = 64
+"""Number of tracks near a vertex up to which their likelihoods are kept."""
+
+
+class Near(NamedTuple):
+    """The tracks near each vertex, from the time when it was put back.
+
+    Attributes:
+        n: int32[vertices], number of tracks near each vertex.
+        track: int32[vertices, kept], these tracks, if they are not more than are kept.
+        likelihood: float64[vertices, kept], likelihood of each of them by the vertex.
+        all_tracks, all_likelihoods: memory for those of one vertex.
+    """
+
+    n: Array
+    track: Array
+    likelihood: Array
+    all_tracks: Array
+    all_likelihoods: Array
+
+
+@shared
+def _find_near(v: int, cuts: MixtureCuts, work: Mixture, tracks: Array, likelihood: Array) -> int:
+    """Find the tracks near vertex ``v`` and their likelihood by it; return their number."""
+    position = work.position[v]
+    found = u64(0)
+    for i in range(u64(work.low[v]), u64(work.high[v])):
+        # a little more than the reach, which rounds
+        if abs(work.z[i] - position) < 1.001 * cuts.reach * work.sigma[i]:
+            here = likelihood_by(v, i, cuts, work)
+            tracks[found], likelihood[found] = i, here
+            found += u64(here > 0.0)
+    return found
+
+
+@shared
+def _take_out(v: int, cuts: MixtureCuts, work: Mixture, near: Near) -> Sums:
+    """Take vertex ``v`` out of the density around it, and return the sums over its tracks."""
+    n, track, likelihood = near.n[v], near.track[v], near.likelihood[v]
+    if n > _KEPT:
+        track, likelihood = near.all_tracks, near.all_likelihoods
+        _find_near(v, cuts, work, track, likelihood)
+    tracks = weight = mean = 0.0
+    for k in range(u64(n)):
+        i = u64(track[k])
+        belongs, weight_here = share_of(likelihood[k], i, work)
+        work.density[i] -= likelihood[k]
+        tracks += belongs
+        weight += weight_here
+        mean += weight_here * work.z[i]
+    return Sums(tracks, weight, mean)
+
+
+@shared
+def _put_back(v: int, cuts: MixtureCuts, work: Mixture, near: Near) -> None:
+    """Add vertex ``v`` to the density around it, if it is alive, and keep what is near."""
+    if work.share[v] > 0.0:
+        tracks, likelihood = near.all_tracks, near.all_likelihoods
+        n = _find_near(v, cuts, work, tracks, likelihood)
+        near.n[v] = n
+        for k in range(u64(n)):
+            work.density[u64(tracks[k])] += likelihood[k]
+        for k in range(u64(n if n <= _KEPT else 0)):
+            near.track[v, k], near.likelihood[v, k] = tracks[k], likelihood[k]
+
+
 @kernel
 def _maximise(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> int:
     """Let ``m`` seeds compete; order the survivors by position, and return their number."""
     begin_competition(n, m, cuts, work, 0, 1)
     for i in range(n):
         work.density[i] = cuts.noise
+    near = Near(
+        n=np.empty(m, np.int32),
+        track=np.empty((m, _KEPT), np.int32),
+        likelihood=np.empty((m, _KEPT)),
+        all_tracks=np.empty(n + 1, np.int32),  # one more may be written that does not count
+        all_likelihoods=np.empty(n + 1),
+    )
     for v in range(m):
-        put_back(v, cuts, work, 0, 1)
+        _put_back(v, cuts, work, near)
     for _ in range(cuts.max_iterations):
         done = True
         for v in range(m):
             if must_move(v, work):
-                take_out(v, cuts, work, 0, 1)
-                unsettled = move(v, n, cuts, work)
-                put_back(v, cuts, work, 0, 1)
+                unsettled = settle(v, n, _take_out(v, cuts, work, near), cuts, work)
+                _put_back(v, cuts, work, near)
                 if unsettled:
                     wake_around(v, m, cuts, work, 0, 1)
                     done = False
@@ -339,42 +411,50 @@ def must_move(v: int, work: Mixture) -> bool:
     return work.share[v] > 0.0 and work.waiting[v]
 
 
-@shared
-def take_out(v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) -> None:
-    """Take vertex ``v`` out of the density around it, and find the shares of tracks in it."""
-    for i in range(work.low[v] + first, work.high[v], step):
-        here = likelihood_by(v, i, cuts, work)
-        belongs = weight = 0.0
-        if here > 0.0:
-            belongs = here / work.density[i]
-            weight = belongs / (work.sigma[i] * work.sigma[i])
-            work.density[i] -= here
-        work.belongs[i], work.weight_of[i] = belongs, weight
+class Sums(NamedTuple):
+    """Sums over the tracks of a vertex.
+
+    Attributes:
+        tracks: of the shares that belong to it.
+        weight: of the weights, 1/cm^2.
+        mean: of weight times z, 1/cm.
+    """
+
+    tracks: float
+    weight: float
+    mean: float
 
 
 @shared
-def move(v: int, n: int, cuts: MixtureCuts, work: Mixture) -> bool:
-    """Move vertex ``v`` to the mean of its tracks.
+def share_of(here: float, i: int, work: Mixture) -> tuple[float, float]:
+    """Return the share of the ``i``-th track that belongs to a vertex, and its weight, 1/cm^2.
+
+    Args:
+        here: its likelihood by the vertex.
+        i: number of the track.
+        work: memory, with the likelihood of the track by all vertices.
+    """
+    belongs = here / work.density[i]
+    return belongs, belongs / (work.sigma[i] * work.sigma[i])
+
+
+@shared
+def settle(v: int, n: int, sums: Sums, cuts: MixtureCuts, work: Mixture) -> bool:
+    """Move vertex ``v`` to the mean of its tracks, of ``n`` in all.
 
     Returns:
         whether the vertices around must move too.
     """
-    z = work.z
     work.waiting[v] = False
-    tracks = weight = mean = 0.0
-    for i in range(work.low[v], work.high[v]):
-        tracks += work.belongs[i]
-        weight += work.weight_of[i]
-        mean += work.weight_of[i] * z[i]
     before = work.share[v]
-    work.share[v] = tracks - cuts.penalty
+    work.share[v] = sums.tracks - cuts.penalty
     if work.share[v] <= 0.0:
         return True
-    mean /= weight
-    shift = abs(mean - work.position[v]) * math.sqrt(weight)
+    mean = sums.mean / sums.weight
+    shift = abs(mean - work.position[v]) * math.sqrt(sums.weight)
     work.position[v] = mean
-    work.low[v] = _bound_near(z, n, mean - _window(cuts), work.low[v])
-    work.high[v] = _bound_near(z, n, mean + _window(cuts), work.high[v])
+    work.low[v] = _bound_near(work.z, n, mean - _window(cuts), work.low[v])
+    work.high[v] = _bound_near(work.z, n, mean + _window(cuts), work.high[v])
     return max(shift, abs(work.share[v] - before)) > cuts.tolerance
 
 
@@ -386,14 +466,6 @@ def _bound_near(z: Array, n: int, value: float, bound: int) -> int:
     while bound < n and z[bound] < value:
         bound += 1
     return bound
-
-
-@shared
-def put_back(v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) -> None:
-    """Add vertex ``v`` to the density around it, if it is alive."""
-    if work.share[v] > 0.0:
-        for i in range(work.low[v] + first, work.high[v], step):
-            work.density[i] += likelihood_by(v, i, cuts, work)
 
 
 @shared

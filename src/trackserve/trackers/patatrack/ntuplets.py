@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trackserve.device.compile import kernel, shared
+from trackserve.device.held import Held, plain
 from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import MOST, check_limit
@@ -34,8 +35,11 @@ class Ntuplets(NamedTuple):
 
 
 def find_ntuplets(
-    graph: CellGraph, pairs: Array, rules: NtupletRules, max_ntuplets: int = MOST
-) -> Ntuplets:
+    graph: Held[CellGraph] | CellGraph,
+    pairs: Array,
+    rules: NtupletRules,
+    max_ntuplets: int = MOST,
+) -> tuple[Held[Ntuplets], int]:
     """Search depth-first from every live cell on a starting layer pair.
 
     A path has 3 to 5 hits. It ends where it cannot be continued, or at five hits. With
@@ -49,13 +53,26 @@ def find_ntuplets(
         rules: which paths are kept.
         max_ntuplets: most paths; no memory for more is allocated.
 
+    Returns:
+        the paths, and their number.
+
     Raises:
         LimitExceeded: there are more.
     """
-    starts = pairs["starts"].copy()
-    ntuplets, found = _find_ntuplets(graph, starts, rules.only_longest, max_ntuplets)
+    ntuplets, found = _ntuplets_of(graph, pairs, rules, max_ntuplets)
     check_limit("ntuplets", found, max_ntuplets, exact=False)
-    return ntuplets
+    return ntuplets, found
+
+
+@kernel
+def _ntuplets_of(
+    graph: Held[CellGraph] | CellGraph, pairs: Array, rules: NtupletRules, max_ntuplets: int
+) -> tuple[Held[Ntuplets], int]:
+    starts = np.empty(len(pairs), np.bool_)
+    for p in range(len(pairs)):
+        starts[p] = pairs[p].starts
+    ntuplets, found = _find_ntuplets(plain(graph), starts, rules.only_longest, max_ntuplets)
+    return Held(ntuplets), found
 
 
 @kernel

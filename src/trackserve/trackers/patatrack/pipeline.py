@@ -13,12 +13,8 @@ from trackserve.detectors.phase1.checks import is_beam_spot
 from trackserve.detectors.phase1.conditions import PixelConditions
 from trackserve.detectors.phase1.gains import make_gain_tables
 from trackserve.device.heap import keep_freed_memory
-from trackserve.edm import (
-    Doublets,
-    EventLimits,
-    RawEvent,
-    Tracks,
-)
+from trackserve.device.held import hold
+from trackserve.edm import Clusters, Digis, Doublets, EventLimits, Hits, RawEvent, Tracks
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import of_event
 from trackserve.errors import EventError, InputError, LimitExceeded
@@ -39,13 +35,13 @@ from .doublets import (
     find_doublets,
     order_by_phi,
 )
-from .fit import Sizes, fit_broken_lines, measured_hits
+from .fit import Sizes, fit_broken_lines
 from .hits import make_hits, make_position_tables
 from .identity import identity_of
 from .limits import PatatrackLimits
 from .ntuplets import find_ntuplets
 from .result import Found, PatatrackResult
-from .shape import hit_shapes, make_shape_tables
+from .shape import make_shape_tables, shapes_of
 from .strategies import SELECTIONS, VERTEX_FINDERS
 from .tracks import make_tracks
 from .unpack import unpack
@@ -93,10 +89,11 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
             from .cuda import CudaPatatrack
 
             self._cuda = CudaPatatrack(conditions, config)
-        self._cabling = make_unpack_tables(conditions)
-        self._gains = make_gain_tables(conditions)
-        self._positions = make_position_tables(conditions)
-        self._shapes = make_shape_tables(self._positions)
+        positions = make_position_tables(conditions)
+        self._cabling = hold(make_unpack_tables(conditions))
+        self._gains = hold(make_gain_tables(conditions))
+        self._positions = hold(positions)
+        self._shapes = hold(make_shape_tables(positions))
 
     @classmethod
     def from_directory(
@@ -212,37 +209,45 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         config, counts, nouns = self.config, found.counts, found.nouns
         digis, nouns["readout_errors"], counts["words"] = unpack(event, self._cabling, limits.words)
         lap("unpack")
-        nouns["digis"] = digis = calibrate(digis, self._gains, config.charge)
+        digis = calibrate(digis, self._gains, config.charge)
+        if "digis" in keep:
+            nouns["digis"] = Digis(*digis.value)
         lap("calibrate")
-        clusters, counts["modules"] = clusterize(
+        clusters, n_hits, counts["modules"] = clusterize(
             digis, config.clusters, limits.module_digis, limits.clusters
         )
-        nouns["clusters"], counts["clusters"] = clusters, len(clusters)
+        counts["clusters"] = n_hits
+        if "clusters" in keep:
+            nouns["clusters"] = Clusters(*clusters.value)
         lap("clusters")
-        hits = nouns["hits"] = make_hits(clusters, self._positions, config.positions, beam_spot)
+        hits = make_hits(clusters, self._positions, config.positions, beam_spot)
+        if "hits" in keep:
+            nouns["hits"] = Hits(*hits.value)
         lap("hits")
         ordered = order_by_phi(hits)
         lap("phi order")
-        cells = find_doublets(ordered, config.layer_pairs, config.doublets, limits.doublets)
-        counts["doublets"] = len(cells.inner)
+        cells, counts["doublets"] = find_doublets(
+            ordered, config.layer_pairs, config.doublets, limits.doublets
+        )
         if "doublets" in keep:
-            nouns["doublets"] = _doublets(cells, ordered)
+            nouns["doublets"] = _doublets(cells.value, ordered.value)
         lap("doublets")
-        graph = connect_cells(
+        graph, n_cells = connect_cells(
             ordered, cells, config.connections, limits.triplets, limits.connections
         )
         lap("connection")
         remove_fishbones(ordered, graph, config.connections.min_cos2)
         if "doublets" in keep:
-            nouns["doublets"].killed[graph.cell] = ~graph.alive
+            nouns["doublets"].killed[graph.value.cell] = ~graph.value.alive
         lap("fishbone")
-        ntuplets = find_ntuplets(graph, config.layer_pairs, config.ntuplets, limits.ntuplets)
+        ntuplets, n_ntuplets = find_ntuplets(
+            graph, config.layer_pairs, config.ntuplets, limits.ntuplets
+        )
         lap("ntuplets")
-        measured = measured_hits(ordered, hits, self._positions)
-        fitted = fit_broken_lines(ntuplets, measured, config.fit)
+        fitted = fit_broken_lines(ntuplets, ordered, hits, self._positions, config.fit)
         lap("fit")
-        shapes = hit_shapes(ordered, hits, self._shapes)
-        sizes = Sizes(n_hits=len(hits), n_cells=len(graph.cell))
+        shapes = shapes_of(ordered, hits, self._shapes)
+        sizes = Sizes(n_hits, n_cells)
         quality = SELECTIONS[type(config.quality)](fitted, shapes, sizes, config.quality)
         tracks = make_tracks(fitted, ordered, quality, Tracks.LOOSE)
         lap("selection")
@@ -250,7 +255,7 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         vertices, vertex_of_track = find_vertices(tracks, config.vertices)
         tracks.vertex[:] = vertex_of_track
         nouns["tracks"], nouns["vertices"] = tracks, vertices
-        counts["ntuplets"], counts["tracks"] = len(quality), len(tracks)
+        counts["ntuplets"], counts["tracks"] = n_ntuplets, len(tracks)
         counts["vertices"] = len(vertices)
         if "ntuplets" in keep:
             nouns["ntuplets"] = make_tracks(fitted, ordered, quality, Tracks.BAD)

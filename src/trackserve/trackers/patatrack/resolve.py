@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import LANES, kernel, shared, u64, wide_vectors
+from trackserve.device.held import Held, plain
 from trackserve.device.sort import sort_spread
 from trackserve.edm import MAX_HITS, VAR_TIP, Tracks
 from trackserve.edm.columns import Array
@@ -35,10 +36,19 @@ from .shape import (
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
 
 
-def resolve_tracks(fitted: Fitted, hits: HitShapes, sizes: Sizes, cuts: ScoreCuts) -> Array:
+def resolve_tracks(
+    fitted: Held[Fitted] | Fitted, hits: Held[HitShapes] | HitShapes, sizes: Sizes, cuts: ScoreCuts
+) -> Array:
     """Return the quality of each ntuplet, uint8[n]: bad, duplicate or loose."""
-    quality: Array = _resolve_tracks(fitted, hits, sizes.n_hits, cuts)
+    quality: Array = _quality_of(fitted, hits, sizes.n_hits, cuts)
     return quality
+
+
+@kernel
+def _quality_of(
+    fitted: Held[Fitted] | Fitted, hits: Held[HitShapes] | HitShapes, n_hits: int, cuts: ScoreCuts
+) -> Array:
+    return _resolve_tracks(plain(fitted), plain(hits), n_hits, cuts)
 
 
 class Alone(NamedTuple):

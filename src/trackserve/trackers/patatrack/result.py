@@ -81,7 +81,8 @@ class Found:
             name: kind for name, kind in PatatrackResult.intermediates().items() if name in keep
         }
         nouns: dict[str, Any] = {
-            name: self.nouns.get(name, kind.empty()) for name, kind in kinds.items()
+            name: self.nouns[name] if name in self.nouns else kind.empty()
+            for name, kind in kinds.items()
         }
         counts = PatatrackCounts(**self.counts)
         return PatatrackResult(event, counts, stopped_by=self.stopped_by, **nouns)

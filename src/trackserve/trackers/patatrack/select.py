@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import kernel, shared
+from trackserve.device.held import Held, plain
 from trackserve.edm import MAX_HITS, Tracks
 from trackserve.edm.columns import Array
 
@@ -21,15 +22,25 @@ from .shape import HitShapes
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
 
 
-def select_tracks(fitted: Fitted, _hits: HitShapes, sizes: Sizes, cuts: QualityCuts) -> Array:
+def select_tracks(
+    fitted: Held[Fitted] | Fitted,
+    _hits: Held[HitShapes] | HitShapes,
+    sizes: Sizes,
+    cuts: QualityCuts,
+) -> Array:
     """Return the quality of each ntuplet, uint8[n]: bad, duplicate or loose.
 
     Doublets are judged one after the other. If loose tracks share one, the closest to the beam
     spot stays, and the others become duplicates. Then hits are judged. If loose tracks share one,
     the longest stay; if these are triplets, the closest to the beam spot.
     """
-    quality: Array = _select_tracks(fitted, sizes, cuts)
+    quality: Array = _quality_of(fitted, sizes, cuts)
     return quality
+
+
+@kernel
+def _quality_of(fitted: Held[Fitted] | Fitted, sizes: Sizes, cuts: QualityCuts) -> Array:
+    return _select_tracks(plain(fitted), sizes, cuts)
 
 
 @shared

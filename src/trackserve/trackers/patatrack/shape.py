@@ -9,9 +9,10 @@ passes between sensors, while a chance combination lacks whole layers.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba.extending import register_jitable
 
 from trackserve.detectors.phase1.layout import (
     LAYER_START,
@@ -19,9 +20,9 @@ from trackserve.detectors.phase1.layout import (
     N_LAYERS,
     PT_PER_RADIUS,
 )
-from trackserve.device.compile import i32, shared, side_by_side, u64
+from trackserve.device.compile import i32, kernel, shared, side_by_side, u64
 from trackserve.device.elementary import cosine_and_sine
-from trackserve.edm import Hits
+from trackserve.device.held import Held, plain
 from trackserve.edm.columns import Array
 
 from .config import ScoreCuts
@@ -155,8 +156,19 @@ def make_shape_tables(positions: PositionTables) -> ShapeTables:
     return ShapeTables(layer=layer, spans=spans, positions=positions)
 
 
-def hit_shapes(ordered: OrderedHits, hits: Hits, tables: ShapeTables) -> HitShapes:
-    """Return the input of the selection; on a GPU ``hits`` are the columns of a batch."""
+@kernel
+def shapes_of(
+    ordered: Held[OrderedHits] | OrderedHits,
+    hits: Held[Any] | Any,
+    tables: Held[ShapeTables] | ShapeTables,
+) -> Held[HitShapes]:
+    """Return the input of the selection; ``hits`` are columns of :class:`trackserve.edm.Hits`."""
+    return Held(hit_shapes(plain(ordered), plain(hits), plain(tables)))
+
+
+@register_jitable
+def hit_shapes(ordered: OrderedHits, hits: Any, tables: ShapeTables) -> HitShapes:
+    """Return the input of the selection, as :func:`shapes_of`, from plain values."""
     return HitShapes(ordered, hits.size_x, hits.size_y, tables)
 
 
@@ -168,19 +180,19 @@ def load_track(t: int, fitted: Fitted, hits: HitShapes, work: ShapeWorkspace, la
     track[_PHI, lane], track[_TIP, lane] = state[t, 0], state[t, 1]
     track[_CURVATURE, lane] = PT_PER_RADIUS * float(state[t, 2])
     track[_COT_THETA, lane], track[_ZIP, lane] = state[t, 3], state[t, 4]
-    seen = _INNERMOST
-    for k in range(fitted.ntuplets.n_hits[t]):
+    seen = i32(_INNERMOST)
+    for k in range(u64(fitted.ntuplets.n_hits[t])):
         h = u64(fitted.ntuplets.hits[t, k])
         row, m, cluster = u64(ordered.order[h]), u64(ordered.module[h]), work.cluster[k]
         cluster[_X, lane], cluster[_Y, lane] = ordered.x[h], ordered.y[h]
-        for i in range(3):
-            for j in range(3):
-                cluster[_AXES + 3 * i + j, lane] = positions.rotation[m, i, j]
+        for i in range(u64(3)):
+            for j in range(u64(3)):
+                cluster[u64(_AXES) + u64(3) * i + j, lane] = positions.rotation[m, i, j]
         cluster[_THICKNESS, lane] = positions.thickness[m]
         cluster[_CHARGE_WIDTH_X, lane] = positions.charge_width_x[m]
         cluster[_CHARGE_WIDTH_Y, lane] = positions.charge_width_y[m]
         cluster[_SIZE_X, lane], cluster[_SIZE_Y, lane] = hits.size_x[row], hits.size_y[row]
-        seen |= 1 << int(tables.layer[m])
+        seen |= i32(1) << i32(tables.layer[m])
     work.seen[lane] = seen
 
 

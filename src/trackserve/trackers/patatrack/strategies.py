@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from trackserve.device.held import Held
 from trackserve.edm import Tracks, Vertices
 from trackserve.edm.columns import Array
 
@@ -19,7 +20,7 @@ from .select import select_tracks
 from .shape import HitShapes
 from .vertices import find_vertices
 
-SELECTIONS: dict[type, Callable[[Fitted, HitShapes, Sizes, Any], Array]] = {
+SELECTIONS: dict[type, Callable[[Held[Fitted], Held[HitShapes], Sizes, Any], Array]] = {
     QualityCuts: select_tracks,
     ScoreCuts: resolve_tracks,
 }

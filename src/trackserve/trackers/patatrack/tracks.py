@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import kernel
+from trackserve.device.held import Held, plain
 from trackserve.edm import MAX_HITS, Tracks
 from trackserve.edm.columns import Array
 
@@ -28,9 +29,24 @@ def fitted_tracks(tracks: Tracks) -> FittedTracks:
     return FittedTracks(tracks.state, tracks.covariance, tracks.chi2, tracks.n_hits)
 
 
-def make_tracks(fitted: Fitted, ordered: OrderedHits, quality: Array, lowest: int) -> Tracks:
+def make_tracks(
+    fitted: Held[Fitted] | Fitted,
+    ordered: Held[OrderedHits] | OrderedHits,
+    quality: Array,
+    lowest: int,
+) -> Tracks:
     """Make tracks of the ntuplets of quality ``lowest`` and better; they are in no vertex yet."""
-    return Tracks(*_make_tracks(fitted, ordered.order, quality, lowest))
+    return Tracks(*_tracks_of(fitted, ordered, quality, lowest))
+
+
+@kernel
+def _tracks_of(
+    fitted: Held[Fitted] | Fitted,
+    ordered: Held[OrderedHits] | OrderedHits,
+    quality: Array,
+    lowest: int,
+) -> tuple[Array, ...]:
+    return _make_tracks(plain(fitted), plain(ordered).order, quality, lowest)
 
 
 @kernel

@@ -8,7 +8,7 @@ and double-column number (all others).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,11 +35,13 @@ from trackserve.detectors.phase1.layout import (
     ROCS_PER_LINK,
 )
 from trackserve.device.compile import kernel, shared, u64
+from trackserve.device.held import Held, plain
 from trackserve.edm import Digis, RawEvent, ReadoutErrors
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import check_limit
 from trackserve.errors import EventError
 
+_DigiArrays = Digis.Arrays
 UNKNOWN_FED = 1
 SPLIT_MODULE = 2
 BAD_HEADER = 32
@@ -85,8 +87,8 @@ _FAILURES = {
 
 
 def unpack(
-    event: RawEvent, tables: UnpackTables, max_words: int
-) -> tuple[Digis, ReadoutErrors, int]:
+    event: RawEvent, tables: Held[UnpackTables] | UnpackTables, max_words: int
+) -> tuple[Held[Any], ReadoutErrors, int]:
     """Unpack one event.
 
     Args:
@@ -95,8 +97,8 @@ def unpack(
         max_words: largest number of pixel words.
 
     Returns:
-        digis whose ``charge`` is still the ADC value, modules contiguous; the errors in the
-        words; and the number of pixel words.
+        columns of :class:`trackserve.edm.Digis`, whose ``charge`` is still the ADC value, modules
+        contiguous; the errors in the words; and the number of pixel words.
 
     Raises:
         EventError: the stream cannot be followed (truncated, FED id or size out of
@@ -105,13 +107,10 @@ def unpack(
     """
     words = stream_words(event)
     words.flags.writeable = False  # Numba compiles for writable arrays apart
-    stream, split, digis, errors = _unpack(words, tables, max_words)
+    stream, digis, errors, n_errors = _unpack(words, tables, max_words)
     check_stream(event.event, stream, max_words)
-    module, row, col, adc = digis
-    unpacked = Digis(module, row, col, adc, np.empty(len(module), np.int32))
-    if split:
-        unpacked = unpacked.take(np.argsort(module, kind="stable"))
-    return unpacked, ReadoutErrors(*errors), stream.n_words
+    found = ReadoutErrors(*errors.value) if n_errors else ReadoutErrors.empty()
+    return digis, found, stream.n_words
 
 
 def stream_words(event: RawEvent) -> Array:
@@ -172,14 +171,21 @@ class Notes(NamedTuple):
 
 @kernel
 def _unpack(
-    words: Array, tables: UnpackTables, max_words: int
-) -> tuple[Stream, bool, tuple[Array, ...], tuple[Array, ...]]:
+    words: Array, tables: Held[UnpackTables] | UnpackTables, max_words: int
+) -> tuple[Stream, Held[Any], Held[tuple[Array, ...]], int]:
     """Unpack a stream.
 
     Returns:
-        summary of the stream; whether a module was split; columns of digis and of errors. Both
-        are empty if the status is not OK.
+        summary of the stream; columns of digis and of errors, both empty if the status is not OK;
+        and the number of errors.
     """
+    return _unpack_stream(words, plain(tables), max_words)
+
+
+@kernel
+def _unpack_stream(
+    words: Array, tables: UnpackTables, max_words: int
+) -> tuple[Stream, Held[Any], Held[tuple[Array, ...]], int]:
     ranges = np.zeros((len(tables.fed_ids), 2), np.int32)
     most = most_notes(len(words), len(ranges)) + len(words)
     notes = Notes(
@@ -188,10 +194,14 @@ def _unpack(
     stream, n = follow_stream(words, tables, max_words, ranges, notes)
     if stream.status != OK:
         n, ranges = 0, ranges[:0]
-    digis, split, n = _unpack_words(words, tables, ranges, notes, n)
+    (module, row, col, adc), split, n = _unpack_words(words, tables, ranges, notes, n)
+    if split:
+        order = np.argsort(module, kind="mergesort")
+        module, row, col, adc = module[order], row[order], col[order], adc[order]
+    digis = _DigiArrays(module, row, col, adc, np.empty(len(module), np.int32))
     word_of = notes.word[:n].copy()
     errors = notes.fed[:n].copy(), word_of, notes.code[:n].copy(), words[word_of]
-    return stream, split, digis, errors
+    return stream, Held(digis), Held(errors), n
 
 
 @shared

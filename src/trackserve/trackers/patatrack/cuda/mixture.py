@@ -26,6 +26,7 @@ from trackserve.edm import VAR_ZIP, Vertices
 from ..config import MixtureCuts
 from ..mixture import (
     Mixture,
+    Sums,
     add_to_chi2,
     add_to_mean,
     assign,
@@ -37,15 +38,14 @@ from ..mixture import (
     is_maximum,
     likelihood_by,
     makes_vertex,
-    move,
     must_move,
-    put_back,
     seed_density,
     seed_grid,
     seed_points,
     seed_width,
+    settle,
+    share_of,
     take_all_tracks,
-    take_out,
     wake_around,
 )
 from ..tracks import FittedTracks
@@ -222,17 +222,48 @@ def _compete(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> None:
         for v in range(m):
             if not must_move(v, work):
                 continue
-            take_out(v, cuts, work, me, step)
+            _take_out(v, cuts, work, me, step)
             cuda.syncthreads()
-            unsettled = 1 if me == 0 and move(v, n, cuts, work) else 0
+            unsettled = 1 if me == 0 and settle(v, n, _sums(v, work), cuts, work) else 0
             unsettled = cuda.syncthreads_or(unsettled)
-            put_back(v, cuts, work, me, step)
+            _put_back(v, cuts, work, me, step)
             if unsettled:
                 wake_around(v, m, cuts, work, me, step)
                 done = False
             cuda.syncthreads()
         if done:
             break
+
+
+@device_function
+def _take_out(v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) -> None:
+    """Take vertex ``v`` out of the density around it, and find the shares of tracks in it."""
+    for i in range(work.low[v] + first, work.high[v], step):
+        here = likelihood_by(v, i, cuts, work)
+        belongs = weight = 0.0
+        if here > 0.0:
+            belongs, weight = share_of(here, i, work)
+            work.density[i] -= here
+        work.belongs[i], work.weight_of[i] = belongs, weight
+
+
+@device_function
+def _sums(v: int, work: Mixture) -> Sums:
+    """Return the sums over the tracks of vertex ``v``, by one thread."""
+    tracks = weight = mean = 0.0
+    for i in range(work.low[v], work.high[v]):
+        tracks += work.belongs[i]
+        weight += work.weight_of[i]
+        mean += work.weight_of[i] * work.z[i]
+    return Sums(tracks, weight, mean)
+
+
+@device_function
+def _put_back(v: int, cuts: MixtureCuts, work: Mixture, first: int, step: int) -> None:
+    """Add vertex ``v`` to the density around it, if it is alive."""
+    if work.share[v] > 0.0:
+        for i in range(work.low[v] + first, work.high[v], step):
+            work.density[i] += likelihood_by(v, i, cuts, work)
 
 
 @device_function
