@@ -11,7 +11,7 @@ from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
 from trackserve.trackers.patatrack.config import REFERENCE, FitConstants
 from trackserve.trackers.patatrack.doublets import OrderedHits
-from trackserve.trackers.patatrack.fit import MeasuredHits, fit_broken_lines
+from trackserve.trackers.patatrack.fit import MeasuredHits, _fit_broken_lines
 from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets
 
 
@@ -78,5 +78,5 @@ def fit_points(
         hits,
         np.zeros(tracks, np.bool_),
     )
-    fitted = fit_broken_lines(ntuplets, measured, constants)
-    return Fits(fitted.state, fitted.covariance, fitted.chi2)
+    states, covariances, chi2s, _ = _fit_broken_lines(ntuplets, measured, constants)
+    return Fits(states, covariances, chi2s)
