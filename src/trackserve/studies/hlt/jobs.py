@@ -23,8 +23,8 @@ SHARE = 0.1
 """Share of tracking in the job that does all itself, as in the paper."""
 _MENU_SHARE = 0.02
 """Share of the menu in the rest of an event."""
-_LEAD = 3
-"""Events of each job that pass before anything counts; their results are compared."""
+LEAD = 3
+"""First events of each job, whose results are compared."""
 
 
 class Rest(NamedTuple):
@@ -178,6 +178,7 @@ class Load(NamedTuple):
         delays: s after which each job starts; one that is not the first begins with another event
             if any of them starts later.
         expected: results by number of event; others are not compared.
+        lead: events of each job that pass before anything counts.
     """
 
     events: Sequence[Any]
@@ -185,6 +186,7 @@ class Load(NamedTuple):
     how: Schedule
     delays: Sequence[float]
     expected: Mapping[int, Any]
+    lead: int = LEAD
 
 
 def run_jobs(make: Callable[[], Job], load: Load) -> Timed:
@@ -228,7 +230,7 @@ class _Timer:
         self._load = load
         self._lock = threading.Lock()
         self._left = len(load.delays)
-        self._first = _LEAD - 1
+        self._first = load.lead - 1
         self._last = self._first + load.times * len(load.events)
 
     def time(self, job: Job, number: int) -> float:
@@ -244,7 +246,7 @@ class _Timer:
                 raise done.error
             end = max(end, done.end)
             times.append(end)
-            if len(times) <= _LEAD:
+            if len(times) <= LEAD:
                 self._compare(done.products)
             if len(times) == self._first + 1:
                 spent = time.process_time()

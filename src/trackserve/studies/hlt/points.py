@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from statistics import fmean
@@ -24,6 +26,7 @@ from ..samples import Sample
 from ..study import How, Point, Values
 from ..table import Row
 from .jobs import (
+    LEAD,
     SHARE,
     TRACKING,
     Attached,
@@ -56,6 +59,10 @@ _FULL_USE = 0.5
 """Use of a server above which jobs are measured for fewer events, as all of them make many."""
 _FEWEST = 2
 """Least number of different events, in short measurements."""
+_LONGER = 3
+"""Time of one job with real work, in that of the others: it has a small difference to show."""
+_PASSES = 3
+"""Passes over the events in which the cost of tracking is measured."""
 _QUICK, _FULL = (1, 5, 9, 14), (1, 2, 4, 6, 8, 10, 12, 16, 24)
 """Numbers of jobs; about ten take all that the server can do, if tracking is a tenth of a job."""
 
@@ -120,7 +127,7 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
         return
     is_emulated = values["rest"] == EMULATED
     rest = lab.keep(("rest", sample), partial(_rest, lab, sample))._replace(is_emulated=is_emulated)
-    tracking = _tracking(lab, sample, way, values)
+    url = _url(lab, sample, values)
     in_flight: Any = values.get("in_flight") or IN_FLIGHT
     cycle = rest.seconds / (1 - SHARE)
     delays = [0.0] * n
@@ -131,8 +138,15 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
     slower = max(1.0, n * SHARE / _FULL_USE)  # a job, when the server has more than it can do
     times = max(1, round(lab.span.seconds / len(events) / cycle / slower))
     load = Load(events, times, Schedule(THREADS, in_flight), delays, expected)
-    with pinned(cores().jobs):
-        timed = run_jobs(lambda: Job([tracking(), *rest.modules()]), load)
+    if values["what"] == JOB:
+        if lab.is_warming:
+            return
+        compared = {event.event: expected[event.event] for event in events[:LEAD]}
+        load = load._replace(times=_LONGER * times, lead=max(LEAD, len(events)), expected=compared)
+        pool = lab.keep(("job", sample, way), partial(_process, lab.how))
+        timed = pool.submit(_run_alone, sample, values, url, rest, load).result()
+    else:
+        timed = _run(lab, sample, values, url, rest, load)
     spent: Row = {}
     if way == DEVICE:
         device = _device(lab, sample, values)
@@ -151,6 +165,30 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
         yield from map(_slice_row, _few(timed, len(events)))
 
 
+def _process(how: How) -> ProcessPoolExecutor:
+    """A process for one job: no other part of the study works in it."""
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, spawn, initializer=_begin, initargs=(how,))
+
+
+_labs: list[Lab] = []
+"""The laboratory of a process for one job."""
+
+
+def _begin(how: How) -> None:
+    _labs.append(Lab(how))
+
+
+def _run_alone(sample: Sample, values: Values, url: str, rest: Rest, load: Load) -> Timed:
+    return _run(_labs[0], sample, values, url, rest, load)
+
+
+def _run(lab: Lab, sample: Sample, values: Values, url: str, rest: Rest, load: Load) -> Timed:
+    tracking = _tracking(lab, sample, values, url)
+    with pinned(cores().jobs):
+        return run_jobs(lambda: Job([tracking(), *rest.modules()]), load)
+
+
 @contextmanager
 def _rest(lab: Lab, sample: Sample) -> Iterator[Rest]:
     """The rest of an event, so that tracking takes its share of a job."""
@@ -162,13 +200,28 @@ def _rest(lab: Lab, sample: Sample) -> Iterator[Rest]:
         return time.thread_time() - start
 
     with pinned(cores().jobs):
-        cost = fmean(min(once(event) for _ in range(3)) for event in events)
+        for event in events:
+            once(event)
+        cost = fmean(once(event) for _ in range(_PASSES) for event in events)
         rest = Rest(cost * (1 - SHARE) / SHARE, loops_per_second(), is_emulated=False)
     yield rest  # not with these processors alone
 
 
-def _tracking(lab: Lab, sample: Sample, way: str, values: Values) -> Any:
+def _url(lab: Lab, sample: Sample, values: Values) -> str:
+    """Address of the server that does the tracking; empty if none does."""
+    if values["way"] != SERVED:
+        return ""
+    server = _server(lab, sample, int(values.get("instances") or 1))
+    if values["what"] != DISTANCE:
+        return server.url
+    proxy = lab.proxy(server)
+    proxy.delay = float(values["rtt_ms"] or 0) / 2e3
+    return f"grpc://127.0.0.1:{proxy.port}"
+
+
+def _tracking(lab: Lab, sample: Sample, values: Values, url: str) -> Any:
     """Makes the module of tracking for each job."""
+    way = values["way"]
     if way == WITHOUT:
         return Nothing
     if way == IN_JOB:
@@ -180,12 +233,6 @@ def _tracking(lab: Lab, sample: Sample, way: str, values: Values) -> Any:
     if way == ATTACHED:
         attached = _attached(lab, sample)
         return lambda: Shared(attached)
-    server = _server(lab, sample, int(values.get("instances") or 1))
-    url = server.url
-    if values["what"] == DISTANCE:
-        proxy = lab.proxy(server)
-        proxy.delay = float(values["rtt_ms"] or 0) / 2e3
-        url = f"grpc://127.0.0.1:{proxy.port}"
     client = lab.keep(("tracking", url), partial(_begun, lab, sample, url))
     return lambda: Shared(client)
 
