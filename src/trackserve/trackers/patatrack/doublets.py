@@ -441,19 +441,40 @@ def _find_doublets(
     """Find the doublets, and their number; if it is above ``max_doublets``, there may be more."""
     candidates = _inner_candidates(hits, pairs, cuts)
     n_hits = len(hits.order)
-    capacity = 16 * n_hits + 64
-    n = -1
-    while n < 0:
-        # room for all that one window can add to as many as are allowed
-        capacity = min(2 * capacity, max_doublets + len(candidates.hit) + LANES)
-        cells = Cells(
-            inner=np.empty(capacity, np.int32),
-            outer=np.empty(capacity, np.int32),
-            pair=np.empty(capacity, np.uint8),
-            start=np.empty(n_hits + 1, np.int32),
-        )
-        n = _fill_cells(hits, candidates, pairs, cuts, cells, max_doublets)
+    # room for all that one window can add to as many as are allowed
+    most = max_doublets + len(candidates.hit) + LANES
+    cells = _make_cells(min(32 * n_hits + 128, most), n_hits)
+    end = Progress(0, 0)
+    while True:
+        end = _fill_cells(hits, candidates, pairs, cuts, cells, max_doublets, end)
+        if end.n_hits == n_hits or end.n > max_doublets:
+            break
+        longer = _make_cells(min(2 * len(cells.inner), most), n_hits)
+        longer.inner[: end.n] = cells.inner[: end.n]
+        longer.outer[: end.n] = cells.outer[: end.n]
+        longer.pair[: end.n] = cells.pair[: end.n]
+        longer.start[: end.n_hits] = cells.start[: end.n_hits]
+        cells = longer
+    n = end.n
     return Cells(cells.inner[:n], cells.outer[:n], cells.pair[:n], cells.start), n
+
+
+class Progress(NamedTuple):
+    """How far the search has come: the outer hits that it has done, and their doublets."""
+
+    n_hits: int
+    n: int
+
+
+@kernel
+def _make_cells(capacity: int, n_hits: int) -> Cells:
+    """Return room for ``capacity`` doublets."""
+    return Cells(
+        inner=np.empty(capacity, np.int32),
+        outer=np.empty(capacity, np.int32),
+        pair=np.empty(capacity, np.uint8),
+        start=np.empty(n_hits + 1, np.int32),
+    )
 
 
 @kernel
@@ -464,22 +485,23 @@ def _fill_cells(
     cuts: DoubletCuts,
     cells: Cells,
     max_doublets: int,
-) -> int:
-    """Fill ``cells``.
+    done: Progress,
+) -> Progress:
+    """Go on to fill ``cells``, until they are full or have more than ``max_doublets``.
 
     Returns:
-        number of doublets, -1 if they have not enough room; it ends early above ``max_doublets``.
+        how far it came.
     """
     wide_vectors()
     pairs_of_layer = np.empty(len(pairs), np.int32)
-    n = u64(0)
+    n = u64(done.n)
     for layer in range(N_LAYERS):
         n_pairs = 0
         for p in range(len(pairs)):
             if pairs[p].outer == layer:
                 pairs_of_layer[n_pairs] = p
                 n_pairs += 1
-        for o in range(hits.layer_start[layer], hits.layer_start[layer + 1]):
+        for o in range(max(done.n_hits, hits.layer_start[layer]), hits.layer_start[layer + 1]):
             cells.start[o] = n
             outer = hit_point(hits, o)
             for q in range(n_pairs):
@@ -494,7 +516,7 @@ def _fill_cells(
                     last = u64(candidates.start[p, end_bin])
                     if n + (last - first) + u64(LANES) > u64(len(cells.inner)):
                         found = int(np.int64(n))
-                        return found if found > max_doublets else -1
+                        return Progress(o, found if found > max_doublets else cells.start[o])
                     for block in range(first, last, u64(LANES)):
                         if pair.outer < N_BARREL_LAYERS:
                             bits = accepted(candidates, block, last, outer, own, BARREL)
@@ -506,4 +528,4 @@ def _fill_cells(
                             cells.outer[n + lane], cells.pair[n + lane] = o, p
                         n += pack_items(candidates.hit, block, bits, cells.inner, n)
     cells.start[len(hits.order)] = n
-    return int(np.int64(n))
+    return Progress(len(hits.order), int(np.int64(n)))
