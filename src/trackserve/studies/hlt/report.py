@@ -258,7 +258,8 @@ def _text(rows: Sequence[Row], series: Sequence[_Series]) -> str:
         "these modules wait in place of work, as if each job had cores of its own; the requests, "
         "the server and its tracking are real, unless the device is emulated too: then a host and "
         "a device wait, and with one instance the device is idle while its host works. Every job "
-        "has one thread and two events in flight unless it says otherwise.",
+        "has one thread and two events in flight unless it says otherwise. The one job with real "
+        "work has a process of its own.",
     ]
     for one in series:
         if len(one.rows) > 1:
