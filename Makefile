@@ -55,7 +55,7 @@ test: .venv/dev
 	$(BIN)/pytest $(PARALLEL)
 
 test-slow: .venv/dev
-	$(BIN)/pytest $(PARALLEL) -m slow -vv
+	$(BIN)/pytest $(PARALLEL) -m slow -vv --durations=30
 
 docs: .venv/dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
