@@ -37,7 +37,7 @@ from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
 from trackserve.trackers.patatrack.tracker import Patatrack
 
 PROGRAM = [sys.executable, "-u", "-c", "from trackserve.cli import app; app()"]
-N = 200
+N = 400
 TRACKML = Path(__file__).parent / "data" / "trackml-mini"
 
 
