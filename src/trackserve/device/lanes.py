@@ -33,9 +33,9 @@ TILE = 4 * LANES
 """Columns of the tiles of :func:`add_product`."""
 _ROWS = 4
 """Rows that :func:`add_product` makes at once."""
-_ITEM = 4
+ITEM = 4
 """Bytes of a float32."""
-LINE = 64 // _ITEM
+LINE = 64 // ITEM
 """Items in a line of the cache."""
 
 _functions: Any = cgutils
@@ -127,7 +127,7 @@ def _load(typing_context: Any, array: Any, place: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = _data(context, builder, signature.args[0], arguments[0])
-        return builder.load(_at(builder, data, arguments[1]), align=_ITEM)
+        return builder.load(_at(builder, data, arguments[1]), align=ITEM)
 
     return _vector(array, types.uint64), generate
 
@@ -140,7 +140,7 @@ def _load_first(typing_context: Any, array: Any, place: Any, n: Any) -> Any:
         array, place, n = arguments
         address = _at(builder, _data(context, builder, signature.args[0], array), place)
         zeros = ir.Constant(_VECTOR, None)
-        lanes, align = _first_lanes(builder, n), ir.Constant(_NUMBER, _ITEM)
+        lanes, align = _first_lanes(builder, n), ir.Constant(_NUMBER, ITEM)
         name = f"llvm.masked.load.v{LANES}f32.p0"
         return _call(builder, name, _VECTOR, address, align, lanes, zeros)
 
@@ -153,7 +153,7 @@ def _store(typing_context: Any, array: Any, place: Any, vector: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = _data(context, builder, signature.args[0], arguments[0])
-        builder.store(arguments[2], _at(builder, data, arguments[1]), align=_ITEM)
+        builder.store(arguments[2], _at(builder, data, arguments[1]), align=ITEM)
         return context.get_dummy_value()
 
     return types.void(array, types.uint64, _vector), generate
@@ -166,7 +166,7 @@ def _store_first(typing_context: Any, array: Any, place: Any, n: Any, vector: An
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, place, n, vector = arguments
         address = _at(builder, _data(context, builder, signature.args[0], array), place)
-        lanes, align = _first_lanes(builder, n), ir.Constant(_NUMBER, _ITEM)
+        lanes, align = _first_lanes(builder, n), ir.Constant(_NUMBER, ITEM)
         name = f"llvm.masked.store.v{LANES}f32.p0"
         _call(builder, name, ir.VoidType(), vector, address, align, lanes)
         return context.get_dummy_value()
@@ -253,7 +253,7 @@ def _transpose(
         data = _data(context, builder, signature.args[0], source)
         rows = [
             builder.load(
-                _at(builder, data, builder.add(place, builder.mul(pitch, _number(i)))), align=_ITEM
+                _at(builder, data, builder.add(place, builder.mul(pitch, _number(i)))), align=ITEM
             )
             for i in range(LANES)
         ]
@@ -271,7 +271,7 @@ def _transpose(
         data = _data(context, builder, signature.args[3], target)
         for i in range(LANES):
             to = builder.add(target_place, builder.mul(target_pitch, _number(i)))
-            builder.store(rows[i], _at(builder, data, to), align=_ITEM)
+            builder.store(rows[i], _at(builder, data, to), align=ITEM)
         return context.get_dummy_value()
 
     number = types.uint64
@@ -319,10 +319,10 @@ def _add_product(
             inputs = [builder.gep(w, [builder.add(place, builder.mul(row, n_in))]) for row in rows]
             for first in range(0, TILE, n_vectors * LANES):
                 for r, v in itertools.product(range(_ROWS), vectors):
-                    builder.store(builder.load(items(out[r], first, v), align=_ITEM), sums[r][v])
+                    builder.store(builder.load(items(out[r], first, v), align=ITEM), sums[r][v])
                 with _functions.for_range(builder, n_in) as loop:
                     row = row_of(x, source_row, loop.index)
-                    values = [builder.load(items(row, first, v), align=_ITEM) for v in vectors]
+                    values = [builder.load(items(row, first, v), align=ITEM) for v in vectors]
                     for r in range(_ROWS):
                         weight = builder.load(builder.gep(inputs[r], [loop.index]))
                         weight = _spread(builder, weight)
@@ -332,7 +332,7 @@ def _add_product(
                             )
                             builder.store(sum_, sums[r][v])
                 for r, v in itertools.product(range(_ROWS), vectors):
-                    builder.store(builder.load(sums[r][v]), items(out[r], first, v), align=_ITEM)
+                    builder.store(builder.load(sums[r][v]), items(out[r], first, v), align=ITEM)
         return context.get_dummy_value()
 
     n = types.uint64

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .lanes import ITEM, LINE
+
 Array = NDArray[Any]
 
 MOST_KEPT = 256 << 20
 """Bytes that one event may leave to the next one."""
-_ITEM, _LINE = 4, 16
-"""Bytes of a float32, and float32 of a line of the cache."""
 
 
 class Reserve:
@@ -31,8 +31,8 @@ class Reserve:
     @contextmanager
     def lend(self, *shapes: tuple[int, int]) -> Iterator[list[Array]]:
         """Lend arrays of these shapes; each begins with a line of the cache and has any values."""
-        sizes = [-(-rows * columns // _LINE) * _LINE for rows, columns in shapes]
-        wanted = sum(sizes) + _LINE
+        sizes = [-(-rows * columns // LINE) * LINE for rows, columns in shapes]
+        wanted = sum(sizes) + LINE
         try:
             memory = self._free.pop()
         except IndexError:
@@ -40,7 +40,7 @@ class Reserve:
         if len(memory) < wanted:
             del memory
             memory = np.empty(wanted, np.float32)
-        place = -memory.ctypes.data // _ITEM % _LINE
+        place = -memory.ctypes.data // ITEM % LINE
         arrays = []
         for (rows, columns), size in zip(shapes, sizes, strict=True):
             arrays.append(memory[place : place + rows * columns].reshape(rows, columns))

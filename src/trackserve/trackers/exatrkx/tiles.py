@@ -12,6 +12,7 @@ import numpy as np
 
 from trackserve.device.compile import LANES, fused_kernel, shared, shared_step, u64
 from trackserve.device.lanes import (
+    ITEM,
     LINE,
     TILE,
     add_product,
@@ -73,7 +74,7 @@ def make_tiles(width: int) -> Tiles:
     half = rounded(width) + LANES
     n_x, n_rows = 2 * half * TILE, LANES * half
     memory = np.zeros(n_x + n_rows + LINE, np.float32)
-    first = -np.int64(memory.ctypes.data) // 4 % LINE
+    first = -np.int64(memory.ctypes.data) // ITEM % LINE
     x, rows = memory[first : first + n_x], memory[first + n_x : first + n_x + n_rows]
     return Tiles(x.reshape((2 * half, TILE)), rows.reshape((LANES, half)))
 
