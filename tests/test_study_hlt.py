@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trackserve.errors import EventError
 from trackserve.studies.fleet.file import describe_fleet
@@ -38,6 +40,7 @@ from trackserve.studies.hlt.points import (
     SERVICE,
     SLICE,
     WITHOUT,
+    whole_rounds,
 )
 from trackserve.studies.hlt.simulated import simulated, times_of
 from trackserve.studies.table import Row
@@ -129,6 +132,16 @@ def test_the_rest_takes_its_time_and_its_menu_comes_last() -> None:
     names = [module.name for module in modules]
     assert names[-1] == MENU
     assert set(modules[-1].inputs) == {EVENT, TRACKING, *names[:-1]}
+
+
+@given(st.floats(0.01, 1e3), st.integers(1, 16))
+def test_jobs_are_timed_over_whole_rounds_of_their_events_in_flight(
+    wanted: float, in_flight: int
+) -> None:
+    n = whole_rounds(wanted, in_flight)
+    assert n > 0
+    assert n % in_flight == 0
+    assert wanted - in_flight < n <= max(wanted, in_flight)
 
 
 TRACK, REST, TRIP = 5.0, 45.0, 1.0

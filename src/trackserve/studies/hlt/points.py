@@ -57,8 +57,6 @@ _FILLED = 8
 """Requests in flight that keep a server with one worker busy."""
 _FULL_USE = 0.5
 """Use of a server above which jobs are measured for fewer events, as all of them make many."""
-_FEWEST = 2
-"""Least number of different events, in short measurements."""
 _LONGER = 3
 """Time of one job with real work, in that of the others: it has a small difference to show."""
 _PASSES = 3
@@ -100,6 +98,15 @@ def plan(how: How) -> list[Point]:
     return [Point(here | one, tracker) for one in values]
 
 
+def whole_rounds(wanted: float, in_flight: int) -> int:
+    """About as many events as wanted, of whole rounds of those that a job has in flight.
+
+    A full server answers all requests of a job one after the other, then those of the next job. So
+    the first of them must not count from one round and the last from another.
+    """
+    return in_flight * max(1, int(wanted / in_flight))
+
+
 class Cores(NamedTuple):
     """Processors of the jobs, and of the server or device; the same if there is but one."""
 
@@ -133,7 +140,8 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
     delays = [0.0] * n
     if values.get("start") == OWN:
         delays = [cycle * k / n for k in range(n)]
-    events = lab.events(sample)[: max(_FEWEST, round(lab.span.seconds / cycle))]
+    events = lab.events(sample)
+    events = events[: whole_rounds(min(lab.span.seconds / cycle, len(events)), in_flight)]
     expected = lab.expected(sample)
     slower = max(1.0, n * SHARE / _FULL_USE)  # a job, when the server has more than it can do
     times = max(1, round(lab.span.seconds / len(events) / cycle / slower))

@@ -264,10 +264,15 @@ def _text(rows: Sequence[Row], series: Sequence[_Series]) -> str:
     for one in series:
         if len(one.rows) > 1:
             knee = _knee(one, _alone(rows))
+            reached = (
+                f"is at {knee.jobs:.1f}"
+                if math.isfinite(knee.jobs)
+                else f"lies beyond {max(one.rates)} jobs"
+            )
             parts.append(
                 f"{one.name}: {knee.fed:.1f} jobs have at least {ENOUGH:.0%} of the throughput of "
                 f"one job; the knee, where the line of one job reaches the largest throughput of "
-                f"all, is at {knee.jobs:.1f}."
+                f"all, {reached}."
             )
     wrong = sum(numbers(rows, "different"))
     parts.append(f"{wrong:.0f} of the compared answers differ from the direct ones in any bit.")
