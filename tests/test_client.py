@@ -94,6 +94,10 @@ def direct(pipeline: PatatrackPipeline, mixed: list[RawEvent]) -> list[Any]:
     return pipeline.run(mixed, KEEP)
 
 
+client_alone = pytest.mark.parametrize("backend", ["python"], indirect=True)
+"""Of tests of what a client does by itself, whichever backend answers."""
+
+
 def url_of(server: Server, transport: str) -> str:
     return server.http_url if transport == "http" else server.grpc_url
 
@@ -277,6 +281,7 @@ def test_nobody_there(scheme: str, sample_events: list[RawEvent]) -> None:
         assert time.monotonic() - start < 5
 
 
+@client_alone
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_close_ends_what_is_in_flight(
     server: Server, sample_events: list[RawEvent], transport: str
@@ -303,6 +308,7 @@ def test_close_ends_what_is_in_flight(
     assert until(lambda: not registered(server), 2)
 
 
+@client_alone
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("closes", [True, False], ids=["closed", "forgotten"])
 def test_exit_does_not_hang(
@@ -352,6 +358,7 @@ def test_a_cancelled_task_frees_its_region(server: Server, sample_events: list[R
     assert until(lambda: not registered(server), 2)
 
 
+@client_alone
 def test_a_killed_client_leaves_nothing(
     server: Server, sample_directory: Path, sample_events: list[RawEvent]
 ) -> None:
@@ -384,6 +391,7 @@ for number, _ in enumerate(client.stream("patatrack", events, ["hits"], in_fligh
         assert other.reconstruct("patatrack", sample_events[0]) == before
 
 
+@client_alone
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_an_answer_that_its_user_drops_is_gone_at_once(
     server: Server, sample_events: list[RawEvent], transport: str
@@ -429,6 +437,7 @@ def test_answers_in_shared_memory_stay_what_they_are(
         assert kept == direct[:1]
 
 
+@client_alone
 def test_a_fork_keeps_the_answers_that_it_has(
     server: Server, pipeline: PatatrackPipeline, sample_events: list[RawEvent]
 ) -> None:
@@ -448,6 +457,7 @@ def test_a_fork_keeps_the_answers_that_it_has(
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@client_alone
 def test_regions_that_nobody_needs_are_given_up(
     server: Server, sample_events: list[RawEvent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -462,6 +472,7 @@ def test_regions_that_nobody_needs_are_given_up(
         assert until(lambda: len(registered(server)) <= 2, 5)
 
 
+@client_alone
 def test_a_server_that_comes_back(repository: Path, sample_events: list[RawEvent]) -> None:
     """The regions are gone; the client notices, and waits until the server is back."""
     with socket.socket() as probe:
@@ -505,6 +516,7 @@ def test_a_busy_server_is_asked_again(
     assert busy.value.bound == 2
 
 
+@client_alone
 def test_a_frozen_server_does_not_hold_its_clients(
     small_server: Server, sample_events: list[RawEvent]
 ) -> None:
@@ -524,6 +536,7 @@ def test_a_frozen_server_does_not_hold_its_clients(
         os.killpg(group, signal.SIGCONT)
 
 
+@client_alone
 def test_without_shared_memory_grpc_does_it_all(
     server: Server,
     mixed: list[RawEvent],
@@ -535,6 +548,7 @@ def test_without_shared_memory_grpc_does_it_all(
         assert same(client.stream("patatrack", mixed, KEEP), direct)
 
 
+@client_alone
 def test_a_wrong_header_falls_back_to_grpc(
     server: Server, sample_events: list[RawEvent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -618,6 +632,7 @@ def test_client_needs_no_compiler_and_no_server() -> None:
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+@client_alone
 def test_wrong_arguments(server: Server, sample_events: list[RawEvent]) -> None:
     for url, transport in (
         (server.grpc_url, "http"),

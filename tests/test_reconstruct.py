@@ -37,13 +37,35 @@ from trackserve.trackers.patatrack.pipeline import PatatrackPipeline
 from trackserve.trackers.patatrack.tracker import Patatrack
 
 PROGRAM = [sys.executable, "-u", "-c", "from trackserve.cli import app; app()"]
-N = 400
+IN_PARTS = """
+import time
+from trackserve.cli import app
+from trackserve.io import parquet
+from trackserve.io.results_file import ResultsFile
+
+parquet.ROW_GROUP_EVENTS = 32
+write = ResultsFile.write
+
+def write_slowly(file, *row):
+    if file.n_done >= 64:
+        time.sleep({seconds})
+    write(file, *row)
+
+ResultsFile.write = write_slowly
+app()
+"""
+"""The program with parts of 32 events. After two of them it waits ``seconds`` at each event, so
+that it has not ended when it is interrupted."""
+N = 160
 TRACKML = Path(__file__).parent / "data" / "trackml-mini"
 
 
-def start(*arguments: Any, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+def start(
+    *arguments: Any, wait: float = 0.1, before: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
+    program = [sys.executable, "-u", "-c", IN_PARTS.format(seconds=wait)]
     return subprocess.Popen(
-        [*PROGRAM, "reconstruct", *map(str, arguments)],
+        [*program, "reconstruct", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -262,7 +284,7 @@ def test_a_full_disk_loses_nothing(many: Path, whole: Path, tmp_path: Path) -> N
     def bound() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    with start("patatrack", many, "-o", output, before=bound) as process:
+    with start("patatrack", many, "-o", output, wait=0, before=bound) as process:
         _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     lines = without_progress(err).splitlines()

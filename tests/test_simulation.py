@@ -606,7 +606,7 @@ def test_top_quarks_with_pileup(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_collisions_extended_on_two_processes_equal_whole_ones(tmp_path: Path) -> None:
     pytest.importorskip("pythia8mc")
-    setup = Setup("ttbar", pileup=30, events=16)
+    setup = Setup("ttbar", pileup=30, events=8)
     simulate_pixel(tmp_path / "whole", setup, processes=1)
     simulate_pixel(tmp_path / "extended", setup._replace(events=3), processes=2)
     simulate_pixel(tmp_path / "extended", setup, processes=2)

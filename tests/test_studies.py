@@ -522,6 +522,7 @@ def test_an_ensemble_gives_the_labels_of_the_custom_backend(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trackserve.studies.ensemble.cores", lambda: 1)  # starts half as many
+    monkeypatch.setattr("trackserve.studies.ensemble.usable_backends", lambda: ["python"])
     rows = run_study(
         *("ensemble", tmp_path, "--events", f"exatrkx={TRACKML}"),
         *("--seconds", "0.1", "--rounds", "2"),

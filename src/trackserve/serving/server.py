@@ -47,6 +47,10 @@ _PATIENCE = 60.0
 _RESTARTS = 3
 """Restarts in a row that may fail."""
 
+_STUB_TIMEOUT = 86_400
+"""Seconds for a process of the Python backend to begin: ``start_timeout`` ends a start. Triton
+waits without an end for a process that has passed its own limit, which is 30 s, and lives."""
+
 _LAST_REPLIES = 0.2
 """Seconds for Triton to put replies on the wire after its backends are done."""
 
@@ -383,6 +387,7 @@ class Server:
             f"--http-port={launch.ports.http}",
             f"--metrics-port={launch.ports.metrics}",
             f"--backend-config=python,shm-region-prefix-name={launch.shared_memory}",
+            f"--backend-config=python,stub-timeout-seconds={_STUB_TIMEOUT}",
             *(tls_flags(self._tls) if self._tls else ()),
             *self._flags,
         ]
