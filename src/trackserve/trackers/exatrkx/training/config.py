@@ -117,6 +117,8 @@ class TrainingConfig:
         soft_pt: GeV; pairs of particles below are neither right nor wrong to the embedding.
         wanted_pt: GeV; particles above have the weight 1, others ``soft_weight``.
         soft_weight: weight of particles between ``soft_pt`` and ``wanted_pt``.
+        fast_pt: GeV; particles above have the weight ``fast_weight``.
+        fast_weight: their weight.
         max_fakes: largest share of candidates without a particle at the working point.
         segments: share of the segments of true tracks that the cuts on pairs of points keep.
         segment_events: events of each directory from which these cuts are chosen.
@@ -131,6 +133,8 @@ class TrainingConfig:
     soft_pt: float = 0.7
     wanted_pt: float = 0.9
     soft_weight: float = 0.1
+    fast_pt: float = 5.0
+    fast_weight: float = 1.0
     max_fakes: float = 0.02
     segments: float = 0.999
     segment_events: int = 100
