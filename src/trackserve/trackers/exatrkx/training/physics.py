@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.device.components import connected_components
 from trackserve.edm import Edges
 from trackserve.edm.columns import Array
 from trackserve.physics.points.matching import MajorityMatches, match_candidates, match_components
 from trackserve.physics.statistics import Fraction
 
-from ..architecture import Features, Finish
+from ..architecture import Cuts, Features, Finish
 from ..finish import finish
-from ..segmentation import keep_best_edges, make_candidates
+from ..segmentation import segment, sure_edges
 from ..surfaces import Surfaces
 from .data import SCALES, Sample
 from .graphs import Graph
@@ -83,17 +83,17 @@ def find_tracks(
     over = score > cut
     edges = Edges(graph.source[over], graph.target[over], score[over])
     rank = np.arange(len(sample), dtype=np.int32)
-    edges = edges.take(keep_best_edges(rank, edges))
-    labels = connected_components(len(sample), edges.source, edges.target)
+    cuts = Cuts(0.0, 0.0, cut, 1, "paths", None if finishing is None else finishing.rules)
+    labels, pieces = segment(rank, sure_edges(edges, cuts), cuts)
     if finishing is None:
         matches = match_components(labels, sample.particle)
         return [_judge(sample, matches, least) for least in min_points]
-    rules, surfaces = finishing
-    pieces = make_candidates(labels, rank, edges, rules.piece_points)
     shares = []
     for least in min_points:
-        tracks, _ = finish(pieces, sample.scaled, rank, Features(SCALES), surfaces, rules, least)
-        points = tracks.points
+        cuts = dataclasses.replace(cuts, min_points=least)
+        points = finish(
+            pieces, edges, sample.scaled, rank, Features(SCALES), finishing.surfaces, cuts
+        ).candidates.points
         matches = match_candidates(points.offsets, points.values, sample.particle)
         shares.append(_judge(sample, matches, least))
     return shares

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -27,9 +28,11 @@ FILTER_FACTORS = (1.0, 2.0, 4.0)
 EDGE_CUTS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
 MIN_POINTS = (3, 4, 5, 6, 7)
 """Cuts on candidates that are not finished."""
-FINISHED_EDGE_CUTS = (0.01, 0.02, 0.05, 0.1, 0.2)
+FINISHED_EDGE_CUTS = (0.01, 0.02, 0.05, 0.1)
 FINISHED_MIN_POINTS = (5, 6)
 """Cuts on finished candidates: finishing takes time, and rejects most of what a low cut lets in."""
+SURE = 3.0
+"""A sure edge has a score that is so many times the cut."""
 _WORTH = 0.01
 """Gain of efficiency that is worth 100 more edges per point; edges after the filter count four
 times."""
@@ -78,7 +81,6 @@ def scan(
     n_points = sum(len(sample) for sample in samples)
     edge_cuts = EDGE_CUTS if finishing is None else FINISHED_EDGE_CUTS
     least_points = MIN_POINTS if finishing is None else FINISHED_MIN_POINTS
-    rules = None if finishing is None else finishing.rules
     points = []
     steps = list(itertools.product(RADIUS_FACTORS, FILTER_FACTORS))
     for done, (radius_factor, filter_factor) in enumerate(steps):
@@ -92,6 +94,10 @@ def scan(
             judged.append((sample, graph, sigmoid(judge_edges(modules.gnn, sample, graph))))
         filter_edges = sum(len(graph) for _, graph, _ in judged)
         for edge_cut in edge_cuts:
+            rules = None
+            if finishing is not None:
+                rules = dataclasses.replace(finishing.rules, sure_edge=SURE * edge_cut)
+                finishing = finishing._replace(rules=rules)
             events = [find_tracks(*one, edge_cut, least_points, finishing) for one in judged]
             for min_points, shares in zip(least_points, zip(*events, strict=True), strict=True):
                 cuts = Cuts(tried_radius, tried_filter, edge_cut, min_points, "paths", rules)
