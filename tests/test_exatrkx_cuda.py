@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from one_thread import OneThread
 from toy_tracks import RULES, SURFACES, Toy
 from toy_tracks import SCALES as TOY_SCALES
+from true_tracks import helices
 
 from trackserve import ExatrkxPipeline
 from trackserve.device.components import connected_components
@@ -40,7 +41,7 @@ from trackserve.edm.columns import Array, Ragged
 from trackserve.errors import EventError, LimitExceeded, encode
 from trackserve.trackers.exatrkx import packing
 from trackserve.trackers.exatrkx import perceptrons as on_cpu
-from trackserve.trackers.exatrkx.architecture import Cuts, Doublets, Features, Perceptron
+from trackserve.trackers.exatrkx.architecture import Cuts, Doublets, Features, Finish, Perceptron
 from trackserve.trackers.exatrkx.cuda import (
     CudaExatrkx,
     features,
@@ -55,7 +56,7 @@ from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.features import outward_order, scale_points, sector_order
 from trackserve.trackers.exatrkx.finish import WORST, Part, assemble
 from trackserve.trackers.exatrkx.limits import ExatrkxLimits
-from trackserve.trackers.exatrkx.model import Model
+from trackserve.trackers.exatrkx.model import Model, load_model
 from trackserve.trackers.exatrkx.radius import Pairs, find_pairs
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
 from trackserve.trackers.exatrkx.segmentation import keep_best_edges, make_candidates
@@ -186,6 +187,32 @@ def test_finished_candidates_of_a_batch() -> None:
         assert (np.unique(candidates.points.values) == on_tracks).all()
         assert_close(helices, expected[1])
         assert len(candidates) >= 0.9 * len(toy.particles)
+
+
+def test_both_passes_of_finishing_on_a_device() -> None:
+    """Tracks of both passes, of events of one batch, are those of a CPU."""
+    shipped = load_model("default")
+    batch = [helices(30, 1, 1), PointsEvent(SpacePoints.empty(), 2), helices(60, 3, 3)]
+
+    def model_of(sure: float | None, edge: float) -> Model:
+        d = shipped.description
+        cuts = dataclasses.replace(d.cuts, edge=edge, finish=Finish(2.0, sure_edge=sure))
+        return Model(dataclasses.replace(d, cuts=cuts), shipped.weights)
+
+    judged = ExatrkxPipeline(model_of(None, 0.01)).reconstruct(batch[2], ["track_edges"])
+    sure = float(np.quantile(judged.track_edges.score, 0.7))  # which few edges are
+    found = on_one_thread(model_of(sure, 0.01)).run(batch)
+    expected = ExatrkxPipeline(model_of(sure, 0.01)).run(batch)
+    first = ExatrkxPipeline(model_of(None, sure)).run(batch)
+    for mine, theirs, few in zip(found, expected, first, strict=True):
+        assert not isinstance(mine, EventError)
+        assert not isinstance(theirs, EventError)
+        assert not isinstance(few, EventError)
+        assert mine.candidates.points == theirs.candidates.points
+        assert mine.counts == theirs.counts
+        np.testing.assert_allclose(mine.candidates.score, theirs.candidates.score, atol=5e-5)
+        assert_close(mine.helices, theirs.helices)
+        assert (mine.counts.candidates > few.counts.candidates) == (mine.counts.points > 0)
 
 
 def test_features_and_stages() -> None:
