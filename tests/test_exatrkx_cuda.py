@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from one_thread import OneThread
 from toy_tracks import RULES, SURFACES, Toy
 from toy_tracks import SCALES as TOY_SCALES
+from true_tracks import helices
 
 from trackserve import ExatrkxPipeline
 from trackserve.device.components import connected_components
@@ -40,7 +41,7 @@ from trackserve.edm.columns import Array, Ragged
 from trackserve.errors import EventError, LimitExceeded, encode
 from trackserve.trackers.exatrkx import packing
 from trackserve.trackers.exatrkx import perceptrons as on_cpu
-from trackserve.trackers.exatrkx.architecture import Cuts, Doublets, Features, Perceptron
+from trackserve.trackers.exatrkx.architecture import Cuts, Doublets, Features, Finish, Perceptron
 from trackserve.trackers.exatrkx.cuda import (
     CudaExatrkx,
     features,
@@ -53,9 +54,9 @@ from trackserve.trackers.exatrkx.cuda.edges import BatchEdges
 from trackserve.trackers.exatrkx.doublets import bounds_of, cuts_of
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.features import outward_order, scale_points, sector_order
-from trackserve.trackers.exatrkx.finish import assemble
+from trackserve.trackers.exatrkx.finish import WORST, Part, assemble
 from trackserve.trackers.exatrkx.limits import ExatrkxLimits
-from trackserve.trackers.exatrkx.model import Model
+from trackserve.trackers.exatrkx.model import Model, load_model
 from trackserve.trackers.exatrkx.radius import Pairs, find_pairs
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
 from trackserve.trackers.exatrkx.segmentation import keep_best_edges, make_candidates
@@ -169,17 +170,49 @@ def test_finished_candidates_of_a_batch() -> None:
         nothing, flat.offsets[:-1].astype(np.int32), flat.values, nothing, nothing, nothing
     )
     unit, least = GEV_PER_T_MM * RULES.field, 5
-    tracks = finish.finish(device, points, given, counts, m, device.table(SURFACES), unit, least)
+    taken = np.zeros(points.n, np.bool_)
+    tracks = finish.finish(
+        device, points, given, counts, m, device.table(SURFACES), unit, least, WORST, taken
+    )
     columns = {name: array[:n] for name, (array, n) in finish.to_download(tracks, m).items()}
     first = np.cumsum([0, *(len(toy.points) for toy in toys)])
     for e, (toy, some) in enumerate(zip(toys, lists, strict=True)):
         mine = finish.of_event(columns, slice(*counts[e : e + 2, 4].tolist()), int(first[e]))
         score = np.linspace(0.5, 1, len(some)).astype(np.float32)
-        candidates, helices = assemble(mine, score, toy.rank(), unit, least)
+        part = Part(mine, score, WORST)
+        candidates, helices = assemble([part], toy.rank(), unit, least)
         expected = toy.finish(some, least)
         assert candidates == expected[0]
+        on_tracks = np.flatnonzero(taken[first[e] : first[e + 1]])
+        assert (np.unique(candidates.points.values) == on_tracks).all()
         assert_close(helices, expected[1])
         assert len(candidates) >= 0.9 * len(toy.particles)
+
+
+def test_both_passes_of_finishing_on_a_device() -> None:
+    """Tracks of both passes, of events of one batch, are those of a CPU."""
+    shipped = load_model("default")
+    batch = [helices(30, 1, 1), PointsEvent(SpacePoints.empty(), 2), helices(60, 3, 3)]
+
+    def model_of(sure: float | None, edge: float) -> Model:
+        d = shipped.description
+        cuts = dataclasses.replace(d.cuts, edge=edge, finish=Finish(2.0, sure_edge=sure))
+        return Model(dataclasses.replace(d, cuts=cuts), shipped.weights)
+
+    judged = ExatrkxPipeline(model_of(None, 0.01)).reconstruct(batch[2], ["track_edges"])
+    sure = float(np.quantile(judged.track_edges.score, 0.7))  # which few edges are
+    found = on_one_thread(model_of(sure, 0.01)).run(batch)
+    expected = ExatrkxPipeline(model_of(sure, 0.01)).run(batch)
+    first = ExatrkxPipeline(model_of(None, sure)).run(batch)
+    for mine, theirs, few in zip(found, expected, first, strict=True):
+        assert not isinstance(mine, EventError)
+        assert not isinstance(theirs, EventError)
+        assert not isinstance(few, EventError)
+        assert mine.candidates.points == theirs.candidates.points
+        assert mine.counts == theirs.counts
+        np.testing.assert_allclose(mine.candidates.score, theirs.candidates.score, atol=5e-5)
+        assert_close(mine.helices, theirs.helices)
+        assert (mine.counts.candidates > few.counts.candidates) == (mine.counts.points > 0)
 
 
 def test_features_and_stages() -> None:
@@ -481,13 +514,22 @@ def test_pairs_of_a_batch(
     st.sampled_from([1, 2, 1000]),
     st.booleans(),
     st.integers(1, 4),
+    st.sampled_from([(-1.0, 0.0), (-1.0, 0.3), (0.5, 0.0)]),
     st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=40)
 def test_candidates_of_a_batch(
-    sizes: list[int], degree: float, n_scores: int, paths: bool, min_points: int, seed: int
+    sizes: list[int],
+    degree: float,
+    n_scores: int,
+    paths: bool,
+    min_points: int,
+    choice_of: tuple[float, float],
+    seed: int,
 ) -> None:
-    """The batch has edges of one score, isolated points and events without edges."""
+    """The batch has edges of one score, isolated points and events without edges; some edges and
+    some points do not count."""
+    least_score, share_taken = choice_of
     random, device = np.random.default_rng(seed), OneThread()
     some = [random.uniform(-1, 1, (size, 3)).astype(np.float32) for size in sizes]
     n_events, starts = len(sizes), np.cumsum([0, *sizes])
@@ -505,18 +547,23 @@ def test_candidates_of_a_batch(
     rows = [np.append(a, 0).astype(a.dtype) for a in (source, target, score)]
     edges = BatchEdges(np.array(n_before, np.int32), *rows, n_events=n_events, n=m)
     cuts = Cuts(1, 0, 0, min_points, "paths" if paths else "components")
-    found = segmentation.find_components(device, points, edges, cuts)
+    choice = segmentation.Choice(least_score, random.random(points.n) < share_taken)
+    found = segmentation.find_components(device, points, edges, choice, cuts)
     made = segmentation.make_candidates(device, points, edges, found)
     counts = segmentation.find_counts(device, points, (edges,) * 3, found)
     for e in range(n_events):
         first, mine = starts[e], slice(n_before[e], n_before[e + 1])
         row = points.row[first : starts[e + 1]] - first
         own = Edges(row[source[mine] - first], row[target[mine] - first], score[mine])
+        taken = choice.taken[first : starts[e + 1]]
+        wanted = ~taken[own.source] & ~taken[own.target] & (own.score > least_score)
+        own = own.take(wanted)
         rank = points.rank[first : starts[e + 1]]
         if paths:
             kept = keep_best_edges(rank, own)
-            assert (found.used[mine] == kept).all()
+            assert (found.used[mine][wanted] == kept).all()
             own = own.take(kept)
+        assert found.used[mine].sum() == len(own)
         labels = connected_components(sizes[e], own.source, own.target)
         expected = make_candidates(labels, rank, own, min_points)
         assert (made.label[first : starts[e + 1]] == labels).all()

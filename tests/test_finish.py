@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exatrkx_models import random_event, small_model
-from toy_tracks import Toy
+from toy_tracks import RULES, Toy
 
 from trackserve import ExatrkxPipeline
 from trackserve.device.compile import kernel
-from trackserve.edm import Helices, TrackCandidates
+from trackserve.edm import Edges, Helices, TrackCandidates
 from trackserve.edm.columns import Array
 from trackserve.errors import ModelError
 from trackserve.trackers.exatrkx.architecture import Cuts, Finish
+from trackserve.trackers.exatrkx.finish import WORST_AGAIN
 from trackserve.trackers.exatrkx.helix import (
     Helix,
     State,
@@ -179,6 +180,39 @@ def test_no_point_is_on_two_tracks_and_too_short_ones_are_no_candidates() -> Non
         assert smallest == sorted(smallest)
 
 
+def test_points_that_no_track_has_make_pieces_of_all_edges_in_a_second_pass() -> None:
+    """Each point of the second particle has a better edge to a point of the first one."""
+    toy = Toy(2, 6)
+    mine, other = np.arange(10, 19, dtype=np.int32), np.arange(1, 10, dtype=np.int32)
+    inner = np.concatenate([mine, mine])
+    outer = np.concatenate([mine + 1, other])
+    edges = Edges(outer, inner, np.repeat([0.2, 0.3], 9).astype(np.float32))
+    for rules, n_tracks in ((RULES, 1), (dataclasses.replace(RULES, sure_edge=0.5), 2)):
+        candidates, helices = toy.finish([toy.piece(0, 2, 3, 4)], rules=rules, edges=edges)
+        assert [row.tolist() for row in candidates.points] == [
+            list(range(10 * i, 10 * i + 10)) for i in range(n_tracks)
+        ]
+        assert len(helices) == n_tracks
+
+
+def test_a_track_of_the_second_pass_takes_no_point_of_the_first_and_fits_better() -> None:
+    toy = Toy(60, 7, least_pt=0.6)
+    rules = dataclasses.replace(RULES, sure_edge=0.5)
+    first = [toy.piece(i, 0, 1, 2) for i in range(30)]
+    before, _ = toy.finish(first)
+    inner = np.concatenate([toy.piece(i, *range(9)) for i in range(60)])
+    edges = Edges(inner + np.int32(1), inner, np.full(len(inner), 0.1, np.float32))
+    after, found = toy.finish(first, rules=rules, edges=edges)
+    tracks = {tuple(row) for row in after.points}
+    assert {tuple(row) for row in before.points} <= tracks
+    assert len(np.unique(after.points.values)) == len(after.points.values)
+    assert len(after) > 50
+    new = np.array(
+        [tuple(row) not in {tuple(one) for one in before.points} for row in after.points]
+    )
+    assert (found.chi2[new] < WORST_AGAIN * found.ndof[new]).all()
+
+
 def test_a_model_says_whether_its_candidates_are_finished(tmp_path: Path) -> None:
     cuts = Cuts(0.1, 0.45, 0.4, 4, "paths", Finish(2.0))
     model = small_model(cuts=cuts)
@@ -200,3 +234,5 @@ def test_candidates_of_an_unknown_detector_are_not_finished() -> None:
         ExatrkxPipeline(small_model(detector="mine", cuts=cuts))
     with pytest.raises(ModelError, match=r"finish\.field"):
         small_model(cuts=dataclasses.replace(cuts, finish=Finish(0.0)))
+    with pytest.raises(ModelError, match=r"finish\.sure_edge"):
+        small_model(cuts=dataclasses.replace(cuts, finish=Finish(2.0, sure_edge=0.3)))

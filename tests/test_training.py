@@ -149,13 +149,13 @@ def test_directories_take_turns_and_show_all_their_events(events: Path, tmp_path
         assert sorted(numbers[:n_training]) == list(range(n_training))
 
 
-def test_soft_particles_count_little_or_not_at_all() -> None:
-    momentum = np.array([[0.3, 0, 0], [0.8, 0, 0], [2.0, 0, 0]])
-    position = np.arange(1.0, 5)[:, None] * [1, 0, 0]
-    event = an_event(position, np.array([0, 1, 2, -1]), np.arange(4), momentum, np.ones(3))
-    config = TrainingConfig(soft_pt=0.5, wanted_pt=0.9, soft_weight=0.25)
+def test_soft_particles_count_little_or_not_at_all_and_fast_ones_more() -> None:
+    momentum = np.array([[0.3, 0, 0], [0.8, 0, 0], [2.0, 0, 0], [7.0, 0, 0]])
+    position = np.arange(1.0, 6)[:, None] * [1, 0, 0]
+    event = an_event(position, np.array([0, 1, 2, 3, -1]), np.arange(5), momentum, np.ones(4))
+    config = TrainingConfig(soft_pt=0.5, wanted_pt=0.9, soft_weight=0.25, fast_pt=5, fast_weight=4)
     weight = stages.point_weights(make_sample(event), config)
-    assert weight.tolist() == [0, 0.25, 1, 0]
+    assert weight.tolist() == [0, 0.25, 1, 4, 0]
 
 
 def test_the_pair_loss_moves_only_what_is_on_the_wrong_side() -> None:
@@ -180,13 +180,17 @@ def test_edges_of_no_weight_have_no_gradient() -> None:
     assert (logit.grad[:2] < 0).all()
 
 
+@pytest.mark.parametrize("detector", [None, "generic"])
 def test_a_tiny_training_finds_every_track(
-    events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: str | None
 ) -> None:
     """Training leads from files to a model folder that the pipeline loads.
 
-    The validation event is not trained on.
+    The validation event is not trained on. The scan judges cuts as the pipeline then does:
+    candidates are finished where the surfaces of the detector are known.
     """
+    events = tmp_path / "events"
+    write_points(events, [helices(12, seed, seed) for seed in range(3)], detector)
     monkeypatch.setattr(doublets, "SEGMENTS_PER_CELL", 100)
     trained = train([events], tmp_path / "model", quick(150), nothing)
     model = load_model(tmp_path / "model")
@@ -194,6 +198,11 @@ def test_a_tiny_training_finds_every_track(
     summary = summarize_points(match_points_events([event], ExatrkxPipeline(model).run([event])))
     assert summary.efficiency.double.value >= 0.9
     assert summary.efficiency == trained.summary.efficiency
+    point = trained.working_points["events"]
+    assert point.cuts == model.description.cuts
+    assert (point.cuts.finish is not None) == (detector is not None)
+    assert point.efficiency == summary.efficiency_eta_3.double.value
+    assert point.fakes == summary.fake_rate.single.value
     folder = tmp_path / "model" / "training"
     assert {"curves.csv", "scan-events.csv", "gnn.pt"} <= {path.name for path in folder.iterdir()}
     assert model.description.record["validation"]["events"] == 1

@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from trackserve.device.compile import kernel
-from trackserve.edm import GEV_PER_T_MM, Helices, Ragged, TrackCandidates
+from trackserve.edm import GEV_PER_T_MM, Edges, Helices, Ragged, TrackCandidates
 from trackserve.edm.columns import Array
-from trackserve.trackers.exatrkx.architecture import Features, Finish
+from trackserve.trackers.exatrkx.architecture import Cuts, Features, Finish
 from trackserve.trackers.exatrkx.features import outward_order, scale_points
 from trackserve.trackers.exatrkx.finish import finish
 from trackserve.trackers.exatrkx.helix import Helix, frame_at, path_to_radius
@@ -57,10 +57,19 @@ class Toy:
         rank[outward_order(self.scaled(), SCALES)] = np.arange(len(self.points))
         return rank
 
-    def finish(self, pieces: list[Array], least: int = 5) -> tuple[TrackCandidates, Helices]:
+    def finish(
+        self,
+        pieces: list[Array],
+        least: int = 5,
+        rules: Finish = RULES,
+        edges: Edges | None = None,
+    ) -> tuple[TrackCandidates, Helices]:
         score = np.linspace(0.5, 1, len(pieces)).astype(np.float32)
         given = TrackCandidates(Ragged.of(pieces, np.int32), score)
-        return finish(given, self.scaled(), self.rank(), SCALES, SURFACES, RULES, least)
+        edges = Edges.empty() if edges is None else edges
+        cuts = Cuts(1.0, 0.0, 0.0, least, "paths", rules)
+        found = finish(given, edges, self.scaled(), self.rank(), SCALES, SURFACES, cuts)
+        return found.candidates, found.helices
 
 
 @kernel

@@ -113,7 +113,6 @@ def make_stages(model: str) -> dict[str, Callable[[Tensors], dict[str, Array]]]:
     Raises:
         TrackserveError: the model cannot be read.
     """
-    from trackserve.device.components import connected_components
     from trackserve.trackers.exatrkx.doublets import bounds_of, cuts_of
     from trackserve.trackers.exatrkx.features import (
         edge_inputs,
@@ -127,7 +126,7 @@ def make_stages(model: str) -> dict[str, Callable[[Tensors], dict[str, Array]]]:
     from trackserve.trackers.exatrkx.networks import make_networks, scores_of
     from trackserve.trackers.exatrkx.perceptrons import NetworkGraph
     from trackserve.trackers.exatrkx.radius import find_pairs, orient
-    from trackserve.trackers.exatrkx.segmentation import keep_best_edges
+    from trackserve.trackers.exatrkx.segmentation import segment, sure_edges
 
     loaded = load_model(model)
     description, cuts = loaded.description, loaded.description.cuts
@@ -191,9 +190,7 @@ def make_stages(model: str) -> dict[str, Callable[[Tensors], dict[str, Array]]]:
         row, rank = tensors["row"], tensors["rank"]
         source, target = row[tensors["g_source"]], row[tensors["g_target"]]
         edges = Edges(source, target, tensors["g_score"])
-        if cuts.segmentation == "paths":
-            edges = edges.take(keep_best_edges(rank, edges))
-        labels = connected_components(len(rank), edges.source, edges.target)
+        labels, _ = segment(rank, sure_edges(edges, cuts), cuts)
         return {"LABELS": labels.astype(np.int64)}
 
     functions = (embedding, radius, filtered, gnn, components)

@@ -38,10 +38,16 @@ class TruePaths(Columns):
     n_layers: Array = column(np.int64)
     """Distinct layers with its points."""
 
-    def reconstructable(self) -> Array:
-        """Whether a tracker should find each particle, bool[particles]."""
+    def reconstructable(self, least_pt: float = MIN_PT) -> Array:
+        """Whether a tracker should find each particle, bool[particles].
+
+        Args:
+            least_pt: GeV; of particles above.
+        """
         good = self.charged_primary & (self.n_layers >= MIN_LAYERS)
-        return good & (self.pt > MIN_PT) & (np.abs(self.eta) < MAX_ETA) & (self.radius < MAX_RADIUS)
+        return (
+            good & (self.pt > least_pt) & (np.abs(self.eta) < MAX_ETA) & (self.radius < MAX_RADIUS)
+        )
 
 
 def truth_of(event: PointsEvent) -> PointsTruth:

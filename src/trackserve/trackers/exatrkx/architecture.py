@@ -132,6 +132,9 @@ class Finish:
     """Tesla, along z."""
     piece_points: int = 3
     """Least points of a piece."""
+    sure_edge: float | None = None
+    """First, only edges with a score (0..1) larger than this make pieces; then, in a second pass,
+    all edges between points that no track has. None: there is one pass, with all edges."""
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,24 @@
 Each piece is followed on its own (:mod:`.follow`), and may take any point. So pieces of one
 particle grow to nearly the same track. Then the best track takes its points first. A track that has
 lost too many is dropped; one that has lost few is fitted again to what is left.
+
+There may be a second pass over the points that no track has then. Most of them are of soft
+particles and noise, so its tracks must fit better.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from trackserve.device.compile import kernel, shared, shared_step
-from trackserve.edm import GEV_PER_T_MM, Helices, Ragged, TrackCandidates
+from trackserve.edm import GEV_PER_T_MM, Edges, Helices, Ragged, TrackCandidates
 from trackserve.edm.columns import Array
 
-from .architecture import Features, Finish
+from .architecture import Cuts, Features
 from .follow import (
     MOST_DROPPED,
     MOST_POINTS,
@@ -29,6 +33,7 @@ from .follow import (
     Work,
     grow,
 )
+from .segmentation import segment
 from .surfaces import Surfaces, layer_of
 
 UNSETTLED = -1
@@ -37,6 +42,8 @@ KEPT = 0.5
 """Share of its points that a track keeps at least when better tracks have taken theirs."""
 WORST = 5.0
 """Most chi^2 of a track by its degrees of freedom."""
+WORST_AGAIN = 2.0
+"""The same in the second pass."""
 LEAST_PIECE = 3
 """Least points of a piece."""
 LEAST = 5
@@ -82,41 +89,89 @@ class Piece(NamedTuple):
     shift: int
 
 
+class Finished(NamedTuple):
+    """The tracks of an event.
+
+    Attributes:
+        candidates: tracks, by their smallest point.
+        helices: the helix of each.
+        n_pieces: number of pieces from which they come.
+    """
+
+    candidates: TrackCandidates
+    helices: Helices
+    n_pieces: int
+
+
 def finish(
     pieces: TrackCandidates,
+    edges: Edges,
     scaled: Array,
     rank: Array,
     features: Features,
     surfaces: Surfaces,
-    rules: Finish,
-    min_points: int,
-) -> tuple[TrackCandidates, Helices]:
-    """Return the tracks of one event, and the helix of each.
+    cuts: Cuts,
+) -> Finished:
+    """Return the tracks of one event.
 
     Args:
         pieces: pieces of tracks.
+        edges: of which the second pass makes pieces, if there is one.
         scaled: float32[n, 3], features of all points.
         rank: int32[n], place of each point from the inside out.
         features: the scales.
         surfaces: surfaces of the detector.
-        rules: settings.
-        min_points: least points of a track.
+        cuts: settings.
     """
-    cloud = make_cloud(scaled, features, surfaces)
+    assert cuts.finish is not None
+    unit = GEV_PER_T_MM * cuts.finish.field
+    places = locate(scaled, features, surfaces)
+    n_pieces = len(pieces)
+
+    def follow(some: TrackCandidates, free: Array | None, worst: float) -> Part:
+        scene = Scene(make_cloud(places, surfaces, free), surfaces, unit, make_work(1))
+        tracks = _follow_pieces(some, scene, cuts.min_points, worst)
+        return Part(tracks, some.score, worst)
+
+    parts = [follow(pieces, None, WORST)]
+    if cuts.finish.sure_edge is not None:
+        taken = points_of(parts[0], cuts.min_points)
+        free = np.ones(len(scaled), np.bool_)
+        free[taken] = False
+        _, more = segment(rank, edges.take(free[edges.source] & free[edges.target]), cuts)
+        parts.append(follow(more, free, WORST_AGAIN))
+        n_pieces += len(more)
+    return Finished(*assemble(parts, rank, unit, cuts.min_points), n_pieces)
+
+
+class Part(NamedTuple):
+    """The tracks of a pass.
+
+    Attributes:
+        tracks: tracks, on the host.
+        score: float32[m], the score of each piece.
+        worst: most chi^2 of a track by its degrees of freedom.
+    """
+
+    tracks: Tracks
+    score: Array
+    worst: float
+
+
+def _follow_pieces(pieces: TrackCandidates, scene: Scene, min_points: int, worst: float) -> Tracks:
+    """Return the tracks that pieces become, one for each."""
     m = len(pieces)
     tracks = make_tracks(m)
-    unit = GEV_PER_T_MM * rules.field
-    scene = Scene(cloud, surfaces, unit, make_work(1))
     rows = np.arange(m, dtype=np.int32)
     _follow_all(scene, rows, pieces.points.offsets, pieces.points.values, True, tracks)
     order = np.lexsort((rows, -tracks.score)).astype(np.int32)
-    owner = np.full(len(scaled), -1, np.int32)
-    _resolve(tracks, order, owner, min_points)
+    owner = np.full(len(scene.cloud.x), -1, np.int32)
+    _resolve(tracks, order, owner, min_points, worst)
     rows = np.flatnonzero((tracks.n > 0) & (tracks.lost > 0)).astype(np.int32)
     filled = np.arange(MOST_POINTS) < tracks.n[rows, None]
     offsets = np.concatenate([[0], np.cumsum(tracks.n[rows])]).astype(np.int64)
     _follow_all(scene, rows, offsets, tracks.point[rows][filled], False, tracks)
-    return assemble(tracks, pieces.score, rank, unit, min_points)
+    return tracks
 
 
 def make_tracks(m: int) -> Tracks:
@@ -146,44 +201,88 @@ def make_work(n: int) -> Work:
     )
 
 
-def make_cloud(scaled: Array, features: Features, surfaces: Surfaces) -> Cloud:
-    """Return the points of one event, sorted for the search."""
+class Places(NamedTuple):
+    """Where the points of an event are.
+
+    Attributes:
+        x, y, z: float64[n], mm.
+        phi: float64[n], azimuth.
+        layer: int32[n], layer.
+    """
+
+    x: Array
+    y: Array
+    z: Array
+    phi: Array
+    layer: Array
+
+
+def locate(scaled: Array, features: Features, surfaces: Surfaces) -> Places:
+    """Return the places of points with these features, float32[n, 3]."""
     n = len(scaled)
-    scales = np.array(features.scales, np.float32)
     x, y, z, phi = np.empty((4, n))
-    layer = np.empty(n, np.int32)
-    _locate(np.ascontiguousarray(scaled), scales, surfaces, x, y, z, phi, layer)
-    order = np.argsort(layer * 8.0 + phi, kind="stable").astype(np.int32)
-    start = np.searchsorted(layer[order], np.arange(surfaces.n_layers + 1)).astype(np.int32)
+    places = Places(x, y, z, phi, np.empty(n, np.int32))
+    scales = np.array(features.scales, np.float32)
+    _locate(np.ascontiguousarray(scaled), scales, surfaces, places)
+    return places
+
+
+def make_cloud(places: Places, surfaces: Surfaces, free: Array | None = None) -> Cloud:
+    """Return the points of one event, sorted for the search.
+
+    Args:
+        places: all points.
+        surfaces: surfaces of the detector.
+        free: bool[n], the points that the search may find; None: all.
+    """
+    x, y, z, phi, layer = places
+    group = layer if free is None else np.where(free, layer, surfaces.n_layers)
+    order = np.argsort(group * 8.0 + phi, kind="stable").astype(np.int32)
+    start = np.searchsorted(group[order], np.arange(surfaces.n_layers + 1)).astype(np.int32)
     return Cloud(x, y, z, layer, order, phi[order], start)
 
 
+def points_of(part: Part, min_points: int) -> Array:
+    """Return the points of the good tracks of a pass, int32[.]."""
+    tracks = part.tracks
+    rows = _good_rows(part, min_points)
+    points: Array = tracks.point[rows][np.arange(MOST_POINTS) < tracks.n[rows, None]]
+    return points
+
+
+def _good_rows(part: Part, min_points: int) -> Array:
+    n = part.tracks.n.astype(np.int64)
+    good = is_good.py_func(n, part.tracks.holes, part.tracks.chi2, part.worst)  # type: ignore[attr-defined]
+    return np.flatnonzero((n >= min_points) & good)
+
+
 def assemble(
-    tracks: Tracks, piece_score: Array, rank: Array, unit: float, min_points: int
+    parts: Sequence[Part], rank: Array, unit: float, min_points: int
 ) -> tuple[TrackCandidates, Helices]:
     """Return the tracks that are good, by their smallest point.
 
     Args:
-        tracks: tracks, on the host.
-        piece_score: float32[m], the score of each piece.
+        parts: those of each pass.
         rank: int32[n], place of each point from the inside out.
         unit: pT of a particle of charge 1 over its circle's radius, GeV/mm.
         min_points: least points of a track.
     """
+    good = [_good_rows(part, min_points) for part in parts]
+    each = zip(parts, good, strict=True)
+    taken = [[column[rows] for column in part.tracks] + [part.score[rows]] for part, rows in each]
+    *columns, score = (np.concatenate(column) for column in zip(*taken, strict=True))
+    tracks = Tracks(*columns)
     counts = tracks.n.astype(np.int64)
-    good = is_good.py_func(counts, tracks.holes, tracks.chi2)  # type: ignore[attr-defined]
-    rows = np.flatnonzero((counts >= min_points) & good)
-    counts = counts[rows]
     filled = np.arange(MOST_POINTS) < counts[:, None]
-    point = tracks.point[rows]
+    point = tracks.point
     smallest = np.where(filled, point, np.iinfo(np.int32).max).min(axis=1, initial=0x7FFFFFFF)
-    order = np.argsort(smallest)
-    rows, counts, filled, point = rows[order], counts[order], filled[order], point[order]
+    rows = np.argsort(smallest)
+    counts, filled, point = counts[rows], filled[rows], point[rows]
     owner = np.repeat(np.arange(len(rows)), counts)
     values = point[filled]
     values = values[np.lexsort((rank[values], owner))]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    candidates = TrackCandidates(Ragged(offsets, values), piece_score[rows])
+    candidates = TrackCandidates(Ragged(offsets, values), score[rows])
     return candidates, _helices(tracks, rows, unit)
 
 
@@ -240,7 +339,11 @@ def follow_piece(
     grown = _grow_part(scene, seat, piece, points, 0, piece.n)
     part = max((piece.n + 1) // 2, LEAST_PIECE)
     for end in range(2):
-        if is_good(grown.n, grown.holes, grown.chi2) or part >= piece.n or not seat.searching:
+        if (
+            is_good(grown.n, grown.holes, grown.chi2, WORST)
+            or part >= piece.n
+            or not seat.searching
+        ):
             break
         first = (piece.n - part) * end
         grown = _grow_part(scene, seat, piece, points, first, part)
@@ -264,9 +367,13 @@ def follow_piece(
 
 
 @shared
-def is_good(n: Any, holes: Any, chi2: Any) -> Any:
-    """Return whether a track of ``n`` points, with so many holes, is one; or, for each of many."""
-    return (n - holes >= LEAST) & (chi2 < WORST * (2 * n - 5))
+def is_good(n: Any, holes: Any, chi2: Any, worst: float) -> Any:
+    """Return whether a track of ``n`` points, with so many holes, is one; or, for each of many.
+
+    Args:
+        worst: most chi^2 by the degrees of freedom.
+    """
+    return (n - holes >= LEAST) & (chi2 < worst * (2 * n - 5))
 
 
 @shared
@@ -279,16 +386,8 @@ def place_of(scaled: Array, i: int, scales: Array) -> tuple[float, float, float,
 
 
 @kernel
-def _locate(
-    scaled: Array,
-    scales: Array,
-    surfaces: Surfaces,
-    x: Array,
-    y: Array,
-    z: Array,
-    phi: Array,
-    layer: Array,
-) -> None:
+def _locate(scaled: Array, scales: Array, surfaces: Surfaces, places: Places) -> None:
+    x, y, z, phi, layer = places
     for i in range(len(scaled)):
         x[i], y[i], z[i], phi[i] = place_of(scaled, i, scales)
         layer[i] = layer_of(surfaces, x[i], y[i], z[i])
@@ -306,14 +405,14 @@ def _follow_all(
 
 
 @shared
-def settle(tracks: Tracks, c: int, owner: Array, min_points: int) -> None:
+def settle(tracks: Tracks, c: int, owner: Array, min_points: int, worst: float) -> None:
     """Give a track those of its points that no better track has; drop it if it is not good."""
     n, n_free = tracks.n[c], 0
     for i in range(n):
         if owner[tracks.point[c, i]] < 0:
             n_free += 1
     tracks.lost[c] = n - n_free
-    good = is_good(n, tracks.holes[c], tracks.chi2[c])
+    good = is_good(n, tracks.holes[c], tracks.chi2[c], worst)
     if not good or n_free < min_points or n_free < KEPT * n:
         tracks.n[c] = 0
         return
@@ -328,6 +427,6 @@ def settle(tracks: Tracks, c: int, owner: Array, min_points: int) -> None:
 
 
 @kernel
-def _resolve(tracks: Tracks, order: Array, owner: Array, min_points: int) -> None:
+def _resolve(tracks: Tracks, order: Array, owner: Array, min_points: int, worst: float) -> None:
     for c in order:
-        settle(tracks, c, owner, min_points)
+        settle(tracks, c, owner, min_points, worst)

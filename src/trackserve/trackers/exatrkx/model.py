@@ -336,6 +336,8 @@ def _check_description(description: Description, where: str) -> None:
             require(0 < finish.field < math.inf, f"{at}.finish.field", finish.field, "> 0")
             least = finish.piece_points
             require(least >= _LEAST_PIECE, f"{at}.finish.piece_points", least, f">= {_LEAST_PIECE}")
+            if (sure := finish.sure_edge) is not None:
+                require(cuts.edge <= sure < 1, f"{at}.finish.sure_edge", sure, f"{cuts.edge}..1")
     if d.doublets is not None:
         _check_doublets(d.doublets, require)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from trackserve.device.components import connected_components
 from trackserve.device.heap import keep_freed_memory
 from trackserve.edm import (
     Edges,
@@ -52,7 +51,7 @@ from .networks import (
 from .perceptrons import NetworkGraph
 from .radius import Pairs, find_pairs, orient
 from .result import ExatrkxCounts, ExatrkxResult, partial_result
-from .segmentation import keep_best_edges, make_candidates
+from .segmentation import segment, sure_edges
 from .surfaces import surfaces_of
 
 if TYPE_CHECKING:
@@ -210,8 +209,7 @@ class HostExatrkx:
         self, model: Model, networks: Networks, *, threads: int, graph_points: int
     ) -> None:
         self._description = model.description
-        self._finish = model.description.cuts.finish
-        if self._finish is not None:
+        if model.description.cuts.finish is not None:
             self._surfaces = surfaces_of(model.description.detector, model.where)
         self._bounds = bounds_of(model.description.doublets)
         self._networks = networks
@@ -334,9 +332,10 @@ class HostExatrkx:
         lap("gnn")
         outcomes = results()
         lap("components")
-        if self._finish is not None:
-            each = zip(outcomes, points, strict=True)
-            outcomes = [self._finished(outcome, part) for outcome, part in each]
+        if cuts.finish is not None:
+            each = enumerate(zip(outcomes, points, strict=True))
+            tracks = graphs["track_edges"]
+            outcomes = [self._finished(one, e, part, tracks) for e, (one, part) in each]
         lap("finish")
         return outcomes
 
@@ -414,12 +413,7 @@ class HostExatrkx:
         """
         cuts, rank = self._description.cuts, points.rank
         stages = {name: graphs[name].of_event(e, points) for name in {*keep, "track_edges"}}
-        edges = stages["track_edges"]
-        if cuts.segmentation == "paths":
-            edges = edges.take(keep_best_edges(rank, edges))
-        labels = connected_components(len(rank), edges.source, edges.target)
-        least = cuts.min_points if cuts.finish is None else cuts.finish.piece_points
-        candidates = make_candidates(labels, rank, edges, least)
+        labels, candidates = segment(rank, sure_edges(stages["track_edges"], cuts), cuts)
         counts = ExatrkxCounts(
             points=len(rank),
             **{name: graph.count(e) for name, graph in graphs.items()},
@@ -430,26 +424,30 @@ class HostExatrkx:
         return ExatrkxResult(number, counts, PointLabels(labels), candidates, **kept)
 
     def _finished(
-        self, result: ExatrkxResult | EventError, points: EventPoints
+        self, result: ExatrkxResult | EventError, e: int, points: EventPoints, tracks: BatchEdges
     ) -> ExatrkxResult | EventError:
-        """Return a result whose candidates, which are pieces, have become tracks with helices."""
-        rules, cuts = self._finish, self._description.cuts
-        if rules is None or isinstance(result, EventError) or result.stopped_by:
+        """Return a result whose candidates, which are pieces, have become tracks with helices.
+
+        Args:
+            result: the result.
+            e, points: as of :meth:`_find_candidates`.
+            tracks: the edges of the batch that the graph network has kept.
+        """
+        description = self._description
+        if isinstance(result, EventError) or result.stopped_by:
             return result
         scaled = np.empty_like(points.scaled)
         scaled[points.row] = points.scaled
-        candidates, helices = finish(
+        candidates, helices, n_pieces = finish(
             result.candidates,
+            tracks.of_event(e, points),
             scaled,
             points.rank,
-            self._description.features,
+            description.features,
             self._surfaces,
-            rules,
-            cuts.min_points,
+            description.cuts,
         )
-        counts = dataclasses.replace(
-            result.counts, pieces=len(result.candidates), candidates=len(candidates)
-        )
+        counts = dataclasses.replace(result.counts, pieces=n_pieces, candidates=len(candidates))
         return dataclasses.replace(result, counts=counts, candidates=candidates, helices=helices)
 
 

@@ -5,8 +5,34 @@ from __future__ import annotations
 import numpy as np
 
 from trackserve.device.compile import kernel
+from trackserve.device.components import connected_components
 from trackserve.edm import Edges, Ragged, TrackCandidates
 from trackserve.edm.columns import Array
+
+from .architecture import Cuts
+
+
+def segment(rank: Array, edges: Edges, cuts: Cuts) -> tuple[Array, TrackCandidates]:
+    """Return the component of each point, int64[n], and the candidates that edges make.
+
+    Args:
+        rank: int32[n], place of each point from the inside out.
+        edges: edges between these points.
+        cuts: which edges count, and the least points of a candidate or, if candidates are to be
+            finished, of a piece.
+    """
+    if cuts.segmentation == "paths":
+        edges = edges.take(keep_best_edges(rank, edges))
+    labels = connected_components(len(rank), edges.source, edges.target)
+    least = cuts.min_points if cuts.finish is None else cuts.finish.piece_points
+    return labels, make_candidates(labels, rank, edges, least)
+
+
+def sure_edges(edges: Edges, cuts: Cuts) -> Edges:
+    """Return the edges that make the first pieces."""
+    if cuts.finish is None or cuts.finish.sure_edge is None:
+        return edges
+    return edges.take(edges.score > np.float32(cuts.finish.sure_edge))
 
 
 def keep_best_edges(rank: Array, edges: Edges) -> Array:

@@ -22,6 +22,7 @@ from ..finish import (
     Piece,
     Tracks,
     follow_piece,
+    is_good,
     make_tracks,
     make_work,
     place_of,
@@ -76,21 +77,29 @@ def finish(
     surfaces: Surfaces,
     unit: float,
     min_points: int,
+    worst: float,
+    taken: Any,
+    pass_name: str = "",
 ) -> Tracks:
     """Return tracks, one for each of ``m`` pieces; points are rows of the batch, as they came.
+
+    Points of good tracks are taken afterwards.
 
     Args:
         counts: int32[events + 1, 6], of :func:`.segmentation.find_counts`.
         surfaces: on the device.
         unit: pT of a particle of charge 1 over its circle's radius, GeV/mm.
         min_points: least points of a track.
+        worst: most chi^2 of a track by its degrees of freedom.
+        taken: bool[n], points that are not searched for.
+        pass_name: passes with different names have tracks of their own.
     """
-    cloud = _sort(device, points, surfaces)
-    tracks = _memory(device, "tracks", make_tracks(1), m)
+    cloud = _sort(device, points, surfaces, taken)
+    tracks = _memory(device, f"{pass_name}tracks", make_tracks(1), m)
     n_rows = -(-min(m, _MOST_ROWS) // THREADS) * THREADS
     work = _memory(device, "follow", make_work(1), n_rows)
-    scene, taken = Scene(cloud, surfaces, unit, work), tracks.point.reshape(-1)
-    device.launch(_follow, n_rows, scene, points, pieces, counts, True, tracks, taken, m)
+    scene, flat = Scene(cloud, surfaces, unit, work), tracks.point.reshape(-1)
+    device.launch(_follow, n_rows, scene, points, pieces, counts, True, tracks, flat, m)
     claims = _Claims(
         place=device.array("claims.place", m, np.int32),
         best=device.array("claims.best", points.n, np.int32),
@@ -98,17 +107,19 @@ def finish(
     )
     device.fill(claims.owner, points.n, -1)
     _rank(device, points, tracks, claims, counts, m)
-    device.launch_blocks(_resolve, points.n_events, counts, tracks, claims, points, min_points)
-    device.launch(_follow, n_rows, scene, points, pieces, counts, False, tracks, taken, m)
+    some = counts, tracks, claims, points, min_points, worst
+    device.launch_blocks(_resolve, points.n_events, *some)
+    device.launch(_follow, n_rows, scene, points, pieces, counts, False, tracks, flat, m)
+    device.launch(_take, m, tracks, m, min_points, worst, taken)
     return tracks
 
 
-def to_download(tracks: Tracks, m: int) -> dict[str, tuple[Any, int]]:
+def to_download(tracks: Tracks, m: int, pass_name: str = "") -> dict[str, tuple[Any, int]]:
     """Return the columns of ``m`` tracks that the host needs, and their lengths."""
-    return {f"tracks.{name}": (getattr(tracks, name), m) for name in DOWNLOADED}
+    return {f"{pass_name}tracks.{name}": (getattr(tracks, name), m) for name in DOWNLOADED}
 
 
-def of_event(columns: Mapping[str, Array], rows: slice, first: int) -> Tracks:
+def of_event(columns: Mapping[str, Array], rows: slice, first: int, pass_name: str = "") -> Tracks:
     """Return the tracks of an event on the host.
 
     Args:
@@ -116,9 +127,9 @@ def of_event(columns: Mapping[str, Array], rows: slice, first: int) -> Tracks:
         rows: the tracks of the event.
         first: number of points before the event, in the batch.
     """
-    mine = {name: columns[f"tracks.{name}"][rows] for name in DOWNLOADED}
+    mine = {name: columns[f"{pass_name}tracks.{name}"][rows] for name in DOWNLOADED}
     mine["point"] = mine["point"] - np.int32(first)
-    return make_tracks(0)._replace(**mine)
+    return make_tracks(rows.stop - rows.start)._replace(**mine)
 
 
 def _memory(device: Device, name: str, one: Any, n: int) -> Any:
@@ -130,8 +141,8 @@ def _memory(device: Device, name: str, one: Any, n: int) -> Any:
     return type(one)(**columns)
 
 
-def _sort(device: Device, points: BatchPoints, surfaces: Surfaces) -> Cloud:
-    """Return the points of the batch, sorted for the search."""
+def _sort(device: Device, points: BatchPoints, surfaces: Surfaces, taken: Any) -> Cloud:
+    """Return the points of the batch, sorted for the search; those that are taken come last."""
     n, n_groups = points.n, points.n_events * surfaces.n_layers
     x, y, z = (device.array(f"cloud.{k}", n, np.float64) for k in ("x", "y", "z"))
     cloud = Cloud(
@@ -148,7 +159,7 @@ def _sort(device: Device, points: BatchPoints, surfaces: Surfaces) -> Cloud:
         device.array("cloud.angle", n, np.float64),
         device.array("cloud.key", n, np.float64),
     )
-    device.launch(_locate, n, points, surfaces, cloud, keys)
+    device.launch(_locate, n, points, surfaces, taken, cloud, keys)
     order = torch.sort(tensor(device, keys.both, n), stable=True).indices
     tensor(device, cloud.order, n).copy_(order)
     tensor(device, cloud.phi, n).copy_(tensor(device, keys.phi, n)[order])
@@ -183,7 +194,7 @@ def _event_of(counts: Any, n_events: int, c: int) -> int:
 
 
 @cuda_kernel
-def _locate(points: BatchPoints, surfaces: Surfaces, cloud: Cloud, keys: _Keys) -> None:
+def _locate(points: BatchPoints, surfaces: Surfaces, taken: Any, cloud: Cloud, keys: _Keys) -> None:
     for i in range(cuda.grid(1), points.n, cuda.gridsize(1)):
         x, y, z, phi = place_of(points.scaled, i, points.scales)
         row = points.row[i]
@@ -193,6 +204,8 @@ def _locate(points: BatchPoints, surfaces: Surfaces, cloud: Cloud, keys: _Keys) 
         layer = layer_of(surfaces, x, y, z)
         cloud.layer[row] = layer
         group = points.event[i] * surfaces.n_layers + layer
+        if taken[row]:
+            group = points.n_events * surfaces.n_layers
         keys.group[row] = group
         keys.phi[row] = phi
         keys.both[row] = group * 8.0 + phi
@@ -206,13 +219,13 @@ def _follow(
     counts: Any,
     searching: bool,
     tracks: Tracks,
-    taken: Any,
+    flat: Any,
     m: int,
 ) -> None:
     """Follow pieces; without searching, fit tracks again that have lost points.
 
     Args:
-        taken: ``tracks.point`` in one dimension.
+        flat: ``tracks.point`` in one dimension.
     """
     w = cuda.grid(1)
     for c in range(w, m, cuda.gridsize(1)):
@@ -224,7 +237,7 @@ def _follow(
             follow_piece(scene, Seat(w, event, True), piece, pieces.point, tracks, c)
         elif tracks.n[c] > 0 and tracks.lost[c] > 0:
             piece = Piece(c * MOST_POINTS, int(tracks.n[c]), 0)
-            follow_piece(scene, Seat(w, event, False), piece, taken, tracks, c)
+            follow_piece(scene, Seat(w, event, False), piece, flat, tracks, c)
 
 
 @cuda_kernel
@@ -235,8 +248,22 @@ def _number(points: BatchPoints, counts: Any, claims: _Claims, tracks: Tracks, m
 
 
 @cuda_kernel
+def _take(tracks: Tracks, m: int, min_points: int, worst: float, taken: Any) -> None:
+    for c in range(cuda.grid(1), m, cuda.gridsize(1)):
+        n = tracks.n[c]
+        if n >= min_points and is_good(n, tracks.holes[c], tracks.chi2[c], worst):
+            for i in range(n):
+                taken[tracks.point[c, i]] = True
+
+
+@cuda_kernel
 def _resolve(
-    counts: Any, tracks: Tracks, claims: _Claims, points: BatchPoints, min_points: int
+    counts: Any,
+    tracks: Tracks,
+    claims: _Claims,
+    points: BatchPoints,
+    min_points: int,
+    worst: float,
 ) -> None:
     for e in range(cuda.blockIdx.x, points.n_events, cuda.gridDim.x):
         first, last = counts[e, 4] + cuda.threadIdx.x, counts[e + 1, 4]
@@ -266,5 +293,5 @@ def _resolve(
             cuda.syncthreads()
             for c in range(first, last, cuda.blockDim.x):
                 if tracks.lost[c] == UNSETTLED - 1:
-                    settle(tracks, c, claims.owner, min_points)
+                    settle(tracks, c, claims.owner, min_points, worst)
             going = cuda.syncthreads_or(left) != 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,10 +25,11 @@ from trackserve.errors import EventError, LimitExceeded
 from ...base import Lap
 from ...deadline import DeadlineOver, Watch
 from ...laps import after
+from ..architecture import Cuts
 from ..doublets import bounds_of
 from ..event import ExatrkxEvent, FeaturesEvent, values_of
 from ..features import features_of
-from ..finish import assemble
+from ..finish import WORST, WORST_AGAIN, Part, assemble
 from ..limits import ExatrkxLimits
 from ..model import Model
 from ..radius import not_finite
@@ -41,6 +42,8 @@ from .networks import CudaNetworks
 from .radius import count_pairs, fill_pairs, sort_by_cell
 from .segmentation import (
     COLUMNS,
+    BatchCandidates,
+    Choice,
     edges_as_given,
     find_components,
     find_counts,
@@ -53,6 +56,31 @@ MAX_BATCH_POINTS = 1 << 19
 not fit the memory is halved."""
 MAX_BATCH_EDGES = 1 << 28
 """Most pairs within the radius of a batch of several events; a batch with more is halved."""
+
+
+AGAIN = "again."
+"""Name of the second pass of finishing."""
+
+
+class _Pass(NamedTuple):
+    """What a pass of finishing starts from.
+
+    Attributes:
+        name: empty, or :data:`AGAIN`.
+        found: pieces.
+        table: int32[events + 1, 6], of :func:`.segmentation.find_counts`.
+        counts: the same on the host.
+    """
+
+    name: str
+    found: BatchCandidates
+    table: Any
+    counts: Array
+
+    @property
+    def worst(self) -> float:
+        """Most chi^2 of a track by its degrees of freedom."""
+        return WORST_AGAIN if self.name == AGAIN else WORST
 
 
 class CudaExatrkx:
@@ -207,14 +235,12 @@ class CudaExatrkx:
         place = count_kept(device, "track_edges", judged, cuts.edge)
         tracks = fill_kept(device, "track_edges", judged, place, m)
         lap("gnn")
-        least = cuts.min_points if cuts.finish is None else cuts.finish.piece_points
-        components = find_components(
-            device, points, tracks, dataclasses.replace(cuts, min_points=least)
-        )
-        found = make_candidates(device, points, tracks, components)
         graphs = (radius, filtered, tracks)
-        table = find_counts(device, points, graphs, components)
-        counts = device.download({"": (table, n_events + 1)})[""].copy()
+        taken = device.array("taken", n, np.bool_)
+        device.fill(taken, n, False)
+        least = _sure_score(cuts)
+        first_pass = self._segment("", points, graphs, Choice(least, taken))
+        found, counts = first_pass.found, first_pass.counts
         n_candidates, n_in_candidates = int(counts[-1, 4]), int(counts[-1, 5])
         lap("components")
         wanted = {
@@ -223,18 +249,16 @@ class CudaExatrkx:
             "score": (found.score, n_candidates),
             "point": (found.point, n_in_candidates),
         }
-        if self._surfaces is not None:
-            finished = finish(
-                device,
-                points,
-                found,
-                table,
-                n_candidates,
-                self._surfaces,
-                self._unit,
-                cuts.min_points,
-            )
-            wanted |= to_download(finished, n_candidates) | {"rank": (points.rank, n)}
+        passes = []
+        if cuts.finish is not None:
+            passes.append(first_pass)
+            wanted |= self._finish(points, first_pass, taken) | {"rank": (points.rank, n)}
+            if cuts.finish.sure_edge is not None:
+                again = self._segment(AGAIN, points, graphs, Choice(-1.0, taken))
+                m = int(again.counts[-1, 4])
+                passes.append(again)
+                wanted |= self._finish(points, again, taken)
+                wanted |= {f"{AGAIN}score": (again.found.score, m)}
         for k, (name, graph) in enumerate(zip(GRAPH_STAGES, graphs, strict=True)):
             if name in keep:
                 counted = graph._replace(n=int(counts[-1, k]))
@@ -245,40 +269,81 @@ class CudaExatrkx:
         for e, event in enumerate(events):
             some = counts[e : e + 2]
             result = _result(event, int(first[e]), some, columns, keep, failed.get(e), limits)
-            if self._surfaces is not None:
-                rows = slice(int(some[0, 4]), int(some[1, 4]))
-                result = self._finished(result, columns, rows, slice(*first[e : e + 2].tolist()))
+            if passes:
+                mine = slice(*first[e : e + 2].tolist())
+                result = self._finished(result, e, columns, passes, mine)
             results.append(result)
         lap("finish")
         return results
 
+    def _segment(
+        self, name: str, points: BatchPoints, graphs: Sequence[BatchEdges], choice: Choice
+    ) -> _Pass:
+        """Return the candidates or pieces that the last of the graphs makes.
+
+        Args:
+            name: name of the pass.
+            points: the batch.
+            graphs: the edges after each of :data:`..result.GRAPH_STAGES`.
+            choice: which edges.
+        """
+        device, cuts = self.device, self._description.cuts
+        least = cuts.min_points if cuts.finish is None else cuts.finish.piece_points
+        cuts = dataclasses.replace(cuts, min_points=least)
+        components = find_components(device, points, graphs[-1], choice, cuts, name)
+        found = make_candidates(device, points, graphs[-1], components, name)
+        table = find_counts(device, points, graphs, components, name)
+        counts = device.download({"": (table, points.n_events + 1)})[""].copy()
+        return _Pass(name, found, table, counts)
+
+    def _finish(self, points: BatchPoints, one: _Pass, taken: Any) -> dict[str, tuple[Any, int]]:
+        """Finish the pieces of a pass; return what the host needs of them."""
+        assert self._surfaces is not None
+        m = int(one.counts[-1, 4])
+        tracks = finish(
+            self.device,
+            points,
+            one.found,
+            one.table,
+            m,
+            self._surfaces,
+            self._unit,
+            self._description.cuts.min_points,
+            one.worst,
+            taken,
+            one.name,
+        )
+        return to_download(tracks, m, one.name)
+
     def _finished(
         self,
         result: ExatrkxResult | EventError,
+        e: int,
         columns: Mapping[str, Array],
-        rows: slice,
+        passes: Sequence[_Pass],
         points: slice,
     ) -> ExatrkxResult | EventError:
         """Return a result whose candidates, which are pieces, have become tracks with helices.
 
         Args:
             result: the result.
+            e: place of the event in the batch.
             columns: what was downloaded.
-            rows: the tracks of the event.
+            passes: all passes.
             points: the points of the event.
         """
         if isinstance(result, EventError) or result.stopped_by:
             return result
+        parts, n_pieces = [], 0
+        for one in passes:
+            rows = slice(*one.counts[e : e + 2, 4].tolist())
+            tracks = of_event(columns, rows, points.start, one.name)
+            parts.append(Part(tracks, columns[f"{one.name}score"][rows], one.worst))
+            n_pieces += rows.stop - rows.start
         candidates, helices = assemble(
-            of_event(columns, rows, points.start),
-            result.candidates.score,
-            columns["rank"][points],
-            self._unit,
-            self._description.cuts.min_points,
+            parts, columns["rank"][points], self._unit, self._description.cuts.min_points
         )
-        counts = dataclasses.replace(
-            result.counts, pieces=len(result.candidates), candidates=len(candidates)
-        )
+        counts = dataclasses.replace(result.counts, pieces=n_pieces, candidates=len(candidates))
         return dataclasses.replace(result, counts=counts, candidates=candidates, helices=helices)
 
     def _check_filtered(
@@ -337,6 +402,13 @@ def _batches(events: Sequence[FeaturesEvent]) -> Iterator[list[FeaturesEvent]]:
         batch.append(event)
     if batch:
         yield batch
+
+
+def _sure_score(cuts: Cuts) -> float:
+    """Return the score above which an edge makes first pieces; negative: every edge does."""
+    if cuts.finish is None or cuts.finish.sure_edge is None:
+        return -1.0
+    return float(np.float32(cuts.finish.sure_edge))
 
 
 def _failures(

@@ -55,6 +55,18 @@ class Components(NamedTuple):
     key: Any
 
 
+class Choice(NamedTuple):
+    """The edges of which a pass makes pieces.
+
+    Attributes:
+        least_score: their score is larger.
+        taken: bool[n], points, in the order in which they came, that have none of them.
+    """
+
+    least_score: float
+    taken: Any
+
+
 class BestEdges(NamedTuple):
     """The best edges of each point.
 
@@ -88,34 +100,41 @@ class BatchCandidates(NamedTuple):
 
 
 def find_components(
-    device: Device, points: BatchPoints, edges: BatchEdges, cuts: Cuts
+    device: Device,
+    points: BatchPoints,
+    edges: BatchEdges,
+    choice: Choice,
+    cuts: Cuts,
+    pass_name: str = "",
 ) -> Components:
     """Return the components that edges make of points.
 
     Args:
         edges: the edges that the graph network has kept.
-        cuts: ``segmentation`` says which edges count, ``min_points`` what is a candidate.
+        choice: which of them.
+        cuts: ``segmentation`` says which of these count, ``min_points`` what is a candidate.
+        pass_name: passes with different names have memory of their own.
     """
     n = points.n
+    name = f"{pass_name}components"
     numbers = {
-        name: device.array(f"components.{name}", n + 1, np.int32)
-        for name in ("parent", "root", "size", "number", "candidate", "first")
+        column: device.array(f"{name}.{column}", n + 1, np.int32)
+        for column in ("parent", "root", "size", "number", "candidate", "first")
     }
     components = Components(
-        used=device.array("components.used", edges.n, np.bool_),
-        key=device.array("components.key", n, np.int64),
+        used=device.array(f"{name}.used", edges.n, np.bool_),
+        key=device.array(f"{name}.key", n, np.int64),
         **numbers,
     )
     device.launch(_reset, n, components, n)
+    device.launch(_choose_edges, edges.n, points, edges, choice, components)
     if cuts.segmentation == "paths":
         best = BestEdges(*(device.array(f"best.{k}", n, np.int64) for k in BestEdges._fields))
         for keys in best:
             device.fill(keys, n, 0)
         bits = edges.score.view(np.int32)
-        device.launch(_find_best, edges.n, points, edges, bits, best)
+        device.launch(_find_best, edges.n, points, edges, bits, best, components)
         device.launch(_keep_best, edges.n, points, edges, bits, best, components)
-    else:
-        device.fill(components.used, edges.n, True)
     device.launch(_unite, edges.n, points, edges, components)
     device.launch(_count, n, points, components)
     device.launch(_choose, n, components, cuts.min_points, n)
@@ -125,10 +144,15 @@ def find_components(
 
 
 def make_candidates(
-    device: Device, points: BatchPoints, edges: BatchEdges, components: Components
+    device: Device,
+    points: BatchPoints,
+    edges: BatchEdges,
+    components: Components,
+    pass_name: str = "",
 ) -> BatchCandidates:
     """Return labels of all points, and candidates with their points from the inside out."""
     n = points.n
+    name = f"{pass_name}candidates"
     columns = {
         "label": np.int32,
         "offset": np.int32,
@@ -138,7 +162,7 @@ def make_candidates(
         "score": np.float32,
     }
     found = BatchCandidates(
-        **{name: device.array(f"candidates.{name}", n, dtype) for name, dtype in columns.items()}
+        **{column: device.array(f"{name}.{column}", n, dtype) for column, dtype in columns.items()}
     )
     order = device.array("candidates.order", n, np.int32)
     tensor(device, order, n).copy_(torch.sort(tensor(device, components.key, n)).indices)
@@ -151,7 +175,11 @@ def make_candidates(
 
 
 def find_counts(
-    device: Device, points: BatchPoints, graphs: Sequence[BatchEdges], components: Components
+    device: Device,
+    points: BatchPoints,
+    graphs: Sequence[BatchEdges],
+    components: Components,
+    pass_name: str = "",
 ) -> Any:
     """Return the numbers of :data:`COLUMNS` before each event, int32[events + 1, 6].
 
@@ -159,7 +187,7 @@ def find_counts(
         graphs: the edges after each of :data:`..result.GRAPH_STAGES`.
     """
     n_rows = points.n_events + 1
-    counts = device.array("counts", n_rows, np.int32, len(COLUMNS))
+    counts = device.array(f"{pass_name}counts", n_rows, np.int32, len(COLUMNS))
     starts = tuple(graph.start for graph in graphs)
     device.launch(_find_counts, n_rows, points, starts, components, counts)
     return counts
@@ -192,8 +220,22 @@ def _key(bits: int, step: int) -> Any:
 
 
 @cuda_kernel
-def _find_best(points: BatchPoints, edges: BatchEdges, bits: Any, best: BestEdges) -> None:
+def _choose_edges(
+    points: BatchPoints, edges: BatchEdges, choice: Choice, components: Components
+) -> None:
     for e in range(cuda.grid(1), edges.start[edges.n_events], cuda.gridsize(1)):
+        one, other = points.row[edges.source[e]], points.row[edges.target[e]]
+        is_free = not (choice.taken[one] or choice.taken[other])
+        components.used[e] = is_free and edges.score[e] > choice.least_score
+
+
+@cuda_kernel
+def _find_best(
+    points: BatchPoints, edges: BatchEdges, bits: Any, best: BestEdges, components: Components
+) -> None:
+    for e in range(cuda.grid(1), edges.start[edges.n_events], cuda.gridsize(1)):
+        if not components.used[e]:
+            continue
         one, other = points.row[edges.source[e]], points.row[edges.target[e]]
         outer, inner = turned(points.rank, one, other)
         key = _key(bits[e], points.rank[outer] - points.rank[inner])
@@ -213,7 +255,8 @@ def _keep_best(
         one, other = points.row[edges.source[e]], points.row[edges.target[e]]
         outer, inner = turned(points.rank, one, other)
         key = _key(bits[e], points.rank[outer] - points.rank[inner])
-        components.used[e] = best.inwards[outer] == key and best.outwards[inner] == key
+        is_best = best.inwards[outer] == key and best.outwards[inner] == key
+        components.used[e] = components.used[e] and is_best
 
 
 @cuda_kernel

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trackserve.errors import InputError
+from trackserve.physics.points.truth import MIN_PT
 
 from ..architecture import Activation
 
@@ -114,9 +115,13 @@ class TrainingConfig:
         validation_events: number of events for validation, the last ones of each directory.
         cached_events: prepared events that stay in memory; others are read again.
         max_points: most points of a training event; a larger event is cut to a wedge in azimuth.
+        least_pt: GeV; particles above should be found: they count when the training is judged, and
+            the cuts on pairs of points are those of their segments.
         soft_pt: GeV; pairs of particles below are neither right nor wrong to the embedding.
         wanted_pt: GeV; particles above have the weight 1, others ``soft_weight``.
         soft_weight: weight of particles between ``soft_pt`` and ``wanted_pt``.
+        fast_pt: GeV; particles above have the weight ``fast_weight``.
+        fast_weight: their weight.
         max_fakes: largest share of candidates without a particle at the working point.
         segments: share of the segments of true tracks that the cuts on pairs of points keep.
         segment_events: events of each directory from which these cuts are chosen.
@@ -128,9 +133,12 @@ class TrainingConfig:
     validation_events: int = 4
     cached_events: int = 600
     max_points: int = 40_000
+    least_pt: float = MIN_PT
     soft_pt: float = 0.7
     wanted_pt: float = 0.9
     soft_weight: float = 0.1
+    fast_pt: float = 5.0
+    fast_weight: float = 1.0
     max_fakes: float = 0.02
     segments: float = 0.999
     segment_events: int = 100

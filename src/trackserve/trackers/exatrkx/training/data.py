@@ -15,6 +15,7 @@ from trackserve.errors import InputError
 from trackserve.io import open_points
 from trackserve.physics.points.truth import (
     CENTRAL_ETA,
+    MIN_PT,
     next_points,
     true_paths,
     truth_of,
@@ -39,7 +40,8 @@ class Sample:
         particle: int32[n], particle of each point; -1 for noise.
         following: int64[n], the next point on the particle; -1 if there is none.
         pt: float32[n], transverse momentum of the particle in GeV; 0 for noise.
-        wanted: bool[n], whether the particle counts when the training is judged.
+        good: bool[n], whether the particle should be found.
+        wanted: bool[n], whether it counts when the training is judged: the central ones of these.
     """
 
     event: PointsEvent
@@ -48,6 +50,7 @@ class Sample:
     particle: Array
     following: Array
     pt: Array
+    good: Array
     wanted: Array
 
     def __len__(self) -> int:
@@ -66,6 +69,7 @@ class Sample:
             particle=self.particle[rows],
             following=number[self.following[rows]],
             pt=self.pt[rows],
+            good=self.good[rows],
             wanted=self.wanted[rows],
         )
 
@@ -93,8 +97,12 @@ class Sample:
         return same
 
 
-def make_sample(event: PointsEvent) -> Sample:
+def make_sample(event: PointsEvent, least_pt: float = MIN_PT) -> Sample:
     """Return an event as a sample.
+
+    Args:
+        event: the event.
+        least_pt: GeV; particles above should be found.
 
     Raises:
         InputError: the event has no truth.
@@ -111,7 +119,8 @@ def make_sample(event: PointsEvent) -> Sample:
     )
     paths = true_paths(truth)
     particle = truth.points.particle[order]
-    wanted = paths.reconstructable() & (np.abs(paths.eta) < CENTRAL_ETA)
+    good = paths.reconstructable(least_pt)
+    wanted = good & (np.abs(paths.eta) < CENTRAL_ETA)
     return Sample(
         event=event,
         scaled=scaled,
@@ -119,6 +128,7 @@ def make_sample(event: PointsEvent) -> Sample:
         particle=particle,
         following=next_points(event),
         pt=np.append(paths.pt, 0).astype(np.float32)[particle],
+        good=np.append(good, False)[particle],
         wanted=np.append(wanted, False)[particle],
     )
 
@@ -175,6 +185,7 @@ class Data:
         self._seed = config.seed
         self._remember = functools.lru_cache(config.cached_events)(self._prepare)
         self._max_points = config.max_points
+        self._least_pt = config.least_pt
         self.names = [directory.resolve().name for directory in directories]
         self._opened = [open_points(directory) for directory in directories]
         detectors = {events.detector for events in self._opened}
@@ -205,7 +216,7 @@ class Data:
             if not any(sample.wanted.any() for sample in self.validation_samples(number)):
                 raise InputError(
                     "the validation events have no particle that counts: charged, primary, with "
-                    "pT > 1 GeV and points on five layers",
+                    f"pT > {self._least_pt:g} GeV and points on five layers",
                     directory=name,
                 )
 
@@ -219,7 +230,7 @@ class Data:
         if len(event.points) > self._max_points and number < self._n_training[directory]:
             rng = np.random.default_rng([self._seed, directory, number])
             event = cut_wedge(event, self._max_points, rng)
-        return make_sample(event)
+        return make_sample(event, self._least_pt)
 
     def validation_samples(self, directory: int) -> list[Sample]:
         """Return the validation events of one directory."""

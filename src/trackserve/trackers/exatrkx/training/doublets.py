@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.physics.points.truth import true_paths, truth_of
 from trackserve.physics.statistics import Fraction
 
 from ..architecture import Doublets, Features
@@ -102,9 +101,8 @@ def with_doublets(model: Model, doublets: Doublets | None) -> Model:
 
 
 def segments_of(sample: Sample) -> Array:
-    """Return the segments of the reconstructable particles, int64[2, m], as rows of points."""
-    good = np.append(true_paths(truth_of(sample.event)).reconstructable(), False)
-    segments: Array = sample.pairs[:, good[sample.particle[sample.pairs[0]]]]
+    """Return the segments of the particles that should be found, int64[2, m], as rows of points."""
+    segments: Array = sample.pairs[:, sample.good[sample.pairs[0]]]
     return segments
 
 

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.device.components import connected_components
 from trackserve.edm import Edges
 from trackserve.edm.columns import Array
-from trackserve.physics.points.matching import match_components
+from trackserve.physics.points.matching import MajorityMatches, match_candidates, match_components
 from trackserve.physics.statistics import Fraction
 
-from ..segmentation import keep_best_edges
-from .data import Sample
+from ..architecture import Cuts, Features, Finish
+from ..finish import finish
+from ..segmentation import segment, sure_edges
+from ..surfaces import Surfaces
+from .data import SCALES, Sample
 from .graphs import Graph
+
+
+class Finishing(NamedTuple):
+    """How pieces of tracks become whole tracks.
+
+    Attributes:
+        rules: settings.
+        surfaces: surfaces of the detector.
+    """
+
+    rules: Finish
+    surfaces: Surfaces
 
 
 class Found(NamedTuple):
@@ -45,7 +60,12 @@ class Shares(NamedTuple):
 
 
 def find_tracks(
-    sample: Sample, graph: Graph, score: Array, cut: float, min_points: Sequence[int]
+    sample: Sample,
+    graph: Graph,
+    score: Array,
+    cut: float,
+    min_points: Sequence[int],
+    finishing: Finishing | None = None,
 ) -> list[Shares]:
     """Find tracks as the pipeline does, and judge them.
 
@@ -55,6 +75,7 @@ def find_tracks(
         score: float32[m], scores of the edges.
         cut: edges with a larger score are kept.
         min_points: least numbers of points of a track.
+        finishing: how tracks are finished; None: they are not.
 
     Returns:
         the figures for each of ``min_points``.
@@ -62,16 +83,27 @@ def find_tracks(
     over = score > cut
     edges = Edges(graph.source[over], graph.target[over], score[over])
     rank = np.arange(len(sample), dtype=np.int32)
-    edges = edges.take(keep_best_edges(rank, edges))
-    labels = connected_components(len(sample), edges.source, edges.target)
-    matches = match_components(labels, sample.particle)
-    wanted = np.unique(sample.particle[sample.wanted])
+    cuts = Cuts(0.0, 0.0, cut, 1, "paths", None if finishing is None else finishing.rules)
+    labels, pieces = segment(rank, sure_edges(edges, cuts), cuts)
+    if finishing is None:
+        matches = match_components(labels, sample.particle)
+        return [_judge(sample, matches, least) for least in min_points]
     shares = []
     for least in min_points:
-        track = matches.n_points >= least
-        found = np.isin(wanted, matches.particle[track & matches.double])
-        shares.append(Shares(Fraction.of(found), Fraction.of(matches.particle[track] < 0)))
+        cuts = dataclasses.replace(cuts, min_points=least)
+        points = finish(
+            pieces, edges, sample.scaled, rank, Features(SCALES), finishing.surfaces, cuts
+        ).candidates.points
+        matches = match_candidates(points.offsets, points.values, sample.particle)
+        shares.append(_judge(sample, matches, least))
     return shares
+
+
+def _judge(sample: Sample, matches: MajorityMatches, least: int) -> Shares:
+    wanted = np.unique(sample.particle[sample.wanted])
+    track = matches.n_points >= least
+    found = np.isin(wanted, matches.particle[track & matches.double])
+    return Shares(Fraction.of(found), Fraction.of(matches.particle[track] < 0))
 
 
 def measure(shares: Iterable[Shares]) -> Found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -19,13 +20,19 @@ from .graphs import (
     judge_edges,
     sigmoid,
 )
-from .physics import find_tracks, measure
+from .physics import Finishing, find_tracks, measure
 
 RADIUS_FACTORS = (0.8, 0.9, 1.0)
 FILTER_FACTORS = (1.0, 2.0, 4.0)
 """Factors of the radius, and of the filter cut, with which the graph network was trained."""
 EDGE_CUTS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
 MIN_POINTS = (3, 4, 5, 6, 7)
+"""Cuts on candidates that are not finished."""
+FINISHED_EDGE_CUTS = (0.01, 0.02, 0.05, 0.1)
+FINISHED_MIN_POINTS = (5, 6)
+"""Cuts on finished candidates: finishing takes time, and rejects most of what a low cut lets in."""
+SURE = 3.0
+"""A sure edge has a score that is so many times the cut."""
 _WORTH = 0.01
 """Gain of efficiency that is worth 100 more edges per point; edges after the filter count four
 times."""
@@ -56,6 +63,7 @@ def scan(
     radius_graph: Callable[[Sample, float], Graph],
     radius: float,
     filter_cut: float,
+    finishing: Finishing | None,
     on_step: Callable[[int, int, dict[str, float]], None],
 ) -> list[WorkingPoint]:
     """Return the figures of every combination of cuts.
@@ -65,11 +73,14 @@ def scan(
         samples: validation events.
         radius_graph: makes the graph of a sample within a radius.
         radius, filter_cut: the cuts with which the graph network was trained.
+        finishing: how candidates are finished; None: they are not.
         on_step: called with the number of steps done, of all steps, and no figures.
     """
     assert isinstance(modules.gnn, InteractionNetwork)
     samples = list(samples)
     n_points = sum(len(sample) for sample in samples)
+    edge_cuts = EDGE_CUTS if finishing is None else FINISHED_EDGE_CUTS
+    least_points = MIN_POINTS if finishing is None else FINISHED_MIN_POINTS
     points = []
     steps = list(itertools.product(RADIUS_FACTORS, FILTER_FACTORS))
     for done, (radius_factor, filter_factor) in enumerate(steps):
@@ -82,10 +93,14 @@ def scan(
             graph = filter_graph(modules.filter, sample, graph, tried_filter)
             judged.append((sample, graph, sigmoid(judge_edges(modules.gnn, sample, graph))))
         filter_edges = sum(len(graph) for _, graph, _ in judged)
-        for edge_cut in EDGE_CUTS:
-            events = [find_tracks(*one, edge_cut, MIN_POINTS) for one in judged]
-            for min_points, shares in zip(MIN_POINTS, zip(*events, strict=True), strict=True):
-                cuts = Cuts(tried_radius, tried_filter, edge_cut, min_points, "paths")
+        for edge_cut in edge_cuts:
+            rules = None
+            if finishing is not None:
+                rules = dataclasses.replace(finishing.rules, sure_edge=SURE * edge_cut)
+                finishing = finishing._replace(rules=rules)
+            events = [find_tracks(*one, edge_cut, least_points, finishing) for one in judged]
+            for min_points, shares in zip(least_points, zip(*events, strict=True), strict=True):
+                cuts = Cuts(tried_radius, tried_filter, edge_cut, min_points, "paths", rules)
                 points.append(
                     WorkingPoint(
                         cuts, *measure(shares), radius_edges / n_points, filter_edges / n_points

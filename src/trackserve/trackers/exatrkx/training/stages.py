@@ -270,6 +270,7 @@ def point_weights(sample: Sample, config: TrainingConfig) -> Array:
     """Return the weight of the particle of each point in a loss, float32[n]."""
     weight: Array = np.where(sample.pt > config.wanted_pt, 1, config.soft_weight)
     weight[sample.pt <= config.soft_pt] = 0
+    weight[sample.pt > config.fast_pt] = config.fast_weight
     return weight.astype(np.float32)
 
 

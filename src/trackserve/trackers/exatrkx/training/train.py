@@ -27,7 +27,7 @@ from ..model import Description, Model, save_model
 from ..modules import TorchModules, model_of
 from ..pipeline import ExatrkxPipeline
 from ..result import GRAPH_STAGES
-from ..surfaces import KNOWN
+from ..surfaces import KNOWN, surfaces_of
 from . import stages
 from .config import Schedule, TrainingConfig
 from .curves import Curves
@@ -35,6 +35,7 @@ from .data import SCALES, Data, Sample
 from .doublets import choose_doublets
 from .graphs import MAX_EDGES_PER_POINT, find_radius_graph
 from .loop import OnStep, fit
+from .physics import Finishing
 from .scan import (
     WorkingPoint,
     choose,
@@ -146,6 +147,9 @@ def train(
     gnn, _ = fit_stage(stages.GnnStage(config, data, device, kept), config.gnn.schedule, seed + 2)
     curves.draw()
 
+    finishing = None
+    if data.detector in KNOWN:
+        finishing = Finishing(Finish(FIELD), surfaces_of(data.detector, str(output)))
     scans = {}
     for number, name in enumerate(data.names):
         scans[name] = scan(
@@ -156,6 +160,7 @@ def train(
             ),
             radius,
             filter_cut,
+            finishing,
             functools.partial(on_step, f"scan {name}"),
         )
         write_scan(scans[name], folder / f"scan-{name}.csv")
@@ -233,13 +238,9 @@ def _describe(
     low = np.min([part.min(axis=0) for part in scaled], axis=0).astype(float)
     high = np.max([part.max(axis=0) for part in scaled], axis=0).astype(float)
     margin = _MARGIN * (high - low)
-    if data.detector in KNOWN:
-        finish = Finish(FIELD)
-        working_points = {
-            **{k: dataclasses.replace(v, finish=finish) for k, v in working_points.items()},
-            UNFINISHED: cuts,
-        }
-        cuts = dataclasses.replace(cuts, finish=finish)
+    if cuts.finish is not None:
+        unfinished = dataclasses.replace(cuts, finish=None)
+        working_points = {**working_points, UNFINISHED: unfinished}
     return Description(
         name=config.name,
         detector=data.detector,
