@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Events, training and figures of the shipped model and of a smaller and a larger one, from nothing.
+# Events, training and figures of the shipped models and of a smaller one, from nothing.
 # usage: benchmarks/exatrkx_training.sh DIR [options of trackserve train exatrkx]
 set -euo pipefail
 here=$(dirname "$0")
@@ -23,6 +23,8 @@ for size in small large; do # they share embedding and filter with the default
   cp -n "$directory"/default/training/{embedding,filter}.pt "$directory/$size/training"
   train "$size" --config "$here/exatrkx_$size.toml" "$@"
 done
+trackserve train exatrkx --data "$directory/pu20" --data "$directory/pu60" \
+  --config "$here/exatrkx_soft.toml" --out "$directory/soft" --resume "$@"
 make_events pu20-test 20 100 1001
 make_events pu60-test 60 30 6062
 make_events pu200-test 200 10 2002

@@ -189,6 +189,7 @@ def test_finished_candidates_of_a_batch() -> None:
         assert len(candidates) >= 0.9 * len(toy.particles)
 
 
+@pytest.mark.slow
 def test_both_passes_of_finishing_on_a_device() -> None:
     """Tracks of both passes, of events of one batch, are those of a CPU."""
     shipped = load_model("default")
