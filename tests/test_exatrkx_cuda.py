@@ -201,6 +201,7 @@ def test_both_passes_of_finishing_on_a_device() -> None:
         return Model(dataclasses.replace(d, cuts=cuts), shipped.weights)
 
     judged = ExatrkxPipeline(model_of(None, 0.01)).reconstruct(batch[2], ["track_edges"])
+    assert judged.track_edges is not None
     sure = float(np.quantile(judged.track_edges.score, 0.7))  # which few edges are
     found = on_one_thread(model_of(sure, 0.01)).run(batch)
     expected = ExatrkxPipeline(model_of(sure, 0.01)).run(batch)
