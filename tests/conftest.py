@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from archives import extract
 from hypothesis import settings
 
 from trackserve import PatatrackPipeline
@@ -38,8 +38,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def sample_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The nine-file directory with ``truth.npz``."""
     target = tmp_path_factory.mktemp("data")
-    with tarfile.open(DATA / "patatrack-sample.tar.xz") as archive:
-        archive.extractall(target, filter="data")
+    extract(DATA / "patatrack-sample.tar.xz", target)
     return target / "patatrack-sample"
 
 

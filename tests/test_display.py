@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import tarfile
 import threading
 from base64 import b64decode
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from archives import extract
 from browser import browser
 from command_line import command, says
 from hypothesis import given
@@ -395,8 +395,7 @@ def test_phoenix_shows_every_track_hit_and_vertex(scene: Scene, tmp_path: Path) 
         )
         if packed.returncode:
             pytest.skip(f"npm cannot fetch {package}")
-        with tarfile.open(tmp_path / packed.stdout.strip()) as archive:
-            archive.extractall(tmp_path, filter="data")
+        extract(tmp_path / packed.stdout.strip(), tmp_path)
         (tmp_path / "package").rename(tmp_path / package.split("@")[0])
     (tmp_path / "index.html").write_text(PHOENIX_PAGE)
     written = json.loads(write_phoenix(tmp_path / "event.json", scene).read_text())
