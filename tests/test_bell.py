@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import select
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -434,3 +436,29 @@ def test_without_room_there_are_no_tickets(monkeypatch: pytest.MonkeyPatch) -> N
     tickets = Tickets()
     assert tickets.take() is None
     tickets.close()
+
+
+class SlowPoll:
+    """An epoll object that takes a while to take a socket."""
+
+    def __init__(self, poll: select.epoll) -> None:
+        self._poll = poll
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._poll, name)
+
+    def register(self, number: int, events: int) -> None:
+        time.sleep(0.1)
+        self._poll.register(number, events)
+
+
+def test_a_deadline_that_passes_while_a_request_is_sent_is_one_error(
+    ring_at: Callable[[Serve], Bell],
+) -> None:
+    bell = ring_at(lambda connection: time.sleep(1))
+    later = ring(bell, b"x", soon(0.5))  # its thread listens
+    bell._epoll = SlowPoll(bell._epoll)  # type: ignore[assignment]
+    outcomes: list[Reply | TrackserveError] = []
+    bell.submit(message(b"y"), soon(0.05), outcomes.append)
+    assert isinstance(later.result(20), DeadlineExceeded)
+    assert [type(one) for one in outcomes] == [DeadlineExceeded]

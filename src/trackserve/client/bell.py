@@ -234,24 +234,24 @@ class Bell:
                     return
 
     def _expect(self, ring: Ring, line: _Line) -> None:
-        with self._lock:
+        with self._lock:  # the thread must not end the exchange, and close its socket, meanwhile
             if self._closed:  # the thread may have ended
                 raise closed(self.url)
             if ring.is_given_up:
                 line.hang_up()
-            ring.line = line
             number = line.socket.fileno()
+            once = select.EPOLLIN | select.EPOLLONESHOT
+            try:
+                self._epoll.modify(number, once)
+            except FileNotFoundError:
+                self._epoll.register(number, once)
+            ring.line = line
             self._rings[number] = ring
             if self._thread is None:
                 self._thread = threading.Thread(target=self._listen, name="bell", daemon=True)
                 self._thread.start()
             elif len(self._rings) == 1:
                 self._started.notify()
-        once = select.EPOLLIN | select.EPOLLONESHOT
-        try:
-            self._epoll.modify(number, once)
-        except FileNotFoundError:
-            self._epoll.register(number, once)
 
     def _listen(self) -> None:
         """Read replies until the bell is closed."""
