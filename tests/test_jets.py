@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trigger_objects import tracks_of
 
@@ -77,6 +77,7 @@ def test_jets_are_those_of_the_algorithm(tracks: TriggerTracks, radius: float) -
 
 
 @given(some_tracks)
+@example(tracks_of({"pt": 20.0, "eta": 0.0, "phi": 0.515625}))  # just the least pT
 def test_soft_jets_are_left_out_and_the_others_fall_in_pt(tracks: TriggerTracks) -> None:
     every, hard = (cluster(tracks, 0.4, 1e6, least) for least in (0.0, 20.0))
     assert hard == every.take(every.pt >= 20.0)

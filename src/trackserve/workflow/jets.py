@@ -12,6 +12,8 @@ from trackserve.install import install_command
 
 from .objects import TrackJets, TriggerTracks
 
+_NEARLY = 1 - 1e-9
+
 
 def cluster(
     tracks: TriggerTracks, radius: float, most_track_pt: float, least_pt: float
@@ -39,10 +41,12 @@ def cluster(
     ]
     definition = fastjet.JetDefinition(fastjet.antikt_algorithm, radius)
     sequence = fastjet.ClusterSequence(particles, definition)
-    jets = fastjet.sorted_by_pt(sequence.inclusive_jets(least_pt))
+    # FastJet compares pT^2: a jet of just this pT may differ from its own pT() in the last bit
+    jets = fastjet.sorted_by_pt(sequence.inclusive_jets(_NEARLY * least_pt))
     rows = [(jet.pt(), jet.eta(), jet.phi_std(), len(jet.constituents())) for jet in jets]
     values = np.array(rows, np.float64).reshape(-1, 4).T.copy()
-    return TrackJets(values[0], values[1], values[2], values[3].astype(np.int32))
+    found = TrackJets(values[0], values[1], values[2], values[3].astype(np.int32))
+    return found.take(found.pt >= least_pt)
 
 
 @cache
