@@ -181,6 +181,17 @@ class Cuts:
     finish: Finish | None = None
     """How they are finished; None: they are not."""
 
+    @property
+    def least_component(self) -> int:
+        """Least points of a component that is a candidate or, if these are finished, a piece."""
+        return self.min_points if self.finish is None else self.finish.piece_points
+
+    @property
+    def sure(self) -> float:
+        """Edges with a score above this make the first candidates or pieces; negative: all do."""
+        sure = None if self.finish is None else self.finish.sure_edge
+        return -1.0 if sure is None else sure
+
 
 class Perceptron(NamedTuple):
     """The layers of a perceptron.

@@ -24,15 +24,12 @@ def segment(rank: Array, edges: Edges, cuts: Cuts) -> tuple[Array, TrackCandidat
     if cuts.segmentation == "paths":
         edges = edges.take(keep_best_edges(rank, edges))
     labels = connected_components(len(rank), edges.source, edges.target)
-    least = cuts.min_points if cuts.finish is None else cuts.finish.piece_points
-    return labels, make_candidates(labels, rank, edges, least)
+    return labels, make_candidates(labels, rank, edges, cuts.least_component)
 
 
 def sure_edges(edges: Edges, cuts: Cuts) -> Edges:
     """Return the edges that make the first pieces."""
-    if cuts.finish is None or cuts.finish.sure_edge is None:
-        return edges
-    return edges.take(edges.score > np.float32(cuts.finish.sure_edge))
+    return edges.take(edges.score > np.float32(cuts.sure))
 
 
 def keep_best_edges(rank: Array, edges: Edges) -> Array:

@@ -25,7 +25,6 @@ from trackserve.errors import EventError, LimitExceeded
 from ...base import Lap
 from ...deadline import DeadlineOver, Watch
 from ...laps import after
-from ..architecture import Cuts
 from ..doublets import bounds_of
 from ..event import ExatrkxEvent, FeaturesEvent, values_of
 from ..features import features_of
@@ -238,8 +237,7 @@ class CudaExatrkx:
         graphs = (radius, filtered, tracks)
         taken = device.array("taken", n, np.bool_)
         device.fill(taken, n, False)
-        least = _sure_score(cuts)
-        first_pass = self._segment("", points, graphs, Choice(least, taken))
+        first_pass = self._segment("", points, graphs, Choice(float(np.float32(cuts.sure)), taken))
         found, counts = first_pass.found, first_pass.counts
         n_candidates, n_in_candidates = int(counts[-1, 4]), int(counts[-1, 5])
         lap("components")
@@ -288,8 +286,6 @@ class CudaExatrkx:
             choice: which edges.
         """
         device, cuts = self.device, self._description.cuts
-        least = cuts.min_points if cuts.finish is None else cuts.finish.piece_points
-        cuts = dataclasses.replace(cuts, min_points=least)
         components = find_components(device, points, graphs[-1], choice, cuts, name)
         found = make_candidates(device, points, graphs[-1], components, name)
         table = find_counts(device, points, graphs, components, name)
@@ -402,13 +398,6 @@ def _batches(events: Sequence[FeaturesEvent]) -> Iterator[list[FeaturesEvent]]:
         batch.append(event)
     if batch:
         yield batch
-
-
-def _sure_score(cuts: Cuts) -> float:
-    """Return the score above which an edge makes first pieces; negative: every edge does."""
-    if cuts.finish is None or cuts.finish.sure_edge is None:
-        return -1.0
-    return float(np.float32(cuts.finish.sure_edge))
 
 
 def _failures(

@@ -112,7 +112,7 @@ def find_components(
     Args:
         edges: the edges that the graph network has kept.
         choice: which of them.
-        cuts: ``segmentation`` says which of these count, ``min_points`` what is a candidate.
+        cuts: which of these count, and what is a candidate or a piece.
         pass_name: passes with different names have memory of their own.
     """
     n = points.n
@@ -137,7 +137,7 @@ def find_components(
         device.launch(_keep_best, edges.n, points, edges, bits, best, components)
     device.launch(_unite, edges.n, points, edges, components)
     device.launch(_count, n, points, components)
-    device.launch(_choose, n, components, cuts.min_points, n)
+    device.launch(_choose, n, components, cuts.least_component, n)
     for counts in (components.size, components.number, components.candidate, components.first):
         device.scan(counts, n, counts)
     return components
