@@ -54,7 +54,7 @@ from trackserve.trackers.exatrkx.cuda.edges import BatchEdges
 from trackserve.trackers.exatrkx.doublets import bounds_of, cuts_of
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.features import outward_order, scale_points, sector_order
-from trackserve.trackers.exatrkx.finish import WORST, Part, assemble
+from trackserve.trackers.exatrkx.finish import WORST, assemble, good_part
 from trackserve.trackers.exatrkx.limits import ExatrkxLimits
 from trackserve.trackers.exatrkx.model import Model, load_model
 from trackserve.trackers.exatrkx.radius import Pairs, find_pairs
@@ -160,7 +160,6 @@ def test_finished_candidates_of_a_batch() -> None:
     device = OneThread()
     points = on_device(device, [toy.scaled() for toy in toys], features_=TOY_SCALES)
     rows = [piece for some in lists for piece in some]
-    m = len(rows)
     counts = np.zeros((len(toys) + 1, 6), np.int32)
     counts[1:, 4] = np.cumsum([len(some) for some in lists])
     counts[1:, 5] = np.cumsum([sum(map(len, some)) for some in lists])
@@ -171,16 +170,15 @@ def test_finished_candidates_of_a_batch() -> None:
     )
     unit, least = GEV_PER_T_MM * RULES.field, 5
     taken = np.zeros(points.n, np.bool_)
-    tracks = finish.finish(
-        device, points, given, counts, m, device.table(SURFACES), unit, least, WORST, taken
-    )
-    columns = {name: array[:n] for name, (array, n) in finish.to_download(tracks, m).items()}
+    one = finish.Pass("", given, counts, counts)
+    tracks = finish.finish(device, points, one, device.table(SURFACES), unit, least, taken)
+    columns = {name: array[:n] for name, (array, n) in finish.to_download(tracks, one).items()}
     first = np.cumsum([0, *(len(toy.points) for toy in toys)])
     for e, (toy, some) in enumerate(zip(toys, lists, strict=True)):
-        mine = finish.of_event(columns, slice(*counts[e : e + 2, 4].tolist()), int(first[e]))
+        mine = finish.of_event(columns, one, e, int(first[e]))
         score = np.linspace(0.5, 1, len(some)).astype(np.float32)
-        part = Part(mine, score, WORST)
-        candidates, helices = assemble([part], toy.rank(), unit, least)
+        part = good_part(mine, score, least, WORST)
+        candidates, helices = assemble([part], toy.rank(), unit)
         expected = toy.finish(some, least)
         assert candidates == expected[0]
         on_tracks = np.flatnonzero(taken[first[e] : first[e + 1]])

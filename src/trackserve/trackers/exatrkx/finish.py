@@ -131,31 +131,29 @@ def finish(
     def follow(some: TrackCandidates, free: Array | None, worst: float) -> Part:
         scene = Scene(make_cloud(places, surfaces, free), surfaces, unit, make_work(1))
         tracks = _follow_pieces(some, scene, cuts.min_points, worst)
-        return Part(tracks, some.score, worst)
+        return good_part(tracks, some.score, cuts.min_points, worst)
 
     parts = [follow(pieces, None, WORST)]
     if cuts.finish.sure_edge is not None:
-        taken = points_of(parts[0], cuts.min_points)
+        found = parts[0].tracks
         free = np.ones(len(scaled), np.bool_)
-        free[taken] = False
+        free[found.point[_filled(found.n)]] = False
         _, more = segment(rank, edges.take(free[edges.source] & free[edges.target]), cuts)
         parts.append(follow(more, free, WORST_AGAIN))
         n_pieces += len(more)
-    return Finished(*assemble(parts, rank, unit, cuts.min_points), n_pieces)
+    return Finished(*assemble(parts, rank, unit), n_pieces)
 
 
 class Part(NamedTuple):
-    """The tracks of a pass.
+    """The good tracks of a pass.
 
     Attributes:
         tracks: tracks, on the host.
-        score: float32[m], the score of each piece.
-        worst: most chi^2 of a track by its degrees of freedom.
+        score: float32[m], the score of the piece of each.
     """
 
     tracks: Tracks
     score: Array
-    worst: float
 
 
 def _follow_pieces(pieces: TrackCandidates, scene: Scene, min_points: int, worst: float) -> Tracks:
@@ -168,9 +166,9 @@ def _follow_pieces(pieces: TrackCandidates, scene: Scene, min_points: int, worst
     owner = np.full(len(scene.cloud.x), -1, np.int32)
     _resolve(tracks, order, owner, min_points, worst)
     rows = np.flatnonzero((tracks.n > 0) & (tracks.lost > 0)).astype(np.int32)
-    filled = np.arange(MOST_POINTS) < tracks.n[rows, None]
     offsets = np.concatenate([[0], np.cumsum(tracks.n[rows])]).astype(np.int64)
-    _follow_all(scene, rows, offsets, tracks.point[rows][filled], False, tracks)
+    lists = tracks.point[rows][_filled(tracks.n[rows])]
+    _follow_all(scene, rows, offsets, lists, False, tracks)
     return tracks
 
 
@@ -202,7 +200,7 @@ def make_work(n: int) -> Work:
 
 
 class Places(NamedTuple):
-    """Where the points of an event are.
+    """The places of the points of an event.
 
     Attributes:
         x, y, z: float64[n], mm.
@@ -242,38 +240,40 @@ def make_cloud(places: Places, surfaces: Surfaces, free: Array | None = None) ->
     return Cloud(x, y, z, layer, order, phi[order], start)
 
 
-def points_of(part: Part, min_points: int) -> Array:
-    """Return the points of the good tracks of a pass, int32[.]."""
-    tracks = part.tracks
-    rows = _good_rows(part, min_points)
-    points: Array = tracks.point[rows][np.arange(MOST_POINTS) < tracks.n[rows, None]]
-    return points
+def _filled(n: Array) -> Array:
+    """Return which columns of ``Tracks.point`` have a point, bool[tracks, MOST_POINTS]."""
+    filled: Array = np.arange(MOST_POINTS) < n[:, None]
+    return filled
 
 
-def _good_rows(part: Part, min_points: int) -> Array:
-    n = part.tracks.n.astype(np.int64)
-    good = is_good.py_func(n, part.tracks.holes, part.tracks.chi2, part.worst)  # type: ignore[attr-defined]
-    return np.flatnonzero((n >= min_points) & good)
+def good_part(tracks: Tracks, score: Array, min_points: int, worst: float) -> Part:
+    """Return the good ones of the tracks of a pass.
+
+    Args:
+        tracks: tracks, on the host.
+        score: float32[m], the score of each piece.
+        min_points: least points of a track.
+        worst: most chi^2 of a track by its degrees of freedom.
+    """
+    n = tracks.n.astype(np.int64)
+    good = is_good.py_func(n, tracks.holes, tracks.chi2, worst)  # type: ignore[attr-defined]
+    rows = np.flatnonzero((n >= min_points) & good)
+    return Part(Tracks(*(column[rows] for column in tracks)), score[rows])
 
 
-def assemble(
-    parts: Sequence[Part], rank: Array, unit: float, min_points: int
-) -> tuple[TrackCandidates, Helices]:
-    """Return the tracks that are good, by their smallest point.
+def assemble(parts: Sequence[Part], rank: Array, unit: float) -> tuple[TrackCandidates, Helices]:
+    """Return the tracks of all passes, by their smallest point.
 
     Args:
         parts: those of each pass.
         rank: int32[n], place of each point from the inside out.
         unit: pT of a particle of charge 1 over its circle's radius, GeV/mm.
-        min_points: least points of a track.
     """
-    good = [_good_rows(part, min_points) for part in parts]
-    each = zip(parts, good, strict=True)
-    taken = [[column[rows] for column in part.tracks] + [part.score[rows]] for part, rows in each]
-    *columns, score = (np.concatenate(column) for column in zip(*taken, strict=True))
-    tracks = Tracks(*columns)
+    columns = zip(*(part.tracks for part in parts), strict=True)
+    tracks = Tracks(*(np.concatenate(column) for column in columns))
+    score = np.concatenate([part.score for part in parts])
     counts = tracks.n.astype(np.int64)
-    filled = np.arange(MOST_POINTS) < counts[:, None]
+    filled = _filled(counts)
     point = tracks.point
     smallest = np.where(filled, point, np.iinfo(np.int32).max).min(axis=1, initial=0x7FFFFFFF)
     rows = np.argsort(smallest)

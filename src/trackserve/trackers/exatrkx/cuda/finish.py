@@ -19,6 +19,8 @@ from trackserve.edm.columns import Array
 
 from ..finish import (
     UNSETTLED,
+    WORST,
+    WORST_AGAIN,
     Piece,
     Tracks,
     follow_piece,
@@ -36,8 +38,40 @@ from .tensors import tensor
 
 _MOST_ROWS = 1 << 14
 """Most pieces that are followed at the same time: their memory is 7 kB each."""
+AGAIN = "again."
+"""Name of the second pass of finishing."""
 DOWNLOADED = ("n", "point", "helix", "error", "chi2", "holes")
 """Columns of :class:`..finish.Tracks` of which candidates are made."""
+
+
+class Pass(NamedTuple):
+    """The pieces from which a pass of finishing starts.
+
+    Attributes:
+        name: empty, or :data:`AGAIN`; passes with different names have tracks of their own.
+        pieces: pieces.
+        table: int32[events + 1, 6], of :func:`.segmentation.find_counts`.
+        counts: the same on the host.
+    """
+
+    name: str
+    pieces: BatchCandidates
+    table: Any
+    counts: Array
+
+    @property
+    def n(self) -> int:
+        """Number of pieces."""
+        return int(self.counts[-1, 4])
+
+    @property
+    def worst(self) -> float:
+        """Most chi^2 of a track by its degrees of freedom."""
+        return WORST_AGAIN if self.name == AGAIN else WORST
+
+    def rows(self, e: int) -> slice:
+        """The pieces of an event, by its place in the batch."""
+        return slice(*self.counts[e : e + 2, 4].tolist())
 
 
 class _Keys(NamedTuple):
@@ -71,31 +105,26 @@ class _Claims(NamedTuple):
 def finish(
     device: Device,
     points: BatchPoints,
-    pieces: BatchCandidates,
-    counts: Any,
-    m: int,
+    one: Pass,
     surfaces: Surfaces,
     unit: float,
     min_points: int,
-    worst: float,
     taken: Any,
-    pass_name: str = "",
 ) -> Tracks:
-    """Return tracks, one for each of ``m`` pieces; points are rows of the batch, as they came.
+    """Return tracks, one for each piece; points are rows of the batch, as they came.
 
     Points of good tracks are taken afterwards.
 
     Args:
-        counts: int32[events + 1, 6], of :func:`.segmentation.find_counts`.
+        one: the pass.
         surfaces: on the device.
         unit: pT of a particle of charge 1 over its circle's radius, GeV/mm.
         min_points: least points of a track.
-        worst: most chi^2 of a track by its degrees of freedom.
         taken: bool[n], points that are not searched for.
-        pass_name: passes with different names have tracks of their own.
     """
+    pieces, counts, m, worst = one.pieces, one.table, one.n, one.worst
     cloud = _sort(device, points, surfaces, taken)
-    tracks = _memory(device, f"{pass_name}tracks", make_tracks(1), m)
+    tracks = _memory(device, f"{one.name}tracks", make_tracks(1), m)
     n_rows = -(-min(m, _MOST_ROWS) // THREADS) * THREADS
     work = _memory(device, "follow", make_work(1), n_rows)
     scene, flat = Scene(cloud, surfaces, unit, work), tracks.point.reshape(-1)
@@ -114,20 +143,22 @@ def finish(
     return tracks
 
 
-def to_download(tracks: Tracks, m: int, pass_name: str = "") -> dict[str, tuple[Any, int]]:
-    """Return the columns of ``m`` tracks that the host needs, and their lengths."""
-    return {f"{pass_name}tracks.{name}": (getattr(tracks, name), m) for name in DOWNLOADED}
+def to_download(tracks: Tracks, one: Pass) -> dict[str, tuple[Any, int]]:
+    """Return the columns of the tracks of a pass that the host needs, and their lengths."""
+    return {f"{one.name}tracks.{name}": (getattr(tracks, name), one.n) for name in DOWNLOADED}
 
 
-def of_event(columns: Mapping[str, Array], rows: slice, first: int, pass_name: str = "") -> Tracks:
+def of_event(columns: Mapping[str, Array], one: Pass, e: int, first: int) -> Tracks:
     """Return the tracks of an event on the host.
 
     Args:
         columns: what was downloaded.
-        rows: the tracks of the event.
+        one: the pass.
+        e: place of the event in the batch.
         first: number of points before the event, in the batch.
     """
-    mine = {name: columns[f"{pass_name}tracks.{name}"][rows] for name in DOWNLOADED}
+    rows = one.rows(e)
+    mine = {name: columns[f"{one.name}tracks.{name}"][rows] for name in DOWNLOADED}
     mine["point"] = mine["point"] - np.int32(first)
     return make_tracks(rows.stop - rows.start)._replace(**mine)
 

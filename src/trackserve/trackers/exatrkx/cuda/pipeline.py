@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from ...laps import after
 from ..doublets import bounds_of
 from ..event import ExatrkxEvent, FeaturesEvent, values_of
 from ..features import features_of
-from ..finish import WORST, WORST_AGAIN, Part, assemble
+from ..finish import assemble, good_part
 from ..limits import ExatrkxLimits
 from ..model import Model
 from ..radius import not_finite
@@ -36,12 +36,11 @@ from ..result import GRAPH_STAGES, ExatrkxCounts, ExatrkxResult, partial_result
 from ..surfaces import surfaces_of
 from .edges import BatchEdges, count_kept, count_kept_of_others, fill_kept, find_starts
 from .features import BatchPoints, order_points
-from .finish import finish, of_event, to_download
+from .finish import AGAIN, Pass, finish, of_event, to_download
 from .networks import CudaNetworks
 from .radius import count_pairs, fill_pairs, sort_by_cell
 from .segmentation import (
     COLUMNS,
-    BatchCandidates,
     Choice,
     edges_as_given,
     find_components,
@@ -55,31 +54,6 @@ MAX_BATCH_POINTS = 1 << 19
 not fit the memory is halved."""
 MAX_BATCH_EDGES = 1 << 28
 """Most pairs within the radius of a batch of several events; a batch with more is halved."""
-
-
-AGAIN = "again."
-"""Name of the second pass of finishing."""
-
-
-class _Pass(NamedTuple):
-    """What a pass of finishing starts from.
-
-    Attributes:
-        name: empty, or :data:`AGAIN`.
-        found: pieces.
-        table: int32[events + 1, 6], of :func:`.segmentation.find_counts`.
-        counts: the same on the host.
-    """
-
-    name: str
-    found: BatchCandidates
-    table: Any
-    counts: Array
-
-    @property
-    def worst(self) -> float:
-        """Most chi^2 of a track by its degrees of freedom."""
-        return WORST_AGAIN if self.name == AGAIN else WORST
 
 
 class CudaExatrkx:
@@ -238,8 +212,8 @@ class CudaExatrkx:
         taken = device.array("taken", n, np.bool_)
         device.fill(taken, n, False)
         first_pass = self._segment("", points, graphs, Choice(float(np.float32(cuts.sure)), taken))
-        found, counts = first_pass.found, first_pass.counts
-        n_candidates, n_in_candidates = int(counts[-1, 4]), int(counts[-1, 5])
+        found, counts = first_pass.pieces, first_pass.counts
+        n_candidates, n_in_candidates = first_pass.n, int(counts[-1, 5])
         lap("components")
         wanted = {
             "label": (found.label, n),
@@ -253,10 +227,9 @@ class CudaExatrkx:
             wanted |= self._finish(points, first_pass, taken) | {"rank": (points.rank, n)}
             if cuts.finish.sure_edge is not None:
                 again = self._segment(AGAIN, points, graphs, Choice(-1.0, taken))
-                m = int(again.counts[-1, 4])
                 passes.append(again)
                 wanted |= self._finish(points, again, taken)
-                wanted |= {f"{AGAIN}score": (again.found.score, m)}
+                wanted |= {f"{AGAIN}score": (again.pieces.score, again.n)}
         for k, (name, graph) in enumerate(zip(GRAPH_STAGES, graphs, strict=True)):
             if name in keep:
                 counted = graph._replace(n=int(counts[-1, k]))
@@ -276,7 +249,7 @@ class CudaExatrkx:
 
     def _segment(
         self, name: str, points: BatchPoints, graphs: Sequence[BatchEdges], choice: Choice
-    ) -> _Pass:
+    ) -> Pass:
         """Return the candidates or pieces that the last of the graphs makes.
 
         Args:
@@ -290,33 +263,21 @@ class CudaExatrkx:
         found = make_candidates(device, points, graphs[-1], components, name)
         table = find_counts(device, points, graphs, components, name)
         counts = device.download({"": (table, points.n_events + 1)})[""].copy()
-        return _Pass(name, found, table, counts)
+        return Pass(name, found, table, counts)
 
-    def _finish(self, points: BatchPoints, one: _Pass, taken: Any) -> dict[str, tuple[Any, int]]:
+    def _finish(self, points: BatchPoints, one: Pass, taken: Any) -> dict[str, tuple[Any, int]]:
         """Finish the pieces of a pass; return what the host needs of them."""
         assert self._surfaces is not None
-        m = int(one.counts[-1, 4])
-        tracks = finish(
-            self.device,
-            points,
-            one.found,
-            one.table,
-            m,
-            self._surfaces,
-            self._unit,
-            self._description.cuts.min_points,
-            one.worst,
-            taken,
-            one.name,
-        )
-        return to_download(tracks, m, one.name)
+        least = self._description.cuts.min_points
+        tracks = finish(self.device, points, one, self._surfaces, self._unit, least, taken)
+        return to_download(tracks, one)
 
     def _finished(
         self,
         result: ExatrkxResult | EventError,
         e: int,
         columns: Mapping[str, Array],
-        passes: Sequence[_Pass],
+        passes: Sequence[Pass],
         points: slice,
     ) -> ExatrkxResult | EventError:
         """Return a result whose candidates, which are pieces, have become tracks with helices.
@@ -332,13 +293,12 @@ class CudaExatrkx:
             return result
         parts, n_pieces = [], 0
         for one in passes:
-            rows = slice(*one.counts[e : e + 2, 4].tolist())
-            tracks = of_event(columns, rows, points.start, one.name)
-            parts.append(Part(tracks, columns[f"{one.name}score"][rows], one.worst))
-            n_pieces += rows.stop - rows.start
-        candidates, helices = assemble(
-            parts, columns["rank"][points], self._unit, self._description.cuts.min_points
-        )
+            tracks = of_event(columns, one, e, points.start)
+            score = columns[f"{one.name}score"][one.rows(e)]
+            least = self._description.cuts.min_points
+            parts.append(good_part(tracks, score, least, one.worst))
+            n_pieces += len(score)
+        candidates, helices = assemble(parts, columns["rank"][points], self._unit)
         counts = dataclasses.replace(result.counts, pieces=n_pieces, candidates=len(candidates))
         return dataclasses.replace(result, counts=counts, candidates=candidates, helices=helices)
 

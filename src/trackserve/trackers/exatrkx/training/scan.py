@@ -94,11 +94,11 @@ def scan(
             judged.append((sample, graph, sigmoid(judge_edges(modules.gnn, sample, graph))))
         filter_edges = sum(len(graph) for _, graph, _ in judged)
         for edge_cut in edge_cuts:
-            rules = None
+            how = rules = None
             if finishing is not None:
                 rules = dataclasses.replace(finishing.rules, sure_edge=SURE * edge_cut)
-                finishing = finishing._replace(rules=rules)
-            events = [find_tracks(*one, edge_cut, least_points, finishing) for one in judged]
+                how = finishing._replace(rules=rules)
+            events = [find_tracks(*one, edge_cut, least_points, how) for one in judged]
             for min_points, shares in zip(least_points, zip(*events, strict=True), strict=True):
                 cuts = Cuts(tried_radius, tried_filter, edge_cut, min_points, "paths", rules)
                 points.append(
