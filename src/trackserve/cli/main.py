@@ -24,6 +24,7 @@ from . import (
     hlt,
     inspect,
     model,
+    pixels,
     reach,
     reconstruct,
     serve,
@@ -89,6 +90,7 @@ Patatrack program (`fedIds.bin`, `cablingMap.bin`, `gain.bin`, `cpefast.bin`, `b
 **Space points** are the events of the learned tracker, simulated or from files such as TrackML's.
 
 - make some: `trackserve simulate points --pileup 20 --events 100 -o EVENTS`
+- keep those in the pixels: `trackserve pixels EVENTS -o PIXELS`
 
 Every tracker has the same commands.
 
@@ -126,6 +128,7 @@ commands.command(no_args_is_help=True)(front.front)
 commands.command()(hlt.hlt)
 commands.command()(compare.compare)
 commands.command()(export.export)
+commands.command()(pixels.pixels)
 commands.command()(inspect.inspect)
 commands.command()(status.status)
 commands.command()(top.top)

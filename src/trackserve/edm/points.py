@@ -35,6 +35,8 @@ class Measurements(Columns):
 
 GENERIC_DETECTOR = "generic"
 """Name of ACTS' GenericDetector, which is also the detector of the TrackML challenge."""
+GENERIC_PIXELS = "generic-pixels"
+"""Name of its pixel volumes alone."""
 
 
 @dataclass(frozen=True, eq=False)

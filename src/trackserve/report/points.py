@@ -19,7 +19,7 @@ from trackserve.physics.points.metrics import (
     match_points_events,
     summarize_points,
 )
-from trackserve.physics.points.truth import CENTRAL_ETA, MAX_ETA, MAX_RADIUS, MIN_LAYERS, MIN_PT
+from trackserve.physics.points.truth import CENTRAL_ETA, wanted_in
 from trackserve.physics.statistics import COVERAGE, with_error
 
 from . import points_figures as figures
@@ -60,6 +60,8 @@ class PointsValidation:
     ) -> PointsMatches:
         """Compare results with the truth of their events; events that failed are left out.
 
+        Their detector says which particles are reconstructable, :func:`.wanted_in`.
+
         Args:
             events: with truth; those that failed are not read.
             results: see :class:`.PointsResult` and :meth:`.validation.Validation.match`.
@@ -67,7 +69,8 @@ class PointsValidation:
         Raises:
             InputError: an event has no truth, or does not fit its result.
         """
-        return match_points_events(events, results)
+        wanted = wanted_in(getattr(events, "detector", None))
+        return match_points_events(events, results, wanted)
 
     def blocks(self, matches: Mapping[str, PointsMatches]) -> Blocks:
         """Tables by heading. The graphs of several names are not compared."""
@@ -106,7 +109,7 @@ def _rows(summary: PointsSummary) -> dict[str, list[Row]]:
             ["TrackML score", score, str(n)],
         ],
         "Efficiency": [
-            *_majority_rows(f"efficiency, |η| < {MAX_ETA:g}", summary.efficiency),
+            *_majority_rows(f"efficiency, |η| < {summary.wanted.max_eta:g}", summary.efficiency),
             *_majority_rows(f"efficiency, |η| < {CENTRAL_ETA:g}", summary.efficiency_eta_3),
             *(
                 share_row(f"efficiency (double), pT {name} GeV", share.double)
@@ -175,6 +178,8 @@ def _compared_pictures(matches: Mapping[str, PointsMatches]) -> dict[str, Pictur
 
 
 def _sections(matches: PointsMatches, blocks: Blocks) -> list[Section]:
+    wanted = matches.wanted
+
     def section(title: str, text: str, *pictures: Picture) -> Section:
         return Section(title, text, [blocks[title]], pictures)
 
@@ -190,11 +195,12 @@ def _sections(matches: PointsMatches, blocks: Blocks) -> list[Section]:
         ),
         section(
             "Efficiency",
-            f"A particle is reconstructable if it is a charged primary of pT > {MIN_PT:g} GeV and "
-            f"|η| < {MAX_ETA:g} that starts within {MAX_RADIUS:g} mm of the beam and leaves points "
-            f"on at least {MIN_LAYERS} layers. A track matches a particle by single majority if "
-            "more than half of its points are the particle's, and by double majority if also more "
-            "than half of the particle's points are on it. The efficiency is the share of "
+            "A particle is reconstructable if it is a charged primary of "
+            f"pT > {wanted.min_pt:g} GeV and |η| < {wanted.max_eta:g} that starts within "
+            f"{wanted.max_radius:g} mm of the beam and leaves points on at least "
+            f"{wanted.min_layers} layers. A track matches a particle by single majority if more "
+            "than half of its points are the particle's, and by double majority if also more than "
+            "half of the particle's points are on it. The efficiency is the share of "
             "reconstructable particles that some track matches.",
             draw(
                 "efficiency",

@@ -10,7 +10,7 @@ import numpy as np
 
 from trackserve.edm.columns import Array
 from trackserve.physics.points.metrics import FIELD, STAGES, ParticleTable, PointsMatches
-from trackserve.physics.points.truth import MAX_ETA, MAX_RADIUS, MIN_PT
+from trackserve.physics.points.truth import STANDARD, Wanted
 from trackserve.physics.statistics import Fraction
 
 from .drawing import (
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PT_EDGES = np.array([0.3, 0.4, 0.5, 0.65, 0.8, 1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 7, 10, 15, 30])
 """GeV."""
-ETA_EDGES = np.linspace(-MAX_ETA, MAX_ETA, 25)
+ETA_EDGES = np.linspace(-STANDARD.max_eta, STANDARD.max_eta, 25)
 RADIUS_EDGES = np.array([0.01, 0.03, 0.1, 0.3, 1, 2, 5, 10, 20, 40, 80, 160, 320])
 """mm."""
 LENGTH_EDGES = np.arange(2.5, 22)
@@ -49,24 +49,24 @@ _TRACK_PT = f"track $p_T$ at {FIELD:g} T [GeV]"
 def efficiency_figure(matches: PointsMatches) -> Figure:
     """Efficiency by single and double majority against pT, eta, start and size of the event."""
     figure, ((by_pt, by_eta), (by_radius, by_points)) = new_figure(2, 2)
-    particles = matches.particles
+    particles, wanted = matches.particles, matches.wanted
     chosen = particles.take(particles.reconstructable)
     for name, style in (
         ("single", Style("single majority", GREY, "^")),
         ("double", Style("double majority", BLUE, "o")),
     ):
-        _against_pt(by_pt, particles, name, style)
+        _against_pt(by_pt, matches, name, style)
         found = getattr(chosen, name)
         fractions(by_eta, ETA_EDGES, chosen.eta, found, style)
-        anywhere = _without(particles, "radius")
+        anywhere = _without(particles, wanted, "radius")
         start = np.maximum(anywhere.radius, RADIUS_EDGES[0])
         fractions(by_radius, RADIUS_EDGES, start, getattr(anywhere, name), style, log=True)
         fractions(by_points, _size_edges(chosen), chosen.event_points / 1e3, found, style)
     _pt_axis(by_pt, "true $p_T$ [GeV]")
-    by_pt.axvspan(PT_EDGES[0], MIN_PT, color=GREY, alpha=0.12, lw=0)
+    by_pt.axvspan(PT_EDGES[0], wanted.min_pt, color=GREY, alpha=0.12, lw=0)
     by_eta.set(xlabel=r"true $\eta$")
     log_axis(by_radius, "start, distance from the beam [mm]", (0.01, 0.1, 1, 10, 100), 0.01, 320)
-    by_radius.axvspan(MAX_RADIUS, RADIUS_EDGES[-1], color=GREY, alpha=0.12, lw=0)
+    by_radius.axvspan(wanted.max_radius, RADIUS_EDGES[-1], color=GREY, alpha=0.12, lw=0)
     by_points.set(xlabel="space points of the event / 1000")
     floor = _floor(Fraction.of(chosen.double))
     for axes, low in ((by_pt, 0), (by_eta, floor), (by_radius, 0), (by_points, floor)):
@@ -118,7 +118,7 @@ def stage_figure(matches: PointsMatches) -> Figure:
         fractions(by_pt, PT_EDGES, chosen.pt, left, style, log=True)
         fractions(by_eta, ETA_EDGES, chosen.eta, left, style)
     floor = min(map(_floor, shares))
-    log_axis(by_pt, "true $p_T$ [GeV]", (1, 2, 5, 10, 20), MIN_PT, PT_EDGES[-1])
+    log_axis(by_pt, "true $p_T$ [GeV]", (1, 2, 5, 10, 20), matches.wanted.min_pt, PT_EDGES[-1])
     by_eta.set(xlabel=r"true $\eta$")
     by_pt.set(ylabel="share of particles left")
     for axes in (by_pt, by_eta):
@@ -131,7 +131,7 @@ def compared_efficiency_figure(matches: Mapping[str, PointsMatches]) -> Figure:
     """Efficiency (double majority) of each model against pT and eta."""
     figure, (left, right) = new_figure(1, 2)
     for style, one in styled(matches):
-        _against_pt(left, one.particles, "double", style)
+        _against_pt(left, one, "double", style)
         chosen = one.particles.take(one.particles.reconstructable)
         fractions(right, ETA_EDGES, chosen.eta, chosen.double, style)
     _pt_axis(left, "true $p_T$ [GeV]")
@@ -162,19 +162,19 @@ def compared_fake_figure(matches: Mapping[str, PointsMatches]) -> Figure:
     return figure
 
 
-def _against_pt(axes: Axes, particles: ParticleTable, name: str, style: Style) -> None:
+def _against_pt(axes: Axes, matches: PointsMatches, name: str, style: Style) -> None:
     """Draw the efficiency against true pT, below the cut on it too."""
-    chosen = _without(particles, "pt")
+    chosen = _without(matches.particles, matches.wanted, "pt")
     fractions(axes, PT_EDGES, chosen.pt, getattr(chosen, name), style, log=True)
 
 
-def _without(particles: ParticleTable, cut: str) -> ParticleTable:
+def _without(particles: ParticleTable, wanted: Wanted, cut: str) -> ParticleTable:
     """Particles that pass every cut except ``cut``."""
-    chosen = np.abs(particles.eta) < MAX_ETA
+    chosen = np.abs(particles.eta) < wanted.max_eta
     if cut != "pt":
-        chosen &= particles.pt > MIN_PT
+        chosen &= particles.pt > wanted.min_pt
     if cut != "radius":
-        chosen &= particles.radius < MAX_RADIUS
+        chosen &= particles.radius < wanted.max_radius
     return particles.take(chosen)
 
 

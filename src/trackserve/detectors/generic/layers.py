@@ -28,6 +28,8 @@ class Disk(NamedTuple):
     outer: float
 
 
+PIXEL_VOLUMES = (7, 8, 9)
+"""The volumes of pixels: disks before, barrel, disks behind."""
 _RADII = {
     8: ((32.0, 72.0, 116.0, 172.0), 491.0),
     13: ((260.0, 360.0, 500.0, 660.0), 1084.0),

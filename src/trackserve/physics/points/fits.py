@@ -21,7 +21,7 @@ from trackserve.edm.columns import Array, Columns, column
 from ..helix import perigee, wrap
 from ..statistics import Fraction, Width
 from .matching import MajorityMatches, duplicates, match_candidates
-from .truth import CENTRAL_ETA, PT_PER_RADIUS, true_paths, truth_of
+from .truth import CENTRAL_ETA, PT_PER_RADIUS, STANDARD, Wanted, true_paths, truth_of
 
 HIGH_PT = 5.0
 """GeV; the efficiency is also given for particles above it."""
@@ -176,7 +176,13 @@ def judge_fits(
     )
 
 
-def fit_table(event: PointsEvent, points: Ragged, state: Array, covariance: Array) -> FitTable:
+def fit_table(
+    event: PointsEvent,
+    points: Ragged,
+    state: Array,
+    covariance: Array,
+    wanted: Wanted = STANDARD,
+) -> FitTable:
     """Return the tracks that match a central reconstructable particle, beside it.
 
     Args:
@@ -184,6 +190,7 @@ def fit_table(event: PointsEvent, points: Ragged, state: Array, covariance: Arra
         points: the points of each track.
         state: float[tracks, 5], :data:`PARAMETERS`.
         covariance: float[tracks, 15], upper triangle of their covariance.
+        wanted: which particles are reconstructable.
 
     Raises:
         InputError: the event has no truth.
@@ -191,7 +198,7 @@ def fit_table(event: PointsEvent, points: Ragged, state: Array, covariance: Arra
     truth = truth_of(event)
     paths = true_paths(truth)
     matches = _match(points, truth.points.particle)
-    central = paths.reconstructable() & (np.abs(paths.eta) < CENTRAL_ETA)
+    central = paths.reconstructable(wanted) & (np.abs(paths.eta) < CENTRAL_ETA)
     rows = np.flatnonzero(matches.double)
     rows = rows[central[matches.particle[rows]]]
     owner = matches.particle[rows]

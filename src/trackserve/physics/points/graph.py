@@ -12,7 +12,9 @@ from trackserve.edm.columns import Array
 
 from ..statistics import Fraction
 from .truth import (
+    STANDARD,
     TruePaths,
+    Wanted,
     next_points,
     true_paths,
     truth_of,
@@ -76,7 +78,11 @@ def graph_quality(event: PointsEvent, edges: Edges) -> GraphQuality:
 
 
 def judge_graph(
-    event: PointsEvent, edges: Edges, paths: TruePaths, following: Array
+    event: PointsEvent,
+    edges: Edges,
+    paths: TruePaths,
+    following: Array,
+    wanted: Wanted = STANDARD,
 ) -> tuple[GraphQuality, Array]:
     """The quality of a graph, and which particles are recoverable in it.
 
@@ -85,6 +91,7 @@ def judge_graph(
         edges: of the graph.
         paths: what the event's particles leave.
         following: int64[points], see :func:`.next_points`.
+        wanted: which particles are reconstructable.
 
     Returns:
         The quality, and bool[particles], which holds for particles that are not
@@ -102,8 +109,8 @@ def judge_graph(
     found[source[onward]] = True
     found[target[backward]] = True
 
-    wanted = paths.reconstructable()
-    first = (following >= 0) & np.append(wanted, False)[particle]
+    good = paths.reconstructable(wanted)
+    first = (following >= 0) & np.append(good, False)[particle]
     recoverable = _largest_parts(particle, source, target, len(paths))
     recoverable = (recoverable >= MIN_POINTS) & (2 * recoverable > paths.n_points)
     quality = GraphQuality(
@@ -112,7 +119,7 @@ def judge_graph(
         efficiency=Fraction.of(found[first]),
         purity=Fraction(int((onward | backward).sum()), len(edges)),
         same_particle=Fraction(len(source), len(edges)),
-        recoverable=Fraction.of(recoverable[wanted]),
+        recoverable=Fraction.of(recoverable[good]),
     )
     return quality, recoverable
 

@@ -27,7 +27,8 @@ from .matching import duplicates, match_candidates, match_components
 from .trackml_score import trackml_score
 from .truth import (
     CENTRAL_ETA,
-    MIN_LAYERS,
+    STANDARD,
+    Wanted,
     next_points,
     true_paths,
     truth_of,
@@ -43,8 +44,8 @@ GRAPHS = {"radius": "radius_edges", "filter": "filter_edges", "gnn": "track_edge
 """The stages of a tracker that leave graphs, and the names that a result has for their edges."""
 STAGES = (*GRAPHS, "components", "candidates")
 """The stages in their order. A tracker without graphs has the last one only."""
-PT_BINS = (1.0, 2.0, 5.0, 10.0, math.inf)
-"""GeV."""
+PT_BINS = (2.0, 5.0, 10.0, math.inf)
+"""GeV; there is one more below, from the least pT on."""
 
 
 class PointsResult(Protocol):
@@ -116,6 +117,7 @@ class PointsMatches:
         stages: those of :data:`STAGES` about which something is known.
         scores: TrackML score of each event; NaN if candidates share points.
         helices: helices of tracks that match, if the result has them.
+        wanted: which particles are reconstructable.
     """
 
     points: tuple[int, ...]
@@ -125,6 +127,7 @@ class PointsMatches:
     stages: tuple[str, ...]
     scores: tuple[float, ...]
     helices: FitTable
+    wanted: Wanted = STANDARD
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ class PointsSummary:
         graphs: quality of the graph after each stage whose edges were kept.
         left: share of reconstructable particles that could still be found after each stage.
         helices: residuals and pulls of the helices of tracks.
+        wanted: which particles are reconstructable.
     """
 
     n_events: int
@@ -171,16 +175,20 @@ class PointsSummary:
     graphs: dict[str, GraphQuality]
     left: dict[str, Fraction]
     helices: Widths
+    wanted: Wanted
 
 
 def match_points_events(
-    events: Sequence[PointsEvent], results: Iterable[PointsResult | EventError]
+    events: Sequence[PointsEvent],
+    results: Iterable[PointsResult | EventError],
+    wanted: Wanted = STANDARD,
 ) -> PointsMatches:
     """Compare results with the truth of their events; events that failed are left out.
 
     Args:
         events: with truth; those that failed are not read.
         results: one per event, in the same order; may be made as they are needed.
+        wanted: which particles are reconstructable.
 
     Raises:
         InputError: an event has no truth, or does not fit its result; or there are more or fewer
@@ -191,13 +199,15 @@ def match_points_events(
     for index, result in enumerate(results):
         n = index + 1
         if n <= len(events) and not isinstance(result, EventError):
-            matches.append(match_points_event(events[index], result))
+            matches.append(match_points_event(events[index], result, wanted))
     if n != len(events):
         raise InputError("not one result for each event", found=n, bound=len(events))
-    return _pool(matches)
+    return _pool(matches, wanted)
 
 
-def match_points_event(event: PointsEvent, result: PointsResult) -> PointsMatches:
+def match_points_event(
+    event: PointsEvent, result: PointsResult, wanted: Wanted = STANDARD
+) -> PointsMatches:
     """Compare the result of one event with its truth.
 
     Raises:
@@ -217,7 +227,7 @@ def match_points_event(event: PointsEvent, result: PointsResult) -> PointsMatche
         )
     particle = truth.points.particle
     paths = true_paths(truth)
-    wanted = paths.reconstructable()
+    reconstructable = paths.reconstructable(wanted)
     points = candidates.points
     long = candidates.points.counts >= MIN_POINTS
     matches = match_candidates(points.offsets, points.values, particle).take(long)
@@ -229,7 +239,7 @@ def match_points_event(event: PointsEvent, result: PointsResult) -> PointsMatche
     for number, (stage, name) in enumerate(GRAPHS.items()):
         edges: Edges | None = getattr(result, name, None)
         if edges is not None:
-            quality, left[:, number] = judge_graph(event, edges, paths, following)
+            quality, left[:, number] = judge_graph(event, edges, paths, following, wanted)
             graphs[stage] = [quality]
             known.append(stage)
     matched = matches.particle >= 0
@@ -242,13 +252,13 @@ def match_points_event(event: PointsEvent, result: PointsResult) -> PointsMatche
         known.append("components")
     left[:, STAGES.index("candidates")] = double
 
-    shown = paths.charged_primary & (paths.n_layers >= MIN_LAYERS)
+    shown = paths.charged_primary & (paths.n_layers >= wanted.min_layers)
     particles = ParticleTable(
         paths.pt,
         paths.eta,
         paths.radius,
         np.full(len(paths), n_points),
-        wanted,
+        reconstructable,
         single,
         double,
         left,
@@ -259,7 +269,7 @@ def match_points_event(event: PointsEvent, result: PointsResult) -> PointsMatche
         matched,
         matches.double,
         duplicates(matches),
-        matched & ~np.append(wanted, False)[matches.particle],
+        matched & ~np.append(reconstructable, False)[matches.particle],
     )
     shared = len(np.unique(points.values)) < len(points.values)
     score = math.nan if shared else trackml_score(candidates, truth.points)
@@ -267,8 +277,8 @@ def match_points_event(event: PointsEvent, result: PointsResult) -> PointsMatche
     helices: Helices | None = getattr(result, "helices", None)
     fitted = FitTable.empty()
     if helices is not None and len(helices) == len(candidates):
-        fitted = fit_table(event, points, helices.state, helices.covariance)
-    return PointsMatches((n_points,), particles, tracks, graphs, stages, (score,), fitted)
+        fitted = fit_table(event, points, helices.state, helices.covariance, wanted)
+    return PointsMatches((n_points,), particles, tracks, graphs, stages, (score,), fitted, wanted)
 
 
 def summarize_points(matches: PointsMatches) -> PointsSummary:
@@ -287,7 +297,7 @@ def summarize_points(matches: PointsMatches) -> PointsSummary:
             bin_name(low, high): _efficiency(
                 particles.take((particles.pt >= low) & (particles.pt < high))
             )
-            for low, high in itertools.pairwise(PT_BINS)
+            for low, high in itertools.pairwise((matches.wanted.min_pt, *PT_BINS))
         },
         fake_rate=Majority(Fraction.of(~tracks.single), Fraction.of(~tracks.double)),
         duplicate_rate=Fraction.of(tracks.duplicate),
@@ -297,10 +307,11 @@ def summarize_points(matches: PointsMatches) -> PointsSummary:
         graphs={stage: GraphQuality.pooled(graphs) for stage, graphs in matches.graphs.items()},
         left={stage: Fraction.of(particles.left_after(stage)) for stage in matches.stages},
         helices=widths_of(matches.helices),
+        wanted=matches.wanted,
     )
 
 
-def _pool(matches: Sequence[PointsMatches]) -> PointsMatches:
+def _pool(matches: Sequence[PointsMatches], wanted: Wanted) -> PointsMatches:
     """All events of ``matches`` together; a stage counts if every event has it."""
     common = set.intersection(*(set(one.stages) for one in matches)) if matches else set()
     stages = tuple(stage for stage in STAGES if stage in common)
@@ -313,6 +324,7 @@ def _pool(matches: Sequence[PointsMatches]) -> PointsMatches:
         stages,
         tuple(itertools.chain.from_iterable(one.scores for one in matches)),
         FitTable.concatenate([one.helices for one in matches]),
+        wanted,
     )
 
 

@@ -3,26 +3,53 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from trackserve.edm import GEV_PER_T_MM, MM_PER_CM, PointsEvent, PointsTruth
 from trackserve.edm.columns import Array, Columns, column
+from trackserve.edm.points import GENERIC_PIXELS
 from trackserve.errors import InputError
 
-MIN_PT = 1.0
-MAX_ETA = 4.0
-MAX_RADIUS = 2.0
-MIN_LAYERS = 5
-"""A charged primary is reconstructable if it has a pT above ``MIN_PT`` (GeV) and a |eta| below
-``MAX_ETA``, starts within ``MAX_RADIUS`` (mm) of the beam and leaves points on ``MIN_LAYERS``
-layers."""
+CENTRAL_ETA = 3.0
+"""The efficiency is also given for particles of a smaller |eta| than this."""
+
+
+class Wanted(NamedTuple):
+    """Which particles a tracker should find: charged primaries in these limits.
+
+    Attributes:
+        min_pt: GeV; of particles of a larger pT.
+        max_eta: of a smaller |eta|.
+        max_radius: mm; that start nearer to the beam.
+        min_layers: with points on at least so many layers.
+        central_eta: a training is judged by particles of a smaller |eta|.
+    """
+
+    min_pt: float = 1.0
+    max_eta: float = 4.0
+    max_radius: float = 2.0
+    min_layers: int = 5
+    central_eta: float = CENTRAL_ETA
+
+
+STANDARD = Wanted()
+"""What is wanted of a whole tracker."""
+PIXELS = Wanted(min_pt=0.9, min_layers=3, central_eta=4.0)
+"""What is wanted of the pixels alone of GenericDetector: as in the published comparisons of
+learned trackers on the pixel points of TrackML."""
+
+
+def wanted_in(detector: str | None) -> Wanted:
+    """Which particles should be found in the events of a detector, by its name."""
+    return PIXELS if detector == GENERIC_PIXELS else STANDARD
+
+
 FIELD = 2.0
 """Tesla; the field of TrackML and of GenericDetector, which gives a track its momentum."""
 PT_PER_RADIUS = GEV_PER_T_MM * FIELD
 """GeV/mm of a particle of charge 1."""
-CENTRAL_ETA = 3.0
-"""The efficiency is also given for particles of a smaller |eta| than this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +65,11 @@ class TruePaths(Columns):
     n_layers: Array = column(np.int64)
     """Distinct layers with its points."""
 
-    def reconstructable(self, least_pt: float = MIN_PT) -> Array:
-        """Whether a tracker should find each particle, bool[particles].
-
-        Args:
-            least_pt: GeV; of particles above.
-        """
-        good = self.charged_primary & (self.n_layers >= MIN_LAYERS)
-        return (
-            good & (self.pt > least_pt) & (np.abs(self.eta) < MAX_ETA) & (self.radius < MAX_RADIUS)
-        )
+    def reconstructable(self, wanted: Wanted = STANDARD) -> Array:
+        """Whether a tracker should find each particle, bool[particles]."""
+        good = self.charged_primary & (self.n_layers >= wanted.min_layers)
+        good &= (self.pt > wanted.min_pt) & (np.abs(self.eta) < wanted.max_eta)
+        return good & (self.radius < wanted.max_radius)
 
 
 def truth_of(event: PointsEvent) -> PointsTruth:

@@ -46,8 +46,20 @@ WORST_AGAIN = 2.0
 """The same in the second pass."""
 LEAST_PIECE = 3
 """Least points of a piece."""
-LEAST = 5
-"""Least points of a track, less the layers on which it has none."""
+
+
+class Demands(NamedTuple):
+    """What a track must have.
+
+    Attributes:
+        min_points: least points.
+        least: least points, less the layers on which it has none.
+        worst: most chi^2 by its degrees of freedom.
+    """
+
+    min_points: int
+    least: int
+    worst: float
 
 
 class Tracks(NamedTuple):
@@ -130,8 +142,8 @@ def finish(
 
     def follow(some: TrackCandidates, free: Array | None, worst: float) -> Part:
         scene = Scene(make_cloud(places, surfaces, free), surfaces, unit, make_work(1))
-        tracks = _follow_pieces(some, scene, cuts.min_points, worst)
-        return good_part(tracks, some.score, cuts.min_points, worst)
+        demands = Demands(cuts.min_points, surfaces.least, worst)
+        return good_part(_follow_pieces(some, scene, demands), some.score, demands)
 
     parts = [follow(pieces, None, WORST)]
     if cuts.finish.sure_edge is not None:
@@ -156,7 +168,7 @@ class Part(NamedTuple):
     score: Array
 
 
-def _follow_pieces(pieces: TrackCandidates, scene: Scene, min_points: int, worst: float) -> Tracks:
+def _follow_pieces(pieces: TrackCandidates, scene: Scene, demands: Demands) -> Tracks:
     """Return the tracks that pieces become, one for each."""
     m = len(pieces)
     tracks = make_tracks(m)
@@ -164,7 +176,7 @@ def _follow_pieces(pieces: TrackCandidates, scene: Scene, min_points: int, worst
     _follow_all(scene, rows, pieces.points.offsets, pieces.points.values, True, tracks)
     order = np.lexsort((rows, -tracks.score)).astype(np.int32)
     owner = np.full(len(scene.cloud.x), -1, np.int32)
-    _resolve(tracks, order, owner, min_points, worst)
+    _resolve(tracks, order, owner, demands)
     rows = np.flatnonzero((tracks.n > 0) & (tracks.lost > 0)).astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(tracks.n[rows])]).astype(np.int64)
     lists = tracks.point[rows][_filled(tracks.n[rows])]
@@ -246,18 +258,19 @@ def _filled(n: Array) -> Array:
     return filled
 
 
-def good_part(tracks: Tracks, score: Array, min_points: int, worst: float) -> Part:
+def good_part(tracks: Tracks, score: Array, demands: Demands) -> Part:
     """Return the good ones of the tracks of a pass.
 
     Args:
         tracks: tracks, on the host.
         score: float32[m], the score of each piece.
-        min_points: least points of a track.
-        worst: most chi^2 of a track by its degrees of freedom.
+        demands: what a track must have.
     """
     n = tracks.n.astype(np.int64)
-    good = is_good.py_func(n, tracks.holes, tracks.chi2, worst)  # type: ignore[attr-defined]
-    rows = np.flatnonzero((n >= min_points) & good)
+    good = is_good.py_func(  # type: ignore[attr-defined]
+        n, tracks.holes, tracks.chi2, demands.least, demands.worst
+    )
+    rows = np.flatnonzero((n >= demands.min_points) & good)
     return Part(Tracks(*(column[rows] for column in tracks)), score[rows])
 
 
@@ -340,7 +353,7 @@ def follow_piece(
     part = max((piece.n + 1) // 2, LEAST_PIECE)
     for end in range(2):
         if (
-            is_good(grown.n, grown.holes, grown.chi2, WORST)
+            is_good(grown.n, grown.holes, grown.chi2, scene.surfaces.least, WORST)
             or part >= piece.n
             or not seat.searching
         ):
@@ -367,13 +380,13 @@ def follow_piece(
 
 
 @shared
-def is_good(n: Any, holes: Any, chi2: Any, worst: float) -> Any:
+def is_good(n: Any, holes: Any, chi2: Any, least: int, worst: float) -> Any:
     """Return whether a track of ``n`` points, with so many holes, is one; or, for each of many.
 
     Args:
-        worst: most chi^2 by the degrees of freedom.
+        least, worst: as in :class:`Demands`.
     """
-    return (n - holes >= LEAST) & (chi2 < worst * (2 * n - 5))
+    return (n - holes >= least) & (chi2 < worst * (2 * n - 5))
 
 
 @shared
@@ -405,15 +418,15 @@ def _follow_all(
 
 
 @shared
-def settle(tracks: Tracks, c: int, owner: Array, min_points: int, worst: float) -> None:
+def settle(tracks: Tracks, c: int, owner: Array, demands: Demands) -> None:
     """Give a track those of its points that no better track has; drop it if it is not good."""
     n, n_free = tracks.n[c], 0
     for i in range(n):
         if owner[tracks.point[c, i]] < 0:
             n_free += 1
     tracks.lost[c] = n - n_free
-    good = is_good(n, tracks.holes[c], tracks.chi2[c], worst)
-    if not good or n_free < min_points or n_free < KEPT * n:
+    good = is_good(n, tracks.holes[c], tracks.chi2[c], demands.least, demands.worst)
+    if not good or n_free < demands.min_points or n_free < KEPT * n:
         tracks.n[c] = 0
         return
     n_free = 0
@@ -427,6 +440,6 @@ def settle(tracks: Tracks, c: int, owner: Array, min_points: int, worst: float) 
 
 
 @kernel
-def _resolve(tracks: Tracks, order: Array, owner: Array, min_points: int, worst: float) -> None:
+def _resolve(tracks: Tracks, order: Array, owner: Array, demands: Demands) -> None:
     for c in order:
-        settle(tracks, c, owner, min_points, worst)
+        settle(tracks, c, owner, demands)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from trackserve.detectors.generic import BARREL_LAYERS, DISKS, BarrelLayer, Disk
+from trackserve.detectors.generic import BARREL_LAYERS, DISKS, PIXEL_VOLUMES, BarrelLayer, Disk
 from trackserve.detectors.generic.material import (
     LAYER,
     MODULE,
@@ -19,10 +20,11 @@ from trackserve.detectors.generic.material import (
 from trackserve.detectors.silicon import SILICON_LENGTH
 from trackserve.device.compile import shared
 from trackserve.edm import MM_PER_CM
-from trackserve.edm.points import GENERIC_DETECTOR
+from trackserve.edm.points import GENERIC_DETECTOR, GENERIC_PIXELS
 from trackserve.errors import ModelError
+from trackserve.physics.points.truth import wanted_in
 
-KNOWN = (GENERIC_DETECTOR,)
+KNOWN = (GENERIC_DETECTOR, GENERIC_PIXELS)
 """Names of the detectors whose layers are known."""
 DEPTH = 4.0
 """mm. Nearly all points of a layer are at most so far from its surface, across it."""
@@ -40,6 +42,7 @@ class Surfaces(NamedTuple):
         sigma_along: float64[n], resolution along z of a cylinder, along r of a disk.
         n: number of surfaces.
         n_layers: number of those that measure; they are the first ones.
+        least: least points of a track, less the layers on which it has none.
     """
 
     disk: Any
@@ -51,6 +54,7 @@ class Surfaces(NamedTuple):
     sigma_along: Any
     n: int
     n_layers: int
+    least: int
 
 
 def surfaces_of(detector: str, where: str) -> Surfaces:
@@ -70,14 +74,16 @@ def surfaces_of(detector: str, where: str) -> Surfaces:
             found=detector,
             bound=list(KNOWN),
         )
-    layers: tuple[BarrelLayer | Disk, ...] = (*BARREL_LAYERS, *DISKS)
+    layers: Sequence[BarrelLayer | Disk] = (*BARREL_LAYERS, *DISKS)
+    if detector == GENERIC_PIXELS:
+        layers = [layer for layer in layers if layer.volume in PIXEL_VOLUMES]
     rows = [_row(layer) for layer in layers]
     n_layers = len(rows)
     for radius, length, thickness in zip(TUBE_RADII, TUBE_LENGTHS, TUBES, strict=True):
         half = length * MM_PER_CM
         rows.append((False, radius * MM_PER_CM, -half, half, thickness / SILICON_LENGTH, 0.0, 0.0))
     columns: list[Any] = [np.array(column) for column in zip(*rows, strict=True)]
-    return Surfaces._make([*columns, len(rows), n_layers])
+    return Surfaces._make([*columns, len(rows), n_layers, wanted_in(detector).min_layers])
 
 
 def _row(layer: BarrelLayer | Disk) -> tuple[bool, float, float, float, float, float, float]:

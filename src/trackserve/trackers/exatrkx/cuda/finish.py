@@ -21,6 +21,7 @@ from ..finish import (
     UNSETTLED,
     WORST,
     WORST_AGAIN,
+    Demands,
     Piece,
     Tracks,
     follow_piece,
@@ -108,7 +109,7 @@ def finish(
     one: Pass,
     surfaces: Surfaces,
     unit: float,
-    min_points: int,
+    demands: Demands,
     taken: Any,
 ) -> Tracks:
     """Return tracks, one for each piece; points are rows of the batch, as they came.
@@ -119,10 +120,10 @@ def finish(
         one: the pass.
         surfaces: on the device.
         unit: pT of a particle of charge 1 over its circle's radius, GeV/mm.
-        min_points: least points of a track.
+        demands: what a track must have.
         taken: bool[n], points that are not searched for.
     """
-    pieces, counts, m, worst = one.pieces, one.table, one.n, one.worst
+    pieces, counts, m = one.pieces, one.table, one.n
     cloud = _sort(device, points, surfaces, taken)
     tracks = _memory(device, f"{one.name}tracks", make_tracks(1), m)
     n_rows = -(-min(m, _MOST_ROWS) // THREADS) * THREADS
@@ -136,10 +137,9 @@ def finish(
     )
     device.fill(claims.owner, points.n, -1)
     _rank(device, points, tracks, claims, counts, m)
-    some = counts, tracks, claims, points, min_points, worst
-    device.launch_blocks(_resolve, points.n_events, *some)
+    device.launch_blocks(_resolve, points.n_events, counts, tracks, claims, points, demands)
     device.launch(_follow, n_rows, scene, points, pieces, counts, False, tracks, flat, m)
-    device.launch(_take, m, tracks, m, min_points, worst, taken)
+    device.launch(_take, m, tracks, m, demands, taken)
     return tracks
 
 
@@ -279,10 +279,11 @@ def _number(points: BatchPoints, counts: Any, claims: _Claims, tracks: Tracks, m
 
 
 @cuda_kernel
-def _take(tracks: Tracks, m: int, min_points: int, worst: float, taken: Any) -> None:
+def _take(tracks: Tracks, m: int, demands: Demands, taken: Any) -> None:
     for c in range(cuda.grid(1), m, cuda.gridsize(1)):
         n = tracks.n[c]
-        if n >= min_points and is_good(n, tracks.holes[c], tracks.chi2[c], worst):
+        good = is_good(n, tracks.holes[c], tracks.chi2[c], demands.least, demands.worst)
+        if good and n >= demands.min_points:
             for i in range(n):
                 taken[tracks.point[c, i]] = True
 
@@ -293,8 +294,7 @@ def _resolve(
     tracks: Tracks,
     claims: _Claims,
     points: BatchPoints,
-    min_points: int,
-    worst: float,
+    demands: Demands,
 ) -> None:
     for e in range(cuda.blockIdx.x, points.n_events, cuda.gridDim.x):
         first, last = counts[e, 4] + cuda.threadIdx.x, counts[e + 1, 4]
@@ -324,5 +324,5 @@ def _resolve(
             cuda.syncthreads()
             for c in range(first, last, cuda.blockDim.x):
                 if tracks.lost[c] == UNSETTLED - 1:
-                    settle(tracks, c, claims.owner, min_points, worst)
+                    settle(tracks, c, claims.owner, demands)
             going = cuda.syncthreads_or(left) != 0

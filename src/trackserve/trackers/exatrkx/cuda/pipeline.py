@@ -28,7 +28,7 @@ from ...laps import after
 from ..doublets import bounds_of
 from ..event import ExatrkxEvent, FeaturesEvent, values_of
 from ..features import features_of
-from ..finish import assemble, good_part
+from ..finish import Demands, assemble, good_part
 from ..limits import ExatrkxLimits
 from ..model import Model
 from ..radius import not_finite
@@ -268,9 +268,13 @@ class CudaExatrkx:
     def _finish(self, points: BatchPoints, one: Pass, taken: Any) -> dict[str, tuple[Any, int]]:
         """Finish the pieces of a pass; return what the host needs of them."""
         assert self._surfaces is not None
-        least = self._description.cuts.min_points
-        tracks = finish(self.device, points, one, self._surfaces, self._unit, least, taken)
+        demands = self._demands(one)
+        tracks = finish(self.device, points, one, self._surfaces, self._unit, demands, taken)
         return to_download(tracks, one)
+
+    def _demands(self, one: Pass) -> Demands:
+        assert self._surfaces is not None
+        return Demands(self._description.cuts.min_points, self._surfaces.least, one.worst)
 
     def _finished(
         self,
@@ -295,8 +299,7 @@ class CudaExatrkx:
         for one in passes:
             tracks = of_event(columns, one, e, points.start)
             score = columns[f"{one.name}score"][one.rows(e)]
-            least = self._description.cuts.min_points
-            parts.append(good_part(tracks, score, least, one.worst))
+            parts.append(good_part(tracks, score, self._demands(one)))
             n_pieces += len(score)
         candidates, helices = assemble(parts, columns["rank"][points], self._unit)
         counts = dataclasses.replace(result.counts, pieces=n_pieces, candidates=len(candidates))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trackserve.errors import InputError
-from trackserve.physics.points.truth import MIN_PT
+from trackserve.physics.points.truth import STANDARD
 
 from ..architecture import Activation
 
@@ -133,7 +133,7 @@ class TrainingConfig:
     validation_events: int = 4
     cached_events: int = 600
     max_points: int = 40_000
-    least_pt: float = MIN_PT
+    least_pt: float = STANDARD.min_pt
     soft_pt: float = 0.7
     wanted_pt: float = 0.9
     soft_weight: float = 0.1

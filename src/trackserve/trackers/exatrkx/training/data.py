@@ -14,11 +14,12 @@ from trackserve.edm.columns import Array
 from trackserve.errors import InputError
 from trackserve.io import open_points
 from trackserve.physics.points.truth import (
-    CENTRAL_ETA,
-    MIN_PT,
+    STANDARD,
+    Wanted,
     next_points,
     true_paths,
     truth_of,
+    wanted_in,
 )
 
 from ..architecture import Features
@@ -97,12 +98,12 @@ class Sample:
         return same
 
 
-def make_sample(event: PointsEvent, least_pt: float = MIN_PT) -> Sample:
+def make_sample(event: PointsEvent, wanted: Wanted = STANDARD) -> Sample:
     """Return an event as a sample.
 
     Args:
         event: the event.
-        least_pt: GeV; particles above should be found.
+        wanted: which particles should be found.
 
     Raises:
         InputError: the event has no truth.
@@ -119,8 +120,8 @@ def make_sample(event: PointsEvent, least_pt: float = MIN_PT) -> Sample:
     )
     paths = true_paths(truth)
     particle = truth.points.particle[order]
-    good = paths.reconstructable(least_pt)
-    wanted = good & (np.abs(paths.eta) < CENTRAL_ETA)
+    good = paths.reconstructable(wanted)
+    central = good & (np.abs(paths.eta) < wanted.central_eta)
     return Sample(
         event=event,
         scaled=scaled,
@@ -129,7 +130,7 @@ def make_sample(event: PointsEvent, least_pt: float = MIN_PT) -> Sample:
         following=next_points(event),
         pt=np.append(paths.pt, 0).astype(np.float32)[particle],
         good=np.append(good, False)[particle],
-        wanted=np.append(wanted, False)[particle],
+        wanted=np.append(central, False)[particle],
     )
 
 
@@ -185,13 +186,13 @@ class Data:
         self._seed = config.seed
         self._remember = functools.lru_cache(config.cached_events)(self._prepare)
         self._max_points = config.max_points
-        self._least_pt = config.least_pt
         self.names = [directory.resolve().name for directory in directories]
         self._opened = [open_points(directory) for directory in directories]
         detectors = {events.detector for events in self._opened}
         if len(detectors) > 1:
             raise InputError("events of different detectors", found=sorted(map(str, detectors)))
         self.detector = next(iter(detectors)) or "unknown"
+        self.wanted = wanted_in(self.detector)._replace(min_pt=config.least_pt)
         self._n_training: list[int] = []
         self.validation: list[tuple[int, int]] = []
         for number, events in enumerate(self._opened):
@@ -214,9 +215,10 @@ class Data:
         """
         for number, name in enumerate(self.names):
             if not any(sample.wanted.any() for sample in self.validation_samples(number)):
+                least_pt, layers = self.wanted.min_pt, self.wanted.min_layers
                 raise InputError(
                     "the validation events have no particle that counts: charged, primary, with "
-                    f"pT > {self._least_pt:g} GeV and points on five layers",
+                    f"pT > {least_pt:g} GeV and points on {layers} layers",
                     directory=name,
                 )
 
@@ -230,7 +232,7 @@ class Data:
         if len(event.points) > self._max_points and number < self._n_training[directory]:
             rng = np.random.default_rng([self._seed, directory, number])
             event = cut_wedge(event, self._max_points, rng)
-        return make_sample(event, self._least_pt)
+        return make_sample(event, self.wanted)
 
     def validation_samples(self, directory: int) -> list[Sample]:
         """Return the validation events of one directory."""

@@ -29,7 +29,6 @@ EDGE_CUTS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
 MIN_POINTS = (3, 4, 5, 6, 7)
 """Cuts on candidates that are not finished."""
 FINISHED_EDGE_CUTS = (0.01, 0.02, 0.05, 0.1)
-FINISHED_MIN_POINTS = (5, 6)
 """Cuts on finished candidates: finishing takes time, and rejects most of what a low cut lets in."""
 SURE = 3.0
 """A sure edge has a score that is so many times the cut."""
@@ -80,7 +79,9 @@ def scan(
     samples = list(samples)
     n_points = sum(len(sample) for sample in samples)
     edge_cuts = EDGE_CUTS if finishing is None else FINISHED_EDGE_CUTS
-    least_points = MIN_POINTS if finishing is None else FINISHED_MIN_POINTS
+    least_points: Sequence[int] = MIN_POINTS
+    if finishing is not None:
+        least_points = (finishing.surfaces.least, finishing.surfaces.least + 1)
     points = []
     steps = list(itertools.product(RADIUS_FACTORS, FILTER_FACTORS))
     for done, (radius_factor, filter_factor) in enumerate(steps):

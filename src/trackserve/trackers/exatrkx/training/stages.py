@@ -40,8 +40,9 @@ from .physics import Found, find_tracks, measure
 
 VALIDATION_CUTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Edge cuts that each validation of the graph network tries."""
-VALIDATION_MIN_POINTS = (5, 6, 7)
-"""Least numbers of points of a track that they try; the scan at the end tries more."""
+VALIDATION_MORE_POINTS = (0, 1, 2)
+"""So many more points than layers of a wanted particle must a track have, in the three cases that
+they try; the scan at the end tries more."""
 _CROWDED = 60
 """Most neighbours per point. An embedding with random weights puts all points together and has
 more: then it learns from the pairs of ``_FEW_POINTS`` points."""
@@ -219,11 +220,13 @@ class GnnStage(_EdgeStage):
             (sample, graph, sigmoid(judge_edges(self.network, sample, graph)))
             for sample, graph in self._validation_events()
         ]
+        least = self._data.wanted.min_layers
+        least_points = [least + more for more in VALIDATION_MORE_POINTS]
         found = [
             (cut, measure(shares))
             for cut in VALIDATION_CUTS
             for shares in zip(
-                *(find_tracks(*one, cut, VALIDATION_MIN_POINTS) for one in judged), strict=True
+                *(find_tracks(*one, cut, least_points) for one in judged), strict=True
             )
         ]
         cut, best = max(found, key=lambda pair: merit(pair[1], self._config.max_fakes))

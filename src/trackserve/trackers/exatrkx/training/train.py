@@ -263,7 +263,7 @@ def _judge(model: Model, data: Data, on_step: OnStep) -> PointsSummary:
     for done, event in enumerate(events):
         results += pipeline.run([event], GRAPH_STAGES)
         on_step("validation", done + 1, len(events), {})
-    return summarize_points(match_points_events(events, results))
+    return summarize_points(match_points_events(events, results, data.wanted))
 
 
 def _figures(summary: PointsSummary) -> dict[str, Any]:
