@@ -15,6 +15,7 @@ from trackserve import ExatrkxPipeline
 from trackserve.device.compile import kernel
 from trackserve.edm import Edges, Helices, TrackCandidates
 from trackserve.edm.columns import Array
+from trackserve.edm.points import GENERIC_PIXELS
 from trackserve.errors import ModelError
 from trackserve.trackers.exatrkx.architecture import Cuts, Finish
 from trackserve.trackers.exatrkx.finish import WORST_AGAIN
@@ -31,6 +32,7 @@ from trackserve.trackers.exatrkx.helix import (
     unknown,
 )
 from trackserve.trackers.exatrkx.model import load_model, read_description, save_model
+from trackserve.trackers.exatrkx.surfaces import surfaces_of
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +213,21 @@ def test_a_track_of_the_second_pass_takes_no_point_of_the_first_and_fits_better(
         [tuple(row) not in {tuple(one) for one in before.points} for row in after.points]
     )
     assert (found.chi2[new] < WORST_AGAIN * found.ndof[new]).all()
+
+
+def test_in_the_pixels_alone_a_track_has_three_points_or_more() -> None:
+    toy = Toy(20, 8)
+    pieces = [toy.piece(i, 0, 1, 2) for i in range(20)]
+    pixels = surfaces_of(GENERIC_PIXELS, "test")
+    assert np.flatnonzero(~pixels.disk[: pixels.n_layers]).tolist() == [0, 1, 2, 3]
+    inside = np.hypot(*toy.points[:, :2].T) < 200
+    toy.points[~inside] *= 1000  # where no layer is
+    candidates, found = toy.finish(pieces, least=3, surfaces=pixels)
+    assert [row.tolist() for row in candidates.points] == [
+        list(range(10 * i, 10 * i + 4)) for i in range(20)
+    ]
+    assert (found.ndof == 3).all()
+    assert len(toy.finish(pieces, least=3)[0]) == 0
 
 
 def test_a_model_says_whether_its_candidates_are_finished(tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ from trackserve.edm import (
     TrackCandidates,
     TruePoints,
 )
+from trackserve.edm.points import GENERIC_PIXELS
 from trackserve.errors import EventError, InputError, ModelError
-from trackserve.io import write_points
+from trackserve.io import open_points, write_points
 from trackserve.physics.points.graph import GraphQuality, graph_quality
 from trackserve.physics.points.matching import duplicates, match_candidates
 from trackserve.physics.points.metrics import (
@@ -234,6 +235,31 @@ def test_who_is_reconstructable(what: dict[str, float], eta_4: int, eta_3: int) 
     assert summary.efficiency_eta_3.double == Fraction(eta_3, eta_3)
     assert summary.other_rate == Fraction(1 - eta_4, 1)
     assert summary.fake_rate.double == Fraction(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("what", "counts"),
+    [
+        ({"pt": 0.95, "n_layers": 3}, 1),
+        ({"pt": 0.85, "n_layers": 3}, 0),
+        ({"pt": 0.95, "n_layers": 2}, 0),
+        ({"pt": 0.95, "eta": 3.9}, 1),
+        ({"pt": 0.95, "eta": 4.1}, 0),
+    ],
+)
+def test_in_the_pixels_alone_softer_and_shorter_particles_count(
+    what: dict[str, float], counts: int, tmp_path: Path
+) -> None:
+    event = hand_made(1, **what)  # type: ignore[arg-type]
+    write_points(tmp_path, [event], GENERIC_PIXELS)
+    validation = PointsValidation()
+    groups = [list(range(len(event.points) - NOISE))]
+    matches = validation.match(open_points(tmp_path), [result_of(event, groups)])
+    assert validation.summary(matches).efficiency.double == Fraction(counts, counts)
+    assert next(iter(validation.summary(matches).efficiency_by_pt)) == "0.9-2"
+    (text,) = (s.text for s in validation.sections({"": matches}) if s.title == "Efficiency")
+    assert "pT > 0.9 GeV" in text
+    assert "at least 3 layers" in text
 
 
 def test_layers_are_distinct_and_of_their_volume() -> None:

@@ -10,6 +10,7 @@ from random import Random
 import numpy as np
 import pyarrow.csv
 import pytest
+from command_line import says
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -211,6 +212,24 @@ def test_damaged_files_are_named(kind: str, old: str, new: str, message: str, co
     with pytest.raises(EventError, match=message) as error:
         open_points(copy)[0]
     assert error.value.event == 1
+
+
+def test_the_pixels_are_a_detector_of_their_own(
+    event: PointsEvent, truth: PointsTruth, tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "pixels")
+    says("pixels", MINI, "-o", folder)
+    events = open_points(folder)
+    assert (len(events), events.detector) == (1, "generic-pixels")
+    (found,) = events
+    inside = np.isin(truth.points.volume, (7, 8, 9))
+    assert 0 < inside.sum() < len(event.points)
+    np.testing.assert_array_equal(found.points.position, event.points.position[inside])
+    assert found.truth is not None
+    assert found.truth.points == truth.points.take(inside)
+    assert len(found.truth.particles) == len(truth.particles)
+    for refused in (["validate", "exatrkx", folder], ["pixels", folder, "-o", folder]):
+        assert "generic-pixels" in says(*refused, status=1)
 
 
 def test_missing_files_are_named(copy: Path) -> None:

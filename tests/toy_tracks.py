@@ -13,7 +13,7 @@ from trackserve.trackers.exatrkx.architecture import Cuts, Features, Finish
 from trackserve.trackers.exatrkx.features import outward_order, scale_points
 from trackserve.trackers.exatrkx.finish import finish
 from trackserve.trackers.exatrkx.helix import Helix, frame_at, path_to_radius
-from trackserve.trackers.exatrkx.surfaces import surfaces_of
+from trackserve.trackers.exatrkx.surfaces import Surfaces, surfaces_of
 
 SURFACES = surfaces_of("generic", "test")
 SCALES = Features((1000.0, math.pi, 1000.0))
@@ -63,12 +63,13 @@ class Toy:
         least: int = 5,
         rules: Finish = RULES,
         edges: Edges | None = None,
+        surfaces: Surfaces = SURFACES,
     ) -> tuple[TrackCandidates, Helices]:
         score = np.linspace(0.5, 1, len(pieces)).astype(np.float32)
         given = TrackCandidates(Ragged.of(pieces, np.int32), score)
         edges = Edges.empty() if edges is None else edges
         cuts = Cuts(1.0, 0.0, 0.0, least, "paths", rules)
-        found = finish(given, edges, self.scaled(), self.rank(), SCALES, SURFACES, cuts)
+        found = finish(given, edges, self.scaled(), self.rank(), SCALES, surfaces, cuts)
         return found.candidates, found.helices
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +15,8 @@ CENTRAL_ETA = 3.0
 """The efficiency is also given for particles of a smaller |eta| than this."""
 
 
-class Wanted(NamedTuple):
+@dataclass(frozen=True)
+class Wanted:
     """Which particles a tracker should find: charged primaries in these limits.
 
     Attributes:

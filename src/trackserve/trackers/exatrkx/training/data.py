@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +192,7 @@ class Data:
         if len(detectors) > 1:
             raise InputError("events of different detectors", found=sorted(map(str, detectors)))
         self.detector = next(iter(detectors)) or "unknown"
-        self.wanted = wanted_in(self.detector)._replace(min_pt=config.least_pt)
+        self.wanted = replace(wanted_in(self.detector), min_pt=config.least_pt)
         self._n_training: list[int] = []
         self.validation: list[tuple[int, int]] = []
         for number, events in enumerate(self._opened):
