@@ -51,10 +51,18 @@ from trackserve.trackers.exatrkx.cuda import (
     segmentation,
 )
 from trackserve.trackers.exatrkx.cuda.edges import BatchEdges
+from trackserve.trackers.exatrkx.cuda.triplets import find_triplets
 from trackserve.trackers.exatrkx.doublets import bounds_of, cuts_of
 from trackserve.trackers.exatrkx.event import FeaturesEvent
 from trackserve.trackers.exatrkx.features import outward_order, scale_points, sector_order
-from trackserve.trackers.exatrkx.finish import WORST, assemble, good_part
+from trackserve.trackers.exatrkx.finish import (
+    WORST,
+    Demands,
+    assemble,
+    good_part,
+    locate,
+    make_cloud,
+)
 from trackserve.trackers.exatrkx.limits import ExatrkxLimits
 from trackserve.trackers.exatrkx.model import Model, load_model
 from trackserve.trackers.exatrkx.radius import Pairs, find_pairs
@@ -62,6 +70,7 @@ from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
 from trackserve.trackers.exatrkx.segmentation import keep_best_edges, make_candidates
 from trackserve.trackers.exatrkx.stages import STAGES
 from trackserve.trackers.exatrkx.training.doublets import with_doublets
+from trackserve.trackers.exatrkx.triplets import find_triplets as host_triplets
 
 CPU = torch.device("cpu")
 DOUBLETS = Doublets(
@@ -164,20 +173,20 @@ def test_finished_candidates_of_a_batch() -> None:
     counts[1:, 4] = np.cumsum([len(some) for some in lists])
     counts[1:, 5] = np.cumsum([sum(map(len, some)) for some in lists])
     flat = Ragged.of(rows, np.int32)
-    nothing = np.zeros(1, np.int64)
-    given = segmentation.BatchCandidates(
-        nothing, flat.offsets[:-1].astype(np.int32), flat.values, nothing, nothing, nothing
+    given = finish.Pieces(
+        flat.offsets.astype(np.int32), flat.values, np.zeros(len(rows), np.float32)
     )
     unit, least = GEV_PER_T_MM * RULES.field, 5
-    taken = np.zeros(points.n, np.bool_)
-    one = finish.Pass("", given, counts, counts)
-    tracks = finish.finish(device, points, one, device.table(SURFACES), unit, least, taken)
+    taken, surfaces = np.zeros(points.n, np.bool_), device.table(SURFACES)
+    cloud = finish.sort_points(device, points, surfaces, taken)
+    one, demands = finish.Pass("", given, counts, counts), Demands(least, SURFACES.least, WORST)
+    tracks = finish.finish(device, points, one, cloud, surfaces, unit, demands, taken)
     columns = {name: array[:n] for name, (array, n) in finish.to_download(tracks, one).items()}
     first = np.cumsum([0, *(len(toy.points) for toy in toys)])
     for e, (toy, some) in enumerate(zip(toys, lists, strict=True)):
         mine = finish.of_event(columns, one, e, int(first[e]))
         score = np.linspace(0.5, 1, len(some)).astype(np.float32)
-        part = good_part(mine, score, least, WORST)
+        part = good_part(mine, score, demands)
         candidates, helices = assemble([part], toy.rank(), unit)
         expected = toy.finish(some, least)
         assert candidates == expected[0]
@@ -185,6 +194,63 @@ def test_finished_candidates_of_a_batch() -> None:
         assert (np.unique(candidates.points.values) == on_tracks).all()
         assert_close(helices, expected[1])
         assert len(candidates) >= 0.9 * len(toy.particles)
+
+
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=4),
+    st.floats(0, 0.5),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=30)
+def test_triplets_of_a_batch(sizes: list[int], share_taken: float, seed: int) -> None:
+    random, device = np.random.default_rng(seed), OneThread()
+    toys = [Toy(size, seed + e, least_pt=0.3) for e, size in enumerate(sizes)]
+    points = on_device(device, [toy.scaled() for toy in toys], features_=TOY_SCALES)
+    taken = random.random(points.n) < share_taken
+    parts, row_of = [], np.argsort(points.row[: points.n])
+    for toy in toys:
+        one, other = np.nonzero(np.tril(random.random((len(toy.points),) * 2) < 0.3, -1))
+        parts.append(
+            Edges(
+                one.astype(np.int32),
+                other.astype(np.int32),
+                random.random(len(one)).astype(np.float32),
+            )
+        )
+    first = np.cumsum([0, *(len(toy.points) for toy in toys)])
+    columns = [
+        np.concatenate([row_of[first[e] + getattr(part, name)] for e, part in enumerate(parts)])
+        for name in ("source", "target")
+    ]
+    start = np.cumsum([0, *map(len, parts)]).astype(np.int32)
+    source, target, score = (
+        np.append(a, 0).astype(kind)
+        for a, kind in zip(
+            (*columns, np.concatenate([part.score for part in parts])),
+            (np.int32, np.int32, np.float32),
+            strict=True,
+        )
+    )
+    edges = BatchEdges(start, source, target, score, n_events=len(toys), n=int(start[-1]))
+    unit = GEV_PER_T_MM * RULES.field
+    surfaces = device.table(SURFACES)
+    cloud = finish.sort_points(device, points, surfaces, taken)
+    found = find_triplets(device, points, edges, taken, cloud, unit)
+    for e, (toy, part) in enumerate(zip(toys, parts, strict=True)):
+        free = ~taken[first[e] : first[e + 1]]
+        mine = locate(toy.scaled(), TOY_SCALES, SURFACES)
+        expected = host_triplets(
+            part.take(free[part.source] & free[part.target]),
+            toy.rank(),
+            make_cloud(mine, SURFACES, free),
+            unit,
+        )
+        rows = found.rows(e)
+        assert rows.stop - rows.start == len(expected)
+        offset = found.pieces.offset[rows]
+        points_of = found.pieces.point[offset[:, None] + np.arange(3)]
+        assert (points_of.reshape(-1) == expected.points.values).all()
+        assert (found.pieces.score[rows] == expected.score).all()
 
 
 @pytest.mark.slow
@@ -514,7 +580,7 @@ def test_pairs_of_a_batch(
     st.sampled_from([1, 2, 1000]),
     st.booleans(),
     st.integers(1, 4),
-    st.sampled_from([(-1.0, 0.0), (-1.0, 0.3), (0.5, 0.0)]),
+    st.sampled_from([None, 0.5]),
     st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=40)
@@ -524,12 +590,11 @@ def test_candidates_of_a_batch(
     n_scores: int,
     paths: bool,
     min_points: int,
-    choice_of: tuple[float, float],
+    sure: float | None,
     seed: int,
 ) -> None:
-    """The batch has edges of one score, isolated points and events without edges; some edges and
-    some points do not count."""
-    least_score, share_taken = choice_of
+    """The batch has edges of one score, isolated points and events without edges; some edges do
+    not count."""
     random, device = np.random.default_rng(seed), OneThread()
     some = [random.uniform(-1, 1, (size, 3)).astype(np.float32) for size in sizes]
     n_events, starts = len(sizes), np.cumsum([0, *sizes])
@@ -546,17 +611,16 @@ def test_candidates_of_a_batch(
     score = (random.integers(1, n_scores + 1, m) / n_scores).astype(np.float32)
     rows = [np.append(a, 0).astype(a.dtype) for a in (source, target, score)]
     edges = BatchEdges(np.array(n_before, np.int32), *rows, n_events=n_events, n=m)
-    cuts = Cuts(1, 0, 0, min_points, "paths" if paths else "components")
-    choice = segmentation.Choice(least_score, random.random(points.n) < share_taken)
-    found = segmentation.find_components(device, points, edges, choice, cuts)
+    rules = None if sure is None else Finish(2.0, min_points, sure)
+    cuts = Cuts(1, 0, 0, min_points, "paths" if paths else "components", rules)
+    found = segmentation.find_components(device, points, edges, cuts)
     made = segmentation.make_candidates(device, points, edges, found)
     counts = segmentation.find_counts(device, points, (edges,) * 3, found)
     for e in range(n_events):
         first, mine = starts[e], slice(n_before[e], n_before[e + 1])
         row = points.row[first : starts[e + 1]] - first
         own = Edges(row[source[mine] - first], row[target[mine] - first], score[mine])
-        taken = choice.taken[first : starts[e + 1]]
-        wanted = ~taken[own.source] & ~taken[own.target] & (own.score > least_score)
+        wanted = own.score > (sure or 0)
         own = own.take(wanted)
         rank = points.rank[first : starts[e + 1]]
         if paths:

@@ -134,7 +134,8 @@ class Finish:
     """Least points of a piece."""
     sure_edge: float | None = None
     """First, only edges with a score (0..1) larger than this make pieces; then, in a second pass,
-    all edges between points that no track has. None: there is one pass, with all edges."""
+    triplets of points that no track has are pieces, if edges join them. None: there is one pass,
+    with all edges."""
 
 
 @dataclass(frozen=True)

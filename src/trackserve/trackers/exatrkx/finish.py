@@ -4,8 +4,9 @@ Each piece is followed on its own (:mod:`.follow`), and may take any point. So p
 particle grow to nearly the same track. Then the best track takes its points first. A track that has
 lost too many is dropped; one that has lost few is fitted again to what is left.
 
-There may be a second pass over the points that no track has then. Most of them are of soft
-particles and noise, so its tracks must fit better.
+There may be a second pass over the points that no track has then. Its pieces are triplets of points
+(:mod:`.triplets`). Most of these points are of soft particles and noise, so its tracks must fit
+better.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from .follow import (
     Work,
     grow,
 )
-from .segmentation import segment
 from .surfaces import Surfaces, layer_of
+from .triplets import find_triplets
 
 UNSETTLED = -1
 """Value of ``lost`` until it is known which points a track has."""
@@ -140,18 +141,20 @@ def finish(
     places = locate(scaled, features, surfaces)
     n_pieces = len(pieces)
 
-    def follow(some: TrackCandidates, free: Array | None, worst: float) -> Part:
-        scene = Scene(make_cloud(places, surfaces, free), surfaces, unit, make_work(1))
+    def follow(some: TrackCandidates, cloud: Cloud, worst: float) -> Part:
+        scene = Scene(cloud, surfaces, unit, make_work(1))
         demands = Demands(cuts.min_points, surfaces.least, worst)
         return good_part(_follow_pieces(some, scene, demands), some.score, demands)
 
-    parts = [follow(pieces, None, WORST)]
+    parts = [follow(pieces, make_cloud(places, surfaces), WORST)]
     if cuts.finish.sure_edge is not None:
         found = parts[0].tracks
         free = np.ones(len(scaled), np.bool_)
         free[found.point[_filled(found.n)]] = False
-        _, more = segment(rank, edges.take(free[edges.source] & free[edges.target]), cuts)
-        parts.append(follow(more, free, WORST_AGAIN))
+        cloud = make_cloud(places, surfaces, free)
+        edges = edges.take(free[edges.source] & free[edges.target])
+        more = find_triplets(edges, rank, cloud, unit)
+        parts.append(follow(more, cloud, WORST_AGAIN))
         n_pieces += len(more)
     return Finished(*assemble(parts, rank, unit), n_pieces)
 

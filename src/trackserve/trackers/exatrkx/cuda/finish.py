@@ -34,7 +34,6 @@ from ..finish import (
 from ..follow import MOST_POINTS, Cloud, Scene, Seat
 from ..surfaces import Surfaces, layer_of
 from .features import BatchPoints
-from .segmentation import BatchCandidates
 from .tensors import tensor
 
 _MOST_ROWS = 1 << 14
@@ -45,18 +44,32 @@ DOWNLOADED = ("n", "point", "helix", "error", "chi2", "holes")
 """Columns of :class:`..finish.Tracks` of which candidates are made."""
 
 
+class Pieces(NamedTuple):
+    """Pieces of tracks of a batch.
+
+    Attributes:
+        offset: int32[pieces + 1], first point of each piece in ``point``.
+        point: int32[.], rows of points in their event, piece by piece.
+        score: float32[pieces].
+    """
+
+    offset: Any
+    point: Any
+    score: Any
+
+
 class Pass(NamedTuple):
     """The pieces from which a pass of finishing starts.
 
     Attributes:
         name: empty, or :data:`AGAIN`; passes with different names have tracks of their own.
         pieces: pieces.
-        table: int32[events + 1, 6], of :func:`.segmentation.find_counts`.
+        table: int32[events + 1, 6], of which column 4 has the pieces before each event.
         counts: the same on the host.
     """
 
     name: str
-    pieces: BatchCandidates
+    pieces: Pieces
     table: Any
     counts: Array
 
@@ -107,6 +120,7 @@ def finish(
     device: Device,
     points: BatchPoints,
     one: Pass,
+    cloud: Cloud,
     surfaces: Surfaces,
     unit: float,
     demands: Demands,
@@ -118,13 +132,13 @@ def finish(
 
     Args:
         one: the pass.
+        cloud: the points.
         surfaces: on the device.
         unit: pT of a particle of charge 1 over its circle's radius, GeV/mm.
         demands: what a track must have.
         taken: bool[n], points that are not searched for.
     """
     pieces, counts, m = one.pieces, one.table, one.n
-    cloud = _sort(device, points, surfaces, taken)
     tracks = _memory(device, f"{one.name}tracks", make_tracks(1), m)
     n_rows = -(-min(m, _MOST_ROWS) // THREADS) * THREADS
     work = _memory(device, "follow", make_work(1), n_rows)
@@ -144,8 +158,10 @@ def finish(
 
 
 def to_download(tracks: Tracks, one: Pass) -> dict[str, tuple[Any, int]]:
-    """Return the columns of the tracks of a pass that the host needs, and their lengths."""
-    return {f"{one.name}tracks.{name}": (getattr(tracks, name), one.n) for name in DOWNLOADED}
+    """Return what the host needs of the tracks of a pass, with its length."""
+    columns = {f"{one.name}tracks.{name}": getattr(tracks, name) for name in DOWNLOADED}
+    columns[f"{one.name}score"] = one.pieces.score
+    return {name: (column, one.n) for name, column in columns.items()}
 
 
 def of_event(columns: Mapping[str, Array], one: Pass, e: int, first: int) -> Tracks:
@@ -172,7 +188,7 @@ def _memory(device: Device, name: str, one: Any, n: int) -> Any:
     return type(one)(**columns)
 
 
-def _sort(device: Device, points: BatchPoints, surfaces: Surfaces, taken: Any) -> Cloud:
+def sort_points(device: Device, points: BatchPoints, surfaces: Surfaces, taken: Any) -> Cloud:
     """Return the points of the batch, sorted for the search; those that are taken come last."""
     n, n_groups = points.n, points.n_events * surfaces.n_layers
     x, y, z = (device.array(f"cloud.{k}", n, np.float64) for k in ("x", "y", "z"))
@@ -246,7 +262,7 @@ def _locate(points: BatchPoints, surfaces: Surfaces, taken: Any, cloud: Cloud, k
 def _follow(
     scene: Scene,
     points: BatchPoints,
-    pieces: BatchCandidates,
+    pieces: Pieces,
     counts: Any,
     searching: bool,
     tracks: Tracks,
@@ -262,9 +278,8 @@ def _follow(
     for c in range(w, m, cuda.gridsize(1)):
         event = _event_of(counts, points.n_events, c)
         if searching:
-            first = int(pieces.offset[c])
-            last = pieces.offset[c + 1] if c + 1 < m else counts[points.n_events, 5]
-            piece = Piece(first, min(int(last) - first, MOST_POINTS), int(points.start[event]))
+            first, last = int(pieces.offset[c]), int(pieces.offset[c + 1])
+            piece = Piece(first, min(last - first, MOST_POINTS), int(points.start[event]))
             follow_piece(scene, Seat(w, event, True), piece, pieces.point, tracks, c)
         elif tracks.n[c] > 0 and tracks.lost[c] > 0:
             piece = Piece(c * MOST_POINTS, int(tracks.n[c]), 0)

@@ -36,18 +36,18 @@ from ..result import GRAPH_STAGES, ExatrkxCounts, ExatrkxResult, partial_result
 from ..surfaces import surfaces_of
 from .edges import BatchEdges, count_kept, count_kept_of_others, fill_kept, find_starts
 from .features import BatchPoints, order_points
-from .finish import AGAIN, Pass, finish, of_event, to_download
+from .finish import Pass, Pieces, finish, of_event, sort_points, to_download
 from .networks import CudaNetworks
 from .radius import count_pairs, fill_pairs, sort_by_cell
 from .segmentation import (
     COLUMNS,
-    Choice,
     edges_as_given,
     find_components,
     find_counts,
     make_candidates,
 )
 from .tensors import on_stream
+from .triplets import find_triplets
 
 MAX_BATCH_POINTS = 1 << 19
 """Most points of a batch; a longer list of events becomes several batches. A batch whose edges do
@@ -209,11 +209,11 @@ class CudaExatrkx:
         tracks = fill_kept(device, "track_edges", judged, place, m)
         lap("gnn")
         graphs = (radius, filtered, tracks)
-        taken = device.array("taken", n, np.bool_)
-        device.fill(taken, n, False)
-        first_pass = self._segment("", points, graphs, Choice(float(np.float32(cuts.sure)), taken))
-        found, counts = first_pass.pieces, first_pass.counts
-        n_candidates, n_in_candidates = first_pass.n, int(counts[-1, 5])
+        components = find_components(device, points, tracks, cuts)
+        found = make_candidates(device, points, tracks, components)
+        table = find_counts(device, points, graphs, components)
+        counts = device.download({"": (table, n_events + 1)})[""].copy()
+        n_candidates, n_in_candidates = counts[-1, 4:].tolist()
         lap("components")
         wanted = {
             "label": (found.label, n),
@@ -221,15 +221,10 @@ class CudaExatrkx:
             "score": (found.score, n_candidates),
             "point": (found.point, n_in_candidates),
         }
-        passes = []
+        passes: list[Pass] = []
         if cuts.finish is not None:
-            passes.append(first_pass)
-            wanted |= self._finish(points, first_pass, taken) | {"rank": (points.rank, n)}
-            if cuts.finish.sure_edge is not None:
-                again = self._segment(AGAIN, points, graphs, Choice(-1.0, taken))
-                passes.append(again)
-                wanted |= self._finish(points, again, taken)
-                wanted |= {f"{AGAIN}score": (again.pieces.score, again.n)}
+            pieces = Pieces(found.offset, found.point, found.score)
+            passes = self._finish(points, tracks, Pass("", pieces, table, counts), wanted)
         for k, (name, graph) in enumerate(zip(GRAPH_STAGES, graphs, strict=True)):
             if name in keep:
                 counted = graph._replace(n=int(counts[-1, k]))
@@ -247,30 +242,38 @@ class CudaExatrkx:
         lap("finish")
         return results
 
-    def _segment(
-        self, name: str, points: BatchPoints, graphs: Sequence[BatchEdges], choice: Choice
-    ) -> Pass:
-        """Return the candidates or pieces that the last of the graphs makes.
+    def _finish(
+        self,
+        points: BatchPoints,
+        edges: BatchEdges,
+        first_pass: Pass,
+        wanted: dict[str, tuple[Any, int]],
+    ) -> list[Pass]:
+        """Finish the pieces of all passes; return the passes.
 
         Args:
-            name: name of the pass.
             points: the batch.
-            graphs: the edges after each of :data:`..result.GRAPH_STAGES`.
-            choice: which edges.
+            edges: of which the second pass makes pieces, if there is one.
+            first_pass: the first pass.
+            wanted: takes what the host needs.
         """
-        device, cuts = self.device, self._description.cuts
-        components = find_components(device, points, graphs[-1], choice, cuts, name)
-        found = make_candidates(device, points, graphs[-1], components, name)
-        table = find_counts(device, points, graphs, components, name)
-        counts = device.download({"": (table, points.n_events + 1)})[""].copy()
-        return Pass(name, found, table, counts)
-
-    def _finish(self, points: BatchPoints, one: Pass, taken: Any) -> dict[str, tuple[Any, int]]:
-        """Finish the pieces of a pass; return what the host needs of them."""
-        assert self._surfaces is not None
-        demands = self._demands(one)
-        tracks = finish(self.device, points, one, self._surfaces, self._unit, demands, taken)
-        return to_download(tracks, one)
+        device, surfaces, unit = self.device, self._surfaces, self._unit
+        rules = self._description.cuts.finish
+        assert surfaces is not None
+        assert rules is not None
+        taken = device.array("taken", points.n, np.bool_)
+        device.fill(taken, points.n, False)
+        passes = [first_pass]
+        cloud = sort_points(device, points, surfaces, taken)
+        for one in passes:
+            demands = self._demands(one)
+            tracks = finish(device, points, one, cloud, surfaces, unit, demands, taken)
+            wanted |= to_download(tracks, one)
+            if len(passes) == 1 and rules.sure_edge is not None:
+                cloud = sort_points(device, points, surfaces, taken)
+                passes.append(find_triplets(device, points, edges, taken, cloud, unit))
+        wanted["rank"] = points.rank, points.n
+        return passes
 
     def _demands(self, one: Pass) -> Demands:
         assert self._surfaces is not None

@@ -55,18 +55,6 @@ class Components(NamedTuple):
     key: Any
 
 
-class Choice(NamedTuple):
-    """The edges of which a pass makes pieces.
-
-    Attributes:
-        least_score: their score is larger.
-        taken: bool[n], points, in the order in which they came, that have none of them.
-    """
-
-    least_score: float
-    taken: Any
-
-
 class BestEdges(NamedTuple):
     """The best edges of each point.
 
@@ -84,7 +72,7 @@ class BatchCandidates(NamedTuple):
 
     Attributes:
         label: int32[n], number of the component of each point, in its event.
-        offset: int32[candidates], first point of each candidate in ``point``.
+        offset: int32[candidates + 1], first point of each candidate in ``point``.
         point: int32[.], rows of points in their event, candidate by candidate.
         sum: int64[candidates], sum of the scores of the edges, in units of 1 / SCORE_UNIT.
         n_edges: int32[candidates], number of edges.
@@ -103,31 +91,26 @@ def find_components(
     device: Device,
     points: BatchPoints,
     edges: BatchEdges,
-    choice: Choice,
     cuts: Cuts,
-    pass_name: str = "",
 ) -> Components:
     """Return the components that edges make of points.
 
     Args:
         edges: the edges that the graph network has kept.
-        choice: which of them.
         cuts: which of these count, and what is a candidate or a piece.
-        pass_name: passes with different names have memory of their own.
     """
     n = points.n
-    name = f"{pass_name}components"
     numbers = {
-        column: device.array(f"{name}.{column}", n + 1, np.int32)
+        column: device.array(f"components.{column}", n + 1, np.int32)
         for column in ("parent", "root", "size", "number", "candidate", "first")
     }
     components = Components(
-        used=device.array(f"{name}.used", edges.n, np.bool_),
-        key=device.array(f"{name}.key", n, np.int64),
+        used=device.array("components.used", edges.n, np.bool_),
+        key=device.array("components.key", n, np.int64),
         **numbers,
     )
     device.launch(_reset, n, components, n)
-    device.launch(_choose_edges, edges.n, points, edges, choice, components)
+    device.launch(_choose_edges, edges.n, edges, float(f32(cuts.sure)), components)
     if cuts.segmentation == "paths":
         best = BestEdges(*(device.array(f"best.{k}", n, np.int64) for k in BestEdges._fields))
         for keys in best:
@@ -148,11 +131,9 @@ def make_candidates(
     points: BatchPoints,
     edges: BatchEdges,
     components: Components,
-    pass_name: str = "",
 ) -> BatchCandidates:
     """Return labels of all points, and candidates with their points from the inside out."""
     n = points.n
-    name = f"{pass_name}candidates"
     columns = {
         "label": np.int32,
         "offset": np.int32,
@@ -162,7 +143,10 @@ def make_candidates(
         "score": np.float32,
     }
     found = BatchCandidates(
-        **{column: device.array(f"{name}.{column}", n, dtype) for column, dtype in columns.items()}
+        **{
+            column: device.array(f"candidates.{column}", n + 1, dtype)
+            for column, dtype in columns.items()
+        }
     )
     order = device.array("candidates.order", n, np.int32)
     tensor(device, order, n).copy_(torch.sort(tensor(device, components.key, n)).indices)
@@ -179,7 +163,6 @@ def find_counts(
     points: BatchPoints,
     graphs: Sequence[BatchEdges],
     components: Components,
-    pass_name: str = "",
 ) -> Any:
     """Return the numbers of :data:`COLUMNS` before each event, int32[events + 1, 6].
 
@@ -187,7 +170,7 @@ def find_counts(
         graphs: the edges after each of :data:`..result.GRAPH_STAGES`.
     """
     n_rows = points.n_events + 1
-    counts = device.array(f"{pass_name}counts", n_rows, np.int32, len(COLUMNS))
+    counts = device.array("counts", n_rows, np.int32, len(COLUMNS))
     starts = tuple(graph.start for graph in graphs)
     device.launch(_find_counts, n_rows, points, starts, components, counts)
     return counts
@@ -220,13 +203,9 @@ def _key(bits: int, step: int) -> Any:
 
 
 @cuda_kernel
-def _choose_edges(
-    points: BatchPoints, edges: BatchEdges, choice: Choice, components: Components
-) -> None:
+def _choose_edges(edges: BatchEdges, least_score: float, components: Components) -> None:
     for e in range(cuda.grid(1), edges.start[edges.n_events], cuda.gridsize(1)):
-        one, other = points.row[edges.source[e]], points.row[edges.target[e]]
-        is_free = not (choice.taken[one] or choice.taken[other])
-        components.used[e] = is_free and edges.score[e] > choice.least_score
+        components.used[e] = edges.score[e] > least_score
 
 
 @cuda_kernel
@@ -314,7 +293,7 @@ def _fill_candidates(components: Components, found: BatchCandidates, n: int) -> 
     for i in range(cuda.grid(1), n, cuda.gridsize(1)):
         c = components.candidate[i]
         if components.candidate[i + 1] > c:
-            found.offset[c] = components.first[i]
+            found.offset[c], found.offset[c + 1] = components.first[i], components.first[i + 1]
             found.score[c] = f32(found.sum[c] / SCORE_UNIT / max(found.n_edges[c], 1))
 
 
