@@ -248,6 +248,7 @@ def test_triplets_of_a_batch(sizes: list[int], share_taken: float, seed: int) ->
         rows = found.rows(e)
         assert rows.stop - rows.start == len(expected)
         offset = found.pieces.offset[rows]
+        assert (found.pieces.offset[rows.start + 1 : rows.stop + 1] == offset + 3).all()
         points_of = found.pieces.point[offset[:, None] + np.arange(3)]
         assert (points_of.reshape(-1) == expected.points.values).all()
         assert (found.pieces.score[rows] == expected.score).all()

@@ -73,7 +73,7 @@ def find_triplets(
     if 3 * k > LARGEST:
         raise OverflowError("too many triplets of points")
     pieces = Pieces(
-        offset=device.array(f"{AGAIN}offset", k, np.int32),
+        offset=device.array(f"{AGAIN}offset", k + 1, np.int32),
         point=device.array(f"{AGAIN}point", 3 * k, np.int32),
         score=device.array(f"{AGAIN}score", k, np.float32),
     )
@@ -129,7 +129,7 @@ def _fill(
             other = found.order[j]
             c = found.outer[other]
             if may_be_track(cloud, a, b, c, unit):
-                pieces.offset[k] = 3 * k
+                pieces.offset[k], pieces.offset[k + 1] = 3 * k, 3 * k + 3
                 pieces.point[3 * k] = a - first
                 pieces.point[3 * k + 1] = b - first
                 pieces.point[3 * k + 2] = c - first
