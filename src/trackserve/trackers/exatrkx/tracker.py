@@ -27,7 +27,7 @@ class Exatrkx(Tracker[PointsEvent | FeaturesEvent, ExatrkxResult]):
     """Learned tracking: space points to track candidates."""
 
     name = "exatrkx"
-    algorithm = 3
+    algorithm = 4
     summary = "Track candidates from space points, by a learned tracker."
     path_help = (
         "Events of space points: a directory of `simulate points`, TrackML or ColliderML, or one "

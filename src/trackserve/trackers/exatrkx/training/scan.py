@@ -28,10 +28,10 @@ FILTER_FACTORS = (1.0, 2.0, 4.0)
 EDGE_CUTS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
 MIN_POINTS = (3, 4, 5, 6, 7)
 """Cuts on candidates that are not finished."""
-FINISHED_EDGE_CUTS = (0.01, 0.02, 0.05, 0.1)
-"""Cuts on finished candidates: finishing takes time, and rejects most of what a low cut lets in."""
-SURE = 3.0
-"""A sure edge has a score that is so many times the cut."""
+FINISHED_EDGE_CUTS = (0.002, 0.005, 0.01, 0.02, 0.05)
+"""Cuts on finished candidates: finishing rejects most of what a low cut lets in."""
+SURE_EDGE = 0.15
+"""The score of a sure edge is larger."""
 _WORTH = 0.01
 """Gain of efficiency that is worth 100 more edges per point; edges after the filter count four
 times."""
@@ -80,7 +80,10 @@ def scan(
     n_points = sum(len(sample) for sample in samples)
     edge_cuts = EDGE_CUTS if finishing is None else FINISHED_EDGE_CUTS
     least_points: Sequence[int] = MIN_POINTS
+    rules = None
     if finishing is not None:
+        rules = dataclasses.replace(finishing.rules, sure_edge=SURE_EDGE)
+        finishing = finishing._replace(rules=rules)
         least_points = (finishing.surfaces.least, finishing.surfaces.least + 1)
     points = []
     steps = list(itertools.product(RADIUS_FACTORS, FILTER_FACTORS))
@@ -95,11 +98,7 @@ def scan(
             judged.append((sample, graph, sigmoid(judge_edges(modules.gnn, sample, graph))))
         filter_edges = sum(len(graph) for _, graph, _ in judged)
         for edge_cut in edge_cuts:
-            how = rules = None
-            if finishing is not None:
-                rules = dataclasses.replace(finishing.rules, sure_edge=SURE * edge_cut)
-                how = finishing._replace(rules=rules)
-            events = [find_tracks(*one, edge_cut, least_points, how) for one in judged]
+            events = [find_tracks(*one, edge_cut, least_points, finishing) for one in judged]
             for min_points, shares in zip(least_points, zip(*events, strict=True), strict=True):
                 cuts = Cuts(tried_radius, tried_filter, edge_cut, min_points, "paths", rules)
                 points.append(

@@ -239,7 +239,7 @@ def _describe(
     high = np.max([part.max(axis=0) for part in scaled], axis=0).astype(float)
     margin = _MARGIN * (high - low)
     if cuts.finish is not None:
-        unfinished = dataclasses.replace(cuts, finish=None)
+        unfinished = dataclasses.replace(cuts, edge=cuts.sure, finish=None)
         working_points = {**working_points, UNFINISHED: unfinished}
     return Description(
         name=config.name,
