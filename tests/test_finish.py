@@ -197,6 +197,20 @@ def test_points_that_no_track_has_make_pieces_of_all_edges_in_a_second_pass() ->
         assert len(helices) == n_tracks
 
 
+def test_a_triplet_bends_little_and_comes_from_near_the_beam() -> None:
+    """What is no triplet has no track, though edges join its points."""
+    toy = Toy(30, 9, least_pt=1.0)
+    inner = np.concatenate([toy.piece(i, *range(9)) for i in range(30)])
+    edges = Edges(inner + np.int32(1), inner, np.full(len(inner), 0.1, np.float32))
+    rules = dataclasses.replace(RULES, sure_edge=0.5)
+    assert len(toy.finish([], rules=rules, edges=edges)[0]) == 30
+    straight = toy.points.copy()
+    toy.points = straight + np.array([0, 0, 300], np.float32) * (np.arange(300) % 2)[:, None]
+    assert len(toy.finish([], rules=rules, edges=edges)[0]) == 0
+    toy.points = straight + np.array([30, 30, 0], np.float32)
+    assert len(toy.finish([], rules=rules, edges=edges)[0]) < 6
+
+
 def test_a_track_of_the_second_pass_takes_no_point_of_the_first_and_fits_better() -> None:
     toy = Toy(60, 7, least_pt=0.6)
     rules = dataclasses.replace(RULES, sure_edge=0.5)
