@@ -25,6 +25,18 @@ for size in small large; do # they share embedding and filter with the default
 done
 trackserve train exatrkx --data "$directory/pu20" --data "$directory/pu60" \
   --config "$here/exatrkx_soft.toml" --out "$directory/soft" --resume "$@"
+for name in pu60 pu200; do
+  trackserve pixels "$directory/$name" -o "$directory/pixels-$name"
+done
+train_pixels() { # name, further options
+  local name=$1
+  shift
+  trackserve train exatrkx --data "$directory/pixels-pu200" --data "$directory/pixels-pu60" \
+    --out "$directory/$name" --resume "$@"
+}
+train_pixels pixels-first --config "$here/exatrkx_pixels.toml"
+train_pixels pixels --config "$here/exatrkx_pixels_again.toml" \
+  --start "$directory/pixels-first" --only gnn
 make_events pu20-test 20 100 1001
 make_events pu60-test 60 30 6062
 make_events pu200-test 200 10 2002

@@ -9,10 +9,10 @@ import numpy as np
 from trackserve.detectors.generic import BARREL_LAYERS, DISKS, BarrelLayer, Disk
 from trackserve.edm import MM_PER_CM, Helices, PointsEvent, PointsTruth, TrackCandidates
 from trackserve.edm.columns import Array
-from trackserve.edm.points import GENERIC_DETECTOR
+from trackserve.edm.points import GENERIC_DETECTOR, GENERIC_PIXELS
 from trackserve.physics.points.matching import MajorityMatches, duplicates, match_candidates
 from trackserve.physics.points.metrics import GRAPHS, candidate_kinematics
-from trackserve.physics.points.truth import PT_PER_RADIUS, true_paths
+from trackserve.physics.points.truth import PT_PER_RADIUS, STANDARD, Wanted, true_paths
 
 from . import helix
 from .edges import in_sector, leading_azimuth
@@ -41,8 +41,11 @@ _LAYER_ROW = {(one.volume, one.layer): row for row, one in enumerate(_LAYERS)}
 
 
 def points_detector(name: str | None) -> Detector:
-    """The layers of a detector by its name; nothing for one that is not known."""
-    if name != GENERIC_DETECTOR:
+    """The layers of a detector by its name; nothing for one that is not known.
+
+    The pixels alone are shown inside the whole detector.
+    """
+    if name not in (GENERIC_DETECTOR, GENERIC_PIXELS):
         nothing = np.empty((0, 2, 2), np.float32)
         return Detector(name or "", (), np.empty((0, 2, 3), np.float32), nothing, nothing)
     turn = 2 * np.pi * np.arange(_CIRCLE + 1) / _CIRCLE
@@ -78,7 +81,7 @@ def points_detector(name: str | None) -> Detector:
     )
 
 
-def points_event(event: PointsEvent, result: Any) -> SceneEvent:
+def points_event(event: PointsEvent, result: Any, wanted: Wanted = STANDARD) -> SceneEvent:
     """An event of space points.
 
     Args:
@@ -86,6 +89,7 @@ def points_event(event: PointsEvent, result: Any) -> SceneEvent:
         result: the result of a tracker, with ``candidates`` and, of a learned one, the edges
             that :data:`KEEP` names. If it has ``helices``, one for each candidate, the lines are
             these; else a line joins the points of its candidate.
+        wanted: which particles should be found.
     """
     candidates, truth = result.candidates, event.truth
     position = event.points.position
@@ -95,7 +99,7 @@ def points_event(event: PointsEvent, result: Any) -> SceneEvent:
     if truth is not None:
         points = candidates.points
         matches = match_candidates(points.offsets, points.values, truth.points.particle)
-        match, particle, seen = _beside_truth(matches, truth, position)
+        match, particle, seen = _beside_truth(matches, truth, position, wanted)
     fitted = getattr(result, "helices", None)
     if fitted is not None and len(fitted) == n:
         kinematics, paths = (
@@ -177,7 +181,7 @@ def _layers(truth: PointsTruth | None, n: int) -> Array:
 
 
 def _beside_truth(
-    matches: MajorityMatches, truth: PointsTruth, position: Array
+    matches: MajorityMatches, truth: PointsTruth, position: Array, wanted: Wanted
 ) -> tuple[Array, Array, dict[str, Any]]:
     """What each candidate is, its particle as a row of those that are shown, and the truth.
 
@@ -189,7 +193,7 @@ def _beside_truth(
     found = np.zeros(len(everyone), bool)
     found[matches.particle[matches.double]] = True
     paths = true_paths(truth)
-    wanted = paths.reconstructable()
+    asked = paths.reconstructable(wanted)
     kept = np.flatnonzero(paths.n_points > 0)
     row = np.full(len(everyone) + 1, -1)
     row[kept] = np.arange(len(kept))
@@ -197,7 +201,7 @@ def _beside_truth(
     collision, places = _collisions(truth)
     hits = outward(row[truth.points.particle], position, MM_PER_CM * some.position)
     seen = {
-        "particles": shown_particles(some, collision[kept], found[kept], wanted[kept], hits),
+        "particles": shown_particles(some, collision[kept], found[kept], asked[kept], hits),
         "particle_paths": Lines.through(hits, position),
         "collisions": SceneCollisions(places),
     }

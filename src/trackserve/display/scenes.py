@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from trackserve.edm.result import Outcome, Result
 from trackserve.errors import EventError, InputError
 from trackserve.io import PixelEvents, PointsEvents, read_conditions
+from trackserve.physics.points.truth import wanted_in
 from trackserve.trackers.base import Tracker
 
 from . import pixel, points
@@ -80,6 +82,8 @@ def _kind(events: Any, options: Mapping[str, str]) -> tuple[Detector, ToScene, t
 
         return pixel.pixel_detector(geometry), pixel_scene, pixel.NEEDS
     if isinstance(events, PointsEvents):
-        return points.points_detector(events.detector), points.points_event, points.NEEDS
+        wanted = wanted_in(events.detector)
+        to_scene = functools.partial(points.points_event, wanted=wanted)
+        return points.points_detector(events.detector), to_scene, points.NEEDS
     kind = type(events).__name__
     raise InputError("events of this kind have no display", found=kind)

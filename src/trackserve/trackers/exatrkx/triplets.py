@@ -18,7 +18,7 @@ from trackserve.edm.columns import Array
 from .follow import PRIOR, Cloud
 from .helix import through
 
-LEAST_PT = 0.4
+LEAST_PT = 0.2
 """GeV. Particles of a smaller pT make no triplets."""
 MOST_KINK = 0.02
 """Most difference of cot(theta) between the two edges of a triplet, in units of its change with
