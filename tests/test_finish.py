@@ -242,6 +242,8 @@ def test_in_the_pixels_alone_a_track_has_three_points_or_more() -> None:
     ]
     assert (found.ndof == 3).all()
     assert len(toy.finish(pieces, least=3)[0]) == 0
+    toy.points += np.array([0.5, 0.5, 0], np.float32)
+    assert len(toy.finish(pieces, least=3, surfaces=pixels)[0]) < 8  # of those that fly along it
 
 
 def test_a_model_says_whether_its_candidates_are_finished(tmp_path: Path) -> None:

@@ -45,6 +45,9 @@ WORST = 5.0
 """Most chi^2 of a track by its degrees of freedom."""
 WORST_AGAIN = 2.0
 """The same in the second pass."""
+SHORT, NEAR = 5, 5.0
+"""A track of fewer points than the first, less the layers on which it has none, is short. It must
+pass the z axis at less than so many errors of ``d0`` as the second."""
 LEAST_PIECE = 3
 """Least points of a piece."""
 
@@ -278,7 +281,7 @@ def good_part(tracks: Tracks, score: Array, demands: Demands) -> Part:
 
 
 def assemble(parts: Sequence[Part], rank: Array, unit: float) -> tuple[TrackCandidates, Helices]:
-    """Return the tracks of all passes, by their smallest point.
+    """Return the tracks of all passes, by their smallest point, without short ones from elsewhere.
 
     Args:
         parts: those of each pass.
@@ -288,6 +291,9 @@ def assemble(parts: Sequence[Part], rank: Array, unit: float) -> tuple[TrackCand
     columns = zip(*(part.tracks for part in parts), strict=True)
     tracks = Tracks(*(np.concatenate(column) for column in columns))
     score = np.concatenate([part.score for part in parts])
+    is_near = np.abs(tracks.helix[:, 0]) < NEAR * np.sqrt(tracks.error[:, 0])
+    kept = (tracks.n - tracks.holes >= SHORT) | is_near
+    tracks, score = Tracks(*(column[kept] for column in tracks)), score[kept]
     counts = tracks.n.astype(np.int64)
     filled = _filled(counts)
     point = tracks.point
