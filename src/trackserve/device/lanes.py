@@ -44,6 +44,7 @@ LINE = 64 // ITEM
 """Items in a line of the cache."""
 
 _functions: Any = cgutils
+_FLOATS = types.float32, types.float64
 _FLOAT, _INDEX, _NUMBER = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 _NUMBERS = ir.VectorType(_NUMBER, LANES)
@@ -291,6 +292,15 @@ def _bits(typing_context: Any, mask: Any) -> Any:
     return types.uint32(_mask), generate
 
 
+def _lowest(typing_context: Any, bits: Any) -> Any:
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number = builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+        return builder.zext(number, _INDEX)
+
+    return types.uint64(types.uint32), generate
+
+
 def _first(typing_context: Any, n: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -459,6 +469,23 @@ def _reached(typing_context: Any, v: Any, bound: Any) -> Any:
     return _vector(_vector, _vector), generate
 
 
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """Return the columns of 16 rows of 16 items."""
+    rows = list(rows)
+    step = LANES // 2
+    while step:
+        # the blocks of step by step items that are off the diagonal change places
+        low = [lane if not lane & step else LANES + lane - step for lane in range(LANES)]
+        high = [lane + step if not lane & step else LANES + lane for lane in range(LANES)]
+        for i in range(LANES):
+            if not i & step:
+                a, b = rows[i], rows[i + step]
+                rows[i] = builder.shuffle_vector(a, b, ir.Constant(_NUMBERS, low))
+                rows[i + step] = builder.shuffle_vector(a, b, ir.Constant(_NUMBERS, high))
+        step //= 2
+    return rows
+
+
 def _transpose(
     typing_context: Any,
     source: Any,
@@ -480,25 +507,74 @@ def _transpose(
             )
             for i in range(LANES)
         ]
-        step = LANES // 2
-        while step:
-            # the blocks of step by step items that are off the diagonal change places
-            low = [lane if not lane & step else LANES + lane - step for lane in range(LANES)]
-            high = [lane + step if not lane & step else LANES + lane for lane in range(LANES)]
-            for i in range(LANES):
-                if not i & step:
-                    a, b = rows[i], rows[i + step]
-                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(_NUMBERS, low))
-                    rows[i + step] = builder.shuffle_vector(a, b, ir.Constant(_NUMBERS, high))
-            step //= 2
         data = _data(context, builder, signature.args[3], target)
-        for i in range(LANES):
+        for i, column in enumerate(_transposed(builder, rows)):
             to = builder.add(target_place, builder.mul(target_pitch, _number(i)))
-            builder.store(rows[i], _at(builder, data, to), align=ITEM)
+            builder.store(column, _at(builder, data, to), align=ITEM)
         return context.get_dummy_value()
 
     number = types.uint64
     return types.void(source, number, number, target, number, number), generate
+
+
+def _load_columns(
+    typing_context: Any, source: Any, rows: Any, place: Any, target: Any, target_place: Any
+) -> Any:
+    if not (_good(source) and _has(rows, types.int32) and _has(target, *_FLOATS)):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, rows, place, target, target_place = arguments
+        first, second, third = (signature.args[i] for i in (0, 1, 3))
+        data, numbers = (
+            _data(context, builder, kind, array) for kind, array in ((first, source), (second, rows))
+        )
+        loaded = []
+        for lane in range(LANES):
+            row = builder.load(builder.gep(numbers, [builder.add(place, _number(lane))]))
+            begin = builder.mul(builder.zext(row, _INDEX), _number(LANES))
+            loaded.append(builder.load(_at(builder, data, begin), align=ITEM))
+        data = _data(context, builder, third, target)
+        for i, column in enumerate(_transposed(builder, loaded)):
+            if third.dtype == types.float64:
+                column = builder.fpext(column, ir.VectorType(ir.DoubleType(), LANES))
+            to = builder.add(target_place, _number(i * LANES))
+            builder.store(column, _at(builder, data, to), align=ITEM)
+        return context.get_dummy_value()
+
+    n = types.uint64
+    return types.void(source, rows, n, target, n), generate
+
+
+def _store_columns(
+    typing_context: Any, source: Any, place: Any, n: Any, target: Any, rows: Any, n_rows: Any
+) -> Any:
+    if not (_has(source, types.float64) and _good(target) and _has(rows, types.int32)):
+        return None
+    width = n.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, place, _, target, rows, n_rows = arguments
+        data = _data(context, builder, signature.args[0], source)
+        columns = [ir.Constant(_VECTOR, ir.Undefined)] * LANES
+        for i in range(width):
+            column = builder.load(
+                _at(builder, data, builder.add(place, _number(i * LANES))), align=ITEM
+            )
+            columns[i] = builder.fptrunc(column, _VECTOR)
+        numbers = _data(context, builder, signature.args[4], rows)
+        data = _data(context, builder, signature.args[3], target)
+        items, align = ir.Constant(_MASK, [i < width for i in range(LANES)]), ir.Constant(_NUMBER, ITEM)
+        name = f"llvm.masked.store.v{LANES}f32.p0"
+        for lane, row in enumerate(_transposed(builder, columns)):
+            with builder.if_then(builder.icmp_unsigned("<", _number(lane), n_rows)):
+                number = builder.zext(builder.load(builder.gep(numbers, [_number(lane)])), _INDEX)
+                address = _at(builder, data, builder.mul(number, _number(width)))
+                _call(builder, name, ir.VoidType(), row, address, align, items)
+        return context.get_dummy_value()
+
+    number = types.uint64
+    return types.void(source, number, n, target, rows, number), generate
 
 
 def _add_product(
@@ -573,6 +649,8 @@ fill = cast(Callable[[Array, int, Any], None], intrinsic(_fill))
 kind."""
 bits_of = cast(Callable[[Any], int], intrinsic(_bits))
 """Function ``bits_of(mask)``: it returns a uint32 with a bit for each lane."""
+lowest = cast(Callable[[int], int], intrinsic(_lowest))
+"""Function ``lowest(bits)``: it returns the number of the lowest bit that is set, uint64."""
 first_lanes = cast(Callable[[int], Any], intrinsic(_first))
 """Function ``first_lanes(n)``: the mask of the first ``n``, int32; all if there are no more."""
 chosen = cast(Callable[[Any, float, float], Any], intrinsic(_chosen))
@@ -600,6 +678,17 @@ reached = cast(Callable[[Any, Any], Any], intrinsic(_reached))
 transpose = cast(Callable[[Array, int, int, Array, int, int], None], intrinsic(_transpose))
 """Function ``transpose(source, place, pitch, target, place, pitch)``: it copies 16 rows of 16 items
 to columns. The rows begin at ``place`` and are ``pitch`` items apart; so are the target's."""
+load_columns = cast(Callable[[Array, Array, int, Array, int], None], intrinsic(_load_columns))
+"""Function ``load_columns(source, rows, place, target, target_place)``: it copies 16 rows of
+``source``, float32[., 16], to the 16 columns of 16 rows of ``target``, float32 or float64[., 16].
+The numbers of the rows, int32, are the items from ``place`` on of ``rows``."""
+store_columns = cast(
+    Callable[[Array, int, int, Array, Array, int], None],
+    intrinsic(prefer_literal=True)(_store_columns),
+)
+"""Function ``store_columns(source, place, n, target, rows, n_rows)``: it copies the columns of ``n``
+rows of ``source``, float64[., 16], from ``place`` on, to rows of ``target``, float32[., n]; their
+numbers are the first ``n_rows`` of ``rows``, int32. ``n`` is a constant, 16 at most."""
 add_product = cast(
     Callable[[Array, int, int, int, Array, int, Array, int], None], intrinsic(_add_product)
 )

@@ -18,11 +18,12 @@ from trackserve.device.compile import (
     i32,
     kernel,
     shared,
+    u32,
     u64,
     wide_vectors,
 )
 from trackserve.device.held import Held, plain
-from trackserve.device.lanes import bits_of, chosen, fill, first_lanes, gather, load
+from trackserve.device.lanes import bits_of, chosen, fill, first_lanes, gather, load, lowest
 from trackserve.device.pack import pack_items, pack_numbers
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import MOST, check_limit
@@ -474,30 +475,27 @@ def _graph(cells: Cells, source: Array, target: Array) -> CellGraph:
 
 @kernel
 def _remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> None:
-    n_hits = len(hits.order)
-    most = 0
-    for h in range(n_hits):
-        most = max(most, graph.start[h + 1] - graph.start[h])
-    x = np.empty(most, np.float32)
-    y = np.empty(most, np.float32)
-    z = np.empty(most, np.float32)
-    for h in range(n_hits):
-        first = graph.start[h]
-        n = graph.start[h + 1] - first
-        if n < 2:
-            continue
-        for i in range(n):
-            x[i], y[i], z[i] = vector_between(hits, h, graph.inner[first + i])
-        for i in range(n - 1):
-            module_i = hits.module[graph.inner[first + i]]
-            vector_i = Vector(x[i], y[i], z[i])
-            for j in range(i + 1, n):
-                if hits.module[graph.inner[first + j]] == module_i:
-                    continue
-                vector_j = Vector(x[j], y[j], z[j])
-                if not same_direction(vector_i, vector_j, min_cos2):
-                    continue
-                if squared_length(vector_i) > squared_length(vector_j):
-                    graph.alive[first + i] = False
-                    break
-                graph.alive[first + j] = False
+    n_cells = u64(len(graph.cell))
+    x = np.empty(n_cells + u64(LANES), np.float32)
+    y = np.empty(n_cells + u64(LANES), np.float32)
+    z = np.empty(n_cells + u64(LANES), np.float32)
+    module = np.empty(n_cells + u64(LANES), np.int32)
+    for k in range(n_cells):
+        inner = u64(graph.inner[k])
+        x[k], y[k], z[k] = vector_between(hits, u64(graph.outer[k]), inner)
+        module[k] = hits.module[inner]
+    for i in range(n_cells):
+        last = u64(graph.start[u64(graph.outer[i]) + u64(1)])
+        own, killed = Vector(x[i], y[i], z[i]), False
+        for block in range(i + u64(1), last, u64(LANES)):
+            others = Vector(load(x, block), load(y, block), load(z, block))
+            close = same_direction(own, others, min_cos2)
+            elsewhere = load(module, block) != module[i]
+            bits = bits_of(close & elsewhere & first_lanes(i32(last - block)))
+            while bits > u32(0) and not killed:
+                j = block + lowest(bits)
+                bits &= bits - u32(1)
+                killed = squared_length(own) > squared_length(Vector(x[j], y[j], z[j]))
+                graph.alive[i if killed else j] = False
+            if killed:
+                break
