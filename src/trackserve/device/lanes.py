@@ -145,19 +145,19 @@ def _as_lanes(context: Any, builder: Any, kind: Any, value: Any, lanes: Any) -> 
     """Return lanes, or a number in every lane."""
     if kind == lanes:
         return value
-    item = types.float32 if lanes == _vector else types.int32
+    item = {_vector: types.float32, _numbers: types.int32, _mask: types.boolean}[lanes]
     return _spread(builder, context.cast(builder, value, kind, item))
 
 
 def _define(
-    function: Any, lanes: Any, result: Any, build: Callable[[Any, Any, Any], Any], number: Any = None
+    function: Any, lanes: Any, result: Any, build: Callable[[Any, Any, Any], Any], number: Any
 ) -> None:
     """Let Numba compile a function of two vectors, one of which may be a number of some kind."""
 
     def typed(context: Any) -> Any:
         def result_of(a: Any, b: Any) -> Any:
             known = lanes in (a, b) and all(
-                kind == lanes or (number and isinstance(kind, number)) for kind in (a, b)
+                kind == lanes or isinstance(kind, number) for kind in (a, b)
             )
             return result if known and types.float64 not in (a, b) else None
 
@@ -169,8 +169,7 @@ def _define(
 
     type_callable(function)(typed)
     kind = type(lanes)
-    others = [(kind, kind)] if number is None else [(kind, kind), (kind, number), (number, kind)]
-    for arguments in others:
+    for arguments in ((kind, kind), (kind, number), (number, kind)):
         lower_builtin(function, *arguments)(generate)  # type: ignore[no-untyped-call]
 
 
@@ -200,8 +199,8 @@ def _define_operators() -> None:
         of = "fcmp_unordered" if sign == "!=" else "fcmp_ordered"
         _define(function, _vector, _mask, build(of, sign), types.Float)
         _define(function, _numbers, _mask, build("icmp_signed", sign), types.Integer)
-    _define(operator.and_, _mask, _mask, build("and_"))
-    _define(operator.or_, _mask, _mask, build("or_"))
+    _define(operator.and_, _mask, _mask, build("and_"), types.Boolean)
+    _define(operator.or_, _mask, _mask, build("or_"), types.Boolean)
 
     def least(builder: Any, a: Any, b: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", b, a), b, a)
@@ -250,14 +249,14 @@ def whole(value: T) -> T:
     raise NotImplementedError
 
 
-@overload(real)
+@overload(real, strict=False)  # the formulas have no annotations
 def _real(value: Any) -> Any:
     if value == _numbers:
         return lambda value: _to_vector(value)
     return lambda value: f32(value)
 
 
-@overload(whole)
+@overload(whole, strict=False)
 def _whole(value: Any) -> Any:
     if value == _vector:
         return lambda value: _to_numbers(value)
