@@ -91,7 +91,7 @@ _add_models()
 
 
 def _has(array: Any, *items: Any) -> bool:
-    """Return whether an array has such items and no gaps: no other has the places of this module."""
+    """Return whether an array has such items and no gaps; no other has places of this module."""
     return isinstance(array, types.Array) and array.dtype in items and array.layout == "C"
 
 
@@ -356,7 +356,9 @@ def _load(typing_context: Any, array: Any, place: Any) -> Any:
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address = _at(builder, _data(context, builder, signature.args[0], arguments[0]), arguments[1])
+        address = _at(
+            builder, _data(context, builder, signature.args[0], arguments[0]), arguments[1]
+        )
         if lanes == _mask:
             return builder.trunc(builder.load(address, align=1), _MASK)
         return builder.load(address, align=ITEM)
@@ -526,7 +528,8 @@ def _load_columns(
         source, rows, place, target, target_place = arguments
         first, second, third = (signature.args[i] for i in (0, 1, 3))
         data, numbers = (
-            _data(context, builder, kind, array) for kind, array in ((first, source), (second, rows))
+            _data(context, builder, kind, array)
+            for kind, array in ((first, source), (second, rows))
         )
         loaded = []
         for lane in range(LANES):
@@ -563,7 +566,10 @@ def _store_columns(
             columns[i] = builder.fptrunc(column, _VECTOR)
         numbers = _data(context, builder, signature.args[4], rows)
         data = _data(context, builder, signature.args[3], target)
-        items, align = ir.Constant(_MASK, [i < width for i in range(LANES)]), ir.Constant(_NUMBER, ITEM)
+        items, align = (
+            ir.Constant(_MASK, [i < width for i in range(LANES)]),
+            ir.Constant(_NUMBER, ITEM),
+        )
         name = f"llvm.masked.store.v{LANES}f32.p0"
         for lane, row in enumerate(_transposed(builder, columns)):
             with builder.if_then(builder.icmp_unsigned("<", _number(lane), n_rows)):
@@ -685,9 +691,9 @@ store_columns = cast(
     Callable[[Array, int, int, Array, Array, int], None],
     intrinsic(prefer_literal=True)(_store_columns),
 )
-"""Function ``store_columns(source, place, n, target, rows, n_rows)``: it copies the columns of ``n``
-rows of ``source``, float64[., 16], from ``place`` on, to rows of ``target``, float32[., n]; their
-numbers are the first ``n_rows`` of ``rows``, int32. ``n`` is a constant, 16 at most."""
+"""Function ``store_columns(source, place, n, target, rows, n_rows)``: it copies the columns of
+``n`` rows of ``source``, float64[., 16], from ``place`` on, to rows of ``target``, float32[., n];
+their numbers are the first ``n_rows`` of ``rows``, int32. ``n`` is a constant, 16 at most."""
 add_product = cast(
     Callable[[Array, int, int, int, Array, int, Array, int], None], intrinsic(_add_product)
 )

@@ -31,7 +31,6 @@ from trackserve.edm.limits import MOST, check_limit
 from .config import ConnectionCuts
 from .doublets import Cells, OrderedHits
 
-
 _PART = 8192
 """Aligned pairs of cells that are found before they are judged."""
 

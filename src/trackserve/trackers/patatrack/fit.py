@@ -9,8 +9,8 @@ import numpy as np
 from numba.extending import register_jitable
 
 from trackserve.device.compile import LANES, kernel, shared, u64, wide_vectors
-from trackserve.device.lanes import load_columns, store_columns
 from trackserve.device.held import Held, plain
+from trackserve.device.lanes import load_columns, store_columns
 from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
 
