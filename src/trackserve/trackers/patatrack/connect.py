@@ -321,11 +321,12 @@ def _outgoing(hits: OrderedHits, cells: Cells) -> tuple[Outgoing, int, int]:
     start[n_hits] = n
     room = u64(n) + u64(LANES)
     cell, place = np.empty(room, np.int32), start.copy()
+    for b in range(n_hits):  # what continues no cell is left behind the end
+        place[b] = start[b] if start[b + u64(1)] > start[b] else n
     for c in range(n_cells):
         b = u64(cells.inner[c])
-        if cells.start[b + u64(1)] > cells.start[b]:
-            cell[u64(place[b])] = c
-            place[b] += 1
+        cell[u64(place[b])] = c
+        place[b] += i32(cells.start[b + u64(1)] > cells.start[b])
     r, z = np.empty(room, np.float32), np.empty(room, np.float32)
     for k in range(u64(n)):
         h = u64(cells.outer[u64(cell[k])])
@@ -444,7 +445,7 @@ def _graph(cells: Cells, source: Array, target: Array) -> CellGraph:
         inner=np.empty(n, np.int32),
         outer=np.empty(n, np.int32),
         pair=np.empty(n, np.uint8),
-        start=np.empty(len(cells.start), np.int32),
+        start=np.zeros(len(cells.start), np.int32),
         first=np.zeros(n + u64(1), np.int32),
         neighbour=np.empty(len(source), np.int32),
         alive=np.ones(n, np.bool_),
@@ -455,11 +456,9 @@ def _graph(cells: Cells, source: Array, target: Array) -> CellGraph:
         number[c] = k
         graph.inner[k], graph.outer[k] = cells.inner[c], cells.outer[c]
         graph.pair[k] = cells.pair[c]
-    k = u64(0)
-    for h in range(u64(len(cells.start))):
-        while k < n and cell[k] < cells.start[h]:
-            k += u64(1)
-        graph.start[h] = k
+        graph.start[u64(cells.outer[c]) + u64(1)] += 1
+    for h in range(u64(len(cells.start) - 1)):
+        graph.start[h + u64(1)] += graph.start[h]
     for i in range(u64(len(source))):
         graph.first[u64(number[u64(source[i])]) + u64(1)] += 1
     for k in range(n):
