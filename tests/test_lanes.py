@@ -1,7 +1,8 @@
-"""Perceptrons in tiles of vector lanes, and the memory that events lend each other."""
+"""Vector lanes, perceptrons in tiles of them, and the memory that events lend each other."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,18 @@ from numba import njit
 from numba.core.errors import TypingError
 
 from trackserve.device import reserve
-from trackserve.device.lanes import TILE, load, store
+from trackserve.device.compile import LANES
+from trackserve.device.lanes import (
+    TILE,
+    bits_of,
+    first_lanes,
+    load,
+    load_columns,
+    real,
+    store,
+    store_columns,
+    whole,
+)
 from trackserve.device.reserve import Reserve
 from trackserve.trackers.exatrkx.architecture import Perceptron
 from trackserve.trackers.exatrkx.packing import pack
@@ -67,6 +79,61 @@ def test_vectors_are_not_taken_from_arrays_that_have_gaps_or_other_numbers() -> 
     target = np.empty(16, np.float32)
     copy(numbers, target)
     assert target.tolist() == numbers[:16].tolist()
+
+
+@njit(error_model="numpy")
+def formula(a: Any, b: Any, k: Any, most: float) -> tuple[Any, Any]:
+    """What lanes and numbers both know."""
+    whole_part = whole(a / b)
+    value = math.sqrt(abs(a * most - b)) + min(a, b) * real(whole_part - k)
+    good = (value <= most) & ((abs(k & 7) > 3) | (a != b)) & (k >= 0)
+    return value, good
+
+
+@njit(error_model="numpy")
+def in_numbers(a: Any, b: Any, k: Any, most: float, n: int, value: Any, good: Any) -> None:
+    for i in range(len(a)):
+        value[i], good[i] = formula(a[i], b[i], k[i], most)
+        good[i] &= i < n
+
+
+@njit(error_model="numpy")
+def in_lanes(a: Any, b: Any, k: Any, most: float, n: int, value: Any) -> int:
+    start = np.uint64(0)
+    values, good = formula(load(a, start), load(b, start), load(k, start), most)
+    store(value, start, values)
+    return bits_of(good & first_lanes(np.int32(n)))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_formula_gives_each_lane_the_bits_that_it_gives_a_number(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    a, b = random.normal(size=(2, LANES)).astype(np.float32)
+    k, n, most = random.integers(-9, 99, LANES).astype(np.int32), seed % 18, np.float32(5)
+    expected, value = np.empty((2, LANES), np.float32)
+    good = np.empty(LANES, np.bool_)
+    in_numbers(a, b, k, most, n, expected, good)
+    bits = in_lanes(a, b, k, most, n, value)
+    np.testing.assert_array_equal(value, expected)
+    assert [bool(bits >> lane & 1) for lane in range(LANES)] == good.tolist()
+
+
+@njit
+def there_and_back(source: Any, rows: Any, work: Any, target: Any, n: int) -> None:
+    start = np.uint64(0)
+    load_columns(source, rows, start, work, start)
+    store_columns(work, start, 5, target, rows, np.uint64(n))
+
+
+def test_rows_become_columns_and_the_first_items_of_columns_rows_again() -> None:
+    source = np.random.default_rng(3).normal(size=(40, LANES)).astype(np.float32)
+    rows = np.random.default_rng(4).permutation(40)[:LANES].astype(np.int32)
+    work, target = np.empty((LANES, LANES)), np.zeros((40, 5), np.float32)
+    there_and_back(source, rows, work, target, 11)
+    np.testing.assert_array_equal(work, source[rows].T)
+    expected = np.zeros((40, 5), np.float32)
+    expected[rows[:11]] = source[rows[:11], :5]
+    np.testing.assert_array_equal(target, expected)
 
 
 def test_memory_goes_from_one_event_to_the_next_but_never_to_two_at_once(

@@ -19,7 +19,7 @@ import pytest
 import torch
 from cuda.core import Linker, LinkerOptions, ObjectCode
 from exatrkx_models import small_model
-from numba import boolean, float32, float64, int32, int64, uint32, uint64
+from numba import boolean, float64, int32, int64, uint32, uint64
 from numba.core.dispatcher import Dispatcher
 from numba.cuda import compiler
 from numba.cuda.dispatcher import CUDADispatcher
@@ -39,15 +39,12 @@ from trackserve.trackers.exatrkx.result import GRAPH_STAGES
 from trackserve.trackers.patatrack.clusterize import Edge
 from trackserve.trackers.patatrack.config import (
     CONFIGS,
-    DoubletCuts,
     MixtureCuts,
 )
 from trackserve.trackers.patatrack.cuda import CudaPatatrack
-from trackserve.trackers.patatrack.doublets import Candidates, HitPoint, PairCuts
 from trackserve.trackers.patatrack.result import PatatrackResult
 
 GENERATIONS = ((7, 5), (8, 0), (9, 0))
-candidates = Candidates(*(np.empty(0, t) for t in "iiifff"), np.empty((0, 0), np.int32))
 
 OTHERS: dict[str, tuple[Any, ...]] = {
     "with_bit": (uint32, uint64, boolean),
@@ -55,14 +52,6 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "add_charge": (int32, int32),
     "edge_with": (numba.types.NamedTuple((int32, int32), Edge),) * 2,
     "find_root": (int32[::1], int64),
-    "accepted": (
-        *(numba.typeof(candidates), uint64, uint64),
-        numba.types.NamedTuple((float32, float32, int32, int32, float32), HitPoint),
-        numba.types.NamedTuple(
-            (float32, float32, int32, int32, float32, int32, numba.typeof(DoubletCuts())), PairCuts
-        ),
-        int64,
-    ),
     "grid_points": (float64, numba.typeof(MixtureCuts())),
 }
 """Formulas that no kernel calls."""
@@ -179,9 +168,14 @@ def definitions() -> list[Any]:
 
 
 def uses_vectors(formula: Any) -> bool:
-    """Whether the module of a formula has vectors of a CPU."""
-    names = vars(sys.modules[formula.py_func.__module__]).values()
-    return any(getattr(value, "__module__", "") == lanes.__name__ for value in names)
+    """Whether a formula makes vectors of a CPU."""
+    names, module = formula.py_func.__code__.co_names, sys.modules[formula.py_func.__module__]
+    known = [getattr(module, name, None) for name in names]
+    of_both = (lanes.real, lanes.whole)
+    return any(
+        getattr(value, "__module__", "") == lanes.__name__ and value not in of_both
+        for value in known
+    )
 
 
 def kernels() -> set[Any]:

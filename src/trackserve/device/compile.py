@@ -19,6 +19,7 @@ from .progress import add_loop, announce
 from .scalars import f32 as f32
 from .scalars import i16 as i16
 from .scalars import i32 as i32
+from .scalars import u8 as u8
 from .scalars import u32 as u32
 from .scalars import u64 as u64
 

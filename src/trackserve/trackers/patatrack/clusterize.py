@@ -141,15 +141,14 @@ def _clusterize(
     n_digis = len(module)
     start = np.zeros(N_MODULES, np.int32)
     end = np.zeros(N_MODULES, np.int32)
+    for i in range(u64(n_digis)):
+        end[module[i]] = i + u64(1)
+    for i in range(u64(n_digis)):
+        before = u64(n_digis - 1) - i
+        start[module[before]] = before
     most = 0
-    i = 0
-    while i < n_digis:
-        m = module[i]
-        start[m] = i
-        while i < n_digis and module[i] == m:
-            i += 1
-        end[m] = i
-        most = max(most, i - start[m])
+    for k in range(N_MODULES):
+        most = max(most, end[k] - start[k])
     if most > max_digis:
         n_digis = 0
         for k in range(N_MODULES):  # Numba needs seconds to compile an assignment of an array

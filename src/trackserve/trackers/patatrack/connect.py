@@ -21,15 +21,18 @@ from trackserve.device.compile import (
     u32,
     u64,
     wide_vectors,
-    with_bit,
 )
 from trackserve.device.held import Held, plain
+from trackserve.device.lanes import bits_of, chosen, fill, first_lanes, gather, load, lowest
 from trackserve.device.pack import pack_items, pack_numbers
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import MOST, check_limit
 
 from .config import ConnectionCuts
 from .doublets import Cells, OrderedHits
+
+_PART = 8192
+"""Aligned pairs of cells that are found before they are judged."""
 
 
 class CellGraph(NamedTuple):
@@ -91,17 +94,19 @@ class Connected(NamedTuple):
     graph: CellGraph
 
 
-class Places(NamedTuple):
-    """Places of the inner hits of cells, and of hits.
+class Outgoing(NamedTuple):
+    """The cells that may continue others, by their inner hit.
 
     Attributes:
-        r, z: float32[cells + LANES], of the inner hit of each cell, cm.
-        n_incoming: int32[hits], number of cells that end on each hit.
+        start: int32[hits + 1], first of each hit in the other columns, and n.
+        cell: int32[n + LANES].
+        r, z: float32[n + LANES], of the outer hit of each cell, cm.
     """
 
+    start: Array
+    cell: Array
     r: Array
     z: Array
-    n_incoming: Array
 
 
 def connect_cells(
@@ -202,16 +207,22 @@ def curvature_and_dca(inner: InXY, middle: InXY, outer: InXY) -> tuple[float, fl
 
 
 @shared
-def from_beam_line(curvature: float, dca: float, module: int, cuts: ConnectionCuts) -> bool:
+def from_beam_line(curvature: float, dca: float, max_dca: float, cuts: ConnectionCuts) -> bool:
     """Whether the circle is wide enough and passes near the beam line.
 
     Args:
         curvature, dca: see :func:`curvature_and_dca`.
-        module: of the innermost hit.
+        max_dca: see :func:`max_dca`.
+        cuts: cuts on pairs of cells.
     """
-    max_dca = cuts.max_dca_inner if module < FIRST_BARREL_2 else cuts.max_dca_outer
     bend = abs(curvature) if cuts.both_charges else curvature
     return (bend <= cuts.max_curvature) & (abs(dca) < max_dca * abs(curvature))
+
+
+@shared
+def max_dca(module: int, cuts: ConnectionCuts) -> float:
+    """The largest distance from the beam line, cm, for an innermost hit on ``module``."""
+    return cuts.max_dca_inner if module < FIRST_BARREL_2 else cuts.max_dca_outer
 
 
 @shared
@@ -230,6 +241,12 @@ def in_rz(hits: OrderedHits, i: int) -> InRZ:
 def in_xy(hits: OrderedHits, i: int) -> InXY:
     """Hit ``i`` in the transverse plane."""
     return InXY(hits.x[i], hits.y[i])
+
+
+@shared
+def in_lanes(hits: OrderedHits, places: Any) -> InXY:
+    """The hits in the lanes, in the transverse plane."""
+    return InXY(gather(hits.x, places), gather(hits.y, places))
 
 
 @shared
@@ -261,101 +278,106 @@ def _connect(
     max_triplets: int,
     max_connections: int,
 ) -> Connected:
-    places = _places(hits, cells)
-    n_triplets: Any = np.int64(0)
-    second = np.empty(len(cells.inner) + 1, np.int32)
-    n_second = u64(0)
-    for c in range(u64(len(cells.inner))):
-        n_incoming = places.n_incoming[u64(cells.inner[c])]
-        n_triplets += n_incoming
-        second[n_second] = c
-        n_second += u64(n_incoming > 0)
-    second = second[:n_second]
-    # room for what one cell can add; pairs are found, then judged, in parts of bounded size
-    room = len(cells.inner) + LANES
-    for b in range(len(hits.order)):
-        room = max(room, places.n_incoming[b] + 2 * LANES)
+    outgoing, n_triplets, most = _outgoing(hits, cells)
+    end = outgoing.start[len(hits.order)]
+    # pairs are found, then judged, in parts that a near cache holds
+    room = _PART + LANES * (most + 1)
     source, target = np.empty(room, np.int32), np.empty(room, np.int32)
-    if n_triplets > max_triplets:
-        second = second[:0]
-    second, n = _align(hits, cells, places, cuts, source, target, second)
-    n = _judge(hits, cells, cuts, source, target, n)
-    sources, targets = source[:n].copy(), target[:n].copy()
-    while len(second) > 0 and len(sources) <= max_connections:
-        second, n = _align(hits, cells, places, cuts, source, target, second)
-        n = _judge(hits, cells, cuts, source, target, n)
-        sources = np.concatenate((sources, source[:n]))
-        targets = np.concatenate((targets, target[:n]))
-    n_connections = len(sources)
-    if n_connections > max_connections:
-        sources, targets = sources[:0], targets[:0]
-    return Connected(n_triplets, n_connections, _graph(cells, sources, targets))
+    sources, targets = np.empty(room, np.int32), np.empty(room, np.int32)
+    done, n = end if n_triplets > max_triplets else i32(0), 0
+    while done < end and n <= max_connections:
+        done, n_pairs = _align(hits, cells, outgoing, cuts, source, target, done)
+        if n + n_pairs + LANES > len(sources):
+            sources, targets = _longer(sources, n, room), _longer(targets, n, room)
+        n = _judge(hits, cells, cuts, source, target, n_pairs, sources, targets, n)
+    n_kept = n if n <= max_connections else 0
+    return Connected(n_triplets, n, _graph(cells, sources[:n_kept], targets[:n_kept]))
 
 
 @kernel
-def _places(hits: OrderedHits, cells: Cells) -> Places:
-    n_cells, n_hits = len(cells.inner), len(hits.order)
-    places = Places(
-        r=np.empty(n_cells + LANES, np.float32),
-        z=np.empty(n_cells + LANES, np.float32),
-        n_incoming=np.empty(n_hits, np.int32),
-    )
-    for c in range(u64(n_cells)):
-        places.r[c] = hits.r[u64(cells.inner[c])]
-    for c in range(u64(n_cells)):
-        places.z[c] = hits.z[u64(cells.inner[c])]
-    for b in range(u64(n_hits)):
-        places.n_incoming[b] = cells.start[b + u64(1)] - cells.start[b]
-    return places
+def _longer(array: Array, n: int, more: int) -> Array:
+    """An array that begins with the first ``n`` items and is longer, by ``more`` at least."""
+    longer = np.empty(2 * len(array) + more, np.int32)
+    longer[:n] = array[:n]
+    return longer
+
+
+@kernel
+def _outgoing(hits: OrderedHits, cells: Cells) -> tuple[Outgoing, int, int]:
+    """The cells that may continue others; the number of pairs; and the most that end on a hit."""
+    n_cells, n_hits = u64(len(cells.inner)), u64(len(hits.order))
+    start = np.zeros(n_hits + u64(1), np.int32)
+    for c in range(n_cells):
+        start[u64(cells.inner[c])] += 1
+    n_triplets: Any = np.int64(0)
+    n = most = i32(0)
+    for b in range(n_hits):
+        n_incoming = i32(cells.start[b + u64(1)] - cells.start[b])
+        n_outgoing = start[b] if n_incoming > 0 else i32(0)
+        n_triplets += np.int64(n_incoming) * n_outgoing
+        most = max(most, n_incoming)
+        start[b] = n
+        n = i32(n + n_outgoing)
+    start[n_hits] = n
+    room = u64(n) + u64(LANES)
+    cell, place = np.empty(room, np.int32), start.copy()
+    for b in range(n_hits):  # what continues no cell is left behind the end
+        place[b] = start[b] if start[b + u64(1)] > start[b] else n
+    for c in range(n_cells):
+        b = u64(cells.inner[c])
+        cell[u64(place[b])] = c
+        place[b] += i32(cells.start[b + u64(1)] > cells.start[b])
+    r, z = np.empty(room, np.float32), np.empty(room, np.float32)
+    for k in range(u64(n)):
+        h = u64(cells.outer[u64(cell[k])])
+        r[k], z[k] = hits.r[h], hits.z[h]
+    return Outgoing(start, cell, r, z), n_triplets, int(most)
 
 
 @kernel
 def _align(
     hits: OrderedHits,
     cells: Cells,
-    places: Places,
+    outgoing: Outgoing,
     cuts: ConnectionCuts,
     source: Array,
     target: Array,
-    second: Array,
-) -> tuple[Array, int]:
-    """Find pairs of cells that are aligned in r-z, by second, then first cell.
+    begin: int,
+) -> tuple[int, int]:
+    """Find pairs of cells that are aligned in r-z; the second cells of a first one are in order.
 
-    The cells that end on a hit are in a row: so a cell is compared with those that end on its
-    inner hit, a block at a time.
+    A block of the cells that begin on a hit is compared with each cell that ends there.
 
     Args:
-        places: places of the inner hits.
-        source, target: memory, at least for the pairs of one cell; they get the pairs.
-        second: int32[n], cells on whose inner hit another one ends.
+        hits: the hits.
+        cells: the cells.
+        outgoing: the cells by inner hit.
+        cuts: cuts on pairs of cells.
+        source, target: memory, at least for the pairs of one block; they get the pairs.
+        begin: the first of ``outgoing`` to compare; it has one.
 
     Returns:
-        the second cells that are left, as there was no room for their pairs; and the number of
-        pairs.
+        the first of ``outgoing`` that is left, as there was no room for the pairs of its block;
+        and the number of pairs.
     """
     wide_vectors()
     n = u64(0)
-    for k in range(u64(len(second))):
-        c = u64(second[k])
-        b = u64(cells.inner[c])
-        n_incoming = places.n_incoming[b]
-        if n + u64(n_incoming) + u64(LANES) > u64(len(source)):
-            return second[k:], int(np.int64(n))
-        middle, outer = in_rz(hits, b), in_rz(hits, u64(cells.outer[c]))
-        cut = max_theta(hits.module[b], cuts)
-        first = u64(cells.start[b])
-        last = first + u64(n_incoming)
+    for b in range(u64(cells.inner[u64(outgoing.cell[begin])]), u64(len(hits.order))):
+        first = max(u64(outgoing.start[b]), u64(begin))
+        last = u64(outgoing.start[b + u64(1)])
+        middle, cut = in_rz(hits, b), max_theta(hits.module[b], cuts)
+        first_cell, last_cell = u64(cells.start[b]), u64(cells.start[b + u64(1)])
         for block in range(first, last, u64(LANES)):
-            n_left = i32(last - block)
-            bits = u32(0)
-            for lane in range(u64(LANES)):
-                inner = InRZ(places.r[block + lane], places.z[block + lane])
-                ok = aligned(inner, middle, outer, cut, cuts.min_pt)
-                bits = with_bit(bits, lane, ok & (i32(lane) < n_left))
-            for lane in range(u64(LANES)):
-                target[n + lane] = c
-            n += pack_numbers(block, bits, source, n)
-    return second[:0], int(np.int64(n))
+            if n + u64(LANES) * (last_cell - first_cell) + u64(LANES) > u64(len(source)):
+                return i32(block), int(np.int64(n))
+            outer = InRZ(load(outgoing.r, block), load(outgoing.z, block))
+            inside = first_lanes(i32(last - block))
+            for a in range(first_cell, last_cell):
+                inner = in_rz(hits, u64(cells.inner[a]))
+                bits = bits_of(aligned(inner, middle, outer, cut, cuts.min_pt) & inside)
+                fill(source, n, i32(a))
+                n += pack_items(outgoing.cell, block, bits, target, n)
+    return outgoing.start[len(hits.order)], int(np.int64(n))
 
 
 @kernel
@@ -366,24 +388,38 @@ def _judge(
     source: Array,
     target: Array,
     n_pairs: int,
+    sources: Array,
+    targets: Array,
+    n_before: int,
 ) -> int:
-    """Move those of the aligned pairs that are neighbours to the front; return their number."""
+    """Add those of the aligned pairs that are neighbours to those found before.
+
+    Args:
+        hits: the hits.
+        cells: the cells.
+        cuts: cuts on pairs of cells.
+        source, target: the pairs; there is room for a block more.
+        n_pairs: their number.
+        sources, targets: the neighbours, with room for all pairs and a block more.
+        n_before: number of neighbours found before.
+
+    Returns:
+        the number of neighbours now.
+    """
     wide_vectors()
     n = u64(n_pairs)
-    for lane in range(u64(LANES)):  # whole blocks are read
-        source[n + lane], target[n + lane] = 0, 0
-    m = u64(0)
+    fill(source, n, i32(0))  # whole blocks are read
+    fill(target, n, i32(0))
+    m = u64(n_before)
     for block in range(u64(0), n, u64(LANES)):
-        n_left = i32(n - block)
-        bits = u32(0)
-        for lane in range(u64(LANES)):
-            cell, other = u64(source[block + lane]), u64(target[block + lane])
-            a, b, c = u64(cells.inner[cell]), u64(cells.inner[other]), u64(cells.outer[other])
-            curvature, dca = curvature_and_dca(in_xy(hits, a), in_xy(hits, b), in_xy(hits, c))
-            ok = from_beam_line(curvature, dca, hits.module[a], cuts)
-            bits = with_bit(bits, lane, ok & (i32(lane) < n_left))
-        pack_items(target, block, bits, target, m)
-        m += pack_items(source, block, bits, source, m)
+        cell, other = load(source, block), load(target, block)
+        a, b, c = gather(cells.inner, cell), gather(cells.outer, cell), gather(cells.outer, other)
+        curvature, dca = curvature_and_dca(in_lanes(hits, a), in_lanes(hits, b), in_lanes(hits, c))
+        innermost = gather(hits.module, a) < FIRST_BARREL_2
+        most = chosen(innermost, cuts.max_dca_inner, cuts.max_dca_outer)
+        ok = from_beam_line(curvature, dca, most, cuts) & first_lanes(i32(n - block))
+        pack_items(target, block, bits_of(ok), targets, m)
+        m += pack_items(source, block, bits_of(ok), sources, m)
     return int(np.int64(m))
 
 
@@ -393,81 +429,71 @@ def _graph(cells: Cells, source: Array, target: Array) -> CellGraph:
 
     Args:
         cells: all cells.
-        source, target: pairs of neighbours, by second, then first cell.
+        source, target: pairs of neighbours; the second cells of a first one are in order.
     """
-    n_cells = len(cells.inner)
-    used = np.zeros(n_cells, np.bool_)
+    n_cells = u64(len(cells.inner))
+    used = np.zeros(n_cells + u64(LANES), np.bool_)
     for k in range(u64(len(source))):
         used[u64(source[k])] = True
         used[u64(target[k])] = True
-    cell = np.empty(n_cells + 1, np.int32)
-    number = np.empty(n_cells + 1, np.int32)
+    cell = np.empty(min(n_cells, u64(2 * len(source))) + u64(LANES), np.int32)
     n = u64(0)
-    for c in range(u64(n_cells)):
-        cell[n], number[c] = c, n
-        n += u64(used[c])
-    number[n_cells] = n
+    for block in range(u64(0), n_cells, u64(LANES)):
+        n += pack_numbers(block, bits_of(load(used, block)), cell, n)
     graph = CellGraph(
         cell=cell[:n].copy(),
         inner=np.empty(n, np.int32),
         outer=np.empty(n, np.int32),
         pair=np.empty(n, np.uint8),
-        start=np.empty(len(cells.start), np.int32),
+        start=np.zeros(len(cells.start), np.int32),
         first=np.zeros(n + u64(1), np.int32),
         neighbour=np.empty(len(source), np.int32),
         alive=np.ones(n, np.bool_),
     )
+    number = np.empty(n_cells, np.int32)  # of the cells in the graph
     for k in range(n):
         c = u64(cell[k])
+        number[c] = k
         graph.inner[k], graph.outer[k] = cells.inner[c], cells.outer[c]
         graph.pair[k] = cells.pair[c]
-    for h in range(u64(len(cells.start))):
-        graph.start[h] = number[u64(cells.start[h])]
-    _group(number, source, target, graph)
+        graph.start[u64(cells.outer[c]) + u64(1)] += 1
+    for h in range(u64(len(cells.start) - 1)):
+        graph.start[h + u64(1)] += graph.start[h]
+    for i in range(u64(len(source))):
+        graph.first[u64(number[u64(source[i])]) + u64(1)] += 1
+    for k in range(n):
+        graph.first[k + u64(1)] += graph.first[k]
+    place = graph.first.copy()
+    for i in range(u64(len(source))):
+        k = u64(number[u64(source[i])])
+        graph.neighbour[u64(place[k])] = number[u64(target[i])]
+        place[k] += 1
     return graph
 
 
 @kernel
-def _group(number: Array, source: Array, target: Array, graph: CellGraph) -> None:
-    """Sort the neighbours by the cell that they continue; those of a cell keep their order."""
-    first, n = graph.first, len(graph.cell)
-    for i in range(u64(len(source))):
-        first[u64(number[u64(source[i])]) + u64(1)] += 1
-    for k in range(u64(n)):
-        first[k + u64(1)] += first[k]
-    filled = first[:-1].copy()
-    for i in range(u64(len(source))):
-        k = u64(number[u64(source[i])])
-        graph.neighbour[u64(filled[k])] = number[u64(target[i])]
-        filled[k] += 1
-
-
-@kernel
 def _remove_fishbones(hits: OrderedHits, graph: CellGraph, min_cos2: float) -> None:
-    n_hits = len(hits.order)
-    most = 0
-    for h in range(n_hits):
-        most = max(most, graph.start[h + 1] - graph.start[h])
-    x = np.empty(most, np.float32)
-    y = np.empty(most, np.float32)
-    z = np.empty(most, np.float32)
-    for h in range(n_hits):
-        first = graph.start[h]
-        n = graph.start[h + 1] - first
-        if n < 2:
-            continue
-        for i in range(n):
-            x[i], y[i], z[i] = vector_between(hits, h, graph.inner[first + i])
-        for i in range(n - 1):
-            module_i = hits.module[graph.inner[first + i]]
-            vector_i = Vector(x[i], y[i], z[i])
-            for j in range(i + 1, n):
-                if hits.module[graph.inner[first + j]] == module_i:
-                    continue
-                vector_j = Vector(x[j], y[j], z[j])
-                if not same_direction(vector_i, vector_j, min_cos2):
-                    continue
-                if squared_length(vector_i) > squared_length(vector_j):
-                    graph.alive[first + i] = False
-                    break
-                graph.alive[first + j] = False
+    n_cells = u64(len(graph.cell))
+    x = np.empty(n_cells + u64(LANES), np.float32)
+    y = np.empty(n_cells + u64(LANES), np.float32)
+    z = np.empty(n_cells + u64(LANES), np.float32)
+    module = np.empty(n_cells + u64(LANES), np.int32)
+    for k in range(n_cells):
+        inner = u64(graph.inner[k])
+        x[k], y[k], z[k] = vector_between(hits, u64(graph.outer[k]), inner)
+        module[k] = hits.module[inner]
+    for i in range(n_cells):
+        last = u64(graph.start[u64(graph.outer[i]) + u64(1)])
+        own, killed = Vector(x[i], y[i], z[i]), False
+        for block in range(i + u64(1), last, u64(LANES)):
+            others = Vector(load(x, block), load(y, block), load(z, block))
+            close = same_direction(own, others, min_cos2)
+            elsewhere = load(module, block) != module[i]
+            bits = bits_of(close & elsewhere & first_lanes(i32(last - block)))
+            while bits > u32(0) and not killed:
+                j = block + lowest(bits)
+                bits &= bits - u32(1)
+                killed = squared_length(own) > squared_length(Vector(x[j], y[j], z[j]))
+                graph.alive[i if killed else j] = False
+            if killed:
+                break

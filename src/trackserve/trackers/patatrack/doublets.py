@@ -17,16 +17,15 @@ from trackserve.detectors.phase1.layout import LAYER_START, N_BARREL_LAYERS, N_L
 from trackserve.device.compile import (
     LANES,
     f32,
-    i16,
     i32,
     kernel,
     shared,
-    u32,
+    u8,
     u64,
     wide_vectors,
-    with_bit,
 )
 from trackserve.device.held import Held, plain
+from trackserve.device.lanes import bits_of, fill, first_lanes, load, real, whole
 from trackserve.device.pack import pack_items
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import MOST, check_limit
@@ -239,8 +238,8 @@ def phi_bin(phi: int) -> int:
 
 @shared
 def phi_difference(a: int, b: int) -> int:
-    """``a - b``, int32, pi/32768, the short way round."""
-    return i32(i16(a - b))
+    """``a - b``, pi/32768, the short way round."""
+    return ((a - b + _TURN // 2) & (_TURN - 1)) - _TURN // 2
 
 
 @shared
@@ -286,16 +285,16 @@ def from_beam_spot(inner: HitPoint, outer: HitPoint, cuts: PairCuts) -> bool:
     max_z0, min_radius = cuts.all_pairs.max_z0, cuts.all_pairs.min_radius
     dr = outer.r - inner.r
     near = abs(inner.z * outer.r - inner.r * outer.z) <= max_z0 * dr
-    angle = f32(phi_difference(outer.phi, inner.phi)) * _RAD
+    angle = real(phi_difference(outer.phi, inner.phi)) * _RAD
     diameter2 = f32(4) * min_radius * min_radius
     hard = angle * angle * (diameter2 - inner.r * outer.r) <= dr * dr
-    return (dr <= cuts.max_dr) & (dr >= 0) & near & hard
+    return (dr <= cuts.max_dr) & (dr >= f32(0)) & near & hard
 
 
 @shared
 def similar_sizes(inner: HitPoint, outer: HitPoint, cuts: PairCuts) -> bool:
     """Whether two barrel clusters are about as long; one at an edge always is."""
-    difference = abs(i32(outer.size - inner.size))
+    difference = abs(outer.size - inner.size)
     return (inner.size <= 0) | (outer.size <= 0) | (difference <= cuts.max_size_difference)
 
 
@@ -306,9 +305,9 @@ def size_as_predicted(inner: HitPoint, outer: HitPoint, cuts: PairCuts) -> bool:
     One at an edge always is.
     """
     slope = abs((inner.z - outer.z) / (inner.r - outer.r))
-    predicted = i32(slope * cuts.all_pairs.size_per_slope + _HALF)
-    residual = abs(i32(inner.size - predicted))
-    return (inner.size <= 0) | (residual <= i32(cuts.all_pairs.max_size_residual))
+    predicted = whole(slope * cuts.all_pairs.size_per_slope + _HALF)
+    residual = abs(inner.size - predicted)
+    return (inner.size <= 0) | (residual <= cuts.all_pairs.max_size_residual)
 
 
 @shared
@@ -350,10 +349,11 @@ def makes_pair(inner: HitPoint, outer: HitPoint, cuts: PairCuts, kind: int) -> b
     """
     ok = from_beam_spot(inner, outer, cuts)
     if kind == BARREL:
-        ok &= similar_sizes(inner, outer, cuts)
-        ok &= long_enough(min(inner.length, outer.length), inner, outer, cuts)
+        ok = ok & similar_sizes(inner, outer, cuts)
+        ok = ok & long_enough(min(inner.length, outer.length), inner, outer, cuts)
     elif kind == TO_DISK:
-        ok &= size_as_predicted(inner, outer, cuts) & long_enough(inner.length, inner, outer, cuts)
+        ok = ok & size_as_predicted(inner, outer, cuts)
+        ok = ok & long_enough(inner.length, inner, outer, cuts)
     return ok & (abs(phi_difference(outer.phi, inner.phi)) <= cuts.max_dphi)
 
 
@@ -374,21 +374,14 @@ def accepted(
     Returns:
         uint32, a bit for each of ``LANES`` candidates: whether it passes all cuts.
     """
-    n_left = i32(last - block)
-    bits = u32(0)
-    for lane in range(u64(LANES)):
-        k = block + lane
-        inner = HitPoint(
-            z=candidates.z[k],
-            r=candidates.r[k],
-            phi=candidates.phi[k],
-            size=candidates.size[k],
-            length=candidates.length[k],
-        )
-        ok = makes_pair(inner, outer, cuts, kind)
-        ok &= i32(lane) < n_left
-        bits = with_bit(bits, lane, ok)
-    return bits
+    inner = HitPoint(
+        z=load(candidates.z, block),
+        r=load(candidates.r, block),
+        phi=load(candidates.phi, block),
+        size=load(candidates.size, block),
+        length=load(candidates.length, block),
+    )
+    return bits_of(makes_pair(inner, outer, cuts, kind) & first_lanes(i32(last - block)))
 
 
 @kernel
@@ -508,6 +501,7 @@ def _fill_cells(
                 p = pairs_of_layer[q]
                 pair = pairs[p]
                 own = cuts_of(pair, cuts)
+                before = n
                 for part in range(2):
                     n_parts, first_bin, end_bin = phi_window(outer.phi, pair.phi, part)
                     if part == n_parts:
@@ -524,8 +518,9 @@ def _fill_cells(
                             bits = accepted(candidates, block, last, outer, own, TO_DISK)
                         else:
                             bits = accepted(candidates, block, last, outer, own, DISKS)
-                        for lane in range(u64(LANES)):
-                            cells.outer[n + lane], cells.pair[n + lane] = o, p
                         n += pack_items(candidates.hit, block, bits, cells.inner, n)
+                for place in range(before, n, u64(LANES)):
+                    fill(cells.outer, place, i32(o))
+                    fill(cells.pair, place, u8(p))
     cells.start[len(hits.order)] = n
     return Progress(len(hits.order), int(np.int64(n)))

@@ -10,6 +10,7 @@ from numba.extending import register_jitable
 
 from trackserve.device.compile import LANES, kernel, shared, u64, wide_vectors
 from trackserve.device.held import Held, plain
+from trackserve.device.lanes import load_columns, store_columns
 from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
 
@@ -17,7 +18,6 @@ from .broken_line import (
     CHI2,
     COVARIANCE,
     MIN_HITS,
-    N_LOADED,
     N_OF_HIT,
     N_OF_TRACK,
     STATE,
@@ -136,7 +136,7 @@ def _fit_broken_lines(
     ndofs = np.empty(n, np.int8)
 
     # one row of memory for each hit: most are in several ntuplets
-    loaded = np.empty((len(hits.ordered.order), N_LOADED, 1), np.float32)
+    loaded = np.empty((len(hits.ordered.order), LANES, 1), np.float32)
     for h in range(u64(len(loaded))):
         load_hit(h, hits, loaded[h], 0)
 
@@ -152,26 +152,28 @@ def _fit_broken_lines(
         t = tracks[0, i]
         states[t], covariances[t], chi2s[t], ndofs[t] = np.nan, np.nan, np.nan, 0
 
+    rows = np.empty((MAX_HITS, LANES), np.int32)
+    here = np.empty(LANES, np.int32)
     work = Workspace(np.empty((MAX_HITS, N_OF_HIT, LANES)), np.empty((N_OF_TRACK, LANES)))
     for used in range(MIN_HITS, lengths):
         for block in range(0, count[used], LANES):
             filled = min(LANES, count[used] - block)
             for lane in range(u64(LANES)):  # the last track again where there is none
                 t = u64(tracks[used, block + min(np.int64(lane), filled - 1)])
+                here[lane] = t
                 for k in range(u64(used)):
-                    hit = loaded[u64(ntuplets.hits[t, k])]
-                    for row in range(u64(N_LOADED)):
-                        work.hit[k, row, lane] = hit[row, 0]
+                    rows[k, lane] = ntuplets.hits[t, k]
+            for k in range(u64(used)):
+                load_columns(loaded, rows, k * u64(LANES), work.hit, k * u64(N_OF_HIT * LANES))
             fit_broken_lines_side_by_side(used, LANES, constants, work)
+            for lane in range(u64(LANES)):
+                failed = math.isnan(work.track[CHI2, lane])
+                for k in range(u64(STATE), u64(N_OF_TRACK)):
+                    value = work.track[k, lane]
+                    work.track[k, lane] = math.nan if failed else value
             for lane in range(u64(filled)):
-                t = u64(tracks[used, block + np.int64(lane)])
-                chi2 = work.track[CHI2, lane]
-                failed = math.isnan(chi2)
-                chi2s[t], ndofs[t] = chi2, 0 if failed else 2 * used - 5
-                for k in range(u64(5)):
-                    states[t, k] = math.nan if failed else work.track[u64(STATE) + k, lane]
-                for k in range(u64(15)):
-                    covariances[t, k] = (
-                        math.nan if failed else work.track[u64(COVARIANCE) + k, lane]
-                    )
+                t, chi2 = u64(here[lane]), work.track[CHI2, lane]
+                chi2s[t], ndofs[t] = chi2, 0 if math.isnan(chi2) else 2 * used - 5
+            store_columns(work.track, u64(STATE * LANES), 5, states, here, u64(filled))
+            store_columns(work.track, u64(COVARIANCE * LANES), 15, covariances, here, u64(filled))
     return states, covariances, chi2s, ndofs

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trackserve.device.compile import kernel, shared
+from trackserve.device.compile import kernel, shared, u64
 from trackserve.device.held import Held, plain
 from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
@@ -92,23 +92,25 @@ def _find_ntuplets(
     cells = paths[:n].copy()
 
     n_hits = np.empty(n, np.int8)
-    hits = np.full((n, MAX_HITS), -1, np.int32)
-    longest = np.zeros(n_cells, np.int8)
-    for t in range(n):
+    hits = np.empty((n, MAX_HITS), np.int32)
+    for t in range(u64(n)):
+        hits[t, 0] = graph.inner[u64(cells[t, 0])]
         length = 1
-        for k in range(MAX_CELLS):
-            cell = cells[t, k]
-            if cell >= 0:
-                hits[t, k] = graph.inner[cell]
-                hits[t, k + 1] = graph.outer[cell]
-                length += 1
+        for k in range(u64(MAX_CELLS)):
+            is_one = cells[t, k] >= 0
+            outer = graph.outer[u64(cells[t, k]) if is_one else u64(0)]
+            hits[t, k + u64(1)] = outer if is_one else -1
+            length += int(is_one)
         n_hits[t] = length
-        for k in range(length - 1):
-            longest[cells[t, k]] = max(longest[cells[t, k]], length)
     duplicate = np.zeros(n, np.bool_)
-    for t in range(n if only_longest else 0):
-        for k in range(n_hits[t] - 1):
-            duplicate[t] |= longest[cells[t, k]] > n_hits[t]
+    if only_longest:
+        longest = np.zeros(n_cells, np.int8)
+        for t in range(n):
+            for k in range(n_hits[t] - 1):
+                longest[cells[t, k]] = max(longest[cells[t, k]], n_hits[t])
+        for t in range(n):
+            for k in range(n_hits[t] - 1):
+                duplicate[t] |= longest[cells[t, k]] > n_hits[t]
     return Ntuplets(n_hits=n_hits, cells=cells, hits=hits, duplicate=duplicate), found
 
 

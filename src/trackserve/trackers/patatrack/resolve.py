@@ -15,6 +15,7 @@ import numpy as np
 
 from trackserve.device.compile import LANES, kernel, shared, u64, wide_vectors
 from trackserve.device.held import Held, plain
+from trackserve.device.lanes import load_columns
 from trackserve.device.sort import sort_spread
 from trackserve.edm import MAX_HITS, VAR_TIP, Tracks
 from trackserve.edm.columns import Array
@@ -30,6 +31,7 @@ from .shape import (
     HitShapes,
     ShapeWorkspace,
     judge_shapes_side_by_side,
+    load_cluster,
     load_track,
 )
 
@@ -123,6 +125,11 @@ def _score_tracks(fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> Array:
         n_hits = u64(ntuplets.n_hits[t])
         rows[n_hits, u64(count[n_hits])] = t
         count[n_hits] += int(cost_of_fit(t, fitted, cuts).cost < math.inf)
+    # one row of memory for each hit: most are in several ntuplets
+    loaded = np.empty((len(hits.ordered.order), N_OF_CLUSTER, 1), np.float32)
+    for h in range(u64(len(loaded))):
+        load_cluster(h, hits, loaded[h], 0)
+    places = np.empty((MAX_HITS, LANES), np.int32)
     work = ShapeWorkspace(
         np.empty((MAX_HITS, N_OF_CLUSTER, LANES), np.float32),
         np.empty((N_OF_TRACK, LANES)),
@@ -134,6 +141,12 @@ def _score_tracks(fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> Array:
             for lane in range(u64(LANES)):  # the last track again where there is none
                 t = u64(rows[n_hits, block + min(np.int64(lane), filled - 1)])
                 load_track(t, fitted, hits, work, lane)
+                for k in range(u64(n_hits)):
+                    places[k, lane] = ntuplets.hits[t, k]
+            for k in range(u64(n_hits)):
+                load_columns(
+                    loaded, places, k * u64(LANES), work.cluster, k * u64(N_OF_CLUSTER * LANES)
+                )
             judge_shapes_side_by_side(n_hits, LANES, hits.tables, cuts, work)
             for lane in range(u64(filled)):
                 t = u64(rows[n_hits, block + np.int64(lane)])

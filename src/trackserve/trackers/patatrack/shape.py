@@ -173,26 +173,31 @@ def hit_shapes(ordered: OrderedHits, hits: Any, tables: ShapeTables) -> HitShape
 
 
 @shared
+def load_cluster(h: int, hits: HitShapes, cluster: Array, lane: int) -> None:
+    """Load ordered hit ``h`` into ``cluster``, an entry of :attr:`ShapeWorkspace.cluster`."""
+    ordered, positions = hits.ordered, hits.tables.positions
+    row, m = u64(ordered.order[h]), u64(ordered.module[h])
+    cluster[_X, lane], cluster[_Y, lane] = ordered.x[h], ordered.y[h]
+    for i in range(u64(3)):
+        for j in range(u64(3)):
+            cluster[u64(_AXES) + u64(3) * i + j, lane] = positions.rotation[m, i, j]
+    cluster[_THICKNESS, lane] = positions.thickness[m]
+    cluster[_CHARGE_WIDTH_X, lane] = positions.charge_width_x[m]
+    cluster[_CHARGE_WIDTH_Y, lane] = positions.charge_width_y[m]
+    cluster[_SIZE_X, lane], cluster[_SIZE_Y, lane] = hits.size_x[row], hits.size_y[row]
+
+
+@shared
 def load_track(t: int, fitted: Fitted, hits: HitShapes, work: ShapeWorkspace, lane: int) -> None:
-    """Load ntuplet ``t`` and its clusters into a lane."""
-    ordered, tables, track = hits.ordered, hits.tables, work.track
-    positions, state = tables.positions, fitted.state
+    """Load the parameters of ntuplet ``t``, and the layers that it has a hit on, into a lane."""
+    state, track = fitted.state, work.track
     track[_PHI, lane], track[_TIP, lane] = state[t, 0], state[t, 1]
     track[_CURVATURE, lane] = PT_PER_RADIUS * float(state[t, 2])
     track[_COT_THETA, lane], track[_ZIP, lane] = state[t, 3], state[t, 4]
     seen = i32(_INNERMOST)
     for k in range(u64(fitted.ntuplets.n_hits[t])):
-        h = u64(fitted.ntuplets.hits[t, k])
-        row, m, cluster = u64(ordered.order[h]), u64(ordered.module[h]), work.cluster[k]
-        cluster[_X, lane], cluster[_Y, lane] = ordered.x[h], ordered.y[h]
-        for i in range(u64(3)):
-            for j in range(u64(3)):
-                cluster[u64(_AXES) + u64(3) * i + j, lane] = positions.rotation[m, i, j]
-        cluster[_THICKNESS, lane] = positions.thickness[m]
-        cluster[_CHARGE_WIDTH_X, lane] = positions.charge_width_x[m]
-        cluster[_CHARGE_WIDTH_Y, lane] = positions.charge_width_y[m]
-        cluster[_SIZE_X, lane], cluster[_SIZE_Y, lane] = hits.size_x[row], hits.size_y[row]
-        seen |= i32(1) << i32(tables.layer[m])
+        m = u64(hits.ordered.module[u64(fitted.ntuplets.hits[t, k])])
+        seen |= i32(1) << i32(hits.tables.layer[m])
     work.seen[lane] = seen
 
 

@@ -27,6 +27,7 @@ from ..shape import (
     HitShapes,
     ShapeWorkspace,
     judge_shapes_side_by_side,
+    load_cluster,
     load_track,
 )
 from .doublets import BatchCells
@@ -117,6 +118,8 @@ def _judge_alone(fitted: Fitted, hits: HitShapes, contest: Contest, cuts: ScoreC
         alone, cost = cost_of_fit(t, fitted, cuts), math.inf
         if alone.cost < math.inf:
             load_track(t, fitted, hits, work, 0)
+            for k in range(n_hits):
+                load_cluster(fitted.ntuplets.hits[t, k], hits, work.cluster[k], 0)
             judge_shapes_side_by_side(n_hits, 1, hits.tables, cuts, work)
             cost = cost_of(alone, work.track, 0, cuts)
         contest.score[t] = score_of(n_hits, cost, cuts)
