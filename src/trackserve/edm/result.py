@@ -120,8 +120,9 @@ class Result:
 
     def parts(self) -> dict[str, Columns]:
         """Return the nouns that this result has, by name."""
-        found = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: part for name, part in found.items() if isinstance(part, Columns)}
+        found = {name: getattr(self, name) for name in self.always()}
+        more = {name: getattr(self, name) for name in self.intermediates()}
+        return found | {name: part for name, part in more.items() if part is not None}
 
     def to_awkward(self) -> Any:
         """Make an awkward record: ``event``, ``stopped_by``, ``counts``, a list for each noun.

@@ -103,13 +103,18 @@ def _run_together(
     lap("encode")
     shares = {stage: spent / max(len(given), 1) for stage, spent in lap.seconds.items()}
     for answer in answers:
-        yield answer._replace(seconds=shares) if isinstance(answer, EncodedResult) else answer
+        if isinstance(answer, EncodedResult):
+            yield EncodedResult(answer.tensors, answer.found, shares, answer.outcome)
+        else:
+            yield answer
 
 
 def _by_limits(
     pipeline: Pipeline[Any, Any], given: Sequence[_Given], keep: Collection[str], lap: Lap
 ) -> list[Any]:
     """Reconstruct events; those with the same limits together, until their last deadline."""
+    if len(given) == 1:
+        return list(_reconstruct(pipeline, [given[0].event], keep, lap, given[0].limits))
     groups: dict[EventLimits, list[int]] = {}
     for row, one in enumerate(given):
         groups.setdefault(replace(one.limits, deadline=math.inf), []).append(row)
@@ -169,8 +174,10 @@ def _decode(codec: Codec[Any, Any], encoded: EncodedEvent) -> _Given | Trackserv
         limits = codec.decode_limits(encoded.tensors)
     except TrackserveError as error:
         return error
-    if STOPPED_BY.name not in encoded.outputs:
+    if limits.beyond != "error" and STOPPED_BY.name not in encoded.outputs:
         limits = replace(limits, beyond="error")
+    if limits.deadline == math.inf:
+        return _Given(event, limits)
     left = limits.deadline - max(0.0, time.perf_counter() - encoded.arrived)
     if left <= 0:
         return deadline_exceeded(event.event, limits.deadline)
