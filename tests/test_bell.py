@@ -257,11 +257,11 @@ def test_to_hang_up_ends_one_exchange_and_no_other(ring_at: Callable[[Serve], Be
     bell = ring_at(serve)
     outcome: Future[Reply | TrackserveError] = Future()
     exchange = bell.submit(message(b"long"), math.inf, outcome.set_result)
-    bell.hang_up(exchange)
+    exchange.ear.hang_up(exchange)
     assert isinstance(outcome.result(20), ServerUnavailable)
     assert gone.wait(20)
     assert both(bell, b"short", soon()) == [Reply(200, b"short")] * 2
-    bell.hang_up(exchange)  # it is over: nothing happens to others
+    exchange.ear.hang_up(exchange)  # it is over: nothing happens to others
     assert both(bell, b"short", soon()) == [Reply(200, b"short")] * 2
 
 
@@ -292,7 +292,7 @@ def test_what_was_given_up_is_not_sent_again(ring_at: Callable[[Serve], Bell]) -
     exchange = bell.submit(message(b"long"), soon(5), outcome.set_result)
     while b"long" not in arrived:
         time.sleep(0.01)
-    bell.hang_up(exchange)
+    exchange.ear.hang_up(exchange)
     assert isinstance(outcome.result(20), ServerUnavailable)
     assert both(bell, b"short", soon()) == [Reply(200, b"short")] * 2
     assert arrived.count(b"long") == 1
@@ -330,9 +330,9 @@ def test_a_transport_that_nobody_closed_leaves_nothing(ring_at: Callable[[Serve]
     thread.join(20)
     assert not thread.is_alive()
     end = soon()
-    while not bell._epoll.closed and time.monotonic() < end:
+    while not bell.ear._epoll.closed and time.monotonic() < end:
         time.sleep(0.01)
-    assert bell._epoll.closed
+    assert bell.ear._epoll.closed
     assert not path.exists()
 
 
@@ -457,7 +457,7 @@ def test_a_deadline_that_passes_while_a_request_is_sent_is_one_error(
 ) -> None:
     bell = ring_at(lambda connection: time.sleep(1))
     later = ring(bell, b"x", soon(0.5))  # its thread listens
-    bell._epoll = SlowPoll(bell._epoll)  # type: ignore[assignment]
+    bell.ear._epoll = SlowPoll(bell.ear._epoll)  # type: ignore[assignment]
     outcomes: list[Reply | TrackserveError] = []
     bell.submit(message(b"y"), soon(0.05), outcomes.append)
     assert isinstance(later.result(20), DeadlineExceeded)

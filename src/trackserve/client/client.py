@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
@@ -18,6 +17,7 @@ from .exchange import DEFAULT_TIMEOUT, Exchange, Patience, Terms
 from .models import ask_identity, explained, find_model, find_task, list_models
 from .stream import END, Stream, StreamSettings
 from .submitted import Submitted
+from .waiter import waiter_for
 
 
 class Client(BaseClient):
@@ -187,13 +187,17 @@ class Client(BaseClient):
             InputError, ServerError: as in :meth:`reconstruct`; they end the stream.
         """
         self._settings.check_process()
-        wake = threading.Event()
         patience = Patience(self._settings, timeout)
         terms = Terms(keep, identity, limits)
         task = find_task(self._settings, self._transport, model, terms, patience)
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
-        stream = Stream(self._settings, self._transport, task, how, wake.set)
-        source = one_by_one(events)
+        waiter = waiter_for(self._transport)
+        try:
+            stream = Stream(self._settings, self._transport, task, how, waiter.wake, waiter.submit)
+            source = one_by_one(events)
+        except BaseException:
+            waiter.close()
+            raise
         try:
             while stream.unfinished:
                 while stream.wants_event:
@@ -208,13 +212,14 @@ class Client(BaseClient):
                 if answer is not None:
                     yield answer
                     self._settings.check_process()
+                    waiter.wait(0.0)
                 elif stream.unfinished:
-                    wake.wait(stream.pause())
-                wake.clear()
+                    waiter.wait(stream.pause(), *stream.replies())
                 stream.advance()
             stream.close()
         finally:
-            stream.cancel()
+            if stream.cancel():
+                waiter.close()
 
     def identify(self, model: str, identity: Identity | str | None = None) -> str:
         """Text of the identity that a model has now; the server is asked.

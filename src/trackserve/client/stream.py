@@ -21,7 +21,7 @@ from trackserve.wire.tensors import Tensors
 from .exchange import Exchange, Patience, Settings, Task, bundled, time_for, unbundled
 from .models import explained
 from .pool import Pool
-from .transport import Call, Transport
+from .transport import Call, Request, Transport
 from .window import SMOOTHING, Windows
 
 _AHEAD = 4
@@ -34,6 +34,8 @@ _WORTH_A_REQUEST = 0.05
 _WORTH_A_RING = 0.015
 """Seconds of the server's work in a request, if the stream finds its window; the second where all
 requests go by shared memory, where one costs a third."""
+_WORTH_A_WAIT = 0.1
+"""Seconds. So long may a reply wait for others."""
 _MOST_PER_REQUEST = 16
 """Most events in a request. Any request costs client and server 1 to 2 ms."""
 _WITHOUT_TIMES = 4
@@ -67,6 +69,7 @@ class Stream:
         task: the work to do on each event.
         how: settings of the stream. A model that takes no bundles gets one event in a request.
         wake: called, in any thread, when :meth:`advance` has something to do.
+        submit: starts a request; None: the transport does.
 
     Raises:
         InputError: a number in ``how`` is not a positive integer, or a part to keep is unknown.
@@ -79,6 +82,7 @@ class Stream:
         task: Task,
         how: StreamSettings,
         wake: Callable[[], object],
+        submit: Callable[[Request, float], Call] | None = None,
     ) -> None:
         in_flight, per_request = how.in_flight, how.per_request
         for name, value in (("in_flight", in_flight), ("per_request", per_request)):
@@ -97,7 +101,12 @@ class Stream:
         self._burst = 1 if in_flight is not None else _BURST
         self._filling = True
         self._wake = wake
+        self._submit = submit or transport.submit
         self._window = Windows(self._servers, in_flight, None if self._timed else _WITHOUT_TIMES)
+        self._most = self._window.size * self._per_request
+        """Most events in flight when the stream last sent some."""
+        self._rest = 0
+        """Events in flight at which it sends some again."""
         self._started = 0
         self._taken = 0
         self._source_ended = False
@@ -120,9 +129,10 @@ class Stream:
 
         Answers that wait for an earlier event count too: so few pile up behind a slow event.
         """
-        most = self._window.size * self._per_request
-        is_full = len(self._exchanges) >= most or self._started - self._taken >= _AHEAD * most
-        return self._filling and not self._source_ended and not is_full
+        if not self._filling or self._source_ended:
+            return False
+        self._most = most = self._window.size * self._per_request
+        return len(self._exchanges) < most and self._started - self._taken < _AHEAD * most
 
     def start(self, event: Any) -> None:
         """Send an event, perhaps with others in one request.
@@ -144,7 +154,7 @@ class Stream:
             self._answers[number] = None, error
             return
         self._exchanges[number] = exchange
-        self._filling = len(self._exchanges) < self._window.size * self._per_request
+        self._filling = len(self._exchanges) < self._most
         self._gathered.append(number)
         if len(self._gathered) >= self._per_request or self._is_idle:
             self.flush()
@@ -201,17 +211,30 @@ class Stream:
             return None
         return max(0.0, self._delayed[0][0] - time.monotonic())
 
-    def cancel(self) -> None:
-        """Give up all requests in flight.
+    def replies(self) -> tuple[int, float]:
+        """The number of replies until the stream sends requests, and seconds to wait for them.
+
+        It does nothing with fewer but hand them out, each at the cost of code and data that are
+        not in the processor's caches any more.
+        """
+        if self._source_ended or self._burst == 1 or self._per_request > 1:
+            return 1, 0.0
+        replies = max(len(self._exchanges) - self._rest, 1)
+        seconds = replies * self._settings.compute.get(self._task.model, math.inf)
+        return (replies, seconds) if seconds < _WORTH_A_WAIT else (1, 0.0)
+
+    def cancel(self) -> bool:
+        """Give up all requests in flight; return whether this was done.
 
         While Python ends, this does nothing: a thread may have stopped with a lock that it needs,
         and the end of the process gives up all requests. After a fork the requests are those of
         the other process.
         """
         if sys.is_finalizing() or os.getpid() != self._settings.process:
-            return
+            return False
         for call in self._calls:
             call.cancel()
+        return True
 
     def _servers(self) -> list[str]:
         """Names of the servers that get requests now."""
@@ -225,7 +248,7 @@ class Stream:
         sent = []
         for number in numbers:
             try:
-                self._exchanges[number].send()
+                self._exchanges[number].begin_try()
             except EventError as error:
                 exchange = self._exchanges.pop(number)
                 self._answers[number] = exchange, exchange.failed(error)
@@ -235,7 +258,7 @@ class Stream:
         if not sent:
             return
         exchanges = [self._exchanges[number] for number in sent]
-        call = self._transport.submit(bundled(exchanges), time_for(exchanges))
+        call = self._submit(bundled(exchanges), time_for(exchanges))
         self._calls[call] = sent
         call.add_done_callback(self._end)
 
@@ -248,8 +271,9 @@ class Stream:
         exchanges = [self._exchanges[number] for number in numbers]
         n_delayed = len(self._delayed)
         server = self._settings.url if call.via is None else call.via.server
-        for exchange in exchanges:
-            exchange.note(call.via)
+        if call.via is not None:
+            for exchange in exchanges:
+                exchange.note(call.via)
         try:
             answers = unbundled(exchanges, call.result())
         except (EventError, ServerError) as error:
@@ -267,8 +291,8 @@ class Stream:
             self._steer(server, done, answers.at_a_time)
         size = self._window.size
         burst = self._burst if self._per_request == 1 else 1
-        rest = size - max(1, min(burst, size // 2))
-        if len(self._exchanges) <= rest * self._per_request:
+        self._rest = (size - max(1, min(burst, size // 2))) * self._per_request
+        if len(self._exchanges) <= self._rest:
             self._filling = True
 
     def _settle_event(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, Self, get_args, get_type_hints
 
 import numpy as np
 
@@ -123,6 +123,12 @@ class Result:
         found = {name: getattr(self, name) for name in self.always()}
         more = {name: getattr(self, name) for name in self.intermediates()}
         return found | {name: part for name, part in more.items() if part is not None}
+
+    def sign(self, identity: str, origin: Origin) -> Self:
+        """Say who made this result, which nobody else has yet; return it."""
+        object.__setattr__(self, "identity", identity)
+        object.__setattr__(self, "origin", origin)
+        return self
 
     def to_awkward(self) -> Any:
         """Make an awkward record: ``event``, ``stopped_by``, ``counts``, a list for each noun.

@@ -133,6 +133,8 @@ class Codec(Generic[E, R]):
         Raises:
             InputError: ``keep`` names a part that does not exist.
         """
+        if not keep and isinstance(keep, tuple):
+            return [_RESULT.name]
         self.result.check_keep(keep)
         return [_RESULT.name, *(part for part in self.result.intermediates() if part in keep)]
 
