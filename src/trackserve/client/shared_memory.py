@@ -226,7 +226,8 @@ class SharedMemoryTransport:
             for output in parse_json(reply.body, dict)["outputs"]:
                 name, shape = output["name"], output["shape"]
                 dtype, offset = _dtype(output["datatype"]), loan.outputs[name].offset
-                tensors[name] = array = np.ndarray(shape, dtype, memory, offset)
+                array: Array = np.ndarray(shape, dtype, memory, offset)
+                tensors[name] = array
                 size += array.nbytes
         except (ValueError, KeyError, TypeError) as error:
             raise ServerError(f"malformed reply: {error!r}", url=loan.bell.url) from error

@@ -31,9 +31,7 @@ _BURST = 3
 code and data of client and server still in the processors' caches. More requests would leave a
 distant server without work."""
 _WORTH_A_REQUEST = 0.05
-_WORTH_A_RING = 0.015
-"""Seconds of the server's work in a request, if the stream finds its window; the second where all
-requests go by shared memory, where one costs a third."""
+"""Seconds of the server's work in a request, if the stream finds its window."""
 _WORTH_A_WAIT = 0.1
 """Seconds. So long may a reply wait for others."""
 _MOST_PER_REQUEST = 16
@@ -93,7 +91,6 @@ class Stream:
         self._transport = transport
         self._task = task
         self._how = how
-        self._worth = _WORTH_A_RING if transport.name == "shm" else _WORTH_A_REQUEST
         lasts = task.limits is None or task.limits.deadline == math.inf
         self._timed = in_flight is None and task.has_timing
         self._finds_per_request = per_request is None and self._timed and task.has_bundles and lasts
@@ -342,4 +339,4 @@ class Stream:
         compute = self._settings.compute.get(self._task.model)
         if not self._finds_per_request or compute is None:
             return 1
-        return max(1, min(int(self._worth / compute), _MOST_PER_REQUEST))
+        return max(1, min(int(_WORTH_A_REQUEST / compute), _MOST_PER_REQUEST))

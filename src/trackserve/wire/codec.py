@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -237,14 +238,18 @@ class _Piece(NamedTuple):
     kind: str
     width: int
 
+    @property
+    def finder(self) -> Callable[[Columns], Array]:
+        """Function that finds the array in a noun, unchecked."""
+        return attrgetter(self.column if self.kind == "rows" else f"{self.column}.{self.kind}")
+
     def of(self, noun: Columns, rows: int, tensor: str) -> Array:
         """The array in ``noun``, which has so many rows.
 
         Raises:
             InputError: it has the wrong dtype or shape.
         """
-        column: Any = getattr(noun, self.column)
-        array: Array = column if self.kind == "rows" else getattr(column, self.kind)
+        array = self.finder(noun)
         length = rows + (self.kind == "offsets") if self.kind != "values" else len(array)
         if array.dtype != self.dtype or array.shape != (length, *self.shape):
             checked({tensor: array}, TensorSpec(tensor, self.dtype, (length, *self.shape)))
@@ -261,6 +266,8 @@ class _Block:
         self.schema = list(_pieces(part, noun))
         self._layout = sorted(self.schema, key=lambda piece: -piece.dtype.itemsize)
         self._ragged = [piece.column for piece in self.schema if piece.kind == "values"]
+        self._shapes = {piece.shape for piece in self.schema}
+        self._plan = [(piece.finder, piece.dtype, piece.shape, piece) for piece in self._layout]
         self._width = sum(piece.width for piece in self.schema if piece.kind != "values")
         self._widths = [piece.width for piece in self.schema if piece.kind == "values"]
         self._head = (1 + len(self._ragged)) * _HEAD.itemsize
@@ -275,10 +282,13 @@ class _Block:
         rows = len(noun)
         values = [len(getattr(noun, name).values) for name in self._ragged]
         pieces.append(struct.pack(self._head_form, rows, *values))
+        shapes = {shape: (rows, *shape) for shape in self._shapes}
         size = 0
-        for piece in self._layout:
-            array = piece.of(noun, rows, piece.tensor)
-            pieces.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
+        for find, dtype, shape, piece in self._plan:
+            array = find(noun)
+            if array.dtype is not dtype or array.shape != shapes[shape]:
+                array = piece.of(noun, rows, piece.tensor)
+            pieces.append(array)
             size += array.nbytes
         pieces.append(bytes(-size % _HEAD.itemsize))
 
@@ -344,7 +354,11 @@ def _pieces(part: str, noun: type[Columns]) -> Iterator[_Piece]:
 
 
 def _join(pieces: list[Any]) -> Array:
-    return np.frombuffer(bytearray().join(pieces), np.uint8)
+    try:
+        joined = bytearray().join(pieces)
+    except TypeError:  # an array is not C-contiguous
+        joined = bytearray().join([memoryview(piece).tobytes() for piece in pieces])
+    return np.frombuffer(joined, np.uint8)
 
 
 def _form(n: int) -> str:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from trackserve.edm.columns import Array
 from trackserve.errors import (
@@ -45,11 +45,13 @@ class EncodedEvent(NamedTuple):
         tensors: its input tensors.
         outputs: names of the outputs that are wanted.
         arrived: time of its arrival, by :func:`time.perf_counter`; a deadline counts from then.
+        decoded: what the tensors hold, if that is known; see :func:`.tracker.decode`.
     """
 
     tensors: Mapping[str, Array]
     outputs: Sequence[str]
     arrived: float = math.inf
+    decoded: Any = None
 
 
 class EncodedResult(NamedTuple):
@@ -323,7 +325,8 @@ class Runtime:
                 if not self._give_up(job):
                     taken.append((job, time.perf_counter()))
                     self._together = max(self._together, len(taken))
-                    yield EncodedEvent(job.event.tensors, job.event.outputs, job.arrived)
+                    tensors, outputs, _, decoded = job.event
+                    yield EncodedEvent(tensors, outputs, job.arrived, decoded)
 
         reason = "no answer"
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trackserve.edm import EventLimits
+from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MalformedEvent, TrackserveError
 from trackserve.trackers.base import Lap, Pipeline
 from trackserve.trackers.deadline import deadline_exceeded
@@ -163,21 +164,28 @@ def _encode(codec: Codec[Any, Any], outcome: Any, outputs: Sequence[str]) -> Ans
     )
 
 
+def decode(codec: Codec[Any, Any], tensors: Mapping[str, Array]) -> _Given | TrackserveError:
+    """The event and its limits, or the error if the tensors are malformed."""
+    try:
+        return _Given(codec.decode_event(tensors), codec.decode_limits(tensors))
+    except TrackserveError as error:
+        return error
+
+
 def _decode(codec: Codec[Any, Any], encoded: EncodedEvent) -> _Given | TrackserveError:
     """The event and its limits, or the error if its tensors are malformed or its deadline is over.
 
     Nobody takes a partial result for a complete one: without the output that tells them apart,
     there is an error.
     """
-    try:
-        event = codec.decode_event(encoded.tensors)
-        limits = codec.decode_limits(encoded.tensors)
-    except TrackserveError as error:
-        return error
+    decoded = encoded.decoded or decode(codec, encoded.tensors)
+    if isinstance(decoded, TrackserveError):
+        return decoded
+    event, limits = decoded
     if limits.beyond != "error" and STOPPED_BY.name not in encoded.outputs:
         limits = replace(limits, beyond="error")
     if limits.deadline == math.inf:
-        return _Given(event, limits)
+        return decoded if limits is decoded.limits else _Given(event, limits)
     left = limits.deadline - max(0.0, time.perf_counter() - encoded.arrived)
     if left <= 0:
         return deadline_exceeded(event.event, limits.deadline)

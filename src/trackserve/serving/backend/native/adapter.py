@@ -160,10 +160,10 @@ class _Model:
 
     def _start(self, request: int) -> bool:
         """Begin the work on a request; return whether nobody waits for the answer."""
-        if self.lib.start(request):
-            return True
-        ticket: bytes | None = self.lib.ticket(request)
-        return ticket is not None and not _tickets.is_wanted(ticket.decode(errors="replace"))
+        ticket: bytes | None = self.lib.start(request)
+        if not ticket:
+            return ticket is None
+        return not _tickets.is_wanted(ticket.decode(errors="replace"))
 
     def _send(self, request: int, answer: Answer) -> None:
         if isinstance(answer, TrackserveError):
