@@ -187,7 +187,7 @@ class ServedModel:
             mine = ids[place] if ids else request
             if refusal is None:
                 answer = partial(gather.put, place)
-                encoded = EncodedEvent(event, wanted, decoded=decoded[place])
+                encoded = EncodedEvent(event, wanted, decoded=decoded[place], is_gathered=True)
                 self.runtime.submit(Job(encoded, answer, unwanted, request=mine))
             else:
                 self.note_refusal(mine, refusal)

@@ -46,12 +46,14 @@ class EncodedEvent(NamedTuple):
         outputs: names of the outputs that are wanted.
         arrived: time of its arrival, by :func:`time.perf_counter`; a deadline counts from then.
         decoded: what the tensors hold, if that is known; see :func:`.tracker.decode`.
+        is_gathered: whether the answer is sent with others; then it is encoded with them.
     """
 
     tensors: Mapping[str, Array]
     outputs: Sequence[str]
     arrived: float = math.inf
     decoded: Any = None
+    is_gathered: bool = False
 
 
 class EncodedResult(NamedTuple):
@@ -62,12 +64,14 @@ class EncodedResult(NamedTuple):
         found: number of objects that were found, by kind.
         seconds: time of each stage, by name.
         outcome: what the event came to: "ok", or "partial".
+        rest: makes the tensors that are still missing; it may raise a :class:`TrackserveError`.
     """
 
     tensors: dict[str, Array]
     found: Mapping[str, int]
     seconds: Mapping[str, float]
     outcome: str = "ok"
+    rest: Callable[[], dict[str, Array]] = dict
 
 
 Answer = EncodedResult | TrackserveError
@@ -325,8 +329,8 @@ class Runtime:
                 if not self._give_up(job):
                     taken.append((job, time.perf_counter()))
                     self._together = max(self._together, len(taken))
-                    tensors, outputs, _, decoded = job.event
-                    yield EncodedEvent(tensors, outputs, job.arrived, decoded)
+                    tensors, outputs, _, *more = job.event
+                    yield EncodedEvent(tensors, outputs, job.arrived, *more)
 
         reason = "no answer"
         try:

@@ -100,14 +100,12 @@ def _run_together(
     results = iter(_by_limits(pipeline, given, keep, lap))
     outcomes = [next(results) if isinstance(one, _Given) else one for one in inputs]
     pairs = zip(encoded, outcomes, strict=True)
-    answers = [_encode(codec, outcome, event.outputs) for event, outcome in pairs]
+    shares: dict[str, float] = {}
+    answers = [_encode(codec, outcome, event, shares) for event, outcome in pairs]
     lap("encode")
-    shares = {stage: spent / max(len(given), 1) for stage, spent in lap.seconds.items()}
-    for answer in answers:
-        if isinstance(answer, EncodedResult):
-            yield EncodedResult(answer.tensors, answer.found, shares, answer.outcome)
-        else:
-            yield answer
+    for stage, spent in lap.seconds.items():
+        shares[stage] = spent / max(len(given), 1)
+    yield from answers
 
 
 def _by_limits(
@@ -151,17 +149,24 @@ def _reconstruct(
     ]
 
 
-def _encode(codec: Codec[Any, Any], outcome: Any, outputs: Sequence[str]) -> Answer:
-    """The outputs of a result; an error stays as it is."""
+def _encode(
+    codec: Codec[Any, Any], outcome: Any, event: EncodedEvent, seconds: Mapping[str, float]
+) -> Answer:
+    """The outputs of a result; an error stays as it is.
+
+    Answers that are sent together are encoded together, later: one after the other they find their
+    code and data in the processor's caches.
+    """
     if isinstance(outcome, TrackserveError):
         return outcome
+    found, came_to = vars(outcome.counts), "partial" if outcome.stopped_by else "ok"
+    encode = partial(codec.encode_result, outcome, event.outputs)
+    if event.is_gathered:
+        return EncodedResult({}, found, seconds, came_to, encode)
     try:
-        tensors = codec.encode_result(outcome, outputs)
+        return EncodedResult(encode(), found, seconds, came_to)
     except TrackserveError as error:
         return error
-    return EncodedResult(
-        tensors, vars(outcome.counts), {}, outcome="partial" if outcome.stopped_by else "ok"
-    )
 
 
 def decode(codec: Codec[Any, Any], tensors: Mapping[str, Array]) -> _Given | TrackserveError:
