@@ -319,7 +319,7 @@ def test_unknown_names(tensors: dict[str, Any]) -> None:
 @given(st.lists(events, max_size=5), keeps)
 def test_events_share_a_bundle(some: list[RawEvent], keep: set[str]) -> None:
     encoded, outputs = [CODEC.encode_event(event) for event in some], CODEC.output_names(keep)
-    joined = bundle.join_events(encoded, outputs)
+    joined = bundle.join_events(encoded, outputs).join()
     split = bundle.split_events({BUNDLE.name: joined}, CODEC.inputs, CODEC.outputs)
     assert split.outputs == outputs
     assert len(split.events) == len(some)

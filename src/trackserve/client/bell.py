@@ -228,6 +228,8 @@ class Ear:
 
     def close(self) -> None:
         """End all exchanges, in the thread that listens."""
+        if self._epoll.closed:
+            return
         with self.lock:
             self.is_closed = True
         for number, ring in list(self.rings.items()):

@@ -33,6 +33,7 @@ from trackserve.errors import (
 from trackserve.serving.local import find
 from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
+from trackserve.wire.bundle import Pieces
 from trackserve.wire.tensors import Tensors
 from trackserve.wire.ticket import TICKET_PARAMETER, Ticket
 
@@ -129,7 +130,7 @@ class SharedMemoryTransport:
         deadline = time.monotonic() + timeout
         loan = self._place(request)
         if loan is None:
-            return self._submit_by_grpc(Call(), request, timeout)
+            return self._submit_by_grpc(Call(), request.whole(), timeout)
         call = Call()
 
         def done(reply: Reply | TrackserveError) -> None:
@@ -139,7 +140,7 @@ class SharedMemoryTransport:
                 call.settle(self._read(loan, reply))
             except TrackserveError as error:
                 if self._end(loan, error):
-                    self._submit_by_grpc(call, request, deadline - time.monotonic())
+                    self._submit_by_grpc(call, request.whole(), deadline - time.monotonic())
                 else:
                     call.settle(error)
             except Exception as error:  # or nobody would ever learn of it
@@ -189,6 +190,9 @@ class SharedMemoryTransport:
             return None
         for name, array in request.inputs.items():
             place = layout.inputs[name]
+            if isinstance(array, Pieces):
+                array.write(memoryview(region.memory)[place.offset :])
+                continue
             target: Array = np.ndarray(array.shape, array.dtype, region.memory, place.offset)
             target[...] = array
         ticket = self._tickets.take()

@@ -22,6 +22,7 @@ from .exchange import Exchange, Patience, Settings, Task, bundled, time_for, unb
 from .models import explained
 from .pool import Pool
 from .transport import Call, Request, Transport
+from .waiter import Waiter
 from .window import SMOOTHING, Windows
 
 _AHEAD = 4
@@ -98,7 +99,7 @@ class Stream:
         self._burst = 1 if in_flight is not None else _BURST
         self._filling = True
         self._wake = wake
-        self._submit = submit or transport.submit
+        self._submit = submit or Waiter(transport).submit
         self._window = Windows(self._servers, in_flight, None if self._timed else _WITHOUT_TIMES)
         self._most = self._window.size * self._per_request
         """Most events in flight when the stream last sent some."""
