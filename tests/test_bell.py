@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trackserve.client import bell as bell_module
-from trackserve.client.bell import Bell, Reply
+from trackserve.client.bell import Bell, Ear, Reply
 from trackserve.client.shared_memory import SharedMemoryTransport
 from trackserve.client.tickets import Tickets
 from trackserve.errors import (
@@ -314,6 +314,78 @@ def test_a_connection_takes_only_so_long(monkeypatch: pytest.MonkeyPatch) -> Non
         bell.close()
         for other in others:
             other.close()
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    ear = Ear()
+    yield ear
+    ear.close()
+
+
+def test_a_thread_hears_its_replies_itself(ring_at: Callable[[Serve], Bell], ear: Ear) -> None:
+    bell = ring_at(echo)
+    heard: list[Reply | TrackserveError] = []
+    threads: set[threading.Thread] = set()
+
+    def done(reply: Reply | TrackserveError) -> None:
+        threads.add(threading.current_thread())
+        heard.append(reply)
+
+    for number in range(30):
+        bell.submit(message(str(number).encode()), soon(), done, ear)
+        while len(heard) <= number:
+            ear.listen(20.0)
+    assert heard == [Reply(200, str(number).encode()) for number in range(30)]
+    assert threads == {threading.current_thread()}
+    assert bell.peer.connections == 1  # type: ignore[attr-defined]
+    ear.close()
+    assert bell.call(message(b"x"), soon()) == Reply(200, b"x")
+    assert bell.peer.connections == 1  # type: ignore[attr-defined]
+
+
+def test_an_ear_that_closes_ends_its_exchanges(ring_at: Callable[[Serve], Bell], ear: Ear) -> None:
+    bell = ring_at(lambda c: [time.sleep(60) for _ in requests(c)] and None)
+    outcomes: list[Reply | TrackserveError] = []
+    for _ in range(3):
+        bell.submit(message(b"x"), math.inf, outcomes.append, ear)
+    bell.submit(message(b"x"), soon(0.05), outcomes.append, ear)
+    while not outcomes:
+        ear.listen(20.0)
+    assert isinstance(outcomes[0], DeadlineExceeded)
+    ear.close()
+    assert [type(one) for one in outcomes[1:]] == [ServerUnavailable] * 3
+    bell.submit(message(b"x"), soon(), outcomes.append, ear)
+    assert isinstance(outcomes[4], Cancelled)
+
+
+def test_others_end_the_wait_of_an_ear(ring_at: Callable[[Serve], Bell], ear: Ear) -> None:
+    bell = ring_at(lambda c: [time.sleep(60) for _ in requests(c)] and None)
+    threading.Timer(0.05, ear.wake).start()
+    start = time.monotonic()
+    ear.listen(None)
+    assert time.monotonic() - start < 15
+    outcomes: list[Reply | TrackserveError] = []
+    bell.submit(message(b"x"), math.inf, outcomes.append, ear)
+    threading.Timer(0.05, bell.close).start()
+    while not outcomes:
+        ear.listen(None)
+    assert isinstance(outcomes[0], Cancelled)
+    ear.close()
+    ear.wake()  # too late: nothing happens
+
+
+def test_an_ear_replaces_connections_that_were_closed_while_idle(
+    ring_at: Callable[[Serve], Bell], ear: Ear
+) -> None:
+    bell = ring_at(lambda c: c.sendall(reply(next(requests(c)))))
+    outcomes: list[Reply | TrackserveError] = []
+    for number in range(10):
+        bell.submit(message(b"x"), soon(), outcomes.append, ear)
+        while len(outcomes) <= number:
+            ear.listen(20.0)
+        ear.listen(0.05 * (number % 2))  # hears that the server hung up, or does not
+    assert outcomes == [Reply(200, b"x")] * 10
 
 
 def test_a_transport_that_nobody_closed_leaves_nothing(ring_at: Callable[[Serve], Bell]) -> None:

@@ -19,7 +19,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from itertools import islice
 from typing import NamedTuple
 
 from trackserve.errors import DeadlineExceeded, ServerError, ServerUnavailable, TrackserveError
@@ -63,8 +62,8 @@ class _Line:
         self.has_answered = False
         self.is_hung_up = False
         self.received = b""
-        self.poll = select.poll()
-        self.poll.register(self.number, select.POLLIN)
+        self._poll = select.poll()
+        self._poll.register(self.number, select.POLLIN)
 
     def send(self, message: bytes) -> None:
         """Send a message, which has room in the system's buffer; begin to wait for its reply."""
@@ -102,7 +101,7 @@ class _Line:
         reply = None
         while reply is None:
             left = min(time_left(deadline), _LONGEST_WAIT)
-            if self.poll.poll(math.ceil(1e3 * left)):
+            if self._poll.poll(math.ceil(1e3 * left)):
                 with suppress(BlockingIOError):
                     reply = self.receive()
         return reply
@@ -147,6 +146,8 @@ class Ear:
         self._lines: dict[int, _Line] = {}
         self._sleeps = False
         """Whether who listens does so without a limit, and is to be woken by the first ring."""
+        self._hears_in = 0
+        """The thread that ends exchanges now; 0: none does."""
         self._look = 0.0
         self._epoll = select.epoll()
         self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -176,38 +177,27 @@ class Ear:
 
     def wake(self) -> None:
         """End the wait of the thread that listens, from any thread."""
+        if self._hears_in == threading.get_ident():
+            return  # it does not wait
         with self.lock:
             if not self.is_closed:
                 os.eventfd_write(self._alarm, 1)
 
-    def listen(self, timeout: float | None, replies: int = 1, patience: float = 0.0) -> None:
-        """Wait for replies, for :meth:`wake` or for the timeout, and end what has ended.
-
-        Args:
-            timeout: seconds; None: there is no timeout.
-            replies: number of replies to wait for.
-            patience: seconds; so late one reply is enough. Servers answer almost in order: the
-                wait is for the exchange that is the last of so many.
-        """
-        last = next(islice(self.rings.values(), replies - 1, None), None) if replies > 1 else None
-        if last is not None and last.line is not None:
-            most = patience if timeout is None else min(patience, timeout)
-            last.line.poll.poll(math.ceil(1e3 * most))
-            timeout = 0.0
+    def listen(self, timeout: float | None) -> None:
+        """Wait for a reply, for :meth:`wake` or for so many seconds, and end what has ended."""
         if self.rings and (timeout is None or timeout > TICK):
             timeout = TICK
-        for number, _ in self._epoll.poll(timeout):
-            if number == self._alarm:
-                os.eventfd_read(self._alarm)
-            else:
-                self._hear(number)
-        now = time.monotonic()
-        if now >= self._look:
-            self._look = now + TICK
-            with self.lock:
-                late = [number for number, ring in self.rings.items() if ring.deadline <= now]
-            for number in late:
-                self._end(number, TimeoutError())
+        found = self._epoll.poll(timeout)
+        self._hears_in = threading.get_ident()
+        try:
+            for number, _ in found:
+                if number == self._alarm:
+                    os.eventfd_read(self._alarm)
+                else:
+                    self._hear(number)
+            self._end_late_ones()
+        finally:
+            self._hears_in = 0
 
     def listen_until_closed(self) -> None:
         """Listen in a thread of its own."""
@@ -239,7 +229,6 @@ class Ear:
         os.close(self._alarm)
         for line in self._lines.values():
             line.ear = None
-            line.poll.unregister(self._alarm)
         for bell in {line.bell for line in self._lines.values()}:
             bell.leave(self)
 
@@ -256,7 +245,6 @@ class Ear:
                 self._epoll.register(line.number, select.EPOLLIN)
                 self._lines[line.number] = line
                 line.ear = self
-                line.poll.register(self._alarm, select.POLLIN)
             line.send(ring.message)
             if ring.is_given_up:
                 line.hang_up()
@@ -265,6 +253,16 @@ class Ear:
             if self._sleeps:
                 self._sleeps = False
                 os.eventfd_write(self._alarm, 1)
+
+    def _end_late_ones(self) -> None:
+        now = time.monotonic()
+        if now < self._look:
+            return
+        self._look = now + TICK
+        with self.lock:
+            late = [number for number, ring in self.rings.items() if ring.deadline <= now]
+        for number in late:
+            self._end(number, TimeoutError())
 
     def _hear(self, number: int) -> None:
         ring = self.rings.get(number)

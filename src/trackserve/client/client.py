@@ -173,9 +173,8 @@ class Client(BaseClient):
                 :class:`trackserve.client.window.Window`).
             per_request: events in one request. Many events in a request cost less for each, and
                 their answers come together. The default is 1 if ``in_flight`` is given. Else it is
-                the number that the server computes in 50 ms (15 ms by shared memory), at most 16;
-                but no event waits for others while nothing is in flight, nor if ``limits`` have a
-                deadline.
+                the number that the server computes in 50 ms, at most 16; but no event waits for
+                others while nothing is in flight, nor if ``limits`` have a deadline.
             ordered: whether results come in the order of the events; else they come as they are
                 completed.
             timeout: seconds for each event instead of the client's; infinity: no deadline.
@@ -214,7 +213,7 @@ class Client(BaseClient):
                     self._settings.check_process()
                     waiter.wait(0.0)
                 elif stream.unfinished:
-                    waiter.wait(stream.pause(), *stream.replies())
+                    waiter.wait(stream.pause())
                 stream.advance()
             stream.close()
         finally:

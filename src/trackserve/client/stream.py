@@ -33,8 +33,6 @@ code and data of client and server still in the processors' caches. More request
 distant server without work."""
 _WORTH_A_REQUEST = 0.05
 """Seconds of the server's work in a request, if the stream finds its window."""
-_WORTH_A_WAIT = 0.1
-"""Seconds. So long may a reply wait for others."""
 _MOST_PER_REQUEST = 16
 """Most events in a request. Any request costs client and server 1 to 2 ms."""
 _WITHOUT_TIMES = 4
@@ -103,8 +101,6 @@ class Stream:
         self._window = Windows(self._servers, in_flight, None if self._timed else _WITHOUT_TIMES)
         self._most = self._window.size * self._per_request
         """Most events in flight when the stream last sent some."""
-        self._rest = 0
-        """Events in flight at which it sends some again."""
         self._started = 0
         self._taken = 0
         self._source_ended = False
@@ -209,18 +205,6 @@ class Stream:
             return None
         return max(0.0, self._delayed[0][0] - time.monotonic())
 
-    def replies(self) -> tuple[int, float]:
-        """The number of replies until the stream sends requests, and seconds to wait for them.
-
-        It does nothing with fewer but hand them out, each at the cost of code and data that are
-        not in the processor's caches any more.
-        """
-        if self._source_ended or self._burst == 1 or self._per_request > 1:
-            return 1, 0.0
-        replies = max(len(self._exchanges) - self._rest, 1)
-        seconds = replies * self._settings.compute.get(self._task.model, math.inf)
-        return (replies, seconds) if seconds < _WORTH_A_WAIT else (1, 0.0)
-
     def cancel(self) -> bool:
         """Give up all requests in flight; return whether this was done.
 
@@ -289,8 +273,8 @@ class Stream:
             self._steer(server, done, answers.at_a_time)
         size = self._window.size
         burst = self._burst if self._per_request == 1 else 1
-        self._rest = (size - max(1, min(burst, size // 2))) * self._per_request
-        if len(self._exchanges) <= self._rest:
+        rest = size - max(1, min(burst, size // 2))
+        if len(self._exchanges) <= rest * self._per_request:
             self._filling = True
 
     def _settle_event(

@@ -28,14 +28,8 @@ class Waiter:
         """End the wait, from any thread."""
         self._event.set()
 
-    def wait(self, timeout: float | None, replies: int = 1, patience: float = 0.0) -> None:
-        """Wait until a reply has come, or until the timeout.
-
-        Args:
-            timeout: seconds; None: there is no timeout.
-            replies: number of replies that are worth a wait: with few the thread does nothing yet.
-            patience: seconds that it may wait for that many.
-        """
+    def wait(self, timeout: float | None) -> None:
+        """Wait until a reply has come, or for so many seconds; None: without a limit."""
         self._event.wait(timeout)
         self._event.clear()
 
@@ -60,8 +54,8 @@ class ListeningWaiter(Waiter):
     def wake(self) -> None:
         self._ear.wake()
 
-    def wait(self, timeout: float | None, replies: int = 1, patience: float = 0.0) -> None:
-        self._ear.listen(timeout, replies, patience)
+    def wait(self, timeout: float | None) -> None:
+        self._ear.listen(timeout)
 
     def close(self) -> None:
         self._ear.close()
