@@ -56,7 +56,7 @@ label ``le``, as Prometheus takes it.
 
 _BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Upper bounds of the histograms' buckets, seconds."""
-_MOST_LATER = 1024
+_MOST_LATER = 64
 """Most things that wait to be added."""
 _BUCKETS = {
     metric: [Series(metric, bound) for bound in (*map(str, _BOUNDS), "+Inf")]

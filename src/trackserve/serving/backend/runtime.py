@@ -300,7 +300,7 @@ class Runtime:
         """Put a job into its place."""
         job.arrived = time.perf_counter()
         self._queue.put(job)
-        self._counters.add((Series("trackserve_waiting"), 1), (Series("trackserve_held"), 1))
+        self._counters.later(_counts_of_arrival)
 
     def refuse_new(self) -> None:
         """Reserve no more places; jobs that have a place are still done."""
@@ -371,6 +371,12 @@ class Runtime:
 
 
 _NONE: Mapping[str, float] = {}
+
+
+def _counts_of_arrival() -> Iterator[tuple[Series, float]]:
+    """What an event that is put into its place adds to the metrics."""
+    yield Series("trackserve_waiting"), 1
+    yield Series("trackserve_held"), 1
 
 
 def _counts_of_batch(n: int, size: int) -> Iterator[tuple[Series, float]]:
