@@ -34,7 +34,7 @@ distant server without work."""
 _WORTH_A_REQUEST = 0.05
 """Seconds of the server's work in a request, if the stream finds its window."""
 _MOST_PER_REQUEST = 16
-"""Most events in a request. Any request costs client and server 1 to 2 ms."""
+"""Most events in a request. Any request costs client and server 1 to 2 ms of a processor."""
 _WITHOUT_TIMES = 4
 """Requests in flight to a server that does not say its times."""
 END: Any = object()

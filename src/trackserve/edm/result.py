@@ -122,7 +122,7 @@ class Result:
         """Return the nouns that this result has, by name."""
         found = {name: getattr(self, name) for name in self.always()}
         more = {name: getattr(self, name) for name in self.intermediates()}
-        return found | {name: part for name, part in more.items() if part is not None}
+        return found | {name: part for name, part in more.items() if isinstance(part, Columns)}
 
     def sign(self, identity: str, origin: Origin) -> Self:
         """Say who made this result, which nobody else has yet; return it."""
