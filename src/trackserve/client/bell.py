@@ -144,6 +144,7 @@ class Ear:
         self.rings: dict[int, Ring] = {}
         """Exchanges in flight, by the number of their connection."""
         self._lines: dict[int, _Line] = {}
+        """Connections that it hears of, also idle ones, by number."""
         self._sleeps = False
         """Whether who listens does so without a limit, and is to be woken by the first ring."""
         self._hears_in = 0
@@ -265,14 +266,14 @@ class Ear:
             self._end(number, TimeoutError())
 
     def _hear(self, number: int) -> None:
-        ring = self.rings.get(number)
-        if ring is None or ring.line is None:
-            line = self._lines.get(number)  # it was idle, and the server has closed it
-            if line is not None and not self.rings.get(number):
-                line.bell.drop(line)
+        line = self._lines.get(number)
+        if line is None:
+            return
+        if number not in self.rings:  # the connection is idle, and the server has closed it
+            line.bell.drop(line)
             return
         try:
-            reply = ring.line.receive()
+            reply = line.receive()
         except BlockingIOError:
             return
         except Exception as error:
