@@ -324,4 +324,4 @@ class Stream:
         compute = self._settings.compute.get(self._task.model)
         if not self._finds_per_request or compute is None:
             return 1
-        return max(1, min(int(_WORTH_A_REQUEST / compute), _MOST_PER_REQUEST))
+        return max(1, min(round(_WORTH_A_REQUEST / compute), _MOST_PER_REQUEST))
