@@ -106,7 +106,7 @@ def _as_tensors(event: RawEvent) -> Tensors:
 def _as_bundle(
     events: list[dict[str, Any]], changes: list[tuple[int, int]], length: int | None
 ) -> Tensors:
-    bundle = join_events(events, ["counts"])[:length].copy()
+    bundle = join_events(events, ["counts"]).join()[:length].copy()
     for place, value in changes if len(bundle) else []:
         bundle[place % len(bundle)] = value
     return Tensors({BUNDLE.name: bundle}, [BUNDLE.name])

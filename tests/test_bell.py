@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trackserve.client import bell as bell_module
-from trackserve.client.bell import Bell, Reply
+from trackserve.client.bell import Bell, Ear, Reply
 from trackserve.client.shared_memory import SharedMemoryTransport
 from trackserve.client.tickets import Tickets
 from trackserve.errors import (
@@ -257,11 +257,11 @@ def test_to_hang_up_ends_one_exchange_and_no_other(ring_at: Callable[[Serve], Be
     bell = ring_at(serve)
     outcome: Future[Reply | TrackserveError] = Future()
     exchange = bell.submit(message(b"long"), math.inf, outcome.set_result)
-    bell.hang_up(exchange)
+    exchange.ear.hang_up(exchange)
     assert isinstance(outcome.result(20), ServerUnavailable)
     assert gone.wait(20)
     assert both(bell, b"short", soon()) == [Reply(200, b"short")] * 2
-    bell.hang_up(exchange)  # it is over: nothing happens to others
+    exchange.ear.hang_up(exchange)  # it is over: nothing happens to others
     assert both(bell, b"short", soon()) == [Reply(200, b"short")] * 2
 
 
@@ -292,7 +292,7 @@ def test_what_was_given_up_is_not_sent_again(ring_at: Callable[[Serve], Bell]) -
     exchange = bell.submit(message(b"long"), soon(5), outcome.set_result)
     while b"long" not in arrived:
         time.sleep(0.01)
-    bell.hang_up(exchange)
+    exchange.ear.hang_up(exchange)
     assert isinstance(outcome.result(20), ServerUnavailable)
     assert both(bell, b"short", soon()) == [Reply(200, b"short")] * 2
     assert arrived.count(b"long") == 1
@@ -316,6 +316,78 @@ def test_a_connection_takes_only_so_long(monkeypatch: pytest.MonkeyPatch) -> Non
             other.close()
 
 
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    ear = Ear()
+    yield ear
+    ear.close()
+
+
+def test_a_thread_hears_its_replies_itself(ring_at: Callable[[Serve], Bell], ear: Ear) -> None:
+    bell = ring_at(echo)
+    heard: list[Reply | TrackserveError] = []
+    threads: set[threading.Thread] = set()
+
+    def done(reply: Reply | TrackserveError) -> None:
+        threads.add(threading.current_thread())
+        heard.append(reply)
+
+    for number in range(30):
+        bell.submit(message(str(number).encode()), soon(), done, ear)
+        while len(heard) <= number:
+            ear.listen(20.0)
+    assert heard == [Reply(200, str(number).encode()) for number in range(30)]
+    assert threads == {threading.current_thread()}
+    assert bell.peer.connections == 1  # type: ignore[attr-defined]
+    ear.close()
+    assert bell.call(message(b"x"), soon()) == Reply(200, b"x")
+    assert bell.peer.connections == 1  # type: ignore[attr-defined]
+
+
+def test_an_ear_that_closes_ends_its_exchanges(ring_at: Callable[[Serve], Bell], ear: Ear) -> None:
+    bell = ring_at(lambda c: [time.sleep(60) for _ in requests(c)] and None)
+    outcomes: list[Reply | TrackserveError] = []
+    for _ in range(3):
+        bell.submit(message(b"x"), math.inf, outcomes.append, ear)
+    bell.submit(message(b"x"), soon(0.05), outcomes.append, ear)
+    while not outcomes:
+        ear.listen(20.0)
+    assert isinstance(outcomes[0], DeadlineExceeded)
+    ear.close()
+    assert [type(one) for one in outcomes[1:]] == [ServerUnavailable] * 3
+    bell.submit(message(b"x"), soon(), outcomes.append, ear)
+    assert isinstance(outcomes[4], Cancelled)
+
+
+def test_others_end_the_wait_of_an_ear(ring_at: Callable[[Serve], Bell], ear: Ear) -> None:
+    bell = ring_at(lambda c: [time.sleep(60) for _ in requests(c)] and None)
+    threading.Timer(0.05, ear.wake).start()
+    start = time.monotonic()
+    ear.listen(None)
+    assert time.monotonic() - start < 15
+    outcomes: list[Reply | TrackserveError] = []
+    bell.submit(message(b"x"), math.inf, outcomes.append, ear)
+    threading.Timer(0.05, bell.close).start()
+    while not outcomes:
+        ear.listen(None)
+    assert isinstance(outcomes[0], Cancelled)
+    ear.close()
+    ear.wake()  # too late: nothing happens
+
+
+def test_an_ear_replaces_connections_that_were_closed_while_idle(
+    ring_at: Callable[[Serve], Bell], ear: Ear
+) -> None:
+    bell = ring_at(lambda c: c.sendall(reply(next(requests(c)))))
+    outcomes: list[Reply | TrackserveError] = []
+    for number in range(10):
+        bell.submit(message(b"x"), soon(), outcomes.append, ear)
+        while len(outcomes) <= number:
+            ear.listen(20.0)
+        ear.listen(0.05 * (number % 2))  # hears that the server hung up, or does not
+    assert outcomes == [Reply(200, b"x")] * 10
+
+
 def test_a_transport_that_nobody_closed_leaves_nothing(ring_at: Callable[[Serve], Bell]) -> None:
     peer = ring_at(echo).peer  # type: ignore[attr-defined]
     transport = SharedMemoryTransport(Address("grpc", "127.0.0.1", 1))
@@ -330,9 +402,9 @@ def test_a_transport_that_nobody_closed_leaves_nothing(ring_at: Callable[[Serve]
     thread.join(20)
     assert not thread.is_alive()
     end = soon()
-    while not bell._epoll.closed and time.monotonic() < end:
+    while not bell.ear._epoll.closed and time.monotonic() < end:
         time.sleep(0.01)
-    assert bell._epoll.closed
+    assert bell.ear._epoll.closed
     assert not path.exists()
 
 
@@ -457,7 +529,7 @@ def test_a_deadline_that_passes_while_a_request_is_sent_is_one_error(
 ) -> None:
     bell = ring_at(lambda connection: time.sleep(1))
     later = ring(bell, b"x", soon(0.5))  # its thread listens
-    bell._epoll = SlowPoll(bell._epoll)  # type: ignore[assignment]
+    bell.ear._epoll = SlowPoll(bell.ear._epoll)  # type: ignore[assignment]
     outcomes: list[Reply | TrackserveError] = []
     bell.submit(message(b"y"), soon(0.05), outcomes.append)
     assert isinstance(later.result(20), DeadlineExceeded)

@@ -89,9 +89,9 @@ def test_a_form_that_there_is_not_is_refused(tmp_path: Path) -> None:
 def test_a_bundle_has_the_ids_of_its_events_or_none() -> None:
     events = [{NUMBER.name: np.array([number])} for number in range(2)]
     for ids in ([], ["a-1", "a-2"]):
-        bundle = {BUNDLE.name: join_events(events, ["result"], ids)}
+        bundle = {BUNDLE.name: join_events(events, ["result"], ids).join()}
         assert split_events(bundle, [NUMBER], [BUNDLE._replace(name="result")]).ids == ids
     for bad in (["a-1"], ["a-1", "a-2", "a-3"]):
-        bundle = {BUNDLE.name: join_events(events, [], bad)}
+        bundle = {BUNDLE.name: join_events(events, [], bad).join()}
         with pytest.raises(InputError, match="ids for 2 events"):
             split_events(bundle, [NUMBER], [])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,37 @@ def test_result_round_trip(result_and_keep: tuple[PatatrackResult, set[str]]) ->
     tensors = CODEC.encode_result(result, CODEC.output_names(keep))
     assert all(array.flags.c_contiguous for array in tensors.values())
     assert CODEC.decode_result(tensors, result.event, keep) == result
+
+
+@given(results())
+def test_copies_of_a_result_are_its_equals(
+    result_and_keep: tuple[PatatrackResult, set[str]],
+) -> None:
+    """Also if no column has been asked for yet: they are made then."""
+    result, keep = result_and_keep
+    tensors = CODEC.encode_result(result, CODEC.output_names(keep))
+
+    def decoded() -> PatatrackResult:
+        return CODEC.decode_result(tensors, result.event, keep)
+
+    assert pickle.loads(pickle.dumps(decoded())) == result
+    assert copy.deepcopy(decoded()) == result
+    assert replace(decoded(), event=result.event) == result
+    assert len(decoded().tracks) == len(result.tracks)
+    assert Tracks(*decoded().tracks.arrays()) == result.tracks
+    assert not hasattr(decoded().tracks, "momentum")
+
+
+def test_arrays_of_a_result_may_lie_in_any_order() -> None:
+    vertices = PatatrackResult.always()["vertices"].empty()
+    tracks = Tracks.empty().take(np.zeros(0, np.int64))
+    rows = {name: np.zeros((3, *kind.shape), kind.dtype) for name, kind in Tracks.schema().items()}
+    rows["covariance"] = np.arange(90, dtype=np.float32).reshape(3, 30)[:, ::2]
+    rows["state"] = np.asfortranarray(np.arange(15, dtype=np.float32).reshape(3, 5))
+    errors = PatatrackResult.always()["readout_errors"].empty()
+    for given_tracks in (tracks, Tracks(**rows)):
+        result = PatatrackResult(1, PatatrackCounts(), given_tracks, vertices, errors)  # type: ignore[arg-type]
+        assert CODEC.decode_result(CODEC.encode_result(result, ["result"]), 1) == result
 
 
 @given(keeps)
@@ -230,11 +263,11 @@ def test_malformed_event_is_not_sent() -> None:
         ("result", np.zeros(55, np.uint8), 56),
         ("result", np.zeros(79, np.uint8), 80),
         ("result", np.zeros(88, np.uint8), 80),
-        ("result", np.array([0] * 7 + [2, 0, 0]).view(np.uint8), 64 + 2 * 20),
-        ("result", np.array([0] * 7 + [-1, 0, 0]).view(np.uint8), 64 - 20),
-        ("result", np.array([0] * 7 + [2**62, 0, 0]).view(np.uint8), 64 + 2**62 * 20),
+        ("result", np.array([0] * 7 + [2, 0, 0]).view(np.uint8), 64 + 2 * 109),
+        ("result", np.array([0] * 7 + [-1, 0, 0]).view(np.uint8), 64 - 109),
+        ("result", np.array([0] * 7 + [2**62, 0, 0]).view(np.uint8), 64 + 2**62 * 109),
         ("digis", np.zeros(7, np.uint8), 8),
-        ("digis", np.array([1], np.int64).view(np.uint8), 12),
+        ("digis", np.array([1], np.int64).view(np.uint8), 20),
         ("digis", np.array([1, 0, 0], np.int64).view(np.uint8), None),
     ],
 )
@@ -319,7 +352,12 @@ def test_unknown_names(tensors: dict[str, Any]) -> None:
 @given(st.lists(events, max_size=5), keeps)
 def test_events_share_a_bundle(some: list[RawEvent], keep: set[str]) -> None:
     encoded, outputs = [CODEC.encode_event(event) for event in some], CODEC.output_names(keep)
-    joined = bundle.join_events(encoded, outputs)
+    pieces = bundle.join_events(encoded, outputs)
+    joined = pieces.join()
+    assert joined.shape == pieces.shape
+    written = bytearray(pieces.nbytes + 8)
+    pieces.write(memoryview(written))
+    assert written == joined.tobytes() + bytes(8)
     split = bundle.split_events({BUNDLE.name: joined}, CODEC.inputs, CODEC.outputs)
     assert split.outputs == outputs
     assert len(split.events) == len(some)

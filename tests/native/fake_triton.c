@@ -237,7 +237,9 @@ static void *work(void *number) {
             } else {
                 char *data = malloc(row[ROW_BYTES]);
                 if (!ts_copy(request, data)) {
-                    if (ts_start(request))
+                    const char *ticket = ts_start(request);
+                    assert(!ticket || !*ticket || !strcmp(ticket, "file:3:5"));
+                    if (!ticket)
                         ts_fail(request, 7, "nobody waits");
                     else
                         answer(request, data + row[ROW_HEAD + 2], row[ROW_HEAD + 3]);
@@ -276,7 +278,6 @@ static void take(Model *model, Request *request) {
     if (row[ROW_HEAD] == 0) {
         const char *identity = ts_identity(request);
         assert(!strcmp(ts_id(request), "an-id") && !strcmp(ts_wire(request), "1"));
-        assert(!strcmp(ts_ticket(request), "file:3:5"));
         if (strcmp(identity, "right")) {
             ts_fail(request, CODE_INVALID_ARG, "another identity");
         } else {

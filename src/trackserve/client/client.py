@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
@@ -18,6 +17,7 @@ from .exchange import DEFAULT_TIMEOUT, Exchange, Patience, Terms
 from .models import ask_identity, explained, find_model, find_task, list_models
 from .stream import END, Stream, StreamSettings
 from .submitted import Submitted
+from .waiter import waiter_for
 
 
 class Client(BaseClient):
@@ -173,9 +173,8 @@ class Client(BaseClient):
                 :class:`trackserve.client.window.Window`).
             per_request: events in one request. Many events in a request cost less for each, and
                 their answers come together. The default is 1 if ``in_flight`` is given. Else it is
-                the number that the server computes in 50 ms (15 ms by shared memory), at most 16;
-                but no event waits for others while nothing is in flight, nor if ``limits`` have a
-                deadline.
+                the number that the server computes in 50 ms, at most 16; but no event waits for
+                others while nothing is in flight, nor if ``limits`` have a deadline.
             ordered: whether results come in the order of the events; else they come as they are
                 completed.
             timeout: seconds for each event instead of the client's; infinity: no deadline.
@@ -187,13 +186,17 @@ class Client(BaseClient):
             InputError, ServerError: as in :meth:`reconstruct`; they end the stream.
         """
         self._settings.check_process()
-        wake = threading.Event()
         patience = Patience(self._settings, timeout)
         terms = Terms(keep, identity, limits)
         task = find_task(self._settings, self._transport, model, terms, patience)
         how = StreamSettings(in_flight, per_request, ordered=ordered, timeout=timeout)
-        stream = Stream(self._settings, self._transport, task, how, wake.set)
-        source = one_by_one(events)
+        waiter = waiter_for(self._transport)
+        try:
+            stream = Stream(self._settings, self._transport, task, how, waiter.wake, waiter.submit)
+            source = one_by_one(events)
+        except BaseException:
+            waiter.close()
+            raise
         try:
             while stream.unfinished:
                 while stream.wants_event:
@@ -208,13 +211,14 @@ class Client(BaseClient):
                 if answer is not None:
                     yield answer
                     self._settings.check_process()
+                    waiter.wait(0.0)
                 elif stream.unfinished:
-                    wake.wait(stream.pause())
-                wake.clear()
+                    waiter.wait(stream.pause())
                 stream.advance()
             stream.close()
         finally:
-            stream.cancel()
+            if stream.cancel():
+                waiter.close()
 
     def identify(self, model: str, identity: Identity | str | None = None) -> str:
         """Text of the identity that a model has now; the server is asked.

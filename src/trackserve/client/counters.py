@@ -41,6 +41,7 @@ class Counters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sums: defaultdict[tuple[str, tuple[tuple[str, str], ...]], float] = defaultdict(float)
+        self._answers: dict[tuple[str, str, str], tuple[int, int, float]] = {}
 
     def add(self, *amounts: tuple[str, Mapping[str, str], float]) -> None:
         """Add to some sums, each given by name, labels and what to add."""
@@ -48,10 +49,35 @@ class Counters:
             for name, labels, amount in amounts:
                 self._sums[name, tuple(labels.items())] += amount
 
+    def add_answer(self, server: str, model: str, outcome: str, tries: int, seconds: float) -> None:
+        """Add an event that was answered.
+
+        Args:
+            server, model, outcome: labels.
+            tries: times that it was sent.
+            seconds: from the event to its answer.
+        """
+        key = server, model, outcome
+        with self._lock:
+            n, all_tries, all_seconds = self._answers.get(key, (0, 0, 0.0))
+            self._answers[key] = n + 1, all_tries + tries, all_seconds + seconds
+
     def samples(self) -> list[Sample]:
         """All sums."""
         with self._lock:
-            return [Sample(name, dict(labels), v) for (name, labels), v in self._sums.items()]
+            sums, answers = dict(self._sums), dict(self._answers)
+        found = []
+        totals: defaultdict[tuple[str, str], tuple[int, float]] = defaultdict(lambda: (0, 0.0))
+        for (server, model, outcome), (n, tries, seconds) in answers.items():
+            labels = {"server": server, "model": model, "outcome": outcome}
+            found.append(Sample("events_total", labels, n))
+            before = totals[server, model]
+            totals[server, model] = before[0] + tries, before[1] + seconds
+        for (server, model), (tries, seconds) in totals.items():
+            labels = {"server": server, "model": model}
+            found.append(Sample("tries_total", labels, tries))
+            found.append(Sample("seconds_total", labels, seconds))
+        return found + [Sample(name, dict(labels), value) for (name, labels), value in sums.items()]
 
 
 def as_text(samples: Iterable[Sample]) -> str:

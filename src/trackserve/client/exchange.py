@@ -332,14 +332,23 @@ class Exchange:
             EventDeadlineExceeded: the event's own deadline is over.
             DeadlineExceeded: no time is left.
         """
+        self.begin_try()
+        return time_for([self])
+
+    def begin_try(self) -> None:
+        """Note that the request is sent now, alone or with others.
+
+        Raises:
+            EventDeadlineExceeded: the event's own deadline is over.
+        """
         self._sent = time.perf_counter()
         self._tries += 1
+        if self._limits.deadline == math.inf:
+            return
         left = self.left
         if left <= 0:
             raise deadline_exceeded(self._event, self._limits.deadline)
-        if left < math.inf:
-            self.request.inputs.update(encode_limits(replace(self._limits, deadline=left)))
-        return time_for([self])
+        self.request.inputs.update(encode_limits(replace(self._limits, deadline=left)))
 
     @property
     def patience_left(self) -> float:
@@ -386,8 +395,7 @@ class Exchange:
         except InputError as error:
             raise ServerError(error.message, url=self._settings.url, **error.fields) from error
         identity = self._identity_of(result) if self._checked else result.identity
-        origin = self._origin("ok", arrived)
-        return replace(result, identity=identity, origin=origin)
+        return result.sign(identity, self._origin("ok", arrived))
 
     def failed(self, error: EventError) -> EventError:
         """The error that an event has come to, with its origin."""
@@ -398,22 +406,20 @@ class Exchange:
         """Count the answer; return its origin."""
         seconds = (arrived or time.perf_counter()) - self._patience.begin
         via = self._via or Via(self._settings.url, self._tries)
-        labels = {"server": via.server, "model": self._model}
-        self._settings.counters.add(
-            ("events_total", labels | {"outcome": outcome}, 1),
-            ("tries_total", labels, self._tries),
-            ("seconds_total", labels, seconds),
-        )
-        _log.debug(
-            "%s: event %d is %s from %s after %.4f s, tries: %d",
-            *(self.request.id, self._event, outcome, via.server or "here", seconds, self._tries),
-        )
+        counters = self._settings.counters
+        counters.add_answer(via.server, self._model, outcome, self._tries, seconds)
+        if _log.isEnabledFor(logging.DEBUG):
+            where = via.server or "here"
+            _log.debug(
+                "%s: event %d is %s from %s after %.4f s, tries: %d",
+                *(self.request.id, self._event, outcome, where, seconds, self._tries),
+            )
         return Origin(via.server, self._tries, seconds, via.is_fallback, self.request.id)
 
     def _identity_of(self, result: Any) -> str:
         """The identity of the result, which it has or the server has checked."""
-        where = {"model": self._model, "url": self._settings.url}
         known = self._settings.identities.get(self._model, "")
+        where = {"model": self._model, "url": self._settings.url}
         if not result.identity:
             if IDENTITY.name in self.request.outputs:
                 raise ServerError("the answer has no identity", **where)
@@ -449,8 +455,8 @@ def time_for(exchanges: Sequence[Exchange]) -> float:
     Raises:
         DeadlineExceeded: no time is left.
     """
-    last = max(exchange.left for exchange in exchanges) + _GRACE
-    return min(last, *(exchange.patience_left for exchange in exchanges))
+    last = max([exchange.left for exchange in exchanges]) + _GRACE
+    return min(last, *[exchange.patience_left for exchange in exchanges])
 
 
 def bundled(exchanges: Sequence[Exchange]) -> Request:

@@ -308,7 +308,8 @@ def _mean(mean: float | None, value: float) -> float:
 
 def weight_of(request: Request) -> int:
     """The size of a request, which its work goes with: bytes of its inputs, at least 64 KiB."""
-    return max(_SMALLEST, sum(array.nbytes for array in request.inputs.values()))
+    size: int = sum(array.nbytes for array in request.inputs.values())
+    return max(_SMALLEST, size)
 
 
 def is_for_another(error: TrackserveError) -> bool:

@@ -52,14 +52,12 @@ _log = logging.getLogger("trackserve.client")
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Memory that client and server share; its file is gone once both have mapped it."""
+    """Memory of so many bytes that client and server share; its file is gone once both have
+    mapped it."""
 
     name: str
     memory: mmap.mmap
-
-    @property
-    def size(self) -> int:
-        return len(self.memory)
+    size: int
 
 
 class _Handed(np.ndarray[Any, Any]):
@@ -127,8 +125,10 @@ class Regions:
         """A region of at least ``size`` bytes, if one is free."""
         with self._lock:
             self._take_back()
-            fitting = [region for region in reversed(self._free) if region.size >= size]
-            found = min(fitting, key=lambda region: region.size, default=None)
+            found = None
+            for region in reversed(self._free):
+                if region.size >= size and (found is None or region.size < found.size):
+                    found = region
             if found:
                 del self._free[found]
             elif self._closed or time.monotonic() < self._paused_until:
@@ -327,7 +327,7 @@ def _create(size: int) -> Region | None:
         return None
     try:
         os.posix_fallocate(descriptor, 0, size)
-        region = Region(path.name, mmap.mmap(descriptor, size))
+        region = Region(path.name, mmap.mmap(descriptor, size), size)
     except OSError:
         path.unlink(missing_ok=True)
     finally:

@@ -21,7 +21,8 @@ from trackserve.wire.tensors import Tensors
 from .exchange import Exchange, Patience, Settings, Task, bundled, time_for, unbundled
 from .models import explained
 from .pool import Pool
-from .transport import Call, Transport
+from .transport import Call, Request, Transport
+from .waiter import Waiter
 from .window import SMOOTHING, Windows
 
 _AHEAD = 4
@@ -31,11 +32,9 @@ _BURST = 3
 code and data of client and server still in the processors' caches. More requests would leave a
 distant server without work."""
 _WORTH_A_REQUEST = 0.05
-_WORTH_A_RING = 0.015
-"""Seconds of the server's work in a request, if the stream finds its window; the second where all
-requests go by shared memory, where one costs a third."""
+"""Seconds of the server's work in a request, if the stream finds its window."""
 _MOST_PER_REQUEST = 16
-"""Most events in a request. Any request costs client and server 1 to 2 ms."""
+"""Most events in a request. Any request costs client and server 1 to 2 ms of a processor."""
 _WITHOUT_TIMES = 4
 """Requests in flight to a server that does not say its times."""
 END: Any = object()
@@ -67,6 +66,7 @@ class Stream:
         task: the work to do on each event.
         how: settings of the stream. A model that takes no bundles gets one event in a request.
         wake: called, in any thread, when :meth:`advance` has something to do.
+        submit: starts a request; None: the transport does.
 
     Raises:
         InputError: a number in ``how`` is not a positive integer, or a part to keep is unknown.
@@ -79,6 +79,7 @@ class Stream:
         task: Task,
         how: StreamSettings,
         wake: Callable[[], object],
+        submit: Callable[[Request, float], Call] | None = None,
     ) -> None:
         in_flight, per_request = how.in_flight, how.per_request
         for name, value in (("in_flight", in_flight), ("per_request", per_request)):
@@ -89,7 +90,6 @@ class Stream:
         self._transport = transport
         self._task = task
         self._how = how
-        self._worth = _WORTH_A_RING if transport.name == "shm" else _WORTH_A_REQUEST
         lasts = task.limits is None or task.limits.deadline == math.inf
         self._timed = in_flight is None and task.has_timing
         self._finds_per_request = per_request is None and self._timed and task.has_bundles and lasts
@@ -97,7 +97,10 @@ class Stream:
         self._burst = 1 if in_flight is not None else _BURST
         self._filling = True
         self._wake = wake
+        self._submit = submit or Waiter(transport).submit
         self._window = Windows(self._servers, in_flight, None if self._timed else _WITHOUT_TIMES)
+        self._most = self._window.size * self._per_request
+        """Most events in flight when the stream last sent some."""
         self._started = 0
         self._taken = 0
         self._source_ended = False
@@ -120,9 +123,10 @@ class Stream:
 
         Answers that wait for an earlier event count too: so few pile up behind a slow event.
         """
-        most = self._window.size * self._per_request
-        is_full = len(self._exchanges) >= most or self._started - self._taken >= _AHEAD * most
-        return self._filling and not self._source_ended and not is_full
+        if not self._filling or self._source_ended:
+            return False
+        self._most = most = self._window.size * self._per_request
+        return len(self._exchanges) < most and self._started - self._taken < _AHEAD * most
 
     def start(self, event: Any) -> None:
         """Send an event, perhaps with others in one request.
@@ -144,7 +148,7 @@ class Stream:
             self._answers[number] = None, error
             return
         self._exchanges[number] = exchange
-        self._filling = len(self._exchanges) < self._window.size * self._per_request
+        self._filling = len(self._exchanges) < self._most
         self._gathered.append(number)
         if len(self._gathered) >= self._per_request or self._is_idle:
             self.flush()
@@ -201,17 +205,18 @@ class Stream:
             return None
         return max(0.0, self._delayed[0][0] - time.monotonic())
 
-    def cancel(self) -> None:
-        """Give up all requests in flight.
+    def cancel(self) -> bool:
+        """Give up all requests in flight; return whether this was done.
 
         While Python ends, this does nothing: a thread may have stopped with a lock that it needs,
         and the end of the process gives up all requests. After a fork the requests are those of
         the other process.
         """
         if sys.is_finalizing() or os.getpid() != self._settings.process:
-            return
+            return False
         for call in self._calls:
             call.cancel()
+        return True
 
     def _servers(self) -> list[str]:
         """Names of the servers that get requests now."""
@@ -225,7 +230,7 @@ class Stream:
         sent = []
         for number in numbers:
             try:
-                self._exchanges[number].send()
+                self._exchanges[number].begin_try()
             except EventError as error:
                 exchange = self._exchanges.pop(number)
                 self._answers[number] = exchange, exchange.failed(error)
@@ -235,7 +240,7 @@ class Stream:
         if not sent:
             return
         exchanges = [self._exchanges[number] for number in sent]
-        call = self._transport.submit(bundled(exchanges), time_for(exchanges))
+        call = self._submit(bundled(exchanges), time_for(exchanges))
         self._calls[call] = sent
         call.add_done_callback(self._end)
 
@@ -248,8 +253,9 @@ class Stream:
         exchanges = [self._exchanges[number] for number in numbers]
         n_delayed = len(self._delayed)
         server = self._settings.url if call.via is None else call.via.server
-        for exchange in exchanges:
-            exchange.note(call.via)
+        if call.via is not None:
+            for exchange in exchanges:
+                exchange.note(call.via)
         try:
             answers = unbundled(exchanges, call.result())
         except (EventError, ServerError) as error:
@@ -318,4 +324,4 @@ class Stream:
         compute = self._settings.compute.get(self._task.model)
         if not self._finds_per_request or compute is None:
             return 1
-        return max(1, min(int(self._worth / compute), _MOST_PER_REQUEST))
+        return max(1, min(round(_WORTH_A_REQUEST / compute), _MOST_PER_REQUEST))

@@ -8,11 +8,9 @@ import os
 import threading
 from contextlib import suppress
 
-import numpy as np
-
 from trackserve.serving.guard import SHARED_MEMORY
 from trackserve.serving.local import region_name
-from trackserve.wire.ticket import TICKET_BYTES, TICKET_PLACES, TICKET_WORD, Ticket
+from trackserve.wire.ticket import TICKET_BYTES, TICKET_PLACES, Ticket
 
 
 class Tickets:
@@ -28,7 +26,7 @@ class Tickets:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 os.posix_fallocate(descriptor, 0, TICKET_BYTES)
-                self._words = np.frombuffer(mmap.mmap(descriptor, TICKET_BYTES), TICKET_WORD)
+                self._words = memoryview(mmap.mmap(descriptor, TICKET_BYTES)).cast("q")
             except OSError:
                 self.close()
             finally:
@@ -55,6 +53,6 @@ class Tickets:
     def close(self) -> None:
         """Remove the file; all tickets end."""
         if self._words is not None:
-            self._words[:] = 0
+            self._words[:] = memoryview(bytes(TICKET_BYTES)).cast("q")
         with suppress(OSError):  # there is no file, or no place for files
             self._path.unlink()

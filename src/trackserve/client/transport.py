@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from trackserve.errors import (
     AccessDenied,
@@ -20,6 +20,7 @@ from trackserve.errors import (
     TrackserveError,
     decode,
 )
+from trackserve.wire.bundle import BUNDLE, Pieces
 from trackserve.wire.tensors import Tensors
 
 CONNECT_TIMEOUT = 5.0
@@ -49,17 +50,24 @@ class Request(NamedTuple):
 
     Attributes:
         model: name of the model.
-        inputs: its input tensors.
+        inputs: its input tensors. That of a bundle may be :class:`Pieces`.
         outputs: names of the outputs to return.
         parameters: parameters of the request, by name.
         id: its id, which the logs of servers and of a front have.
     """
 
     model: str
-    inputs: Tensors
+    inputs: dict[str, Any]
     outputs: list[str]
     parameters: Mapping[str, str] = MappingProxyType({})
     id: str = ""
+
+    def whole(self) -> Request:
+        """The request with its bundle as one array, if it is in pieces."""
+        bundle = self.inputs.get(BUNDLE.name)
+        if not isinstance(bundle, Pieces):
+            return self
+        return self._replace(inputs={BUNDLE.name: bundle.join()})
 
 
 class ModelConfig(NamedTuple):

@@ -38,7 +38,7 @@ class Windows:
     @property
     def size(self) -> int:
         """Most requests in flight."""
-        return self._fixed or sum(self._of(server).size for server in self._servers())
+        return self._fixed or sum([self._of(server).size for server in self._servers()])
 
     def answered(
         self, server: str, *, round_trip: float, busy: float, service: float, is_bundle: bool

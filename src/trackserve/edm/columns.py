@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import namedtuple
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -127,10 +127,13 @@ class Columns:
     """
 
     Arrays: ClassVar[Any]
+    _one: ClassVar[str]
+    """Name of a column."""
 
     def __init_subclass__(cls) -> None:
         """Make ``Arrays``; it can be imported by its name, as the cache of compiled code needs."""
         names = [name for name, value in vars(cls).items() if isinstance(value, Field)]
+        cls._one = next(iter(names), getattr(cls, "_one", ""))
         make: Any = namedtuple
         cls.Arrays = make(f"{cls.__name__}Arrays", names, module=cls.__module__)
         cls.Arrays.__qualname__ = f"{cls.__qualname__}.Arrays"
@@ -146,6 +149,26 @@ class Columns:
     def empty(cls) -> Self:
         """Return the noun without rows."""
         return cls(*(kind.empty() for kind in cls.schema().values()))
+
+    @classmethod
+    def later(cls, make: Callable[[], dict[str, Any]]) -> Self:
+        """Return a noun whose columns ``make`` returns, by name, when one is first asked for."""
+        noun = object.__new__(cls)
+        vars(noun)["_make"] = make
+        return noun
+
+    def __getattr__(self, name: str) -> Any:
+        """Make the columns of a noun that has been made by :meth:`later`."""
+        make = vars(self).get("_make")
+        if make is None or name not in self.schema():
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}", name=name)
+        columns = make()
+        object.__setattr__(self, "__dict__", columns)  # at once: other threads may ask too
+        return columns[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The columns, for copies."""
+        return self.columns()
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
@@ -172,6 +195,7 @@ class Columns:
 
     def arrays(self) -> Any:
         """Return the columns as :attr:`Arrays`."""
+        getattr(self, self._one)  # makes the columns, if they are made later
         return self.Arrays._make(vars(self).values())
 
     def take(self, index: Array | slice) -> Self:
@@ -215,7 +239,7 @@ class Columns:
         return noun_html(self)
 
     def __len__(self) -> int:
-        return len(getattr(self, next(iter(self.schema()))))
+        return len(getattr(self, self._one))
 
     def __eq__(self, other: object) -> bool:
         """Equal bit for bit (a NaN equals itself)."""

@@ -51,10 +51,11 @@ class EventLimits:
                 raise InputError("wrong limit", limit=name, found=repr(most)[:80], bound=bound)
 
     @classmethod
-    def names(cls) -> list[str]:
+    @functools.cache
+    def names(cls) -> tuple[str, ...]:
         """Names of the counts, in the order of the stages."""
         shared = {f.name for f in fields(EventLimits)}
-        return [f.name for f in fields(cls) if f.name not in shared]
+        return tuple(f.name for f in fields(cls) if f.name not in shared)
 
     def counts(self) -> dict[str, int]:
         """The most of each, by name."""

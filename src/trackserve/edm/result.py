@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, Self, get_args, get_type_hints
 
 import numpy as np
 
@@ -120,8 +120,15 @@ class Result:
 
     def parts(self) -> dict[str, Columns]:
         """Return the nouns that this result has, by name."""
-        found = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: part for name, part in found.items() if isinstance(part, Columns)}
+        found = {name: getattr(self, name) for name in self.always()}
+        more = {name: getattr(self, name) for name in self.intermediates()}
+        return found | {name: part for name, part in more.items() if isinstance(part, Columns)}
+
+    def sign(self, identity: str, origin: Origin) -> Self:
+        """Say who made this result, which nobody else has yet; return it."""
+        object.__setattr__(self, "identity", identity)
+        object.__setattr__(self, "origin", origin)
+        return self
 
     def to_awkward(self) -> Any:
         """Make an awkward record: ``event``, ``stopped_by``, ``counts``, a list for each noun.

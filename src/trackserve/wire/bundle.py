@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -40,6 +41,7 @@ BUNDLE = TensorSpec("BUNDLE", np.dtype(np.uint8), (-1,), optional=True)
 MOST_EVENTS = 4096
 """Most events in a bundle."""
 _LENGTH = np.dtype("<i8")
+_LENGTH_FORM = "<q"
 _ALIGNMENT = 8
 
 OutputsOrError = Mapping[str, Array] | TrackserveError
@@ -60,6 +62,39 @@ class EventBundle(NamedTuple):
     ids: list[str]
 
 
+class Pieces:
+    """A tensor uint8[nbytes] whose pieces are not joined yet.
+
+    Args:
+        pieces: the bytes.
+        nbytes: their number.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 1
+
+    def __init__(self, pieces: Sequence[bytes | memoryview], nbytes: int) -> None:
+        self.pieces = pieces
+        self.nbytes = nbytes
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Shape of the tensor."""
+        return (self.nbytes,)
+
+    def join(self) -> Array:
+        """The tensor."""
+        return np.frombuffer(bytearray().join(self.pieces), np.uint8)
+
+    def write(self, memory: memoryview) -> None:
+        """Write the tensor to the begin of ``memory``."""
+        at = 0
+        for piece in self.pieces:
+            end = at + len(piece)
+            memory[at:end] = piece
+            at = end
+
+
 class AnswerBundle(NamedTuple):
     """The content of a reply.
 
@@ -74,8 +109,8 @@ class AnswerBundle(NamedTuple):
 
 def join_events(
     events: Sequence[Mapping[str, Array]], outputs: Sequence[str], ids: Sequence[str] = ()
-) -> Array:
-    """The bundle of ``events``, uint8[bytes].
+) -> Pieces:
+    """The bundle of ``events``.
 
     Args:
         events: input tensors of each event, from its codec.
@@ -85,7 +120,7 @@ def join_events(
     head: dict[str, Any] = {"outputs": list(outputs)}
     if ids:
         head["ids"] = list(ids)
-    return _join(head, events)
+    return _pieces(head, events)
 
 
 def split_events(
@@ -126,7 +161,7 @@ def join_answers(answers: Sequence[OutputsOrError], at_a_time: int) -> Array:
         answers: output tensors of each event, or its error.
         at_a_time: number of events that the server reconstructs at a time.
     """
-    return _join({"at_a_time": at_a_time}, answers)
+    return _pieces({"at_a_time": at_a_time}, answers).join()
 
 
 def split_answers(
@@ -158,7 +193,7 @@ def split_answers(
     return AnswerBundle(answers, at_a_time)
 
 
-def _join(head: dict[str, Any], items: Sequence[OutputsOrError]) -> Array:
+def _pieces(head: dict[str, Any], items: Sequence[OutputsOrError]) -> Pieces:
     head["events"] = [
         encode(item)
         if isinstance(item, TrackserveError)
@@ -167,12 +202,19 @@ def _join(head: dict[str, Any], items: Sequence[OutputsOrError]) -> Array:
     ]
     text = json.dumps(head).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    pieces: list[Any] = [np.array([len(text)], _LENGTH), text]
+    pieces: list[bytes | memoryview] = [struct.pack(_LENGTH_FORM, len(text)) + text]
+    size = len(pieces[0])
     for item in items:
-        if not isinstance(item, TrackserveError):
-            for array in item.values():
-                pieces += [np.ascontiguousarray(array), bytes(-array.nbytes % _ALIGNMENT)]
-    return np.frombuffer(bytearray().join(pieces), np.uint8)
+        if isinstance(item, TrackserveError):
+            continue
+        for array in item.values():
+            if array.nbytes:
+                pieces.append(np.ascontiguousarray(array).data.cast("B"))
+                rest = -array.nbytes % _ALIGNMENT
+                if rest:
+                    pieces.append(bytes(rest))
+                size += array.nbytes + rest
+    return Pieces(pieces, size)
 
 
 def _head(bundle: Array) -> tuple[dict[str, Any], int]:

@@ -16,7 +16,10 @@ column is its offsets, then, in their place, its values. A block ends at a multi
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import struct
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -68,12 +71,13 @@ class Codec(Generic[E, R]):
         self.limits = limits
         counts = TensorSpec("counts", _HEAD, (len(result.counts_type().names()),))
         self._counts = counts
+        self._counts_form = _form(counts.shape[0])
         self._blocks = {
             part: _Block(part, noun)
             for part, noun in (result.always() | result.intermediates()).items()
         }
         self._columns: dict[str, tuple[str, _Piece]] = {
-            f"{part}_{piece.name}": (part, piece)
+            piece.tensor: (part, piece)
             for part, block in self._blocks.items()
             for piece in block.schema
         }
@@ -130,6 +134,8 @@ class Codec(Generic[E, R]):
         Raises:
             InputError: ``keep`` names a part that does not exist.
         """
+        if not keep and isinstance(keep, tuple):
+            return [_RESULT.name]
         self.result.check_keep(keep)
         return [_RESULT.name, *(part for part in self.result.intermediates() if part in keep)]
 
@@ -145,15 +151,15 @@ class Codec(Generic[E, R]):
             InputError: a name is unknown, the result lacks that part, or an array in it has
                 the wrong dtype or shape.
         """
-        parts = result.parts()
+        parts: dict[str, Any] = vars(result)
         encoded: dict[str, Array] = {}
         for name in names:
             if name == TIMING.name:
                 continue
             if name == _RESULT.name:
-                pieces = [result.counts.as_array()]
+                pieces: list[Any] = [struct.pack(self._counts_form, *vars(result.counts).values())]
                 for part in self.result.always():
-                    pieces += self._blocks[part].pack(parts[part])
+                    self._blocks[part].pack(parts[part], pieces)
                 encoded[name] = _join(pieces)
                 continue
             if name == IDENTITY.name:
@@ -166,12 +172,15 @@ class Codec(Generic[E, R]):
                 encoded[name] = result.counts.as_array()
                 continue
             part, piece = self._columns.get(name, (name, None))
-            if part not in parts:
+            if part not in self._blocks or parts[part] is None:
                 raise InputError("the result has no such tensor", tensor=name)
             if piece is None:
-                encoded[name] = _join(self._blocks[part].pack(parts[part]))
+                pieces = []
+                self._blocks[part].pack(parts[part], pieces)
+                encoded[name] = _join(pieces)
             else:
-                encoded[name] = np.ascontiguousarray(piece.of(parts[part], name))
+                noun = parts[part]
+                encoded[name] = np.ascontiguousarray(piece.of(noun, len(noun), name))
         return encoded
 
     def decode_result(
@@ -191,23 +200,21 @@ class Codec(Generic[E, R]):
         end = n_counts * _HEAD.itemsize
         if len(packed) < end:
             raise _wrong_length(_RESULT.name, len(packed), end)
-        counts = self.result.counts_type()(*packed[:end].view(_HEAD).tolist())
+        counts = self.result.counts_type()(*struct.unpack_from(self._counts_form, packed.data))
         parts: dict[str, Any] = {}
         for part in self.result.always():
             parts[part], end = self._blocks[part].unpack(packed, end, _RESULT.name)
         if end != len(packed):
             raise _wrong_length(_RESULT.name, len(packed), end)
-        for part in self.output_names(keep)[1:]:
+        for part in self.output_names(keep)[1:] if keep else ():
             packed = checked(tensors, self._blocks[part].spec)
             parts[part], end = self._blocks[part].unpack(packed, 0, part)
             if end != len(packed):
                 raise _wrong_length(part, len(packed), end)
-        texts: dict[str, Any] = {
-            spec.name: checked(tensors, spec).tobytes().decode(errors="replace")
-            for spec in (IDENTITY, STOPPED_BY)
-            if spec.name in tensors
-        }
-        return self.result(event, counts, **(texts | parts))
+        for spec in (IDENTITY, STOPPED_BY):
+            if spec.name in tensors:
+                parts[spec.name] = checked(tensors, spec).tobytes().decode(errors="replace")
+        return self.result(event, counts, **parts)
 
 
 class _Piece(NamedTuple):
@@ -216,6 +223,7 @@ class _Piece(NamedTuple):
     Attributes:
         column: name of the column.
         name: name of the piece: that of the column, with ``_offsets`` for its offsets.
+        tensor: name of its tensor.
         dtype: type of its items.
         shape: shape of a row.
         kind: "rows" for a column, "offsets" or "values" for a part of a ragged one.
@@ -224,20 +232,25 @@ class _Piece(NamedTuple):
 
     column: str
     name: str
+    tensor: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     kind: str
     width: int
 
-    def of(self, noun: Columns, tensor: str) -> Array:
-        """The array in ``noun``.
+    @property
+    def finder(self) -> Callable[[Columns], Array]:
+        """Function that finds the array in a noun, unchecked."""
+        return attrgetter(self.column if self.kind == "rows" else f"{self.column}.{self.kind}")
+
+    def of(self, noun: Columns, rows: int, tensor: str) -> Array:
+        """The array in ``noun``, which has so many rows.
 
         Raises:
             InputError: it has the wrong dtype or shape.
         """
-        column: Any = getattr(noun, self.column)
-        array: Array = column if self.kind == "rows" else getattr(column, self.kind)
-        length = {"rows": len(noun), "offsets": len(noun) + 1}.get(self.kind, len(array))
+        array = self.finder(noun)
+        length = rows + (self.kind == "offsets") if self.kind != "values" else len(array)
         if array.dtype != self.dtype or array.shape != (length, *self.shape):
             checked({tensor: array}, TensorSpec(tensor, self.dtype, (length, *self.shape)))
         return array
@@ -250,25 +263,39 @@ class _Block:
         self.spec = TensorSpec(part, np.dtype(np.uint8), (-1,))
         self._part = part
         self._noun = noun
-        self.schema = list(_pieces(noun))
+        self.schema = list(_pieces(part, noun))
         self._layout = sorted(self.schema, key=lambda piece: -piece.dtype.itemsize)
         self._ragged = [piece.column for piece in self.schema if piece.kind == "values"]
+        self._shapes = {piece.shape for piece in self.schema}
+        self._plan = [(piece.finder, piece.dtype, piece.shape, piece) for piece in self._layout]
+        self._width = sum(piece.width for piece in self.schema if piece.kind != "values")
+        self._widths = [piece.width for piece in self.schema if piece.kind == "values"]
         self._head = (1 + len(self._ragged)) * _HEAD.itemsize
+        self._head_form = _form(1 + len(self._ragged))
 
-    def pack(self, noun: Columns) -> list[Array]:
-        """The pieces of the block, to be joined."""
-        sizes = [len(noun), *(len(getattr(noun, name).values) for name in self._ragged)]
-        pieces = [np.array(sizes, _HEAD)]
+    def pack(self, noun: Columns, pieces: list[Any]) -> None:
+        """Append the pieces of the block, to be joined.
+
+        Raises:
+            InputError: an array has the wrong dtype or shape.
+        """
+        rows = len(noun)
+        values = [len(getattr(noun, name).values) for name in self._ragged]
+        pieces.append(struct.pack(self._head_form, rows, *values))
+        shapes = {shape: (rows, *shape) for shape in self._shapes}
         size = 0
-        for piece in self._layout:
-            array = piece.of(noun, f"{self._part}_{piece.name}")
-            pieces.append(np.ascontiguousarray(array))
+        for find, dtype, shape, piece in self._plan:
+            array = find(noun)
+            if array.dtype is not dtype or array.shape != shapes[shape]:
+                array = piece.of(noun, rows, piece.tensor)
+            pieces.append(array)
             size += array.nbytes
-        pieces.append(np.zeros(-size % _HEAD.itemsize, np.uint8))
-        return pieces
+        pieces.append(bytes(-size % _HEAD.itemsize))
 
     def unpack(self, packed: Array, start: int, tensor: str) -> tuple[Columns, int]:
-        """The noun whose block begins at byte ``start``, as views, and where the block ends.
+        """The noun whose block begins at byte ``start``, and where the block ends.
+
+        Its columns are views, which are made when one of them is asked for.
 
         Raises:
             InputError: ``packed`` is shorter than the block says, or offsets are wrong.
@@ -276,38 +303,67 @@ class _Block:
         at = start + self._head
         if len(packed) < at:
             raise _wrong_length(tensor, len(packed), at)
-        rows, *n_values = packed[start:at].view(_HEAD).tolist()
+        rows, *n_values = struct.unpack_from(self._head_form, packed.data, start)
+        end = at + rows * self._width
+        for width, length in zip(self._widths, n_values, strict=True):
+            end += OFFSET.itemsize + length * width
+        if min(rows, *n_values, 0) < 0 or end > len(packed):
+            raise _wrong_length(tensor, len(packed), end)
         sizes = dict(zip(self._ragged, n_values, strict=True))
-        arrays: dict[str, Array] = {}
+        noun = self._noun.later(partial(self._views, packed, at, rows, sizes))
+        for name, size in sizes.items():
+            offsets = getattr(noun, name).offsets
+            if offsets[0] != 0 or offsets[-1] != size or (np.diff(offsets) < 0).any():
+                raise InputError("offsets of a column are wrong", tensor=tensor, column=name)
+        return noun, end + -(end - start) % _HEAD.itemsize
+
+    def _views(
+        self, packed: Array, at: int, rows: int, sizes: Mapping[str, int]
+    ) -> dict[str, Array | Ragged]:
+        """The columns of the block whose columns begin at byte ``at``, by name.
+
+        Args:
+            packed: bytes with the block, long enough.
+            at: the byte.
+            rows: number of rows.
+            sizes: number of values of each ragged column.
+        """
+        arrays: dict[str, Any] = {}
         for piece in self._layout:
             length = sizes[piece.column] if piece.kind == "values" else rows
             length += piece.kind == "offsets"
-            end = at + length * piece.width
-            if rows < 0 or length < 0 or end > len(packed):
-                raise _wrong_length(tensor, len(packed), end)
             arrays[piece.name] = np.ndarray((length, *piece.shape), piece.dtype, packed, at)
-            at = end
+            at += length * piece.width
         for name in self._ragged:
-            offsets = arrays.pop(f"{name}_offsets")
-            if offsets[0] != 0 or offsets[-1] != sizes[name] or (np.diff(offsets) < 0).any():
-                raise InputError("offsets of a column are wrong", tensor=tensor, column=name)
-            arrays[name] = Ragged(offsets, arrays[name])  # type: ignore[assignment]
-        return self._noun(**arrays), at + -(at - start) % _HEAD.itemsize
+            arrays[name] = Ragged(arrays.pop(f"{name}_offsets"), arrays[name])
+        return {piece.column: arrays[piece.column] for piece in self.schema}
 
 
-def _pieces(noun: type[Columns]) -> Iterator[_Piece]:
-    """The arrays of a noun, in the order of its schema."""
+def _pieces(part: str, noun: type[Columns]) -> Iterator[_Piece]:
+    """The arrays of a part, in the order of its schema."""
     for name, column in noun.schema().items():
+        tensor = f"{part}_{name}"
         kind = "rows"
         if column.ragged:
             kind = "values"
-            yield _Piece(name, f"{name}_offsets", OFFSET, (), "offsets", OFFSET.itemsize)
+            offsets = f"{name}_offsets"
+            width = OFFSET.itemsize
+            yield _Piece(name, offsets, f"{tensor}_offsets", OFFSET, (), "offsets", width)
         width = column.dtype.itemsize * math.prod(column.shape)
-        yield _Piece(name, name, column.dtype, column.shape, kind, width)
+        yield _Piece(name, name, tensor, column.dtype, column.shape, kind, width)
 
 
-def _join(pieces: list[Array]) -> Array:
-    return np.frombuffer(bytearray().join(pieces), np.uint8)  # type: ignore[arg-type]
+def _join(pieces: list[Any]) -> Array:
+    try:
+        joined = bytearray().join(pieces)
+    except TypeError:  # an array is not C-contiguous
+        joined = bytearray().join([memoryview(piece).tobytes() for piece in pieces])
+    return np.frombuffer(joined, np.uint8)
+
+
+def _form(n: int) -> str:
+    """The format of ``n`` numbers of a head, for :mod:`struct`."""
+    return f"={n}q"
 
 
 def _wrong_length(tensor: str, found: int, bound: int) -> InputError:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from trackserve.errors import ServerError
+from trackserve.errors import ServerError, TrackserveError
 from trackserve.wire.bundle import BUNDLE, OutputsOrError, join_answers
 from trackserve.wire.codec import TIMING
 
@@ -23,7 +23,7 @@ class Gather:
     """
 
     def __init__(self, n: int, at_a_time: int, send: Callable[[Answer], None]) -> None:
-        self._answers: list[OutputsOrError] = [ServerError("no answer")] * n
+        self._answers: list[Answer] = [ServerError("no answer")] * n
         self._done = [0.0] * n
         self._missing = n
         self._at_a_time = at_a_time
@@ -32,21 +32,31 @@ class Gather:
 
     def put(self, place: int, answer: Answer) -> None:
         """Take the answer of the event at ``place`` in the bundle; each place has one answer."""
-        self._answers[place] = answer.tensors if isinstance(answer, EncodedResult) else answer
+        self._answers[place] = answer
         self._done[place] = time.perf_counter()
         with self._lock:
             self._missing -= 1
             if self._missing:
                 return
-        now = time.perf_counter()
-        for tensors, done in zip(self._answers, self._done, strict=True):
-            if not isinstance(tensors, Exception) and TIMING.name in tensors:
-                tensors[TIMING.name][0] += now - done
         send_surely(self._send, self._joined())
 
     def _joined(self) -> Answer:
+        now = time.perf_counter()
         try:
-            bundle = join_answers(self._answers, self._at_a_time)
+            answers = [_encoded(answer) for answer in self._answers]
+            for tensors, done in zip(answers, self._done, strict=True):
+                if not isinstance(tensors, TrackserveError) and TIMING.name in tensors:
+                    tensors[TIMING.name][0] += now - done
+            bundle = join_answers(answers, self._at_a_time)
         except Exception as error:
             return ServerError("the answers cannot be joined", reason=repr(error))
         return EncodedResult({BUNDLE.name: bundle}, {}, {})
+
+
+def _encoded(answer: Answer) -> OutputsOrError:
+    if isinstance(answer, TrackserveError):
+        return answer
+    try:
+        return answer.rest() | answer.tensors
+    except TrackserveError as error:
+        return error

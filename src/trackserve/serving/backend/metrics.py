@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 
@@ -55,6 +56,8 @@ label ``le``, as Prometheus takes it.
 
 _BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Upper bounds of the histograms' buckets, seconds."""
+_MOST_LATER = 64
+"""Most things that wait to be added."""
 _BUCKETS = {
     metric: [Series(metric, bound) for bound in (*map(str, _BOUNDS), "+Inf")]
     for metric in (QUEUE_BUCKET, COMPUTE_BUCKET, LATENCY_BUCKET)
@@ -78,6 +81,22 @@ class Counters:
         """Adds what is counted elsewhere; called before each report."""
         self._lock = threading.Lock()
         self._unreported: defaultdict[Series, float] = defaultdict(float)
+        self._later: deque[Callable[[], Iterable[tuple[Series, float]]]] = deque()
+
+    def later(self, amounts: Callable[[], Iterable[tuple[Series, float]]]) -> None:
+        """Add what ``amounts`` returns before the next report.
+
+        This costs less than to add it at once: those of a second run one after the other, so that
+        their code and data are in the processor's caches.
+        """
+        self._later.append(amounts)
+        if len(self._later) >= _MOST_LATER:
+            self._add_what_waits()
+
+    def _add_what_waits(self) -> None:
+        with suppress(IndexError):  # another thread does the same
+            for _ in range(len(self._later)):
+                self.add(*self._later.popleft()())
 
     def add(self, *amounts: tuple[Series, float]) -> None:
         """Add to some series, all at once."""
@@ -88,6 +107,7 @@ class Counters:
     def take(self) -> dict[Series, float]:
         """The sums since the last call, without zeros; a bucket has those of all narrower ones."""
         self.collect()
+        self._add_what_waits()
         with self._lock:
             taken = defaultdict(float, self._unreported)
             self._unreported.clear()

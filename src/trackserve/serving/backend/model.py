@@ -40,6 +40,7 @@ from .event_log import open_event_log
 from .gather import Gather
 from .metrics import METRICS, RESTARTS, Counters, Reporter, Series
 from .runtime import ASK_AFTER, Answer, EncodedEvent, Job, Queue, RunBatch, Runtime
+from .tracker import decode
 
 _REPORT_PERIOD = 1.0
 _DRAIN_POLL = 0.05
@@ -180,12 +181,13 @@ class ServedModel:
             return mismatch
         send, unwanted = reply()
         gather = Gather(len(events), self.runtime.at_a_time, send)
+        decoded = [decode(self.codec, event) for event in events]
         for place, event in enumerate(events):
             refusal = self.runtime.reserve()
             mine = ids[place] if ids else request
             if refusal is None:
                 answer = partial(gather.put, place)
-                encoded = EncodedEvent(event, wanted)
+                encoded = EncodedEvent(event, wanted, decoded=decoded[place], is_gathered=True)
                 self.runtime.submit(Job(encoded, answer, unwanted, request=mine))
             else:
                 self.note_refusal(mine, refusal)

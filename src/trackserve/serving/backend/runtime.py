@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from trackserve.edm.columns import Array
 from trackserve.errors import (
@@ -44,11 +45,15 @@ class EncodedEvent(NamedTuple):
         tensors: its input tensors.
         outputs: names of the outputs that are wanted.
         arrived: time of its arrival, by :func:`time.perf_counter`; a deadline counts from then.
+        decoded: what the tensors hold, if that is known; see :func:`.tracker.decode`.
+        is_gathered: whether the answer is sent with others; then it is encoded with them.
     """
 
     tensors: Mapping[str, Array]
     outputs: Sequence[str]
     arrived: float = math.inf
+    decoded: Any = None
+    is_gathered: bool = False
 
 
 class EncodedResult(NamedTuple):
@@ -59,12 +64,14 @@ class EncodedResult(NamedTuple):
         found: number of objects that were found, by kind.
         seconds: time of each stage, by name.
         outcome: what the event came to: "ok", or "partial".
+        rest: makes the tensors that are still missing; it may raise a :class:`TrackserveError`.
     """
 
     tensors: dict[str, Array]
     found: Mapping[str, int]
     seconds: Mapping[str, float]
     outcome: str = "ok"
+    rest: Callable[[], dict[str, Array]] = dict
 
 
 Answer = EncodedResult | TrackserveError
@@ -293,7 +300,7 @@ class Runtime:
         """Put a job into its place."""
         job.arrived = time.perf_counter()
         self._queue.put(job)
-        self._counters.add((Series("trackserve_waiting"), 1), (Series("trackserve_held"), 1))
+        self._counters.later(_counts_of_arrival)
 
     def refuse_new(self) -> None:
         """Reserve no more places; jobs that have a place are still done."""
@@ -307,12 +314,8 @@ class Runtime:
 
     def _work(self, run: RunBatch) -> None:
         while batch := self._queue.take(len(self._threads)):
-            self._counters.add(
-                (Series("trackserve_batches_total"), 1),
-                (Series("trackserve_batched_requests_total"), len(batch)),
-                (Series("trackserve_input_bytes_total"), sum(job.bytes for job in batch)),
-                (Series("trackserve_waiting"), -len(batch)),
-            )
+            size = sum(job.bytes for job in batch)
+            self._counters.later(partial(_counts_of_batch, len(batch), size))
             while batch:
                 batch = self._run(run, batch)
 
@@ -326,7 +329,8 @@ class Runtime:
                 if not self._give_up(job):
                     taken.append((job, time.perf_counter()))
                     self._together = max(self._together, len(taken))
-                    yield job.event._replace(arrived=job.arrived)
+                    tensors, outputs, _, *more = job.event
+                    yield EncodedEvent(tensors, outputs, job.arrived, *more)
 
         reason = "no answer"
         try:
@@ -354,31 +358,61 @@ class Runtime:
 
     def _answer(self, job: Job, answer: Answer, start: float) -> None:
         queue, compute = start - job.arrived, time.perf_counter() - start
-        counted = [
-            (Series("trackserve_queue_seconds_total"), queue),
-            (Series("trackserve_compute_seconds_total"), compute),
-            (Series("trackserve_held"), -1.0),
-            (bucket(QUEUE_BUCKET, queue), 1.0),
-            (bucket(COMPUTE_BUCKET, compute), 1.0),
-            (bucket(LATENCY_BUCKET, queue + compute), 1.0),
-        ]
-        outcome = type(answer).__name__
+        outcome, found, seconds = type(answer).__name__, _NONE, _NONE
         if isinstance(answer, EncodedResult):
-            outcome = answer.outcome
+            outcome, found, seconds = answer.outcome, answer.found, answer.seconds
             if TIMING.name in job.event.outputs:
                 answer.tensors[TIMING.name] = encode_timing(queue, compute)
-            counted += [
-                (Series("trackserve_found_total", kind), n) for kind, n in answer.found.items()
-            ]
-            counted += [
-                (Series("trackserve_stage_seconds_total", stage), spent)
-                for stage, spent in answer.seconds.items()
-            ]
-        self._counters.add((Series("trackserve_requests_total", outcome), 1), *counted)
+        self._counters.later(partial(_counts_of_event, queue, compute, outcome, found, seconds))
         if self._log is not None:
             self._log(Done(job, answer, queue, compute))
         send_surely(job.send, answer)
         self._queue.release()
+
+
+_NONE: Mapping[str, float] = {}
+
+
+def _counts_of_arrival() -> Iterator[tuple[Series, float]]:
+    """What an event that is put into its place adds to the metrics."""
+    yield Series("trackserve_waiting"), 1
+    yield Series("trackserve_held"), 1
+
+
+def _counts_of_batch(n: int, size: int) -> Iterator[tuple[Series, float]]:
+    """What a batch of ``n`` events, whose inputs have ``size`` bytes, adds to the metrics."""
+    yield Series("trackserve_batches_total"), 1
+    yield Series("trackserve_batched_requests_total"), n
+    yield Series("trackserve_input_bytes_total"), size
+    yield Series("trackserve_waiting"), -n
+
+
+def _counts_of_event(
+    queue: float,
+    compute: float,
+    outcome: str,
+    found: Mapping[str, float],
+    seconds: Mapping[str, float],
+) -> Iterator[tuple[Series, float]]:
+    """What an event that has its answer adds to the metrics.
+
+    Args:
+        queue, compute: seconds that it waited, and that it took.
+        outcome: what it came to.
+        found: number of objects that were found, by kind.
+        seconds: time of each stage, by name.
+    """
+    yield Series("trackserve_requests_total", outcome), 1
+    yield Series("trackserve_queue_seconds_total"), queue
+    yield Series("trackserve_compute_seconds_total"), compute
+    yield Series("trackserve_held"), -1
+    yield bucket(QUEUE_BUCKET, queue), 1
+    yield bucket(COMPUTE_BUCKET, compute), 1
+    yield bucket(LATENCY_BUCKET, queue + compute), 1
+    for kind, n in found.items():
+        yield Series("trackserve_found_total", kind), n
+    for stage, spent in seconds.items():
+        yield Series("trackserve_stage_seconds_total", stage), spent
 
 
 def _is_unwanted(job: Job) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trackserve.edm import EventLimits
+from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MalformedEvent, TrackserveError
 from trackserve.trackers.base import Lap, Pipeline
 from trackserve.trackers.deadline import deadline_exceeded
@@ -99,17 +100,20 @@ def _run_together(
     results = iter(_by_limits(pipeline, given, keep, lap))
     outcomes = [next(results) if isinstance(one, _Given) else one for one in inputs]
     pairs = zip(encoded, outcomes, strict=True)
-    answers = [_encode(codec, outcome, event.outputs) for event, outcome in pairs]
+    shares: dict[str, float] = {}
+    answers = [_encode(codec, outcome, event, shares) for event, outcome in pairs]
     lap("encode")
-    shares = {stage: spent / max(len(given), 1) for stage, spent in lap.seconds.items()}
-    for answer in answers:
-        yield answer._replace(seconds=shares) if isinstance(answer, EncodedResult) else answer
+    for stage, spent in lap.seconds.items():
+        shares[stage] = spent / max(len(given), 1)
+    yield from answers
 
 
 def _by_limits(
     pipeline: Pipeline[Any, Any], given: Sequence[_Given], keep: Collection[str], lap: Lap
 ) -> list[Any]:
     """Reconstruct events; those with the same limits together, until their last deadline."""
+    if len(given) == 1:
+        return list(_reconstruct(pipeline, [given[0].event], keep, lap, given[0].limits))
     groups: dict[EventLimits, list[int]] = {}
     for row, one in enumerate(given):
         groups.setdefault(replace(one.limits, deadline=math.inf), []).append(row)
@@ -145,17 +149,32 @@ def _reconstruct(
     ]
 
 
-def _encode(codec: Codec[Any, Any], outcome: Any, outputs: Sequence[str]) -> Answer:
-    """The outputs of a result; an error stays as it is."""
+def _encode(
+    codec: Codec[Any, Any], outcome: Any, event: EncodedEvent, seconds: Mapping[str, float]
+) -> Answer:
+    """The outputs of a result; an error stays as it is.
+
+    Answers that are sent together are encoded together, later: one after the other they find their
+    code and data in the processor's caches.
+    """
     if isinstance(outcome, TrackserveError):
         return outcome
+    found, came_to = vars(outcome.counts), "partial" if outcome.stopped_by else "ok"
+    encode = partial(codec.encode_result, outcome, event.outputs)
+    if event.is_gathered:
+        return EncodedResult({}, found, seconds, came_to, encode)
     try:
-        tensors = codec.encode_result(outcome, outputs)
+        return EncodedResult(encode(), found, seconds, came_to)
     except TrackserveError as error:
         return error
-    return EncodedResult(
-        tensors, vars(outcome.counts), {}, outcome="partial" if outcome.stopped_by else "ok"
-    )
+
+
+def decode(codec: Codec[Any, Any], tensors: Mapping[str, Array]) -> _Given | TrackserveError:
+    """The event and its limits, or the error if the tensors are malformed."""
+    try:
+        return _Given(codec.decode_event(tensors), codec.decode_limits(tensors))
+    except TrackserveError as error:
+        return error
 
 
 def _decode(codec: Codec[Any, Any], encoded: EncodedEvent) -> _Given | TrackserveError:
@@ -164,13 +183,14 @@ def _decode(codec: Codec[Any, Any], encoded: EncodedEvent) -> _Given | Trackserv
     Nobody takes a partial result for a complete one: without the output that tells them apart,
     there is an error.
     """
-    try:
-        event = codec.decode_event(encoded.tensors)
-        limits = codec.decode_limits(encoded.tensors)
-    except TrackserveError as error:
-        return error
-    if STOPPED_BY.name not in encoded.outputs:
+    decoded = encoded.decoded or decode(codec, encoded.tensors)
+    if isinstance(decoded, TrackserveError):
+        return decoded
+    event, limits = decoded
+    if limits.beyond != "error" and STOPPED_BY.name not in encoded.outputs:
         limits = replace(limits, beyond="error")
+    if limits.deadline == math.inf:
+        return decoded if limits is decoded.limits else _Given(event, limits)
     left = limits.deadline - max(0.0, time.perf_counter() - encoded.arrived)
     if left <= 0:
         return deadline_exceeded(event.event, limits.deadline)

@@ -14,7 +14,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ _tickets = TicketReader()
 _kept: list[Any] = []
 _MOST_DIMS = 8
 _MOST_NAMES = 255
+_MOST_WISHES = 64
+"""Lists of outputs, by the numbers of their names, that are kept."""
 _ROW_HEAD = 7
 _REFUSALS: tuple[Callable[[Limits], Any], ...] = (
     lambda limits: None,
@@ -116,7 +118,7 @@ class _Model:
         """
         _, _, request, _, size, n_inputs, _ = row[:_ROW_HEAD]
         memory = np.empty(size, np.uint8)
-        if self.lib.copy(request, memory.ctypes.data):
+        if self.lib.copy(request, _address_of(memory)):
             return None
         tensors: dict[str, Array] = {}
         at = _ROW_HEAD
@@ -127,11 +129,14 @@ class _Model:
             at += 5 + n_dims
         return tensors
 
-    def read_outputs(self, row: Sequence[int]) -> list[str]:
+    def read_outputs(self, row: Sequence[int]) -> Sequence[str]:
         """The names of the outputs that the request in ``row`` wants."""
-        n_outputs = row[_ROW_HEAD - 1]
-        names = [self.output_names[number] for number in row[len(row) - n_outputs :]]
-        return [name for name in names if name != BUNDLE.name]
+        return self._names_of(tuple(row[len(row) - row[_ROW_HEAD - 1] :]))
+
+    @lru_cache(_MOST_WISHES)  # noqa: B019 - a model lives as long as its process
+    def _names_of(self, numbers: tuple[int, ...]) -> tuple[str, ...]:
+        names = (self.output_names[number] for number in numbers)
+        return tuple(name for name in names if name != BUNDLE.name)
 
     def reply(self, request: int) -> Reply:
         """The way of the answer to a request."""
@@ -155,10 +160,10 @@ class _Model:
 
     def _start(self, request: int) -> bool:
         """Begin the work on a request; return whether nobody waits for the answer."""
-        if self.lib.start(request):
-            return True
-        ticket: bytes | None = self.lib.ticket(request)
-        return ticket is not None and not _tickets.is_wanted(ticket.decode(errors="replace"))
+        ticket: bytes | None = self.lib.start(request)
+        if not ticket:
+            return ticket is None
+        return not _tickets.is_wanted(ticket.decode(errors="replace"))
 
     def _send(self, request: int, answer: Answer) -> None:
         if isinstance(answer, TrackserveError):
@@ -166,8 +171,7 @@ class _Model:
             return
         words: list[int] = []
         for name, array in answer.tensors.items():
-            address = array.__array_interface__["data"][0]
-            words += (self.output_numbers[name], TYPES[array.dtype.str[1:]], address)
+            words += (self.output_numbers[name], TYPES[array.dtype.str[1:]], _address_of(array))
             words += (array.nbytes, array.ndim, *array.shape)
         self.lib.answer(request, (ctypes.c_int64 * len(words))(*words), len(answer.tensors))
 
@@ -292,6 +296,11 @@ class _Queue:
         counts = (ctypes.c_int64 * 3)()
         self._lib.counts(self._address, counts)
         return counts[:]
+
+
+def _address_of(array: Array) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def _tell(text: int, size: int, message: str) -> None:

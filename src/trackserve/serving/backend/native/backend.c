@@ -161,14 +161,16 @@ void ts_answer(Request *request, const int64_t *outputs, int64_t n_outputs) {
     finish(request, success, ended);
 }
 
-/* Note that the work on a request begins; return whether its client has given up. */
-int ts_start(Request *request) {
+/* Note that the work on a request begins; return its ticket, which is empty if it has none. NULL if
+ * its client has given up. */
+const char *ts_start(Request *request) {
     int64_t none = 0;
     bool cancelled = false;
     __atomic_compare_exchange_n(&request->started, &none, now(), false, __ATOMIC_ACQ_REL,
                                 __ATOMIC_ACQUIRE);
     log_error(TRITONBACKEND_RequestIsCancelled(request->triton, &cancelled));
-    return cancelled;
+    if (cancelled) return NULL;
+    return request->ticket ? request->ticket : "";
 }
 
 /* The id that the client gave to the request. */
@@ -179,8 +181,6 @@ const char *ts_id(const Request *request) {
 }
 
 const char *ts_identity(const Request *request) { return request->identity; }
-
-const char *ts_ticket(const Request *request) { return request->ticket; }
 
 const char *ts_wire(const Request *request) { return request->wire; }
 

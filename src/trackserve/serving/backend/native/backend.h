@@ -61,10 +61,9 @@ void ts_accept(Model *model, const char *identity);
 int64_t ts_describe(const Request *request, int64_t *row, int64_t capacity);
 const char *ts_id(const Request *request);
 const char *ts_identity(const Request *request);
-const char *ts_ticket(const Request *request);
 const char *ts_wire(const Request *request);
 int ts_copy(Request *request, char *to);
-int ts_start(Request *request);
+const char *ts_start(Request *request);
 void ts_answer(Request *request, const int64_t *outputs, int64_t n_outputs);
 void ts_fail(Request *request, int code, const char *message);
 

@@ -86,9 +86,8 @@ _SHORT = {
     "describe": (_count, _address, _words, _count),
     "id": (_text, _address),
     "identity": (_text, _address),
-    "ticket": (_text, _address),
     "wire": (_text, _address),
-    "start": (ctypes.c_int, _address),
+    "start": (_text, _address),
 }
 
 
