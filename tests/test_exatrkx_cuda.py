@@ -235,7 +235,8 @@ def test_triplets_of_a_batch(sizes: list[int], share_taken: float, seed: int) ->
     unit = GEV_PER_T_MM * RULES.field
     surfaces = device.table(SURFACES)
     cloud = finish.sort_points(device, points, surfaces, taken)
-    found = find_triplets(device, points, edges, taken, cloud, unit)
+    most = np.full(len(toys), 10_000)
+    found, n_found = find_triplets(device, points, edges, taken, cloud, unit, most)
     for e, (toy, part) in enumerate(zip(toys, parts, strict=True)):
         free = ~taken[first[e] : first[e + 1]]
         mine = locate(toy.scaled(), TOY_SCALES, SURFACES)
@@ -244,9 +245,10 @@ def test_triplets_of_a_batch(sizes: list[int], share_taken: float, seed: int) ->
             toy.rank(),
             make_cloud(mine, SURFACES, free),
             unit,
+            lambda n: None,
         )
         rows = found.rows(e)
-        assert rows.stop - rows.start == len(expected)
+        assert rows.stop - rows.start == len(expected) == n_found[e]
         offset = found.pieces.offset[rows]
         assert (found.pieces.offset[rows.start + 1 : rows.stop + 1] == offset + 3).all()
         points_of = found.pieces.point[offset[:, None] + np.arange(3)]
@@ -309,7 +311,10 @@ def test_a_reduced_precision(precision: str) -> None:
 
 @pytest.mark.parametrize("name", ExatrkxLimits.names())
 def test_events_beyond_a_limit_are_the_same_as_on_a_cpu(name: str) -> None:
-    model = small_model()
+    cuts = small_model().description.cuts
+    if name == "pieces":
+        cuts = Cuts(0.1, 0.45, 0.4, 4, "paths", Finish(2.0, sure_edge=0.6))
+    model = small_model(cuts=cuts)
     batch = [random_event(n, n, n) for n in (30, 300, 100, 0, 250)]
     most = vars(ExatrkxPipeline(model).reconstruct(batch[2]).counts)[name]
     for beyond in ("error", "partial"):

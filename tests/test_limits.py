@@ -34,6 +34,7 @@ from trackserve.errors import (
 from trackserve.io.parquet import results_schema, to_awkward
 from trackserve.serving.backend.runtime import EncodedEvent, EncodedResult
 from trackserve.serving.backend.tracker import run as run_served
+from trackserve.trackers.exatrkx.architecture import Cuts, Finish
 from trackserve.trackers.exatrkx.limits import ExatrkxLimits
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
 from trackserve.trackers.patatrack.codec import CODEC
@@ -154,7 +155,10 @@ def test_the_same_event_and_limits_have_the_same_answer(
 
 @pytest.mark.parametrize("name", ExatrkxLimits.names())
 def test_the_learned_tracker_stops_before_what_is_too_much(name: str) -> None:
-    pipeline = ExatrkxPipeline(small_model())
+    model = small_model()
+    if name == "pieces":
+        model = small_model(cuts=Cuts(0.1, 0.45, 0.4, 4, "paths", Finish(2.0, sure_edge=0.6)))
+    pipeline = ExatrkxPipeline(model)
     event = random_event(400, 5, 5)
     full = pipeline.reconstruct(event, GRAPH_STAGES)
     n = vars(full.counts)[name]
@@ -171,8 +175,9 @@ def test_the_learned_tracker_stops_before_what_is_too_much(name: str) -> None:
     assert (partial.stopped_by, other.stopped_by) == (name, "")
     assert partial.counts.points == 400
     assert len(partial.labels) == len(partial.candidates) == partial.counts.components == 0
+    known = {"filter_edges": GRAPH_STAGES[:1], "pieces": GRAPH_STAGES}.get(name, ())
     for stage in GRAPH_STAGES:
-        ended = name == "filter_edges" and stage == "radius_edges"
+        ended = stage in known
         assert vars(partial.counts)[stage] == (vars(full.counts)[stage] if ended else 0)
         edges = getattr(partial, stage)
         assert edges == getattr(full, stage) if ended else len(edges) == 0
@@ -223,6 +228,7 @@ import resource, sys
 from benchmarks.pathological import cloud
 from trackserve import ExatrkxPipeline
 from trackserve.errors import LimitExceeded
+from trackserve.trackers.exatrkx.architecture import Cuts, Finish
 from trackserve.trackers.exatrkx.limits import ExatrkxLimits
 pipeline = ExatrkxPipeline.from_model()
 event = cloud(100_000)

@@ -55,7 +55,16 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "grid_points": (float64, numba.typeof(MixtureCuts())),
 }
 """Formulas that no kernel calls."""
-OF_A_CPU = {"_bucket", "_find_near", "_take_out", "_put_back"}
+OF_A_CPU = {
+    "_bucket",
+    "_find_near",
+    "_take_out",
+    "_put_back",
+    "rounded",
+    "run_tile",
+    "project_tile",
+    "start_edges",
+}
 """Parts of loops that a GPU does in another way; so are all that use a CPU's vectors."""
 
 

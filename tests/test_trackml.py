@@ -228,7 +228,8 @@ def test_the_pixels_are_a_detector_of_their_own(
     assert found.truth is not None
     assert found.truth.points == truth.points.take(inside)
     assert len(found.truth.particles) == len(truth.particles)
-    for refused in (["validate", "exatrkx", folder], ["pixels", folder, "-o", folder]):
+    assert "write elsewhere" in says("pixels", folder, "-o", folder, status=1)
+    for refused in (["validate", "exatrkx", folder], ["pixels", folder, "-o", tmp_path / "again"]):
         assert "generic-pixels" in says(*refused, status=1)
 
 

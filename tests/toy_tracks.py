@@ -69,7 +69,7 @@ class Toy:
         given = TrackCandidates(Ragged.of(pieces, np.int32), score)
         edges = Edges.empty() if edges is None else edges
         cuts = Cuts(1.0, 0.0, 0.0, least, "paths", rules)
-        found = finish(given, edges, self.scaled(), self.rank(), SCALES, surfaces, cuts)
+        found = finish(given, edges, self.scaled(), self.rank(), SCALES, surfaces, cuts, 10_000)
         return found.candidates, found.helices
 
 

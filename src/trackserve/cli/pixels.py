@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from trackserve.errors import InputError
+
 from .common import progress, wrote
 
 
@@ -30,6 +32,8 @@ def pixels(
     from trackserve.io import open_points
     from trackserve.io.pixel_volumes import write_pixels
 
+    if output.resolve() == path.resolve():
+        raise InputError("these are the events: write elsewhere", directory=str(output))
     with progress() as show:
         write_pixels(open_points(path), output, lambda done, n: show("events", done, n))
     wrote(output)

@@ -127,11 +127,14 @@ def train_exatrkx(
 
 def _summary(trained: Trained) -> Table:
     """Return what the model reaches on the validation events, and where it loses particles."""
+    from trackserve.trackers.exatrkx.training.train import judged
+
     summary = trained.summary
     table = Table(title=f"{summary.n_events} validation events")
     table.add_column("")
     table.add_column(justify="right")
-    table.add_row("efficiency, double majority, |eta| < 3", _share(summary.efficiency_eta_3.double))
+    largest = summary.wanted.central_eta
+    table.add_row(f"efficiency, double majority, |eta| < {largest:g}", _share(judged(summary)))
     table.add_row("fakes, single majority", _share(summary.fake_rate.single))
     table.add_row("duplicates", _share(summary.duplicate_rate))
     table.add_section()

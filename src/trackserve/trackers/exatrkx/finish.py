@@ -20,6 +20,7 @@ import numpy as np
 from trackserve.device.compile import kernel, shared, shared_step
 from trackserve.edm import GEV_PER_T_MM, Edges, Helices, Ragged, TrackCandidates
 from trackserve.edm.columns import Array
+from trackserve.edm.limits import check_limit
 
 from .architecture import Cuts, Features
 from .follow import (
@@ -127,6 +128,7 @@ def finish(
     features: Features,
     surfaces: Surfaces,
     cuts: Cuts,
+    most: int,
 ) -> Finished:
     """Return the tracks of one event.
 
@@ -138,11 +140,20 @@ def finish(
         features: the scales.
         surfaces: surfaces of the detector.
         cuts: settings.
+        most: most pieces of both passes.
+
+    Raises:
+        LimitExceeded: there are more pieces.
     """
     assert cuts.finish is not None
     unit = GEV_PER_T_MM * cuts.finish.field
     places = locate(scaled, features, surfaces)
     n_pieces = len(pieces)
+
+    def check(more: int) -> None:
+        check_limit("pieces", n_pieces + more, most)
+
+    check(0)
 
     def follow(some: TrackCandidates, cloud: Cloud, worst: float) -> Part:
         scene = Scene(cloud, surfaces, unit, make_work(1))
@@ -156,7 +167,7 @@ def finish(
         free[found.point[_filled(found.n)]] = False
         cloud = make_cloud(places, surfaces, free)
         edges = edges.take(free[edges.source] & free[edges.target])
-        more = find_triplets(edges, rank, cloud, unit)
+        more = find_triplets(edges, rank, cloud, unit, check)
         parts.append(follow(more, cloud, WORST_AGAIN))
         n_pieces += len(more)
     return Finished(*assemble(parts, rank, unit), n_pieces)

@@ -11,8 +11,8 @@ from trackserve.edm import EventLimits
 class ExatrkxLimits(EventLimits):
     """The most work of Exa.TrkX on one event.
 
-    Each default is at least twice what a simulated event of 350 000 points needs; docs/exatrkx.md
-    has the table.
+    Each default is well above what a simulated event of 480 000 points needs; docs/exatrkx.md has
+    the table.
     """
 
     points: int = 1_000_000
@@ -21,3 +21,5 @@ class ExatrkxLimits(EventLimits):
     """Pairs of points that are near in the embedding."""
     filter_edges: int = 10_000_000
     """Edges that remain after the filter."""
+    pieces: int = 1_000_000
+    """Pieces of tracks that finishing follows."""

@@ -20,7 +20,7 @@ from trackserve.edm import (
     SpacePoints,
 )
 from trackserve.edm.columns import Array
-from trackserve.edm.limits import check_limit
+from trackserve.edm.limits import check_limit, of_event
 from trackserve.errors import EventError, LimitExceeded
 
 from ..base import Lap, only
@@ -335,7 +335,12 @@ class HostExatrkx:
         if cuts.finish is not None:
             each = enumerate(zip(outcomes, points, strict=True))
             tracks = graphs["track_edges"]
-            outcomes = [self._finished(one, e, part, tracks) for e, (one, part) in each]
+            for e, (one, part) in each:
+                try:
+                    outcomes[e] = self._finished(one, e, part, tracks, limits.pieces)
+                except LimitExceeded as error:
+                    failure = of_event(error, events[e].event)
+                    outcomes[e] = self._failed(events[e], failure, e, part, graphs, keep, limits)
         lap("finish")
         return outcomes
 
@@ -424,7 +429,12 @@ class HostExatrkx:
         return ExatrkxResult(number, counts, PointLabels(labels), candidates, **kept)
 
     def _finished(
-        self, result: ExatrkxResult | EventError, e: int, points: EventPoints, tracks: BatchEdges
+        self,
+        result: ExatrkxResult | EventError,
+        e: int,
+        points: EventPoints,
+        tracks: BatchEdges,
+        most: int,
     ) -> ExatrkxResult | EventError:
         """Return a result whose candidates, which are pieces, have become tracks with helices.
 
@@ -432,6 +442,10 @@ class HostExatrkx:
             result: the result.
             e, points: as of :meth:`_find_candidates`.
             tracks: the edges of the batch that the graph network has kept.
+            most: most pieces of tracks.
+
+        Raises:
+            LimitExceeded: there are more pieces.
         """
         description = self._description
         if isinstance(result, EventError) or result.stopped_by:
@@ -446,6 +460,7 @@ class HostExatrkx:
             description.features,
             self._surfaces,
             description.cuts,
+            most,
         )
         counts = dataclasses.replace(result.counts, pieces=n_pieces, candidates=len(candidates))
         return dataclasses.replace(result, counts=counts, candidates=candidates, helices=helices)

@@ -7,6 +7,7 @@ its own track, so that a path of best edges would not follow the track.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ MOST_KINK = 0.02
 theta."""
 
 
-def find_triplets(edges: Edges, rank: Array, cloud: Cloud, unit: float) -> TrackCandidates:
+def find_triplets(
+    edges: Edges, rank: Array, cloud: Cloud, unit: float, check: Callable[[int], None]
+) -> TrackCandidates:
     """Return the triplets of an event as pieces: three points, from the inside out.
 
     They are in the order of the inner one of their edges, then in that of the outer one. The score
@@ -36,6 +39,7 @@ def find_triplets(edges: Edges, rank: Array, cloud: Cloud, unit: float) -> Track
         rank: int32[n], place of each point from the inside out.
         cloud: the points.
         unit: pT of a particle of charge 1 over its circle's radius, GeV/mm.
+        check: called with the number of triplets, before there is memory for them; may refuse it.
     """
     is_turned = rank[edges.source] < rank[edges.target]
     outer = np.where(is_turned, edges.target, edges.source)
@@ -44,6 +48,7 @@ def find_triplets(edges: Edges, rank: Array, cloud: Cloud, unit: float) -> Track
     start = np.searchsorted(inner[order], np.arange(len(rank) + 1))
     found = np.empty((0, 2), np.int32)
     n = _list(outer, inner, order, start, cloud, unit, found)
+    check(n)
     found = np.empty((n, 2), np.int32)
     _list(outer, inner, order, start, cloud, unit, found)
     first, second = found.T

@@ -224,7 +224,11 @@ class CudaExatrkx:
         passes: list[Pass] = []
         if cuts.finish is not None:
             pieces = Pieces(found.offset, found.point, found.score)
-            passes = self._finish(points, tracks, Pass("", pieces, table, counts), wanted)
+            first_pass = Pass("", pieces, table, counts)
+            passes, n_pieces = self._finish(points, tracks, first_pass, wanted, limits.pieces)
+            for e in np.flatnonzero(n_pieces > limits.pieces).tolist():
+                n_found, event = int(n_pieces[e]), events[e].event
+                failed[e] = over_limit("pieces", limits.pieces, n_found, event=event)
         for k, (name, graph) in enumerate(zip(GRAPH_STAGES, graphs, strict=True)):
             if name in keep:
                 counted = graph._replace(n=int(counts[-1, k]))
@@ -248,14 +252,19 @@ class CudaExatrkx:
         edges: BatchEdges,
         first_pass: Pass,
         wanted: dict[str, tuple[Any, int]],
-    ) -> list[Pass]:
-        """Finish the pieces of all passes; return the passes.
+        most: int,
+    ) -> tuple[list[Pass], Array]:
+        """Finish the pieces of all passes.
 
         Args:
             points: the batch.
             edges: of which the second pass makes pieces, if there is one.
             first_pass: the first pass.
             wanted: takes what the host needs.
+            most: most pieces of an event; one that has more goes on without a second pass.
+
+        Returns:
+            the passes; int64[events], number of pieces of each event.
         """
         device, surfaces, unit = self.device, self._surfaces, self._unit
         rules = self._description.cuts.finish
@@ -264,6 +273,7 @@ class CudaExatrkx:
         taken = device.array("taken", points.n, np.bool_)
         device.fill(taken, points.n, False)
         passes = [first_pass]
+        n_pieces = np.diff(first_pass.counts[:, 4].astype(np.int64))
         cloud = sort_points(device, points, surfaces, taken)
         for one in passes:
             demands = self._demands(one)
@@ -271,9 +281,12 @@ class CudaExatrkx:
             wanted |= to_download(tracks, one)
             if len(passes) == 1 and rules.sure_edge is not None:
                 cloud = sort_points(device, points, surfaces, taken)
-                passes.append(find_triplets(device, points, edges, taken, cloud, unit))
+                left = most - n_pieces
+                again, more = find_triplets(device, points, edges, taken, cloud, unit, left)
+                passes.append(again)
+                n_pieces += more
         wanted["rank"] = points.rank, points.n
-        return passes
+        return passes, n_pieces
 
     def _demands(self, one: Pass) -> Demands:
         assert self._surfaces is not None

@@ -9,6 +9,7 @@ import torch
 from numba import cuda
 
 from trackserve.device.cuda import LARGEST, Device, cuda_kernel
+from trackserve.edm.columns import Array
 
 from ..follow import Cloud
 from ..radius import turned
@@ -38,15 +39,27 @@ class _Turned(NamedTuple):
 
 
 def find_triplets(
-    device: Device, points: BatchPoints, edges: BatchEdges, taken: Any, cloud: Cloud, unit: float
-) -> Pass:
+    device: Device,
+    points: BatchPoints,
+    edges: BatchEdges,
+    taken: Any,
+    cloud: Cloud,
+    unit: float,
+    most: Array,
+) -> tuple[Pass, Array]:
     """Return the triplets of edges between points that are not taken, event by event.
+
+    An event with more than it may have goes on without.
 
     Args:
         edges: the edges that the graph network has kept.
         taken: bool[n], by the order in which points came.
         cloud: the points.
         unit: pT of a particle of charge 1 over its circle's radius, GeV/mm.
+        most: int64[events], the most of each event.
+
+    Returns:
+        the triplets; int64[events], how many each event had.
 
     Raises:
         OverflowError: there are too many for the device.
@@ -64,11 +77,21 @@ def find_triplets(
     tensor(device, found.order, m).copy_(inner.indices)
     numbers = torch.arange(n + 1, dtype=torch.int32, device=inner.values.device)
     tensor(device, found.start, n + 1).copy_(torch.searchsorted(inner.values, numbers))
-    device.launch(_count, m, found, cloud, unit, n, m)
-    device.scan(found.place, m, found.place)
     table = device.array(f"{AGAIN}counts", n_rows, np.int32, 6)
-    device.launch(_find_counts, n_rows, edges, found, table)
-    counts = device.download({"": (table, n_rows)})[""].copy()
+
+    def count() -> Array:
+        device.launch(_count, m, found, cloud, unit, n, m)
+        device.scan(found.place, m, found.place)
+        device.launch(_find_counts, n_rows, edges, found, table)
+        return device.download({"": (table, n_rows)})[""].copy()
+
+    counts = count()
+    n_triplets = np.diff(counts[:, 4].astype(np.int64))
+    dropped = n_triplets > most
+    if dropped.any():
+        there = device.upload("triplets.dropped", dropped)
+        device.launch(_leave_out, m, points, edges, there, found)
+        counts = count()
     k = int(counts[-1, 4])
     if 3 * k > LARGEST:
         raise OverflowError("too many triplets of points")
@@ -78,7 +101,7 @@ def find_triplets(
         score=device.array(f"{AGAIN}score", k, np.float32),
     )
     device.launch(_fill, m, points, edges, found, cloud, unit, pieces, m)
-    return Pass(AGAIN, pieces, table, counts)
+    return Pass(AGAIN, pieces, table, counts), n_triplets
 
 
 @cuda_kernel
@@ -89,6 +112,13 @@ def _turn(points: BatchPoints, edges: BatchEdges, taken: Any, found: _Turned, m:
             one, other = points.row[edges.source[e]], points.row[edges.target[e]]
             if not (taken[one] or taken[other]):
                 found.outer[e], found.inner[e] = turned(points.rank, one, other)
+
+
+@cuda_kernel
+def _leave_out(points: BatchPoints, edges: BatchEdges, dropped: Any, found: _Turned) -> None:
+    for e in range(cuda.grid(1), edges.start[edges.n_events], cuda.gridsize(1)):
+        if dropped[points.event[edges.source[e]]]:
+            found.inner[e] = points.n
 
 
 @cuda_kernel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -92,7 +93,14 @@ def find_tracks(
     for least in min_points:
         cuts = dataclasses.replace(cuts, min_points=least)
         points = finish(
-            pieces, edges, sample.scaled, rank, Features(SCALES), finishing.surfaces, cuts
+            pieces,
+            edges,
+            sample.scaled,
+            rank,
+            Features(SCALES),
+            finishing.surfaces,
+            cuts,
+            sys.maxsize,
         ).candidates.points
         matches = match_candidates(points.offsets, points.values, sample.particle)
         shares.append(_judge(sample, matches, least))

@@ -21,6 +21,7 @@ from trackserve.physics.points.metrics import (
     match_points_events,
     summarize_points,
 )
+from trackserve.physics.statistics import Fraction
 
 from ..architecture import Cuts, Doublets, Features, Finish
 from ..model import Description, Model, save_model
@@ -70,7 +71,7 @@ class Trained:
     @property
     def found_nothing(self) -> bool:
         """Whether not one particle is found."""
-        return self.summary.efficiency_eta_3.double.passed == 0
+        return judged(self.summary).passed == 0
 
 
 def train(
@@ -266,12 +267,19 @@ def _judge(model: Model, data: Data, on_step: OnStep) -> PointsSummary:
     return summarize_points(match_points_events(events, results, data.wanted))
 
 
+def judged(summary: PointsSummary) -> Fraction:
+    """Return the efficiency by which a model is judged: of central particles."""
+    wanted = summary.wanted
+    everywhere = wanted.central_eta == wanted.max_eta
+    return (summary.efficiency if everywhere else summary.efficiency_eta_3).double
+
+
 def _figures(summary: PointsSummary) -> dict[str, Any]:
     """Return the figures for the record of the model."""
     return {
         "events": summary.n_events,
         "points": summary.points,
-        "efficiency": summary.efficiency_eta_3.double.value,
+        "efficiency": judged(summary).value,
         "fakes": summary.fake_rate.single.value,
         "duplicates": summary.duplicate_rate.value,
         "left": {stage: share.value for stage, share in summary.left.items()},
