@@ -35,6 +35,7 @@ from trackserve.io import read_conditions
 from trackserve.trackers.exatrkx.architecture import Cuts, Finish
 from trackserve.trackers.exatrkx.cuda import CudaExatrkx, edges, radius
 from trackserve.trackers.exatrkx.event import FeaturesEvent
+from trackserve.trackers.exatrkx.limits import ExatrkxLimits
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES
 from trackserve.trackers.patatrack.clusterize import Edge
 from trackserve.trackers.patatrack.config import (
@@ -140,6 +141,9 @@ def record(sample_directory: Path) -> Recorder:
         learned.run([FeaturesEvent(np.empty((0, 3), np.float32))], GRAPH_STAGES)
         passes = 1 if finish is None else 2
         assert recorder.synchronisations == before + 3 + passes
+    none = ExatrkxLimits()
+    object.__setattr__(none, "pieces", -1)  # even an empty event has more
+    learned.run([FeaturesEvent(np.empty((0, 3), np.float32))], limits=none)
     some = recorder.array("some", 2, np.int32)
     dropped = recorder.array("dropped", 1, np.bool_)
     graph = edges.make_edges(recorder, "edges", some, 1, 1)
