@@ -284,9 +284,7 @@ def good_part(tracks: Tracks, score: Array, demands: Demands) -> Part:
         demands: what a track must have.
     """
     n = tracks.n.astype(np.int64)
-    good = is_good.py_func(  # type: ignore[attr-defined]
-        n, tracks.holes, tracks.chi2, demands.least, demands.worst
-    )
+    good = is_good.py_func(n, tracks.holes, tracks.chi2, demands)  # type: ignore[attr-defined]
     rows = np.flatnonzero((n >= demands.min_points) & good)
     return Part(Tracks(*(column[rows] for column in tracks)), score[rows])
 
@@ -371,9 +369,10 @@ def follow_piece(
     """
     grown = _grow_part(scene, seat, piece, points, 0, piece.n)
     part = max((piece.n + 1) // 2, LEAST_PIECE)
+    demands = Demands(0, scene.surfaces.least, WORST)
     for end in range(2):
         if (
-            is_good(grown.n, grown.holes, grown.chi2, scene.surfaces.least, WORST)
+            is_good(grown.n, grown.holes, grown.chi2, demands)
             or part >= piece.n
             or not seat.searching
         ):
@@ -400,13 +399,12 @@ def follow_piece(
 
 
 @shared
-def is_good(n: Any, holes: Any, chi2: Any, least: int, worst: float) -> Any:
+def is_good(n: Any, holes: Any, chi2: Any, demands: Demands) -> Any:
     """Return whether a track of ``n`` points, with so many holes, is one; or, for each of many.
 
-    Args:
-        least, worst: as in :class:`Demands`.
+    Its least points are not asked: it may still lose some.
     """
-    return (n - holes >= least) & (chi2 < worst * (2 * n - 5))
+    return (n - holes >= demands.least) & (chi2 < demands.worst * (2 * n - 5))
 
 
 @shared
@@ -445,7 +443,7 @@ def settle(tracks: Tracks, c: int, owner: Array, demands: Demands) -> None:
         if owner[tracks.point[c, i]] < 0:
             n_free += 1
     tracks.lost[c] = n - n_free
-    good = is_good(n, tracks.holes[c], tracks.chi2[c], demands.least, demands.worst)
+    good = is_good(n, tracks.holes[c], tracks.chi2[c], demands)
     if not good or n_free < demands.min_points or n_free < KEPT * n:
         tracks.n[c] = 0
         return

@@ -297,7 +297,7 @@ def _number(points: BatchPoints, counts: Any, claims: _Claims, tracks: Tracks, m
 def _take(tracks: Tracks, m: int, demands: Demands, taken: Any) -> None:
     for c in range(cuda.grid(1), m, cuda.gridsize(1)):
         n = tracks.n[c]
-        good = is_good(n, tracks.holes[c], tracks.chi2[c], demands.least, demands.worst)
+        good = is_good(n, tracks.holes[c], tracks.chi2[c], demands)
         if good and n >= demands.min_points:
             for i in range(n):
                 taken[tracks.point[c, i]] = True
