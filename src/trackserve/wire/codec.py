@@ -206,7 +206,7 @@ class Codec(Generic[E, R]):
             parts[part], end = self._blocks[part].unpack(packed, end, _RESULT.name)
         if end != len(packed):
             raise _wrong_length(_RESULT.name, len(packed), end)
-        for part in self.output_names(keep)[1:] if keep else ():
+        for part in self.output_names(keep)[1:]:
             packed = checked(tensors, self._blocks[part].spec)
             parts[part], end = self._blocks[part].unpack(packed, 0, part)
             if end != len(packed):
