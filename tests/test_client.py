@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -306,6 +307,17 @@ def test_close_ends_what_is_in_flight(
     with pytest.raises(Cancelled):
         list(client.stream("patatrack", sample_events))
     assert until(lambda: not registered(server), 2)
+
+
+@client_alone
+def test_a_client_closes_its_connections(server: Server, sample_events: list[RawEvent]) -> None:
+    with warnings.catch_warnings(record=True) as left:
+        warnings.simplefilter("always", ResourceWarning)
+        with connect(server, "http") as client:
+            list(client.stream("patatrack", sample_events))
+        del client
+        gc.collect()
+    assert not [str(each.message) for each in left if "socket" in str(each.message)]
 
 
 @client_alone
@@ -753,7 +765,7 @@ def test_a_stream_finds_how_many_events_share_a_request(
         stream.flush()
         call, request = calls.popleft()
         if BUNDLE.name in request.inputs:
-            events, outputs, _ = split_events(request.inputs, CODEC.inputs, CODEC.outputs)
+            events, outputs, _ = split_events(request.whole().inputs, CODEC.inputs, CODEC.outputs)
             assert outputs == [*CODEC.output_names(), TIMING.name]
             call.settle({BUNDLE.name: join_answers([answer] * len(events), 2)})
             sizes.append(len(events))

@@ -30,6 +30,7 @@ from trackserve.errors import (
 )
 from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
+from trackserve.wire.bundle import pieces_of
 from trackserve.wire.request_id import ID_HEADER
 from trackserve.wire.tensors import Tensors
 
@@ -159,8 +160,11 @@ class HttpTransport:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            connections = [*self._idle, *self._busy]
-        for connection in connections:
+            idle, self._idle = self._idle, []
+            busy = list(self._busy)
+        for connection in idle:
+            connection.close()
+        for connection in busy:
             _hang_up(connection)
         self._threads.shutdown(cancel_futures=True)
 
@@ -177,15 +181,15 @@ class HttpTransport:
             raise ServerError(f"malformed reply: {error}", url=self.url) from error
 
     def _call(self, request: Request, deadline: float, call: Call) -> Tensors:
-        header, body = _encode(request)
+        body, header_length = _encode(request)
         headers = {
             "Content-Type": "application/octet-stream",
-            _HEADER_LENGTH: str(len(header)),
+            _HEADER_LENGTH: str(header_length),
         }
         if request.id:
             headers[ID_HEADER] = request.id
         path = f"/v2/models/{quote(request.model, safe='')}/infer"
-        reply = self._exchange(_Message("POST", path, header + body, headers), deadline, call)
+        reply = self._exchange(_Message("POST", path, body, headers), deadline, call)
         check_status(reply.status, reply.body, self.url)
         return _decode(reply)
 
@@ -321,8 +325,8 @@ def _hang_up(connection: HTTPConnection) -> None:
             sock.shutdown(socket.SHUT_RDWR)
 
 
-def _encode(request: Request) -> tuple[bytes, bytes]:
-    """The JSON header, and the bytes of the input tensors."""
+def _encode(request: Request) -> tuple[bytes, int]:
+    """The body of a request, and the length of the JSON header in front of its tensors."""
     header: dict[str, Any] = {
         "inputs": [
             {
@@ -341,8 +345,10 @@ def _encode(request: Request) -> tuple[bytes, bytes]:
         header["id"] = request.id
     if request.parameters:
         header["parameters"] = dict(request.parameters)
-    body = b"".join(array.tobytes() for array in request.inputs.values())
-    return json.dumps(header).encode(), body
+    pieces: list[bytes | memoryview] = [json.dumps(header).encode()]
+    for array in request.inputs.values():
+        pieces += pieces_of(array)
+    return b"".join(pieces), len(pieces[0])
 
 
 def _decode(reply: _Reply) -> Tensors:

@@ -200,7 +200,8 @@ class Local:
                 check_identity(expected, self.identity(request.model), model=request.model)
             events, outputs, put = [request.inputs], list(request.outputs), [send]
             if BUNDLE.name in request.inputs:
-                events, outputs, _ = split_events(request.inputs, codec.inputs, codec.outputs)
+                whole = request.whole().inputs
+                events, outputs, _ = split_events(whole, codec.inputs, codec.outputs)
                 gather = Gather(len(events), runtime.at_a_time, send)
                 put = [partial(gather.put, place) for place in range(len(events))]
         except TrackserveError as error:

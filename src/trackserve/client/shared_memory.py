@@ -130,7 +130,7 @@ class SharedMemoryTransport:
         deadline = time.monotonic() + timeout
         loan = self._place(request)
         if loan is None:
-            return self._submit_by_grpc(Call(), request.whole(), timeout)
+            return self._submit_by_grpc(Call(), request, timeout)
         call = Call()
 
         def done(reply: Reply | TrackserveError) -> None:
@@ -140,7 +140,7 @@ class SharedMemoryTransport:
                 call.settle(self._read(loan, reply))
             except TrackserveError as error:
                 if self._end(loan, error):
-                    self._submit_by_grpc(call, request.whole(), deadline - time.monotonic())
+                    self._submit_by_grpc(call, request, deadline - time.monotonic())
                 else:
                     call.settle(error)
             except Exception as error:  # or nobody would ever learn of it

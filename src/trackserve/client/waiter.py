@@ -22,7 +22,7 @@ class Waiter:
 
     def submit(self, request: Request, timeout: float) -> Call:
         """Start a request; see :meth:`.transport.Transport.submit`."""
-        return self._transport.submit(request.whole(), timeout)
+        return self._transport.submit(request, timeout)
 
     def wake(self) -> None:
         """End the wait, from any thread."""

@@ -95,6 +95,13 @@ class Pieces:
             at = end
 
 
+def pieces_of(tensor: Array | Pieces) -> Sequence[bytes | memoryview]:
+    """The bytes of a tensor, in pieces to be joined."""
+    if isinstance(tensor, Pieces):
+        return tensor.pieces
+    return [np.ascontiguousarray(tensor).data.cast("B")] if tensor.nbytes else []
+
+
 class AnswerBundle(NamedTuple):
     """The content of a reply.
 
@@ -209,7 +216,7 @@ def _pieces(head: dict[str, Any], items: Sequence[OutputsOrError]) -> Pieces:
             continue
         for array in item.values():
             if array.nbytes:
-                pieces.append(np.ascontiguousarray(array).data.cast("B"))
+                pieces += pieces_of(array)
                 rest = -array.nbytes % _ALIGNMENT
                 if rest:
                     pieces.append(bytes(rest))

@@ -286,7 +286,7 @@ class _Block:
         size = 0
         for find, dtype, shape, piece in self._plan:
             array = find(noun)
-            if array.dtype is not dtype or array.shape != shapes[shape]:
+            if array.dtype != dtype or array.shape != shapes[shape]:
                 array = piece.of(noun, rows, piece.tensor)
             pieces.append(array)
             size += array.nbytes
