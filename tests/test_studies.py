@@ -32,7 +32,7 @@ from trackserve.report.tables import fitting
 from trackserve.studies import catalogue, perf_analyzer, samples, spread
 from trackserve.studies.catalogue import STUDIES, find_study
 from trackserve.studies.lab import Lab
-from trackserve.studies.load import Span, by_threads
+from trackserve.studies.load import Log, Span, by_threads
 from trackserve.studies.machine import Watch
 from trackserve.studies.pages import write_pages
 from trackserve.studies.run import run
@@ -259,6 +259,18 @@ def test_the_rate_of_threads_is_that_of_what_they_do() -> None:
     assert 0 < load.different <= len(calls)
     assert min(load.latencies) >= 0.02
     assert load.rate <= 2 / 0.02 * 1.1
+
+
+def test_the_usual_time_of_an_event_moves_by_what_each_event_gains() -> None:
+    def usual(more: float) -> float:
+        log = Log(Span(10.0), 1, 1, 0.0, {})
+        for n_round in range(5):
+            stall = 5.0 if n_round == 3 else 0.0
+            for event, seconds in enumerate((0.001, 0.002, 0.020, 0.021)):
+                log.add(SimpleNamespace(event=event), seconds + more + stall)
+        return log.load().usual
+
+    assert usual(0.001) - usual(0.0) == pytest.approx(0.001)
 
 
 def test_a_load_ends_with_the_error_of_an_event() -> None:

@@ -72,7 +72,9 @@ def measure(lab: Lab, values: Values) -> Iterable[Row]:
             else:
                 load = lab.stream(timed, served.model, sample)
     rate = load.rate * output_bytes(sample, expected) / 1e6
-    yield {"size": size_of(sample, expected), **row_of(load), "output_MB_per_s": rate, **spent}
+    row = {"size": size_of(sample, expected), **row_of(load), "output_MB_per_s": rate, **spent}
+    busy = float(row["client_cores"] or 0) + float(row["server_cores"] or 0)
+    yield row | {"processor_ms": 1e3 * busy / load.rate}
 
 
 @contextmanager
@@ -91,6 +93,7 @@ def row_of(load: Load) -> Row:
     """The columns of a load."""
     return {
         "events_per_s": load.rate,
+        "ms": 1e3 * load.usual,
         **{f"p{p}_ms": 1e3 * load.percentile(p) for p in (50, 95, 99)},
         "answered": load.answered,
         "different": load.different,
@@ -136,7 +139,9 @@ def _table(where: str, rows: Sequence[Row]) -> Table:
         latency = numbers(some, "p50_ms")
         extra = NOTHING
         if some[0]["way"] == "client" and some[0].get("threads") == 1:
-            extra = difference(latency, numbers(beside, "p50_ms"))
+            extra = difference(numbers(some, "ms"), numbers(beside, "ms"))
+        spent = numbers(some, "processor_ms")
+        more = difference(spent, numbers(beside, "processor_ms"))
         body.append(
             [
                 name,
@@ -148,11 +153,14 @@ def _table(where: str, rows: Sequence[Row]) -> Table:
                 mean(numbers(some, "output_MB_per_s")).text,
                 mean(numbers(some, "client_cores")).text,
                 mean(numbers(some, "server_cores")).text,
+                mean(spent).text,
+                more.text if some[0]["way"] != "direct" else "-",
             ]
         )
     header = (
-        *("way", "events/s", "ratio to direct", "p50, ms", "p95, ms", "added to p50"),
+        *("way", "events/s", "ratio to direct", "p50, ms", "p95, ms", "added to an event"),
         *("results, MB/s", "client, cores", "server, cores"),
+        *("processor, ms", "more than direct, ms"),
     )
     size = mean(numbers(rows, "size")).value
     return Table(header, body, f"{where}; mean size of an event {size:.0f}")

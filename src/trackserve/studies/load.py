@@ -10,8 +10,10 @@ import itertools
 import math
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -49,6 +51,8 @@ class Load(NamedTuple):
         latencies: seconds of each event, from the event to its result.
         answered: number of answers that count.
         different: number of all answers that are not the expected ones.
+        usual: seconds of an event: the median of each, and the mean of these. (A median over
+            events of several sizes jumps from one size to the next.)
         start, end: time of the first and last answer that count, by :func:`time.perf_counter`.
     """
 
@@ -56,6 +60,7 @@ class Load(NamedTuple):
     latencies: list[float]
     answered: int
     different: int
+    usual: float
     start: float
     end: float
 
@@ -64,7 +69,7 @@ class Load(NamedTuple):
         return float(np.percentile(self.latencies, percent))
 
 
-class _Log:
+class Log:
     """The answers of a load; it is over when there are enough.
 
     Args:
@@ -91,6 +96,7 @@ class _Log:
         self._seen = 0
         self._times: list[float] = []
         self._latencies: list[float] = []
+        self._each: defaultdict[int, list[float]] = defaultdict(list)
         self._different = 0
         self.over = False
 
@@ -112,6 +118,7 @@ class _Log:
                 return
             self._times.append(now)
             self._latencies.append(latency)
+            self._each[answer.event].append(latency)
             enough = len(self._times) > self._least
             self.over = enough and now - self._times[0] >= self._seconds
 
@@ -119,7 +126,8 @@ class _Log:
         first, last, n = self._times[0], self._times[-1], len(self._times) - 1
         rate = n / (last - first) if n else math.nan
         latencies = self._latencies[1:] or self._latencies
-        return Load(rate, latencies, n, self._different, first, last)
+        usual = fmean(map(median, self._each.values()))
+        return Load(rate, latencies, n, self._different, usual, first, last)
 
 
 def by_threads(
@@ -141,7 +149,7 @@ def by_threads(
     Raises:
         TrackserveError: as ``call``; an event failed.
     """
-    log = _Log(span, threads, threads, 0.0, expected)
+    log = Log(span, threads, threads, 0.0, expected)
     source = itertools.cycle(events)
     lock = threading.Lock()
 
@@ -193,7 +201,7 @@ def by_stream(
     together = (in_flight or 1) * (per_request or 1)
     if lead is None:
         lead = 0.0 if in_flight else _LEAD_OF_AUTO * span.seconds
-    log = _Log(span, together, together, lead, expected)
+    log = Log(span, together, together, lead, expected)
 
     def source() -> Iterator[Any]:
         for event in itertools.cycle(events):
