@@ -113,12 +113,16 @@ class Proxy:
         return link not in self._lost
 
     def forget(self, link: Link) -> None:
-        """A connection has ended."""
+        """One direction of a connection has ended; the second one to end closes it."""
         if link in self._lost:
             return
         link.hang_up()
         with self._lock:
+            is_first = link in self._links
             self._links.discard(link)
+        if not is_first:
+            for side in link:
+                side.close()
 
 
 class _Way:
