@@ -18,7 +18,7 @@ from true_tracks import an_event, helices
 
 from trackserve import ExatrkxPipeline
 from trackserve.edm.points import GENERIC_PIXELS
-from trackserve.errors import InputError
+from trackserve.errors import ConditionsError, InputError
 from trackserve.io import open_points
 from trackserve.io.points_directory import write_points
 from trackserve.physics.points.metrics import match_points_events, summarize_points
@@ -380,6 +380,9 @@ def test_a_configuration_says_only_what_differs(tmp_path: Path) -> None:
     assert config.gnn.schedule.rate == TrainingConfig().gnn.schedule.rate
     path.write_text("seed = ")
     with pytest.raises(InputError, match="not a TOML file"):
+        read_config(path)
+    path.unlink()
+    with pytest.raises(ConditionsError, match="file is missing"):
         read_config(path)
 
 

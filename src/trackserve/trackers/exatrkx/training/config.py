@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trackserve.errors import InputError
+from trackserve.io.files import readable
 
 from ..architecture import Activation
 
@@ -183,11 +184,14 @@ def read_config(path: Path, preset: TrainingConfig = PRESETS["default"]) -> Trai
     """Read a TOML file; settings that it does not have are those of ``preset``.
 
     Raises:
+        ConditionsError: the file cannot be read.
         InputError: it is not a TOML file, or a key or a value is wrong.
     """
+    with readable(path):
+        content = path.read_bytes()
     try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        values = tomllib.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise InputError("not a TOML file", file=str(path), found=str(error)) from None
     return parse_config(values, str(path), preset)
 

@@ -105,9 +105,9 @@ def train(
     folder = output / "training"
     if start is not None:
         config = continued(config, start.model)
-    _claim(folder, directories, config, resume, start)
     data = Data(directories, config)
     data.require_wanted()
+    _claim(folder, directories, config, resume, start)
     curves = Curves(folder)
 
     def fit_stage(
