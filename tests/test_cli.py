@@ -201,7 +201,7 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     arguments = ["reconstruct", "patatrack", str(tmp_path)]
     done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "error: file is missing" in done.stderr
+    assert "error: no pixel data here" in done.stderr
     assert "Traceback" not in done.stderr
 
 

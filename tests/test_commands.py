@@ -108,9 +108,54 @@ def test_empty_points(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     for command in ("reconstruct", "validate", "bench"):
         assert "error: no events" in says(command, "exatrkx", tmp_path / "nothing", status=1)
-        assert "error: file is missing" in says(
+        assert "error: no pixel data here" in says(
             command, "patatrack", tmp_path / "nothing", status=1
         )
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """An event of GenericDetector, without truth and without points."""
+    write_points(tmp_path / "bare", [PointsEvent(SpacePoints.empty(), 0)], "generic")
+    return tmp_path / "bare"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "pixels BARE -o NEW",
+        "train exatrkx --data BARE -o NEW",
+        "train exatrkx --data BARE --config BARE/none.toml -o NEW",
+        "validate exatrkx BARE --model pixels -o NEW",
+        "inspect BARE -o NEW",
+        "reconstruct exatrkx BARE --model pixels -o NEW/tracks.parquet",
+        "hlt BARE -o NEW/decisions.parquet",
+        "repository NEW exatrkx patatrack,conditions=BARE",
+    ],
+)
+def test_a_command_that_fails_leaves_no_folder(arguments: str, bare: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    places = {"BARE": str(bare), "NEW": str(new / "folder")}
+    words = arguments.split()
+    for name, place in places.items():
+        words = [word.replace(name, place) for word in words]
+    assert "error: " in says(*words, status=1)
+    assert not new.exists()
+
+
+def test_what_is_there_is_said_where_something_else_should_be(bare: Path) -> None:
+    text = says("inspect", bare, status=1)
+    assert "no pixel data here" in text
+    assert "found points.parquet" in text
+    assert "bound ['raw.bin', 'fedIds.bin'" in text
+    for command in (["reconstruct", "exatrkx"], ["reconstruct", "patatrack"]):
+        assert "found no such file or folder" in says(*command, bare / "none", status=1)
+
+
+def test_a_model_is_described_with_what_it_lacks() -> None:
+    text = says("model", "show", "pixels")
+    assert "short: finish │ field 2.0, piece_points 3, sure_edge 0.15" in text
+    assert "unfinished: finish │ none" in text
 
 
 def test_counts_are_compared_without_truth(copy: Path, tmp_path: Path) -> None:

@@ -425,6 +425,14 @@ def test_the_command_finds_the_tracker_of_a_path(sample_directory: Path, tmp_pat
     assert list(json.loads(other.read_text())) == ["event 3", "event 4"]
 
 
+def test_the_command_takes_the_options_of_the_tracker(
+    sample_directory: Path, tmp_path: Path
+) -> None:
+    arguments = ("display", sample_directory, "--events", ":1", "-o", tmp_path / "event.html")
+    assert "config reference" in says(*arguments, "--config", "reference")
+    assert "no such option" in says(*arguments, "--model", "large", status=1)
+
+
 def test_a_path_of_no_tracker_is_one_line(tmp_path: Path) -> None:
     text = says("display", tmp_path, "-o", tmp_path / "event.html", status=1)
     assert "no tracker reads these events" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from trackserve.edm import Edges, Helices, TrackCandidates
 from trackserve.edm.columns import Array
 from trackserve.edm.points import GENERIC_PIXELS
 from trackserve.errors import ModelError
+from trackserve.trackers.deadline import DeadlineOver
+from trackserve.trackers.exatrkx import finish, triplets
 from trackserve.trackers.exatrkx.architecture import Cuts, Finish
 from trackserve.trackers.exatrkx.finish import WORST_AGAIN
 from trackserve.trackers.exatrkx.helix import (
@@ -195,6 +198,39 @@ def test_points_that_no_track_has_make_pieces_of_all_edges_in_a_second_pass() ->
             list(range(10 * i, 10 * i + 10)) for i in range(n_tracks)
         ]
         assert len(helices) == n_tracks
+
+
+def test_work_in_blocks_is_the_same_and_ends_where_it_is_told_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first pass follows pieces of half of the tracks, the second one the rest's triplets."""
+    toy = Toy(30, 9, least_pt=1.0)
+    inner = np.concatenate([toy.piece(i, *range(9)) for i in range(15, 30)])
+    edges = Edges(inner + np.int32(1), inner, np.full(len(inner), 0.1, np.float32))
+    rules = dataclasses.replace(RULES, sure_edge=0.5)
+    pieces = [toy.piece(i, 2, 3, 4) for i in range(15)]
+    whole = toy.finish(pieces, rules=rules, edges=edges)
+    assert len(whole[0]) == 30
+    for module in (finish, triplets):
+        monkeypatch.setattr(module, "_BLOCK", 4)
+    looks: list[int] = []
+
+    def finish_in_blocks(most: int) -> tuple[TrackCandidates, Helices]:
+        looks.clear()
+
+        def look() -> None:
+            looks.append(len(looks))
+            if len(looks) > most:
+                raise DeadlineOver
+
+        return toy.finish(pieces, rules=rules, edges=edges, look=look)
+
+    assert finish_in_blocks(sys.maxsize) == whole
+    n = len(looks)
+    assert n > (15 + 2 * len(inner)) / 4  # each block of both passes
+    for most in (0, n - 1):
+        with pytest.raises(DeadlineOver):
+            finish_in_blocks(most)
 
 
 def test_a_triplet_bends_little_and_comes_from_near_the_beam() -> None:

@@ -16,6 +16,7 @@ import pytest
 from exatrkx_models import random_event, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from true_tracks import helices
 
 from benchmarks.pathological import pixel_noise
 from trackserve import ExatrkxPipeline, PatatrackPipeline
@@ -34,6 +35,7 @@ from trackserve.errors import (
 from trackserve.io.parquet import results_schema, to_awkward
 from trackserve.serving.backend.runtime import EncodedEvent, EncodedResult
 from trackserve.serving.backend.tracker import run as run_served
+from trackserve.trackers.exatrkx import pipeline as pipeline_module
 from trackserve.trackers.exatrkx.architecture import Cuts, Finish
 from trackserve.trackers.exatrkx.limits import ExatrkxLimits
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
@@ -260,6 +262,20 @@ def test_a_deadline_gives_its_error_and_nothing_else(
     assert late.event == 7
     limits = PatatrackLimits(deadline=1000)
     assert pipeline.run(sample_events[:1], limits=limits) == pipeline.run(sample_events[:1])
+
+
+def test_a_deadline_ends_finishing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finish_late(*arguments: Any) -> None:
+        look = arguments[-1]
+        monkeypatch.setattr(look.__self__, "_end", 0.0)
+        look()
+        raise AssertionError("it goes on")
+
+    monkeypatch.setattr(pipeline_module, "finish", finish_late)
+    limits = ExatrkxLimits(deadline=1000, beyond="partial")
+    (late,) = ExatrkxPipeline.from_model("default").run([helices(12, 1, 7)], limits=limits)
+    assert isinstance(late, EventDeadlineExceeded)
+    assert (late.event, late.stage) == (7, "components")
 
 
 @pytest.mark.parametrize(

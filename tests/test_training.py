@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from true_tracks import an_event, helices
 
 from trackserve import ExatrkxPipeline
-from trackserve.errors import InputError
+from trackserve.edm.points import GENERIC_PIXELS
+from trackserve.errors import ConditionsError, InputError
 from trackserve.io import open_points
 from trackserve.io.points_directory import write_points
 from trackserve.physics.points.metrics import match_points_events, summarize_points
+from trackserve.physics.points.truth import PIXELS
 from trackserve.trackers.exatrkx.architecture import Cuts, Features
 from trackserve.trackers.exatrkx.model import Description, Model, load_model
 from trackserve.trackers.exatrkx.modules import make_modules, model_of
@@ -305,6 +307,15 @@ def test_events_without_a_particle_to_find_are_refused(tmp_path: Path) -> None:
         train([tmp_path / "soft"], tmp_path / "model", quick(4), nothing)
 
 
+@pytest.mark.parametrize(("told", "least"), [({}, 0.9), ({"least_pt": 0.4}, 0.4)])
+def test_what_counts_in_the_pixels_alone(
+    told: dict[str, float], least: float, tmp_path: Path
+) -> None:
+    write_points(tmp_path, [helices(12, seed, seed) for seed in range(3)], GENERIC_PIXELS)
+    config = parse_config({**told, "validation_events": 1}, "test")
+    assert Data([tmp_path], config).wanted == dataclasses.replace(PIXELS, min_pt=least)
+
+
 def test_an_embedding_that_learned_nothing_ends_the_training(
     events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +380,9 @@ def test_a_configuration_says_only_what_differs(tmp_path: Path) -> None:
     assert config.gnn.schedule.rate == TrainingConfig().gnn.schedule.rate
     path.write_text("seed = ")
     with pytest.raises(InputError, match="not a TOML file"):
+        read_config(path)
+    path.unlink()
+    with pytest.raises(ConditionsError, match="file is missing"):
         read_config(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -64,12 +65,14 @@ class Toy:
         rules: Finish = RULES,
         edges: Edges | None = None,
         surfaces: Surfaces = SURFACES,
+        look: Callable[[], None] = lambda: None,
     ) -> tuple[TrackCandidates, Helices]:
         score = np.linspace(0.5, 1, len(pieces)).astype(np.float32)
         given = TrackCandidates(Ragged.of(pieces, np.int32), score)
         edges = Edges.empty() if edges is None else edges
         cuts = Cuts(1.0, 0.0, 0.0, least, "paths", rules)
-        found = finish(given, edges, self.scaled(), self.rank(), SCALES, surfaces, cuts, 10_000)
+        places = self.scaled(), self.rank(), SCALES
+        found = finish(given, edges, *places, surfaces, cuts, 10_000, look)
         return found.candidates, found.helices
 
 

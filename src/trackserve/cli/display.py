@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,8 +38,8 @@ def display(
         str | None,
         typer.Option(
             metavar="TRACKER[,OPTION=VALUE]...",
-            help="Tracker, with its options after commas, such as `exatrkx,model=large`.",
-            show_default="the first that reads PATH",
+            help="Tracker; its options may also stand here, as in `exatrkx,model=large`.",
+            show_default="the first that reads PATH, with the options that are given",
         ),
     ] = None,
     events: Annotated[
@@ -65,6 +66,7 @@ def display(
         ),
     ] = None,
     device: Device = "cpu",
+    options: Mapping[str, str],
 ) -> None:
     """Reconstruct events and write one page that shows them.
 
@@ -76,19 +78,19 @@ def display(
 
     if view not in VIEWS:
         raise InputError("no such view", option="view", found=view, bound=VIEWS)
-    found, options, source = _find(path, tracker)
+    found, values, source = _find(path, tracker, options)
     which = chosen_events({str(path): source}, events)[str(path)]
     outcomes: list[Any] = []
     where = Where(device=device)
     with (
-        reconstruction(found, options, where, source, kept_for(found)) as run,
+        reconstruction(found, values, where, source, kept_for(found)) as run,
         progress() as show,
     ):
         for outcome in run(source, which):
             outcomes.append(outcome)
             show("Reconstructing", len(outcomes), len(which))
     with console.status("drawing"):
-        scene = make_scene(found, source, which, outcomes, options)
+        scene = make_scene(found, source, which, outcomes, values)
         page = write_page(output, scene)
     size = page.stat().st_size / 1e6
     n = len(scene.events)
@@ -108,21 +110,29 @@ def display(
     report_failures(one for one in outcomes if isinstance(one, EventError))
 
 
-def _find(path: Path, text: str | None) -> tuple[Tracker[Any, Any], dict[str, str], Any]:
+def _find(
+    path: Path, text: str | None, given: Mapping[str, str]
+) -> tuple[Tracker[Any, Any], dict[str, str], Any]:
     """A tracker, its options, and the events that it opens at ``path``.
 
+    Args:
+        path: the events.
+        text: the tracker, with options after commas; None: the first that reads ``path``.
+        given: more values by name of option.
+
     Raises:
-        InputError: ``text`` names no tracker, or no tracker that is installed reads ``path``.
+        InputError: ``text`` names no tracker, or no tracker that is installed has these options and
+            reads ``path``.
     """
     if text is not None:
         model = parse_models([text])[0]
         found = find_tracker(model.tracker)
-        return found, found.complete(model.options), found.open_events(path)
+        return found, found.complete({**model.options, **given}), found.open_events(path)
     reasons = {}
     for name in tracker_names():
         try:
             found = find_tracker(name)
-            return found, found.complete({}), found.open_events(path)
+            return found, found.complete(given), found.open_events(path)
         except TrackserveError as error:
             reasons[name] = str(error)
     raise InputError("no tracker reads these events", path=str(path), found=reasons)

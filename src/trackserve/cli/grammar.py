@@ -16,7 +16,7 @@ import typer
 
 from trackserve.edm import EventLimits
 from trackserve.errors import InputError, TrackserveError
-from trackserve.trackers.base import Tracker
+from trackserve.trackers.base import Option, Tracker
 from trackserve.trackers.registry import find_tracker, tracker_names
 
 Slice = Annotated[
@@ -114,6 +114,7 @@ DataDirectory = Annotated[
 ]
 
 _GIVEN = ("tracker", "options")
+"""Arguments of :func:`add_commands` that are no options of a command."""
 
 
 def limits_of(
@@ -177,17 +178,7 @@ def _command(tracker: Tracker[Any, Any], run: Callable[..., None]) -> Callable[.
             "an option has the name of a shared one", tracker=tracker.name, found=taken
         )
     own = [
-        inspect.Parameter(
-            option.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=option.default,
-            annotation=Annotated[
-                str,
-                typer.Option(
-                    help=option.help, metavar=option.metavar, show_default=bool(option.default)
-                ),
-            ],
-        )
+        _parameter(option, str, option.help, option.default, bool(option.default))
         for option in tracker.options
     ]
 
@@ -195,11 +186,60 @@ def _command(tracker: Tracker[Any, Any], run: Callable[..., None]) -> Callable[.
         options = {option.name: arguments.pop(option.name) for option in tracker.options}
         run(tracker, options, **arguments)
 
-    parameters = [*shared, *own]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+    _sign(command, [*shared, *own])
     command.__doc__ = f"{tracker.summary}\n\n{inspect.getdoc(run) or ''}"
     return command
+
+
+def with_options(run: Callable[..., None]) -> Callable[..., None]:
+    """A command that finds its tracker itself, with the options of every tracker.
+
+    Args:
+        run: takes ``options`` (values by name, those that are given), and what else it declares.
+    """
+    hints = get_type_hints(run, include_extras=True)
+    shared = [
+        parameter.replace(annotation=hints[parameter.name])
+        for parameter in inspect.signature(run).parameters.values()
+        if parameter.name != "options"
+    ]
+    own: dict[str, inspect.Parameter] = {}
+    for name in tracker_names():
+        try:
+            tracker = find_tracker(name)
+        except TrackserveError:
+            continue  # it does not work here, so it reads nothing
+        for option in tracker.options:
+            text = f"Of {name}: {option.help}"
+            if not any(option.name == parameter.name for parameter in shared):
+                own.setdefault(option.name, _parameter(option, str | None, text, None, False))
+
+    def command(**arguments: Any) -> None:
+        values = {name: arguments.pop(name) for name in own}
+        run(options={k: v for k, v in values.items() if v is not None}, **arguments)
+
+    _sign(command, [*shared, *own.values()])
+    command.__doc__ = inspect.getdoc(run)
+    return command
+
+
+def _parameter(
+    option: Option, kind: Any, text: str, default: str | None, show_default: bool
+) -> inspect.Parameter:
+    """The parameter of a command for an option of a tracker."""
+    told = typer.Option(help=text, metavar=option.metavar, show_default=show_default)
+    return inspect.Parameter(
+        option.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind, told],
+    )
+
+
+def _sign(command: Callable[..., None], parameters: list[inspect.Parameter]) -> None:
+    """Give a command its parameters."""
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
 
 
 def _broken(error: TrackserveError) -> Callable[..., None]:

@@ -10,7 +10,6 @@ from contextlib import closing, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,7 +23,7 @@ from trackserve.errors import (
     ServerUnavailable,
     TrackserveError,
 )
-from trackserve.io.files import check_file, complete, writable
+from trackserve.io.files import check_file, check_writable, complete, made, writable
 from trackserve.trackers.batch import read_at
 
 from .common import (
@@ -162,7 +161,7 @@ def hlt(
     If the command ends early, OUT.partial.parquet has the decisions so far.
     """
     from trackserve.workflow import Schedule
-    from trackserve.workflow.decisions import write_decisions
+    from trackserve.workflow.decisions import menu_of, write_decisions
     from trackserve.workflow.description import DEFAULT, make_job, read_description
     from trackserve.workflow.job import EVENT
     from trackserve.workflow.tracking import Way
@@ -179,6 +178,8 @@ def hlt(
         described.tracker, described.options
     )
     _check_files(output, timeline, filter(None, (job, times, compare)))
+    if compare is not None:
+        menu_of(compare)  # a wrong file is refused before any work
     done = _Done()
     how = Schedule(threads, in_flight, (EVENT, "decisions", described.tracking))
     way = Way(device, url, served, identity, fallback)
@@ -188,7 +189,8 @@ def hlt(
     jobs = {source: make_job(described, opened[source], way, others) for source in chosen}
 
     def write(place: Path) -> None:
-        write_decisions(place, described.entries, done.decided, _about(done, described))
+        with writable(place), made(place.parent):
+            write_decisions(place, described.entries, done.decided, _about(done, described))
 
     with _keeping_what_is_decided(done, sum(map(len, chosen.values())), output, write):
         for source, which in chosen.items():
@@ -285,17 +287,14 @@ def _check_files(output: Path, timeline: Path | None, read: Iterable[Path]) -> N
     check_place(output)
     written = [output]
     if timeline is not None:
-        check_file(timeline)
+        check_file(timeline)  # '.' has no suffix to replace
         written += [timeline, timeline.with_suffix(".png")]
     others = [place.resolve() for place in read]
     for file in written:
         if file.resolve() in others:
             raise InputError("one file is to be read and written, or twice", file=str(file))
         others.append(file.resolve())
-        with writable(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            check_file(file)
-            TemporaryFile(dir=file.parent).close()
+        check_writable(file)
 
 
 @contextmanager
@@ -383,7 +382,8 @@ def _write_timeline(path: Path, slices: Sequence[Slice]) -> None:
     from trackserve.workflow.timeline import write_chrome_trace
     from trackserve.workflow.timeline_figure import draw_timeline
 
-    write_chrome_trace(path, slices)
+    with writable(path), made(path.parent):
+        write_chrome_trace(path, slices)
     wrote(path)
     if not slices:
         return

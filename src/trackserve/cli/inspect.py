@@ -42,7 +42,11 @@ def inspect(
     If there is a truth.npz, it also compares the positions of hits with it. With --against it
     prints hits, their sizes and charge in each layer, doublets, ntuplets and vertices of both.
     """
+    from trackserve.io.pixel_directory import check_pixel
+
+    check_pixel(directory)
     if against is not None:
+        check_pixel(against)
         _compare(directory, against, output, events)
         return
     from trackserve.report.tables import rich_table

@@ -35,6 +35,7 @@ from . import (
     train,
     validate,
 )
+from .grammar import with_options
 
 if TYPE_CHECKING:
     from trackserve.trackers.base import Tracker
@@ -133,7 +134,7 @@ commands.command()(inspect.inspect)
 commands.command()(status.status)
 commands.command()(top.top)
 commands.command(no_args_is_help=True)(fleet.fleet)
-commands.command()(display.display)
+commands.command("display")(with_options(display.display))
 commands.command()(demo.demo)
 commands.command()(reach.doctor)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -195,7 +195,7 @@ def _print(description: Description) -> None:
     table = Table(title=f"model {d.name}, for the detector {d.detector}", show_header=False)
     table.add_row("order of points", d.order)
     table.add_section()
-    _add(table, "features", d.features)
+    _add(table, "features", d.features, absent="not known")
     weights = d.shapes()
     for network in ("embedding", "filter", "gnn"):
         table.add_section()
@@ -216,14 +216,16 @@ def _print(description: Description) -> None:
     console.print(table)
 
 
-def _add(table: Table, what: str, part: Any) -> None:
+def _add(table: Table, what: str, part: Any, absent: str = "none") -> None:
     for field in fields(part):
-        table.add_row(f"{what}: {field.name}", _text(getattr(part, field.name)))
+        table.add_row(f"{what}: {field.name}", _text(getattr(part, field.name), absent))
 
 
-def _text(value: object) -> str:
+def _text(value: Any, absent: str = "none") -> str:
     if value is None:
-        return "not known"
+        return absent
+    if is_dataclass(value):
+        value = {field.name: _text(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, list | tuple):
         return ", ".join(str(part) for part in value) or "none"
     if isinstance(value, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 from rich.markup import escape
 
-from trackserve.errors import InputError, ServerError
+from trackserve.errors import InputError, ServerError, TrackserveError
+from trackserve.io.files import absent_folders, remove_empty
 from trackserve.serving.limits import Limits, default_limits
 from trackserve.serving.log import JSON, TEXT, checked_format, log_line
 from trackserve.serving.tls import exposure, tls_of
@@ -259,7 +261,14 @@ def repository(
     from trackserve.serving.plain import START, write_plain
 
     load = Load(device, backend, workers, queue, instances)
-    _write_models(directory, parse_models(models), load)
+    new = absent_folders(directory)
+    try:
+        _write_models(directory, parse_models(models), load)
+    except TrackserveError:
+        if new:
+            shutil.rmtree(directory, ignore_errors=True)
+            remove_empty(new[1:])
+        raise
     console.print(f"wrote {directory}/models and {directory}/backends")
     try:
         write_plain(directory, find_triton())

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from trackserve.edm.columns import Array, Ragged
-from trackserve.io.files import as_path, complete, writable
+from trackserve.io.files import as_path, complete, made, writable
 
 from .scene import Lines, Scene
 
@@ -46,10 +46,8 @@ def write_page(path: str | Path, scene: Scene) -> Path:
         InputError: it cannot be written.
     """
     path = as_path(path)
-    with writable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with complete(path) as partial:
-            partial.write_text(page_of(scene), encoding="utf-8")
+    with writable(path), made(path.parent), complete(path) as partial:
+        partial.write_text(page_of(scene), encoding="utf-8")
     return path
 
 

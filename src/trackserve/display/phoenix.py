@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from trackserve.edm.columns import Array
-from trackserve.io.files import as_path, complete, writable
+from trackserve.io.files import as_path, complete, made, writable
 
 from .scene import FAKE, MISSED, Lines, Scene, SceneEvent, SceneParticles, SceneTracks
 
@@ -41,10 +41,8 @@ def write_phoenix(path: str | Path, scene: Scene) -> Path:
     path = as_path(path)
     events = {f"event {event.event}": phoenix_event(event, scene.tracker) for event in scene.events}
     text = json.dumps(events, separators=(",", ":"), allow_nan=False)
-    with writable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with complete(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+    with writable(path), made(path.parent), complete(path) as partial:
+        partial.write_text(text, encoding="utf-8")
     return path
 
 

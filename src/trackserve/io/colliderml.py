@@ -27,7 +27,7 @@ from trackserve.edm.points import PointsEvent, SpacePoints, TrackCandidates
 from trackserve.edm.truth import MM_PER_CM, Particles, PointsTruth, TruePoints
 from trackserve.errors import EventError, InputError
 
-from .files import as_path, complete, first_not_finite, writable
+from .files import as_path, complete, first_not_finite, made, writable
 
 HITS, PARTICLES = "tracker_hits", "particles"
 OPEN_DATA_DETECTOR = "odd"
@@ -227,29 +227,29 @@ def write_colliderml(
     """
     directory = as_path(directory)
     writers: dict[str, pq.ParquetWriter] = {}
-    with writable(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        with (
-            complete(directory / f"{HITS}.parquet") as hits,
-            complete(directory / f"{PARTICLES}.parquet") as particles,
-        ):
-            try:
-                for event in events:
-                    if event.truth is None:
-                        raise InputError("the event has no truth", event=event.event)
-                    rows = {hits: _hits_of(event, event.truth), particles: _particles_of(event)}
-                    for path, row in rows.items():
-                        table = pa.table({name: [values] for name, values in row.items()})
-                        if detector is not None:
-                            table = table.replace_schema_metadata({"detector": detector})
-                        if path.name not in writers:
-                            writers[path.name] = pq.ParquetWriter(path, table.schema)
-                        writers[path.name].write_table(table)
-                if not writers:
-                    raise InputError("no events to write", directory=str(directory))
-            finally:
-                for one in writers.values():
-                    one.close()
+    with (
+        writable(directory),
+        made(directory),
+        complete(directory / f"{HITS}.parquet") as hits,
+        complete(directory / f"{PARTICLES}.parquet") as particles,
+    ):
+        try:
+            for event in events:
+                if event.truth is None:
+                    raise InputError("the event has no truth", event=event.event)
+                rows = {hits: _hits_of(event, event.truth), particles: _particles_of(event)}
+                for path, row in rows.items():
+                    table = pa.table({name: [values] for name, values in row.items()})
+                    if detector is not None:
+                        table = table.replace_schema_metadata({"detector": detector})
+                    if path.name not in writers:
+                        writers[path.name] = pq.ParquetWriter(path, table.schema)
+                    writers[path.name].write_table(table)
+            if not writers:
+                raise InputError("no events to write", directory=str(directory))
+        finally:
+            for one in writers.values():
+                one.close()
 
 
 def _hits_of(event: PointsEvent, truth: PointsTruth) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 
@@ -40,6 +41,19 @@ def check_file(path: Path) -> None:
         raise InputError("this is a folder or a device, not a file", file=str(path))
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a place where no file can be written; nothing of the trial stays.
+
+    Raises:
+        InputError: it is a folder or a device, or the system refuses.
+    """
+    new = absent_folders(path.parent)
+    with writable(path), made(path.parent):
+        check_file(path)
+        TemporaryFile(dir=path.parent).close()
+    remove_empty(new)
+
+
 def as_path(path: str | Path) -> Path:
     """The path, if it is one.
 
@@ -56,6 +70,28 @@ def as_path(path: str | Path) -> Path:
     raise InputError("not a path", found=repr(path))
 
 
+_NAMED = 3
+"""Most files that :func:`contents_of` names."""
+
+
+def contents_of(path: Path) -> str:
+    """What is at a path, for an error that says what should be there.
+
+    Raises:
+        ConditionsError: the folder cannot be read.
+    """
+    with readable(path):
+        if not path.exists():
+            return "no such file or folder"
+        if not path.is_dir():
+            return "a file"
+        names = sorted(entry.name for entry in path.iterdir())
+    if not names:
+        return "an empty folder"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Name ``path`` where the system refuses to read.
@@ -70,6 +106,34 @@ def readable(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConditionsError(f"cannot be read: {reason}", file=str(path)) from error
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder where needed; if the block fails, folders that it made and left empty go again.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    new = absent_folders(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        remove_empty(new)
+        raise
+
+
+def absent_folders(folder: Path) -> list[Path]:
+    """The folder and those above it, as far as they do not exist; the innermost comes first."""
+    return [place for place in (folder, *folder.parents) if not place.exists()]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those folders that are empty, in this order."""
+    for folder in folders:
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
 
 
 @contextmanager

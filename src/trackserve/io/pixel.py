@@ -15,7 +15,14 @@ from trackserve.edm.truth import PixelTruth
 from trackserve.errors import EventError
 
 from .files import as_path, readable
-from .pixel_directory import RAW, ReferenceCounts, read_beam_spot, read_reference_counts, read_tags
+from .pixel_directory import (
+    RAW,
+    ReferenceCounts,
+    check_pixel,
+    read_beam_spot,
+    read_reference_counts,
+    read_tags,
+)
 from .pixel_truth import TRUTH, read_truth
 
 _BLOCK = 1 << 20
@@ -126,6 +133,7 @@ def open_pixel(directory: str | Path) -> PixelEvents:
             is not a beam spot, or ``tags.txt`` has another number of lines than there are events.
     """
     path = as_path(directory) / RAW
+    check_pixel(path.parent)
     with readable(path), path.open("rb") as file:
         places = list(_places(file))
     tags = read_tags(path.parent, len(places))

@@ -34,7 +34,7 @@ from trackserve.edm.columns import Array
 from trackserve.edm.pixel import BeamSpot, RawEvent
 from trackserve.errors import ConditionsError, InputError
 
-from .files import as_path, complete, readable, writable
+from .files import as_path, complete, contents_of, made, readable, writable
 
 RAW = "raw.bin"
 TAGS = "tags.txt"
@@ -63,6 +63,21 @@ class ReferenceCounts:
     vertices: Array
 
 
+def check_pixel(directory: Path) -> None:
+    """Refuse a place that has no file of a pixel data directory.
+
+    Raises:
+        ConditionsError: it has none; it names what is there.
+    """
+    if not any((directory / name).exists() for name in (RAW, *CONDITIONS)):
+        raise ConditionsError(
+            "no pixel data here",
+            path=str(directory),
+            found=contents_of(directory),
+            bound=[RAW, *CONDITIONS[:-1]],
+        )
+
+
 def read_conditions(directory: str | Path) -> PixelConditions:
     """Read the five conditions files, and ``material.bin`` where it is.
 
@@ -71,6 +86,7 @@ def read_conditions(directory: str | Path) -> PixelConditions:
             (see :func:`trackserve.detectors.phase1.checks.check_conditions`).
     """
     directory = as_path(directory)
+    check_pixel(directory)
     fed_words = _numbers(directory / "fedIds.bin", "<u4")
     _require(directory / "fedIds.bin", "number of ids", len(fed_words) - 1, _first(fed_words))
     cabling = _record(directory / "cablingMap.bin", CABLING)
@@ -131,14 +147,17 @@ def write_events(directory: str | Path, events: Iterable[RawEvent]) -> None:
     """
     path = as_path(directory) / RAW
     n_empty = 0
-    with writable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with complete(path) as partial, partial.open("wb") as file:
-            for event in events:
-                file.write(event.data.tobytes())
-                n_empty = 0 if event.data.any() else n_empty + 1
-            if n_empty > 1:
-                raise InputError("the last two events have no FEDs", file=str(path))
+    with (
+        writable(path),
+        made(path.parent),
+        complete(path) as partial,
+        partial.open("wb") as file,
+    ):
+        for event in events:
+            file.write(event.data.tobytes())
+            n_empty = 0 if event.data.any() else n_empty + 1
+        if n_empty > 1:
+            raise InputError("the last two events have no FEDs", file=str(path))
 
 
 def read_tags(directory: str | Path, n_events: int) -> list[str]:
@@ -190,8 +209,7 @@ def write_reference_counts(directory: str | Path, counts: ReferenceCounts) -> No
 
 
 def _write(directory: Path, arrays: Mapping[str, Array]) -> None:
-    with writable(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+    with writable(directory), made(directory):
         for name, array in arrays.items():
             (directory / name).write_bytes(array.tobytes())
 

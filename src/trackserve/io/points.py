@@ -10,7 +10,7 @@ from trackserve.edm.points import GENERIC_DETECTOR, PointsEvent
 from trackserve.errors import InputError
 
 from . import acts_csv, colliderml, points_directory, trackml
-from .files import as_path
+from .files import as_path, contents_of
 
 
 class PointsEvents(Sequence[PointsEvent]):
@@ -93,6 +93,7 @@ def open_points(path: str | Path) -> PointsEvents:
     raise InputError(
         "no events of a tracker here",
         path=str(path),
+        found=contents_of(path),
         bound=f"{points_directory.POINTS}, TrackML's *{trackml.HITS} (.gz), {colliderml.HITS} or "
         f"ACTS' *{acts_csv.POINTS}",
     )

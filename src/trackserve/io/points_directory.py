@@ -26,7 +26,7 @@ from trackserve.edm.truth import PointsTruth, TruePoints
 from trackserve.errors import EventError, InputError
 
 from .event_table import EventTable, Place, find_places, listed_events, open_table, writer
-from .files import as_path, complete, writable
+from .files import as_path, complete, made, writable
 from .points_columns import StoredParticles, to_table
 
 POINTS = "points.parquet"
@@ -104,8 +104,7 @@ def write_points(
             several lengths, or a file cannot be written.
     """
     directory = as_path(directory)
-    with writable(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+    with writable(directory), made(directory):
         _write_points(directory, events, detector)
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from trackserve.edm.result import Outcome, Result
 from trackserve.errors import InputError, TrackserveError
 
-from .files import as_path, writable
+from .files import absent_folders, as_path, remove_empty, writable
 from .parquet import (
     Row,
     bytes_of,
@@ -93,6 +93,7 @@ class ResultsFile:
                 folder=str(self.parts),
             )
         self.was_complete = resume and self.path.exists() and not self._files()
+        self._new = absent_folders(self.path.parent)
         with writable(self.path):
             self._lock = _lock(self.parts, time.monotonic() + wait)
         try:
@@ -164,6 +165,7 @@ class ResultsFile:
         """Release the folder, and remove it if no parts are there."""
         if not self._files():
             shutil.rmtree(self.parts, ignore_errors=True)
+            remove_empty(self._new)
         os.close(self._lock)
 
     def _files(self) -> list[Path]:

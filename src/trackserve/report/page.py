@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trackserve
 from trackserve.errors import InputError
-from trackserve.io.files import as_path, writable
+from trackserve.io.files import absent_folders, as_path, made, remove_empty, writable
 
 PAGE = "report.html"
 
@@ -123,18 +123,19 @@ class Section:
 
 
 def claim(directory: str | Path, subject: str) -> None:
-    """Make sure that a report of ``subject`` can be written to ``directory``, which is made.
+    """Make sure that a report of ``subject`` can be written to ``directory``.
 
     Raises:
         InputError: the place is none, cannot be written, or has a report of something else.
     """
     page = as_path(directory) / PAGE
-    with writable(page):
-        page.parent.mkdir(parents=True, exist_ok=True)
+    new = absent_folders(page.parent)
+    with writable(page), made(page.parent):
         page.open("a").close()
         old = page.read_text(encoding="utf-8", errors="replace")
         if not old:
             page.unlink()
+    remove_empty(new)
     found = _SUBJECT.search(old)
     if found and unescape(found[1]) != subject:
         raise InputError(
@@ -184,7 +185,7 @@ def write_report(
     claim(directory, subject)
     page = directory / PAGE
     pictures = {picture.name: picture for section in sections for picture in section.pictures}
-    with writable(page):
+    with writable(page), made(directory):
         old = page.read_text(encoding="utf-8", errors="replace") if page.exists() else ""
         if _SUBJECT.search(old):
             for name in set(map(unescape, _PICTURE.findall(old))) - pictures.keys():

@@ -1,4 +1,4 @@
-"""The deadline of the work on an event, which is looked at between stages."""
+"""The deadline of the work on an event: it is looked at between stages, and inside long ones."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ class Watch:
         """
         self._lap(stage)
         self._last = {"stage": stage}
+        self.look()
+
+    def look(self) -> None:
+        """Look at the deadline inside a stage.
+
+        Raises:
+            DeadlineOver: it is over.
+        """
         if time.perf_counter() > self._end:
             raise DeadlineOver
 

@@ -122,7 +122,7 @@ def compare_decisions(path: Path, other: Path) -> Comparison:
         InputError: a file is no table of decisions, or they have other events or another menu.
     """
     files = [str(path), str(other)]
-    if _menu(path) != _menu(other):
+    if menu_of(path) != menu_of(other):
         raise InputError("decisions of other menu", files=files)
     compared = compare_files(path, other)
     if any(one.reasons[0] in ("only in A", "only in B") for one in compared.differences):
@@ -130,7 +130,12 @@ def compare_decisions(path: Path, other: Path) -> Comparison:
     return compared
 
 
-def _menu(path: Path) -> bytes:
+def menu_of(path: Path) -> bytes:
+    """The menu of a file of decisions, as it is written.
+
+    Raises:
+        InputError: the file is no table of decisions.
+    """
     try:
         found: bytes = (pq.read_schema(path).metadata or {})[b"menu"]
     except (OSError, KeyError, pa.ArrowException) as error:

@@ -12,7 +12,7 @@ better.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +51,8 @@ SHORT, NEAR = 5, 5.0
 pass the z axis at less than so many errors of ``d0`` as the second."""
 LEAST_PIECE = 3
 """Least points of a piece."""
+_BLOCK = 1 << 11
+"""Pieces that are followed between two looks at the deadline: less than a tenth of a second."""
 
 
 class Demands(NamedTuple):
@@ -129,6 +131,7 @@ def finish(
     surfaces: Surfaces,
     cuts: Cuts,
     most: int,
+    look: Callable[[], None] = lambda: None,
 ) -> Finished:
     """Return the tracks of one event.
 
@@ -141,6 +144,7 @@ def finish(
         surfaces: surfaces of the detector.
         cuts: settings.
         most: most pieces of both passes.
+        look: called every tenth of a second or so; may end the work by what it raises.
 
     Raises:
         LimitExceeded: there are more pieces.
@@ -158,7 +162,7 @@ def finish(
     def follow(some: TrackCandidates, cloud: Cloud, worst: float) -> Part:
         scene = Scene(cloud, surfaces, unit, make_work(1))
         demands = Demands(cuts.min_points, surfaces.least, worst)
-        return good_part(_follow_pieces(some, scene, demands), some.score, demands)
+        return good_part(_follow_pieces(some, scene, demands, look), some.score, demands)
 
     parts = [follow(pieces, make_cloud(places, surfaces), WORST)]
     if cuts.finish.sure_edge is not None:
@@ -167,7 +171,7 @@ def finish(
         free[found.point[_filled(found.n)]] = False
         cloud = make_cloud(places, surfaces, free)
         edges = edges.take(free[edges.source] & free[edges.target])
-        more = find_triplets(edges, rank, cloud, unit, check)
+        more = find_triplets(edges, rank, cloud, unit, check, look)
         parts.append(follow(more, cloud, WORST_AGAIN))
         n_pieces += len(more)
     return Finished(*assemble(parts, rank, unit), n_pieces)
@@ -185,19 +189,29 @@ class Part(NamedTuple):
     score: Array
 
 
-def _follow_pieces(pieces: TrackCandidates, scene: Scene, demands: Demands) -> Tracks:
+def _follow_pieces(
+    pieces: TrackCandidates, scene: Scene, demands: Demands, look: Callable[[], None]
+) -> Tracks:
     """Return the tracks that pieces become, one for each."""
+
+    def follow_all(rows: Array, offsets: Array, points: Array, searching: bool) -> None:
+        for first in range(0, len(rows), _BLOCK):
+            look()
+            last = first + _BLOCK
+            part = rows[first:last], offsets[first : last + 1]
+            _follow_all(scene, *part, points, searching, tracks)
+
     m = len(pieces)
     tracks = make_tracks(m)
     rows = np.arange(m, dtype=np.int32)
-    _follow_all(scene, rows, pieces.points.offsets, pieces.points.values, True, tracks)
+    follow_all(rows, pieces.points.offsets, pieces.points.values, True)
     order = np.lexsort((rows, -tracks.score)).astype(np.int32)
     owner = np.full(len(scene.cloud.x), -1, np.int32)
     _resolve(tracks, order, owner, demands)
     rows = np.flatnonzero((tracks.n > 0) & (tracks.lost > 0)).astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(tracks.n[rows])]).astype(np.int64)
     lists = tracks.point[rows][_filled(tracks.n[rows])]
-    _follow_all(scene, rows, offsets, lists, False, tracks)
+    follow_all(rows, offsets, lists, False)
     return tracks
 
 

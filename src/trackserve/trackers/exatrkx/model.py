@@ -25,7 +25,7 @@ import numpy as np
 from trackserve.edm.columns import Array
 from trackserve.errors import InputError, MissingExtraError, ModelError, parse_json
 from trackserve.install import install_command
-from trackserve.io.files import writable
+from trackserve.io.files import made, writable
 
 from .architecture import (
     EDGE_INPUTS,
@@ -164,12 +164,18 @@ def require_detector(model: Model, detector: str) -> None:
     """Check that a model is for a detector.
 
     Raises:
-        ModelError: it is for another one.
+        ModelError: it is for another one; ``models`` names those of the package that fit, if any.
     """
     found = model.description.detector
     if found != detector:
+        shipped = {path.name: read_description(path / "model.json") for path in MODELS.glob("*/")}
+        fitting = sorted(name for name, one in shipped.items() if one.detector == detector)
         raise ModelError(
-            "the model is for another detector", file=model.where, found=found, bound=detector
+            "the model is for another detector",
+            file=model.where,
+            found=found,
+            bound=detector,
+            **({"models": fitting} if fitting else {}),
         )
 
 
@@ -194,8 +200,7 @@ def save_model(model: Model, folder: str | Path) -> None:
     # not save_file: its file can be read by its writer only, which is no use to a container
     text = json.dumps(to_json(model.description), indent=2)
     text = _LIST.sub(lambda found: " ".join(found.group().split()), text)
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    with writable(folder), made(folder):
         (folder / "weights.safetensors").write_bytes(save(weights))
         (folder / "model.json").write_text(text + "\n")
 

@@ -265,13 +265,13 @@ class HostExatrkx:
         self,
         events: Sequence[ExatrkxEvent],
         keep: Collection[str],
-        lap: Lap,
+        watch: Watch,
         limits: ExatrkxLimits,
     ) -> list[ExatrkxResult | EventError]:
         """Reconstruct events as one graph; an event that fails goes on without points or edges.
 
         Raises:
-            DeadlineOver: ``lap`` says so.
+            DeadlineOver: ``watch`` says so.
         """
         description, cuts = self._description, self._description.cuts
         failed: dict[int, EventError] = {}
@@ -294,14 +294,14 @@ class HostExatrkx:
                 failed[e], found = error, EventPoints.empty(first)
             points.append(found)
             first += len(found.scaled)
-        lap("features")
+        watch("features")
         if len(failed) == len(events):
             return results()
         scaled = np.concatenate([part.scaled for part in points])
         spec = description.embedding
         nodes = node_inputs(spec.inputs, scaled, description.features)
         coordinates = self._networks.embed(nodes)
-        lap("embedding")
+        watch("embedding")
         near: list[Pairs] = []
         for e, (event, part) in enumerate(zip(events, points, strict=True)):
             rows = coordinates[part.first : part.first + len(part.scaled)]
@@ -314,7 +314,7 @@ class HostExatrkx:
         if len(failed) == len(events):
             return results()
         radius = graphs["radius_edges"] = _join(near, points)
-        lap("radius")
+        watch("radius")
         graph = self._network_graph(description.filter, scaled, radius.edges)
         filtered = _keep_edges(radius, self._networks.filter(graph), cuts.filter)
         for e, event in enumerate(events):
@@ -324,24 +324,24 @@ class HostExatrkx:
             except LimitExceeded as error:
                 failed[e], filtered = error, filtered.without(e)
         graphs["filter_edges"] = filtered
-        lap("filter")
+        watch("filter")
         if len(failed) == len(events):
             return results()
         graph = self._network_graph(description.gnn, scaled, filtered.edges)
         graphs["track_edges"] = _keep_edges(filtered, self._networks.gnn(graph), cuts.edge)
-        lap("gnn")
+        watch("gnn")
         outcomes = results()
-        lap("components")
+        watch("components")
         if cuts.finish is not None:
             each = enumerate(zip(outcomes, points, strict=True))
             tracks = graphs["track_edges"]
             for e, (one, part) in each:
                 try:
-                    outcomes[e] = self._finished(one, e, part, tracks, limits.pieces)
+                    outcomes[e] = self._finished(one, e, part, tracks, limits.pieces, watch)
                 except LimitExceeded as error:
                     failure = of_event(error, events[e].event)
                     outcomes[e] = self._failed(events[e], failure, e, part, graphs, keep, limits)
-        lap("finish")
+        watch("finish")
         return outcomes
 
     def _failed(
@@ -435,6 +435,7 @@ class HostExatrkx:
         points: EventPoints,
         tracks: BatchEdges,
         most: int,
+        watch: Watch,
     ) -> ExatrkxResult | EventError:
         """Return a result whose candidates, which are pieces, have become tracks with helices.
 
@@ -443,9 +444,11 @@ class HostExatrkx:
             e, points: as of :meth:`_find_candidates`.
             tracks: the edges of the batch that the graph network has kept.
             most: most pieces of tracks.
+            watch: looks at the deadline.
 
         Raises:
             LimitExceeded: there are more pieces.
+            DeadlineOver: ``watch`` says so.
         """
         description = self._description
         if isinstance(result, EventError) or result.stopped_by:
@@ -461,6 +464,7 @@ class HostExatrkx:
             self._surfaces,
             description.cuts,
             most,
+            watch.look,
         )
         counts = dataclasses.replace(result.counts, pieces=n_pieces, candidates=len(candidates))
         return dataclasses.replace(result, counts=counts, candidates=candidates, helices=helices)

@@ -24,10 +24,17 @@ LEAST_PT = 0.2
 MOST_KINK = 0.02
 """Most difference of cot(theta) between the two edges of a triplet, in units of its change with
 theta."""
+_BLOCK = 1 << 12
+"""Inner edges between two looks at the deadline."""
 
 
 def find_triplets(
-    edges: Edges, rank: Array, cloud: Cloud, unit: float, check: Callable[[int], None]
+    edges: Edges,
+    rank: Array,
+    cloud: Cloud,
+    unit: float,
+    check: Callable[[int], None],
+    look: Callable[[], None] = lambda: None,
 ) -> TrackCandidates:
     """Return the triplets of an event as pieces: three points, from the inside out.
 
@@ -40,17 +47,26 @@ def find_triplets(
         cloud: the points.
         unit: pT of a particle of charge 1 over its circle's radius, GeV/mm.
         check: called with the number of triplets, before there is memory for them; may refuse it.
+        look: called again and again; may end the work by what it raises.
     """
     is_turned = rank[edges.source] < rank[edges.target]
     outer = np.where(is_turned, edges.target, edges.source)
     inner = np.where(is_turned, edges.source, edges.target)
     order = np.argsort(inner, kind="stable")
     start = np.searchsorted(inner[order], np.arange(len(rank) + 1))
-    found = np.empty((0, 2), np.int32)
-    n = _list(outer, inner, order, start, cloud, unit, found)
+
+    def list_all(found: Array) -> int:
+        n = 0
+        for first in range(0, len(inner), _BLOCK):
+            look()
+            last = min(first + _BLOCK, len(inner))
+            n = _list(outer, inner, order, start, cloud, unit, found, first, last, n)
+        return n
+
+    n = list_all(np.empty((0, 2), np.int32))
     check(n)
     found = np.empty((n, 2), np.int32)
-    _list(outer, inner, order, start, cloud, unit, found)
+    list_all(found)
     first, second = found.T
     scores = mean_score.py_func(edges.score[first], edges.score[second])  # type: ignore[attr-defined]
     points = np.stack([inner[first], outer[first], outer[second]], axis=1)
@@ -81,9 +97,20 @@ def may_be_track(cloud: Cloud, a: int, b: int, c: int, unit: float) -> bool:
 
 @kernel
 def _list(
-    outer: Array, inner: Array, order: Array, start: Array, cloud: Cloud, unit: float, found: Array
+    outer: Array,
+    inner: Array,
+    order: Array,
+    start: Array,
+    cloud: Cloud,
+    unit: float,
+    found: Array,
+    first: int,
+    last: int,
+    n: int,
 ) -> int:
     """List the edges of triplets as far as there is room; return the number of triplets.
+
+    Only triplets whose inner edge is one of ``first`` to ``last`` are listed, after ``n`` others.
 
     Args:
         outer, inner: int32[m], points of edges.
@@ -91,8 +118,7 @@ def _list(
         start: int64[n + 1], the first place in ``order`` of each point.
         found: int32[., 2], takes the inner and the outer edge of each.
     """
-    n = 0
-    for e in range(len(inner)):
+    for e in range(first, last):
         a, b = inner[e], outer[e]
         for j in range(start[b], start[b + 1]):
             if may_be_track(cloud, a, b, outer[order[j]], unit):

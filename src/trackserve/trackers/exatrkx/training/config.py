@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trackserve.errors import InputError
-from trackserve.physics.points.truth import STANDARD
+from trackserve.io.files import readable
 
 from ..architecture import Activation
 
@@ -116,7 +117,8 @@ class TrainingConfig:
         cached_events: prepared events that stay in memory; others are read again.
         max_points: most points of a training event; a larger event is cut to a wedge in azimuth.
         least_pt: GeV; particles above should be found: they count when the training is judged, and
-            the cuts on pairs of points are those of their segments.
+            the cuts on pairs of points are those of their segments. None: what is wanted in the
+            detector of the events, :func:`trackserve.physics.points.truth.wanted_in`.
         soft_pt: GeV; pairs of particles below are neither right nor wrong to the embedding.
         wanted_pt: GeV; particles above have the weight 1, others ``soft_weight``.
         soft_weight: weight of particles between ``soft_pt`` and ``wanted_pt``.
@@ -133,7 +135,7 @@ class TrainingConfig:
     validation_events: int = 4
     cached_events: int = 600
     max_points: int = 40_000
-    least_pt: float = STANDARD.min_pt
+    least_pt: float | None = None
     soft_pt: float = 0.7
     wanted_pt: float = 0.9
     soft_weight: float = 0.1
@@ -182,11 +184,14 @@ def read_config(path: Path, preset: TrainingConfig = PRESETS["default"]) -> Trai
     """Read a TOML file; settings that it does not have are those of ``preset``.
 
     Raises:
+        ConditionsError: the file cannot be read.
         InputError: it is not a TOML file, or a key or a value is wrong.
     """
+    with readable(path):
+        content = path.read_bytes()
     try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        values = tomllib.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise InputError("not a TOML file", file=str(path), found=str(error)) from None
     return parse_config(values, str(path), preset)
 
@@ -225,6 +230,8 @@ def _parse(default: Any, values: Any, at: str, where: str) -> Any:
 def _checked(kind: Any, value: Any, at: str, where: str) -> Any:
     """Return ``value`` if it is of ``kind``; all numbers must be positive."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:  # a setting that may be None has a value in a file
+        return _checked(arguments[0], value, at, where)
     if origin is tuple and isinstance(value, list) and value:
         return tuple(_checked(arguments[0], part, at, where) for part in value)
     if origin is typing.Literal and value in arguments:

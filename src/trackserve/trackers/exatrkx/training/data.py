@@ -192,7 +192,9 @@ class Data:
         if len(detectors) > 1:
             raise InputError("events of different detectors", found=sorted(map(str, detectors)))
         self.detector = next(iter(detectors)) or "unknown"
-        self.wanted = replace(wanted_in(self.detector), min_pt=config.least_pt)
+        self.wanted = wanted_in(self.detector)
+        if config.least_pt is not None:
+            self.wanted = replace(self.wanted, min_pt=config.least_pt)
         self._n_training: list[int] = []
         self.validation: list[tuple[int, int]] = []
         for number, events in enumerate(self._opened):

@@ -105,9 +105,9 @@ def train(
     folder = output / "training"
     if start is not None:
         config = continued(config, start.model)
-    _claim(folder, directories, config, resume, start)
     data = Data(directories, config)
     data.require_wanted()
+    _claim(folder, directories, config, resume, start)
     curves = Curves(folder)
 
     def fit_stage(
@@ -178,7 +178,8 @@ def train(
     )
     model = model_of(description, modules)
     summary = _judge(model, data, on_step)
-    record = {"training": dataclasses.asdict(config), "validation": _figures(summary)}
+    settings = dataclasses.asdict(config) | {"least_pt": data.wanted.min_pt}
+    record = {"training": settings, "validation": _figures(summary)}
     model = model_of(dataclasses.replace(description, record=record), modules)
     save_model(model, output)
     return Trained(model, working_points, summary)
