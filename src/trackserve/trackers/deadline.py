@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from trackserve.edm import EventLimits
@@ -26,7 +27,8 @@ class Watch:
         self._deadline = limits.deadline
         self._lap = lap
         self._end = time.perf_counter() + limits.deadline
-        self._last: dict[str, str] = {}
+        self._ends = limits.deadline < math.inf
+        self._last = ""
 
     def __call__(self, stage: str) -> None:
         """End ``stage``.
@@ -35,8 +37,9 @@ class Watch:
             DeadlineOver: the deadline is over.
         """
         self._lap(stage)
-        self._last = {"stage": stage}
-        self.look()
+        self._last = stage
+        if self._ends:
+            self.look()
 
     def look(self) -> None:
         """Look at the deadline inside a stage.
@@ -49,7 +52,8 @@ class Watch:
 
     def error(self, event: int) -> EventDeadlineExceeded:
         """The error of an event whose work was ended."""
-        return deadline_exceeded(event, self._deadline, **self._last)
+        where = {"stage": self._last} if self._last else {}
+        return deadline_exceeded(event, self._deadline, **where)
 
 
 def deadline_exceeded(event: int, deadline: float, **where: str) -> EventDeadlineExceeded:

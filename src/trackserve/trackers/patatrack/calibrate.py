@@ -29,7 +29,9 @@ _DigiArrays = Digis.Arrays
 
 @kernel
 def calibrate(
-    digis: Held[Any] | Any, gains: Held[GainTables] | GainTables, constants: ChargeCalibration
+    digis: Held[Any] | Any,
+    gains: Held[GainTables] | GainTables,
+    constants: Held[ChargeCalibration] | ChargeCalibration,
 ) -> Held[Any]:
     """Turn the ADC counts in ``charge`` into electrons, in place.
 
@@ -42,7 +44,7 @@ def calibrate(
         the columns without digis in dead or noisy columns of pixels.
     """
     module, row, col, charge, cluster = plain(digis)
-    n = _calibrate(plain(digis), plain(gains), constants)
+    n = _calibrate(plain(digis), plain(gains), plain(constants))
     return Held(_DigiArrays(module[:n], row[:n], col[:n], charge[:n], cluster[:n]))
 
 

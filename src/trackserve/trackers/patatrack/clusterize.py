@@ -44,7 +44,10 @@ _MOST_SAFE = MAX_CHARGE // 0xFFFF
 
 
 def clusterize(
-    digis: Held[Any] | Any, cuts: ClusterCuts, max_digis: int = MOST, max_clusters: int = MOST
+    digis: Held[Any] | Any,
+    cuts: Held[ClusterCuts] | ClusterCuts,
+    max_digis: int = MOST,
+    max_clusters: int = MOST,
 ) -> tuple[Held[Any], int, int]:
     """Find clusters and fill ``cluster`` of the digis.
 
@@ -68,11 +71,14 @@ def clusterize(
 
 @kernel
 def _clusters_of(
-    digis: Held[Any] | Any, cuts: ClusterCuts, max_digis: int, max_clusters: int
+    digis: Held[Any] | Any,
+    cuts: Held[ClusterCuts] | ClusterCuts,
+    max_digis: int,
+    max_clusters: int,
 ) -> tuple[Held[Any], int, int, int]:
     """The clusters, their number, that of modules with digis, and the most digis of a module."""
     digis = plain(digis)
-    columns, n_modules, most = _clusterize(digis, cuts, max_digis)
+    columns, n_modules, most = _clusterize(digis, plain(cuts), max_digis)
     n = len(columns[0])
     if most > max_digis or n > max_clusters:
         digis.cluster[:] = -1

@@ -112,7 +112,7 @@ class Outgoing(NamedTuple):
 def connect_cells(
     hits: Held[OrderedHits] | OrderedHits,
     cells: Held[Cells] | Cells,
-    cuts: ConnectionCuts,
+    cuts: Held[ConnectionCuts] | ConnectionCuts,
     max_triplets: int = MOST,
     max_connections: int = MOST,
 ) -> tuple[Held[CellGraph], int]:
@@ -142,26 +142,28 @@ def connect_cells(
 def _graph_of(
     hits: Held[OrderedHits] | OrderedHits,
     cells: Held[Cells] | Cells,
-    cuts: ConnectionCuts,
+    cuts: Held[ConnectionCuts] | ConnectionCuts,
     max_triplets: int,
     max_connections: int,
 ) -> tuple[Held[CellGraph], int, int, int]:
     """The graph, the number of its cells, and the numbers of :class:`Connected`."""
-    found = _connect(plain(hits), plain(cells), cuts, max_triplets, max_connections)
+    found = _connect(plain(hits), plain(cells), plain(cuts), max_triplets, max_connections)
     n_cells = len(found.graph.cell)
     return Held(found.graph), n_cells, found.n_triplets, found.n_connections
 
 
 @kernel
 def remove_fishbones(
-    hits: Held[OrderedHits] | OrderedHits, graph: Held[CellGraph] | CellGraph, min_cos2: float
+    hits: Held[OrderedHits] | OrderedHits,
+    graph: Held[CellGraph] | CellGraph,
+    cuts: Held[ConnectionCuts] | ConnectionCuts,
 ) -> None:
     """Kill the longer of two aligned cells that end on one hit, in ``graph.alive``.
 
     Overlapping modules of a layer measure a particle twice; both doublets to the next
     layer point the same way (gpuFishbone.h).
     """
-    _remove_fishbones(plain(hits), plain(graph), min_cos2)
+    _remove_fishbones(plain(hits), plain(graph), plain(cuts).min_cos2)
 
 
 @shared

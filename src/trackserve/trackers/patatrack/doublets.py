@@ -147,8 +147,8 @@ def order_by_phi(hits: Held[Any] | Any) -> Held[OrderedHits]:
 
 def find_doublets(
     hits: Held[OrderedHits] | OrderedHits,
-    pairs: Array,
-    cuts: DoubletCuts,
+    pairs: Held[Array] | Array,
+    cuts: Held[DoubletCuts] | DoubletCuts,
     max_doublets: int = MOST,
 ) -> tuple[Held[Cells], int]:
     """Find all compatible pairs of hits.
@@ -172,9 +172,12 @@ def find_doublets(
 
 @kernel
 def _cells_of(
-    hits: Held[OrderedHits] | OrderedHits, pairs: Array, cuts: DoubletCuts, max_doublets: int
+    hits: Held[OrderedHits] | OrderedHits,
+    pairs: Held[Array] | Array,
+    cuts: Held[DoubletCuts] | DoubletCuts,
+    max_doublets: int,
 ) -> tuple[Held[Cells], int]:
-    cells, found = _find_doublets(plain(hits), pairs, cuts, max_doublets)
+    cells, found = _find_doublets(plain(hits), plain(pairs), plain(cuts), max_doublets)
     return Held(cells), found
 
 

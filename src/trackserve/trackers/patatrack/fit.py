@@ -95,7 +95,7 @@ def fit_broken_lines(
     ordered: Held[OrderedHits] | OrderedHits,
     hits: Held[Any] | Any,
     tables: Held[PositionTables] | PositionTables,
-    constants: FitConstants,
+    constants: Held[FitConstants] | FitConstants,
 ) -> Held[Fitted]:
     """Fit every ntuplet that is not a duplicate.
 
@@ -107,7 +107,9 @@ def fit_broken_lines(
         constants: constants of the fit.
     """
     measured = measured_hits(plain(ordered), plain(hits), plain(tables))
-    states, covariances, chi2s, ndofs = _fit_broken_lines(plain(ntuplets), measured, constants)
+    states, covariances, chi2s, ndofs = _fit_broken_lines(
+        plain(ntuplets), measured, plain(constants)
+    )
     return Held(Fitted(plain(ntuplets), states, covariances, chi2s, ndofs))
 
 

@@ -157,7 +157,7 @@ def make_position_tables(conditions: PixelConditions) -> PositionTables:
 def make_hits(
     clusters: Held[Any] | Any,
     tables: Held[PositionTables] | PositionTables,
-    errors: PositionErrors,
+    errors: Held[PositionErrors] | PositionErrors,
     beam_spot: Array,
 ) -> Held[Any]:
     """Estimate the positions of clusters.
@@ -173,7 +173,7 @@ def make_hits(
     """
     clusters = plain(clusters)
     x_local, y_local, var_x, var_y, x, y, z, r, phi, size_x, size_y = _make_hits(
-        clusters, plain(tables), errors, beam_spot
+        clusters, plain(tables), plain(errors), beam_spot
     )
     hits = _HitArrays(
         module=clusters.module,

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import kernel, shared, u64
+from trackserve.device.held import Held, plain
 from trackserve.device.sort import lower_bound, sort_by
 from trackserve.edm import VAR_TIP, VAR_ZIP, Tracks, Vertices
 from trackserve.edm.columns import Array
@@ -100,7 +101,7 @@ def make_mixture(n_tracks: int, n_points: int) -> Mixture:
     )
 
 
-def fit_mixture(tracks: Tracks, cuts: MixtureCuts) -> tuple[Vertices, Array]:
+def fit_mixture(tracks: Tracks, cuts: Held[MixtureCuts] | MixtureCuts) -> tuple[Vertices, Array]:
     """Find the vertices of an event.
 
     Tracks of few hits or large errors, and those that fit badly or miss the beam spot, make no
@@ -124,8 +125,10 @@ def grid_points(span: float, cuts: MixtureCuts) -> int:
 
 
 @kernel
-def _fit_mixture(tracks: FittedTracks, cuts: MixtureCuts) -> tuple[tuple[Array, ...], Array]:
-    n, state = len(tracks.n_hits), tracks.state
+def _fit_mixture(
+    tracks: FittedTracks, cuts: Held[MixtureCuts] | MixtureCuts
+) -> tuple[tuple[Array, ...], Array]:
+    n, state, cuts = len(tracks.n_hits), tracks.state, plain(cuts)
     lowest = highest = 0.0
     for t in range(n):
         lowest, highest = min(lowest, float(state[t, 4])), max(highest, float(state[t, 4]))

@@ -36,8 +36,8 @@ class Ntuplets(NamedTuple):
 
 def find_ntuplets(
     graph: Held[CellGraph] | CellGraph,
-    pairs: Array,
-    rules: NtupletRules,
+    pairs: Held[Array] | Array,
+    rules: Held[NtupletRules] | NtupletRules,
     max_ntuplets: int = MOST,
 ) -> tuple[Held[Ntuplets], int]:
     """Search depth-first from every live cell on a starting layer pair.
@@ -66,12 +66,16 @@ def find_ntuplets(
 
 @kernel
 def _ntuplets_of(
-    graph: Held[CellGraph] | CellGraph, pairs: Array, rules: NtupletRules, max_ntuplets: int
+    graph: Held[CellGraph] | CellGraph,
+    pairs: Held[Array] | Array,
+    rules: Held[NtupletRules] | NtupletRules,
+    max_ntuplets: int,
 ) -> tuple[Held[Ntuplets], int]:
+    pairs = plain(pairs)
     starts = np.empty(len(pairs), np.bool_)
     for p in range(len(pairs)):
         starts[p] = pairs[p].starts
-    ntuplets, found = _find_ntuplets(plain(graph), starts, rules.only_longest, max_ntuplets)
+    ntuplets, found = _find_ntuplets(plain(graph), starts, plain(rules).only_longest, max_ntuplets)
     return Held(ntuplets), found
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -90,6 +92,7 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
 
             self._cuda = CudaPatatrack(conditions, config)
         positions = make_position_tables(conditions)
+        self._constants = _held(config)
         self._cabling = hold(make_unpack_tables(conditions))
         self._gains = hold(make_gain_tables(conditions))
         self._positions = hold(positions)
@@ -206,53 +209,54 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
             EventError: the event cannot be reconstructed.
             LimitExceeded: it is beyond a limit.
         """
-        config, counts, nouns = self.config, found.counts, found.nouns
+        constants, counts, nouns = self._constants, found.counts, found.nouns
         digis, nouns["readout_errors"], counts["words"] = unpack(event, self._cabling, limits.words)
         lap("unpack")
-        digis = calibrate(digis, self._gains, config.charge)
+        digis = calibrate(digis, self._gains, constants.charge)
         if "digis" in keep:
             nouns["digis"] = Digis(*digis.value)
         lap("calibrate")
         clusters, n_hits, counts["modules"] = clusterize(
-            digis, config.clusters, limits.module_digis, limits.clusters
+            digis, constants.clusters, limits.module_digis, limits.clusters
         )
         counts["clusters"] = n_hits
         if "clusters" in keep:
             nouns["clusters"] = Clusters(*clusters.value)
         lap("clusters")
-        hits = make_hits(clusters, self._positions, config.positions, beam_spot)
+        hits = make_hits(clusters, self._positions, constants.positions, beam_spot)
         if "hits" in keep:
             nouns["hits"] = Hits(*hits.value)
         lap("hits")
         ordered = order_by_phi(hits)
         lap("phi order")
         cells, counts["doublets"] = find_doublets(
-            ordered, config.layer_pairs, config.doublets, limits.doublets
+            ordered, constants.layer_pairs, constants.doublets, limits.doublets
         )
         if "doublets" in keep:
             nouns["doublets"] = _doublets(cells.value, ordered.value)
         lap("doublets")
         graph, n_cells = connect_cells(
-            ordered, cells, config.connections, limits.triplets, limits.connections
+            ordered, cells, constants.connections, limits.triplets, limits.connections
         )
         lap("connection")
-        remove_fishbones(ordered, graph, config.connections.min_cos2)
+        remove_fishbones(ordered, graph, constants.connections)
         if "doublets" in keep:
             nouns["doublets"].killed[graph.value.cell] = ~graph.value.alive
         lap("fishbone")
         ntuplets, n_ntuplets = find_ntuplets(
-            graph, config.layer_pairs, config.ntuplets, limits.ntuplets
+            graph, constants.layer_pairs, constants.ntuplets, limits.ntuplets
         )
         lap("ntuplets")
-        fitted = fit_broken_lines(ntuplets, ordered, hits, self._positions, config.fit)
+        fitted = fit_broken_lines(ntuplets, ordered, hits, self._positions, constants.fit)
         lap("fit")
         shapes = shapes_of(ordered, hits, self._shapes)
         sizes = Sizes(n_hits, n_cells)
-        quality = SELECTIONS[type(config.quality)](fitted, shapes, sizes, config.quality)
+        select = SELECTIONS[type(self.config.quality)]
+        quality = select(fitted, shapes, sizes, constants.quality)
         tracks = make_tracks(fitted, ordered, quality, Tracks.LOOSE)
         lap("selection")
-        find_vertices = VERTEX_FINDERS[type(config.vertices)]
-        vertices, vertex_of_track = find_vertices(tracks, config.vertices)
+        find_vertices = VERTEX_FINDERS[type(self.config.vertices)]
+        vertices, vertex_of_track = find_vertices(tracks, constants.vertices)
         tracks.vertex[:] = vertex_of_track
         nouns["tracks"], nouns["vertices"] = tracks, vertices
         counts["ntuplets"], counts["tracks"] = n_ntuplets, len(tracks)
@@ -260,6 +264,13 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         if "ntuplets" in keep:
             nouns["ntuplets"] = make_tracks(fitted, ordered, quality, Tracks.BAD)
         lap("vertices")
+
+
+def _held(config: PatatrackConfig) -> Any:
+    """The constants of each stage as handles, by their names in ``config``."""
+    named = {one.name: getattr(config, one.name) for one in fields(config)}
+    del named["name"]
+    return SimpleNamespace(**{name: hold(value) for name, value in named.items()})
 
 
 def _doublets(cells: Cells, ordered: OrderedHits) -> Doublets:

@@ -39,7 +39,10 @@ _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
 
 
 def resolve_tracks(
-    fitted: Held[Fitted] | Fitted, hits: Held[HitShapes] | HitShapes, sizes: Sizes, cuts: ScoreCuts
+    fitted: Held[Fitted] | Fitted,
+    hits: Held[HitShapes] | HitShapes,
+    sizes: Sizes,
+    cuts: Held[ScoreCuts] | ScoreCuts,
 ) -> Array:
     """Return the quality of each ntuplet, uint8[n]: bad, duplicate or loose."""
     quality: Array = _quality_of(fitted, hits, sizes.n_hits, cuts)
@@ -48,9 +51,12 @@ def resolve_tracks(
 
 @kernel
 def _quality_of(
-    fitted: Held[Fitted] | Fitted, hits: Held[HitShapes] | HitShapes, n_hits: int, cuts: ScoreCuts
+    fitted: Held[Fitted] | Fitted,
+    hits: Held[HitShapes] | HitShapes,
+    n_hits: int,
+    cuts: Held[ScoreCuts] | ScoreCuts,
 ) -> Array:
-    return _resolve_tracks(plain(fitted), plain(hits), n_hits, cuts)
+    return _resolve_tracks(plain(fitted), plain(hits), n_hits, plain(cuts))
 
 
 class Alone(NamedTuple):

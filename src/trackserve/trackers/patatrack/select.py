@@ -26,7 +26,7 @@ def select_tracks(
     fitted: Held[Fitted] | Fitted,
     _hits: Held[HitShapes] | HitShapes,
     sizes: Sizes,
-    cuts: QualityCuts,
+    cuts: Held[QualityCuts] | QualityCuts,
 ) -> Array:
     """Return the quality of each ntuplet, uint8[n]: bad, duplicate or loose.
 
@@ -39,8 +39,10 @@ def select_tracks(
 
 
 @kernel
-def _quality_of(fitted: Held[Fitted] | Fitted, sizes: Sizes, cuts: QualityCuts) -> Array:
-    return _select_tracks(plain(fitted), sizes, cuts)
+def _quality_of(
+    fitted: Held[Fitted] | Fitted, sizes: Sizes, cuts: Held[QualityCuts] | QualityCuts
+) -> Array:
+    return _select_tracks(plain(fitted), sizes, plain(cuts))
 
 
 @shared

@@ -42,6 +42,7 @@ from trackserve.edm.limits import check_limit
 from trackserve.errors import EventError
 
 _DigiArrays = Digis.Arrays
+_NO_ERRORS = ReadoutErrors.empty()
 UNKNOWN_FED = 1
 SPLIT_MODULE = 2
 BAD_HEADER = 32
@@ -109,7 +110,7 @@ def unpack(
     words.flags.writeable = False  # Numba compiles for writable arrays apart
     stream, digis, errors, n_errors = _unpack(words, tables, max_words)
     check_stream(event.event, stream, max_words)
-    found = ReadoutErrors(*errors.value) if n_errors else ReadoutErrors.empty()
+    found = ReadoutErrors(*errors.value) if n_errors else _NO_ERRORS
     return digis, found, stream.n_words
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import kernel, shared
+from trackserve.device.held import Held, plain
 from trackserve.device.sort import sort_by
 from trackserve.edm import VAR_ZIP, Tracks, Vertices
 from trackserve.edm.columns import Array
@@ -104,7 +105,7 @@ def make_density(n: int) -> Density:
     )
 
 
-def find_vertices(tracks: Tracks, cuts: VertexCuts) -> tuple[Vertices, Array]:
+def find_vertices(tracks: Tracks, cuts: Held[VertexCuts] | VertexCuts) -> tuple[Vertices, Array]:
     """Find the vertices of an event.
 
     Returns:
@@ -122,8 +123,10 @@ def compatible(i: int, j: int, cuts: VertexCuts, work: Density) -> bool:
 
 
 @kernel
-def _find_vertices(tracks: FittedTracks, cuts: VertexCuts) -> tuple[tuple[Array, ...], Array]:
-    n = len(tracks.n_hits)
+def _find_vertices(
+    tracks: FittedTracks, cuts: Held[VertexCuts] | VertexCuts
+) -> tuple[tuple[Array, ...], Array]:
+    n, cuts = len(tracks.n_hits), plain(cuts)
     work = make_density(n)
     n_vertices = _cluster_tracks(tracks, cuts, work)
     z, error, chi2, sum_pt2 = np.empty((4, n_vertices), np.float32)
