@@ -45,6 +45,8 @@ def measure(subject: Subject) -> None:
 
     Nothing is used here that an old version may lack.
     """
+    from trackserve.trackers.laps import Laps
+
     pipeline: Any
     if subject.model:
         from trackserve import ExatrkxPipeline
@@ -59,19 +61,12 @@ def measure(subject: Subject) -> None:
         source = read_events(subject.directory)
     events = list(itertools.islice(source, subject.events or None))
     for _ in sys.stdin:
-        spent: Stages = {}
+        laps = Laps(time.thread_time)
         for event in events:
-            last = time.thread_time()
-
-            def lap(stage: str) -> None:
-                nonlocal last
-                now = time.thread_time()
-                spent[stage] = spent.get(stage, 0.0) + now - last  # noqa: B023
-                last = now
-
-            pipeline.run([event], (), lap)
-            lap("result")
-        stages = {stage: seconds / len(events) for stage, seconds in spent.items()}
+            laps.start()
+            pipeline.run([event], (), laps)
+            laps("result")
+        stages = {stage: seconds / len(events) for stage, seconds in laps.seconds.items()}
         print(json.dumps(stages), flush=True)
 
 

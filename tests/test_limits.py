@@ -267,7 +267,7 @@ def test_a_deadline_gives_its_error_and_nothing_else(
 def test_a_deadline_ends_finishing(monkeypatch: pytest.MonkeyPatch) -> None:
     def finish_late(*arguments: Any) -> None:
         look = arguments[-1]
-        monkeypatch.setattr(look.__self__, "_end", 0.0)
+        monkeypatch.setattr(look.__self__, "end", 0.0)
         look()
         raise AssertionError("it goes on")
 

@@ -26,6 +26,7 @@ from trackserve.edm import (
     Tracks,
 )
 from trackserve.edm.columns import Array
+from trackserve.edm.limits import MOST
 from trackserve.io import read_conditions, read_events, read_reference_counts
 from trackserve.trackers.patatrack.clusterize import clusterize
 from trackserve.trackers.patatrack.config import DEFAULT, REFERENCE, PatatrackConfig
@@ -166,7 +167,7 @@ def test_clusters_are_the_connected_pixels(pixels: list[tuple[int, int, int]]) -
     module, row, col = np.array(pixels, np.uint16).reshape(-1, 3).T.copy()
     charge = np.full(len(pixels), 5000, np.uint16)
     digis = Digis(module, row, col, charge, np.empty(len(pixels), np.int32))
-    held, _, n_modules = clusterize(digis.arrays(), REFERENCE.clusters)
+    held, _, n_modules, _ = clusterize(digis.arrays(), REFERENCE.clusters, MOST, MOST)
     clusters = held.value
     label = np.arange(len(pixels))
     place = np.array(pixels, int).reshape(-1, 3)
@@ -190,7 +191,7 @@ def test_cluster_charge_cut_is_strict() -> None:
         digis = Digis(
             *(one * module, one, one, one * charge, np.empty(1, np.int32)),
         )
-        return clusterize(digis.arrays(), REFERENCE.clusters)[1]
+        return clusterize(digis.arrays(), REFERENCE.clusters, MOST, MOST)[1]
 
     assert [charges_kept(95, 2000), charges_kept(95, 2001)] == [0, 1]
     assert [charges_kept(96, 4000), charges_kept(96, 4001)] == [0, 1]
@@ -201,7 +202,7 @@ def test_a_charge_beyond_31_bits_does_not_vanish() -> None:
     n = 40_000
     one = np.ones(n, np.uint16)
     digis = Digis(one, one, one, one * 65_535, np.empty(n, np.int32))
-    clusters, n, _ = clusterize(digis.arrays(), REFERENCE.clusters)
+    clusters, n, *_ = clusterize(digis.arrays(), REFERENCE.clusters, MOST, MOST)
     assert n == 1
     assert (digis.cluster == 0).all()
     for name in ("charge", "charge_min_row", "charge_max_row", "charge_min_col", "charge_max_col"):
@@ -270,7 +271,7 @@ def brute_force_doublets(hits: Hits, config: PatatrackConfig) -> set[tuple[int, 
 def test_doublets_are_all_compatible_pairs(seed: int, n: int, config: PatatrackConfig) -> None:
     hits = random_hits(np.random.default_rng(seed), n)
     ordered = order_by_phi(hits.arrays()).value
-    cells = find_doublets(ordered, config.layer_pairs, config.doublets)[0].value
+    cells = find_doublets(ordered, config.layer_pairs, config.doublets, MOST)[0].value
     pairs = zip(ordered.order[cells.inner], ordered.order[cells.outer], strict=True)
     found = [(int(i), int(o)) for i, o in pairs]
     assert len(found) == len(set(found))
@@ -288,9 +289,9 @@ def test_room_is_made_for_any_number_of_cells_and_ntuplets() -> None:
     f, i = np.zeros(3 * k, np.float32), np.zeros(3 * k, np.int16)
     hits = Hits(module, f, f, f, f, x, y, f, r, units, f.astype(np.int32), i, i)
     ordered = order_by_phi(hits.arrays())
-    cells, n_cells = find_doublets(ordered, REFERENCE.layer_pairs, REFERENCE.doublets)
-    graph, _ = connect_cells(ordered, cells, REFERENCE.connections)
-    ntuplets, n_ntuplets = find_ntuplets(graph, REFERENCE.layer_pairs, REFERENCE.ntuplets)
+    cells, n_cells = find_doublets(ordered, REFERENCE.layer_pairs, REFERENCE.doublets, MOST)
+    graph, *_ = connect_cells(ordered, cells, REFERENCE.connections, MOST, MOST)
+    ntuplets, n_ntuplets = find_ntuplets(graph, REFERENCE.layer_pairs, REFERENCE.ntuplets, MOST)
     assert n_cells == len(cells.value.inner) == 3 * k**2
     assert len(graph.value.neighbour) == k**3
     assert len(np.unique(ntuplets.value.hits, axis=0)) == n_ntuplets == k**3

@@ -70,22 +70,14 @@ def _stages(lab: Lab, sample: Sample) -> Iterable[Row]:
     """Mean seconds per event of each stage: a pass over the events, or several if it is short."""
     pipeline, events = lab.pipeline(sample), lab.events(sample)
     wall, processor = Laps(), Laps(time.thread_time)
-
-    def lap(stage: str) -> None:
-        wall(stage)
-        processor(stage)
-
-    def start() -> None:
-        wall.start()
-        processor.start()
-
     n, size = 0, 0.0
     unit = find_tracker(sample.tracker).size
     end = time.perf_counter() + lab.span.seconds
     while not n or time.perf_counter() < end:
         for event in events[:1] if lab.is_warming else events:
-            start()
-            result = only(pipeline.run([event], lap=lap))
+            for laps in (wall, processor):
+                laps.start()
+                result = only(pipeline.run([event], lap=laps))
             size += getattr(result.counts, unit) if unit else 0
             n += 1
     stages = [*wall.seconds, ALL]

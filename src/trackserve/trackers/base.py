@@ -25,7 +25,10 @@ E_contra = TypeVar("E_contra", contravariant=True)
 R_co = TypeVar("R_co", bound=Result, covariant=True)
 
 Lap = Callable[[str], None]
-"""Called with the name of a stage as the stage ends."""
+"""Called with the name of a stage as the stage ends.
+
+Stages that are one call of compiled code are told after it; a :class:`.laps.Laps` gets their times.
+"""
 
 
 class Pipeline(Protocol[E_contra, R_co]):

@@ -9,6 +9,7 @@ from trackserve.edm import EventLimits
 from trackserve.errors import EventDeadlineExceeded
 
 from .base import Lap
+from .laps import WALL, Laps
 
 
 class DeadlineOver(Exception):
@@ -21,12 +22,15 @@ class Watch:
     Args:
         limits: have the deadline, which counts from now.
         lap: called as each stage ends.
+
+    Attributes:
+        end: the deadline, by :func:`time.perf_counter`.
     """
 
     def __init__(self, limits: EventLimits, lap: Lap) -> None:
         self._deadline = limits.deadline
         self._lap = lap
-        self._end = time.perf_counter() + limits.deadline
+        self.end = time.perf_counter() + limits.deadline
         self._ends = limits.deadline < math.inf
         self._last = ""
 
@@ -41,13 +45,37 @@ class Watch:
         if self._ends:
             self.look()
 
+    @property
+    def clock(self) -> int:
+        """Number of the clock for :meth:`ended`."""
+        return self._lap.clock if isinstance(self._lap, Laps) else WALL
+
+    def ended(self, stage: str, at: float, is_late: bool) -> None:
+        """Note that ``stage`` has ended.
+
+        Args:
+            stage: its name.
+            at: when it ended, by the clock of :attr:`clock`.
+            is_late: whether the deadline was over then.
+
+        Raises:
+            DeadlineOver: it was.
+        """
+        if isinstance(self._lap, Laps):
+            self._lap.end(stage, at)
+        else:
+            self._lap(stage)
+        self._last = stage
+        if is_late:
+            raise DeadlineOver
+
     def look(self) -> None:
         """Look at the deadline inside a stage.
 
         Raises:
             DeadlineOver: it is over.
         """
-        if time.perf_counter() > self._end:
+        if time.perf_counter() > self.end:
             raise DeadlineOver
 
     def error(self, event: int) -> EventDeadlineExceeded:

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from .base import Lap
+
+WALL = time.CLOCK_MONOTONIC
+"""Number of the clock of :func:`time.perf_counter`."""
+_CLOCKS: dict[Any, int] = {
+    time.perf_counter: WALL,
+    time.thread_time: time.CLOCK_THREAD_CPUTIME_ID,
+    time.process_time: time.CLOCK_PROCESS_CPUTIME_ID,
+}
 
 
 class Laps:
     """A stopwatch: seconds of each stage, by name; a :data:`.base.Lap`.
 
     Args:
-        clock: function that returns seconds, as :func:`time.process_time`.
+        clock: function that returns seconds: :func:`time.perf_counter`, or another of this kind.
+
+    Attributes:
+        seconds: of each stage.
+        clock: number of the clock, for code that reads it without Python.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.seconds: dict[str, float] = {}
+        self.clock = _CLOCKS[clock]
         self._clock = clock
         self._last = clock()
 
@@ -26,7 +40,10 @@ class Laps:
 
     def __call__(self, stage: str) -> None:
         """End ``stage`` now, and begin the next one."""
-        now = self._clock()
+        self.end(stage, self._clock())
+
+    def end(self, stage: str, now: float) -> None:
+        """End ``stage``, and begin the next one; ``now`` is a time of the clock."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
 

@@ -45,7 +45,7 @@ class SingleEventPipeline(ABC, Generic[E, R]):
         self.threads = threads
 
     @abstractmethod
-    def reconstruct_stages(self, event: E, keep: Collection[str], lap: Lap, limits: Any) -> R:
+    def reconstruct_stages(self, event: E, keep: Collection[str], lap: Watch, limits: Any) -> R:
         """Reconstruct one event; several threads may do so at the same time.
 
         Args:

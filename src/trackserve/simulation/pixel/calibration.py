@@ -27,6 +27,7 @@ from trackserve.detectors.phase1.layout import (
 from trackserve.detectors.phase1.pixels import is_wide_col, is_wide_row
 from trackserve.edm import BeamSpot, Clusters, Digis, Hits
 from trackserve.edm.columns import Array, Columns, column
+from trackserve.edm.limits import MOST
 from trackserve.trackers.patatrack.calibrate import calibrate
 from trackserve.trackers.patatrack.clusterize import clusterize
 from trackserve.trackers.patatrack.config import REFERENCE
@@ -95,7 +96,7 @@ def measure_residuals(
         unnumbered = np.empty(len(fired), np.int32)
         digis = Digis(fired.module, fired.row, fired.col, fired.adc.astype(np.uint16), unnumbered)
         good = calibrate(digis.arrays(), gains, REFERENCE.charge)
-        found, _, _ = clusterize(good, REFERENCE.clusters)
+        found, *_ = clusterize(good, REFERENCE.clusters, MOST, MOST)
         clusters = Clusters(*found.value)
         hits = Hits(*make_hits(found, positions, REFERENCE.positions, nowhere).value)
         true = truth.position[hits.module]

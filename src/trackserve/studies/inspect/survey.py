@@ -26,6 +26,7 @@ from trackserve.edm import (
     RawEvent,
 )
 from trackserve.edm.columns import Array, Columns, column
+from trackserve.edm.limits import MOST
 from trackserve.errors import EventError
 from trackserve.io import open_pixel, read_conditions
 from trackserve.physics.pixel.matching import match_hits
@@ -144,7 +145,7 @@ def _read(event: RawEvent, tables: _Tables) -> tuple[EventTable, Digis, Clusters
     """
     digis, errors, n_words = unpack(event, tables.cabling, PatatrackLimits().words)
     digis = calibrate(digis, tables.gains, REFERENCE.charge)
-    clusters, n_hits, n_modules = clusterize(digis, REFERENCE.clusters)
+    clusters, n_hits, n_modules, _ = clusterize(digis, REFERENCE.clusters, MOST, MOST)
     beam_spot = event.beam_spot.position()
     hits = make_hits(clusters, tables.positions, REFERENCE.positions, beam_spot)
     nouns = Digis(*digis.value), Clusters(*clusters.value), Hits(*hits.value)

@@ -27,7 +27,6 @@ from trackserve.device.compile import (
 from trackserve.device.held import Held, plain
 from trackserve.edm import Clusters
 from trackserve.edm.columns import Array
-from trackserve.edm.limits import MOST, check_limit
 
 from .config import ClusterCuts
 
@@ -43,12 +42,13 @@ _MOST_SAFE = MAX_CHARGE // 0xFFFF
 """Digis whose charges fit into 31 bits together."""
 
 
+@kernel
 def clusterize(
     digis: Held[Any] | Any,
     cuts: Held[ClusterCuts] | ClusterCuts,
-    max_digis: int = MOST,
-    max_clusters: int = MOST,
-) -> tuple[Held[Any], int, int]:
+    max_digis: int,
+    max_clusters: int,
+) -> tuple[Held[Any], int, int, int]:
     """Find clusters and fill ``cluster`` of the digis.
 
     Args:
@@ -58,25 +58,9 @@ def clusterize(
         max_clusters: most clusters.
 
     Returns:
-        columns of :class:`trackserve.edm.Clusters`, their number, and that of modules with digis.
-
-    Raises:
-        LimitExceeded: there are more; then ``cluster`` is -1.
+        columns of :class:`trackserve.edm.Clusters`, their number, that of modules with digis, and
+        the most digis of a module. If a number is above its limit, ``cluster`` is -1.
     """
-    clusters, n, n_modules, most = _clusters_of(digis, cuts, max_digis, max_clusters)
-    check_limit("module_digis", most, max_digis)
-    check_limit("clusters", n, max_clusters)
-    return clusters, n, n_modules
-
-
-@kernel
-def _clusters_of(
-    digis: Held[Any] | Any,
-    cuts: Held[ClusterCuts] | ClusterCuts,
-    max_digis: int,
-    max_clusters: int,
-) -> tuple[Held[Any], int, int, int]:
-    """The clusters, their number, that of modules with digis, and the most digis of a module."""
     digis = plain(digis)
     columns, n_modules, most = _clusterize(digis, plain(cuts), max_digis)
     n = len(columns[0])

@@ -26,7 +26,6 @@ from trackserve.device.held import Held, plain
 from trackserve.device.lanes import bits_of, chosen, fill, first_lanes, gather, load, lowest
 from trackserve.device.pack import pack_items, pack_numbers
 from trackserve.edm.columns import Array
-from trackserve.edm.limits import MOST, check_limit
 
 from .config import ConnectionCuts
 from .doublets import Cells, OrderedHits
@@ -109,13 +108,14 @@ class Outgoing(NamedTuple):
     z: Array
 
 
+@kernel
 def connect_cells(
     hits: Held[OrderedHits] | OrderedHits,
     cells: Held[Cells] | Cells,
     cuts: Held[ConnectionCuts] | ConnectionCuts,
-    max_triplets: int = MOST,
-    max_connections: int = MOST,
-) -> tuple[Held[CellGraph], int]:
+    max_triplets: int,
+    max_connections: int,
+) -> tuple[Held[CellGraph], int, int, int]:
     """Find the neighbours of each cell and leave out cells with none on either side.
 
     Args:
@@ -126,27 +126,8 @@ def connect_cells(
         max_connections: most pairs of neighbours.
 
     Returns:
-        the graph, and the number of its cells.
-
-    Raises:
-        LimitExceeded: there are more.
+        the graph, the number of its cells, and the two numbers of :class:`Connected`.
     """
-    found = _graph_of(hits, cells, cuts, max_triplets, max_connections)
-    graph, n_cells, n_triplets, n_connections = found
-    check_limit("triplets", n_triplets, max_triplets)
-    check_limit("connections", n_connections, max_connections, exact=False)
-    return graph, n_cells
-
-
-@kernel
-def _graph_of(
-    hits: Held[OrderedHits] | OrderedHits,
-    cells: Held[Cells] | Cells,
-    cuts: Held[ConnectionCuts] | ConnectionCuts,
-    max_triplets: int,
-    max_connections: int,
-) -> tuple[Held[CellGraph], int, int, int]:
-    """The graph, the number of its cells, and the numbers of :class:`Connected`."""
     found = _connect(plain(hits), plain(cells), plain(cuts), max_triplets, max_connections)
     n_cells = len(found.graph.cell)
     return Held(found.graph), n_cells, found.n_triplets, found.n_connections

@@ -28,7 +28,6 @@ from trackserve.device.held import Held, plain
 from trackserve.device.lanes import bits_of, fill, first_lanes, load, real, whole
 from trackserve.device.pack import pack_items
 from trackserve.edm.columns import Array
-from trackserve.edm.limits import MOST, check_limit
 
 from .config import DoubletCuts
 
@@ -145,11 +144,12 @@ def order_by_phi(hits: Held[Any] | Any) -> Held[OrderedHits]:
     return Held(_order_by_phi(plain(hits), LAYER_START))
 
 
+@kernel
 def find_doublets(
     hits: Held[OrderedHits] | OrderedHits,
     pairs: Held[Array] | Array,
     cuts: Held[DoubletCuts] | DoubletCuts,
-    max_doublets: int = MOST,
+    max_doublets: int,
 ) -> tuple[Held[Cells], int]:
     """Find all compatible pairs of hits.
 
@@ -160,24 +160,13 @@ def find_doublets(
         max_doublets: most pairs; memory for little more is allocated.
 
     Returns:
-        the pairs, and their number.
-
-    Raises:
-        LimitExceeded: there are more.
+        the pairs, and their number. If it is above the limit, there may be more, and the first
+        value has none.
     """
-    cells, found = _cells_of(hits, pairs, cuts, max_doublets)
-    check_limit("doublets", found, max_doublets, exact=False)
-    return cells, found
-
-
-@kernel
-def _cells_of(
-    hits: Held[OrderedHits] | OrderedHits,
-    pairs: Held[Array] | Array,
-    cuts: Held[DoubletCuts] | DoubletCuts,
-    max_doublets: int,
-) -> tuple[Held[Cells], int]:
     cells, found = _find_doublets(plain(hits), plain(pairs), plain(cuts), max_doublets)
+    if found > max_doublets:
+        start = np.zeros(len(cells.start), np.int32)
+        cells = Cells(cells.inner[:0], cells.outer[:0], cells.pair[:0], start)
     return Held(cells), found
 
 

@@ -10,7 +10,6 @@ from trackserve.device.compile import kernel, shared, u64
 from trackserve.device.held import Held, plain
 from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
-from trackserve.edm.limits import MOST, check_limit
 
 from .config import NtupletRules
 from .connect import CellGraph
@@ -34,11 +33,12 @@ class Ntuplets(NamedTuple):
     duplicate: Array
 
 
+@kernel
 def find_ntuplets(
     graph: Held[CellGraph] | CellGraph,
     pairs: Held[Array] | Array,
     rules: Held[NtupletRules] | NtupletRules,
-    max_ntuplets: int = MOST,
+    max_ntuplets: int,
 ) -> tuple[Held[Ntuplets], int]:
     """Search depth-first from every live cell on a starting layer pair.
 
@@ -54,23 +54,9 @@ def find_ntuplets(
         max_ntuplets: most paths; no memory for more is allocated.
 
     Returns:
-        the paths, and their number.
-
-    Raises:
-        LimitExceeded: there are more.
+        the paths, and their number. If it is above the limit, there may be more, and the first
+        value has none.
     """
-    ntuplets, found = _ntuplets_of(graph, pairs, rules, max_ntuplets)
-    check_limit("ntuplets", found, max_ntuplets, exact=False)
-    return ntuplets, found
-
-
-@kernel
-def _ntuplets_of(
-    graph: Held[CellGraph] | CellGraph,
-    pairs: Held[Array] | Array,
-    rules: Held[NtupletRules] | NtupletRules,
-    max_ntuplets: int,
-) -> tuple[Held[Ntuplets], int]:
     pairs = plain(pairs)
     starts = np.empty(len(pairs), np.bool_)
     for p in range(len(pairs)):

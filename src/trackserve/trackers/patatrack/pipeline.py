@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -18,35 +16,28 @@ from trackserve.device.heap import keep_freed_memory
 from trackserve.device.held import hold
 from trackserve.edm import Clusters, Digis, Doublets, EventLimits, Hits, RawEvent, Tracks
 from trackserve.edm.columns import Array
-from trackserve.edm.limits import of_event
+from trackserve.edm.limits import check_limit, of_event
 from trackserve.errors import EventError, InputError, LimitExceeded
 from trackserve.io import read_conditions
 from trackserve.wire.events import check_raw_event
 
 from ..base import Lap
 from ..batch import run_batch
+from ..deadline import Watch
 from ..single import SingleEventPipeline
 from ..tagged import TaggedPipeline
-from .calibrate import calibrate
-from .clusterize import clusterize
+from .chain import STAGES, Tables, constants_of, most_of, to_ntuplets
 from .config import PatatrackConfig, find_config
-from .connect import connect_cells, remove_fishbones
-from .doublets import (
-    Cells,
-    OrderedHits,
-    find_doublets,
-    order_by_phi,
-)
-from .fit import Sizes, fit_broken_lines
-from .hits import make_hits, make_position_tables
+from .doublets import Cells, OrderedHits
+from .fit import Sizes
+from .hits import make_position_tables
 from .identity import identity_of
 from .limits import PatatrackLimits
-from .ntuplets import find_ntuplets
 from .result import Found, PatatrackResult
 from .shape import make_shape_tables, shapes_of
 from .strategies import SELECTIONS, VERTEX_FINDERS
 from .tracks import make_tracks
-from .unpack import unpack
+from .unpack import check_stream, errors_of, stream_words
 
 if TYPE_CHECKING:
     from .cuda import CudaPatatrack
@@ -92,10 +83,15 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
 
             self._cuda = CudaPatatrack(conditions, config)
         positions = make_position_tables(conditions)
-        self._constants = _held(config)
-        self._cabling = hold(make_unpack_tables(conditions))
-        self._gains = hold(make_gain_tables(conditions))
-        self._positions = hold(positions)
+        self._constants = constants_of(config)
+        self._quality, self._vertices = hold(config.quality), hold(config.vertices)
+        self._tables = hold(
+            Tables(
+                cabling=hold(make_unpack_tables(conditions)),
+                gains=hold(make_gain_tables(conditions)),
+                positions=hold(positions),
+            )
+        )
         self._shapes = hold(make_shape_tables(positions))
 
     @classmethod
@@ -172,9 +168,9 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         self.run([RawEvent(np.frombuffer(bytes(4), np.uint8))])
 
     def reconstruct_stages(
-        self, event: RawEvent, keep: Collection[str], lap: Lap, limits: PatatrackLimits
+        self, event: RawEvent, keep: Collection[str], lap: Watch, limits: PatatrackLimits
     ) -> PatatrackResult:
-        """Reconstruct one event on a CPU, and call ``lap(stage)`` as each stage ends.
+        """Reconstruct one event on a CPU, and call ``lap`` as each stage ends.
 
         Raises:
             EventError: it cannot be reconstructed, is malformed, or is beyond a limit.
@@ -199,7 +195,7 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         event: RawEvent,
         beam_spot: Array,
         keep: Collection[str],
-        lap: Lap,
+        lap: Watch,
         limits: PatatrackLimits,
         found: Found,
     ) -> None:
@@ -209,68 +205,62 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
             EventError: the event cannot be reconstructed.
             LimitExceeded: it is beyond a limit.
         """
-        constants, counts, nouns = self._constants, found.counts, found.nouns
-        digis, nouns["readout_errors"], counts["words"] = unpack(event, self._cabling, limits.words)
-        lap("unpack")
-        digis = calibrate(digis, self._gains, constants.charge)
+        words, most = stream_words(event), most_of(limits)
+        done = to_ntuplets(
+            words, beam_spot, self._tables, self._constants, most, lap.end, lap.clock
+        )
+        counts, nouns, n, others = found.counts, found.nouns, done.numbers, done.others
+
+        def ended(stage: str) -> None:
+            place = STAGES.index(stage)
+            lap.ended(stage, float(done.times[place]), place == done.late)
+
+        check_stream(event.event, done.stream, limits.words)
+        nouns["readout_errors"] = errors_of(done.errors, done.n_errors)
+        counts["words"] = done.stream.n_words
+        ended("unpack")
         if "digis" in keep:
-            nouns["digis"] = Digis(*digis.value)
-        lap("calibrate")
-        clusters, n_hits, counts["modules"] = clusterize(
-            digis, constants.clusters, limits.module_digis, limits.clusters
-        )
-        counts["clusters"] = n_hits
+            nouns["digis"] = Digis(*others.value.digis.value)
+        ended("calibrate")
+        check_limit("module_digis", n.module_digis, limits.module_digis)
+        check_limit("clusters", n.clusters, limits.clusters)
+        counts["modules"], counts["clusters"] = n.modules, n.clusters
         if "clusters" in keep:
-            nouns["clusters"] = Clusters(*clusters.value)
-        lap("clusters")
-        hits = make_hits(clusters, self._positions, constants.positions, beam_spot)
+            nouns["clusters"] = Clusters(*others.value.clusters.value)
+        ended("clusters")
         if "hits" in keep:
-            nouns["hits"] = Hits(*hits.value)
-        lap("hits")
-        ordered = order_by_phi(hits)
-        lap("phi order")
-        cells, counts["doublets"] = find_doublets(
-            ordered, constants.layer_pairs, constants.doublets, limits.doublets
-        )
+            nouns["hits"] = Hits(*done.hits.value)
+        ended("hits")
+        ended("phi order")
+        check_limit("doublets", n.doublets, limits.doublets, exact=False)
+        counts["doublets"] = n.doublets
         if "doublets" in keep:
-            nouns["doublets"] = _doublets(cells.value, ordered.value)
-        lap("doublets")
-        graph, n_cells = connect_cells(
-            ordered, cells, constants.connections, limits.triplets, limits.connections
-        )
-        lap("connection")
-        remove_fishbones(ordered, graph, constants.connections)
+            nouns["doublets"] = _doublets(others.value.cells.value, done.ordered.value)
+        ended("doublets")
+        check_limit("triplets", n.triplets, limits.triplets)
+        check_limit("connections", n.connections, limits.connections, exact=False)
+        ended("connection")
         if "doublets" in keep:
-            nouns["doublets"].killed[graph.value.cell] = ~graph.value.alive
-        lap("fishbone")
-        ntuplets, n_ntuplets = find_ntuplets(
-            graph, constants.layer_pairs, constants.ntuplets, limits.ntuplets
-        )
-        lap("ntuplets")
-        fitted = fit_broken_lines(ntuplets, ordered, hits, self._positions, constants.fit)
-        lap("fit")
-        shapes = shapes_of(ordered, hits, self._shapes)
-        sizes = Sizes(n_hits, n_cells)
+            graph = others.value.graph.value
+            nouns["doublets"].killed[graph.cell] = ~graph.alive
+        ended("fishbone")
+        check_limit("ntuplets", n.ntuplets, limits.ntuplets, exact=False)
+        ended("ntuplets")
+        ended("fit")
+        shapes = shapes_of(done.ordered, done.hits, self._shapes)
         select = SELECTIONS[type(self.config.quality)]
-        quality = select(fitted, shapes, sizes, constants.quality)
-        tracks = make_tracks(fitted, ordered, quality, Tracks.LOOSE)
+        quality = select(done.fitted, shapes, Sizes(n.clusters, n.cells), self._quality)
+        tracks = make_tracks(done.fitted, done.ordered, quality, Tracks.LOOSE)
         lap("selection")
         find_vertices = VERTEX_FINDERS[type(self.config.vertices)]
-        vertices, vertex_of_track = find_vertices(tracks, constants.vertices)
+        vertices, vertex_of_track = find_vertices(tracks, self._vertices)
         tracks.vertex[:] = vertex_of_track
         nouns["tracks"], nouns["vertices"] = tracks, vertices
-        counts["ntuplets"], counts["tracks"] = n_ntuplets, len(tracks)
+        counts["ntuplets"], counts["tracks"] = n.ntuplets, len(tracks)
         counts["vertices"] = len(vertices)
         if "ntuplets" in keep:
-            nouns["ntuplets"] = make_tracks(fitted, ordered, quality, Tracks.BAD)
+            nouns["ntuplets"] = make_tracks(done.fitted, done.ordered, quality, Tracks.BAD)
         lap("vertices")
-
-
-def _held(config: PatatrackConfig) -> Any:
-    """The constants of each stage as handles, by their names in ``config``."""
-    named = {one.name: getattr(config, one.name) for one in fields(config)}
-    del named["name"]
-    return SimpleNamespace(**{name: hold(value) for name, value in named.items()})
 
 
 def _doublets(cells: Cells, ordered: OrderedHits) -> Doublets:

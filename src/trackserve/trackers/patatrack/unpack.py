@@ -108,10 +108,14 @@ def unpack(
     """
     words = stream_words(event)
     words.flags.writeable = False  # Numba compiles for writable arrays apart
-    stream, digis, errors, n_errors = _unpack(words, tables, max_words)
+    stream, digis, errors, n_errors = words_to_digis(words, tables, max_words)
     check_stream(event.event, stream, max_words)
-    found = ReadoutErrors(*errors.value) if n_errors else _NO_ERRORS
-    return digis, found, stream.n_words
+    return digis, errors_of(errors, n_errors), stream.n_words
+
+
+def errors_of(errors: Held[Any], n: int) -> ReadoutErrors:
+    """The ``n`` errors in the words of an event, of their columns."""
+    return ReadoutErrors(*errors.value) if n else _NO_ERRORS
 
 
 def stream_words(event: RawEvent) -> Array:
@@ -171,7 +175,7 @@ class Notes(NamedTuple):
 
 
 @kernel
-def _unpack(
+def words_to_digis(
     words: Array, tables: Held[UnpackTables] | UnpackTables, max_words: int
 ) -> tuple[Stream, Held[Any], Held[tuple[Array, ...]], int]:
     """Unpack a stream.
