@@ -32,6 +32,8 @@ class HeldType(types.StructRef):  # type: ignore[misc]
 class Held(structref.StructRefProxy, Generic[T]):  # type: ignore[misc]
     """A handle of a value in compiled code; a kernel makes one by calling this class."""
 
+    __slots__ = ()
+
     def __new__(cls, value: T) -> Self:
         return cast(Self, _new(cls, value))
 

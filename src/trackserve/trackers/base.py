@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -88,7 +87,7 @@ def identified(outcome: R | EventError, identity: Identity) -> R | EventError:
     """The outcome of an event; a result has the text of ``identity``."""
     if isinstance(outcome, EventError):
         return outcome
-    return replace(outcome, identity=str(identity))
+    return outcome.sign(str(identity), outcome.origin)
 
 
 def only(outcomes: Sequence[R | EventError]) -> R:
