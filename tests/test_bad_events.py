@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.raw_words import FED, payload, pixel_word, split, stream
 from trackserve import PatatrackPipeline
-from trackserve.detectors.phase1.cabling import make_unpack_tables
+from trackserve.detectors.phase1.cabling import make_roc_table
 from trackserve.edm import RawEvent
 from trackserve.errors import EventError, InputError, LimitExceeded
 from trackserve.io import read_conditions
@@ -23,8 +23,7 @@ from trackserve.trackers.patatrack.result import PatatrackResult
 @pytest.fixture(scope="module")
 def link(sample_directory: Path) -> int:
     """A link of the FED whose ROC 1 is cabled to a module with double-column words."""
-    cabling = make_unpack_tables(read_conditions(sample_directory))
-    roc = cabling.roc[(FED - 1200) * 384 :]
+    roc = make_roc_table(read_conditions(sample_directory))[(FED - 1200) * 384 :]
     return next(n for n in range(1, 49) if roc[(n - 1) * 8 + 1, 0] >= 96)
 
 

@@ -82,26 +82,30 @@ def test_vectors_are_not_taken_from_arrays_that_have_gaps_or_other_numbers() -> 
 
 
 @njit(error_model="numpy")
-def formula(a: Any, b: Any, k: Any, most: float) -> tuple[Any, Any]:
+def formula(a: Any, b: Any, k: Any, most: float) -> tuple[Any, Any, Any]:
     """What lanes and numbers both know."""
     whole_part = whole(a / b)
     value = math.sqrt(abs(a * most - b)) + min(a, b) * real(whole_part - k)
     good = (value <= most) & ((abs(k & 7) > 3) | (a != b)) & (k >= 0)
-    return value, good
+    count = whole(whole(a <= b) * max(k, k & 7) + k)
+    return value, count, good
 
 
 @njit(error_model="numpy")
-def in_numbers(a: Any, b: Any, k: Any, most: float, n: int, value: Any, good: Any) -> None:
+def in_numbers(
+    a: Any, b: Any, k: Any, most: float, n: int, value: Any, count: Any, good: Any
+) -> None:
     for i in range(len(a)):
-        value[i], good[i] = formula(a[i], b[i], k[i], most)
+        value[i], count[i], good[i] = formula(a[i], b[i], k[i], most)
         good[i] &= i < n
 
 
 @njit(error_model="numpy")
-def in_lanes(a: Any, b: Any, k: Any, most: float, n: int, value: Any) -> int:
+def in_lanes(a: Any, b: Any, k: Any, most: float, n: int, value: Any, count: Any) -> int:
     start = np.uint64(0)
-    values, good = formula(load(a, start), load(b, start), load(k, start), most)
+    values, counts, good = formula(load(a, start), load(b, start), load(k, start), most)
     store(value, start, values)
+    store(count, start, counts)
     return bits_of(good & first_lanes(np.int32(n)))
 
 
@@ -111,10 +115,12 @@ def test_a_formula_gives_each_lane_the_bits_that_it_gives_a_number(seed: int) ->
     a, b = random.normal(size=(2, LANES)).astype(np.float32)
     k, n, most = random.integers(-9, 99, LANES).astype(np.int32), seed % 18, np.float32(5)
     expected, value = np.empty((2, LANES), np.float32)
+    expected_count, count = np.empty((2, LANES), np.int32)
     good = np.empty(LANES, np.bool_)
-    in_numbers(a, b, k, most, n, expected, good)
-    bits = in_lanes(a, b, k, most, n, value)
+    in_numbers(a, b, k, most, n, expected, expected_count, good)
+    bits = in_lanes(a, b, k, most, n, value, count)
     np.testing.assert_array_equal(value, expected)
+    np.testing.assert_array_equal(count, expected_count)
     assert [bool(bits >> lane & 1) for lane in range(LANES)] == good.tolist()
 
 

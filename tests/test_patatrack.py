@@ -6,6 +6,8 @@ import math
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from trackserve.edm import (
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import MOST
 from trackserve.io import read_conditions, read_events, read_reference_counts
+from trackserve.trackers.laps import Laps
 from trackserve.trackers.patatrack.clusterize import clusterize
 from trackserve.trackers.patatrack.config import DEFAULT, REFERENCE, PatatrackConfig
 from trackserve.trackers.patatrack.connect import connect_cells
@@ -455,3 +458,18 @@ def test_every_stage_ends_once_and_in_order(
     ended: list[str] = []
     pipeline.run(sample_events[:1], lap=ended.append)
     assert tuple(ended) == find_tracker("patatrack").stages
+
+
+@pytest.mark.parametrize("clock", [time.perf_counter, time.thread_time])
+def test_stopwatch_has_the_times_of_stages_in_one_call(
+    pipeline: PatatrackPipeline, sample_events: list[RawEvent], clock: Callable[[], float]
+) -> None:
+    names: list[str] = []
+    pipeline.run(sample_events[:1], lap=names.append)
+    begin = clock()
+    laps = Laps(clock)
+    pipeline.run(sample_events[:1], lap=laps)
+    spent = clock() - begin
+    assert list(laps.seconds) == names
+    assert min(laps.seconds.values()) > 0
+    assert 0.5 * spent < sum(laps.seconds.values()) <= spent

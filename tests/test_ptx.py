@@ -58,6 +58,9 @@ OTHERS: dict[str, tuple[Any, ...]] = {
 """Formulas that no kernel calls."""
 OF_A_CPU = {
     "_bucket",
+    "labels_around",
+    "_labels_of_row",
+    "_both",
     "_find_near",
     "_take_out",
     "_put_back",

@@ -2,9 +2,9 @@
 
 LLVM makes one instruction of an operation with AVX-512, and two with AVX2. A vector has float32 or
 int32 in its lanes. It takes the place of a number in a formula: both kinds add, subtract and
-multiply, also with a number; those of float32 divide. They have ``abs`` and ``min``. A comparison
-makes a mask; masks know ``&`` and ``|``. A place is the number of an item in the memory of a
-contiguous array of any shape. No place is tested.
+multiply, also with a number; those of float32 divide. They have ``abs``; those of float32 have
+``min``, those of int32 ``max``. A comparison makes a mask; masks know ``&`` and ``|``. A place is
+the number of an item in the memory of a contiguous array of any shape. No place is tested.
 """
 
 from __future__ import annotations
@@ -205,7 +205,11 @@ def _define_operators() -> None:
     def least(builder: Any, a: Any, b: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", b, a), b, a)
 
+    def largest(builder: Any, a: Any, b: Any) -> Any:
+        return builder.select(builder.icmp_signed(">", a, b), a, b)
+
     _define(min, _vector, _vector, least, types.Float)
+    _define(max, _numbers, _numbers, largest, types.Integer)
 
 
 _define_operators()
@@ -245,7 +249,7 @@ def real(value: T) -> T:
 
 
 def whole(value: T) -> T:
-    """Return the integer part as int32, or 16 of them; for compiled code only."""
+    """Return the integer part as int32, or 16 of them; a truth is 1; for compiled code only."""
     raise NotImplementedError
 
 
@@ -260,6 +264,10 @@ def _real(value: Any) -> Any:
 def _whole(value: Any) -> Any:
     if value == _vector:
         return lambda value: _to_numbers(value)
+    if value == _mask:
+        return lambda value: _ones(value)
+    if value == _numbers:
+        return lambda value: value
     return lambda value: i32(value)
 
 
@@ -279,8 +287,17 @@ def _convert_to_numbers(typing_context: Any, vector: Any) -> Any:
     return _numbers(_vector), generate
 
 
+def _convert_to_ones(typing_context: Any, mask: Any) -> Any:
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.zext(arguments[0], _NUMBERS)
+
+    return _numbers(_mask), generate
+
+
 _to_vector: Any = intrinsic(_convert_to_vector)
 _to_numbers: Any = intrinsic(_convert_to_numbers)
+_ones: Any = intrinsic(_convert_to_ones)
 
 
 def _bits(typing_context: Any, mask: Any) -> Any:
@@ -382,7 +399,8 @@ def _load_first(typing_context: Any, array: Any, place: Any, n: Any) -> Any:
 
 
 def _store(typing_context: Any, array: Any, place: Any, vector: Any) -> Any:
-    if not _good(array):
+    lanes = _lanes_of(array)
+    if lanes not in (_vector, _numbers):
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -390,7 +408,7 @@ def _store(typing_context: Any, array: Any, place: Any, vector: Any) -> Any:
         builder.store(arguments[2], _at(builder, data, arguments[1]), align=ITEM)
         return context.get_dummy_value()
 
-    return types.void(array, types.uint64, _vector), generate
+    return types.void(array, types.uint64, lanes), generate
 
 
 def _store_first(typing_context: Any, array: Any, place: Any, n: Any, vector: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .compile import kernel, shared, u64
+from .compile import i32, kernel, shared, u64
 
 
 @kernel
@@ -38,7 +38,7 @@ def sort_by(key: NDArray[Any], rows: NDArray[Any], other: NDArray[Any], n: int) 
 
 
 _FEW = 32
-"""Rows up to which an insertion sort is faster than merging."""
+"""Rows of a bucket up to which an insertion sort is faster than merging."""
 
 
 @kernel
@@ -48,7 +48,8 @@ def sort_spread(
     """Sort ``rows`` by rising ``key[row]``; equal keys keep their order.
 
     It takes a time that grows as the number of rows, if the keys are spread between ``low`` and
-    ``high``. As many buckets as rows come in order; then each is sorted.
+    ``high``. As many buckets as rows come in order; then each row goes back to its place, which
+    is near.
 
     Args:
         key: floats, the key of each row.
@@ -61,22 +62,25 @@ def sort_spread(
     start = np.zeros(n + 2, np.int32)
     for i in range(u64(n)):
         start[_bucket(key[u64(rows[i])], low, scale, n) + u64(2)] += 1
+    most = i32(0)
     for b in range(u64(n)):
+        most = max(most, start[b + u64(1)])
         start[b + u64(1)] += start[b]
     for i in range(u64(n)):
         b = _bucket(key[u64(rows[i])], low, scale, n) + u64(1)
         other[u64(start[b])] = rows[i]
         start[b] += 1
-    for b in range(n):
-        first, end = start[b], start[b + 1]
-        if end - first > _FEW:
-            sort_by(key, other[first:end], rows[first:end], end - first)
-        for i in range(first, end):
-            row, place = other[i], i
-            while place > first and key[rows[place - 1]] > key[row]:
-                rows[place] = rows[place - 1]
-                place -= 1
-            rows[place] = row
+    if most > _FEW:
+        for b in range(n):
+            first, end = start[b], start[b + 1]
+            if end - first > _FEW:
+                sort_by(key, other[first:end], rows[first:end], end - first)
+    for i in range(u64(n)):  # all at once: how many are in a bucket cannot be predicted
+        row, place = other[i], i
+        while place > u64(0) and key[u64(rows[place - u64(1)])] > key[u64(row)]:
+            rows[place] = rows[place - u64(1)]
+            place -= u64(1)
+        rows[place] = row
 
 
 @shared
@@ -87,12 +91,13 @@ def _bucket(key: float, low: float, scale: float, n: int) -> int:
 
 @shared
 def lower_bound(values: NDArray[Any], n: int, value: float) -> int:
-    """Return how many of the first ``n`` ``values``, in rising order, are less than ``value``."""
-    low, high = 0, n
-    while low < high:
-        middle = (low + high) // 2
-        if values[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
+    """Return how many of the first ``n`` ``values``, in rising order, are less than ``value``.
+
+    It has no branch, since a processor cannot predict where a value is.
+    """
+    low, left = u64(0), u64(n)
+    while left > u64(0):
+        half = (left + u64(1)) >> u64(1)
+        low += half * u64(values[low + half - u64(1)] < value)
+        left -= half
     return low

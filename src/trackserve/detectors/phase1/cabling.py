@@ -36,7 +36,9 @@ CHANNELS_PER_FED = LINKS_PER_FED * ROCS_PER_LINK
 UNKNOWN_SLOT, IGNORED_SLOT = -1, -2
 """In :attr:`UnpackTables.fed_slot`: FEDs that are in no list, and one that is ignored."""
 NOT_CABLED, MASKED = -1, -2
-"""In :attr:`UnpackTables.roc`, in place of the module."""
+"""In :func:`make_roc_table`, in place of the module."""
+MODULE_MASK, COLUMN_SHIFT, COLUMN_MASK, TURNED_SHIFT, LAYER_1_SHIFT = 0x7FF, 11, 7, 14, 15
+"""Place of the parts of :attr:`UnpackTables.roc`."""
 
 
 class UnpackTables(NamedTuple):
@@ -46,9 +48,10 @@ class UnpackTables(NamedTuple):
         fed_ids: int32[n], in the order of unpacking.
         fed_slot: int16[4097], row of ``fed_ids`` for each FED id, or :data:`UNKNOWN_SLOT` or
             :data:`IGNORED_SLOT`.
-        roc: int16[57600, 6], a row for each ROC: (FED - 1200) x 384 + (link - 1) x 8 + ROC,
-            where ROCs and links count from 1. Columns are: module or :data:`NOT_CABLED` or
-            :data:`MASKED`; first row; row step; first column; column step; 1 in barrel layer 1.
+        roc: uint16[57600], :func:`make_roc_table` in little memory. Bits 0-10 are the module, or
+            the last bits of :data:`NOT_CABLED` or :data:`MASKED`; bits 11-13 the ROC's place
+            along the columns of the module; bit 14 tells whether it is turned: rows fall from the
+            module's last one and columns rise, else the other way round; bit 15 is barrel layer 1.
     """
 
     fed_ids: Array
@@ -58,11 +61,25 @@ class UnpackTables(NamedTuple):
 
 def make_unpack_tables(conditions: PixelConditions) -> UnpackTables:
     """Make :class:`UnpackTables` from the cabling map of the conditions."""
-    cabling = conditions.cabling
     fed_slot = np.full(MAX_FED_ID + 1, UNKNOWN_SLOT, np.int16)
     fed_ids = conditions.fed_ids[conditions.fed_ids != PILOT_BLADE_FED].astype(np.int32)
     fed_slot[PILOT_BLADE_FED] = IGNORED_SLOT
     fed_slot[fed_ids] = np.arange(len(fed_ids))
+    module, first_row, _, first_col, _, layer_1 = make_roc_table(conditions).T.astype(np.uint16)
+    turned = (first_row > 0).astype(np.uint16)
+    roc = module & MODULE_MASK | first_col // ROC_COLS << COLUMN_SHIFT
+    return UnpackTables(fed_ids, fed_slot, roc | turned << TURNED_SHIFT | layer_1 << LAYER_1_SHIFT)
+
+
+def make_roc_table(conditions: PixelConditions) -> Array:
+    """Make a table of the ROCs from the cabling map of the conditions.
+
+    Returns:
+        int16[57600, 6], a row for each ROC: (FED - 1200) x 384 + (link - 1) x 8 + ROC, where ROCs
+        and links count from 1. Columns are: module or :data:`NOT_CABLED` or :data:`MASKED`; first
+        row; row step; first column; column step; 1 in barrel layer 1.
+    """
+    cabling = conditions.cabling
     raw_id = cabling["raw_id"]
     barrel = (raw_id >> 25) & 7 == 1
     layer_1 = barrel & ((raw_id >> 20) & 0xF == 1)
@@ -77,7 +94,7 @@ def make_unpack_tables(conditions: PixelConditions) -> UnpackTables:
     roc[:, 0] = np.where(
         cabled, np.where(masked, MASKED, cabling["module"].astype(np.int64)), NOT_CABLED
     )
-    return UnpackTables(fed_ids, fed_slot, roc)
+    return roc
 
 
 def _roc_frame(roc: Array, mirrored: Array) -> tuple[Array, Array, Array, Array]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trackserve.detectors.phase1.cabling import make_unpack_tables
+from trackserve.detectors.phase1.cabling import make_roc_table, make_unpack_tables
 from trackserve.detectors.phase1.conditions import PixelConditions
 from trackserve.detectors.phase1.layout import (
     COLS,
@@ -39,7 +39,7 @@ class ReadoutTables(NamedTuple):
             read out.
         channel: int32[1856, 2, 8], row in ``roc`` of the read-out chip that holds rows
             from 80 i and columns from 52 j; -1 if the chip is not read out.
-        roc: int16[57600, 6], as in :class:`~trackserve.detectors.phase1.cabling.UnpackTables`.
+        roc: int16[57600, 6], see :func:`~trackserve.detectors.phase1.cabling.make_roc_table`.
     """
 
     fed_ids: Array
@@ -50,8 +50,8 @@ class ReadoutTables(NamedTuple):
 
 def make_readout_tables(conditions: PixelConditions) -> ReadoutTables:
     """Derive :class:`ReadoutTables` from the cabling map."""
-    unpack = make_unpack_tables(conditions)
-    module, first_row, row_step, first_col, col_step, _ = unpack.roc.T.astype(np.int64)
+    unpack, roc = make_unpack_tables(conditions), make_roc_table(conditions)
+    module, first_row, row_step, first_col, col_step, _ = roc.T.astype(np.int64)
     slot = np.full(MAX_FEDS, -1, np.int32)
     slot[unpack.fed_ids - FIRST_FED] = np.arange(len(unpack.fed_ids))
     index = np.arange(1, len(module))
@@ -60,7 +60,7 @@ def make_readout_tables(conditions: PixelConditions) -> ReadoutTables:
     low_row = np.minimum(first_row, first_row + row_step * (ROC_ROWS - 1)) // ROC_ROWS
     low_col = np.minimum(first_col, first_col + col_step * (ROC_COLS - 1)) // ROC_COLS
     channel[module[cabled], low_row[cabled], low_col[cabled]] = cabled
-    return ReadoutTables(unpack.fed_ids.astype(np.uint32), slot, channel, unpack.roc)
+    return ReadoutTables(unpack.fed_ids.astype(np.uint32), slot, channel, roc)
 
 
 def make_raw(digis: PixelDigis, tables: ReadoutTables, event_number: int) -> Array:

@@ -18,6 +18,7 @@ from trackserve.detectors.phase1.layout import (
     ROWS,
 )
 from trackserve.device.compile import (
+    LANES,
     i32,
     kernel,
     shared,
@@ -25,6 +26,7 @@ from trackserve.device.compile import (
     u64,
 )
 from trackserve.device.held import Held, plain
+from trackserve.device.lanes import load, store, whole
 from trackserve.edm import Clusters
 from trackserve.edm.columns import Array
 
@@ -35,7 +37,9 @@ _STRIDE = COLS + 2
 GRID_SIZE = (ROWS + 2) * _STRIDE
 """Places in the grid of a module: see :func:`grid_place`."""
 AROUND = tuple(_STRIDE * row + col for row in (-1, 0, 1) for col in (-1, 0, 1))
-_NO_LABEL = u32(0xFFFFFFFF)
+_TOP, _BOTTOM, _LEFT, _RIGHT, _ALL = range(5)
+"""Sides of a cluster: first row, last row, first column, last column; and the whole of it."""
+_NO_EDGE = i32(-ROWS - COLS)
 MAX_CHARGE = 2**31 - 1
 """Largest charge of a cluster or of its edge, electrons."""
 _MOST_SAFE = MAX_CHARGE // 0xFFFF
@@ -106,10 +110,73 @@ def add_charge(charge: int, more: int) -> int:
 def edge_with(edge: Edge, pixel: Edge) -> Edge:
     """Return an edge after one more pixel.
 
-    It has no branch, since a processor cannot predict which pixel is at an edge.
+    It has no branch, since a processor cannot predict which pixel is at an edge. A CPU takes all
+    sides at once, in lanes; a GPU one.
     """
-    kept, added = i32(pixel.place <= edge.place), i32(pixel.place >= edge.place)
-    return Edge(max(edge.place, pixel.place), i32(edge.charge * kept + pixel.charge * added))
+    kept, added = whole(pixel.place <= edge.place), whole(pixel.place >= edge.place)
+    return Edge(max(edge.place, pixel.place), whole(edge.charge * kept + pixel.charge * added))
+
+
+class Sums(NamedTuple):
+    """What the digis of each label sum to, int32[labels * LANES]; the lanes are those of sides.
+
+    Attributes:
+        place: the largest place of a digi on each side; on others 0.
+        charge: charge of the digis there, electrons; on others that of all digis.
+    """
+
+    place: Array
+    charge: Array
+
+
+@shared
+def edge_of(sums: Sums, label: int) -> Edge:
+    """Return the edges of a label, on all sides at once."""
+    place = label * u64(LANES)
+    return Edge(load(sums.place, place), load(sums.charge, place))
+
+
+@shared
+def set_edge(sums: Sums, label: int, edge: Edge) -> None:
+    """Set the edges of a label."""
+    place = label * u64(LANES)
+    store(sums.place, place, edge.place)
+    store(sums.charge, place, edge.charge)
+
+
+class Labels(NamedTuple):
+    """The lowest and the highest label around a pixel, uint32; 0 if there is none.
+
+    While they are compared, the lowest is less by 1: so that of a pixel without a label is the
+    largest number.
+    """
+
+    lowest: int
+    highest: int
+
+
+@shared
+def labels_around(grid: Array, here: int) -> Labels:
+    """Find the labels around a place of a grid; as a tree, since a chain would take longer."""
+    row_0 = _labels_of_row(grid, here - u64(_STRIDE))
+    row_1 = _labels_of_row(grid, here)
+    row_2 = _labels_of_row(grid, here + u64(_STRIDE))
+    found = _both(_both(row_0, row_2), row_1)
+    return Labels(u32(found.lowest + u32(1)), found.highest)
+
+
+@shared
+def _labels_of_row(grid: Array, here: int) -> Labels:
+    """The labels of three pixels in a row, the middle one at ``here``."""
+    a, b, c = u32(grid[here - u64(1)]), u32(grid[here]), u32(grid[here + u64(1)])
+    one = u32(1)
+    ends = _both(Labels(u32(a - one), a), Labels(u32(c - one), c))
+    return _both(ends, Labels(u32(b - one), b))
+
+
+@shared
+def _both(a: Labels, b: Labels) -> Labels:
+    return Labels(min(a.lowest, b.lowest), max(a.highest, b.highest))
 
 
 @shared
@@ -139,8 +206,9 @@ def _clusterize(
     most = 0
     for k in range(N_MODULES):
         most = max(most, end[k] - start[k])
+    most_labels = most
     if most > max_digis:
-        n_digis = 0
+        n_digis = most_labels = 0
         for k in range(N_MODULES):  # Numba needs seconds to compile an assignment of an array
             start[k] = end[k]
 
@@ -151,76 +219,74 @@ def _clusterize(
 
     # Of one module: the label of each digi in a grid of pixels, 0 where there is none (a new
     # label has none around it, so that there are less than 2^16); for each label a lower
-    # one it is connected with, or itself, and the number of its set; for each set the
-    # charge, edges (first row and column negative: the largest is the edge), their charges.
+    # one it is connected with, or itself, the number of its cluster, and its sums.
     grid = np.zeros(GRID_SIZE, np.uint16)
-    parent = np.empty(most + 2, np.int32)
-    number = np.empty(most + 2, np.int32)
-    set_total = np.empty(most, np.int32)
-    set_edge = np.empty((most, 4), np.int32)
-    set_charge = np.empty((most, 4), np.int32)
-    n = 0
+    parent = np.empty(most_labels + 2, np.int32)
+    number = np.empty(most_labels + 1, np.int32)
+    room = (most_labels + 1) * LANES
+    sums = Sums(np.zeros(room, np.int32), np.zeros(room, np.int32))
+    along_rows, along_cols = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
+    along_rows[_TOP], along_rows[_BOTTOM] = -1, 1
+    along_cols[_LEFT], along_cols[_RIGHT] = -1, 1
+    row_signs, col_signs = load(along_rows, u64(0)), load(along_cols, u64(0))
+    none = Edge(abs(row_signs + col_signs) * _NO_EDGE, load(sums.charge, u64(0)))
+    for label in range(u64(most_labels + 1)):
+        set_edge(sums, label, none)
+    n = u64(0)
     n_modules = 0
     for m in range(N_MODULES):
         first, last = u64(start[m]), u64(end[m])
         if first == last:
             continue
         n_modules += 1
-        n_labels = 0
+        n_labels = u64(0)
+        joined = False
         for i in range(first, last):
             here = grid_place(row[i], col[i])
-            lowest, highest = _NO_LABEL, u32(0)
-            for step in AROUND:
-                other = u32(grid[here + u64(step)])
-                highest = max(highest, other)
-                lowest = min(lowest, u32(other - u32(1)))  # 0 becomes _NO_LABEL
-            lowest = u32(lowest + u32(1))
-            parent[n_labels + 1] = n_labels + 1
-            n_labels += int(highest == 0)
-            label = n_labels if highest == 0 else int(lowest)
+            around = labels_around(grid, here)
+            parent[n_labels + u64(1)] = n_labels + u64(1)
+            n_labels += u64(around.highest == 0)
+            label = n_labels if around.highest == 0 else u64(around.lowest)
             cluster[i] = label
             grid[here] = label
-            if lowest != highest:
-                root = find_root(parent, label)
+            place = row_signs * i32(row[i]) + col_signs * i32(col[i])
+            added = Edge(place, none.charge + i32(charge[i]))
+            set_edge(sums, label, edge_with(edge_of(sums, label), added))
+            if around.lowest != around.highest:
+                joined = True
+                root = find_root(parent, i32(label))
                 for step in AROUND:
                     if grid[here + u64(step)] > 0:
                         other_root = find_root(parent, int(grid[here + u64(step)]))
                         parent[max(root, other_root)] = min(root, other_root)
                         root = min(root, other_root)
 
-        n_sets = 0
-        for label in range(1, n_labels + 1):
-            if parent[label] == label:
-                number[label] = n_sets
-                set_total[n_sets] = 0
-                for edge in range(4):
-                    set_edge[n_sets, edge], set_charge[n_sets, edge] = -ROWS - COLS, 0
-                n_sets += 1
-            else:
-                number[label] = number[parent[label]]
-        for i in range(first, last):
-            r, c, q = i32(row[i]), i32(col[i]), i32(charge[i])
-            grid[grid_place(row[i], col[i])] = 0
-            k = u64(number[cluster[i]])
-            cluster[i] = k
-            set_total[k] += q
-            for edge, place in ((0, i32(-r)), (1, r), (2, i32(-c)), (3, c)):
-                before = Edge(set_edge[k, edge], set_charge[k, edge])
-                set_edge[k, edge], set_charge[k, edge] = edge_with(before, Edge(place, q))
-
+        if joined:
+            for before in range(n_labels):
+                label = n_labels - before
+                lower = u64(parent[label])
+                if lower != label:
+                    both = edge_with(edge_of(sums, lower), edge_of(sums, label))
+                    set_edge(sums, lower, both)
         if last - first > u64(_MOST_SAFE):
-            _sum_again(digis, first, last, set_total[:n_sets], set_edge, set_charge)
-        for k in range(n_sets):
-            kept = enough_charge(m, set_total[k], cuts)
-            number[k] = n if kept else -1
-            cluster_module[n], total[n] = m, set_total[k]
-            box[0, n], box[1, n] = -set_edge[k, 0], set_edge[k, 1]
-            box[2, n], box[3, n] = -set_edge[k, 2], set_edge[k, 3]
-            for edge in range(4):
-                edges[edge, n] = set_charge[k, edge]
-            n += int(kept)
+            _sum_again(digis, first, last, parent, sums)
+        for label in range(u64(1), n_labels + u64(1)):
+            at = label * u64(LANES)
+            if u64(parent[label]) == label:
+                place, charges = sums.place, sums.charge
+                kept = enough_charge(m, charges[at + u64(_ALL)], cuts)
+                number[label] = n if kept else -1
+                cluster_module[n], total[n] = m, charges[at + u64(_ALL)]
+                for side, sign in ((_TOP, -1), (_BOTTOM, 1), (_LEFT, -1), (_RIGHT, 1)):
+                    box[u64(side), n] = sign * place[at + u64(side)]
+                    edges[u64(side), n] = charges[at + u64(side)]
+                n += u64(kept)
+            else:
+                number[label] = number[u64(parent[label])]
+            set_edge(sums, label, none)
         for i in range(first, last):
-            cluster[i] = number[cluster[i]]
+            grid[grid_place(row[i], col[i])] = 0
+            cluster[i] = number[u64(cluster[i])]
     columns = (
         *(cluster_module[:n], box[0, :n], box[1, :n], box[2, :n], box[3, :n], total[:n]),
         *(edges[0, :n], edges[1, :n], edges[2, :n], edges[3, :n]),
@@ -229,18 +295,14 @@ def _clusterize(
 
 
 @kernel
-def _sum_again(
-    digis: Any, first: int, last: int, set_total: Array, set_edge: Array, set_charge: Array
-) -> None:
-    """Sum the charges of the sets of a module, and those at their edges, up to the largest."""
+def _sum_again(digis: Any, first: int, last: int, parent: Array, sums: Sums) -> None:
+    """Sum the charges of the clusters of a module, and those at their edges, up to the largest."""
     _, row, col, charge, cluster = digis
-    for k in range(len(set_total)):
-        set_total[k] = 0
-        for edge in range(4):
-            set_charge[k, edge] = 0
+    sums.charge[:] = 0
     for i in range(first, last):
-        r, c, q, k = i32(row[i]), i32(col[i]), i32(charge[i]), u64(cluster[i])
-        set_total[k] = add_charge(set_total[k], q)
-        for edge, place in ((0, i32(-r)), (1, r), (2, i32(-c)), (3, c)):
-            if place == set_edge[k, edge]:
-                set_charge[k, edge] = add_charge(set_charge[k, edge], q)
+        r, c, q, label = i32(row[i]), i32(col[i]), i32(charge[i]), find_root(parent, cluster[i])
+        places = (i32(-r), r, i32(-c), c, i32(0))  # of the sides, in order
+        for side in range(len(places)):
+            at, place = label * LANES + side, places[side]
+            if place == sums.place[at]:
+                sums.charge[at] = add_charge(sums.charge[at], q)

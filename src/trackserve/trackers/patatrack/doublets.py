@@ -393,21 +393,29 @@ def _inner_candidates(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Can
         start=np.zeros((len(pairs), BINS + 1), np.int32),
     )
     start = candidates.start
-    n = 0
-    for p in range(len(pairs)):
+    end = u64(0)
+    for p in range(u64(len(pairs))):
         pair = pairs[p]
         pair_cuts = cuts_of(pair, cuts)
-        start[p, 0] = n
-        for i in range(hits.layer_start[pair.inner], hits.layer_start[pair.inner + 1]):
+        first, last = hits.layer_start[pair.inner], hits.layer_start[pair.inner + 1]
+        begin = end
+        for i in range(u64(first), u64(last)):
             point = hit_point(hits, i)
-            candidates.hit[n], candidates.phi[n], candidates.size[n] = i, point.phi, point.size
-            candidates.z[n], candidates.r[n] = point.z, point.r
-            candidates.length[n] = point.length
-            n += int(starts_pair(point, pair_cuts))
-        for k in range(start[p, 0], n):
-            start[p, phi_bin(candidates.phi[k]) + 1] += 1
-        for b in range(BINS):
-            start[p, b + 1] += start[p, b]
+            candidates.hit[end], candidates.phi[end], candidates.size[end] = (
+                i,
+                point.phi,
+                point.size,
+            )
+            candidates.z[end], candidates.r[end] = point.z, point.r
+            candidates.length[end] = point.length
+            end += u64(starts_pair(point, pair_cuts))
+        for k in range(begin, end):
+            start[p, u64(phi_bin(candidates.phi[k])) + u64(1)] += 1
+        before = i32(begin)
+        start[p, u64(0)] = before
+        for b in range(u64(1), u64(BINS + 1)):
+            before += start[p, b]
+            start[p, b] = before
     return candidates
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from trackserve.device.compile import kernel, shared, u64
 from trackserve.device.held import Held, plain
-from trackserve.device.sort import lower_bound, sort_by
+from trackserve.device.sort import lower_bound, sort_by, sort_spread
 from trackserve.edm import VAR_TIP, VAR_ZIP, Tracks, Vertices
 from trackserve.edm.columns import Array
 
@@ -156,7 +156,7 @@ def _find_mixture(tracks: FittedTracks, cuts: MixtureCuts, work: Mixture) -> int
         if makes_vertex(t, tracks, cuts):
             work.chosen[n] = t
             n += 1
-    sort_by(work.z, work.chosen, work.other, n)
+    sort_spread(work.z, work.chosen[:n], work.other[:n], -cuts.max_zip, cuts.max_zip)
     for i in range(n):
         work.z[i] = state[work.chosen[i], 4]
         work.sigma[i] = inflated(tracks.covariance[work.chosen[i], VAR_ZIP], cuts)
@@ -222,7 +222,7 @@ def _find_seeds(n: int, cuts: MixtureCuts, work: Mixture) -> int:
     for i in range(n):
         width = seed_width(work.sigma[i], cuts)
         low, high = seed_points(z[i], width, grid, cuts)
-        for k in range(low, high):
+        for k in range(u64(low), u64(high)):
             density[k] += seed_density(start + k * cuts.step - z[i], width, cuts)
     found = 0
     for k in range(1, n_points - 1):

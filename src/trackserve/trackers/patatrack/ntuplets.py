@@ -108,17 +108,16 @@ def _find_ntuplets(
 def _beginnings(graph: CellGraph, starts: Array, anywhere: bool) -> Array:
     """Whether paths start with each cell, bool[n]: live ones on a starting layer pair; unless
     ``anywhere``, only those that no path leads into."""
-    n = len(graph.cell)
+    n = u64(len(graph.cell))
     begins = np.empty(n, np.bool_)
     for cell in range(n):
-        begins[cell] = graph.alive[cell] and starts[graph.pair[cell]]
+        begins[cell] = graph.alive[cell] & starts[graph.pair[cell]]
     if anywhere:
         return begins
     continues = np.zeros(n, np.bool_)
     for cell in range(n):
-        if begins[cell]:
-            for k in range(graph.first[cell], graph.first[cell + 1]):
-                continues[graph.neighbour[k]] = True
+        for k in range(u64(graph.first[cell]), u64(graph.first[cell + u64(1)])):
+            continues[u64(graph.neighbour[k])] |= begins[cell]
     for cell in range(n):
         begins[cell] &= not continues[cell]
     return begins

@@ -77,12 +77,11 @@ class Found:
             event: number of the event.
             keep: intermediates that it has.
         """
-        kinds = PatatrackResult.always() | {
-            name: kind for name, kind in PatatrackResult.intermediates().items() if name in keep
-        }
-        nouns: dict[str, Any] = {
-            name: self.nouns[name] if name in self.nouns else kind.empty()
-            for name, kind in kinds.items()
-        }
+        nouns: dict[str, Any] = {}
+        for name, kind in PatatrackResult.always().items():
+            nouns[name] = self.nouns[name] if name in self.nouns else kind.empty()
+        for name in keep:
+            kind = PatatrackResult.intermediates()[name]
+            nouns[name] = self.nouns[name] if name in self.nouns else kind.empty()
         counts = PatatrackCounts(**self.counts)
         return PatatrackResult(event, counts, stopped_by=self.stopped_by, **nouns)

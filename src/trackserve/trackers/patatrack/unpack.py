@@ -15,13 +15,18 @@ import numpy as np
 from trackserve.detectors.phase1.cabling import (
     ADC_MASK,
     CHANNELS_PER_FED,
+    COLUMN_MASK,
+    COLUMN_SHIFT,
     HEADER_MARK,
+    LAYER_1_SHIFT,
     LINK_SHIFT,
     MASKED,
+    MODULE_MASK,
     NOT_CABLED,
     ROC_MASK,
     ROC_SHIFT,
     TRAILER_MARK,
+    TURNED_SHIFT,
     UNKNOWN_SLOT,
     UnpackTables,
 )
@@ -347,7 +352,7 @@ def error_code(word: int) -> int:
 
 
 class Roc(NamedTuple):
-    """Columns of :attr:`trackserve.detectors.phase1.cabling.UnpackTables.roc` for one ROC."""
+    """Columns of :func:`trackserve.detectors.phase1.cabling.make_roc_table` for one ROC."""
 
     module: int
     first_row: int
@@ -375,18 +380,24 @@ def find_roc(word: int, fed: int, tables: UnpackTables) -> tuple[int, Roc]:
     elif roc == 0 or roc > ROCS_PER_LINK or index >= len(tables.roc):
         # FED 149, link 48, ROC 8 falls off the end of the map
         code = BAD_ROC
-    elif tables.roc[index, 0] == NOT_CABLED:
+    elif roc_at(tables.roc[index]).module == NOT_CABLED:
         code = BAD_ROC
-    row = index if code == 0 else 0
-    found = Roc(
-        module=int(tables.roc[row, 0]),
-        first_row=int(tables.roc[row, 1]),
-        row_step=int(tables.roc[row, 2]),
-        first_col=int(tables.roc[row, 3]),
-        col_step=int(tables.roc[row, 4]),
-        layer_1=int(tables.roc[row, 5]),
+    return code, roc_at(tables.roc[index if code == 0 else 0])
+
+
+@shared
+def roc_at(bits: int) -> Roc:
+    """Read an entry of :attr:`trackserve.detectors.phase1.cabling.UnpackTables.roc`."""
+    module, turned = int(bits & MODULE_MASK), int((bits >> TURNED_SHIFT) & 1)
+    return Roc(
+        module=module if module < N_MODULES else module - (MODULE_MASK + 1),
+        first_row=turned * (2 * ROC_ROWS - 1),
+        row_step=1 - 2 * turned,
+        first_col=ROC_COLS * int((bits >> COLUMN_SHIFT) & COLUMN_MASK)
+        + (1 - turned) * (ROC_COLS - 1),
+        col_step=2 * turned - 1,
+        layer_1=int(bits >> LAYER_1_SHIFT),
     )
-    return code, found
 
 
 @shared
