@@ -119,15 +119,15 @@ all() {
       --streams 2 --seconds 1 "${on[@]}"
     if [ -n "$archive" ]; then
       printf '\n==== 3: served\n'
-      run "Patatrack, served" 75 gpu_served patatrack "$pixel" --rounds 2 --seconds 1 "${on[@]}"
-      run "Exa.TrkX, served" 45 gpu_served exatrkx "$tracker" --events 3 --rounds 2 --seconds 1 \
-        --instances 1 2 "${on[@]}"
+      run "Patatrack, served" 80 gpu_served patatrack "$pixel" --rounds 2 --seconds 1 "${on[@]}"
+      run "Exa.TrkX, served" 40 gpu_served exatrkx "$tracker" --events 3 --rounds 2 --seconds 1 \
+        --instances 1 "${on[@]}"
     fi
     printf '\n==== 4: kernels\n'
     run "Patatrack, kernels and packing" 15 gpu_kernels patatrack "$pixel" "${on[@]}"
-    run "Exa.TrkX, kernels and packing" 20 gpu_kernels exatrkx "$tracker" --events 1 \
+    run "Exa.TrkX, kernels and packing" 15 gpu_kernels exatrkx "$tracker" --events 1 \
       --models default soft pixels "${on[@]}"
-    run "Patatrack, roofline" 10 roofline patatrack "$pixel" --rounds 3 "${on[@]}"
+    run "Patatrack, roofline" 15 roofline patatrack "$pixel" --rounds 3 "${on[@]}"
     run "Exa.TrkX, roofline" 15 roofline exatrkx "$tracker" --events 1 --rounds 3 "${on[@]}"
     printf '\n==== 5: the CPU, all cores\n'
     run "Patatrack, CPU" 20 gpu "$pixel" --seconds 4 --device cpu
