@@ -1,5 +1,7 @@
 """Compile both pipelines for the CPU and a device at the same time, into Numba's cache.
 
+Patatrack is compiled in every configuration.
+
 usage: python -m benchmarks.compile_all DIR [--device cpu]
 
 DIR is a pixel data directory.
@@ -14,6 +16,7 @@ import time
 
 from trackserve import ExatrkxPipeline, PatatrackPipeline
 from trackserve.io import read_events
+from trackserve.trackers.patatrack.config import CONFIGS
 from trackserve.trackers.patatrack.result import PatatrackResult
 
 ONE = "--one"
@@ -23,9 +26,9 @@ def compile_one(tracker: str, device: str, path: str) -> None:
     start = time.perf_counter()
     if tracker == "patatrack":
         event = next(read_events(path))
-        PatatrackPipeline.from_directory(path, device=device).run(
-            [event], list(PatatrackResult.intermediates())
-        )
+        for config in CONFIGS.values():
+            pipeline = PatatrackPipeline.from_directory(path, config, device=device)
+            pipeline.run([event], list(PatatrackResult.intermediates()))
     else:
         ExatrkxPipeline.from_model("default", device=device).warm_up()
     print(f"{tracker} on {device}: {time.perf_counter() - start:.0f} s")

@@ -1,10 +1,10 @@
-"""Patatrack on a CUDA device: kernels' times, throughput by batch size, energy.
+"""Patatrack on a CUDA device: throughput by batch size and streams, energy.
 
 usage: python -m benchmarks.gpu DIR [--device cpu] [--batches N...] [--streams N...] [--seconds S]
 
 DIR is a pixel data directory; its events are taken in turn. A stream is a pipeline with its own
 memory and its own Python thread, so that the copies of one stream overlap the kernels of another.
-The last row is the CPU, with a thread per core. With ``--device cpu`` it is the only row.
+With ``--device cpu`` the only row is the CPU, with a thread per core.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import itertools
 import os
 import platform
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,8 +25,7 @@ import numpy as np
 from numba import cuda
 
 from trackserve import PatatrackPipeline
-from trackserve.device.cuda import Device
-from trackserve.edm import RawEvent
+from trackserve.errors import EventError
 from trackserve.io import read_conditions, read_events
 from trackserve.studies.machine import cpu_name
 from trackserve.studies.meter import Meter, Usage
@@ -50,30 +48,6 @@ class Speed(NamedTuple):
     usage: Usage
 
 
-class Stopwatch(Device):
-    """A device that notes how long each kernel takes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.laps: list[tuple[str, Any, Any]] = []
-
-    def launch_blocks(self, kernel: Any, n: int, *arguments: Any) -> None:
-        before, after = cuda.event(), cuda.event()
-        before.record(self._stream)
-        super().launch_blocks(kernel, n, *arguments)
-        after.record(self._stream)
-        module = kernel.py_func.__module__.rpartition(".")[2]
-        self.laps.append((f"{module}.{kernel.py_func.__name__.lstrip('_')}", before, after))
-
-    def times(self) -> dict[str, float]:
-        """Milliseconds by kernel since the last call."""
-        found: dict[str, float] = defaultdict(float)
-        for name, before, after in self.laps:
-            found[name] += cuda.event_elapsed_time(before, after)
-        self.laps.clear()
-        return dict(found)
-
-
 def describe_device(device: str) -> str:
     if device == "cpu":
         name = cpu_name()
@@ -90,30 +64,18 @@ def cycle(events: list[Any], n: int) -> list[Any]:
     return list(itertools.islice(itertools.cycle(events), n))
 
 
-def kernel_times(conditions: Any, batch: list[RawEvent], rounds: int = 5) -> None:
-    """Print the least time of each kernel, and of the batch."""
-    device = Stopwatch()
-    pipeline = CudaPatatrack(conditions, DEFAULT, device)
-    pipeline.run(batch)
-    device.times()
-    best: dict[str, float] = {}
-    for _ in range(rounds):
-        pipeline.run(batch)
-        for name, milliseconds in device.times().items():
-            best[name] = min(best.get(name, milliseconds), milliseconds)
-    print(f"\nkernels of a batch of {len(batch)}: ms, share")
-    total = sum(best.values())
-    for name, milliseconds in sorted(best.items(), key=lambda item: -item[1]):
-        print(f"{name:32s} {milliseconds:9.3f} {milliseconds / total:6.1%}")
-    print(f"{'all':32s} {total:9.3f}")
-
-
 def throughput(
     runs: Sequence[Callable[[list[Any]], Any]], batch: list[Any], seconds: float
 ) -> Speed:
-    """Speed of ``runs`` on a batch, for some seconds; each of them has a thread."""
+    """Speed of ``runs`` on a batch, for some seconds; each of them has a thread.
+
+    Raises:
+        EventError: of an event that is not reconstructed.
+    """
     for run in dict.fromkeys(runs):
-        run(batch)
+        for outcome in run(batch):
+            if isinstance(outcome, EventError):
+                raise outcome
     laps: list[float] = []
 
     def work(run: Callable[[list[Any]], Any]) -> float:
@@ -158,7 +120,6 @@ def main() -> None:
     with Meter() as idle:
         time.sleep(1.0)
     print(f"idle: {idle.usage.describe()}")
-    cpu = PatatrackPipeline(conditions, DEFAULT)
     header = "\n streams batch  events/s  ms/event  ms per batch"
 
     if options.device == "cuda":
@@ -175,7 +136,6 @@ def main() -> None:
         watched.run(events)
         print(f"times the host waits in a batch: {watched.device.synchronisations - before}")
         print(f"kernels that are launched past Numba: {watched.device.past_numba}")
-        kernel_times(conditions, cycle(events, 64))
         print(header)
         for n in options.streams:
             for size in options.batches:
@@ -183,7 +143,8 @@ def main() -> None:
                 print_speed(n, size, throughput(runs, cycle(events, size), options.seconds))
     else:
         print(header)
-    print_speed("CPU", len(events), on_all_cores(cpu, events, options.seconds))
+        cpu = PatatrackPipeline(conditions, DEFAULT)
+        print_speed("CPU", len(events), on_all_cores(cpu, events, options.seconds))
 
 
 if __name__ == "__main__":

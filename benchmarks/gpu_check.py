@@ -26,15 +26,17 @@ import torch
 
 from trackserve import ExatrkxPipeline, PatatrackPipeline
 from trackserve.edm import Edges, PointsEvent, RawEvent
+from trackserve.edm.columns import Array
 from trackserve.errors import EventError
 from trackserve.io import read_conditions, read_events
 from trackserve.trackers.exatrkx.model import load_model
 from trackserve.trackers.exatrkx.result import GRAPH_STAGES, ExatrkxResult
 from trackserve.trackers.patatrack.config import CONFIGS
 from trackserve.trackers.patatrack.result import PatatrackResult
+from trackserve.trackers.registry import find_tracker
 
 from .gpu import describe_device
-from .points import RANDOM, describe, read_points
+from .points import RANDOM, describe, events_for, read_points
 from .raw_words import split, stream
 
 NTUPLETS = 0.9999
@@ -137,15 +139,21 @@ def check_patatrack(device: str, directory: str, small: bool) -> None:
                   f"{same} of {2 * len(events)} with the same bits")  # fmt: skip
 
 
-def pairs_of(edges: Edges) -> dict[tuple[int, int], float]:
-    columns = (edges.source.tolist(), edges.target.tolist(), edges.score.tolist())
-    return {(s, t): score for s, t, score in zip(*columns, strict=True)}
+def scores_of_others(ours: Edges, theirs: Edges) -> Array:
+    """Scores of the edges that only one side has, float32[n]."""
+    both = [edges.source.astype(np.int64) << 32 | edges.target for edges in (ours, theirs)]
+    if np.array_equal(*both):
+        return np.empty(0, np.float32)
+    _, first, n = np.unique(np.concatenate(both), return_index=True, return_counts=True)
+    scores: Array = np.concatenate([ours.score, theirs.score])[first[n == 1]]
+    return scores
 
 
 def check_exatrkx(device: str, name: str, events: Sequence[PointsEvent], small: bool) -> None:
     """Edges of each stage and candidates of a model."""
     model = load_model(name)
-    there, here = ExatrkxPipeline(model, device=device), ExatrkxPipeline(model)
+    events = events_for(model, events)
+    there, here = ExatrkxPipeline(model, device=device), ExatrkxPipeline(model, threads=len(events))
     start = time.perf_counter()
     found = there.run(events, GRAPH_STAGES)
     took = f"{time.perf_counter() - start:.1f} s"
@@ -160,13 +168,11 @@ def check_exatrkx(device: str, name: str, events: Sequence[PointsEvent], small: 
         assert isinstance(mine, ExatrkxResult), mine
         assert isinstance(theirs, ExatrkxResult), theirs
         for stage in GRAPH_STAGES:
-            ours, cpus = pairs_of(getattr(mine, stage)), pairs_of(getattr(theirs, stage))
-            either = ours | cpus
-            differ = [either[pair] for pair in ours.keys() ^ cpus.keys()]
-            cut = by_stage.get(stage, math.nan)
+            ours, cpus = getattr(mine, stage), getattr(theirs, stage)
+            is_near = np.abs(scores_of_others(ours, cpus) - by_stage.get(stage, math.nan)) <= SCORES
             sums[stage] += len(cpus)
-            sums["near"] += sum(abs(score - cut) <= SCORES for score in differ)
-            sums["far"] += sum(not abs(score - cut) <= SCORES for score in differ)
+            sums["near"] += int(is_near.sum())
+            sums["far"] += int((~is_near).sum())
         a, b = (
             {tuple(one.candidates.points[i].tolist()) for i in range(len(one.candidates))}
             for one in (mine, theirs)
@@ -191,7 +197,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Both trackers on a CUDA device beside the CPU.")
     parser.add_argument("directories", metavar="DIR", nargs="+")
     parser.add_argument("--points", default=RANDOM, metavar="EVENTS")
-    parser.add_argument("--models", nargs="+", default=["default", "large"])
+    parser.add_argument("--models", nargs="+", default=find_tracker("exatrkx").variants())
     parser.add_argument("--most", type=int, default=2, help="events of space points")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--small", action="store_true")

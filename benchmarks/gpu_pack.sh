@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What gpu.sh needs on a machine that can download nothing: a real Triton and its client, a Python
 # of the running version with its shared library, and events. One archive, which gpu.sh unpacks.
-# TRACKER is a directory of space points, each PIXEL a pixel data directory; the events of the first
-# are timed, those of all are checked. Without them the archive has no events.
+# TRACKER is a directory of space points, each PIXEL a pixel data directory; the events of all are
+# checked, those of the first and of the last one are timed. Without them the archive has no events.
 # usage: benchmarks/gpu_pack.sh ARCHIVE.tar.xz [TRACKER PIXEL...]
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from trackserve.edm import PointsEvent, SpacePoints
 from trackserve.edm.columns import Array
+from trackserve.edm.points import GENERIC_PIXELS
+from trackserve.trackers.exatrkx.model import Model
 
 RANDOM = "random"
 """The word for random events in place of a path."""
@@ -25,6 +29,8 @@ BARREL = ((32, 72, 116, 172), 500), ((260, 360, 500, 660), 1080), ((820, 1020), 
 DISKS = (600, 700, 820, 960, 1120, 1300, 1500), 30, 176
 """z, least and largest radius."""
 OUTER_DISKS = (1250, 1500, 1800, 2150, 2550, 2950), 240, 1000
+PIXELS = 200
+"""mm; points nearer to the z axis are in the pixels."""
 FIELD = 2.0
 """T."""
 
@@ -79,6 +85,17 @@ def read_points(path: str, n: int) -> list[PointsEvent]:
     with np.load(path) as arrays:
         parts = np.split(arrays["position"], arrays["start"][1:-1])
     return [PointsEvent(SpacePoints(part), e) for e, part in enumerate(parts[:n])]
+
+
+def events_for(model: Model, events: Sequence[PointsEvent]) -> list[PointsEvent]:
+    """The events as a model takes them: of GenericDetector, or of its pixels alone."""
+    if model.description.detector != GENERIC_PIXELS:
+        return list(events)
+    positions = [event.points.position for event in events]
+    return [
+        replace(event, points=SpacePoints(xyz[np.hypot(xyz[:, 0], xyz[:, 1]) < PIXELS]))
+        for event, xyz in zip(events, positions, strict=True)
+    ]
 
 
 def pack(events: list[PointsEvent], path: str) -> None:

@@ -232,7 +232,8 @@ def kernel_seconds(
     from trackserve.trackers.patatrack.config import DEFAULT
     from trackserve.trackers.patatrack.cuda import CudaPatatrack
 
-    from .gpu import Stopwatch, cycle
+    from .gpu import cycle
+    from .gpu_kernels import Stopwatch
 
     conditions, batch = read_conditions(path), cycle(events, BATCH)
     device = Stopwatch()
