@@ -265,7 +265,7 @@ def test_deadline(server: Server, sample_events: list[RawEvent]) -> None:
             with pytest.raises(DeadlineExceeded):
                 client.reconstruct("patatrack", sample_events[0], timeout=0.001)
             with pytest.raises(DeadlineExceeded):
-                list(client.stream("patatrack", sample_events, in_flight=10, timeout=0.005))
+                list(client.stream("patatrack", sample_events * 5, in_flight=50, timeout=0.005))
             assert client.reconstruct("patatrack", sample_events[0]).event == 0
 
 
@@ -524,7 +524,7 @@ def test_a_busy_server_is_asked_again(
                 == expected
             )
     with connect(small_server, transport, retry=False) as client, pytest.raises(ServerBusy) as busy:
-        list(client.stream("patatrack", sample_events * 5, in_flight=50))
+        list(client.stream("patatrack", sample_events, in_flight=5, per_request=10))
     assert busy.value.bound == 2
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +17,12 @@ from last_stages import plain_shapes
 from test_patatrack import tracks_at
 
 from trackserve import PatatrackPipeline
-from trackserve.edm import VARIANCES, Tracks
+from trackserve.edm import VARIANCES, RawEvent, Tracks
 from trackserve.edm.columns import Array
+from trackserve.errors import InputError
 from trackserve.io import open_pixel
 from trackserve.physics.pixel.metrics import PixelSummary, summarize_pixel
-from trackserve.trackers.patatrack.config import DEFAULT
+from trackserve.trackers.patatrack.config import DEFAULT, PatatrackConfig
 from trackserve.trackers.patatrack.fit import Fitted, Sizes
 from trackserve.trackers.patatrack.mixture import fit_mixture
 from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets
@@ -218,3 +222,22 @@ def test_mixture_of_nothing_and_of_one_track() -> None:
         vertices, vertex = fit_mixture(tracks_at(np.zeros(n), 0.01), DEFAULT.vertices)
         assert len(vertices) == 0
         assert vertex.tolist() == [-1] * n
+
+
+def test_constants_may_be_any_numbers_of_their_value(
+    sample_directory: Path, sample_events: list[RawEvent]
+) -> None:
+    def with_connections(**values: Any) -> PatatrackConfig:
+        return replace(DEFAULT, connections=DEFAULT.connections._replace(**values))
+
+    plain = PatatrackPipeline.from_directory(sample_directory, DEFAULT)
+    expected = plain.reconstruct(sample_events[0])
+    for values in ({"min_pt": 0.9}, {"min_pt": np.float64(0.9), "both_charges": 1}):
+        pipeline = PatatrackPipeline.from_directory(sample_directory, with_connections(**values))
+        assert str(pipeline.identity) == str(plain.identity)
+        assert pipeline.reconstruct(sample_events[0]) == expected
+    for wrong in ({"min_pt": "0.9"}, {"both_charges": 2}, {"both_charges": math.nan}):
+        with pytest.raises(InputError, match=f"section connections, constant {next(iter(wrong))}"):
+            with_connections(**wrong)
+    with pytest.raises(InputError, match="no such layer pairs"):
+        replace(DEFAULT, layer_pairs=np.zeros((2, 3)))

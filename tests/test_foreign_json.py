@@ -110,7 +110,7 @@ def test_a_reply_that_is_not_tritons_is_a_typed_error(
     with suppress(TrackserveError):
         read_status(parse_url(f"http://127.0.0.1:{port}"), http)
     assert probe(http, "patatrack", "{}") is (Life.ANSWERS if status == 200 else Life.DEAD)
-    assert count_batches(http) == 0
+    assert count_batches(http) == {}
     sweep(http, {})
     for kind in (dict, list):
         with suppress(OSError):

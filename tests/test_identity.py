@@ -621,7 +621,7 @@ def test_status_shows_what_is_loaded(server: Server, own: Identity) -> None:
         deadline = time.monotonic() + 5
         while True:
             found = {m.name: m.identity for m in read_status(parse_url(url), metrics).models}
-            if found["patatrack"] or time.monotonic() > deadline:
+            if all(found[name] for name in ("patatrack", "exatrkx")) or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
         assert found["patatrack"] == str(own)

@@ -545,7 +545,11 @@ class Service(BaseHTTPRequestHandler):
         self._answer(*(self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]))
 
     def do_GET(self) -> None:
-        self._answer(200, f'trackserve_batches_total{{model="m"}} {self.batches}\n')
+        lines = (
+            f'trackserve_batches_total{{model="{model}"}} {n}\n'
+            for model, n in (("m", self.batches), ("other", time.monotonic()))
+        )
+        self._answer(200, "".join(lines))
 
     def log_message(self, *arguments: Any) -> None:
         pass

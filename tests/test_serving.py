@@ -277,7 +277,7 @@ def test_capsules_keep_their_array_until_they_are_freed() -> None:
 
 
 def test_conditions_are_checked_when_written(tmp_path: Path) -> None:
-    with pytest.raises(ConditionsError, match="missing"):
+    with pytest.raises(ConditionsError, match="no pixel data here"):
         write_model(tmp_path / "repository", "patatrack", {"conditions": tmp_path})
     assert not (tmp_path / "repository").exists()
 

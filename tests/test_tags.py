@@ -23,6 +23,7 @@ from trackserve.errors import (
 from trackserve.io import open_pixel, read_conditions, write_conditions, write_events
 from trackserve.serving.server import Server
 from trackserve.trackers import tagged
+from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.trackers.patatrack.tracker import TRACKER
 
 
@@ -32,6 +33,18 @@ def write_tag(folder: Path, tag: str, sample: Path, material: float) -> Patatrac
     more = np.asarray(conditions.material, np.float32) * np.float32(material)
     write_conditions(folder / tag, replace(conditions, material=more))
     return PatatrackPipeline.from_directory(folder / tag)
+
+
+def untagged(event: RawEvent) -> RawEvent:
+    return replace(event, conditions="")
+
+
+def test_a_tag_is_never_ignored(sample_events: list[RawEvent], pipeline: PatatrackPipeline) -> None:
+    named = replace(sample_events[0], conditions="2024B")
+    refused, answered = pipeline.run([named, sample_events[0]])
+    assert isinstance(refused, TagError)
+    assert refused.fields == {"event": named.event, "found": "2024B"}
+    assert isinstance(answered, PatatrackResult)
 
 
 def test_an_event_gets_the_conditions_that_it_names(
@@ -55,7 +68,7 @@ def test_an_event_gets_the_conditions_that_it_names(
     assert isinstance(unknown, TagError)
     assert unknown.fields == {"event": 9, "found": "2024B", "bound": ["2024A"]}
     second = write_tag(tmp_path, "2024B", sample_directory, 3)
-    assert mixed.reconstruct(events[2]) == second.reconstruct(events[2])
+    assert mixed.reconstruct(events[2]) == second.reconstruct(untagged(events[2]))
     assert mixed.tags() == ["2024A", "2024B"]
 
 
@@ -75,9 +88,9 @@ def test_conditions_that_cannot_be_read_fail_their_events_until_they_can(
         found = mixed.run([replace(event, conditions=name)])[0]
         assert isinstance(found, TagError) is bool(name)
     whole = write_tag(tmp_path, "half", sample_directory, 2)
-    assert mixed.reconstruct(event) == whole.reconstruct(event)
+    assert mixed.reconstruct(event) == whole.reconstruct(untagged(event))
     shutil.rmtree(tmp_path / "half")
-    assert mixed.reconstruct(event) == whole.reconstruct(event)
+    assert mixed.reconstruct(event) == whole.reconstruct(untagged(event))
     with pytest.raises(MalformedEvent):
         mixed.reconstruct(replace(event, conditions=3))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no folder of tags"):
@@ -96,7 +109,7 @@ def test_the_tags_that_are_kept_are_bounded(
     for tag in "ABA":
         direct = write_tag(tmp_path, tag, sample_directory, ord(tag))
         event = replace(sample_events[0], conditions=tag)
-        assert mixed.reconstruct(event) == direct.reconstruct(event)
+        assert mixed.reconstruct(event) == direct.reconstruct(untagged(event))
         assert list(mixed._pipelines) == [tag]
 
 
@@ -112,7 +125,7 @@ def test_a_directory_of_events_names_their_tags(
     assert [event.conditions for event in events] == ["2024A", "", "2024A"]
     assert [event.conditions for event in events[1:]] == ["", "2024A"]
     built = TRACKER.build({"tags": str(tags)}, events=events)
-    assert built.run(events)[2] == direct.reconstruct(events[2])
+    assert built.run(events)[2] == direct.reconstruct(untagged(events[2]))
     (tmp_path / "tags.txt").write_text("2024A\n")
     with pytest.raises(ConditionsError, match="wrong number of lines"):
         open_pixel(tmp_path)
@@ -144,7 +157,7 @@ def test_a_server_takes_tags_that_are_added_while_it_runs(
         for per_request in (1, 4):
             found = list(client.stream("patatrack", mixed, per_request=per_request))
             for event, result in zip(mixed, found, strict=True):
-                assert result == ways[event.conditions].reconstruct(event)
+                assert result == ways[event.conditions].reconstruct(untagged(event))
                 assert result.identity == str(ways[event.conditions].identity)
         expected = str(pipeline.identity)
         assert client.reconstruct("patatrack", named[0], identity=expected) == found[0]

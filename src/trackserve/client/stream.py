@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from trackserve.edm.result import Outcome
 from trackserve.errors import EventError, InputError, ServerError, TrackserveError
-from trackserve.wire.bundle import AnswerBundle
+from trackserve.wire.bundle import MOST_EVENTS, AnswerBundle
 from trackserve.wire.identity import UNCHECKED
 from trackserve.wire.tensors import Tensors
 
@@ -69,7 +69,8 @@ class Stream:
         submit: starts a request; None: the transport does.
 
     Raises:
-        InputError: a number in ``how`` is not a positive integer, or a part to keep is unknown.
+        InputError: a number in ``how`` is not a positive integer or too large, or a part to keep is
+            unknown.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class Stream:
         for name, value in (("in_flight", in_flight), ("per_request", per_request)):
             if value is not None and not (isinstance(value, Integral) and value > 0):
                 raise InputError(f"{name} is not a positive integer", found=repr(value)[:80])
+        if per_request is not None and per_request > MOST_EVENTS:
+            raise InputError("per_request is too large", found=per_request, bound=MOST_EVENTS)
         task.codec.result.check_keep(task.keep)
         self._settings = settings
         self._transport = transport

@@ -113,7 +113,8 @@ class Result:
             InputError: ``keep`` is not a collection of names of :meth:`intermediates`.
         """
         known = cls.intermediates()
-        names = keep if isinstance(keep, Collection) else [keep]  # type: ignore[redundant-expr]
+        is_list = isinstance(keep, Collection) and not isinstance(keep, str)  # type: ignore[redundant-expr]
+        names = keep if is_list else [keep]
         unknown = [name for name in names if not isinstance(name, str) or name not in known]  # type: ignore[redundant-expr]
         if unknown:
             raise InputError("unknown part to keep", found=unknown, bound=list(known))

@@ -43,6 +43,8 @@ _POLL = 0.05
 _WATCH_PERIOD = 1.0
 _PATIENCE = 60.0
 """Seconds that a server may neither answer nor take a batch."""
+_PROBE_TIMEOUT = 15.0
+"""Seconds. Triton may need 13 s to say that a backend's process with requests has died."""
 
 _RESTARTS = 3
 """Restarts in a row that may fail."""
@@ -430,7 +432,7 @@ class Server:
             self.failure = ServerError("the watch over the server failed", reason=repr(error))
 
     def _keep_alive(self, launch: _Launch, stopping: threading.Event) -> None:
-        service = Http(self.http_host, launch.ports.http)
+        service = Http(self.http_host, launch.ports.http, timeout=_PROBE_TIMEOUT)
         metrics = Http(self.http_host, launch.ports.metrics)
         secret = {launch.key: launch.value}
         models = self._repository / "models"

@@ -39,7 +39,7 @@ class Watch:
         service: HTTP service of Triton.
         metrics: service of its metrics.
         models: ``models/`` of the repository.
-        patience: seconds after which a server that neither answers nor takes a batch is dead.
+        patience: seconds after which a model that neither answers nor takes a batch is dead.
     """
 
     def __init__(self, service: Http, metrics: Http, models: Path, patience: float) -> None:
@@ -49,13 +49,13 @@ class Watch:
             probe.parent.name: probe.read_text() for probe in sorted(models.glob(f"*/{PROBE}"))
         }
         self._patience = patience
-        self._alive = time.monotonic()
-        self._batches = 0.0
+        self._alive = dict.fromkeys(self._probes, time.monotonic())
+        self._batches: dict[str, float] = {}
 
     def look(self) -> str | None:
         """Probe every model.
 
-        A failure counts only if it happens twice, because one may be an accident. A server that is
+        A failure counts only if it happens twice, because one may be an accident. A model that is
         only busy takes batches, so it is alive.
 
         Returns:
@@ -67,12 +67,11 @@ class Watch:
             time.sleep(_SECOND_LOOK)
             lives = self._probe_all()
         batches = count_batches(self._metrics)
-        if batches != self._batches or all(life is Life.ANSWERS for life in lives.values()):
-            self._alive = now
-        self._batches = batches
-        hopeless = now - self._alive > self._patience
+        before, self._batches = self._batches, batches
         for name, life in lives.items():
-            if life is Life.DEAD or (hopeless and life is not Life.ANSWERS):
+            if life is Life.ANSWERS or batches.get(name) != before.get(name):
+                self._alive[name] = now
+            if life is Life.DEAD or now - self._alive[name] > self._patience:
                 return f"{name}: {life.value}"
         return None
 
@@ -101,13 +100,15 @@ def _is_busy(text: str) -> bool:
         return False
 
 
-def count_batches(metrics: Http) -> float:
-    """Number of batches that all backends have taken; 0 if there are no metrics."""
+def count_batches(metrics: Http) -> dict[str, float]:
+    """Number of batches that each model has taken; nothing if there are no metrics."""
     try:
         samples = prometheus.parse(metrics.get("/metrics")[1])
     except (OSError, ValueError):
-        return 0.0
-    return prometheus.total(samples, "trackserve_batches_total")
+        return {}
+    name = "trackserve_batches_total"
+    models = {one.labels["model"] for one in samples if one.name == name and "model" in one.labels}
+    return {model: prometheus.total(samples, name, model=model) for model in models}
 
 
 def sweep(service: Http, secret: Mapping[str, str]) -> None:

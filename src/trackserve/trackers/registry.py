@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from trackserve.errors import InputError, TrackserveError
-from trackserve.wire.identity import TRACKER_PARAMETER
+from trackserve.wire.identity import ALIAS_PARAMETER, TRACKER_PARAMETER
 
 from .base import Tracker
 
@@ -62,6 +62,9 @@ def tracker_of(parameters: Mapping[str, str], **where: Any) -> Tracker[Any, Any]
         InputError: the parameters name no tracker, or a tracker that is not installed here.
         TrackserveError: its package cannot be imported.
     """
+    if ALIAS_PARAMETER in parameters:
+        reason = "this is a published name, for other clients: ask for the model itself"
+        raise InputError(reason, **where, bound=parameters[ALIAS_PARAMETER])
     if TRACKER_PARAMETER not in parameters:
         reason = "the model does not say which tracker it is: trackserve did not write it"
         raise InputError(reason, **where)

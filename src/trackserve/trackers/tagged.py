@@ -11,6 +11,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -110,7 +111,8 @@ class TaggedPipeline(Generic[E, R]):
             pipeline = self._find(tag)
         except TagError as error:
             return [_failed(event, error) for event in events]
-        return pipeline.run(events, keep, lap, limits)  # type: ignore[arg-type]  # errors pass
+        given = map(_without_tag, events) if tag else events
+        return pipeline.run(given, keep, lap, limits)  # type: ignore[arg-type]  # errors pass
 
     def _find(self, tag: str) -> Pipeline[E, R]:
         """The pipeline of a tag, which is built where it is not kept.
@@ -151,6 +153,11 @@ class TaggedPipeline(Generic[E, R]):
 def _tag_of(event: Any) -> str:
     tag = getattr(event, "conditions", "")
     return tag if isinstance(tag, str) else ""  # the pipeline refuses another kind
+
+
+def _without_tag(event: Any) -> Any:
+    """The event for the pipeline of its tag, which knows no tags."""
+    return event if isinstance(event, EventError) else replace(event, conditions="")
 
 
 def _failed(event: Any, error: TagError) -> EventError:

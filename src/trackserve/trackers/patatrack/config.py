@@ -9,8 +9,10 @@ kept and marked "oddity".
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from numbers import Real
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -281,9 +283,30 @@ class MixtureCuts(NamedTuple):
     """Tolerance of the positions, in errors, and of the numbers of tracks."""
 
 
+def _of_its_kind(section: str, name: str, value: Any, default: Any) -> Any:
+    """A constant as the kind of number that its default is; compiled code knows no other.
+
+    Raises:
+        InputError: it is none.
+    """
+    kind = type(default)
+    if isinstance(value, (Real, np.bool_)):
+        with suppress(OverflowError, ValueError):  # no whole number
+            given = kind(value)
+            if kind not in (bool, int) or given == value:
+                return given
+    wanted = {bool: "bool", int: "int"}.get(kind, "float")
+    fields = {"section": section, "constant": name, "found": repr(value)[:80], "bound": wanted}
+    raise InputError("a constant is of the wrong kind", **fields)
+
+
 @dataclass(frozen=True, eq=False)
 class PatatrackConfig:
-    """All constants of one configuration."""
+    """All constants of one configuration.
+
+    Raises:
+        InputError: a constant is no number, or of the wrong kind.
+    """
 
     name: str
     charge: ChargeCalibration = ChargeCalibration()
@@ -296,6 +319,18 @@ class PatatrackConfig:
     fit: FitConstants = FitConstants()
     quality: QualityCuts | ScoreCuts = QualityCuts()
     vertices: VertexCuts | MixtureCuts = VertexCuts()
+
+    def __post_init__(self) -> None:
+        for section, given in vars(self).copy().items():
+            if hasattr(given, "_field_defaults"):
+                each = zip(given._fields, given, given._field_defaults.values(), strict=True)
+                kept = type(given)(*(_of_its_kind(section, *one) for one in each))
+                object.__setattr__(self, section, kept)
+        pairs = np.array(self.layer_pairs)
+        if pairs.ndim != 1 or pairs.dtype.names != LAYER_PAIR.names:
+            found, bound = f"{pairs.dtype}{list(pairs.shape)}", f"{LAYER_PAIR}[-1]"
+            raise InputError("no such layer pairs", found=found, bound=bound)
+        object.__setattr__(self, "layer_pairs", pairs.astype(LAYER_PAIR))
 
 
 _MIN_PT = 0.45

@@ -17,7 +17,7 @@ from trackserve.device.held import hold
 from trackserve.edm import Clusters, Digis, Doublets, EventLimits, Hits, RawEvent, Tracks
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import check_limit, of_event
-from trackserve.errors import EventError, InputError, LimitExceeded
+from trackserve.errors import EventError, InputError, LimitExceeded, TagError
 from trackserve.io import read_conditions
 from trackserve.wire.events import check_raw_event
 
@@ -157,7 +157,7 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         PatatrackResult.check_keep(keep)
         most = PatatrackLimits.of(limits)
         return run_batch(
-            events, check_raw_event, lambda good: cuda.run(good, keep, lap, most), self.identity
+            events, _check, lambda good: cuda.run(good, keep, lap, most), self.identity
         )
 
     def warm_up(self) -> None:
@@ -175,7 +175,7 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         Raises:
             EventError: it cannot be reconstructed, is malformed, or is beyond a limit.
         """
-        check_raw_event(event)
+        _check(event)
         beam_spot = event.beam_spot.position()
         if not is_beam_spot(beam_spot):
             raise EventError(
@@ -261,6 +261,18 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         if "ntuplets" in keep:
             nouns["ntuplets"] = make_tracks(done.fitted, done.ordered, quality, Tracks.BAD)
         lap("vertices")
+
+
+def _check(event: RawEvent) -> None:
+    """Refuse an event that is malformed, or names conditions: this pipeline has its own alone.
+
+    Raises:
+        MalformedEvent, TagError: as it says.
+    """
+    check_raw_event(event)
+    if event.conditions:
+        message = "no conditions have tags here: see with_tags, --tags"
+        raise TagError(message, event=event.event, found=event.conditions[:80])
 
 
 def _doublets(cells: Cells, ordered: OrderedHits) -> Doublets:
