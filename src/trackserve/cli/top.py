@@ -91,7 +91,7 @@ def _table(before: Seen, after: Seen, seconds: float) -> Table:
     for name in ("server", "model", "on"):
         table.add_column(name, no_wrap=True)
     for name in ("ev/s", "err/s", "wait", "work", "queue ms", "comp. ms", "busy", "restarts"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", min_width=max(map(len, name.split())))
     for address, found in after.items():
         if isinstance(found, ServerError):
             table.add_row(address.url, f"[red]{found.message}[/]")
@@ -102,7 +102,7 @@ def _table(before: Seen, after: Seen, seconds: float) -> Table:
         for model in found.models:
             restarts = "" if found.restarts is None else str(found.restarts)
             cells = _cells(known.get(model.name, model), model, seconds)
-            table.add_row(f"{address.url}{state}", model.name, *cells, restarts)
+            table.add_row(f"{address.target}{state}", model.name, *cells, restarts)
     return table
 
 
