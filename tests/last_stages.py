@@ -11,6 +11,7 @@ import numpy as np
 
 from trackserve.detectors.phase1.conditions import CPE_MODULE
 from trackserve.detectors.phase1.layout import N_LAYERS, N_MODULES
+from trackserve.device.compile import LANES
 from trackserve.device.cuda import Device
 from trackserve.edm import MAX_HITS, VAR_TIP, VAR_ZIP, Tracks, Vertices
 from trackserve.edm.columns import Array
@@ -69,9 +70,15 @@ def random_shapes(n_hits: int, seed: int) -> HitShapes:
         for name in PositionTables._fields
         if name in CPE_MODULE.names
     }
+    row = np.zeros((N_MODULES, LANES), np.float32)
     values |= {"rotation": axes, "thickness": 0.03 * one, "charge_width_x": -0.01 * one}
     positions = PositionTables(
-        **values, material=one, pitch_x=np.float32(0.01), pitch_y=np.float32(0.015)
+        **values,
+        material=one,
+        sensor=row,
+        frame=row,
+        pitch_x=np.float32(0.01),
+        pitch_y=np.float32(0.015),
     )
     spans = np.stack([np.linspace(3, 16, N_LAYERS), *rng.normal(0, 2, (2, N_LAYERS))], axis=1)
     layer = rng.integers(0, N_LAYERS, N_MODULES).astype(np.uint8)

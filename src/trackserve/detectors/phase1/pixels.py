@@ -10,6 +10,10 @@ from trackserve.device.compile import shared
 
 from .layout import ROC_COLS, ROC_ROWS
 
+_SHIFT = 16
+_ROCS_PER_COLUMN = (1 << _SHIFT) // ROC_COLS + 1
+"""Chips per column of pixels, times 2^16, rounded up."""
+
 
 @shared
 def row_in_pitches(row: int) -> int:
@@ -20,7 +24,7 @@ def row_in_pitches(row: int) -> int:
 @shared
 def col_in_pitches(col: int) -> int:
     """Return the lower edge of a column, pitches; the two at a chip's ends are twice as wide."""
-    roc = col // ROC_COLS
+    roc = _roc_of(col)
     return col + 2 * roc + (1 if col > roc * ROC_COLS else 0)
 
 
@@ -33,5 +37,11 @@ def is_wide_row(row: int) -> bool:
 @shared
 def is_wide_col(col: int) -> bool:
     """Whether a column is twice as wide as the pitch."""
-    in_roc = col % ROC_COLS
+    in_roc = col - ROC_COLS * _roc_of(col)
     return in_roc == 0 or in_roc == ROC_COLS - 1
+
+
+@shared
+def _roc_of(col: int) -> int:
+    """Return ``col // ROC_COLS`` of a column in a module; a quotient would have no vectors."""
+    return (col * _ROCS_PER_COLUMN) >> _SHIFT

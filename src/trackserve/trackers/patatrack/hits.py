@@ -1,4 +1,7 @@
-"""Clusters to hits: the fast position estimate (pixelCPEforGPU.h, gpuPixelRecHits.h)."""
+"""Clusters to hits: the fast position estimate (pixelCPEforGPU.h, gpuPixelRecHits.h).
+
+The formulas are for one cluster. A CPU takes sixteen side by side, a GPU one in each thread.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,17 @@ from trackserve.detectors.phase1.pixels import (
     row_in_pitches,
 )
 from trackserve.device.compile import (
+    LANES,
     f32,
     i32,
     kernel,
     shared,
+    side_by_side,
     u64,
+    wide_vectors,
 )
 from trackserve.device.held import Held, plain
+from trackserve.device.lanes import load, load_columns, store
 from trackserve.edm import Hits
 from trackserve.edm.columns import Array
 
@@ -44,8 +51,9 @@ class PositionTables(NamedTuple):
     """Parameters of the position estimate, an entry per module, cm.
 
     ``rotation`` is float32[modules, 3, 3], its rows the local axes in global
-    coordinates; ``material`` is in radiation lengths; the other names are those of
-    :data:`trackserve.detectors.phase1.conditions.CPE`.
+    coordinates; ``material`` is in radiation lengths. ``sensor`` and ``frame``, float32[modules,
+    LANES], have the numbers of a :class:`Sensor` and of a :class:`Frame` in a row, then zeros.
+    The other names are those of :data:`trackserve.detectors.phase1.conditions.CPE`.
     """
 
     thickness: Array
@@ -59,6 +67,8 @@ class PositionTables(NamedTuple):
     position: Array
     rotation: Array
     material: Array
+    sensor: Array
+    frame: Array
     pitch_x: float
     pitch_y: float
 
@@ -71,8 +81,7 @@ class Sensor(NamedTuple):
         shift_x, shift_y: cm.
         charge_width_x, charge_width_y: cm.
         origin: the detector's origin in the module's frame, cm.
-        sigma_x, sigma_y: error of a cluster of this kind, cm.
-        pitch_x, pitch_y: cm.
+        sigma_x, sigma_y: errors of several pixels, of a lone one, and of a lone wide one, cm.
     """
 
     thickness: float
@@ -81,10 +90,16 @@ class Sensor(NamedTuple):
     charge_width_x: float
     charge_width_y: float
     origin: tuple[float, float, float]
-    sigma_x: float
-    sigma_y: float
-    pitch_x: float
-    pitch_y: float
+    sigma_x: tuple[float, float, float]
+    sigma_y: tuple[float, float, float]
+
+
+class Frame(NamedTuple):
+    """The place of a module: two local axes in global coordinates, and the centre, cm."""
+
+    axis_x: tuple[float, float, float]
+    axis_y: tuple[float, float, float]
+    centre: tuple[float, float, float]
 
 
 class Box(NamedTuple):
@@ -138,19 +153,54 @@ class LocalHit(NamedTuple):
     size_y: int
 
 
+_MODULE, _BOX = 0, 1
+"""Rows of :attr:`HitWorkspace.cluster`: the module, and a :class:`Box`."""
+_N_OF_CLUSTER = _BOX + len(Box._fields)
+_X_LOCAL, _Y_LOCAL, _VAR_X, _VAR_Y, _X, _Y, _Z, _SIZE_X, _SIZE_Y = range(9)
+"""Rows of :attr:`HitWorkspace.hit`."""
+_N_OF_HIT = _SIZE_Y + 1
+
+
+class HitWorkspace(NamedTuple):
+    """Memory for clusters, one in each lane.
+
+    Attributes:
+        cluster: int32[N_OF_CLUSTER, lanes], the clusters.
+        sensor, frame: float32[LANES, lanes], rows of :class:`PositionTables` as columns.
+        hit: float32[N_OF_HIT, lanes], the result.
+    """
+
+    cluster: Array
+    sensor: Array
+    frame: Array
+    hit: Array
+
+
 def make_position_tables(conditions: PixelConditions) -> PositionTables:
     """Make :class:`PositionTables` from the payload of the position estimate."""
     cpe = conditions.cpe
     module = cpe["module"]
     thickness = np.where(module["is_barrel"], cpe["thickness_barrel"], cpe["thickness_endcap"])
-    names = PositionTables._fields[1:-3]
+    thickness = thickness.astype(np.float32)
+    columns = {name: np.ascontiguousarray(module[name]) for name in PositionTables._fields[1:-5]}
+    x_and_y = columns["rotation"][:, :2].reshape(len(module), -1)
     return PositionTables(
-        thickness=thickness.astype(np.float32),
-        **{name: np.ascontiguousarray(module[name]) for name in names},
+        thickness=thickness,
+        **columns,
         material=conditions.material.astype(np.float32),
+        sensor=_in_rows(thickness, *(columns[name] for name in Sensor._fields[1:])),
+        frame=_in_rows(x_and_y, columns["position"]),
         pitch_x=f32(cpe["pitch_x"]),
         pitch_y=f32(cpe["pitch_y"]),
     )
+
+
+def _in_rows(*columns: Array) -> Array:
+    """Return a row of ``LANES`` numbers for each module."""
+    numbers = np.column_stack(columns)
+    rows = np.zeros((len(numbers), LANES), np.float32)
+    rows[:, : numbers.shape[1]] = numbers
+    return rows
 
 
 @kernel
@@ -246,7 +296,9 @@ def shape_variance(
         straggling = errors.straggling * pitch
         excess = pitch * (f32(cluster.inner) + errors.excess_margin) - width
         alien = errors.excess * max(excess, f32(0))
-        variance += straggling * straggling * f32(cluster.length - 2) + alien * alien
+        # of integers this difference becomes an instruction that has no vectors
+        inner = f32(cluster.length) - f32(2)
+        variance += straggling * straggling * inner + alien * alien
     return variance
 
 
@@ -258,7 +310,7 @@ def cluster_size(cluster: Projection) -> int:
     """
     length = cluster.inner + 2 + cluster.wide_ends
     total = max(1, cluster.first_charge + cluster.last_charge)
-    imbalance = 8 * abs(cluster.first_charge - cluster.last_charge) // total
+    imbalance = int(8 * abs(cluster.first_charge - cluster.last_charge) / total)
     return min(8 * length - imbalance, _MAX_SIZE)
 
 
@@ -318,44 +370,59 @@ def box_of(clusters: Any, i: int) -> Box:
 
 
 @shared
-def sensor_of(module: int, box: Box, tables: PositionTables) -> Sensor:
-    """The entries of ``tables`` for a cluster."""
-    row_kind = 0 if box.min_row < box.max_row else 1 + int(is_wide_row(box.min_row))
-    col_kind = 0 if box.min_col < box.max_col else 1 + int(is_wide_col(box.min_col))
+def sensor_of(module: int, tables: PositionTables) -> Sensor:
+    """The sensor of a module."""
+    origin, sigma_x, sigma_y = tables.origin, tables.sigma_x, tables.sigma_y
     return Sensor(
         thickness=tables.thickness[module],
         shift_x=tables.shift_x[module],
         shift_y=tables.shift_y[module],
         charge_width_x=tables.charge_width_x[module],
         charge_width_y=tables.charge_width_y[module],
-        origin=(tables.origin[module, 0], tables.origin[module, 1], tables.origin[module, 2]),
-        sigma_x=tables.sigma_x[module, row_kind],
-        sigma_y=tables.sigma_y[module, col_kind],
-        pitch_x=tables.pitch_x,
-        pitch_y=tables.pitch_y,
+        origin=(origin[module, 0], origin[module, 1], origin[module, 2]),
+        sigma_x=(sigma_x[module, 0], sigma_x[module, 1], sigma_x[module, 2]),
+        sigma_y=(sigma_y[module, 0], sigma_y[module, 1], sigma_y[module, 2]),
     )
 
 
 @shared
+def frame_of(module: int, tables: PositionTables) -> Frame:
+    """The place of a module."""
+    axes, centre = tables.rotation, tables.position
+    return Frame(
+        axis_x=(axes[module, 0, 0], axes[module, 0, 1], axes[module, 0, 2]),
+        axis_y=(axes[module, 1, 0], axes[module, 1, 1], axes[module, 1, 2]),
+        centre=(centre[module, 0], centre[module, 1], centre[module, 2]),
+    )
+
+
+@shared
+def _error_of(sigma: tuple[float, float, float], first: int, last: int, wide: bool) -> float:
+    """Choose the error of a cluster from its first to its last pixel along an axis."""
+    lone = sigma[2] if wide else sigma[1]
+    return sigma[0] if first < last else lone
+
+
+@shared
 def local_position(
-    clusters: Any, i: int, tables: PositionTables, errors: PositionErrors
+    module: int, box: Box, sensor: Sensor, pitch: tuple[float, float], errors: PositionErrors
 ) -> LocalHit:
     """Position of a cluster in its module.
 
     Args:
-        clusters: columns of :class:`trackserve.edm.Clusters`.
-        i: row of the cluster.
-        tables: parameters of the modules.
+        module: the module.
+        box: the cluster.
+        sensor: parameters of the module.
+        pitch: along x and y, cm.
         errors: constants of the estimate.
     """
-    module, box = clusters.module[i], box_of(clusters, i)
-    sensor = sensor_of(module, box, tables)
+    pitch_x, pitch_y = pitch
     inner_row_0, inner_row_1 = row_in_pitches(box.min_row + 1), row_in_pitches(box.max_row)
     inner_col_0, inner_col_1 = col_in_pitches(box.min_col + 1), col_in_pitches(box.max_col)
     middle_x = _HALF * f32(inner_row_0 + inner_row_1) - HALF_ROWS
     middle_y = _HALF * f32(inner_col_0 + inner_col_1) - HALF_COLS
-    x = sensor.shift_x + sensor.pitch_x * middle_x
-    y = sensor.shift_y + sensor.pitch_y * middle_y
+    x = sensor.shift_x + pitch_x * middle_x
+    y = sensor.shift_y + pitch_y * middle_y
     thickness = sensor.thickness
     toward_origin = f32(-1) / sensor.origin[2]
     cot_alpha = (x - sensor.origin[0]) * toward_origin
@@ -366,7 +433,7 @@ def local_position(
         wide_ends=int(is_wide_row(box.min_row)) + int(is_wide_row(box.max_row)),
         first_charge=box.charge_min_row,
         last_charge=box.charge_max_row,
-        pitch=sensor.pitch_x,
+        pitch=pitch_x,
         width=abs(thickness * cot_alpha - sensor.charge_width_x),
     )
     cols = Projection(
@@ -375,7 +442,7 @@ def local_position(
         wide_ends=int(is_wide_col(box.min_col)) + int(is_wide_col(box.max_col)),
         first_charge=box.charge_min_col,
         last_charge=box.charge_max_col,
-        pitch=sensor.pitch_y,
+        pitch=pitch_y,
         width=abs(thickness * cot_beta - sensor.charge_width_y),
     )
     spread_x, spread_y = shared_width(rows), shared_width(cols)
@@ -384,8 +451,10 @@ def local_position(
 
     edge_row = box.min_row == 0 or box.max_row == ROWS - 1
     edge_col = box.min_col == 0 or box.max_col == COLS - 1
-    sigma_x = errors.edge_x if edge_row else sensor.sigma_x
-    sigma_y = errors.edge_y if edge_col else sensor.sigma_y
+    sigma_x = _error_of(sensor.sigma_x, box.min_row, box.max_row, is_wide_row(box.min_row))
+    sigma_y = _error_of(sensor.sigma_y, box.min_col, box.max_col, is_wide_col(box.min_col))
+    sigma_x = errors.edge_x if edge_row else sigma_x
+    sigma_y = errors.edge_y if edge_col else sigma_y
     var_x, var_y = sigma_x * sigma_x, sigma_y * sigma_y
     if errors.from_shape:
         share_two = errors.share_two if module < FIRST_ENDCAP else errors.share_two_disk
@@ -416,38 +485,143 @@ def local_position(
 
 @shared
 def global_position(
-    module: int, hit: LocalHit, tables: PositionTables, beam_spot: Array
+    hit: LocalHit, frame: Frame, beam_spot: tuple[float, float, float]
 ) -> tuple[float, float, float]:
     """Position relative to the beam spot, x, y and z, cm.
 
     Args:
-        beam_spot: float32[3], cm.
+        hit: the position in the module.
+        frame: place of the module.
+        beam_spot: cm.
     """
-    axes, centre = tables.rotation, tables.position
-    x = axes[module, 0, 0] * hit.x + axes[module, 1, 0] * hit.y + centre[module, 0] - beam_spot[0]
-    y = axes[module, 0, 1] * hit.x + axes[module, 1, 1] * hit.y + centre[module, 1] - beam_spot[1]
-    z = axes[module, 0, 2] * hit.x + axes[module, 1, 2] * hit.y + centre[module, 2] - beam_spot[2]
+    along_x, along_y, centre = frame.axis_x, frame.axis_y, frame.centre
+    x = along_x[0] * hit.x + along_y[0] * hit.y + centre[0] - beam_spot[0]
+    y = along_x[1] * hit.x + along_y[1] * hit.y + centre[1] - beam_spot[1]
+    z = along_x[2] * hit.x + along_y[2] * hit.y + centre[2] - beam_spot[2]
     return x, y, z
+
+
+@shared
+def _three(rows: Array, row: int, lane: int) -> tuple[float, float, float]:
+    """Read three rows of a lane."""
+    return rows[row, lane], rows[row + 1, lane], rows[row + 2, lane]
+
+
+@shared
+def _box(row: Array, lane: int) -> Box:
+    """Read the edges of a cluster of a lane."""
+    return Box(
+        min_row=row[_BOX, lane],
+        max_row=row[_BOX + 1, lane],
+        min_col=row[_BOX + 2, lane],
+        max_col=row[_BOX + 3, lane],
+        charge_min_row=row[_BOX + 4, lane],
+        charge_max_row=row[_BOX + 5, lane],
+        charge_min_col=row[_BOX + 6, lane],
+        charge_max_col=row[_BOX + 7, lane],
+    )
+
+
+@shared
+def _sensor(row: Array, lane: int) -> Sensor:
+    """Read a sensor of a lane."""
+    return Sensor(
+        thickness=row[0, lane],
+        shift_x=row[1, lane],
+        shift_y=row[2, lane],
+        charge_width_x=row[3, lane],
+        charge_width_y=row[4, lane],
+        origin=_three(row, 5, lane),
+        sigma_x=_three(row, 8, lane),
+        sigma_y=_three(row, 11, lane),
+    )
+
+
+@side_by_side
+def _positions_side_by_side(
+    lanes: int,
+    pitch: tuple[float, float],
+    errors: PositionErrors,
+    beam_spot: tuple[float, float, float],
+    work: HitWorkspace,
+) -> None:
+    """Estimate the positions of clusters.
+
+    Args:
+        lanes: number of lanes; a constant of the caller, so that the loop has its length.
+        pitch: along x and y, cm.
+        errors: constants of the estimate.
+        beam_spot: cm.
+        work: memory with the clusters and their modules; it gets the result.
+    """
+    hits = work.hit
+    for lane in range(u64(lanes)):
+        box, sensor = _box(work.cluster, lane), _sensor(work.sensor, lane)
+        hit = local_position(work.cluster[_MODULE, lane], box, sensor, pitch, errors)
+        place = work.frame
+        frame = Frame(_three(place, 0, lane), _three(place, 3, lane), _three(place, 6, lane))
+        hits[_X_LOCAL, lane], hits[_Y_LOCAL, lane] = hit.x, hit.y
+        hits[_VAR_X, lane], hits[_VAR_Y, lane] = hit.var_x, hit.var_y
+        hits[_X, lane], hits[_Y, lane], hits[_Z, lane] = global_position(hit, frame, beam_spot)
+        hits[_SIZE_X, lane], hits[_SIZE_Y, lane] = hit.size_x, hit.size_y
+
+
+@shared
+def _copy(column: Array, rows: Array, row: int) -> None:
+    """Copy a column of integers to a row that may be longer, and fill it with zeros."""
+    for i in range(u64(len(column))):
+        rows[row, i] = column[i]
+    for i in range(u64(len(column)), u64(rows.shape[1])):
+        rows[row, i] = 0
+
+
+@kernel
+def _clusters_in_rows(clusters: Any) -> Array:
+    """Return rows of :attr:`HitWorkspace.cluster` for all clusters, whole blocks of lanes."""
+    n = len(clusters.module)
+    rows = np.empty((_N_OF_CLUSTER, (n + LANES - 1) // LANES * LANES), np.int32)
+    _copy(clusters.module, rows, _MODULE)
+    _copy(clusters.min_row, rows, _BOX)
+    _copy(clusters.max_row, rows, _BOX + 1)
+    _copy(clusters.min_col, rows, _BOX + 2)
+    _copy(clusters.max_col, rows, _BOX + 3)
+    _copy(clusters.charge_min_row, rows, _BOX + 4)
+    _copy(clusters.charge_max_row, rows, _BOX + 5)
+    _copy(clusters.charge_min_col, rows, _BOX + 6)
+    _copy(clusters.charge_max_col, rows, _BOX + 7)
+    return rows
 
 
 @kernel
 def _make_hits(
     clusters: Any, tables: PositionTables, errors: PositionErrors, beam_spot: Array
 ) -> tuple[Array, ...]:
-    n = len(clusters.module)
-    local = np.empty((2, n), np.float32)
-    variance = np.empty((2, n), np.float32)
-    x, y, z, r = np.empty((4, n), np.float32)
-    phi = np.empty(n, np.int16)
-    size = np.empty((2, n), np.int16)
-    for i in range(n):
-        m = clusters.module[i]
-        hit = local_position(clusters, i, tables, errors)
-        local[0, i], local[1, i] = hit.x, hit.y
-        variance[0, i], variance[1, i] = hit.var_x, hit.var_y
-        size[0, i], size[1, i] = hit.size_x, hit.size_y
-        x[i], y[i], z[i] = global_position(m, hit, tables, beam_spot)
-    for i in range(u64(n)):  # apart, which makes it vector instructions
+    wide_vectors()
+    n, rows = len(clusters.module), _clusters_in_rows(clusters)
+    room = u64(rows.shape[1])
+    hits = np.empty((_N_OF_HIT, room), np.float32)
+    work = HitWorkspace(
+        cluster=np.empty((_N_OF_CLUSTER, LANES), np.int32),
+        sensor=np.empty((LANES, LANES), np.float32),
+        frame=np.empty((LANES, LANES), np.float32),
+        hit=np.empty((_N_OF_HIT, LANES), np.float32),
+    )
+    pitch, spot = (tables.pitch_x, tables.pitch_y), (beam_spot[0], beam_spot[1], beam_spot[2])
+    for first in range(u64(0), room, u64(LANES)):
+        for k in range(u64(_N_OF_CLUSTER)):
+            store(work.cluster, k * u64(LANES), load(rows, k * room + first))
+        load_columns(tables.sensor, rows, first, work.sensor, u64(0))
+        load_columns(tables.frame, rows, first, work.frame, u64(0))
+        _positions_side_by_side(LANES, pitch, errors, spot, work)
+        for k in range(u64(_N_OF_HIT)):
+            store(hits, k * room + first, load(work.hit, k * u64(LANES)))
+    x, y, z = hits[_X, :n], hits[_Y, :n], hits[_Z, :n]
+    r, phi = np.empty(n, np.float32), np.empty(n, np.int16)
+    size_x, size_y = np.empty((2, n), np.int16)
+    for i in range(u64(n)):
         r[i] = math.sqrt(x[i] * x[i] + y[i] * y[i])
         phi[i] = phi_in_units(y[i], x[i])
-    return local[0], local[1], variance[0], variance[1], x, y, z, r, phi, size[0], size[1]
+    for i in range(u64(n)):
+        size_x[i], size_y[i] = i32(hits[_SIZE_X, i]), i32(hits[_SIZE_Y, i])
+    local = hits[_X_LOCAL, :n], hits[_Y_LOCAL, :n], hits[_VAR_X, :n], hits[_VAR_Y, :n]
+    return (*local, x, y, z, r, phi, size_x, size_y)
