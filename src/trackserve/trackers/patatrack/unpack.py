@@ -39,7 +39,7 @@ from trackserve.detectors.phase1.layout import (
     ROC_ROWS,
     ROCS_PER_LINK,
 )
-from trackserve.device.compile import kernel, shared, u64
+from trackserve.device.compile import LANES, kernel, shared, side_by_side, u64, wide_vectors
 from trackserve.device.held import Held, plain
 from trackserve.edm import Digis, RawEvent, ReadoutErrors
 from trackserve.edm.columns import Array
@@ -363,12 +363,11 @@ class Roc(NamedTuple):
 
 
 @shared
-def find_roc(word: int, fed: int, tables: UnpackTables) -> tuple[int, Roc]:
-    """Find the ROC of a pixel word.
+def find_place(word: int, fed: int, n_rocs: int) -> tuple[int, int]:
+    """Find the place of a pixel word's ROC in the table of ROCs.
 
     Returns:
-        error of the word's link and ROC, whatever the pixel, 0 if there is none; and the ROC,
-        any if there is an error.
+        error of the word's link and ROC, 0 if there is none; and the place, 0 if there is an error.
     """
     link, roc = word >> LINK_SHIFT, (word >> ROC_SHIFT) & ROC_MASK
     index = (fed - FIRST_FED) * CHANNELS_PER_FED + (link - 1) * ROCS_PER_LINK + roc
@@ -377,12 +376,25 @@ def find_roc(word: int, fed: int, tables: UnpackTables) -> tuple[int, Roc]:
         code = roc
     elif link == 0 or link > LINKS_PER_FED:
         code = BAD_LINK
-    elif roc == 0 or roc > ROCS_PER_LINK or index >= len(tables.roc):
+    elif roc == 0 or roc > ROCS_PER_LINK or index >= n_rocs:
         # FED 149, link 48, ROC 8 falls off the end of the map
         code = BAD_ROC
-    elif roc_at(tables.roc[index]).module == NOT_CABLED:
+    return code, index if code == 0 else 0
+
+
+@shared
+def find_roc(word: int, fed: int, tables: UnpackTables) -> tuple[int, Roc]:
+    """Find the ROC of a pixel word.
+
+    Returns:
+        error of the word's link and ROC, whatever the pixel, 0 if there is none; and the ROC,
+        any if there is an error.
+    """
+    code, place = find_place(word, fed, len(tables.roc))
+    roc = roc_at(tables.roc[place])
+    if code == 0 and roc.module == NOT_CABLED:
         code = BAD_ROC
-    return code, roc_at(tables.roc[index if code == 0 else 0])
+    return code, roc
 
 
 @shared
@@ -421,19 +433,80 @@ def find_pixel(word: int, roc: Roc) -> tuple[int, int, bool]:
     return roc.first_row + roc.row_step * row, roc.first_col + roc.col_step * col, valid
 
 
+_MODULE, _ROW, _COL, _ADC = range(4)
+"""Rows of digis."""
+_WORD, _CODE, _PLACE, _ROC = range(4)
+"""Rows of :attr:`WordWorkspace.word`: the word, the results of :func:`find_place`, and an entry of
+the table of ROCs."""
+
+
+class WordWorkspace(NamedTuple):
+    """Memory for words, one in each lane.
+
+    Attributes:
+        word: uint32[4, lanes], what is known of each word.
+        digi: uint16[4, lanes], the digis.
+    """
+
+    word: Array
+    digi: Array
+
+
+@side_by_side
+def _unpack_side_by_side(
+    lanes: int, first: int, fed: int, words: Array, tables: UnpackTables, work: WordWorkspace
+) -> bool:
+    """Unpack a block of words of a FED.
+
+    Args:
+        lanes: number of lanes; a constant of the caller, so that loops over them have its length.
+        first: place of the first word.
+        fed: the FED.
+        words: the stream.
+        tables: the cabling.
+        work: memory; it gets the digis.
+
+    Returns:
+        whether each word is a digi.
+    """
+    known, digi = work.word, work.digi
+    for lane in range(u64(lanes)):
+        known[_WORD, lane] = words[first + lane]
+    for lane in range(u64(lanes)):
+        code, place = find_place(int(known[_WORD, lane]), fed, len(tables.roc))
+        known[_CODE, lane], known[_PLACE, lane] = code, place
+    for lane in range(u64(lanes)):
+        known[_ROC, lane] = tables.roc[u64(known[_PLACE, lane])]
+    n_others = 0
+    for lane in range(u64(lanes)):
+        word, roc = int(known[_WORD, lane]), roc_at(known[_ROC, lane])
+        row, col, valid = find_pixel(word, roc)
+        digi[_MODULE, lane], digi[_ROW, lane], digi[_COL, lane] = roc.module, row, col
+        digi[_ADC, lane] = word & ADC_MASK
+        n_others += (known[_CODE, lane] != 0) | (roc.module < 0) | (not valid)
+    return n_others == 0
+
+
+@shared
+def _comes_again(module: int, before: int, seen: Array) -> bool:
+    """Whether a module has had words, and those ``before`` were of another; now it has."""
+    again = module != before and seen[module]
+    seen[module] = True
+    return again
+
+
 @kernel
 def _unpack_words(
     words: Array, tables: UnpackTables, ranges: Array, notes: Notes, n_notes: int
 ) -> tuple[tuple[Array, ...], bool, int]:
     """Columns of digis, whether a module was split, and the number of notes."""
+    wide_vectors()
     n_words = 0
     for slot in range(len(ranges)):
         n_words += ranges[slot, 1] - ranges[slot, 0]
-    modules = np.empty(n_words, np.uint16)
-    rows = np.empty(n_words, np.uint16)
-    cols = np.empty(n_words, np.uint16)
-    adcs = np.empty(n_words, np.uint16)
+    digis = np.empty((4, n_words), np.uint16)
     seen = np.zeros(N_MODULES, np.bool_)
+    work = WordWorkspace(np.empty((4, LANES), np.uint32), np.empty((4, LANES), np.uint16))
     n = u64(0)
     current = -1
     split = False
@@ -441,11 +514,24 @@ def _unpack_words(
         fed = tables.fed_ids[slot]
         place, last = u64(ranges[slot, 0]), u64(ranges[slot, 1])
         while place < last:
-            # the words of a ROC mostly come in a row: what they share is looked up once
-            head = words[place] >> ROC_SHIFT
-            code, roc = find_roc(int(words[place]), fed, tables)
-            while place < last and words[place] >> ROC_SHIFT == head:
+            end = min(place + u64(LANES), last)
+            if end - place == u64(LANES) and _unpack_side_by_side(
+                LANES, place, fed, words, tables, work
+            ):
+                for k in range(u64(len(work.digi))):
+                    for lane in range(u64(LANES)):
+                        digis[k, n + lane] = work.digi[k, lane]
+                for lane in range(u64(LANES)):
+                    module = int(work.digi[_MODULE, lane])
+                    if _comes_again(module, current, seen):
+                        n_notes = add_note(notes, n_notes, fed, place + lane, SPLIT_MODULE)
+                        split = True
+                    current = module
+                n += u64(LANES)
+                place = end
+            while place < end:  # some are no digis, or the block is the rest of a FED
                 word = int(words[place])
+                code, roc = find_roc(word, fed, tables)
                 row, col, valid = find_pixel(word, roc)
                 if code:
                     if word:
@@ -455,14 +541,13 @@ def _unpack_words(
                 elif not valid:
                     n_notes = add_note(notes, n_notes, fed, place, BAD_PIXEL)
                 else:
-                    if roc.module != current:
-                        if seen[roc.module]:
-                            n_notes = add_note(notes, n_notes, fed, place, SPLIT_MODULE)
-                            split = True
-                        seen[roc.module] = True
-                        current = roc.module
-                    modules[n], rows[n], cols[n] = roc.module, row, col
-                    adcs[n] = word & ADC_MASK
+                    if _comes_again(roc.module, current, seen):
+                        n_notes = add_note(notes, n_notes, fed, place, SPLIT_MODULE)
+                        split = True
+                    current = roc.module
+                    digis[_MODULE, n], digis[_ROW, n], digis[_COL, n] = roc.module, row, col
+                    digis[_ADC, n] = word & ADC_MASK
                     n += u64(1)
                 place += u64(1)
-    return (modules[:n], rows[:n], cols[:n], adcs[:n]), split, n_notes
+    columns = digis[_MODULE, :n], digis[_ROW, :n], digis[_COL, :n], digis[_ADC, :n]
+    return columns, split, n_notes
