@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -210,7 +211,11 @@ def test_serve_answers_until_it_is_interrupted(sample_directory: Path, tmp_path:
     ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
     models = [f"patatrack,conditions={sample_directory}", "other=exatrkx,model=large"]
     arguments = ["serve", *models, *ports]
-    with subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, text=True) as server:
+    with (
+        subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, text=True) as server,
+        ExitStack() as stack,
+    ):
+        stack.callback(server.kill)
         assert server.stdout is not None
         ready = next(line for line in server.stdout if "ready" in line)
         url = ready.split()[1]
@@ -223,9 +228,11 @@ def test_serve_answers_until_it_is_interrupted(sample_directory: Path, tmp_path:
         served, direct = tmp_path / "served.parquet", tmp_path / "direct.parquet"
         run("reconstruct", "patatrack", sample_directory, "--url", url, "-o", served)
         run("reconstruct", "patatrack", sample_directory, "-o", direct)
-        text = run(*status)
+        deadline, identity = time.monotonic() + 10, f"patatrack {Patatrack.algorithm}, "
+        while identity not in (text := run(*status)) and time.monotonic() < deadline:
+            time.sleep(0.2)  # Triton shows metrics two seconds after its start
         assert f"{url}: ready" in text
-        assert f"patatrack {Patatrack.algorithm}" in text
+        assert identity in text
         assert "no metrics" not in text
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0
