@@ -6,7 +6,7 @@ columns.
 
 from __future__ import annotations
 
-from trackserve.device.compile import shared
+from trackserve.device.compile import i32, shared
 
 from .layout import ROC_COLS, ROC_ROWS
 
@@ -44,4 +44,4 @@ def is_wide_col(col: int) -> bool:
 @shared
 def _roc_of(col: int) -> int:
     """Return ``col // ROC_COLS`` of a column in a module; a quotient would have no vectors."""
-    return (col * _ROCS_PER_COLUMN) >> _SHIFT
+    return (i32(col) * _ROCS_PER_COLUMN) >> _SHIFT

@@ -485,7 +485,7 @@ def local_position(
 
 @shared
 def global_position(
-    hit: LocalHit, frame: Frame, beam_spot: tuple[float, float, float]
+    hit: LocalHit, frame: Frame, beam_spot: tuple[float, float, float] | Array
 ) -> tuple[float, float, float]:
     """Position relative to the beam spot, x, y and z, cm.
 
@@ -499,6 +499,21 @@ def global_position(
     y = along_x[1] * hit.x + along_y[1] * hit.y + centre[1] - beam_spot[1]
     z = along_x[2] * hit.x + along_y[2] * hit.y + centre[2] - beam_spot[2]
     return x, y, z
+
+
+@shared
+def local_hit(clusters: Any, i: int, tables: PositionTables, errors: PositionErrors) -> LocalHit:
+    """Position of cluster ``i`` in its module, as a GPU takes it: all in compiled code."""
+    module, pitch = clusters.module[i], (tables.pitch_x, tables.pitch_y)
+    return local_position(module, box_of(clusters, i), sensor_of(module, tables), pitch, errors)
+
+
+@shared
+def global_hit(
+    module: int, hit: LocalHit, tables: PositionTables, beam_spot: Array
+) -> tuple[float, float, float]:
+    """Position of a hit relative to the beam spot, float32[3], cm, as a GPU takes it."""
+    return global_position(hit, frame_of(module, tables), beam_spot)
 
 
 @shared

@@ -14,12 +14,9 @@ from ..config import PositionErrors
 from ..hits import (
     LocalHit,
     PositionTables,
-    box_of,
-    frame_of,
-    global_position,
-    local_position,
+    global_hit,
+    local_hit,
     phi_in_units,
-    sensor_of,
 )
 from .clusterize import BatchClusters
 from .columns import Batch, make_columns
@@ -73,8 +70,7 @@ def _make_hits(
     c, h = clusters.columns, hits.columns
     for i in range(cuda.grid(1), hits.n, cuda.gridsize(1)):
         m = c.module[i]
-        pitch = tables.pitch_x, tables.pitch_y
-        hit = local_position(m, box_of(c, i), sensor_of(m, tables), pitch, errors)
+        hit = local_hit(c, i, tables, errors)
         h.module[i], h.charge[i] = m, c.charge[i]
         h.x_local[i], h.y_local[i] = hit.x, hit.y
         h.var_x[i], h.var_y[i] = hit.var_x, hit.var_y
@@ -89,6 +85,6 @@ def _make_hits(
             size_y=hit.size_y,
         )
         beam_spot = batch.beam_spot[clusters.event[i]]
-        h.x[i], h.y[i], h.z[i] = global_position(hit, frame_of(m, tables), beam_spot)
+        h.x[i], h.y[i], h.z[i] = global_hit(m, hit, tables, beam_spot)
         h.r[i] = math.sqrt(h.x[i] * h.x[i] + h.y[i] * h.y[i])
         h.phi[i] = phi_in_units(h.y[i], h.x[i])
