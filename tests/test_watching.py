@@ -25,8 +25,8 @@ from test_access import service
 
 from trackserve.client import Client
 from trackserve.edm import RawEvent
-from trackserve.errors import ServerBusy, ServerUnavailable
-from trackserve.serving import prometheus
+from trackserve.errors import ServerBusy, ServerError, ServerUnavailable
+from trackserve.serving import installation, prometheus
 from trackserve.serving.backend.metrics import LATENCY_BUCKET, METRICS, Counters, Series, bucket
 from trackserve.serving.front.config import FrontSettings
 from trackserve.serving.front.front import Front, Watched
@@ -290,6 +290,15 @@ def test_top_and_status_tell_what_a_server_does(server: Server) -> None:
     assert Series("trackserve_restarts").metric in page
     said = says("doctor", "--url", server.grpc_url)
     assert f"yes models by shm: patatrack: patatrack {Patatrack.algorithm}" in said
+
+
+def test_the_ports_of_a_server_are_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = range(21000, 21000 + installation._TRIES)
+    monkeypatch.setattr(installation, "_ports_of_servers", lambda: few)
+    for _ in range(50):
+        assert len(set(claim_ports("127.0.0.1", Ports(0, 0, 0)))) == 3
+    with pytest.raises(ServerError, match="wanted twice"):
+        claim_ports("127.0.0.1", Ports(21000, 21000, 0))
 
 
 @pytest.mark.slow

@@ -159,15 +159,21 @@ def claim_ports(host: str, wanted: Ports) -> Ports:
     system gives to connections, of which one may be taken at any moment.
 
     Raises:
-        ServerError: a port is taken, or there is no such address.
+        ServerError: a port is taken or wanted twice, or there is no such address.
     """
+    claimed: list[int] = []
     with ExitStack() as stack:
-        return Ports(*(_claim(stack, host, port) for port in wanted))
+        for port in wanted:
+            claimed.append(_claim(stack, host, port, claimed))
+    return Ports(*claimed)
 
 
-def _claim(stack: ExitStack, host: str, port: int) -> int:
+def _claim(stack: ExitStack, host: str, port: int, others: list[int]) -> int:
     tries = [port] if port else [*random.sample(_ports_of_servers(), _TRIES), 0]
+    reason: str | None = "the port is wanted twice"
     for number in tries:
+        if number in others:  # the system would allow it, since nobody listens yet
+            continue
         probe = stack.enter_context(socket.socket())
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
