@@ -39,6 +39,7 @@ from trackserve.trackers.patatrack.fit import fit_broken_lines
 from trackserve.trackers.patatrack.hits import make_position_tables, phi_in_units
 from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets, find_ntuplets
 from trackserve.trackers.patatrack.result import PatatrackResult
+from trackserve.trackers.patatrack.unpack import stream_words
 from trackserve.trackers.patatrack.vertices import find_vertices
 from trackserve.trackers.registry import find_tracker
 
@@ -473,3 +474,12 @@ def test_stopwatch_has_the_times_of_stages_in_one_call(
     assert list(laps.seconds) == names
     assert min(laps.seconds.values()) > 0
     assert 0.5 * spent < sum(laps.seconds.values()) <= spent
+
+
+def test_events_that_may_be_written_to_need_no_code_of_their_own(
+    sample_events: list[RawEvent],
+) -> None:
+    """Numba would compile all stages once more for them, after the warm-up."""
+    data = sample_events[0].data.copy()
+    assert not stream_words(replace(sample_events[0], data=data)).flags.writeable
+    assert data.flags.writeable

@@ -112,7 +112,6 @@ def unpack(
         LimitExceeded: it has more than ``max_words`` pixel words.
     """
     words = stream_words(event)
-    words.flags.writeable = False  # Numba compiles for writable arrays apart
     stream, digis, errors, n_errors = words_to_digis(words, tables, max_words)
     check_stream(event.event, stream, max_words)
     return digis, errors_of(errors, n_errors), stream.n_words
@@ -124,7 +123,7 @@ def errors_of(errors: Held[Any], n: int) -> ReadoutErrors:
 
 
 def stream_words(event: RawEvent) -> Array:
-    """The stream of an event as uint32[n].
+    """The stream of an event as uint32[n], read-only.
 
     Raises:
         EventError: it is not a whole number of words.
@@ -135,7 +134,9 @@ def stream_words(event: RawEvent) -> Array:
             event=event.event,
             found=len(event.data),
         )
-    return np.ascontiguousarray(event.data).view(np.uint32)
+    words = np.ascontiguousarray(event.data).view(np.uint32)
+    words.flags.writeable = False  # Numba compiles for writable arrays apart
+    return words
 
 
 class Stream(NamedTuple):
