@@ -15,9 +15,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -68,17 +68,9 @@ def rate(answers: Answers, events: Sequence[Any], seconds: float) -> float:
 
 def together(ways: dict[str, Answers], events: dict[str, Any], seconds: float) -> dict[str, float]:
     """Rate of each model while all run."""
-    rates: dict[str, float] = {}
-
-    def work(model: str) -> None:
-        rates[model] = rate(ways[model], events[model], seconds)
-
-    threads = [threading.Thread(target=work, args=(model,)) for model in ways]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return rates
+    with ThreadPoolExecutor(len(ways)) as pool:
+        each = pool.map(lambda name: rate(ways[name], events[name], seconds), ways)
+        return dict(zip(ways, each, strict=True))
 
 
 def alone(ways: dict[str, Answers], events: dict[str, Any], seconds: float) -> dict[str, float]:
@@ -106,6 +98,7 @@ def main() -> None:
         for name, given in options.items():
             found = find_tracker(name).open_events(places[name])
             pipeline = find_tracker(name).build({}, device="cpu", threads=1, events=found)
+            pipeline.warm_up()
             direct[name] = partial(map, pipeline.reconstruct)
             client = stack.enter_context(Client(both.grpc_url))
             among[name] = partial(client.stream, name)
