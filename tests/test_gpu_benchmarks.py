@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from trackserve.trackers.patatrack.cuda import pipeline as patatrack
 
 pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
+Run = Callable[[Any, str], str]
 
 
 class Watched(gpu_kernels.Stopwatch, OneThread):
@@ -69,56 +71,44 @@ def points(tmp_path: Path) -> str:
     return str(tmp_path / "points.npz")
 
 
-def run(
-    module: Any, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> str:
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """What a program prints; it must end well."""
-    monkeypatch.setattr(sys, "argv", [module.__name__, *text.split()])
-    assert not module.main()
-    return capsys.readouterr().out
+
+    def run(module: Any, text: str) -> str:
+        monkeypatch.setattr(sys, "argv", [module.__name__, *text.split()])
+        assert not module.main()
+        return capsys.readouterr().out
+
+    return run
 
 
-def test_answers(
-    pixels: str,
-    points: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    text = run(gpu_check, f"{pixels} --points {points}", monkeypatch, capsys)
+def test_answers(pixels: str, points: str, run: Run) -> None:
+    text = run(gpu_check, f"{pixels} --points {points}")
     assert text.count("pass ") == 2 * 2 * 2 + 4 * 2
     assert "2 events, 2 equal in all bits" in text
     small = f"{pixels} --points {points} --small --models default"
-    assert run(gpu_check, small, monkeypatch, capsys).count("pass ") == 5
+    assert run(gpu_check, small).count("pass ") == 5
 
 
-def test_throughput(
-    pixels: str,
-    points: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_throughput(pixels: str, points: str, run: Run) -> None:
     short = "--batches 1 2 --streams 1 2 --seconds 0.01"
-    text = run(gpu, f"{pixels} {short}", monkeypatch, capsys)
+    text = run(gpu, f"{pixels} {short}")
     assert "host waits in a batch: 6\n" in text
     assert len([line for line in text.splitlines() if line.startswith("       ")]) == 4
     learned = f"{points} {short} --models default large soft pixels --precisions fp32"
-    text = run(gpu_exatrkx, learned, monkeypatch, capsys)
+    text = run(gpu_exatrkx, learned)
     for model in ("default", "large", "soft", "pixels"):
         assert text.count(f"{model} fp32") == 4
 
 
-def test_kernels_and_their_floor(
-    pixels: str,
-    points: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    text = run(gpu_kernels, f"patatrack {pixels} --batch 2", monkeypatch, capsys)
+def test_kernels_and_their_floor(pixels: str, points: str, run: Run) -> None:
+    text = run(gpu_kernels, f"patatrack {pixels} --batch 2")
     for line in ("doublets.", "stages of a batch of 2", "vertices", "decode result", "packing /"):
         assert line in text
-    text = run(gpu_kernels, f"exatrkx {points} --models default soft pixels", monkeypatch, capsys)
+    text = run(gpu_kernels, f"exatrkx {points} --models default soft pixels")
     assert text.count("triplets.fill ") == 3
     assert text.count("\nfinish ") == 3
-    assert "selection" in run(roofline, f"patatrack {pixels} --device cuda", monkeypatch, capsys)
+    assert "selection" in run(roofline, f"patatrack {pixels} --device cuda")
     learned = f"exatrkx {points} --device cuda --rounds 1"
-    assert "finish" in run(roofline, learned, monkeypatch, capsys)
+    assert "finish" in run(roofline, learned)

@@ -8,7 +8,7 @@ options beside the shared ones.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -167,11 +167,7 @@ def _command(tracker: Tracker[Any, Any], run: Callable[..., None]) -> Callable[.
         hints[name] = Annotated[
             kind, typer.Argument(metavar=metavar, help=tracker.path_help, show_default=False)
         ]
-    shared = [
-        parameter.replace(annotation=hints[parameter.name])
-        for parameter in inspect.signature(run).parameters.values()
-        if parameter.name not in _GIVEN
-    ]
+    shared = _declared(run, hints, _GIVEN)
     names = {option.name for option in tracker.options}
     if taken := sorted(names & {parameter.name for parameter in shared}):
         raise InputError(
@@ -197,12 +193,7 @@ def with_options(run: Callable[..., None]) -> Callable[..., None]:
     Args:
         run: takes ``options`` (values by name, those that are given), and what else it declares.
     """
-    hints = get_type_hints(run, include_extras=True)
-    shared = [
-        parameter.replace(annotation=hints[parameter.name])
-        for parameter in inspect.signature(run).parameters.values()
-        if parameter.name != "options"
-    ]
+    shared = _declared(run, get_type_hints(run, include_extras=True), ("options",))
     own: dict[str, inspect.Parameter] = {}
     for name in tracker_names():
         try:
@@ -221,6 +212,17 @@ def with_options(run: Callable[..., None]) -> Callable[..., None]:
     _sign(command, [*shared, *own.values()])
     command.__doc__ = inspect.getdoc(run)
     return command
+
+
+def _declared(
+    run: Callable[..., None], hints: Mapping[str, Any], given: Sequence[str]
+) -> list[inspect.Parameter]:
+    """The parameters that ``run`` declares, with these types; without those that it is given."""
+    return [
+        parameter.replace(annotation=hints[parameter.name])
+        for parameter in inspect.signature(run).parameters.values()
+        if parameter.name not in given
+    ]
 
 
 def _parameter(

@@ -47,11 +47,9 @@ def check_writable(path: Path) -> None:
     Raises:
         InputError: it is a folder or a device, or the system refuses.
     """
-    new = absent_folders(path.parent)
     with writable(path), made(path.parent):
         check_file(path)
         TemporaryFile(dir=path.parent).close()
-    remove_empty(new)
 
 
 def as_path(path: str | Path) -> Path:
@@ -110,7 +108,7 @@ def readable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def made(folder: Path) -> Iterator[None]:
-    """Make a folder where needed; if the block fails, folders that it made and left empty go again.
+    """Make a folder where needed; folders that it made, and that the block leaves empty, go again.
 
     Raises:
         OSError: it cannot be made.
@@ -119,9 +117,8 @@ def made(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
-    except BaseException:
+    finally:
         remove_empty(new)
-        raise
 
 
 def absent_folders(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trackserve
 from trackserve.errors import InputError
-from trackserve.io.files import absent_folders, as_path, made, remove_empty, writable
+from trackserve.io.files import as_path, made, writable
 
 PAGE = "report.html"
 
@@ -129,13 +129,11 @@ def claim(directory: str | Path, subject: str) -> None:
         InputError: the place is none, cannot be written, or has a report of something else.
     """
     page = as_path(directory) / PAGE
-    new = absent_folders(page.parent)
     with writable(page), made(page.parent):
         page.open("a").close()
         old = page.read_text(encoding="utf-8", errors="replace")
         if not old:
             page.unlink()
-    remove_empty(new)
     found = _SUBJECT.search(old)
     if found and unescape(found[1]) != subject:
         raise InputError(

@@ -31,7 +31,6 @@ class Watch:
         self._deadline = limits.deadline
         self._lap = lap
         self.end = time.perf_counter() + limits.deadline
-        self._ends = limits.deadline < math.inf
         self._last = ""
 
     def __call__(self, stage: str) -> None:
@@ -42,7 +41,7 @@ class Watch:
         """
         self._lap(stage)
         self._last = stage
-        if self._ends:
+        if self._deadline < math.inf:
             self.look()
 
     @property
