@@ -263,9 +263,12 @@ def test_deadline(server: Server, sample_events: list[RawEvent]) -> None:
     for transport in TRANSPORTS:
         with connect(server, transport) as client:
             with pytest.raises(DeadlineExceeded):
-                client.reconstruct("patatrack", sample_events[0], timeout=0.001)
+                client.reconstruct("patatrack", sample_events[0], timeout=0.0005)
+            one_request = client.stream(
+                "patatrack", sample_events * 5, per_request=50, timeout=0.005
+            )
             with pytest.raises(DeadlineExceeded):
-                list(client.stream("patatrack", sample_events * 5, in_flight=50, timeout=0.005))
+                list(one_request)
             assert client.reconstruct("patatrack", sample_events[0]).event == 0
 
 
