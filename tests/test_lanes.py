@@ -85,7 +85,7 @@ def test_vectors_are_not_taken_from_arrays_that_have_gaps_or_other_numbers() -> 
 def formula(a: Any, b: Any, k: Any, most: float) -> tuple[Any, Any, Any]:
     """What lanes and numbers both know."""
     whole_part = whole(a / b)
-    value = math.sqrt(abs(a * most - b)) + min(a, b) * real(whole_part - k)
+    value = math.sqrt(abs(a * most - b)) + min(a, max(b, most)) * real(whole_part - k)
     good = (value <= most) & ((abs(k & 7) > 3) | (a != b)) & (k >= 0)
     count = whole(whole(a <= b) * max(k, k & 7) + k)
     return value, count, good

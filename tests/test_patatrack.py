@@ -250,7 +250,10 @@ def brute_force_doublets(hits: Hits, config: PatatrackConfig) -> set[tuple[int, 
                 if config is DEFAULT:
                     barrel = (si, so) if pair["outer"] < 4 else (si,)
                     length = abs(zo - zi) * np.float32(15.2)
-                    if any(s > 0 and length > np.float32(s + 8) * dr for s in barrel):
+                    skips = pair["outer"] < 4 and pair["outer"] > pair["inner"] + 1
+                    short, long = (3, 18) if skips else (6, 28)
+                    known = [np.float32(s) for s in barrel if s > 0]
+                    if any(length > (s + short) * dr or length < (s - long) * dr for s in known):
                         continue
                 if pair["outer"] < 4:
                     limit = 28 if pair["inner"] == 0 else 20
@@ -280,6 +283,38 @@ def test_doublets_are_all_compatible_pairs(seed: int, n: int, config: PatatrackC
     found = [(int(i), int(o)) for i, o in pairs]
     assert len(found) == len(set(found))
     assert set(found) == brute_force_doublets(hits, config)
+
+
+@pytest.mark.parametrize(
+    ("modules", "dca", "connected"),
+    [
+        ((3, 100, 330), 0.14, True),
+        ((3, 100, 330), 0.16, False),
+        ((3, 100, 700), 0.03, True),
+        ((3, 100, 700), 0.05, False),
+        ((3, 330, 700), 0.05, False),
+        ((100, 330, 700), 0.24, True),
+        ((100, 330, 700), 0.26, False),
+    ],
+)
+def test_a_triplet_comes_near_the_beam_line(
+    modules: tuple[int, ...], dca: float, connected: bool
+) -> None:
+    """Nearer if it lacks a layer and cannot get longer; cm."""
+    radius = np.array([{3: 2.9, 100: 6.8, 330: 10.9, 700: 16.0}[m] for m in modules])
+    turn, far = 200.0, 200.0 + dca  # radius of the circle, and its centre's distance
+    angle = np.arccos((far**2 + radius**2 - turn**2) / (2 * far * radius))
+    x, y = (radius * np.cos(angle)).astype(np.float32), (radius * np.sin(angle)).astype(np.float32)
+    f, i = np.zeros(3, np.float32), np.zeros(3, np.int16)
+    units = np.array([phi_in_units(b, a) for a, b in zip(x, y, strict=True)], np.int16)
+    r = radius.astype(np.float32)
+    module = np.array(modules, np.uint16)
+    hits = Hits(module, f, f, f, f, x, y, f, r, units, f.astype(np.int32), i, i)
+    ordered = order_by_phi(hits.arrays())
+    cells, n_cells = find_doublets(ordered, DEFAULT.layer_pairs, DEFAULT.doublets, MOST)
+    assert n_cells >= 2
+    graph, *_ = connect_cells(ordered, cells, DEFAULT.connections, MOST, MOST)
+    assert len(graph.value.neighbour) == connected
 
 
 def test_room_is_made_for_any_number_of_cells_and_ntuplets() -> None:

@@ -2,8 +2,8 @@
 
 LLVM makes one instruction of an operation with AVX-512, and two with AVX2. A vector has float32 or
 int32 in its lanes. It takes the place of a number in a formula: both kinds add, subtract and
-multiply, also with a number; those of float32 divide. They have ``abs``; those of float32 have
-``min``, those of int32 ``max``. A comparison makes a mask; masks know ``&`` and ``|``. A place is
+multiply, also with a number; those of float32 divide. They have ``abs`` and ``max``; those of
+float32 have ``min``. A comparison makes a mask; masks know ``&`` and ``|``. A place is
 the number of an item in the memory of a contiguous array of any shape. No place is tested.
 """
 
@@ -206,10 +206,14 @@ def _define_operators() -> None:
         return builder.select(builder.fcmp_ordered("<", b, a), b, a)
 
     def largest(builder: Any, a: Any, b: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", b, a), b, a)
+
+    def largest_number(builder: Any, a: Any, b: Any) -> Any:
         return builder.select(builder.icmp_signed(">", a, b), a, b)
 
     _define(min, _vector, _vector, least, types.Float)
-    _define(max, _numbers, _numbers, largest, types.Integer)
+    _define(max, _vector, _vector, largest, types.Float)
+    _define(max, _numbers, _numbers, largest_number, types.Integer)
 
 
 _define_operators()
@@ -324,15 +328,6 @@ def _first(typing_context: Any, n: Any) -> Any:
         return builder.icmp_signed("<", lanes, _spread(builder, arguments[0]))
 
     return _mask(types.int32), generate
-
-
-def _chosen(typing_context: Any, mask: Any, a: Any, b: Any) -> Any:
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        mask, a, b = arguments
-        return builder.select(mask, _spread(builder, a), _spread(builder, b))
-
-    return _vector(_mask, types.float32, types.float32), generate
 
 
 def _gather(typing_context: Any, array: Any, places: Any) -> Any:
@@ -676,8 +671,6 @@ lowest = cast(Callable[[int], int], intrinsic(_lowest))
 """Function ``lowest(bits)``: it returns the number of the lowest bit that is set, uint64."""
 first_lanes = cast(Callable[[int], Any], intrinsic(_first))
 """Function ``first_lanes(n)``: the mask of the first ``n``, int32; all if there are no more."""
-chosen = cast(Callable[[Any, float, float], Any], intrinsic(_chosen))
-"""Function ``chosen(mask, a, b)``: ``a`` where the mask is true, else ``b``, both float32."""
 load_first = cast(Callable[[Array, int, int], Any], intrinsic(_load_first))
 """Function ``load_first(array, place, n)``: the same of ``n`` items at most; other lanes are 0."""
 store = cast(Callable[[Array, int, Any], None], intrinsic(_store))

@@ -15,6 +15,7 @@ LAYER_START = np.array([0, 96, 320, 672, 1184, 1296, 1408, 1520, 1632, 1744, 185
 """First module of each layer, and the number of modules at the end."""
 N_BARREL_LAYERS = 4
 FIRST_BARREL_2 = 96
+FIRST_BARREL_4 = 672
 FIRST_ENDCAP = 1184
 
 ROWS = 160

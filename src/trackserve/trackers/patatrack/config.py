@@ -125,8 +125,13 @@ class DoubletCuts(NamedTuple):
     max_size_residual: int = 20
     """Between cluster length and the one predicted from dz/dr, barrel to disk."""
     max_shortness: float = f32(1e6)
-    """Between the length predicted from dz/dr and that of a shorter cluster in the barrel,
-    1/8 pixel; the reference allows any."""
+    """By which a cluster in the barrel may be shorter than predicted from dz/dr, 1/8 pixel; the
+    reference allows any."""
+    max_excess: float = f32(1e6)
+    """By which it may be longer."""
+    max_shortness_skipping: float = f32(1e6)
+    """The same where a barrel layer is between the two hits."""
+    max_excess_skipping: float = f32(1e6)
 
 
 class ConnectionCuts(NamedTuple):
@@ -143,6 +148,9 @@ class ConnectionCuts(NamedTuple):
     max_dca_inner: float = f32(0.15)
     """Distance of closest approach to the beam spot, cm, innermost hit in barrel layer 1."""
     max_dca_outer: float = f32(0.25)
+    max_dca_skipping: float = f32(1e6)
+    """The same from barrel layer 1 to layer 4 with one hit between: a layer lacks, and no hit
+    can follow."""
     min_cos2: float = f32(0.99999)
     """Fishbone: doublets to one hit that are closer in angle count as the same."""
 
@@ -201,8 +209,9 @@ class ScoreCuts(NamedTuple):
     They are tuned on truth: see docs/patatrack.md.
     """
 
-    triplet_cost: float = 19.5
-    """Largest cost of a triplet: chi2 of the fit, (tip / error)^2, :func:`.shape.strangeness`."""
+    triplet_cost: float = 20.5
+    """Largest cost of a triplet: chi2 of the fit, (tip / error)^2, lengths of clusters, missed
+    layers."""
     long_cost: float = 50.0
     """Largest cost for four hits and more: the same without tip."""
     tip_spread: float = 0.01
@@ -360,10 +369,18 @@ DEFAULT = PatatrackConfig(
     positions=PositionErrors(from_shape=True),
     layer_pairs=_wide_pairs(),
     doublets=DoubletCuts(
-        max_z0=f32(12.5), min_radius=f32(_MIN_PT / PT_PER_RADIUS), max_shortness=f32(8)
+        max_z0=f32(12.5),
+        min_radius=f32(_MIN_PT / PT_PER_RADIUS),
+        max_shortness=f32(6),
+        max_shortness_skipping=f32(3),
+        max_excess=f32(28),
+        max_excess_skipping=f32(18),
     ),
     connections=ConnectionCuts(
-        theta_barrel=f32(0.0026), theta_forward=f32(0.0039), both_charges=True
+        theta_barrel=f32(0.0026),
+        theta_forward=f32(0.0039),
+        both_charges=True,
+        max_dca_skipping=f32(0.04),
     ),
     ntuplets=NtupletRules(only_longest=False),
     fit=FitConstants(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trackserve.detectors.phase1.layout import FIRST_BARREL_2, FIRST_ENDCAP
+from trackserve.detectors.phase1.layout import FIRST_BARREL_2, FIRST_BARREL_4, FIRST_ENDCAP
 from trackserve.device.compile import (
     LANES,
     f32,
@@ -23,7 +23,7 @@ from trackserve.device.compile import (
     wide_vectors,
 )
 from trackserve.device.held import Held, plain
-from trackserve.device.lanes import bits_of, chosen, fill, first_lanes, gather, load, lowest
+from trackserve.device.lanes import bits_of, fill, first_lanes, gather, load, lowest
 from trackserve.device.pack import pack_items, pack_numbers
 from trackserve.edm.columns import Array
 
@@ -190,22 +190,24 @@ def curvature_and_dca(inner: InXY, middle: InXY, outer: InXY) -> tuple[float, fl
 
 
 @shared
-def from_beam_line(curvature: float, dca: float, max_dca: float, cuts: ConnectionCuts) -> bool:
+def from_beam_line(
+    curvature: float, dca: float, innermost: int, outermost: int, cuts: ConnectionCuts
+) -> bool:
     """Whether the circle is wide enough and passes near the beam line.
 
     Args:
         curvature, dca: see :func:`curvature_and_dca`.
-        max_dca: see :func:`max_dca`.
+        innermost, outermost: modules of the hits.
         cuts: cuts on pairs of cells.
     """
     bend = abs(curvature) if cuts.both_charges else curvature
-    return (bend <= cuts.max_curvature) & (abs(dca) < max_dca * abs(curvature))
-
-
-@shared
-def max_dca(module: int, cuts: ConnectionCuts) -> float:
-    """The largest distance from the beam line, cm, for an innermost hit on ``module``."""
-    return cuts.max_dca_inner if module < FIRST_BARREL_2 else cuts.max_dca_outer
+    miss, unit = abs(dca), abs(curvature)
+    later = innermost >= FIRST_BARREL_2
+    near = later | (miss < cuts.max_dca_inner * unit)
+    near = near & ((innermost < FIRST_BARREL_2) | (miss < cuts.max_dca_outer * unit))
+    elsewhere = later | (outermost < FIRST_BARREL_4) | (outermost >= FIRST_ENDCAP)
+    near = near & (elsewhere | (miss < cuts.max_dca_skipping * unit))
+    return (bend <= cuts.max_curvature) & near
 
 
 @shared
@@ -398,9 +400,9 @@ def _judge(
         cell, other = load(source, block), load(target, block)
         a, b, c = gather(cells.inner, cell), gather(cells.outer, cell), gather(cells.outer, other)
         curvature, dca = curvature_and_dca(in_lanes(hits, a), in_lanes(hits, b), in_lanes(hits, c))
-        innermost = gather(hits.module, a) < FIRST_BARREL_2
-        most = chosen(innermost, cuts.max_dca_inner, cuts.max_dca_outer)
-        ok = from_beam_line(curvature, dca, most, cuts) & first_lanes(i32(n - block))
+        innermost, outermost = gather(hits.module, a), gather(hits.module, c)
+        ok = from_beam_line(curvature, dca, innermost, outermost, cuts)
+        ok = ok & first_lanes(i32(n - block))
         pack_items(target, block, bits_of(ok), targets, m)
         m += pack_items(source, block, bits_of(ok), sources, m)
     return int(np.int64(m))

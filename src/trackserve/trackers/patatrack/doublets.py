@@ -34,7 +34,7 @@ from .config import DoubletCuts
 _TURN = 65536
 _RAD = f32(math.pi / 32768)
 _HALF = f32(0.5)
-_ANY_LENGTH = f32(1e6)
+_ANY_SLOPE = f32(1e6)
 _BIN_SHIFT = 7
 BINS = _TURN >> _BIN_SHIFT
 BARREL, TO_DISK, DISKS = range(3)
@@ -72,7 +72,7 @@ class Candidates(NamedTuple):
         phi: int32[n], pi/32768.
         size: int32[n], 1/8 pixel.
         z, r: float32[n], cm.
-        length: float32[n], 1/8 pixel.
+        flattest, steepest: float32[n], as in :class:`HitPoint`.
         start: int32[pairs, bins + 1], first candidate of each bin in phi.
     """
 
@@ -81,7 +81,8 @@ class Candidates(NamedTuple):
     size: Array
     z: Array
     r: Array
-    length: Array
+    flattest: Array
+    steepest: Array
     start: Array
 
 
@@ -107,14 +108,16 @@ class HitPoint(NamedTuple):
         z, r: cm.
         phi: int32, pi/32768.
         size: int32, length of the cluster along the beam, 1/8 pixel; not positive at an edge.
-        length: the same; very long at an edge, where the rest of the cluster may be missing.
+        flattest, steepest: least and largest abs(dz / dr) of a pair that such a cluster may be in,
+            by its length. Any at an edge, where the rest of the cluster may be missing.
     """
 
     z: float
     r: float
     phi: int
     size: int
-    length: float
+    flattest: float
+    steepest: float
 
 
 class PairCuts(NamedTuple):
@@ -126,6 +129,8 @@ class PairCuts(NamedTuple):
         max_dphi: largest difference in phi, pi/32768.
         max_dr: largest step in r, cm.
         max_size_difference: largest difference of the lengths of barrel clusters, 1/8 pixel.
+        max_shortness, max_excess: by which a barrel cluster may be shorter and longer than the
+            slope of the pair predicts, 1/8 pixel.
         all_pairs: the cuts that all layer pairs share.
     """
 
@@ -135,6 +140,8 @@ class PairCuts(NamedTuple):
     max_dphi: int
     max_dr: float
     max_size_difference: int
+    max_shortness: float
+    max_excess: float
     all_pairs: DoubletCuts
 
 
@@ -246,6 +253,9 @@ def cuts_of(pair: Any, cuts: DoubletCuts) -> PairCuts:
     if pair.outer >= N_BARREL_LAYERS and pair.inner < 2:
         min_size = cuts.min_size_1 if pair.inner == 0 else cuts.min_size_2
     max_difference = cuts.max_size_difference_1 if pair.inner == 0 else cuts.max_size_difference
+    max_shortness, max_excess = cuts.max_shortness, cuts.max_excess
+    if pair.outer < N_BARREL_LAYERS and pair.outer > pair.inner + 1:
+        max_shortness, max_excess = cuts.max_shortness_skipping, cuts.max_excess_skipping
     return PairCuts(
         min_z=pair.min_z,
         max_z=pair.max_z,
@@ -253,6 +263,8 @@ def cuts_of(pair: Any, cuts: DoubletCuts) -> PairCuts:
         max_dphi=pair.phi,
         max_dr=pair.max_dr,
         max_size_difference=i32(max_difference),
+        max_shortness=max_shortness,
+        max_excess=max_excess,
         all_pairs=cuts,
     )
 
@@ -303,16 +315,15 @@ def size_as_predicted(inner: HitPoint, outer: HitPoint, cuts: PairCuts) -> bool:
 
 
 @shared
-def long_enough(length: float, inner: HitPoint, outer: HitPoint, cuts: PairCuts) -> bool:
-    """Whether a barrel cluster is not much shorter than the slope of the pair predicts.
+def lengths_fit(flattest: float, steepest: float, inner: HitPoint, outer: HitPoint) -> bool:
+    """Whether barrel clusters are about as long as the slope of a pair makes them.
 
     Args:
-        length: of the cluster, as in :class:`HitPoint`.
+        flattest, steepest: slopes that the clusters allow.
         inner, outer: the pair; the outer hit is farther from the beam line.
-        cuts: cuts of the layer pair.
     """
-    most = (length + cuts.all_pairs.max_shortness) * (outer.r - inner.r)
-    return abs(outer.z - inner.z) * cuts.all_pairs.size_per_slope <= most
+    dr, dz = outer.r - inner.r, abs(outer.z - inner.z)
+    return (flattest * dr <= dz) & (dz <= steepest * dr)
 
 
 @shared
@@ -342,10 +353,12 @@ def makes_pair(inner: HitPoint, outer: HitPoint, cuts: PairCuts, kind: int) -> b
     ok = from_beam_spot(inner, outer, cuts)
     if kind == BARREL:
         ok = ok & similar_sizes(inner, outer, cuts)
-        ok = ok & long_enough(min(inner.length, outer.length), inner, outer, cuts)
+        flattest = max(inner.flattest, outer.flattest)
+        steepest = min(inner.steepest, outer.steepest)
+        ok = ok & lengths_fit(flattest, steepest, inner, outer)
     elif kind == TO_DISK:
         ok = ok & size_as_predicted(inner, outer, cuts)
-        ok = ok & long_enough(inner.length, inner, outer, cuts)
+        ok = ok & lengths_fit(inner.flattest, inner.steepest, inner, outer)
     return ok & (abs(phi_difference(outer.phi, inner.phi)) <= cuts.max_dphi)
 
 
@@ -371,7 +384,8 @@ def accepted(
         r=load(candidates.r, block),
         phi=load(candidates.phi, block),
         size=load(candidates.size, block),
-        length=load(candidates.length, block),
+        flattest=load(candidates.flattest, block),
+        steepest=load(candidates.steepest, block),
     )
     return bits_of(makes_pair(inner, outer, cuts, kind) & first_lanes(i32(last - block)))
 
@@ -389,7 +403,8 @@ def _inner_candidates(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Can
         size=np.empty(room, np.int32),
         z=np.empty(room, np.float32),
         r=np.empty(room, np.float32),
-        length=np.empty(room, np.float32),
+        flattest=np.empty(room, np.float32),
+        steepest=np.empty(room, np.float32),
         start=np.zeros((len(pairs), BINS + 1), np.int32),
     )
     start = candidates.start
@@ -400,14 +415,15 @@ def _inner_candidates(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Can
         first, last = hits.layer_start[pair.inner], hits.layer_start[pair.inner + 1]
         begin = end
         for i in range(u64(first), u64(last)):
-            point = hit_point(hits, i)
+            point = hit_point(hits, i, pair_cuts)
             candidates.hit[end], candidates.phi[end], candidates.size[end] = (
                 i,
                 point.phi,
                 point.size,
             )
             candidates.z[end], candidates.r[end] = point.z, point.r
-            candidates.length[end] = point.length
+            candidates.flattest[end] = point.flattest
+            candidates.steepest[end] = point.steepest
             end += u64(starts_pair(point, pair_cuts))
         for k in range(begin, end):
             start[p, u64(phi_bin(candidates.phi[k])) + u64(1)] += 1
@@ -420,11 +436,20 @@ def _inner_candidates(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Can
 
 
 @shared
-def hit_point(hits: OrderedHits, i: int) -> HitPoint:
-    """Hit ``i``."""
-    size = hits.size_y[i]
-    length = f32(size) if size > 0 else _ANY_LENGTH
-    return HitPoint(z=hits.z[i], r=hits.r[i], phi=hits.phi[i], size=size, length=length)
+def hit_point(hits: OrderedHits, i: int, cuts: PairCuts) -> HitPoint:
+    """Hit ``i``, for a pair of layers with these cuts."""
+    size, per_slope = hits.size_y[i], cuts.all_pairs.size_per_slope
+    inside = size > 0
+    flattest = (f32(size) - cuts.max_excess) / per_slope if inside else f32(0)
+    steepest = (f32(size) + cuts.max_shortness) / per_slope if inside else _ANY_SLOPE
+    return HitPoint(
+        z=hits.z[i],
+        r=hits.r[i],
+        phi=hits.phi[i],
+        size=size,
+        flattest=flattest,
+        steepest=steepest,
+    )
 
 
 @kernel
@@ -496,11 +521,11 @@ def _fill_cells(
                 n_pairs += 1
         for o in range(max(done.n_hits, hits.layer_start[layer]), hits.layer_start[layer + 1]):
             cells.start[o] = n
-            outer = hit_point(hits, o)
             for q in range(n_pairs):
                 p = pairs_of_layer[q]
                 pair = pairs[p]
                 own = cuts_of(pair, cuts)
+                outer = hit_point(hits, o, own)
                 before = n
                 for part in range(2):
                     n_parts, first_bin, end_bin = phi_window(outer.phi, pair.phi, part)

@@ -29,7 +29,7 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
     """Rule-based pixel tracking: raw FED words to tracks and vertices."""
 
     name = "patatrack"
-    algorithm = 3
+    algorithm = 4
     summary = "Pixel tracks and vertices from raw data."
     path_help = "Data directory: conditions and raw events."
     codec = CODEC

@@ -18,7 +18,6 @@ from ..connect import (
     from_beam_line,
     in_rz,
     in_xy,
-    max_dca,
     max_theta,
     same_direction,
     squared_length,
@@ -120,7 +119,7 @@ def _connected(
     if not aligned(in_rz(hits, a), in_rz(hits, b), in_rz(hits, c), cut, cuts.min_pt):
         return False
     curvature, dca = curvature_and_dca(in_xy(hits, a), in_xy(hits, b), in_xy(hits, c))
-    return from_beam_line(curvature, dca, max_dca(hits.module[a], cuts), cuts)
+    return from_beam_line(curvature, dca, hits.module[a], hits.module[c], cuts)
 
 
 @cuda_kernel

@@ -209,7 +209,8 @@ def _is_doublet(
 ) -> bool:
     """Whether hits ``i`` and ``o`` pass all cuts of layer pair ``p``."""
     pair = _pair_at(pairs, p)
-    own, inner, outer = cuts_of(pair, cuts), hit_point(hits, i), hit_point(hits, o)
+    own = cuts_of(pair, cuts)
+    inner, outer = hit_point(hits, i, own), hit_point(hits, o, own)
     kind = DISKS
     if pair.outer < N_BARREL_LAYERS:
         kind = BARREL
