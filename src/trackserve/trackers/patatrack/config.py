@@ -130,8 +130,8 @@ class DoubletCuts(NamedTuple):
     max_excess: float = f32(1e6)
     """By which it may be longer."""
     max_shortness_skipping: float = f32(1e6)
-    """The same where a barrel layer is between the two hits."""
     max_excess_skipping: float = f32(1e6)
+    """The same two where a barrel layer is between the hits."""
 
 
 class ConnectionCuts(NamedTuple):
@@ -149,8 +149,8 @@ class ConnectionCuts(NamedTuple):
     """Distance of closest approach to the beam spot, cm, innermost hit in barrel layer 1."""
     max_dca_outer: float = f32(0.25)
     max_dca_skipping: float = f32(1e6)
-    """The same from barrel layer 1 to layer 4 with one hit between: a layer lacks, and no hit
-    can follow."""
+    """The same from barrel layer 1 to layer 4 with one hit between: a layer is missing, and no
+    hit can follow."""
     min_cos2: float = f32(0.99999)
     """Fishbone: doublets to one hit that are closer in angle count as the same."""
 
