@@ -60,6 +60,7 @@ from trackserve.wire.address import parse_url
 from trackserve.wire.bundle import BUNDLE, join_answers, split_events
 from trackserve.wire.codec import TIMING
 from trackserve.wire.identity import UNCHECKED
+from trackserve.wire.limits import STOPPED_BY, encode_limits
 from trackserve.wire.tensors import encode_timing
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
@@ -911,10 +912,14 @@ def test_limits_are_kept_by_the_server(
         )
         assert same(bundles, expected)
         assert same(client.stream("patatrack", mixed, limits=few), pipeline.run(mixed, limits=few))
-        late = PatatrackLimits(deadline=0.0005, beyond="partial")
-        answers = list(client.stream("patatrack", mixed, limits=late))
-        assert any(isinstance(answer, EventDeadlineExceeded) for answer in answers)
-        assert not any(getattr(answer, "stopped_by", "") for answer in answers)
+        late = encode_limits(PatatrackLimits(deadline=1e-9, beyond="partial"))
+        outputs = [*CODEC.output_names(), STOPPED_BY.name]
+        request = Request("patatrack", CODEC.encode_event(mixed[0]) | late, outputs)
+        with pytest.raises(EventDeadlineExceeded):
+            client._transport.call(request, 30)
+        soon = PatatrackLimits(deadline=0.0005, beyond="partial")
+        for answer in client.stream("patatrack", mixed, limits=soon):
+            assert not getattr(answer, "stopped_by", "")
         good = PatatrackLimits(deadline=60)
         assert same(client.stream("patatrack", mixed, KEEP, limits=good), pipeline.run(mixed, KEEP))
 
