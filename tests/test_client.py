@@ -746,7 +746,7 @@ def test_a_stream_sends_in_bursts_within_its_window(
     assert min(bursts[5:]) >= 3
 
 
-@pytest.mark.parametrize(("compute", "expected"), [(0.4, 1), (0.024, 2), (0.006, 8)])
+@pytest.mark.parametrize(("compute", "expected"), [(0.4, 1), (0.048, 2), (0.012, 8)])
 def test_a_stream_finds_how_many_events_share_a_request(
     sample_events: list[RawEvent],
     sample_results: list[PatatrackResult],

@@ -173,7 +173,7 @@ class Client(BaseClient):
                 :class:`trackserve.client.window.Window`).
             per_request: events in one request. Many events in a request cost less for each, and
                 their answers come together. The default is 1 if ``in_flight`` is given. Else it is
-                the number that the server computes in 50 ms, at most 16; but no event waits for
+                the number that the server computes in 0.1 s, at most 16; but no event waits for
                 others while nothing is in flight, nor if ``limits`` have a deadline.
             ordered: whether results come in the order of the events; else they come as they are
                 completed.

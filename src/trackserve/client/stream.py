@@ -31,7 +31,7 @@ _BURST = 3
 """Requests that the stream sends together if it finds its window. The second and third find the
 code and data of client and server still in the processors' caches. More requests would leave a
 distant server without work."""
-_WORTH_A_REQUEST = 0.05
+_WORTH_A_REQUEST = 0.1
 """Seconds of the server's work in a request, if the stream finds its window."""
 _MOST_PER_REQUEST = 16
 """Most events in a request. Any request costs client and server 1 to 2 ms of a processor."""
