@@ -425,7 +425,7 @@ def test_timing_is_added_where_asked_for(model: Model, start: Callable[..., Runt
     model.gate.clear()
     for number in (0, 1):
         job = answers.job(number)
-        job.event = job.event._replace(outputs=["number", TIMING.name])
+        job.event.outputs = ["number", TIMING.name]
         submit(runtime, job)
     time.sleep(0.05)
     model.gate.set()
