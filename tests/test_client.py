@@ -813,16 +813,16 @@ def test_a_request_lasts_until_the_last_deadline_of_its_events(
     stream = Stream(settings, transport, task, StreamSettings(per_request=2), lambda: None)
     stream.start(sample_events[0])
     first = stream._exchanges[0]
-    first._patience.begin -= 8
+    first.patience.begin -= 8
     stream.start(sample_events[1])
     assert first.left < 2.1
     assert 9 < transport.timeouts[0] < 10.1
     late = stream._exchanges[0].retry_after
-    first._patience.begin -= 8
+    first.patience.begin -= 8
     with pytest.raises(EventDeadlineExceeded) as found:
         late(DeadlineExceeded("no answer in time"))
     assert found.value.origin.tries == 1
-    first._patience._deadline = first._patience.begin + 19
+    first.patience.deadline = first.patience.begin + 19
     assert time_for(list(stream._exchanges.values())) < 4
 
 
