@@ -60,6 +60,7 @@ from trackserve.wire.address import parse_url
 from trackserve.wire.bundle import BUNDLE, join_answers, split_events
 from trackserve.wire.codec import TIMING
 from trackserve.wire.identity import UNCHECKED
+from trackserve.wire.limits import STOPPED_BY, encode_limits
 from trackserve.wire.tensors import encode_timing
 
 FREE: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
@@ -748,7 +749,7 @@ def test_a_stream_sends_in_bursts_within_its_window(
     assert min(bursts[5:]) >= 3
 
 
-@pytest.mark.parametrize(("compute", "expected"), [(0.4, 1), (0.024, 2), (0.006, 8)])
+@pytest.mark.parametrize(("compute", "expected"), [(0.4, 1), (0.048, 2), (0.012, 8)])
 def test_a_stream_finds_how_many_events_share_a_request(
     sample_events: list[RawEvent],
     sample_results: list[PatatrackResult],
@@ -815,16 +816,16 @@ def test_a_request_lasts_until_the_last_deadline_of_its_events(
     stream = Stream(settings, transport, task, StreamSettings(per_request=2), lambda: None)
     stream.start(sample_events[0])
     first = stream._exchanges[0]
-    first._patience.begin -= 8
+    first.patience.begin -= 8
     stream.start(sample_events[1])
     assert first.left < 2.1
     assert 9 < transport.timeouts[0] < 10.1
     late = stream._exchanges[0].retry_after
-    first._patience.begin -= 8
+    first.patience.begin -= 8
     with pytest.raises(EventDeadlineExceeded) as found:
         late(DeadlineExceeded("no answer in time"))
     assert found.value.origin.tries == 1
-    first._patience._deadline = first._patience.begin + 19
+    first.patience.deadline = first.patience.begin + 19
     assert time_for(list(stream._exchanges.values())) < 4
 
 
@@ -914,10 +915,14 @@ def test_limits_are_kept_by_the_server(
         )
         assert same(bundles, expected)
         assert same(client.stream("patatrack", mixed, limits=few), pipeline.run(mixed, limits=few))
-        late = PatatrackLimits(deadline=0.0005, beyond="partial")
-        answers = list(client.stream("patatrack", mixed, limits=late))
-        assert any(isinstance(answer, EventDeadlineExceeded) for answer in answers)
-        assert not any(getattr(answer, "stopped_by", "") for answer in answers)
+        late = encode_limits(PatatrackLimits(deadline=1e-9, beyond="partial"))
+        outputs = [*CODEC.output_names(), STOPPED_BY.name]
+        request = Request("patatrack", CODEC.encode_event(mixed[0]) | late, outputs)
+        with pytest.raises(EventDeadlineExceeded):
+            client._transport.call(request, 30)
+        soon = PatatrackLimits(deadline=0.0005, beyond="partial")
+        for answer in client.stream("patatrack", mixed, limits=soon):
+            assert not getattr(answer, "stopped_by", "")
         good = PatatrackLimits(deadline=60)
         assert same(client.stream("patatrack", mixed, KEEP, limits=good), pipeline.run(mixed, KEEP))
 

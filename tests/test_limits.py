@@ -391,10 +391,10 @@ def test_the_wait_for_a_worker_counts_to_the_deadline(
     pipeline: PatatrackPipeline, sample_events: list[RawEvent]
 ) -> None:
     event = request(sample_events[0], PatatrackLimits(deadline=5), ["result"])
-    long_ago = event._replace(arrived=time.perf_counter() - 6)
+    long_ago = replace(event, arrived=time.perf_counter() - 6)
     (late,) = served(pipeline, [long_ago])
     assert isinstance(late, EventDeadlineExceeded)
-    (answer,) = served(pipeline, [event._replace(arrived=time.perf_counter())])
+    (answer,) = served(pipeline, [replace(event, arrived=time.perf_counter())])
     assert isinstance(answer, EncodedResult)
 
 

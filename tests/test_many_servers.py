@@ -33,6 +33,7 @@ from trackserve.client.shared_memory import SharedMemoryTransport
 from trackserve.client.transport import Call, failure
 from trackserve.edm import PointsEvent, RawEvent
 from trackserve.errors import (
+    Cancelled,
     DeadlineExceeded,
     IdentityMismatch,
     InputError,
@@ -307,7 +308,7 @@ def test_a_refused_token_and_a_fault_are_no_reason_to_ask_again(
             sent.clear()
             fault.update(text=text, status=status)
             with pytest.raises((ServerError, InputError)):
-                client.reconstruct("exatrkx", events[0], timeout=0.05)
+                client.reconstruct("exatrkx", events[0], timeout=1)
             assert len(set(sent)) == n, text
 
 
@@ -418,6 +419,21 @@ def test_a_name_stands_for_all_its_addresses(
         hosts.append("127.0.0.3")
         assert until(lambda: one.url not in states(client))
         assert client.reconstruct("exatrkx", events[0]).origin.server == two.url
+
+
+def test_a_closed_client_says_so(
+    start: Callable[..., EmulatedServer], emulation: Emulation, events: list[PointsEvent]
+) -> None:
+    client = Client(url_of(start(emulation), start(emulation)))
+    client.reconstruct("exatrkx", events[0])
+    client.close()
+    for call in (
+        client.models,
+        lambda: client.identify("exatrkx"),
+        lambda: client.reconstruct("exatrkx", events[0]),
+    ):
+        with pytest.raises(Cancelled, match="the client is closed"):
+            call()
 
 
 @pytest.mark.parametrize("url", ["grpc://a:1,", "grpc://a:1,b:2", ",", "@"])

@@ -401,6 +401,9 @@ def test_waiting_in_triton_keeps_its_statistics_true(
         seconds = time.perf_counter() - start
         statistics = client.get_inference_statistics("patatrack", as_json=True)
         client.close()
+        with Client(own.grpc_url) as ours:  # a bundle may have more events than the queue
+            bundles = ours.stream("patatrack", sample_events[:4], per_request=4, in_flight=1)
+            assert [answer.event for answer in bundles] == [e.event for e in sample_events[:4]]
     queue = statistics["model_stats"][0]["inference_stats"]["queue"]
     assert int(queue["ns"]) / 1e9 > 20 * 0.1 * seconds
 

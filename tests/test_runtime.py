@@ -183,7 +183,10 @@ def test_events_one_by_one_stay_with_one_worker(
     monkeypatch.setattr(model, "run", noted)
     runtime, answers = start(workers=3), Answers()
     for number in range(6):
-        time.sleep(0.05)  # until the worker waits again
+        end = time.monotonic() + 10
+        while len(runtime._queue._idle) < 3:  # type: ignore[attr-defined]
+            assert time.monotonic() < end
+            time.sleep(0.001)
         submit(runtime, answers.job(number))
         answers.wait(number + 1)
     assert len(set(workers)) == 1
@@ -300,7 +303,9 @@ def test_answers_are_gathered_from_any_threads() -> None:
     full = ServerBusy("full", bound=2)
     for place in (2, 0):
         reply = EncodedResult({TIMING.name: encode_timing(place, 1)}, {}, {})
-        threading.Thread(target=gather.put, args=(place, reply)).start()
+        thread = threading.Thread(target=gather.put, args=(place, reply))
+        thread.start()
+        thread.join()
     time.sleep(0.05)
     assert not sent
     gather.put(1, full)
@@ -420,7 +425,7 @@ def test_timing_is_added_where_asked_for(model: Model, start: Callable[..., Runt
     model.gate.clear()
     for number in (0, 1):
         job = answers.job(number)
-        job.event = job.event._replace(outputs=["number", TIMING.name])
+        job.event.outputs = ["number", TIMING.name]
         submit(runtime, job)
     time.sleep(0.05)
     model.gate.set()

@@ -248,7 +248,7 @@ def test_one_bad_request_spoils_no_other(
         EncodedEvent(CODEC.encode_event(event), CODEC.output_names(keep))
         for event, keep in zip((good[0], bad, bad, good[1]), keeps, strict=True)
     ]
-    batch[1] = batch[1]._replace(tensors={**batch[1].tensors, "beam_spot": np.zeros(2, np.float32)})
+    batch[1].tensors = {**batch[1].tensors, "beam_spot": np.zeros(2, np.float32)}
     answers = list(run(pipeline, CODEC, batch))
     assert isinstance(answers[1], InputError)
     assert isinstance(answers[2], EventError)

@@ -97,7 +97,7 @@ def test_a_deadline_ends_the_wait(emulation: Emulation, events: list[PointsEvent
 def test_a_cancelled_future_stays_cancelled(
     emulation: Emulation, events: list[PointsEvent], seconds: float
 ) -> None:
-    slow = emulation._replace(seconds=0.2, workers=1, queue=1)
+    slow = emulation._replace(seconds=2.0, workers=1, queue=1)
     with EmulatedServer({"exatrkx": slow}) as server, Client(server.url) as client:
         futures = [client.submit("exatrkx", event, identity=UNCHECKED) for event in events[:3]]
         time.sleep(seconds)  # some are in flight then, and some wait for another try

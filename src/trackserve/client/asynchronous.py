@@ -15,7 +15,7 @@ from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
 
 from .base import BaseClient
-from .exchange import DEFAULT_TIMEOUT, Exchange, Patience, Task, Terms
+from .exchange import DEFAULT_TIMEOUT, Asking, Exchange, Patience, Task, Terms
 from .models import ask_identity, explained, find_model, find_task, is_known, list_models
 from .stream import END, Stream, StreamSettings
 from .transport import closed
@@ -55,7 +55,7 @@ class AsyncClient(BaseClient):
         self._settings.check_process()
         patience = Patience(self._settings, timeout)
         task = await self._find(model, Terms(keep, identity, limits), patience)
-        exchange = Exchange(self._settings, task, event, patience)
+        exchange = Exchange(Asking(self._settings, task), event, patience)
         while True:
             try:
                 call = self._transport.submit(exchange.request, exchange.send())

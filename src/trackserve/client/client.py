@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
@@ -13,11 +14,14 @@ from trackserve.trackers.batch import one_by_one
 from trackserve.wire.identity import Identity
 
 from .base import BaseClient
-from .exchange import DEFAULT_TIMEOUT, Exchange, Patience, Terms
+from .exchange import DEFAULT_TIMEOUT, Asking, Exchange, Patience, Terms
 from .models import ask_identity, explained, find_model, find_task, list_models
 from .stream import END, Stream, StreamSettings
 from .submitted import Submitted
 from .waiter import waiter_for
+
+_LOOK = 0.002
+"""Seconds. So late may a stream see a reply that comes while its user takes answers."""
 
 
 class Client(BaseClient):
@@ -101,7 +105,7 @@ class Client(BaseClient):
         patience = Patience(self._settings, timeout)
         terms = Terms(keep, identity, limits)
         task = find_task(self._settings, self._transport, model, terms, patience)
-        exchange = Exchange(self._settings, task, event, patience)
+        exchange = Exchange(Asking(self._settings, task), event, patience)
         try:
             result = exchange.answer(self._transport)
         except EventError:
@@ -138,7 +142,7 @@ class Client(BaseClient):
             patience = Patience(self._settings, timeout)
             terms = Terms(keep, identity, limits)
             task = find_task(self._settings, self._transport, model, terms, patience)
-            exchange = Exchange(self._settings, task, event, patience)
+            exchange = Exchange(Asking(self._settings, task), event, patience)
         except TrackserveError as error:
             submitted.end(error)
         else:
@@ -173,7 +177,7 @@ class Client(BaseClient):
                 :class:`trackserve.client.window.Window`).
             per_request: events in one request. Many events in a request cost less for each, and
                 their answers come together. The default is 1 if ``in_flight`` is given. Else it is
-                the number that the server computes in 50 ms, at most 16; but no event waits for
+                the number that the server computes in 0.1 s, at most 16; but no event waits for
                 others while nothing is in flight, nor if ``limits`` have a deadline.
             ordered: whether results come in the order of the events; else they come as they are
                 completed.
@@ -207,13 +211,16 @@ class Client(BaseClient):
                     else:
                         stream.start(event)
                 stream.flush()
-                answer = stream.take()
-                if answer is not None:
+                pause = stream.pause()
+                look = time.monotonic() + _LOOK
+                while (answer := stream.take()) is not None:
                     yield answer
                     self._settings.check_process()
-                    waiter.wait(0.0)
-                elif stream.unfinished:
-                    waiter.wait(stream.pause())
+                    pause = 0.0
+                    if time.monotonic() > look:
+                        break
+                if stream.unfinished:
+                    waiter.wait(pause)
                 stream.advance()
             stream.close()
         finally:

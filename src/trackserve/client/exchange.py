@@ -9,6 +9,8 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from trackserve.edm import EventLimits
@@ -154,6 +156,9 @@ class Patience:
         settings: settings of the client.
         timeout: seconds from now; None: the client's timeout; infinity: there is no deadline.
 
+    Attributes:
+        begin, deadline: now, and the deadline, by :func:`time.perf_counter`.
+
     Raises:
         InputError: the timeout is negative, NaN or no number.
     """
@@ -162,7 +167,7 @@ class Patience:
         self.begin = time.perf_counter()
         self._settings = settings
         self._timeout = settings.timeout if timeout is None else checked_timeout(timeout)
-        self._deadline = self.begin + self._timeout
+        self.deadline = self.begin + self._timeout
         self._delay = _FIRST_DELAY
 
     def left(self, **fields: Any) -> float:
@@ -171,7 +176,7 @@ class Patience:
         Raises:
             DeadlineExceeded: the deadline is over; the error has ``fields``.
         """
-        left = self._deadline - time.perf_counter()
+        left = self.deadline - time.perf_counter()
         if left <= 0:
             raise DeadlineExceeded(f"no result after {self._timeout:g} s", **fields)
         return left
@@ -189,7 +194,7 @@ class Patience:
         if not self._settings.retry or not (isinstance(error, ServerBusy) or come_back):
             raise error
         delay = self._delay * random.uniform(0.5, 1.5)
-        if time.perf_counter() + delay > self._deadline:
+        if time.perf_counter() + delay > self.deadline:
             raise error
         self._delay = min(2 * self._delay, _LONGEST_DELAY)
         return delay
@@ -243,59 +248,97 @@ def make_task(model: ServedModel, terms: Terms, url: str) -> Task:
     )
 
 
+class Asking:
+    """What the requests of a task have in common.
+
+    Args:
+        settings: settings of the client.
+        task: the work to do on each event.
+        timed: whether to ask the server for its times, even if ``settings`` do not need them.
+
+    Attributes:
+        timed: whether the server is asked for its times.
+        limits: limits on the work on each event.
+        is_checked: whether the identity of the model matters.
+        expected: the identity that it must have; empty: it is not known yet.
+
+    Raises:
+        InputError: a part is unknown.
+    """
+
+    def __init__(self, settings: Settings, task: Task, timed: bool = False) -> None:
+        self.settings = settings
+        self.task = task
+        self.timed = task.has_timing and (timed or settings.on_timings is not None)
+        self.limits = task.codec.limits.of(task.limits)
+        self.is_checked = task.identity != UNCHECKED
+        self._limits = encode_limits(self.limits)
+        self._names = task.codec.output_names(task.keep)
+        if self.timed:
+            self._names.append(TIMING.name)
+        if self.limits.beyond == "partial":
+            self._names.append(STOPPED_BY.name)
+        self._learn(settings.identities.get(task.model, ""))
+
+    def request(self, event: Any, tag: str) -> Request:
+        """The request for an event, whose conditions have a ``tag`` if it is not empty.
+
+        Raises:
+            MalformedEvent: the event is of another kind or malformed.
+        """
+        task = self.task
+        known = self.settings.identities.get(task.model, "")
+        if known != self._known:
+            self._learn(known)
+        names = self._names_of_tags if tag and self.is_checked else self._wanted
+        inputs = task.codec.encode_event(event)
+        inputs.update(self._limits)
+        return Request(task.model, inputs, names, self._parameters, next(self.settings.request_ids))
+
+    def _learn(self, known: str) -> None:
+        """Take note of the identity that the model has; empty: nobody knows it yet."""
+        self._known = known
+        self.expected = self.task.identity or known
+        self._parameters = {WIRE_PARAMETER: version.WIRE}
+        self._names_of_tags = [*self._names, IDENTITY.name]
+        self._wanted = self._names
+        if self.is_checked:
+            if self.expected:
+                self._parameters[IDENTITY_PARAMETER] = self.expected
+            if not known or not is_same(known, self.expected):
+                self._wanted = self._names_of_tags
+
+
 class Exchange:
     """The requests of one event, with their deadline, retries and times.
 
     Args:
-        settings: settings of the client.
-        task: the work to do on the event.
+        asking: the work to do on the event.
         event: event to reconstruct.
         patience: deadline of the event.
-        timed: whether to ask the server for its times, even if ``settings`` do not need them.
+
+    Attributes:
+        codec: codec of its tracker.
+        queue, compute, round_trip: seconds that it waited in the server, that the work on it took,
+            and from sending to arrival.
 
     Raises:
         MalformedEvent: the event is of another kind or malformed.
-        InputError: a part is unknown.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        task: Task,
-        event: Any,
-        patience: Patience,
-        timed: bool = False,
-    ) -> None:
-        self.codec = task.codec
-        self._patience = patience
-        self._settings = settings
-        self._keep = task.keep
-        self._timed = task.has_timing and (timed or settings.on_timings is not None)
+    def __init__(self, asking: Asking, event: Any, patience: Patience) -> None:
+        self._asking = asking
+        self._settings = asking.settings
+        self._limits = asking.limits
+        self.codec = asking.task.codec
+        self.patience = patience
         self._sent = 0.0
         self._tries = 0
         self._via: Via | None = None
-        self.queue = 0.0
-        self.round_trip = 0.0
-        self.compute = 0.0
-        self._model = task.model
-        self._checked = task.identity != UNCHECKED
+        self.queue = self.compute = self.round_trip = 0.0
         self._tag = str(getattr(event, "conditions", ""))
-        names = task.codec.output_names(task.keep)
-        if self._timed:
-            names.append(TIMING.name)
-        self._limits = task.codec.limits.of(task.limits)
-        if self._limits.beyond == "partial":
-            names.append(STOPPED_BY.name)
-        parameters = {WIRE_PARAMETER: version.WIRE}
-        if self._checked:
-            known = settings.identities.get(task.model, "")
-            self._expected = task.identity or known
-            if self._expected:
-                parameters[IDENTITY_PARAMETER] = self._expected
-            if self._tag or not known or not is_same(known, self._expected):
-                names.append(IDENTITY.name)
-        inputs = task.codec.encode_event(event) | encode_limits(self._limits)
-        self.request = Request(task.model, inputs, names, parameters, next(settings.request_ids))
+        self.request = asking.request(event, self._tag)
+        self._expected = asking.expected
         self._event = int(event.event)
 
     def answer(self, transport: Transport) -> Any:
@@ -343,12 +386,17 @@ class Exchange:
         """
         self._sent = time.perf_counter()
         self._tries += 1
-        if self._limits.deadline == math.inf:
+        if not self.has_deadline:
             return
         left = self.left
         if left <= 0:
             raise deadline_exceeded(self._event, self._limits.deadline)
         self.request.inputs.update(encode_limits(replace(self._limits, deadline=left)))
+
+    @property
+    def has_deadline(self) -> bool:
+        """Whether the event has a deadline of its own."""
+        return self._limits.deadline < math.inf
 
     @property
     def patience_left(self) -> float:
@@ -357,12 +405,12 @@ class Exchange:
         Raises:
             DeadlineExceeded: no time is left.
         """
-        return self._patience.left(event=self._event)
+        return self.patience.left(event=self._event)
 
     @property
     def left(self) -> float:
         """Seconds until the event's own deadline."""
-        return self._patience.begin + self._limits.deadline - time.perf_counter()
+        return self.patience.begin + self._limits.deadline - time.perf_counter()
 
     def retry_after(self, error: ServerError) -> float:
         """Seconds to wait before the next try; see :meth:`Patience.retry_after`.
@@ -374,7 +422,7 @@ class Exchange:
         error.fields.setdefault("request", self.request.id)
         if isinstance(error, DeadlineExceeded) and self.left <= 0:
             raise self.failed(deadline_exceeded(self._event, self._limits.deadline)) from error
-        delay = self._patience.retry_after(error)
+        delay = self.patience.retry_after(error)
         if delay >= self.left:
             raise self.failed(deadline_exceeded(self._event, self._limits.deadline)) from error
         return delay
@@ -386,51 +434,55 @@ class Exchange:
             IdentityMismatch: the model has another identity than the expected one.
             ServerError: the reply is malformed.
         """
-        self.round_trip = (arrived or time.perf_counter()) - self._sent
+        arrived = arrived or time.perf_counter()
+        self.round_trip = arrived - self._sent
         self._settings.answered = True
+        asking = self._asking
         try:
-            result = self.codec.decode_result(tensors, self._event, self._keep)
-            if self._timed:
+            result = self.codec.decode_result(tensors, self._event, asking.task.keep)
+            if asking.timed:
                 self.queue, self.compute = decode_timing(tensors, TIMING)
         except InputError as error:
             raise ServerError(error.message, url=self._settings.url, **error.fields) from error
-        identity = self._identity_of(result) if self._checked else result.identity
+        identity = self._identity_of(result) if asking.is_checked else result.identity
         return result.sign(identity, self._origin("ok", arrived))
 
     def failed(self, error: EventError) -> EventError:
         """The error that an event has come to, with its origin."""
-        error.origin = self._origin(type(error).__name__, None)
+        error.origin = self._origin(type(error).__name__, time.perf_counter())
         return error
 
-    def _origin(self, outcome: str, arrived: float | None) -> Origin:
+    def _origin(self, outcome: str, arrived: float) -> Origin:
         """Count the answer; return its origin."""
-        seconds = (arrived or time.perf_counter()) - self._patience.begin
-        via = self._via or Via(self._settings.url, self._tries)
+        seconds = arrived - self.patience.begin
+        via, request = self._via, self.request
+        server = self._settings.url if via is None else via.server
+        is_fallback = via is not None and via.is_fallback
         counters = self._settings.counters
-        counters.add_answer(via.server, self._model, outcome, self._tries, seconds)
+        counters.add_answer(server, request.model, outcome, self._tries, seconds)
         if _log.isEnabledFor(logging.DEBUG):
-            where = via.server or "here"
             _log.debug(
                 "%s: event %d is %s from %s after %.4f s, tries: %d",
-                *(self.request.id, self._event, outcome, where, seconds, self._tries),
+                *(request.id, self._event, outcome, server or "here", seconds, self._tries),
             )
-        return Origin(via.server, self._tries, seconds, via.is_fallback, self.request.id)
+        return Origin(server, self._tries, seconds, is_fallback, request.id)
 
     def _identity_of(self, result: Any) -> str:
         """The identity of the result, which it has or the server has checked."""
-        known = self._settings.identities.get(self._model, "")
-        where = {"model": self._model, "url": self._settings.url}
-        if not result.identity:
-            if IDENTITY.name in self.request.outputs:
-                raise ServerError("the answer has no identity", **where)
+        model = self.request.model
+        if not result.identity and IDENTITY.name not in self.request.outputs:
+            known = self._settings.identities.get(model, "")
             there = self._via.identity if self._via else ""
             return there if there and is_same(there, self._expected or known) else known
+        where = {"model": model, "url": self._settings.url}
+        if not result.identity:
+            raise ServerError("the answer has no identity", **where)
         if self._tag:  # the server has compared that of the model, and each tag has one of its own
-            mine = f"{self._model} {self._tag}"
+            mine = f"{model} {self._tag}"
             first = self._settings.identities.setdefault(mine, result.identity)
             check_identity(first, result.identity, tag=self._tag, **where)
             return str(result.identity)
-        first = self._settings.identities.setdefault(self._model, result.identity)
+        first = self._settings.identities.setdefault(model, result.identity)
         check_identity(self._expected or first, result.identity, **where)
         return str(result.identity)
 
@@ -438,7 +490,7 @@ class Exchange:
         """Note that the user has the result now, and report its times."""
         if self._settings.on_timings is None:
             return
-        total = time.perf_counter() - self._patience.begin
+        total = time.perf_counter() - self.patience.begin
         network = self.round_trip - self.queue - self.compute
         client = total - self.round_trip
         self._settings.on_timings(
@@ -455,8 +507,13 @@ def time_for(exchanges: Sequence[Exchange]) -> float:
     Raises:
         DeadlineExceeded: no time is left.
     """
-    last = max([exchange.left for exchange in exchanges]) + _GRACE
-    return min(last, *[exchange.patience_left for exchange in exchanges])
+    left = min(exchanges, key=_DEADLINE).patience_left
+    if exchanges[0].has_deadline:
+        left = min(left, max([exchange.left for exchange in exchanges]) + _GRACE)
+    return left
+
+
+_DEADLINE = attrgetter("patience.deadline")
 
 
 def bundled(exchanges: Sequence[Exchange]) -> Request:
@@ -469,10 +526,13 @@ def bundled(exchanges: Sequence[Exchange]) -> Request:
     if len(exchanges) == 1:
         return first
     requests = [exchange.request for exchange in exchanges]
-    outputs = list(dict.fromkeys(name for request in requests for name in request.outputs))
+    outputs = list(dict.fromkeys(chain.from_iterable(map(_OUTPUTS, requests))))
     ids = [request.id for request in requests]
     bundle = join_events([request.inputs for request in requests], outputs, ids)
     return Request(first.model, {BUNDLE.name: bundle}, [BUNDLE.name], last.parameters, first.id)
+
+
+_OUTPUTS = attrgetter("outputs")
 
 
 def unbundled(exchanges: Sequence[Exchange], tensors: Tensors) -> AnswerBundle:

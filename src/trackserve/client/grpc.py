@@ -24,9 +24,8 @@ from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 from trackserve.errors import InputError, ServerError, TrackserveError
 from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
-from trackserve.wire.bundle import pieces_of
 from trackserve.wire.request_id import ID_HEADER
-from trackserve.wire.tensors import Tensors
+from trackserve.wire.tensors import Tensors, pieces_of
 
 from .transport import (
     Call,
@@ -241,7 +240,7 @@ def _to_message(request: Request) -> bytes:
         message.inputs.add(name=name, datatype=kind, shape=array.shape)
     for name in request.outputs:
         message.outputs.add(name=name)
-    pieces: list[bytes | memoryview] = [message.SerializeToString()]
+    pieces: list[Any] = [message.SerializeToString()]
     for array in request.inputs.values():
         pieces.append(_CONTENTS_TAG + _varint(array.nbytes))
         pieces += pieces_of(array)

@@ -30,9 +30,8 @@ from trackserve.errors import (
 )
 from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
-from trackserve.wire.bundle import pieces_of
 from trackserve.wire.request_id import ID_HEADER
-from trackserve.wire.tensors import Tensors
+from trackserve.wire.tensors import Tensors, pieces_of
 
 from .transport import (
     CONNECT_TIMEOUT,
@@ -78,10 +77,10 @@ class _Message(NamedTuple):
 
 
 class _Reply(NamedTuple):
-    """An HTTP response; its body begins with a JSON header of ``header_length`` bytes."""
+    """An HTTP response: a JSON header, and the body behind it; without tensors the body is all."""
 
     status: int
-    header_length: int
+    header: bytes
     body: bytes
 
 
@@ -231,7 +230,8 @@ class HttpTransport:
         length = reply.getheader(_HEADER_LENGTH) or "0"
         if not length.isdecimal():
             raise HTTPException(f"{_HEADER_LENGTH} is {length}")
-        return _Reply(reply.status, int(length), reply.read())
+        header = reply.read(int(length))  # by itself: so the tensors are aligned, and not copied
+        return _Reply(reply.status, header, reply.read())
 
     def _take(self) -> tuple[HTTPConnection, bool]:
         with self._lock:
@@ -345,7 +345,7 @@ def _encode(request: Request) -> tuple[bytes, int]:
         header["id"] = request.id
     if request.parameters:
         header["parameters"] = dict(request.parameters)
-    pieces: list[bytes | memoryview] = [json.dumps(header).encode()]
+    pieces: list[Any] = [json.dumps(header).encode()]
     for array in request.inputs.values():
         pieces += pieces_of(array)
     return b"".join(pieces), len(pieces[0])
@@ -358,9 +358,9 @@ def _decode(reply: _Reply) -> Tensors:
         ServerError: the reply contradicts itself.
     """
     tensors: Tensors = {}
-    start = reply.header_length
+    start = 0
     try:
-        for output in parse_json(reply.body[:start], dict)["outputs"]:
+        for output in parse_json(reply.header, dict)["outputs"]:
             end = start + output["parameters"]["binary_data_size"]
             flat = np.frombuffer(reply.body[start:end], triton_to_np_dtype(output["datatype"]))
             tensors[output["name"]] = flat.reshape(output["shape"])

@@ -17,7 +17,7 @@ from trackserve.errors import (
 from trackserve.wire.identity import ALIAS_PARAMETER, Identity, check_identity
 
 from .counters import Counters
-from .exchange import Exchange, Patience, Settings, Task, Terms, make_task
+from .exchange import Asking, Exchange, Patience, Settings, Task, Terms, make_task
 from .pool import Pool
 from .served import ServedModel, served_model
 from .transport import Transport
@@ -145,7 +145,7 @@ def ask_identity(
     anew = replace(settings, identities={}, on_timings=None, counters=Counters())
     task = make_task(model, Terms(), settings.url)
     example = model.tracker.example()
-    result = Exchange(anew, task, example, Patience(anew, None)).answer(transport)
+    result = Exchange(Asking(anew, task), example, Patience(anew, None)).answer(transport)
     check_identity(expected or result.identity, result.identity, model=model.name, url=settings.url)
     return str(result.identity)
 

@@ -156,8 +156,7 @@ class Pool:
             self._add_lanes()
             self._probe()
             while True:
-                if self._closed.is_set():
-                    raise closed(self.url)
+                self._check_open()
                 lanes = self._lanes[model].values()
                 for lane in lanes:
                     if lane.state is State.USABLE and lane.config is not None:
@@ -174,6 +173,7 @@ class Pool:
 
     def models(self, timeout: float) -> list[str]:
         """Names of the models of all servers that answer."""
+        self._check_open()
         lists = self._ask_all(lambda transport: transport.models(timeout))
         if not lists:
             raise ServerUnavailable("no server answers", url=self.url)
@@ -220,6 +220,7 @@ class Pool:
         Raises:
             IdentityMismatch: servers have answered, and all have another one.
             MissingExtraError, InputError: the fallback cannot be built here.
+            Cancelled: the client is closed.
         """
         fallback = self._fallback
         here = "" if fallback is None else fallback.add(model, tracker)
@@ -230,6 +231,7 @@ class Pool:
                 self._here[model].identity = here
             expected = "" if identity == UNCHECKED else identity or here
             while True:
+                self._check_open()
                 for lane in self._usable(model, expected):
                     return lane.identity
                 left = deadline - time.monotonic()
@@ -323,6 +325,10 @@ class Pool:
                 reason = "the model on the servers has not all tensors of the request"
                 return InputError(reason, model=request.model, url=self.url, bound=names)
             return self._why_none(request.model, identity)
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise closed(self.url)
 
     # servers, with the lock held
 

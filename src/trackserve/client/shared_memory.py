@@ -33,8 +33,7 @@ from trackserve.errors import (
 from trackserve.serving.local import find
 from trackserve.wire.access import NO_ACCESS, Access
 from trackserve.wire.address import Address
-from trackserve.wire.bundle import Pieces
-from trackserve.wire.tensors import Tensors
+from trackserve.wire.tensors import Pieces, Tensors
 from trackserve.wire.ticket import TICKET_PARAMETER, Ticket
 
 from .bell import Bell, Ear, Reply

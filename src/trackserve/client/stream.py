@@ -18,7 +18,7 @@ from trackserve.wire.bundle import MOST_EVENTS, AnswerBundle
 from trackserve.wire.identity import UNCHECKED
 from trackserve.wire.tensors import Tensors
 
-from .exchange import Exchange, Patience, Settings, Task, bundled, time_for, unbundled
+from .exchange import Asking, Exchange, Patience, Settings, Task, bundled, time_for, unbundled
 from .models import explained
 from .pool import Pool
 from .transport import Call, Request, Transport
@@ -31,7 +31,7 @@ _BURST = 3
 """Requests that the stream sends together if it finds its window. The second and third find the
 code and data of client and server still in the processors' caches. More requests would leave a
 distant server without work."""
-_WORTH_A_REQUEST = 0.05
+_WORTH_A_REQUEST = 0.1
 """Seconds of the server's work in a request, if the stream finds its window."""
 _MOST_PER_REQUEST = 16
 """Most events in a request. Any request costs client and server 1 to 2 ms of a processor."""
@@ -88,13 +88,13 @@ class Stream:
                 raise InputError(f"{name} is not a positive integer", found=repr(value)[:80])
         if per_request is not None and per_request > MOST_EVENTS:
             raise InputError("per_request is too large", found=per_request, bound=MOST_EVENTS)
-        task.codec.result.check_keep(task.keep)
         self._settings = settings
         self._transport = transport
         self._task = task
         self._how = how
         lasts = task.limits is None or task.limits.deadline == math.inf
         self._timed = in_flight is None and task.has_timing
+        self._asking = Asking(settings, task, self._timed)
         self._finds_per_request = per_request is None and self._timed and task.has_bundles and lasts
         self._per_request = (per_request if task.has_bundles else 1) or self._worth_a_request()
         self._burst = 1 if in_flight is not None else _BURST
@@ -103,7 +103,7 @@ class Stream:
         self._submit = submit or Waiter(transport).submit
         self._window = Windows(self._servers, in_flight, None if self._timed else _WITHOUT_TIMES)
         self._most = self._window.size * self._per_request
-        """Most events in flight when the stream last sent some."""
+        """Most events in flight."""
         self._started = 0
         self._taken = 0
         self._source_ended = False
@@ -128,7 +128,7 @@ class Stream:
         """
         if not self._filling or self._source_ended:
             return False
-        self._most = most = self._window.size * self._per_request
+        most = self._most
         return len(self._exchanges) < most and self._started - self._taken < _AHEAD * most
 
     def start(self, event: Any) -> None:
@@ -146,7 +146,7 @@ class Stream:
             if isinstance(event, EventError):
                 raise event
             patience = Patience(self._settings, self._how.timeout)
-            exchange = Exchange(self._settings, self._task, event, patience, self._timed)
+            exchange = Exchange(self._asking, event, patience)
         except EventError as error:
             self._answers[number] = None, error
             return
@@ -201,6 +201,7 @@ class Stream:
             self.flush()
         while self._delayed and self._delayed[0][0] <= time.monotonic():
             self._send([heapq.heappop(self._delayed)[1]])
+        self._most = self._window.size * self._per_request
 
     def pause(self) -> float | None:
         """Seconds until an event is sent again; None if there is no such event."""

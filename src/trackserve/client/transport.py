@@ -20,8 +20,8 @@ from trackserve.errors import (
     TrackserveError,
     decode,
 )
-from trackserve.wire.bundle import BUNDLE, Pieces
-from trackserve.wire.tensors import Tensors
+from trackserve.wire.bundle import BUNDLE
+from trackserve.wire.tensors import Pieces, Tensors
 
 CONNECT_TIMEOUT = 5.0
 """Seconds. A client that is closed waits for its attempts to connect."""

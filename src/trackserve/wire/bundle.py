@@ -34,7 +34,7 @@ from trackserve.errors import (
     parse_json,
 )
 
-from .tensors import Tensors, TensorSpec, checked
+from .tensors import Pieces, Tensors, TensorSpec, checked, pieces_of
 
 BUNDLE = TensorSpec("BUNDLE", np.dtype(np.uint8), (-1,), optional=True)
 """Input and output of every model."""
@@ -43,8 +43,10 @@ MOST_EVENTS = 4096
 _LENGTH = np.dtype("<i8")
 _LENGTH_FORM = "<q"
 _ALIGNMENT = 8
+_SMALL = 256
+"""Bytes. Tensors of so many are joined at once, so that there are few pieces."""
 
-OutputsOrError = Mapping[str, Array] | TrackserveError
+OutputsOrError = Mapping[str, Array | Pieces] | TrackserveError
 """The output tensors of an event, or the error of an event that failed."""
 
 
@@ -60,46 +62,6 @@ class EventBundle(NamedTuple):
     events: list[Tensors]
     outputs: list[str]
     ids: list[str]
-
-
-class Pieces:
-    """A tensor uint8[nbytes] whose pieces are not joined yet.
-
-    Args:
-        pieces: the bytes.
-        nbytes: their number.
-    """
-
-    dtype = np.dtype(np.uint8)
-    ndim = 1
-
-    def __init__(self, pieces: Sequence[bytes | memoryview], nbytes: int) -> None:
-        self.pieces = pieces
-        self.nbytes = nbytes
-
-    @property
-    def shape(self) -> tuple[int]:
-        """Shape of the tensor."""
-        return (self.nbytes,)
-
-    def join(self) -> Array:
-        """The tensor."""
-        return np.frombuffer(bytearray().join(self.pieces), np.uint8)
-
-    def write(self, memory: memoryview) -> None:
-        """Write the tensor to the begin of ``memory``."""
-        at = 0
-        for piece in self.pieces:
-            end = at + len(piece)
-            memory[at:end] = piece
-            at = end
-
-
-def pieces_of(tensor: Array | Pieces) -> Sequence[bytes | memoryview]:
-    """The bytes of a tensor, in pieces to be joined."""
-    if isinstance(tensor, Pieces):
-        return tensor.pieces
-    return [np.ascontiguousarray(tensor).data.cast("B")] if tensor.nbytes else []
 
 
 class AnswerBundle(NamedTuple):
@@ -209,19 +171,22 @@ def _pieces(head: dict[str, Any], items: Sequence[OutputsOrError]) -> Pieces:
     ]
     text = json.dumps(head).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    pieces: list[bytes | memoryview] = [struct.pack(_LENGTH_FORM, len(text)) + text]
-    size = len(pieces[0])
+    pieces: list[Any] = []
+    size = 0
+    small = struct.pack(_LENGTH_FORM, len(text)) + text
     for item in items:
         if isinstance(item, TrackserveError):
             continue
-        for array in item.values():
-            if array.nbytes:
-                pieces += pieces_of(array)
-                rest = -array.nbytes % _ALIGNMENT
-                if rest:
-                    pieces.append(bytes(rest))
-                size += array.nbytes + rest
-    return Pieces(pieces, size)
+        for tensor in item.values():
+            if isinstance(tensor, Pieces) or tensor.nbytes > _SMALL:
+                pieces.append(small)
+                pieces += pieces_of(tensor)
+                size += len(small) + tensor.nbytes
+                small = b""
+            else:
+                small += tensor.tobytes()
+            small += bytes(-tensor.nbytes % _ALIGNMENT)
+    return Pieces([*pieces, small], size + len(small))
 
 
 def _head(bundle: Array) -> tuple[dict[str, Any], int]:
@@ -248,21 +213,24 @@ def _split(
     bundle: Array, head: dict[str, Any], at: int, specs: Iterable[TensorSpec]
 ) -> Iterator[Tensors | str]:
     known = {spec.name: spec for spec in specs}
+    size = len(bundle)
     for item in head["events"]:
         if isinstance(item, str):
             yield item
             continue
+        if not isinstance(item, dict):
+            raise _malformed(f"no tensor {_short(item)} has a length")
         tensors: Tensors = {}
-        for name, length in item.items() if isinstance(item, dict) else [(item, 0)]:
-            spec = known.get(name) if isinstance(name, str) else None
-            if spec is None or not isinstance(length, int) or length < 0:
+        for name, length in item.items():
+            spec = known.get(name)
+            if spec is None or type(length) is not int or length < 0:
                 raise _malformed(f"no tensor {_short(name)} has length {_short(length)}")
             row = spec.shape[1:]
-            size = length * math.prod(row) * spec.dtype.itemsize
-            if size > len(bundle) - at:
+            end = at + length * math.prod(row) * spec.dtype.itemsize
+            if end > size:
                 raise _malformed("it is shorter than it says")
             tensors[name] = np.ndarray((length, *row), spec.dtype, bundle, at)
-            at += size + -size % _ALIGNMENT
+            at = end + -end % _ALIGNMENT
         yield tensors
     if at != len(bundle):
         raise _malformed("it is longer than it says")

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -31,7 +31,7 @@ from trackserve.errors import InputError, MalformedEvent
 
 from .events import EventCodec
 from .limits import LIMITS, STOPPED_BY, decode_limits
-from .tensors import TensorSpec, checked, timing
+from .tensors import Pieces, TensorSpec, checked, timing
 
 E = TypeVar("E")
 R = TypeVar("R", bound=Result)
@@ -42,6 +42,8 @@ IDENTITY = TensorSpec("identity", np.dtype(np.uint8), (-1,))
 """Output of every model: the text of its :class:`.identity.Identity`."""
 _RESULT = TensorSpec("result", np.dtype(np.uint8), (-1,))
 _HEAD = np.dtype(np.int64)
+_MOST_WISHES = 64
+"""Lists of outputs for which the parts to keep are known."""
 
 
 class Codec(Generic[E, R]):
@@ -72,6 +74,8 @@ class Codec(Generic[E, R]):
         counts = TensorSpec("counts", _HEAD, (len(result.counts_type().names()),))
         self._counts = counts
         self._counts_form = _form(counts.shape[0])
+        self._counts_type = result.counts_type()
+        self._always = tuple(result.always())
         self._blocks = {
             part: _Block(part, noun)
             for part, noun in (result.always() | result.intermediates()).items()
@@ -83,6 +87,7 @@ class Codec(Generic[E, R]):
         }
         for name, (part, column) in (aliases or {}).items():
             self._columns[name] = self._columns[f"{part}_{column}"]
+        self._kept_parts = lru_cache(_MOST_WISHES)(self._find_kept_parts)
         self.inputs = (*events.inputs, LIMITS)
         self.outputs = (
             _RESULT,
@@ -139,10 +144,13 @@ class Codec(Generic[E, R]):
         self.result.check_keep(keep)
         return [_RESULT.name, *(part for part in self.result.intermediates() if part in keep)]
 
-    def kept_parts(self, names: Iterable[str]) -> set[str]:
+    def kept_parts(self, names: Iterable[str]) -> frozenset[str]:
         """The intermediates that a tracker must keep for the outputs ``names``."""
+        return self._kept_parts(tuple(names))
+
+    def _find_kept_parts(self, names: tuple[str, ...]) -> frozenset[str]:
         parts = {self._columns[name][0] if name in self._columns else name for name in names}
-        return parts & self.result.intermediates().keys()
+        return frozenset(parts & self.result.intermediates().keys())
 
     def encode_result(self, result: R, names: Iterable[str]) -> dict[str, Array]:
         """The output tensors ``names`` of one result, C-contiguous; the timing is not among them.
@@ -151,16 +159,22 @@ class Codec(Generic[E, R]):
             InputError: a name is unknown, the result lacks that part, or an array in it has
                 the wrong dtype or shape.
         """
+        tensors = self.encode_pieces(result, names).items()
+        return {name: x.join() if isinstance(x, Pieces) else x for name, x in tensors}
+
+    def encode_pieces(self, result: R, names: Iterable[str]) -> dict[str, Array | Pieces]:
+        """As :meth:`encode_result`, with blocks in pieces."""
         parts: dict[str, Any] = vars(result)
-        encoded: dict[str, Array] = {}
+        encoded: dict[str, Array | Pieces] = {}
         for name in names:
             if name == TIMING.name:
                 continue
             if name == _RESULT.name:
-                pieces: list[Any] = [struct.pack(self._counts_form, *vars(result.counts).values())]
-                for part in self.result.always():
-                    self._blocks[part].pack(parts[part], pieces)
-                encoded[name] = _join(pieces)
+                pieces: list[Any] = [self._counts_form.pack(*vars(result.counts).values())]
+                size = self._counts_form.size
+                for part in self._always:
+                    size += self._blocks[part].pack(parts[part], pieces)
+                encoded[name] = Pieces(pieces, size)
                 continue
             if name == IDENTITY.name:
                 encoded[name] = np.frombuffer(bytearray(result.identity.encode()), np.uint8)
@@ -176,8 +190,7 @@ class Codec(Generic[E, R]):
                 raise InputError("the result has no such tensor", tensor=name)
             if piece is None:
                 pieces = []
-                self._blocks[part].pack(parts[part], pieces)
-                encoded[name] = _join(pieces)
+                encoded[name] = Pieces(pieces, self._blocks[part].pack(parts[part], pieces))
             else:
                 noun = parts[part]
                 encoded[name] = np.ascontiguousarray(piece.of(noun, len(noun), name))
@@ -196,13 +209,12 @@ class Codec(Generic[E, R]):
                 names a part that does not exist.
         """
         packed = checked(tensors, _RESULT)
-        n_counts = self._counts.shape[0]
-        end = n_counts * _HEAD.itemsize
+        end = self._counts_form.size
         if len(packed) < end:
             raise _wrong_length(_RESULT.name, len(packed), end)
-        counts = self.result.counts_type()(*struct.unpack_from(self._counts_form, packed.data))
+        counts = self._counts_type(*self._counts_form.unpack_from(packed.data))
         parts: dict[str, Any] = {}
-        for part in self.result.always():
+        for part in self._always:
             parts[part], end = self._blocks[part].unpack(packed, end, _RESULT.name)
         if end != len(packed):
             raise _wrong_length(_RESULT.name, len(packed), end)
@@ -266,31 +278,43 @@ class _Block:
         self.schema = list(_pieces(part, noun))
         self._layout = sorted(self.schema, key=lambda piece: -piece.dtype.itemsize)
         self._ragged = [piece.column for piece in self.schema if piece.kind == "values"]
+        self._names = list(noun.schema())
         self._shapes = {piece.shape for piece in self.schema}
         self._plan = [(piece.finder, piece.dtype, piece.shape, piece) for piece in self._layout]
         self._width = sum(piece.width for piece in self.schema if piece.kind != "values")
         self._widths = [piece.width for piece in self.schema if piece.kind == "values"]
-        self._head = (1 + len(self._ragged)) * _HEAD.itemsize
-        self._head_form = _form(1 + len(self._ragged))
+        self._views_plan = [
+            (piece.name, self._length_of(piece), piece.dtype, piece.shape, piece.width)
+            for piece in self._layout
+        ]
+        self._head = _form(1 + len(self._ragged))
 
-    def pack(self, noun: Columns, pieces: list[Any]) -> None:
-        """Append the pieces of the block, to be joined.
+    def _length_of(self, piece: _Piece) -> int:
+        """Place of the length of a piece among that of columns, of offsets and of values."""
+        if piece.kind == "values":
+            return 2 + self._ragged.index(piece.column)
+        return int(piece.kind == "offsets")
+
+    def pack(self, noun: Columns, pieces: list[Any]) -> int:
+        """Append the pieces of the block, to be joined; return their number of bytes.
 
         Raises:
             InputError: an array has the wrong dtype or shape.
         """
         rows = len(noun)
         values = [len(getattr(noun, name).values) for name in self._ragged]
-        pieces.append(struct.pack(self._head_form, rows, *values))
+        pieces.append(self._head.pack(rows, *values))
         shapes = {shape: (rows, *shape) for shape in self._shapes}
-        size = 0
+        size = self._head.size
         for find, dtype, shape, piece in self._plan:
             array = find(noun)
             if array.dtype != dtype or array.shape != shapes[shape]:
                 array = piece.of(noun, rows, piece.tensor)
             pieces.append(array)
             size += array.nbytes
-        pieces.append(bytes(-size % _HEAD.itemsize))
+        rest = -size % _HEAD.itemsize
+        pieces.append(bytes(rest))
+        return size + rest
 
     def unpack(self, packed: Array, start: int, tensor: str) -> tuple[Columns, int]:
         """The noun whose block begins at byte ``start``, and where the block ends.
@@ -300,43 +324,38 @@ class _Block:
         Raises:
             InputError: ``packed`` is shorter than the block says, or offsets are wrong.
         """
-        at = start + self._head
+        at = start + self._head.size
         if len(packed) < at:
             raise _wrong_length(tensor, len(packed), at)
-        rows, *n_values = struct.unpack_from(self._head_form, packed.data, start)
+        rows, *n_values = self._head.unpack_from(packed.data, start)
         end = at + rows * self._width
         for width, length in zip(self._widths, n_values, strict=True):
             end += OFFSET.itemsize + length * width
         if min(rows, *n_values, 0) < 0 or end > len(packed):
             raise _wrong_length(tensor, len(packed), end)
-        sizes = dict(zip(self._ragged, n_values, strict=True))
-        noun = self._noun.later(partial(self._views, packed, at, rows, sizes))
-        for name, size in sizes.items():
+        noun = self._noun.later(partial(self._views, packed, at, (rows, rows + 1, *n_values)))
+        for name, size in zip(self._ragged, n_values, strict=True):
             offsets = getattr(noun, name).offsets
             if offsets[0] != 0 or offsets[-1] != size or (np.diff(offsets) < 0).any():
                 raise InputError("offsets of a column are wrong", tensor=tensor, column=name)
         return noun, end + -(end - start) % _HEAD.itemsize
 
-    def _views(
-        self, packed: Array, at: int, rows: int, sizes: Mapping[str, int]
-    ) -> dict[str, Array | Ragged]:
+    def _views(self, packed: Array, at: int, lengths: Sequence[int]) -> dict[str, Array | Ragged]:
         """The columns of the block whose columns begin at byte ``at``, by name.
 
         Args:
             packed: bytes with the block, long enough.
             at: the byte.
-            rows: number of rows.
-            sizes: number of values of each ragged column.
+            lengths: length of columns, of offsets, and of the values of each ragged column.
         """
         arrays: dict[str, Any] = {}
-        for piece in self._layout:
-            length = sizes[piece.column] if piece.kind == "values" else rows
-            length += piece.kind == "offsets"
-            arrays[piece.name] = np.ndarray((length, *piece.shape), piece.dtype, packed, at)
-            at += length * piece.width
+        for name, place, dtype, shape, width in self._views_plan:
+            length = lengths[place]
+            arrays[name] = np.ndarray((length, *shape), dtype, packed, at)
+            at += length * width
         for name in self._ragged:
             arrays[name] = Ragged(arrays.pop(f"{name}_offsets"), arrays[name])
-        return {piece.column: arrays[piece.column] for piece in self.schema}
+        return {name: arrays[name] for name in self._names}
 
 
 def _pieces(part: str, noun: type[Columns]) -> Iterator[_Piece]:
@@ -353,17 +372,9 @@ def _pieces(part: str, noun: type[Columns]) -> Iterator[_Piece]:
         yield _Piece(name, name, tensor, column.dtype, column.shape, kind, width)
 
 
-def _join(pieces: list[Any]) -> Array:
-    try:
-        joined = bytearray().join(pieces)
-    except TypeError:  # an array is not C-contiguous
-        joined = bytearray().join([memoryview(piece).tobytes() for piece in pieces])
-    return np.frombuffer(joined, np.uint8)
-
-
-def _form(n: int) -> str:
-    """The format of ``n`` numbers of a head, for :mod:`struct`."""
-    return f"={n}q"
+def _form(n: int) -> struct.Struct:
+    """The form of ``n`` numbers of a head."""
+    return struct.Struct(f"={n}q")
 
 
 def _wrong_length(tensor: str, found: int, bound: int) -> InputError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
+from functools import lru_cache
 from numbers import Real
 from typing import Any, Protocol, TypeVar
 
@@ -52,6 +53,8 @@ CONDITIONS = TensorSpec("conditions", np.dtype(np.uint8), (-1,), optional=True)
 _BEAM_SPOT = TensorSpec("beam_spot", np.dtype(np.float32), (3,), optional=True)
 
 _LARGEST = float(np.finfo(np.float32).max)
+_MOST_BEAM_SPOTS = 64
+"""Beam spots that are kept."""
 
 
 class RawEventCodec:
@@ -77,11 +80,17 @@ class RawEventCodec:
     def decode(self, tensors: Mapping[str, Array]) -> RawEvent:
         """The event that the tensors hold."""
         data = checked(tensors, _RAW)
-        beam_spot = BeamSpot(*checked(tensors, _BEAM_SPOT).tolist())
+        beam_spot = _beam_spot(checked(tensors, _BEAM_SPOT).tobytes())
         tag = ""
         if CONDITIONS.name in tensors:
             tag = checked(tensors, CONDITIONS).tobytes().decode(errors="replace")
         return RawEvent(data, beam_spot, number_of(tensors), tag)
+
+
+@lru_cache(_MOST_BEAM_SPOTS)
+def _beam_spot(position: bytes) -> BeamSpot:
+    """The beam spot at a position, float32[3], which is mostly that of the event before."""
+    return BeamSpot(*np.frombuffer(position, np.float32).tolist())
 
 
 class PointsEventCodec:
@@ -128,7 +137,7 @@ def check_raw_event(event: object) -> None:
         raise _wrong_field(event, "beam_spot", describe(spot), BeamSpot.__name__)
     for name in "xyz":
         value: Any = getattr(spot, name)
-        is_real = isinstance(value, Real)
+        is_real = type(value) is float or isinstance(value, Real)  # an abstract class takes long
         if not is_real or _LARGEST < abs(value) < math.inf:
             raise _wrong_field(event, f"beam_spot.{name}", repr(value)[:80], "float32")
 

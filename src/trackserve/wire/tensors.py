@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +32,52 @@ class TensorSpec(NamedTuple):
     def describe(self) -> str:
         """The dtype and shape as text, as in ``float32[-1, 3]``."""
         return f"{self.dtype}{list(self.shape)}"
+
+
+class Pieces:
+    """A tensor uint8[nbytes] whose pieces are not joined yet.
+
+    Args:
+        pieces: bytes and arrays, whose bytes follow one another.
+        nbytes: number of these bytes.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 1
+
+    def __init__(self, pieces: Sequence[Any], nbytes: int) -> None:
+        self.pieces = pieces
+        self.nbytes = nbytes
+
+    def __len__(self) -> int:
+        return self.nbytes
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Shape of the tensor."""
+        return (self.nbytes,)
+
+    def join(self) -> Array:
+        """The tensor."""
+        try:
+            joined = bytearray().join(self.pieces)
+        except TypeError:  # an array is not C-contiguous
+            joined = bytearray().join([memoryview(piece).tobytes() for piece in self.pieces])
+        return np.frombuffer(joined, np.uint8)
+
+    def write(self, memory: memoryview) -> None:
+        """Write the tensor to the begin of ``memory``; its arrays are C-contiguous."""
+        at = 0
+        for piece in self.pieces:
+            view = memoryview(piece).cast("B")
+            end = at + len(view)
+            memory[at:end] = view
+            at = end
+
+
+def pieces_of(tensor: Array | Pieces) -> Sequence[Any]:
+    """The bytes of a tensor, in C-contiguous pieces to be joined."""
+    return tensor.pieces if isinstance(tensor, Pieces) else [np.ascontiguousarray(tensor)]
 
 
 def timing(name: str) -> TensorSpec:
@@ -77,8 +123,8 @@ def fits(array: object, spec: TensorSpec) -> bool:
     """Whether ``array`` is an array of the dtype and shape of ``spec``."""
     if not isinstance(array, np.ndarray) or array.dtype != spec.dtype:
         return False
-    length = array.shape[:1] if spec.shape[0] == -1 else spec.shape[:1]
-    return array.shape == (*length, *spec.shape[1:])
+    found, bound = array.shape, spec.shape
+    return found == bound or (bound[0] == -1 and found[1:] == bound[1:] and found != ())
 
 
 def describe(value: object) -> str:

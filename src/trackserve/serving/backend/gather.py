@@ -43,20 +43,21 @@ class Gather:
     def _joined(self) -> Answer:
         now = time.perf_counter()
         try:
-            answers = [_encoded(answer) for answer in self._answers]
-            for tensors, done in zip(answers, self._done, strict=True):
-                if not isinstance(tensors, TrackserveError) and TIMING.name in tensors:
-                    tensors[TIMING.name][0] += now - done
+            pairs = zip(self._answers, self._done, strict=True)
+            answers = [_encoded(answer, now - done) for answer, done in pairs]
             bundle = join_answers(answers, self._at_a_time)
         except Exception as error:
             return ServerError("the answers cannot be joined", reason=repr(error))
         return EncodedResult({BUNDLE.name: bundle}, {}, {})
 
 
-def _encoded(answer: Answer) -> OutputsOrError:
+def _encoded(answer: Answer, waited: float) -> OutputsOrError:
+    """The tensors of an answer that has waited for others for so many seconds."""
     if isinstance(answer, TrackserveError):
         return answer
+    if TIMING.name in answer.tensors:
+        answer.tensors[TIMING.name][0] += waited
     try:
-        return answer.rest() | answer.tensors
+        return {**answer.rest(), **answer.tensors}
     except TrackserveError as error:
         return error

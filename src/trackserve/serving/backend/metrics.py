@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -56,6 +56,8 @@ label ``le``, as Prometheus takes it.
 
 _BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Upper bounds of the histograms' buckets, seconds."""
+Amounts = Iterable[tuple[str, Mapping[str, float]]]
+"""Names of metrics, each with what to add by value of its label."""
 _MOST_LATER = 64
 """Most things that wait to be added."""
 _BUCKETS = {
@@ -80,10 +82,10 @@ class Counters:
         self.collect: Callable[[], None] = lambda: None
         """Adds what is counted elsewhere; called before each report."""
         self._lock = threading.Lock()
-        self._unreported: defaultdict[Series, float] = defaultdict(float)
-        self._later: deque[Callable[[], Iterable[tuple[Series, float]]]] = deque()
+        self._unreported: defaultdict[str, defaultdict[str, float]] = defaultdict(_zeros)
+        self._later: deque[Callable[[], Amounts]] = deque()
 
-    def later(self, amounts: Callable[[], Iterable[tuple[Series, float]]]) -> None:
+    def later(self, amounts: Callable[[], Amounts]) -> None:
         """Add what ``amounts`` returns before the next report.
 
         This costs less than to add it at once: those of a second run one after the other, so that
@@ -96,20 +98,28 @@ class Counters:
     def _add_what_waits(self) -> None:
         with suppress(IndexError):  # another thread does the same
             for _ in range(len(self._later)):
-                self.add(*self._later.popleft()())
+                self._add_all(self._later.popleft()())
+
+    def _add_all(self, amounts: Amounts) -> None:
+        with self._lock:
+            for metric, more in amounts:
+                sums = self._unreported[metric]
+                for label, amount in more.items():
+                    sums[label] += amount
 
     def add(self, *amounts: tuple[Series, float]) -> None:
         """Add to some series, all at once."""
-        with self._lock:
-            for series, amount in amounts:
-                self._unreported[series] += amount
+        self._add_all((series.metric, {series.label: amount}) for series, amount in amounts)
 
     def take(self) -> dict[Series, float]:
         """The sums since the last call, without zeros; a bucket has those of all narrower ones."""
         self.collect()
         self._add_what_waits()
+        taken: defaultdict[Series, float] = defaultdict(float)
         with self._lock:
-            taken = defaultdict(float, self._unreported)
+            for metric, sums in self._unreported.items():
+                for label, amount in sums.items():
+                    taken[Series(metric, label)] = amount
             self._unreported.clear()
         for buckets in _BUCKETS.values():
             total = 0.0
@@ -117,6 +127,10 @@ class Counters:
                 total += taken[series]
                 taken[series] = total
         return {series: amount for series, amount in taken.items() if amount}
+
+
+def _zeros() -> defaultdict[str, float]:
+    return defaultdict(float)
 
 
 class Reporter:

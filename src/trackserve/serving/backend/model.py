@@ -181,14 +181,14 @@ class ServedModel:
             return mismatch
         send, unwanted = reply()
         gather = Gather(len(events), self.runtime.at_a_time, send)
+        outputs = tuple(wanted)
         decoded = [decode(self.codec, event) for event in events]
         for place, event in enumerate(events):
             refusal = self.runtime.reserve()
             mine = ids[place] if ids else request
             if refusal is None:
-                answer = partial(gather.put, place)
-                encoded = EncodedEvent(event, wanted, decoded=decoded[place], is_gathered=True)
-                self.runtime.submit(Job(encoded, answer, unwanted, request=mine))
+                encoded = EncodedEvent(event, outputs, decoded=decoded[place], is_gathered=True)
+                self.runtime.submit(Job(encoded, partial(gather.put, place), unwanted, mine))
             else:
                 self.note_refusal(mine, refusal)
                 gather.put(place, refusal)

@@ -26,10 +26,10 @@ from trackserve.errors import (
     TrackserveError,
 )
 from trackserve.wire.codec import TIMING
-from trackserve.wire.tensors import encode_timing
+from trackserve.wire.tensors import Pieces, encode_timing
 
 from ..limits import Limits
-from .metrics import COMPUTE_BUCKET, LATENCY_BUCKET, QUEUE_BUCKET, Counters, Series, bucket
+from .metrics import COMPUTE_BUCKET, LATENCY_BUCKET, QUEUE_BUCKET, Amounts, Counters, Series, bucket
 
 ASK_AFTER = 0.1
 """Seconds. If an event has waited for longer, its worker asks whether it is still wanted. Between
@@ -38,7 +38,8 @@ processes the question takes 0.1 ms, for a message there and back: too much for 
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-class EncodedEvent(NamedTuple):
+@dataclass(slots=True)
+class EncodedEvent:
     """One event of a request.
 
     Attributes:
@@ -71,7 +72,7 @@ class EncodedResult(NamedTuple):
     found: Mapping[str, int]
     seconds: Mapping[str, float]
     outcome: str = "ok"
-    rest: Callable[[], dict[str, Array]] = dict
+    rest: Callable[[], Mapping[str, Array | Pieces]] = dict
 
 
 Answer = EncodedResult | TrackserveError
@@ -91,20 +92,17 @@ class Job:
         event: the event.
         send: function that sends the answer; it is called once.
         unwanted: function that returns whether nobody waits for the answer.
-        arrived: time of :meth:`Runtime.submit`, by :func:`time.perf_counter`.
         request: id of its request, where it is logged.
+        arrived: time of :meth:`Runtime.submit`, by :func:`time.perf_counter`.
+        bytes: size of the input tensors.
     """
 
     event: EncodedEvent
     send: Callable[[Answer], None]
     unwanted: Callable[[], bool]
-    arrived: float = 0.0
     request: str = ""
-
-    @property
-    def bytes(self) -> int:
-        """Size of the input tensors."""
-        return sum(array.nbytes for array in self.event.tensors.values())
+    arrived: float = 0.0
+    bytes: int = 0
 
 
 class Done(NamedTuple):
@@ -299,6 +297,7 @@ class Runtime:
     def submit(self, job: Job) -> None:
         """Put a job into its place."""
         job.arrived = time.perf_counter()
+        job.bytes = sum([array.nbytes for array in job.event.tensors.values()])
         self._queue.put(job)
         self._counters.later(_counts_of_arrival)
 
@@ -314,7 +313,7 @@ class Runtime:
 
     def _work(self, run: RunBatch) -> None:
         while batch := self._queue.take(len(self._threads)):
-            size = sum(job.bytes for job in batch)
+            size = sum([job.bytes for job in batch])
             self._counters.later(partial(_counts_of_batch, len(batch), size))
             while batch:
                 batch = self._run(run, batch)
@@ -329,8 +328,8 @@ class Runtime:
                 if not self._give_up(job):
                     taken.append((job, time.perf_counter()))
                     self._together = max(self._together, len(taken))
-                    tensors, outputs, _, *more = job.event
-                    yield EncodedEvent(tensors, outputs, job.arrived, *more)
+                    job.event.arrived = job.arrived
+                    yield job.event
 
         reason = "no answer"
         try:
@@ -339,22 +338,26 @@ class Runtime:
                 self._answer(job, answer, start)
         except BaseException as error:  # whatever it is, the worker goes on
             reason = f"{type(error).__name__}: {error}"
-        failure = ServerError("the model failed", reason=reason)
-        for job, start in taken:
-            self._answer(job, failure, start)
         left = list(rest)
         if len(left) == len(batch):  # the run takes no event, so it would not take the next either
-            for job in left:
-                self._answer(job, failure, time.perf_counter())
-            return []
+            now = time.perf_counter()
+            taken.extend((job, now) for job in left)
+            left = []
+        for job, start in taken:
+            self._answer(job, ServerError("the model failed", reason=reason), start)
         return left
 
     def _give_up(self, job: Job) -> bool:
         now = time.perf_counter()
-        if now - job.arrived < self._ask_after or not _is_unwanted(job):
+        if now - job.arrived < self._ask_after:
             return False
-        self._answer(job, Cancelled("nobody waits for the answer"), now)
-        return True
+        try:
+            is_unwanted = job.unwanted()
+        except Exception:  # Triton cannot tell
+            return False
+        if is_unwanted:
+            self._answer(job, Cancelled("nobody waits for the answer"), now)
+        return is_unwanted
 
     def _answer(self, job: Job, answer: Answer, start: float) -> None:
         queue, compute = start - job.arrived, time.perf_counter() - start
@@ -373,18 +376,18 @@ class Runtime:
 _NONE: Mapping[str, float] = {}
 
 
-def _counts_of_arrival() -> Iterator[tuple[Series, float]]:
+def _counts_of_arrival() -> Amounts:
     """What an event that is put into its place adds to the metrics."""
-    yield Series("trackserve_waiting"), 1
-    yield Series("trackserve_held"), 1
+    yield "trackserve_waiting", {"": 1}
+    yield "trackserve_held", {"": 1}
 
 
-def _counts_of_batch(n: int, size: int) -> Iterator[tuple[Series, float]]:
+def _counts_of_batch(n: int, size: int) -> Amounts:
     """What a batch of ``n`` events, whose inputs have ``size`` bytes, adds to the metrics."""
-    yield Series("trackserve_batches_total"), 1
-    yield Series("trackserve_batched_requests_total"), n
-    yield Series("trackserve_input_bytes_total"), size
-    yield Series("trackserve_waiting"), -n
+    yield "trackserve_batches_total", {"": 1}
+    yield "trackserve_batched_requests_total", {"": n}
+    yield "trackserve_input_bytes_total", {"": size}
+    yield "trackserve_waiting", {"": -n}
 
 
 def _counts_of_event(
@@ -393,7 +396,7 @@ def _counts_of_event(
     outcome: str,
     found: Mapping[str, float],
     seconds: Mapping[str, float],
-) -> Iterator[tuple[Series, float]]:
+) -> Amounts:
     """What an event that has its answer adds to the metrics.
 
     Args:
@@ -402,25 +405,15 @@ def _counts_of_event(
         found: number of objects that were found, by kind.
         seconds: time of each stage, by name.
     """
-    yield Series("trackserve_requests_total", outcome), 1
-    yield Series("trackserve_queue_seconds_total"), queue
-    yield Series("trackserve_compute_seconds_total"), compute
-    yield Series("trackserve_held"), -1
-    yield bucket(QUEUE_BUCKET, queue), 1
-    yield bucket(COMPUTE_BUCKET, compute), 1
-    yield bucket(LATENCY_BUCKET, queue + compute), 1
-    for kind, n in found.items():
-        yield Series("trackserve_found_total", kind), n
-    for stage, spent in seconds.items():
-        yield Series("trackserve_stage_seconds_total", stage), spent
-
-
-def _is_unwanted(job: Job) -> bool:
-    """Whether nobody waits for the answer; False if Triton cannot tell."""
-    try:
-        return job.unwanted()
-    except Exception:
-        return False
+    yield "trackserve_requests_total", {outcome: 1}
+    yield "trackserve_queue_seconds_total", {"": queue}
+    yield "trackserve_compute_seconds_total", {"": compute}
+    yield "trackserve_held", {"": -1}
+    yield QUEUE_BUCKET, {bucket(QUEUE_BUCKET, queue).label: 1}
+    yield COMPUTE_BUCKET, {bucket(COMPUTE_BUCKET, compute).label: 1}
+    yield LATENCY_BUCKET, {bucket(LATENCY_BUCKET, queue + compute).label: 1}
+    yield "trackserve_found_total", found
+    yield "trackserve_stage_seconds_total", seconds
 
 
 def send_surely(send: Callable[[Answer], None], answer: Answer) -> None:

@@ -7,8 +7,8 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from trackserve.wire.ticket import TICKET_BYTES, Ticket, read_ticket
 
@@ -16,6 +16,8 @@ from .. import local
 from ..guard import SHARED_MEMORY
 
 _MOST_FILES = 256
+_MOST_TICKETS = 64
+"""Tickets that are kept read: those of bundles, which a worker reads once for each event."""
 _LOOK = 0.1
 """Seconds after which a worker looks again whether a client lives."""
 
@@ -38,14 +40,13 @@ class TicketReader:
 
     def is_wanted(self, text: str) -> bool:
         """Whether the request with the ticket ``text`` is wanted; True if nobody can tell."""
-        name, _, rest = text.partition(":")
-        known = self._files.get(name)
+        ticket = _read_ticket(text)
+        if ticket is None:
+            return True
+        known = self._files.get(ticket.file)
         if known is not None and known.lives and time.monotonic() - known.looked <= _LOOK:
-            with suppress(ValueError, IndexError):  # malformed
-                place, _, number = rest.partition(":")
-                return bool(known.words[int(place)] == int(number))
-        ticket = read_ticket(text)
-        if ticket is None or not local.is_region(ticket.file):
+            return bool(known.words[ticket.place] == ticket.number)
+        if not local.is_region(ticket.file):
             return True
         with self._lock:
             file = self._file(ticket)
@@ -65,6 +66,9 @@ class TicketReader:
             file.lives = not local.abandoned(ticket.file)
             file.looked = time.monotonic()
         return file
+
+
+_read_ticket = lru_cache(_MOST_TICKETS)(read_ticket)
 
 
 def _read(name: str) -> memoryview | None:

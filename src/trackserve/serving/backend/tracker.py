@@ -76,9 +76,11 @@ def run(
     pipeline: Pipeline[Any, Any], codec: Codec[Any, Any], batch: Iterable[EncodedEvent]
 ) -> Iterator[Answer]:
     """Reconstruct the batch: event by event on a CPU, elsewhere together."""
-    groups = ([event] for event in batch) if pipeline.device == "cpu" else [list(batch)]
-    for events in groups:
-        yield from _run_together(pipeline, codec, events)
+    if pipeline.device != "cpu":
+        yield from _run_together(pipeline, codec, list(batch))
+        return
+    for event in batch:
+        yield from _run_together(pipeline, codec, [event])
 
 
 class _Given(NamedTuple):
@@ -89,13 +91,13 @@ class _Given(NamedTuple):
 
 
 def _run_together(
-    pipeline: Pipeline[Any, Any], codec: Codec[Any, Any], encoded: list[EncodedEvent]
-) -> Iterator[Answer]:
+    pipeline: Pipeline[Any, Any], codec: Codec[Any, Any], encoded: Sequence[EncodedEvent]
+) -> list[Answer]:
     """Reconstruct the events together; each has the same share of the time of the batch."""
     lap = Laps()
     inputs = [_decode(codec, event) for event in encoded]
     given = [one for one in inputs if isinstance(one, _Given)]
-    keep = {part for event in encoded for part in codec.kept_parts(event.outputs)}
+    keep = frozenset().union(*[codec.kept_parts(event.outputs) for event in encoded])
     lap("decode")
     results = iter(_by_limits(pipeline, given, keep, lap))
     outcomes = [next(results) if isinstance(one, _Given) else one for one in inputs]
@@ -103,9 +105,9 @@ def _run_together(
     shares: dict[str, float] = {}
     answers = [_encode(codec, outcome, event, shares) for event, outcome in pairs]
     lap("encode")
-    for stage, spent in lap.seconds.items():
-        shares[stage] = spent / max(len(given), 1)
-    yield from answers
+    n = max(len(given), 1)
+    shares.update({stage: spent / n for stage, spent in lap.seconds.items()})
+    return answers
 
 
 def _by_limits(
@@ -160,11 +162,11 @@ def _encode(
     if isinstance(outcome, TrackserveError):
         return outcome
     found, came_to = vars(outcome.counts), "partial" if outcome.stopped_by else "ok"
-    encode = partial(codec.encode_result, outcome, event.outputs)
     if event.is_gathered:
+        encode = partial(codec.encode_pieces, outcome, event.outputs)
         return EncodedResult({}, found, seconds, came_to, encode)
     try:
-        return EncodedResult(encode(), found, seconds, came_to)
+        return EncodedResult(codec.encode_result(outcome, event.outputs), found, seconds, came_to)
     except TrackserveError as error:
         return error
 

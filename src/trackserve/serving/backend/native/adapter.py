@@ -270,7 +270,8 @@ class _Queue:
             return None
         event = EncodedEvent(tensors, self._model.read_outputs(row))
         mine = self._model.id_of(request) if self._model.is_logged else ""
-        return Job(event, *self._model.reply(request), arrived=1e-9 * row[3], request=mine)
+        send, unwanted = self._model.reply(request)
+        return Job(event, send, unwanted, mine, arrived=1e-9 * row[3], bytes=row[4])
 
     def release(self) -> None:
         self._lib.release(self._address)
