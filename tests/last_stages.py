@@ -15,7 +15,7 @@ from trackserve.device.compile import LANES
 from trackserve.device.cuda import Device
 from trackserve.edm import MAX_HITS, VAR_TIP, VAR_ZIP, Tracks, Vertices
 from trackserve.edm.columns import Array
-from trackserve.trackers.patatrack import mixture, resolve, select, vertices
+from trackserve.trackers.patatrack import resolve, select
 from trackserve.trackers.patatrack.config import (
     MixtureCuts,
     QualityCuts,
@@ -33,6 +33,7 @@ from trackserve.trackers.patatrack.fit import Fitted, Sizes
 from trackserve.trackers.patatrack.hits import PositionTables
 from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets
 from trackserve.trackers.patatrack.shape import HitShapes, ShapeTables
+from trackserve.trackers.patatrack.strategies import vertices_of
 
 SCORES = ScoreCuts(triplet_cost=1e3, long_cost=1e3, shared_cost=100.0)
 GRADES = QualityCuts()
@@ -134,8 +135,8 @@ def on_cpu(events: list[tuple[Candidates, Tracks]]) -> list[Any]:
         (
             resolve.resolve_tracks(c.fitted, c.shapes, c.sizes, SCORES),
             select.select_tracks(c.fitted, c.shapes, c.sizes, GRADES),
-            mixture.fit_mixture(tracks, MIXTURE),
-            vertices.find_vertices(tracks, DENSITY),
+            vertices_of(tracks, MIXTURE),
+            vertices_of(tracks, DENSITY),
         )
         for c, tracks in events
     ]

@@ -20,13 +20,12 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import kernel, shared, u64
-from trackserve.device.held import Held, plain
 from trackserve.device.sort import lower_bound, sort_by, sort_spread
-from trackserve.edm import VAR_TIP, VAR_ZIP, Tracks, Vertices
+from trackserve.edm import VAR_TIP, VAR_ZIP
 from trackserve.edm.columns import Array
 
 from .config import MixtureCuts
-from .tracks import FittedTracks, fitted_tracks
+from .tracks import FittedTracks
 from .vertices import NOISE, Ranking, final_number, rank_by_sum_pt2
 
 
@@ -101,19 +100,6 @@ def make_mixture(n_tracks: int, n_points: int) -> Mixture:
     )
 
 
-def fit_mixture(tracks: Tracks, cuts: Held[MixtureCuts] | MixtureCuts) -> tuple[Vertices, Array]:
-    """Find the vertices of an event.
-
-    Tracks of few hits or large errors, and those that fit badly or miss the beam spot, make no
-    vertices, but may be in one.
-
-    Returns:
-        vertices by falling sum of pT^2, and the vertex of each track, int16[n], -1 if in none.
-    """
-    columns, vertex = _fit_mixture(fitted_tracks(tracks), cuts)
-    return Vertices(*columns), vertex
-
-
 @shared
 def grid_points(span: float, cuts: MixtureCuts) -> int:
     """Return the largest number of points of the density of tracks within ``span`` cm.
@@ -125,10 +111,21 @@ def grid_points(span: float, cuts: MixtureCuts) -> int:
 
 
 @kernel
-def _fit_mixture(
-    tracks: FittedTracks, cuts: Held[MixtureCuts] | MixtureCuts
-) -> tuple[tuple[Array, ...], Array]:
-    n, state, cuts = len(tracks.n_hits), tracks.state, plain(cuts)
+def fit_mixture(tracks: FittedTracks, cuts: MixtureCuts, vertex: Array) -> tuple[Array, ...]:
+    """Find the vertices of an event.
+
+    Tracks of few hits or large errors, and those that fit badly or miss the beam spot, make no
+    vertices, but may be in one.
+
+    Args:
+        tracks: its tracks.
+        cuts: constants.
+        vertex: int16[n]; it gets the vertex of each track, -1 if in none.
+
+    Returns:
+        columns of :class:`trackserve.edm.Vertices`, by falling sum of pT^2.
+    """
+    n, state = len(tracks.n_hits), tracks.state
     lowest = highest = 0.0
     for t in range(n):
         lowest, highest = min(lowest, float(state[t, 4])), max(highest, float(state[t, 4]))
@@ -136,14 +133,13 @@ def _fit_mixture(
     n_vertices = _find_mixture(tracks, cuts, work)
     z, error, chi2, sum_pt2 = np.empty((4, n_vertices), np.float32)
     ndof = np.empty(n_vertices, np.int32)
-    vertex = np.empty(n, np.int16)
     for k in range(n_vertices):
         v = work.order[k]
         z[k], error[k] = work.mean[v], error_of_mean(work.weight[v])
         chi2[k], ndof[k], sum_pt2[k] = work.chi2[v], work.ndof[v], -work.share[v]
     for t in range(n):
         vertex[t] = final_number(work.vertex[t], work.rank)
-    return (z, error, chi2, ndof, sum_pt2), vertex
+    return z, error, chi2, ndof, sum_pt2
 
 
 @kernel

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import LANES, kernel, shared, u64, wide_vectors
-from trackserve.device.held import Held, plain
 from trackserve.device.lanes import load_columns
 from trackserve.device.sort import sort_spread
 from trackserve.edm import MAX_HITS, VAR_TIP, Tracks
@@ -36,27 +35,6 @@ from .shape import (
 )
 
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
-
-
-def resolve_tracks(
-    fitted: Held[Fitted] | Fitted,
-    hits: Held[HitShapes] | HitShapes,
-    sizes: Sizes,
-    cuts: Held[ScoreCuts] | ScoreCuts,
-) -> Array:
-    """Return the quality of each ntuplet, uint8[n]: bad, duplicate or loose."""
-    quality: Array = _quality_of(fitted, hits, sizes.n_hits, cuts)
-    return quality
-
-
-@kernel
-def _quality_of(
-    fitted: Held[Fitted] | Fitted,
-    hits: Held[HitShapes] | HitShapes,
-    n_hits: int,
-    cuts: Held[ScoreCuts] | ScoreCuts,
-) -> Array:
-    return _resolve_tracks(plain(fitted), plain(hits), n_hits, plain(cuts))
 
 
 class Alone(NamedTuple):
@@ -162,7 +140,8 @@ def _score_tracks(fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> Array:
 
 
 @kernel
-def _resolve_tracks(fitted: Fitted, hits: HitShapes, n_hits: int, cuts: ScoreCuts) -> Array:
+def resolve_tracks(fitted: Fitted, hits: HitShapes, sizes: Sizes, cuts: ScoreCuts) -> Array:
+    """Return the quality of each ntuplet, uint8[n]: bad, duplicate or loose."""
     ntuplets = fitted.ntuplets
     n = len(ntuplets.n_hits)
     score = _score_tracks(fitted, hits, cuts)
@@ -176,7 +155,7 @@ def _resolve_tracks(fitted: Fitted, hits: HitShapes, n_hits: int, cuts: ScoreCut
     sort_spread(-score, good[0, :n_good], good[1, :n_good], -best, -worst)
 
     quality = np.full(n, _BAD, np.uint8)
-    taken = np.zeros(n_hits, np.bool_)
+    taken = np.zeros(sizes.n_hits, np.bool_)
     for i in range(n_good):
         t = u64(good[0, i])
         shared_hits = 0

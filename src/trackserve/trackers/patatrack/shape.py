@@ -20,9 +20,8 @@ from trackserve.detectors.phase1.layout import (
     N_LAYERS,
     PT_PER_RADIUS,
 )
-from trackserve.device.compile import i32, kernel, shared, side_by_side, u64
+from trackserve.device.compile import i32, shared, side_by_side, u64
 from trackserve.device.elementary import cosine_and_sine
-from trackserve.device.held import Held, plain
 from trackserve.edm.columns import Array
 
 from .config import ScoreCuts
@@ -156,19 +155,9 @@ def make_shape_tables(positions: PositionTables) -> ShapeTables:
     return ShapeTables(layer=layer, spans=spans, positions=positions)
 
 
-@kernel
-def shapes_of(
-    ordered: Held[OrderedHits] | OrderedHits,
-    hits: Held[Any] | Any,
-    tables: Held[ShapeTables] | ShapeTables,
-) -> Held[HitShapes]:
-    """Return the input of the selection; ``hits`` are columns of :class:`trackserve.edm.Hits`."""
-    return Held(hit_shapes(plain(ordered), plain(hits), plain(tables)))
-
-
 @register_jitable
 def hit_shapes(ordered: OrderedHits, hits: Any, tables: ShapeTables) -> HitShapes:
-    """Return the input of the selection, as :func:`shapes_of`, from plain values."""
+    """Return the input of the selection; ``hits`` are columns of :class:`trackserve.edm.Hits`."""
     return HitShapes(ordered, hits.size_x, hits.size_y, tables)
 
 
