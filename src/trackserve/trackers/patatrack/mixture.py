@@ -158,12 +158,9 @@ def _find_mixture(tracks: FittedTracks, cuts: MixtureCuts, work: Mixture) -> int
         work.sigma[i] = inflated(tracks.covariance[work.chosen[i], VAR_ZIP], cuts)
 
     n_vertices = _maximise(n, _find_seeds(n, cuts, work), cuts, work)
-    assign(n, n_vertices, cuts, work, 0, 1)
     n_vertices = _drop_small(n, n_vertices, cuts.min_tracks, work)
     _fit_vertices(n, n_vertices, work)
-
-    take_all_tracks(tracks, cuts, work, 0, 1)
-    assign(n_tracks, n_vertices, cuts, work, 0, 1)
+    _assign_rest(n, n_vertices, tracks, cuts, work)
     ranking = Ranking(work.share, work.order, work.rank, work.other)
     rank_by_sum_pt2(tracks, work.vertex, n_vertices, ranking)
     return n_vertices
@@ -187,13 +184,10 @@ def inflated(var_zip: float, cuts: MixtureCuts) -> float:
 
 
 @shared
-def take_all_tracks(
-    tracks: FittedTracks, cuts: MixtureCuts, work: Mixture, first: int, step: int
-) -> None:
-    """Fill positions and errors of all tracks, also of those that make no vertex."""
-    for t in range(first, len(tracks.n_hits), step):
-        work.z[t] = tracks.state[t, 4]
-        work.sigma[t] = inflated(tracks.covariance[t, VAR_ZIP], cuts)
+def take_track(t: int, tracks: FittedTracks, cuts: MixtureCuts, work: Mixture) -> None:
+    """Fill position and error of track ``t``, which may be one that makes no vertex."""
+    work.z[t] = tracks.state[t, 4]
+    work.sigma[t] = inflated(tracks.covariance[t, VAR_ZIP], cuts)
 
 
 @shared
@@ -338,9 +332,26 @@ def _put_back(v: int, cuts: MixtureCuts, work: Mixture, near: Near) -> None:
             near.track[v, k], near.likelihood[v, k] = tracks[k], likelihood[k]
 
 
+@shared
+def _claim(k: int, v: int, cuts: MixtureCuts, work: Mixture, near: Near) -> None:
+    """Assign those tracks to vertex ``v``, as number ``k``, that no earlier one makes likelier."""
+    n, track, likelihood = near.n[v], near.track[v], near.likelihood[v]
+    if n > _KEPT:
+        track, likelihood = near.all_tracks, near.all_likelihoods
+        _find_near(v, cuts, work, track, likelihood)
+    for j in range(u64(n)):
+        i = u64(track[j])
+        if likelihood[j] > work.density[i]:
+            work.density[i], work.vertex[i] = likelihood[j], k
+
+
 @kernel
 def _maximise(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> int:
-    """Let ``m`` seeds compete; order the survivors by position, and return their number."""
+    """Let ``m`` seeds compete, and find the likeliest survivor of each of ``n`` tracks.
+
+    Returns:
+        the number of survivors, which are ordered by position.
+    """
     begin_competition(n, m, cuts, work, 0, 1)
     for i in range(n):
         work.density[i] = cuts.noise
@@ -371,6 +382,10 @@ def _maximise(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> int:
             alive += 1
     position, share = work.position, work.share
     sort_by(position, work.order, work.other, alive)
+    for i in range(n):
+        work.density[i], work.vertex[i] = cuts.noise, NOISE
+    for k in range(alive):
+        _claim(k, work.order[k], cuts, work, near)
     for k in range(alive):
         work.mean[k], work.weight[k] = position[work.order[k]], share[work.order[k]]
     for k in range(alive):
@@ -475,21 +490,38 @@ def wake_around(v: int, m: int, cuts: MixtureCuts, work: Mixture, first: int, st
 
 
 @shared
-def assign(
-    n: int, n_vertices: int, cuts: MixtureCuts, work: Mixture, first: int, step: int
+def assign(i: int, n_vertices: int, cuts: MixtureCuts, work: Mixture) -> None:
+    """Find the likeliest vertex of the ``i``-th track; -1 if the noise is likelier."""
+    z, reach = work.z[i], cuts.reach * work.sigma[i]
+    work.vertex[i] = NOISE
+    best = cuts.noise
+    low = lower_bound(work.position, n_vertices, z - reach)
+    high = lower_bound(work.position, n_vertices, z + reach)
+    for v in range(low, high):
+        here = likelihood_by(v, i, cuts, work)
+        if here > best:
+            best = here
+            work.vertex[i] = v
+
+
+@kernel
+def _assign_rest(
+    n: int, n_vertices: int, tracks: FittedTracks, cuts: MixtureCuts, work: Mixture
 ) -> None:
-    """Find the likeliest vertex of each of ``n`` tracks; -1 if the noise is likelier."""
-    for i in range(first, n, step):
-        z, reach = work.z[i], cuts.reach * work.sigma[i]
-        work.vertex[i] = NOISE
-        best = cuts.noise
-        low = lower_bound(work.position, n_vertices, z - reach)
-        high = lower_bound(work.position, n_vertices, z + reach)
-        for v in range(low, high):
-            here = likelihood_by(v, i, cuts, work)
-            if here > best:
-                best = here
-                work.vertex[i] = v
+    """Make ``vertex`` that of all tracks: of those that are in none yet the likeliest one.
+
+    The others, of the ``n`` that make vertices, keep theirs: it is the likeliest still.
+    """
+    known = work.other
+    for t in range(len(tracks.n_hits)):
+        known[t] = NOISE
+    for i in range(n):
+        known[work.chosen[i]] = work.vertex[i]
+    for t in range(len(tracks.n_hits)):
+        work.vertex[t] = known[t]
+        if known[t] == NOISE:
+            take_track(t, tracks, cuts, work)
+            assign(t, n_vertices, cuts, work)
 
 
 @kernel

@@ -9,7 +9,6 @@ speaks against them. A track that shares a hit with a better one is a duplicate.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -37,49 +36,44 @@ from .shape import (
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
 
 
-class Alone(NamedTuple):
-    """What the fit of an ntuplet says against it.
-
-    Attributes:
-        cost: in chi2; infinite if it is no track.
-        most: largest cost of a track of as many hits.
-    """
-
-    cost: float
-    most: float
+@shared
+def most_cost(n_hits: int, cuts: ScoreCuts) -> float:
+    """Return the largest cost of a track of so many hits, in chi2."""
+    return cuts.triplet_cost if n_hits == 3 else cuts.long_cost
 
 
 @shared
-def cost_of_fit(t: int, fitted: Fitted, cuts: ScoreCuts) -> Alone:
-    """Return what the fit says against ntuplet ``t``.
+def cost_of_fit(t: int, fitted: Fitted, cuts: ScoreCuts) -> float:
+    """Return what the fit says against ntuplet ``t``, in chi2; infinite if it is no track.
 
     A triplet has so few hits that chi2 of the fit says little: that of the beam spot counts too.
     """
     chi2, tip, var_tip = fitted.chi2[t], fitted.state[t, 1], fitted.covariance[t, VAR_TIP]
     q_over_pt, zip_ = fitted.state[t, 2], fitted.state[t, 4]
+    n_hits = fitted.ntuplets.n_hits[t]
     near = abs(tip) < cuts.tip and abs(zip_) < cuts.zip
-    cost, most = float(chi2), cuts.long_cost
-    if fitted.ntuplets.n_hits[t] == 3:
+    cost = float(chi2)
+    if n_hits == 3:
         cost += tip * tip / (var_tip + cuts.tip_spread * cuts.tip_spread)
-        most = cuts.triplet_cost
     # a fit that failed is NaN, and no comparison holds
-    good = cost < most and near and cuts.min_pt * abs(q_over_pt) < 1.0
-    return Alone(cost if good else math.inf, most)
+    good = cost < most_cost(n_hits, cuts) and near and cuts.min_pt * abs(q_over_pt) < 1.0
+    return cost if good else math.inf
 
 
 @shared
-def cost_of(alone: Alone, track: Array, lane: int, cuts: ScoreCuts) -> float:
+def cost_of(of_fit: float, n_hits: int, track: Array, lane: int, cuts: ScoreCuts) -> float:
     """Return all that speaks against an ntuplet, in chi2; infinite if it is no track.
 
     Args:
-        alone: what its fit says.
+        of_fit: what its fit says.
+        n_hits: number of its hits.
         track: :attr:`.shape.ShapeWorkspace.track`, with the result.
         lane: lane of the ntuplet.
         cuts: constants of the selection.
     """
     lengths, missed = track[LENGTHS, lane], track[MISSED, lane]
-    cost = alone.cost + (lengths + cuts.per_missed * missed)
-    return cost if lengths < alone.most - alone.cost and cost < alone.most else math.inf
+    cost, most = of_fit + (lengths + cuts.per_missed * missed), most_cost(n_hits, cuts)
+    return cost if lengths < most - of_fit and cost < most else math.inf
 
 
 @shared
@@ -102,13 +96,15 @@ def _score_tracks(fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> Array:
     ntuplets = fitted.ntuplets
     n = len(ntuplets.n_hits)
     score = np.empty(n, np.float64)
+    cost = np.empty(n, np.float64)
     rows = np.empty((MAX_HITS + 1, n), np.int32)  # tracks of as many hits in a row
     count = np.zeros(MAX_HITS + 1, np.int64)
     for t in range(u64(n)):
         score[t] = -math.inf
         n_hits = u64(ntuplets.n_hits[t])
         rows[n_hits, u64(count[n_hits])] = t
-        count[n_hits] += int(cost_of_fit(t, fitted, cuts).cost < math.inf)
+        cost[t] = cost_of_fit(t, fitted, cuts)
+        count[n_hits] += int(cost[t] < math.inf)
     # one row of memory for each hit: most are in several ntuplets
     loaded = np.empty((len(hits.ordered.order), N_OF_CLUSTER, 1), np.float32)
     for h in range(u64(len(loaded))):
@@ -134,8 +130,8 @@ def _score_tracks(fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> Array:
             judge_shapes_side_by_side(n_hits, LANES, hits.tables, cuts, work)
             for lane in range(u64(filled)):
                 t = u64(rows[n_hits, block + np.int64(lane)])
-                cost = cost_of(cost_of_fit(t, fitted, cuts), work.track, lane, cuts)
-                score[t] = score_of(n_hits, cost, cuts)
+                all_in_all = cost_of(cost[t], n_hits, work.track, lane, cuts)
+                score[t] = score_of(n_hits, all_in_all, cuts)
     return score
 
 
