@@ -7,6 +7,7 @@ numbers what an event has come to.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +65,9 @@ class Most(NamedTuple):
     triplets: int
     connections: int
     ntuplets: int
+
+
+_most_of = attrgetter(*Most._fields)
 
 
 class Numbers(NamedTuple):
@@ -144,7 +148,7 @@ class Constants(NamedTuple):
 
 def most_of(limits: PatatrackLimits) -> Most:
     """The limits as compiled code takes them."""
-    return Most(*map(limits.__getattribute__, Most._fields))
+    return Most(*_most_of(limits))
 
 
 def constants_of(config: PatatrackConfig) -> Held[Constants]:
