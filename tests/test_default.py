@@ -160,8 +160,8 @@ def straight_shapes(size_x: int) -> HitShapes:
     ordered, positions = shapes.ordered, shapes.tables.positions
     module = ordered.module
     ordered.x[:], ordered.y[:], shapes.size_x[:] = [3, 7, 11], 0, size_x
-    positions.rotation[module] = [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
-    positions.charge_width_x[module] = -2 * positions.pitch_x
+    positions.surface[module, :9] = [0, 1, 0, 0, 0, 1, 1, 0, 0]
+    positions.surface[module, 11] = -2 * positions.pitch_x
     shapes.tables.layer[module] = [0, 1, 2]
     return shapes
 

@@ -149,9 +149,8 @@ def _find_mixture(tracks: FittedTracks, cuts: MixtureCuts, work: Mixture) -> int
     n = 0
     for t in range(n_tracks):
         work.z[t] = state[t, 4]
-        if makes_vertex(t, tracks, cuts):
-            work.chosen[n] = t
-            n += 1
+        work.chosen[n] = t
+        n += int(makes_vertex(t, tracks, cuts))
     sort_spread(work.z, work.chosen[:n], work.other[:n], -cuts.max_zip, cuts.max_zip)
     for i in range(n):
         work.z[i] = state[work.chosen[i], 4]
@@ -174,7 +173,7 @@ def makes_vertex(t: int, tracks: FittedTracks, cuts: MixtureCuts) -> bool:
     prompt = tip * tip <= cuts.max_tip_pull * cuts.max_tip_pull * var_tip
     near = abs(tracks.state[t, 4]) < cuts.max_zip
     long = tracks.n_hits[t] >= cuts.min_hits
-    return precise and prompt and near and long and tracks.chi2[t] < cuts.max_chi2
+    return precise & prompt & near & long & (tracks.chi2[t] < cuts.max_chi2)
 
 
 @shared
@@ -291,13 +290,17 @@ class Near(NamedTuple):
 def _find_near(v: int, cuts: MixtureCuts, work: Mixture, tracks: Array, likelihood: Array) -> int:
     """Find the tracks near vertex ``v`` and their likelihood by it; return their number."""
     position = work.position[v]
-    found = u64(0)
+    near = u64(0)
     for i in range(u64(work.low[v]), u64(work.high[v])):
         # a little more than the reach, which rounds
-        if abs(work.z[i] - position) < 1.001 * cuts.reach * work.sigma[i]:
-            here = likelihood_by(v, i, cuts, work)
-            tracks[found], likelihood[found] = i, here
-            found += u64(here > 0.0)
+        tracks[near] = i
+        near += u64(abs(work.z[i] - position) < 1.001 * cuts.reach * work.sigma[i])
+    found = u64(0)
+    for k in range(near):
+        i = tracks[k]
+        here = likelihood_by(v, u64(i), cuts, work)
+        tracks[found], likelihood[found] = i, here
+        found += u64(here > 0.0)
     return found
 
 

@@ -51,12 +51,12 @@ def cost_of_fit(t: int, fitted: Fitted, cuts: ScoreCuts) -> float:
     chi2, tip, var_tip = fitted.chi2[t], fitted.state[t, 1], fitted.covariance[t, VAR_TIP]
     q_over_pt, zip_ = fitted.state[t, 2], fitted.state[t, 4]
     n_hits = fitted.ntuplets.n_hits[t]
-    near = abs(tip) < cuts.tip and abs(zip_) < cuts.zip
+    near = (abs(tip) < cuts.tip) & (abs(zip_) < cuts.zip)
     cost = float(chi2)
-    if n_hits == 3:
-        cost += tip * tip / (var_tip + cuts.tip_spread * cuts.tip_spread)
+    of_tip = tip * tip / (var_tip + cuts.tip_spread * cuts.tip_spread)
+    cost += of_tip if n_hits == 3 else 0.0
     # a fit that failed is NaN, and no comparison holds
-    good = cost < most_cost(n_hits, cuts) and near and cuts.min_pt * abs(q_over_pt) < 1.0
+    good = (cost < most_cost(n_hits, cuts)) & near & (cuts.min_pt * abs(q_over_pt) < 1.0)
     return cost if good else math.inf
 
 
@@ -151,16 +151,17 @@ def resolve_tracks(fitted: Fitted, hits: HitShapes, sizes: Sizes, cuts: ScoreCut
     sort_spread(-score, good[0, :n_good], good[1, :n_good], -best, -worst)
 
     quality = np.full(n, _BAD, np.uint8)
-    taken = np.zeros(sizes.n_hits, np.bool_)
+    taken = np.zeros(sizes.n_hits + 1, np.bool_)
     for i in range(n_good):
         t = u64(good[0, i])
         shared_hits = 0
-        for k in range(u64(ntuplets.n_hits[t])):
-            shared_hits += taken[u64(ntuplets.hits[t, k])]
+        for k in range(u64(MAX_HITS)):
+            shared_hits += taken[u64(ntuplets.hits[t, k] + 1)]
         if shared_hits > may_share(ntuplets.n_hits[t], score[t], cuts):
             quality[t] = _DUPLICATE
             continue
         quality[t] = _LOOSE
-        for k in range(u64(ntuplets.n_hits[t])):
-            taken[u64(ntuplets.hits[t, k])] = True
+        for k in range(u64(MAX_HITS)):
+            taken[u64(ntuplets.hits[t, k] + 1)] = True
+        taken[0] = False
     return quality

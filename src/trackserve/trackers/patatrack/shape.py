@@ -27,7 +27,7 @@ from trackserve.edm.columns import Array
 from .config import ScoreCuts
 from .doublets import OrderedHits
 from .fit import Fitted
-from .hits import HALF_COLS, HALF_ROWS, PositionTables
+from .hits import HALF_COLS, HALF_ROWS, PositionTables, surface_of
 
 _BARREL_MARGIN, _DISK_MARGIN = 0.5, 1.0
 """Width of the rim of a layer in which a track may well pass by, cm: along the beam in the barrel,
@@ -164,15 +164,17 @@ def hit_shapes(ordered: OrderedHits, hits: Any, tables: ShapeTables) -> HitShape
 @shared
 def load_cluster(h: int, hits: HitShapes, cluster: Array, lane: int) -> None:
     """Load ordered hit ``h`` into ``cluster``, an entry of :attr:`ShapeWorkspace.cluster`."""
-    ordered, positions = hits.ordered, hits.tables.positions
-    row, m = u64(ordered.order[h]), u64(ordered.module[h])
+    ordered = hits.ordered
+    row, module = u64(ordered.order[h]), u64(ordered.module[h])
+    surface = surface_of(module, hits.tables.positions.surface)
     cluster[_X, lane], cluster[_Y, lane] = ordered.x[h], ordered.y[h]
-    for i in range(u64(3)):
-        for j in range(u64(3)):
-            cluster[u64(_AXES) + u64(3) * i + j, lane] = positions.rotation[m, i, j]
-    cluster[_THICKNESS, lane] = positions.thickness[m]
-    cluster[_CHARGE_WIDTH_X, lane] = positions.charge_width_x[m]
-    cluster[_CHARGE_WIDTH_Y, lane] = positions.charge_width_y[m]
+    for i in range(3):
+        cluster[_AXES + i, lane] = surface.axis_x[i]
+        cluster[_AXES + 3 + i, lane] = surface.axis_y[i]
+        cluster[_AXES + 6 + i, lane] = surface.normal[i]
+    cluster[_THICKNESS, lane] = surface.thickness
+    cluster[_CHARGE_WIDTH_X, lane] = surface.charge_width_x
+    cluster[_CHARGE_WIDTH_Y, lane] = surface.charge_width_y
     cluster[_SIZE_X, lane], cluster[_SIZE_Y, lane] = hits.size_x[row], hits.size_y[row]
 
 
