@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trackserve.device.compile import LANES
 from trackserve.edm import MAX_HITS
 from trackserve.edm.columns import Array
 from trackserve.trackers.patatrack.config import REFERENCE, FitConstants
@@ -61,14 +62,17 @@ def fit_points(
     nothing = np.zeros_like(x)
     # each hit has a module of its own
     ordered = OrderedHits(rows, rows, rows, rows, x, y, z, nothing, rows)
-    across = np.zeros((tracks, n, 3, 3), np.float32)
-    across[..., 0, :], across[..., 1, :] = np.cross([0, 0, 1], normals), [0, 0, 1]
+    surface = np.zeros((tracks, n, LANES), np.float32)
+    surface[..., :3], surface[..., 3:6], surface[..., 9] = (
+        np.cross([0, 0, 1], normals),
+        [0, 0, 1],
+        0.02,
+    )
     measured = MeasuredHits(
         ordered,
         np.full_like(x, var_across),
         np.full_like(x, 4e-6),
-        across.reshape(-1, 3, 3),
-        np.full_like(x, 0.02),
+        surface.reshape(-1, LANES),
     )
     hits = np.full((tracks, MAX_HITS), -1, np.int32)
     hits[:, :n] = rows.reshape(tracks, n)

@@ -15,7 +15,7 @@ from trackserve.device.compile import LANES
 from trackserve.device.cuda import Device
 from trackserve.edm import MAX_HITS, VAR_TIP, VAR_ZIP, Tracks, Vertices
 from trackserve.edm.columns import Array
-from trackserve.trackers.patatrack import mixture, resolve, select, vertices
+from trackserve.trackers.patatrack import resolve, select
 from trackserve.trackers.patatrack.config import (
     MixtureCuts,
     QualityCuts,
@@ -33,6 +33,7 @@ from trackserve.trackers.patatrack.fit import Fitted, Sizes
 from trackserve.trackers.patatrack.hits import PositionTables
 from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets
 from trackserve.trackers.patatrack.shape import HitShapes, ShapeTables
+from trackserve.trackers.patatrack.strategies import vertices_of
 
 SCORES = ScoreCuts(triplet_cost=1e3, long_cost=1e3, shared_cost=100.0)
 GRADES = QualityCuts()
@@ -63,20 +64,22 @@ def random_shapes(n_hits: int, seed: int) -> HitShapes:
     """
     rng = np.random.default_rng(99)
     axes = np.linalg.qr(rng.normal(size=(N_MODULES, 3, 3)))[0].astype(np.float32)
-    one = np.ones(N_MODULES, np.float32)
     # arrays have the shapes of the pipeline's, for which its loops are compiled
     values = {
         name: np.ones((N_MODULES, *CPE_MODULE[name].shape), np.float32)
         for name in PositionTables._fields
         if name in CPE_MODULE.names
     }
+    values |= {"rotation": axes, "thickness": np.full(N_MODULES, 0.03, np.float32)}
     row = np.zeros((N_MODULES, LANES), np.float32)
-    values |= {"rotation": axes, "thickness": 0.03 * one, "charge_width_x": -0.01 * one}
+    surface = row.copy()
+    surface[:, :9] = axes.reshape(-1, 9)
+    surface[:, 9:13] = 1.0, 0.03, -0.01, 1.0
     positions = PositionTables(
         **values,
-        material=one,
         sensor=row,
         frame=row,
+        surface=surface,
         pitch_x=np.float32(0.01),
         pitch_y=np.float32(0.015),
     )
@@ -134,8 +137,8 @@ def on_cpu(events: list[tuple[Candidates, Tracks]]) -> list[Any]:
         (
             resolve.resolve_tracks(c.fitted, c.shapes, c.sizes, SCORES),
             select.select_tracks(c.fitted, c.shapes, c.sizes, GRADES),
-            mixture.fit_mixture(tracks, MIXTURE),
-            vertices.find_vertices(tracks, DENSITY),
+            vertices_of(tracks, MIXTURE),
+            vertices_of(tracks, DENSITY),
         )
         for c, tracks in events
     ]

@@ -24,11 +24,11 @@ from trackserve.io import open_pixel
 from trackserve.physics.pixel.metrics import PixelSummary, summarize_pixel
 from trackserve.trackers.patatrack.config import DEFAULT, PatatrackConfig
 from trackserve.trackers.patatrack.fit import Fitted, Sizes
-from trackserve.trackers.patatrack.mixture import fit_mixture
 from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets
 from trackserve.trackers.patatrack.resolve import resolve_tracks
 from trackserve.trackers.patatrack.result import PatatrackResult
 from trackserve.trackers.patatrack.shape import HitShapes
+from trackserve.trackers.patatrack.strategies import vertices_of
 from trackserve.trackers.patatrack.tracker import TRACKER
 
 
@@ -160,8 +160,8 @@ def straight_shapes(size_x: int) -> HitShapes:
     ordered, positions = shapes.ordered, shapes.tables.positions
     module = ordered.module
     ordered.x[:], ordered.y[:], shapes.size_x[:] = [3, 7, 11], 0, size_x
-    positions.rotation[module] = [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
-    positions.charge_width_x[module] = -2 * positions.pitch_x
+    positions.surface[module, :9] = [0, 1, 0, 0, 0, 1, 1, 0, 0]
+    positions.surface[module, 11] = -2 * positions.pitch_x
     shapes.tables.layer[module] = [0, 1, 2]
     return shapes
 
@@ -202,8 +202,8 @@ def test_mixture_finds_separate_collisions(seed: int, gap: float) -> None:
     spread = [NormalDist(0, 0.01).inv_cdf((k + 0.5) / 8) for k in range(8)]
     z = rng.permutation(np.add.outer(true, spread).ravel())
     order = rng.permutation(len(z))
-    vertices, vertex = fit_mixture(tracks_at(z, 0.01), DEFAULT.vertices)
-    shuffled, vertex_shuffled = fit_mixture(tracks_at(z[order], 0.01), DEFAULT.vertices)
+    vertices, vertex = vertices_of(tracks_at(z, 0.01), DEFAULT.vertices)
+    shuffled, vertex_shuffled = vertices_of(tracks_at(z[order], 0.01), DEFAULT.vertices)
     np.testing.assert_allclose(np.sort(vertices.z), true, atol=0.02)
     np.testing.assert_allclose(np.sort(shuffled.z), np.sort(vertices.z), atol=1e-6)
     np.testing.assert_allclose(shuffled.z[vertex_shuffled], vertices.z[vertex][order], atol=1e-6)
@@ -213,13 +213,13 @@ def test_mixture_finds_separate_collisions(seed: int, gap: float) -> None:
 def test_mixture_separates_what_overlaps_only_if_tracks_are_precise() -> None:
     rng = np.random.default_rng(1)
     z = np.concatenate([rng.normal(0, 0.005, 10), rng.normal(0.03, 0.005, 10)])
-    assert len(fit_mixture(tracks_at(z, 0.005), DEFAULT.vertices)[0]) == 2
-    assert len(fit_mixture(tracks_at(z, 0.05), DEFAULT.vertices)[0]) == 1
+    assert len(vertices_of(tracks_at(z, 0.005), DEFAULT.vertices)[0]) == 2
+    assert len(vertices_of(tracks_at(z, 0.05), DEFAULT.vertices)[0]) == 1
 
 
 def test_mixture_of_nothing_and_of_one_track() -> None:
     for n in (0, 1):
-        vertices, vertex = fit_mixture(tracks_at(np.zeros(n), 0.01), DEFAULT.vertices)
+        vertices, vertex = vertices_of(tracks_at(np.zeros(n), 0.01), DEFAULT.vertices)
         assert len(vertices) == 0
         assert vertex.tolist() == [-1] * n
 

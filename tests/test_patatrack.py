@@ -39,8 +39,8 @@ from trackserve.trackers.patatrack.fit import fit_broken_lines
 from trackserve.trackers.patatrack.hits import make_position_tables, phi_in_units
 from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets, find_ntuplets
 from trackserve.trackers.patatrack.result import PatatrackResult
+from trackserve.trackers.patatrack.strategies import vertices_of
 from trackserve.trackers.patatrack.unpack import stream_words
-from trackserve.trackers.patatrack.vertices import find_vertices
 from trackserve.trackers.registry import find_tracker
 
 MORE_DATA = os.environ.get("TRACKSERVE_TEST_DATA", "")
@@ -432,7 +432,7 @@ def tracks_at(z: Array, sigma: float, pt: float = 1.0) -> Tracks:
 def test_two_collisions_are_two_vertices() -> None:
     rng = np.random.default_rng(4)
     z = np.concatenate([rng.normal(-1.0, 0.004, 12), rng.normal(2.0, 0.004, 8), [9.0]])
-    vertices, vertex = find_vertices(tracks_at(z, 0.004), REFERENCE.vertices)
+    vertices, vertex = vertices_of(tracks_at(z, 0.004), REFERENCE.vertices)
     np.testing.assert_allclose(vertices.z, [-1.0, 2.0], atol=0.005)
     assert vertex.tolist() == [0] * 12 + [1] * 8 + [-1]
     np.testing.assert_allclose(vertices.sum_pt2, [12, 8])
@@ -441,9 +441,9 @@ def test_two_collisions_are_two_vertices() -> None:
 
 def test_a_wide_vertex_is_split() -> None:
     z = np.array([0.0, 0.001, 0.002, 0.02, 0.038, 0.039, 0.04])
-    vertices, _ = find_vertices(tracks_at(z, 0.009), REFERENCE.vertices)
+    vertices, _ = vertices_of(tracks_at(z, 0.009), REFERENCE.vertices)
     assert len(vertices) == 1
-    vertices, _ = find_vertices(tracks_at(z, 0.005), REFERENCE.vertices)
+    vertices, _ = vertices_of(tracks_at(z, 0.005), REFERENCE.vertices)
     assert len(vertices) == 2
 
 
@@ -454,15 +454,15 @@ def test_order_of_tracks_does_not_move_vertices(seed: int) -> None:
     z = np.concatenate([rng.normal(c, 0.005, 6) for c in rng.uniform(-8, 8, 10)])
     order = rng.permutation(len(z))
     tracks = tracks_at(z, 0.005)
-    straight, vertex = find_vertices(tracks, REFERENCE.vertices)
-    shuffled, vertex_shuffled = find_vertices(tracks.take(order), REFERENCE.vertices)
+    straight, vertex = vertices_of(tracks, REFERENCE.vertices)
+    shuffled, vertex_shuffled = vertices_of(tracks.take(order), REFERENCE.vertices)
     np.testing.assert_allclose(np.sort(shuffled.z), np.sort(straight.z), atol=1e-6)
     assert (vertex_shuffled >= 0).sum() == (vertex >= 0).sum()
 
 
 def test_triplets_and_soft_tracks_make_no_vertex() -> None:
     z = np.zeros(5)
-    vertices, vertex = find_vertices(tracks_at(z, 0.005, pt=0.4), REFERENCE.vertices)
+    vertices, vertex = vertices_of(tracks_at(z, 0.005, pt=0.4), REFERENCE.vertices)
     assert len(vertices) == 0
     assert vertex.tolist() == [-1] * 5
 

@@ -71,6 +71,7 @@ OF_A_CPU = {
     "_find_near",
     "_take_out",
     "_put_back",
+    "_claim",
     "rounded",
     "run_tile",
     "project_tile",

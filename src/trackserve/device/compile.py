@@ -57,8 +57,11 @@ event.register("numba:compile", _Announcer())  # type: ignore[no-untyped-call]
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
-_NO_REFERENCES: Any = {"_nrt": False}
-"""An option of Numba: the function counts no references to arrays."""
+_OPTIONS: Any = {"error_model": "numpy", "no_cfunc_wrapper": True}
+"""Options of Numba: division by zero gives inf, and nobody calls the function from C, for which
+Numba would compile one more function each."""
+_NO_REFERENCES: Any = {**_OPTIONS, "_nrt": False}
+"""The same, for a function that counts no references to arrays."""
 
 
 def of_any_number(compiled: T) -> T:
@@ -90,13 +93,13 @@ def shared(function: F) -> F:
     The formula must not make or return arrays: it counts no references to them. To count them for
     many work arrays would take longer than the formula.
     """
-    compiled = njit(error_model="numpy", forceinline=True, **_NO_REFERENCES)(function)
+    compiled = njit(forceinline=True, **_NO_REFERENCES)(function)
     return cast(F, of_any_number(compiled))
 
 
 def shared_step(function: F) -> F:
     """Compile a long :func:`shared` function; callers call it, since copies take long to make."""
-    return cast(F, of_any_number(njit(error_model="numpy", **_NO_REFERENCES)(function)))
+    return cast(F, of_any_number(njit(**_NO_REFERENCES)(function)))
 
 
 def side_by_side(function: F) -> F:
@@ -105,7 +108,7 @@ def side_by_side(function: F) -> F:
     It becomes part of its caller before LLVM sees it. There LLVM knows the shape of the work arrays
     and the length of the loops, and makes vectors of the width of the caller.
     """
-    return cast(F, njit(error_model="numpy", inline="always", **_NO_REFERENCES)(function))
+    return cast(F, njit(inline="always", **_NO_REFERENCES)(function))
 
 
 def kernel(function: F) -> F:
@@ -115,7 +118,7 @@ def kernel(function: F) -> F:
     every iteration. So loops fill arrays of their caller, and tell if these are too short.
     """
     add_loop(_name(function))
-    compiled = njit(cache=True, nogil=True, error_model="numpy")(function)
+    compiled = njit(cache=True, nogil=True, **_OPTIONS)(function)
     return cast(F, of_any_number(of_these_sources(compiled)))
 
 
@@ -125,7 +128,7 @@ def fused_kernel(function: F) -> F:
     Each value still comes from one fixed sequence of operations.
     """
     add_loop(_name(function))
-    compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function)
+    compiled = njit(cache=True, nogil=True, fastmath={"contract"}, **_OPTIONS)(function)
     return cast(F, of_any_number(of_these_sources(compiled)))
 
 

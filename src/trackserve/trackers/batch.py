@@ -28,6 +28,8 @@ def one_by_one(events: Iterable[E]) -> Iterator[E | EventError]:
     Raises:
         InputError: ``events`` can be neither indexed nor iterated.
     """
+    if type(events) in (list, tuple):  # whose events have been read
+        return iter(events)
     is_indexed = hasattr(events, "__len__") and hasattr(events, "__getitem__")
     try:
         if is_indexed and not isinstance(events, Mapping | type):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 from trackserve.edm import EventLimits
+from trackserve.edm.columns import Array
 from trackserve.errors import EventDeadlineExceeded
 
 from .base import Lap
@@ -21,13 +23,13 @@ class Watch:
 
     Args:
         limits: have the deadline, which counts from now.
-        lap: called as each stage ends.
+        lap: called as each stage ends; None: nothing is.
 
     Attributes:
         end: the deadline, by :func:`time.perf_counter`.
     """
 
-    def __init__(self, limits: EventLimits, lap: Lap) -> None:
+    def __init__(self, limits: EventLimits, lap: Lap | None) -> None:
         self._deadline = limits.deadline
         self._lap = lap
         self.end = time.perf_counter() + limits.deadline
@@ -39,34 +41,43 @@ class Watch:
         Raises:
             DeadlineOver: the deadline is over.
         """
-        self._lap(stage)
+        if self._lap is not None:
+            self._lap(stage)
         self._last = stage
         if self._deadline < math.inf:
             self.look()
 
     @property
     def clock(self) -> int:
-        """Number of the clock for :meth:`ended`."""
+        """Number of the clock for :meth:`behind_call`."""
         return self._lap.clock if isinstance(self._lap, Laps) else WALL
 
-    def ended(self, stage: str, at: float, is_late: bool) -> None:
-        """Note that ``stage`` has ended.
+    def behind_call(self, stages: Sequence[str], times: Array, late: int) -> Lap:
+        """What to call behind one call of compiled code, with the name of each of its stages.
+
+        It raises a DeadlineOver at the stage that ended behind the deadline.
 
         Args:
-            stage: its name.
-            at: when it ended, by the clock of :attr:`clock`.
-            is_late: whether the deadline was over then.
-
-        Raises:
-            DeadlineOver: it was.
+            stages: names of the stages, in order.
+            times: float64[stages], when each ended, by the clock of :attr:`clock`.
+            late: place of the first stage that ended behind the deadline; -1: none.
         """
-        if isinstance(self._lap, Laps):
-            self._lap.end(stage, at)
-        else:
-            self._lap(stage)
-        self._last = stage
-        if is_late:
-            raise DeadlineOver
+        if self._lap is None and late < 0:
+            return _ignore
+        laps = self._lap if isinstance(self._lap, Laps) else None
+        at = dict(zip(stages, times.tolist(), strict=True))
+        late_stage = stages[late] if late >= 0 else None
+
+        def ended(stage: str) -> None:
+            if laps is not None:
+                laps.end(stage, at[stage])
+            elif self._lap is not None:
+                self._lap(stage)
+            self._last = stage
+            if stage == late_stage:
+                raise DeadlineOver
+
+        return ended
 
     def look(self) -> None:
         """Look at the deadline inside a stage.
@@ -81,6 +92,10 @@ class Watch:
         """The error of an event whose work was ended."""
         where = {"stage": self._last} if self._last else {}
         return deadline_exceeded(event, self._deadline, **where)
+
+
+def _ignore(stage: str) -> None:
+    """Ignore the end of a stage."""
 
 
 def deadline_exceeded(event: int, deadline: float, **where: str) -> EventDeadlineExceeded:

@@ -77,7 +77,7 @@ class SingleEventPipeline(ABC, Generic[E, R]):
         def one(event: E | EventError) -> R | EventError:
             if isinstance(event, EventError):
                 return event
-            watch = Watch(most, lap or _ignore)
+            watch = Watch(most, lap)
             try:
                 return identified(self.reconstruct_stages(event, keep, watch, most), self.identity)
             except DeadlineOver:
@@ -99,7 +99,3 @@ class SingleEventPipeline(ABC, Generic[E, R]):
     ) -> R:
         """Reconstruct one event; see :meth:`.base.Pipeline.reconstruct`."""
         return only(self.run([event], keep, limits=limits))
-
-
-def _ignore(stage: str) -> None:
-    """Ignore the end of a stage."""

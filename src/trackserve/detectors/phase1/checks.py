@@ -67,7 +67,8 @@ def check_beam_spot(values: Array) -> None:
 
 def is_beam_spot(position: Array) -> bool:
     """Whether a position (float32[3], cm) is finite and inside the beam pipe."""
-    return bool((np.abs(position) <= BEAM_SPOT_LIMITS).all())
+    limits = BEAM_SPOT_LIMITS.tolist()
+    return all(abs(x) <= most for x, most in zip(position.tolist(), limits, strict=True))
 
 
 def _check_feds(fed_ids: Array) -> None:

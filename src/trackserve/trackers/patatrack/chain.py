@@ -1,4 +1,4 @@
-"""The stages from raw words to fitted ntuplets in one call of compiled code.
+"""The stages from raw words to vertices in one call of compiled code.
 
 Between two calls a thread needs the lock of Python, and may have to wait for it. After a stage
 beyond a limit or the deadline, the others have nothing to do; :mod:`.pipeline` sees from the
@@ -7,6 +7,7 @@ numbers what an event has come to.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from trackserve.device.clock import seconds
 from trackserve.device.compile import kernel
 from trackserve.device.held import Held, hold, plain
+from trackserve.edm import Tracks
 from trackserve.edm.columns import Array
 from trackserve.trackers.laps import WALL
 
@@ -22,10 +24,13 @@ from .clusterize import clusterize
 from .config import PatatrackConfig
 from .connect import connect_cells, remove_fishbones
 from .doublets import find_doublets, order_by_phi
-from .fit import fit_broken_lines
+from .fit import Sizes, fit_broken_lines
 from .hits import make_hits
 from .limits import PatatrackLimits
 from .ntuplets import find_ntuplets
+from .shape import hit_shapes
+from .strategies import make_vertices, select
+from .tracks import FittedTracks, make_tracks
 from .unpack import OK, Stream, words_to_digis
 
 STAGES = (
@@ -39,10 +44,13 @@ STAGES = (
     "fishbone",
     "ntuplets",
     "fit",
+    "selection",
+    "vertices",
 )
-"""The stages of :func:`to_ntuplets`, in order."""
+"""The stages, in order."""
 _UNPACK, _CALIBRATE, _CLUSTERS, _HITS, _ORDER = range(5)
-_DOUBLETS, _CONNECTION, _FISHBONE, _NTUPLETS, _FIT = range(5, 10)
+_DOUBLETS, _CONNECTION, _FISHBONE, _NTUPLETS, _FIT, _SELECTION, _VERTICES = range(5, 12)
+_BAD, _LOOSE = Tracks.BAD, Tracks.LOOSE
 _NONE = -1
 """A limit that lets nothing pass."""
 
@@ -57,6 +65,9 @@ class Most(NamedTuple):
     triplets: int
     connections: int
     ntuplets: int
+
+
+_most_of = attrgetter(*Most._fields)
 
 
 class Numbers(NamedTuple):
@@ -77,12 +88,16 @@ class Intermediates(NamedTuple):
 
     digis: Held[Any]
     clusters: Held[Any]
+    hits: Held[Any]
+    ordered: Held[Any]
     cells: Held[Any]
     graph: Held[Any]
+    fitted: Held[Any]
+    quality: Array
 
 
 class Chained(NamedTuple):
-    """What :func:`to_ntuplets` comes to.
+    """What :func:`to_vertices` comes to.
 
     Attributes:
         stream: summary of the event's stream.
@@ -91,9 +106,8 @@ class Chained(NamedTuple):
         numbers: how many there are of each.
         times: float64[stages], when each stage ended, by the clock that was asked for, seconds.
         late: place of the first stage that ended behind the deadline; -1: none.
-        hits: columns of :class:`trackserve.edm.Hits`.
-        ordered: the hits in their order.
-        fitted: the ntuplets.
+        tracks, vertices: columns of :class:`trackserve.edm.Tracks` and of
+            :class:`trackserve.edm.Vertices`.
         others: the intermediates.
     """
 
@@ -103,9 +117,8 @@ class Chained(NamedTuple):
     numbers: Numbers
     times: Array
     late: int
-    hits: Held[Any]
-    ordered: Held[Any]
-    fitted: Held[Any]
+    tracks: tuple[Array, ...]
+    vertices: tuple[Array, ...]
     others: Held[Intermediates]
 
 
@@ -115,6 +128,7 @@ class Tables(NamedTuple):
     cabling: Held[Any]
     gains: Held[Any]
     positions: Held[Any]
+    shapes: Held[Any]
 
 
 class Constants(NamedTuple):
@@ -128,11 +142,13 @@ class Constants(NamedTuple):
     connections: Held[Any]
     ntuplets: Held[Any]
     fit: Held[Any]
+    quality: Held[Any]
+    vertices: Held[Any]
 
 
 def most_of(limits: PatatrackLimits) -> Most:
     """The limits as compiled code takes them."""
-    return Most(*map(limits.__getattribute__, Most._fields))
+    return Most(*_most_of(limits))
 
 
 def constants_of(config: PatatrackConfig) -> Held[Constants]:
@@ -141,7 +157,7 @@ def constants_of(config: PatatrackConfig) -> Held[Constants]:
 
 
 @kernel
-def to_ntuplets(
+def to_vertices(
     words: Array,
     beam_spot: Array,
     tables: Held[Tables] | Tables,
@@ -150,7 +166,7 @@ def to_ntuplets(
     end: float,
     clock: int,
 ) -> Chained:
-    """Raw words to fitted ntuplets.
+    """Raw words to vertices.
 
     Args:
         words: uint32[n], the stream of an event, read-only.
@@ -195,9 +211,21 @@ def to_ntuplets(
     goes_on &= ended(_FISHBONE)
     n_most = most.ntuplets if goes_on else _NONE
     ntuplets, n_ntuplets = find_ntuplets(graph, using.layer_pairs, using.ntuplets, n_most)
-    ended(_NTUPLETS)
+    goes_on &= ended(_NTUPLETS)
     fitted = fit_broken_lines(ntuplets, ordered, hits, having.positions, using.fit)
-    ended(_FIT)
+    goes_on &= ended(_FIT)
+    quality = np.full(len(fitted.value.chi2), _BAD, np.uint8)
+    if goes_on:
+        shapes = hit_shapes(ordered.value, hits.value, having.shapes.value)
+        sizes = Sizes(n_hits=n_clusters, n_cells=n_cells)
+        quality = select(fitted.value, shapes, sizes, using.quality.value)
+    tracks = make_tracks(fitted.value, ordered.value.order, quality, _LOOSE)
+    goes_on &= ended(_SELECTION)
+    state, covariance, chi2, _, _, n_hits, _, vertex_of_track = tracks
+    n = len(chi2) if goes_on else 0
+    judged = FittedTracks(state[:n], covariance[:n], chi2[:n], n_hits[:n])
+    vertices = make_vertices(judged, using.vertices.value, vertex_of_track)
+    ended(_VERTICES)
     numbers = Numbers(
         modules=n_modules,
         module_digis=n_digis,
@@ -212,5 +240,12 @@ def to_ntuplets(
     for stage in range(len(STAGES)):
         if over[stage] and late < 0:
             late = stage
-    others = Held(Intermediates(digis, clusters, cells, graph))
-    return Chained(stream, n_errors, errors, numbers, times, late, hits, ordered, fitted, others)
+    others = Held(Intermediates(digis, clusters, hits, ordered, cells, graph, fitted, quality))
+    return Chained(stream, n_errors, errors, numbers, times, late, tracks, vertices, others)
+
+
+@kernel
+def all_ntuplets(others: Held[Intermediates]) -> tuple[Array, ...]:
+    """Return all ntuplets, also bad ones and duplicates, as columns of tracks in no vertex."""
+    found = others.value
+    return make_tracks(found.fitted.value, found.ordered.value.order, found.quality, _BAD)

@@ -38,7 +38,7 @@ from .broken_line import (
 )
 from .config import FitConstants
 from .doublets import OrderedHits
-from .hits import PositionTables
+from .hits import PositionTables, surface_of
 from .ntuplets import Ntuplets
 
 
@@ -73,20 +73,19 @@ class MeasuredHits(NamedTuple):
     Attributes:
         ordered: the hits in their order.
         var_x, var_y: columns of :class:`trackserve.edm.Hits`.
-        rotation, material: tables of :class:`.PositionTables`.
+        surface: column of :class:`.PositionTables`.
     """
 
     ordered: OrderedHits
     var_x: Array
     var_y: Array
-    rotation: Array
-    material: Array
+    surface: Array
 
 
 @register_jitable
 def measured_hits(ordered: OrderedHits, hits: Any, tables: PositionTables) -> MeasuredHits:
     """Return the input of the fit; ``hits`` are columns of :class:`trackserve.edm.Hits`."""
-    return MeasuredHits(ordered, hits.var_x, hits.var_y, tables.rotation, tables.material)
+    return MeasuredHits(ordered, hits.var_x, hits.var_y, tables.surface)
 
 
 @kernel
@@ -117,13 +116,12 @@ def fit_broken_lines(
 def load_hit(h: int, hits: MeasuredHits, hit: Array, lane: int) -> None:
     """Load what ordered hit ``h`` brings into ``hit``, an entry of :attr:`Workspace.hit`."""
     ordered = hits.ordered
-    row, module = u64(ordered.order[h]), u64(ordered.module[h])
-    axes = hits.rotation[module]
+    row, surface = u64(ordered.order[h]), surface_of(u64(ordered.module[h]), hits.surface)
     hit[X, lane], hit[Y, lane], hit[Z, lane] = ordered.x[h], ordered.y[h], ordered.z[h]
     hit[VAR_X, lane], hit[VAR_Y, lane] = hits.var_x[row], hits.var_y[row]
-    hit[XX, lane], hit[XY, lane], hit[XZ, lane] = axes[0, 0], axes[0, 1], axes[0, 2]
-    hit[YX, lane], hit[YY, lane], hit[YZ, lane] = axes[1, 0], axes[1, 1], axes[1, 2]
-    hit[X0, lane] = hits.material[module]
+    hit[XX, lane], hit[XY, lane], hit[XZ, lane] = surface.axis_x
+    hit[YX, lane], hit[YY, lane], hit[YZ, lane] = surface.axis_y
+    hit[X0, lane] = surface.material
 
 
 @kernel

@@ -51,8 +51,8 @@ class PositionTables(NamedTuple):
     """Parameters of the position estimate, an entry per module, cm.
 
     ``rotation`` is float32[modules, 3, 3], its rows the local axes in global
-    coordinates; ``material`` is in radiation lengths. ``sensor`` and ``frame``, float32[modules,
-    LANES], have the numbers of a :class:`Sensor` and of a :class:`Frame` in a row, then zeros.
+    coordinates. ``sensor``, ``frame`` and ``surface``, float32[modules, LANES], have the numbers of
+    a :class:`Sensor`, of a :class:`Frame` and of a :class:`Surface` in a row, then zeros.
     The other names are those of :data:`trackserve.detectors.phase1.conditions.CPE`.
     """
 
@@ -66,9 +66,9 @@ class PositionTables(NamedTuple):
     sigma_y: Array
     position: Array
     rotation: Array
-    material: Array
     sensor: Array
     frame: Array
+    surface: Array
     pitch_x: float
     pitch_y: float
 
@@ -100,6 +100,25 @@ class Frame(NamedTuple):
     axis_x: tuple[float, float, float]
     axis_y: tuple[float, float, float]
     centre: tuple[float, float, float]
+
+
+class Surface(NamedTuple):
+    """What a track that crosses a module meets.
+
+    Attributes:
+        axis_x, axis_y, normal: local axes in global coordinates.
+        material: radiation lengths across it.
+        thickness: cm.
+        charge_width_x, charge_width_y: cm.
+    """
+
+    axis_x: tuple[float, float, float]
+    axis_y: tuple[float, float, float]
+    normal: tuple[float, float, float]
+    material: float
+    thickness: float
+    charge_width_x: float
+    charge_width_y: float
 
 
 class Box(NamedTuple):
@@ -183,15 +202,31 @@ def make_position_tables(conditions: PixelConditions) -> PositionTables:
     thickness = np.where(module["is_barrel"], cpe["thickness_barrel"], cpe["thickness_endcap"])
     thickness = thickness.astype(np.float32)
     columns = {name: np.ascontiguousarray(module[name]) for name in PositionTables._fields[1:-5]}
-    x_and_y = columns["rotation"][:, :2].reshape(len(module), -1)
+    axes = columns["rotation"].reshape(len(module), -1)
+    widths = columns["charge_width_x"], columns["charge_width_y"]
     return PositionTables(
         thickness=thickness,
         **columns,
-        material=conditions.material.astype(np.float32),
         sensor=_in_rows(thickness, *(columns[name] for name in Sensor._fields[1:])),
-        frame=_in_rows(x_and_y, columns["position"]),
+        frame=_in_rows(axes[:, :6], columns["position"]),
+        surface=_in_rows(axes, conditions.material, thickness, *widths),
         pitch_x=f32(cpe["pitch_x"]),
         pitch_y=f32(cpe["pitch_y"]),
+    )
+
+
+@shared
+def surface_of(module: int, surfaces: Array) -> Surface:
+    """The surface of a module; ``surfaces`` are those of :class:`PositionTables`."""
+    row = surfaces[module]
+    return Surface(
+        axis_x=(row[0], row[1], row[2]),
+        axis_y=(row[3], row[4], row[5]),
+        normal=(row[6], row[7], row[8]),
+        material=row[9],
+        thickness=row[10],
+        charge_width_x=row[11],
+        charge_width_y=row[12],
     )
 
 

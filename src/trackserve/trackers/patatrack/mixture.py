@@ -20,13 +20,12 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import kernel, shared, u64
-from trackserve.device.held import Held, plain
 from trackserve.device.sort import lower_bound, sort_by, sort_spread
-from trackserve.edm import VAR_TIP, VAR_ZIP, Tracks, Vertices
+from trackserve.edm import VAR_TIP, VAR_ZIP
 from trackserve.edm.columns import Array
 
 from .config import MixtureCuts
-from .tracks import FittedTracks, fitted_tracks
+from .tracks import FittedTracks
 from .vertices import NOISE, Ranking, final_number, rank_by_sum_pt2
 
 
@@ -101,19 +100,6 @@ def make_mixture(n_tracks: int, n_points: int) -> Mixture:
     )
 
 
-def fit_mixture(tracks: Tracks, cuts: Held[MixtureCuts] | MixtureCuts) -> tuple[Vertices, Array]:
-    """Find the vertices of an event.
-
-    Tracks of few hits or large errors, and those that fit badly or miss the beam spot, make no
-    vertices, but may be in one.
-
-    Returns:
-        vertices by falling sum of pT^2, and the vertex of each track, int16[n], -1 if in none.
-    """
-    columns, vertex = _fit_mixture(fitted_tracks(tracks), cuts)
-    return Vertices(*columns), vertex
-
-
 @shared
 def grid_points(span: float, cuts: MixtureCuts) -> int:
     """Return the largest number of points of the density of tracks within ``span`` cm.
@@ -125,10 +111,21 @@ def grid_points(span: float, cuts: MixtureCuts) -> int:
 
 
 @kernel
-def _fit_mixture(
-    tracks: FittedTracks, cuts: Held[MixtureCuts] | MixtureCuts
-) -> tuple[tuple[Array, ...], Array]:
-    n, state, cuts = len(tracks.n_hits), tracks.state, plain(cuts)
+def fit_mixture(tracks: FittedTracks, cuts: MixtureCuts, vertex: Array) -> tuple[Array, ...]:
+    """Find the vertices of an event.
+
+    Tracks of few hits or large errors, and those that fit badly or miss the beam spot, make no
+    vertices, but may be in one.
+
+    Args:
+        tracks: its tracks.
+        cuts: constants.
+        vertex: int16[n]; it gets the vertex of each track, -1 if in none.
+
+    Returns:
+        columns of :class:`trackserve.edm.Vertices`, by falling sum of pT^2.
+    """
+    n, state = len(tracks.n_hits), tracks.state
     lowest = highest = 0.0
     for t in range(n):
         lowest, highest = min(lowest, float(state[t, 4])), max(highest, float(state[t, 4]))
@@ -136,14 +133,13 @@ def _fit_mixture(
     n_vertices = _find_mixture(tracks, cuts, work)
     z, error, chi2, sum_pt2 = np.empty((4, n_vertices), np.float32)
     ndof = np.empty(n_vertices, np.int32)
-    vertex = np.empty(n, np.int16)
     for k in range(n_vertices):
         v = work.order[k]
         z[k], error[k] = work.mean[v], error_of_mean(work.weight[v])
         chi2[k], ndof[k], sum_pt2[k] = work.chi2[v], work.ndof[v], -work.share[v]
     for t in range(n):
         vertex[t] = final_number(work.vertex[t], work.rank)
-    return (z, error, chi2, ndof, sum_pt2), vertex
+    return z, error, chi2, ndof, sum_pt2
 
 
 @kernel
@@ -153,21 +149,17 @@ def _find_mixture(tracks: FittedTracks, cuts: MixtureCuts, work: Mixture) -> int
     n = 0
     for t in range(n_tracks):
         work.z[t] = state[t, 4]
-        if makes_vertex(t, tracks, cuts):
-            work.chosen[n] = t
-            n += 1
+        work.chosen[n] = t
+        n += int(makes_vertex(t, tracks, cuts))
     sort_spread(work.z, work.chosen[:n], work.other[:n], -cuts.max_zip, cuts.max_zip)
     for i in range(n):
         work.z[i] = state[work.chosen[i], 4]
         work.sigma[i] = inflated(tracks.covariance[work.chosen[i], VAR_ZIP], cuts)
 
     n_vertices = _maximise(n, _find_seeds(n, cuts, work), cuts, work)
-    assign(n, n_vertices, cuts, work, 0, 1)
     n_vertices = _drop_small(n, n_vertices, cuts.min_tracks, work)
     _fit_vertices(n, n_vertices, work)
-
-    take_all_tracks(tracks, cuts, work, 0, 1)
-    assign(n_tracks, n_vertices, cuts, work, 0, 1)
+    _assign_rest(n, n_vertices, tracks, cuts, work)
     ranking = Ranking(work.share, work.order, work.rank, work.other)
     rank_by_sum_pt2(tracks, work.vertex, n_vertices, ranking)
     return n_vertices
@@ -181,7 +173,7 @@ def makes_vertex(t: int, tracks: FittedTracks, cuts: MixtureCuts) -> bool:
     prompt = tip * tip <= cuts.max_tip_pull * cuts.max_tip_pull * var_tip
     near = abs(tracks.state[t, 4]) < cuts.max_zip
     long = tracks.n_hits[t] >= cuts.min_hits
-    return precise and prompt and near and long and tracks.chi2[t] < cuts.max_chi2
+    return precise & prompt & near & long & (tracks.chi2[t] < cuts.max_chi2)
 
 
 @shared
@@ -191,13 +183,10 @@ def inflated(var_zip: float, cuts: MixtureCuts) -> float:
 
 
 @shared
-def take_all_tracks(
-    tracks: FittedTracks, cuts: MixtureCuts, work: Mixture, first: int, step: int
-) -> None:
-    """Fill positions and errors of all tracks, also of those that make no vertex."""
-    for t in range(first, len(tracks.n_hits), step):
-        work.z[t] = tracks.state[t, 4]
-        work.sigma[t] = inflated(tracks.covariance[t, VAR_ZIP], cuts)
+def take_track(t: int, tracks: FittedTracks, cuts: MixtureCuts, work: Mixture) -> None:
+    """Fill position and error of track ``t``, which may be one that makes no vertex."""
+    work.z[t] = tracks.state[t, 4]
+    work.sigma[t] = inflated(tracks.covariance[t, VAR_ZIP], cuts)
 
 
 @shared
@@ -301,13 +290,17 @@ class Near(NamedTuple):
 def _find_near(v: int, cuts: MixtureCuts, work: Mixture, tracks: Array, likelihood: Array) -> int:
     """Find the tracks near vertex ``v`` and their likelihood by it; return their number."""
     position = work.position[v]
-    found = u64(0)
+    near = u64(0)
     for i in range(u64(work.low[v]), u64(work.high[v])):
         # a little more than the reach, which rounds
-        if abs(work.z[i] - position) < 1.001 * cuts.reach * work.sigma[i]:
-            here = likelihood_by(v, i, cuts, work)
-            tracks[found], likelihood[found] = i, here
-            found += u64(here > 0.0)
+        tracks[near] = i
+        near += u64(abs(work.z[i] - position) < 1.001 * cuts.reach * work.sigma[i])
+    found = u64(0)
+    for k in range(near):
+        i = tracks[k]
+        here = likelihood_by(v, u64(i), cuts, work)
+        tracks[found], likelihood[found] = i, here
+        found += u64(here > 0.0)
     return found
 
 
@@ -342,9 +335,26 @@ def _put_back(v: int, cuts: MixtureCuts, work: Mixture, near: Near) -> None:
             near.track[v, k], near.likelihood[v, k] = tracks[k], likelihood[k]
 
 
+@shared
+def _claim(k: int, v: int, cuts: MixtureCuts, work: Mixture, near: Near) -> None:
+    """Assign those tracks to vertex ``v``, as number ``k``, that no earlier one makes likelier."""
+    n, track, likelihood = near.n[v], near.track[v], near.likelihood[v]
+    if n > _KEPT:
+        track, likelihood = near.all_tracks, near.all_likelihoods
+        _find_near(v, cuts, work, track, likelihood)
+    for j in range(u64(n)):
+        i = u64(track[j])
+        if likelihood[j] > work.density[i]:
+            work.density[i], work.vertex[i] = likelihood[j], k
+
+
 @kernel
 def _maximise(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> int:
-    """Let ``m`` seeds compete; order the survivors by position, and return their number."""
+    """Let ``m`` seeds compete, and find the likeliest survivor of each of ``n`` tracks.
+
+    Returns:
+        the number of survivors, which are ordered by position.
+    """
     begin_competition(n, m, cuts, work, 0, 1)
     for i in range(n):
         work.density[i] = cuts.noise
@@ -375,6 +385,10 @@ def _maximise(n: int, m: int, cuts: MixtureCuts, work: Mixture) -> int:
             alive += 1
     position, share = work.position, work.share
     sort_by(position, work.order, work.other, alive)
+    for i in range(n):
+        work.density[i], work.vertex[i] = cuts.noise, NOISE
+    for k in range(alive):
+        _claim(k, work.order[k], cuts, work, near)
     for k in range(alive):
         work.mean[k], work.weight[k] = position[work.order[k]], share[work.order[k]]
     for k in range(alive):
@@ -479,21 +493,38 @@ def wake_around(v: int, m: int, cuts: MixtureCuts, work: Mixture, first: int, st
 
 
 @shared
-def assign(
-    n: int, n_vertices: int, cuts: MixtureCuts, work: Mixture, first: int, step: int
+def assign(i: int, n_vertices: int, cuts: MixtureCuts, work: Mixture) -> None:
+    """Find the likeliest vertex of the ``i``-th track; -1 if the noise is likelier."""
+    z, reach = work.z[i], cuts.reach * work.sigma[i]
+    work.vertex[i] = NOISE
+    best = cuts.noise
+    low = lower_bound(work.position, n_vertices, z - reach)
+    high = lower_bound(work.position, n_vertices, z + reach)
+    for v in range(low, high):
+        here = likelihood_by(v, i, cuts, work)
+        if here > best:
+            best = here
+            work.vertex[i] = v
+
+
+@kernel
+def _assign_rest(
+    n: int, n_vertices: int, tracks: FittedTracks, cuts: MixtureCuts, work: Mixture
 ) -> None:
-    """Find the likeliest vertex of each of ``n`` tracks; -1 if the noise is likelier."""
-    for i in range(first, n, step):
-        z, reach = work.z[i], cuts.reach * work.sigma[i]
-        work.vertex[i] = NOISE
-        best = cuts.noise
-        low = lower_bound(work.position, n_vertices, z - reach)
-        high = lower_bound(work.position, n_vertices, z + reach)
-        for v in range(low, high):
-            here = likelihood_by(v, i, cuts, work)
-            if here > best:
-                best = here
-                work.vertex[i] = v
+    """Make ``vertex`` that of all tracks: of those that are in none yet the likeliest one.
+
+    The others, of the ``n`` that make vertices, keep theirs: it is the likeliest still.
+    """
+    known = work.other
+    for t in range(len(tracks.n_hits)):
+        known[t] = NOISE
+    for i in range(n):
+        known[work.chosen[i]] = work.vertex[i]
+    for t in range(len(tracks.n_hits)):
+        work.vertex[t] = known[t]
+        if known[t] == NOISE:
+            take_track(t, tracks, cuts, work)
+            assign(t, n_vertices, cuts, work)
 
 
 @kernel

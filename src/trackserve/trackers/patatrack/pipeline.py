@@ -14,7 +14,7 @@ from trackserve.detectors.phase1.conditions import PixelConditions
 from trackserve.detectors.phase1.gains import make_gain_tables
 from trackserve.device.heap import keep_freed_memory
 from trackserve.device.held import hold
-from trackserve.edm import Clusters, Digis, Doublets, EventLimits, Hits, RawEvent, Tracks
+from trackserve.edm import Clusters, Digis, Doublets, EventLimits, Hits, RawEvent, Tracks, Vertices
 from trackserve.edm.columns import Array
 from trackserve.edm.limits import check_limit, of_event
 from trackserve.errors import EventError, InputError, LimitExceeded, TagError
@@ -26,17 +26,14 @@ from ..batch import run_batch
 from ..deadline import Watch
 from ..single import SingleEventPipeline
 from ..tagged import TaggedPipeline
-from .chain import STAGES, Tables, constants_of, most_of, to_ntuplets
+from .chain import STAGES, Tables, all_ntuplets, constants_of, most_of, to_vertices
 from .config import PatatrackConfig, find_config
 from .doublets import Cells, OrderedHits
-from .fit import Sizes
 from .hits import make_position_tables
 from .identity import identity_of
 from .limits import PatatrackLimits
 from .result import Found, PatatrackResult
-from .shape import make_shape_tables, shapes_of
-from .strategies import SELECTIONS, VERTEX_FINDERS
-from .tracks import make_tracks
+from .shape import make_shape_tables
 from .unpack import check_stream, errors_of, stream_words
 
 if TYPE_CHECKING:
@@ -84,15 +81,14 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
             self._cuda = CudaPatatrack(conditions, config)
         positions = make_position_tables(conditions)
         self._constants = constants_of(config)
-        self._quality, self._vertices = hold(config.quality), hold(config.vertices)
         self._tables = hold(
             Tables(
                 cabling=hold(make_unpack_tables(conditions)),
                 gains=hold(make_gain_tables(conditions)),
                 positions=hold(positions),
+                shapes=hold(make_shape_tables(positions)),
             )
         )
-        self._shapes = hold(make_shape_tables(positions))
 
     @classmethod
     def from_directory(
@@ -206,15 +202,11 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
             LimitExceeded: it is beyond a limit.
         """
         words, most = stream_words(event), most_of(limits)
-        done = to_ntuplets(
+        done = to_vertices(
             words, beam_spot, self._tables, self._constants, most, lap.end, lap.clock
         )
         counts, nouns, n, others = found.counts, found.nouns, done.numbers, done.others
-
-        def ended(stage: str) -> None:
-            place = STAGES.index(stage)
-            lap.ended(stage, float(done.times[place]), place == done.late)
-
+        ended = lap.behind_call(STAGES, done.times, done.late)
         check_stream(event.event, done.stream, limits.words)
         nouns["readout_errors"] = errors_of(done.errors, done.n_errors)
         counts["words"] = done.stream.n_words
@@ -229,13 +221,13 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
             nouns["clusters"] = Clusters(*others.value.clusters.value)
         ended("clusters")
         if "hits" in keep:
-            nouns["hits"] = Hits(*done.hits.value)
+            nouns["hits"] = Hits(*others.value.hits.value)
         ended("hits")
         ended("phi order")
         check_limit("doublets", n.doublets, limits.doublets, exact=False)
         counts["doublets"] = n.doublets
         if "doublets" in keep:
-            nouns["doublets"] = _doublets(others.value.cells.value, done.ordered.value)
+            nouns["doublets"] = _doublets(others.value.cells.value, others.value.ordered.value)
         ended("doublets")
         check_limit("triplets", n.triplets, limits.triplets)
         check_limit("connections", n.connections, limits.connections, exact=False)
@@ -247,20 +239,14 @@ class PatatrackPipeline(SingleEventPipeline[RawEvent, PatatrackResult]):
         check_limit("ntuplets", n.ntuplets, limits.ntuplets, exact=False)
         ended("ntuplets")
         ended("fit")
-        shapes = shapes_of(done.ordered, done.hits, self._shapes)
-        select = SELECTIONS[type(self.config.quality)]
-        quality = select(done.fitted, shapes, Sizes(n.clusters, n.cells), self._quality)
-        tracks = make_tracks(done.fitted, done.ordered, quality, Tracks.LOOSE)
-        lap("selection")
-        find_vertices = VERTEX_FINDERS[type(self.config.vertices)]
-        vertices, vertex_of_track = find_vertices(tracks, self._vertices)
-        tracks.vertex[:] = vertex_of_track
+        ended("selection")
+        ended("vertices")
+        tracks, vertices = Tracks(*done.tracks), Vertices(*done.vertices)
         nouns["tracks"], nouns["vertices"] = tracks, vertices
         counts["ntuplets"], counts["tracks"] = n.ntuplets, len(tracks)
         counts["vertices"] = len(vertices)
         if "ntuplets" in keep:
-            nouns["ntuplets"] = make_tracks(done.fitted, done.ordered, quality, Tracks.BAD)
-        lap("vertices")
+            nouns["ntuplets"] = Tracks(*all_ntuplets(others))
 
 
 def _check(event: RawEvent) -> None:

@@ -9,12 +9,10 @@ speaks against them. A track that shares a hit with a better one is a duplicate.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from trackserve.device.compile import LANES, kernel, shared, u64, wide_vectors
-from trackserve.device.held import Held, plain
 from trackserve.device.lanes import load_columns
 from trackserve.device.sort import sort_spread
 from trackserve.edm import MAX_HITS, VAR_TIP, Tracks
@@ -38,70 +36,44 @@ from .shape import (
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
 
 
-def resolve_tracks(
-    fitted: Held[Fitted] | Fitted,
-    hits: Held[HitShapes] | HitShapes,
-    sizes: Sizes,
-    cuts: Held[ScoreCuts] | ScoreCuts,
-) -> Array:
-    """Return the quality of each ntuplet, uint8[n]: bad, duplicate or loose."""
-    quality: Array = _quality_of(fitted, hits, sizes.n_hits, cuts)
-    return quality
-
-
-@kernel
-def _quality_of(
-    fitted: Held[Fitted] | Fitted,
-    hits: Held[HitShapes] | HitShapes,
-    n_hits: int,
-    cuts: Held[ScoreCuts] | ScoreCuts,
-) -> Array:
-    return _resolve_tracks(plain(fitted), plain(hits), n_hits, plain(cuts))
-
-
-class Alone(NamedTuple):
-    """What the fit of an ntuplet says against it.
-
-    Attributes:
-        cost: in chi2; infinite if it is no track.
-        most: largest cost of a track of as many hits.
-    """
-
-    cost: float
-    most: float
+@shared
+def most_cost(n_hits: int, cuts: ScoreCuts) -> float:
+    """Return the largest cost of a track of so many hits, in chi2."""
+    return cuts.triplet_cost if n_hits == 3 else cuts.long_cost
 
 
 @shared
-def cost_of_fit(t: int, fitted: Fitted, cuts: ScoreCuts) -> Alone:
-    """Return what the fit says against ntuplet ``t``.
+def cost_of_fit(t: int, fitted: Fitted, cuts: ScoreCuts) -> float:
+    """Return what the fit says against ntuplet ``t``, in chi2; infinite if it is no track.
 
     A triplet has so few hits that chi2 of the fit says little: that of the beam spot counts too.
     """
     chi2, tip, var_tip = fitted.chi2[t], fitted.state[t, 1], fitted.covariance[t, VAR_TIP]
     q_over_pt, zip_ = fitted.state[t, 2], fitted.state[t, 4]
-    near = abs(tip) < cuts.tip and abs(zip_) < cuts.zip
-    cost, most = float(chi2), cuts.long_cost
-    if fitted.ntuplets.n_hits[t] == 3:
-        cost += tip * tip / (var_tip + cuts.tip_spread * cuts.tip_spread)
-        most = cuts.triplet_cost
+    n_hits = fitted.ntuplets.n_hits[t]
+    near = (abs(tip) < cuts.tip) & (abs(zip_) < cuts.zip)
+    cost = float(chi2)
+    of_tip = tip * tip / (var_tip + cuts.tip_spread * cuts.tip_spread)
+    cost += of_tip if n_hits == 3 else 0.0
     # a fit that failed is NaN, and no comparison holds
-    good = cost < most and near and cuts.min_pt * abs(q_over_pt) < 1.0
-    return Alone(cost if good else math.inf, most)
+    good = (cost < most_cost(n_hits, cuts)) & near & (cuts.min_pt * abs(q_over_pt) < 1.0)
+    return cost if good else math.inf
 
 
 @shared
-def cost_of(alone: Alone, track: Array, lane: int, cuts: ScoreCuts) -> float:
+def cost_of(of_fit: float, n_hits: int, track: Array, lane: int, cuts: ScoreCuts) -> float:
     """Return all that speaks against an ntuplet, in chi2; infinite if it is no track.
 
     Args:
-        alone: what its fit says.
+        of_fit: what its fit says.
+        n_hits: number of its hits.
         track: :attr:`.shape.ShapeWorkspace.track`, with the result.
         lane: lane of the ntuplet.
         cuts: constants of the selection.
     """
     lengths, missed = track[LENGTHS, lane], track[MISSED, lane]
-    cost = alone.cost + (lengths + cuts.per_missed * missed)
-    return cost if lengths < alone.most - alone.cost and cost < alone.most else math.inf
+    cost, most = of_fit + (lengths + cuts.per_missed * missed), most_cost(n_hits, cuts)
+    return cost if lengths < most - of_fit and cost < most else math.inf
 
 
 @shared
@@ -124,13 +96,15 @@ def _score_tracks(fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> Array:
     ntuplets = fitted.ntuplets
     n = len(ntuplets.n_hits)
     score = np.empty(n, np.float64)
+    cost = np.empty(n, np.float64)
     rows = np.empty((MAX_HITS + 1, n), np.int32)  # tracks of as many hits in a row
     count = np.zeros(MAX_HITS + 1, np.int64)
     for t in range(u64(n)):
         score[t] = -math.inf
         n_hits = u64(ntuplets.n_hits[t])
         rows[n_hits, u64(count[n_hits])] = t
-        count[n_hits] += int(cost_of_fit(t, fitted, cuts).cost < math.inf)
+        cost[t] = cost_of_fit(t, fitted, cuts)
+        count[n_hits] += int(cost[t] < math.inf)
     # one row of memory for each hit: most are in several ntuplets
     loaded = np.empty((len(hits.ordered.order), N_OF_CLUSTER, 1), np.float32)
     for h in range(u64(len(loaded))):
@@ -156,13 +130,14 @@ def _score_tracks(fitted: Fitted, hits: HitShapes, cuts: ScoreCuts) -> Array:
             judge_shapes_side_by_side(n_hits, LANES, hits.tables, cuts, work)
             for lane in range(u64(filled)):
                 t = u64(rows[n_hits, block + np.int64(lane)])
-                cost = cost_of(cost_of_fit(t, fitted, cuts), work.track, lane, cuts)
-                score[t] = score_of(n_hits, cost, cuts)
+                all_in_all = cost_of(cost[t], n_hits, work.track, lane, cuts)
+                score[t] = score_of(n_hits, all_in_all, cuts)
     return score
 
 
 @kernel
-def _resolve_tracks(fitted: Fitted, hits: HitShapes, n_hits: int, cuts: ScoreCuts) -> Array:
+def resolve_tracks(fitted: Fitted, hits: HitShapes, sizes: Sizes, cuts: ScoreCuts) -> Array:
+    """Return the quality of each ntuplet, uint8[n]: bad, duplicate or loose."""
     ntuplets = fitted.ntuplets
     n = len(ntuplets.n_hits)
     score = _score_tracks(fitted, hits, cuts)
@@ -176,16 +151,17 @@ def _resolve_tracks(fitted: Fitted, hits: HitShapes, n_hits: int, cuts: ScoreCut
     sort_spread(-score, good[0, :n_good], good[1, :n_good], -best, -worst)
 
     quality = np.full(n, _BAD, np.uint8)
-    taken = np.zeros(n_hits, np.bool_)
+    taken = np.zeros(sizes.n_hits + 1, np.bool_)
     for i in range(n_good):
         t = u64(good[0, i])
         shared_hits = 0
-        for k in range(u64(ntuplets.n_hits[t])):
-            shared_hits += taken[u64(ntuplets.hits[t, k])]
+        for k in range(u64(MAX_HITS)):
+            shared_hits += taken[u64(ntuplets.hits[t, k] + 1)]
         if shared_hits > may_share(ntuplets.n_hits[t], score[t], cuts):
             quality[t] = _DUPLICATE
             continue
         quality[t] = _LOOSE
-        for k in range(u64(ntuplets.n_hits[t])):
-            taken[u64(ntuplets.hits[t, k])] = True
+        for k in range(u64(MAX_HITS)):
+            taken[u64(ntuplets.hits[t, k] + 1)] = True
+        taken[0] = False
     return quality

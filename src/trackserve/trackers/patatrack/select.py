@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import kernel, shared
-from trackserve.device.held import Held, plain
 from trackserve.edm import MAX_HITS, Tracks
 from trackserve.edm.columns import Array
 
@@ -20,29 +19,6 @@ from .fit import Fitted, Sizes
 from .shape import HitShapes
 
 _BAD, _DUPLICATE, _LOOSE = Tracks.BAD, Tracks.DUPLICATE, Tracks.LOOSE
-
-
-def select_tracks(
-    fitted: Held[Fitted] | Fitted,
-    _hits: Held[HitShapes] | HitShapes,
-    sizes: Sizes,
-    cuts: Held[QualityCuts] | QualityCuts,
-) -> Array:
-    """Return the quality of each ntuplet, uint8[n]: bad, duplicate or loose.
-
-    Doublets are judged one after the other. If loose tracks share one, the closest to the beam
-    spot stays, and the others become duplicates. Then hits are judged. If loose tracks share one,
-    the longest stay; if these are triplets, the closest to the beam spot.
-    """
-    quality: Array = _quality_of(fitted, sizes, cuts)
-    return quality
-
-
-@kernel
-def _quality_of(
-    fitted: Held[Fitted] | Fitted, sizes: Sizes, cuts: Held[QualityCuts] | QualityCuts
-) -> Array:
-    return _select_tracks(plain(fitted), sizes, plain(cuts))
 
 
 @shared
@@ -101,7 +77,13 @@ def grade(t: int, fitted: Fitted, cuts: QualityCuts) -> int:
 
 
 @kernel
-def _select_tracks(fitted: Fitted, sizes: Sizes, cuts: QualityCuts) -> Array:
+def select_tracks(fitted: Fitted, _hits: HitShapes, sizes: Sizes, cuts: QualityCuts) -> Array:
+    """Return the quality of each ntuplet, uint8[n]: bad, duplicate or loose.
+
+    Doublets are judged one after the other. If loose tracks share one, the closest to the beam
+    spot stays, and the others become duplicates. Then hits are judged. If loose tracks share one,
+    the longest stay; if these are triplets, the closest to the beam spot.
+    """
     n = len(fitted.chi2)
     quality = np.empty(n, np.uint8)
     for t in range(n):

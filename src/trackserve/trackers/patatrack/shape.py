@@ -20,15 +20,14 @@ from trackserve.detectors.phase1.layout import (
     N_LAYERS,
     PT_PER_RADIUS,
 )
-from trackserve.device.compile import i32, kernel, shared, side_by_side, u64
+from trackserve.device.compile import i32, shared, side_by_side, u64
 from trackserve.device.elementary import cosine_and_sine
-from trackserve.device.held import Held, plain
 from trackserve.edm.columns import Array
 
 from .config import ScoreCuts
 from .doublets import OrderedHits
 from .fit import Fitted
-from .hits import HALF_COLS, HALF_ROWS, PositionTables
+from .hits import HALF_COLS, HALF_ROWS, PositionTables, surface_of
 
 _BARREL_MARGIN, _DISK_MARGIN = 0.5, 1.0
 """Width of the rim of a layer in which a track may well pass by, cm: along the beam in the barrel,
@@ -156,34 +155,26 @@ def make_shape_tables(positions: PositionTables) -> ShapeTables:
     return ShapeTables(layer=layer, spans=spans, positions=positions)
 
 
-@kernel
-def shapes_of(
-    ordered: Held[OrderedHits] | OrderedHits,
-    hits: Held[Any] | Any,
-    tables: Held[ShapeTables] | ShapeTables,
-) -> Held[HitShapes]:
-    """Return the input of the selection; ``hits`` are columns of :class:`trackserve.edm.Hits`."""
-    return Held(hit_shapes(plain(ordered), plain(hits), plain(tables)))
-
-
 @register_jitable
 def hit_shapes(ordered: OrderedHits, hits: Any, tables: ShapeTables) -> HitShapes:
-    """Return the input of the selection, as :func:`shapes_of`, from plain values."""
+    """Return the input of the selection; ``hits`` are columns of :class:`trackserve.edm.Hits`."""
     return HitShapes(ordered, hits.size_x, hits.size_y, tables)
 
 
 @shared
 def load_cluster(h: int, hits: HitShapes, cluster: Array, lane: int) -> None:
     """Load ordered hit ``h`` into ``cluster``, an entry of :attr:`ShapeWorkspace.cluster`."""
-    ordered, positions = hits.ordered, hits.tables.positions
-    row, m = u64(ordered.order[h]), u64(ordered.module[h])
+    ordered = hits.ordered
+    row, module = u64(ordered.order[h]), u64(ordered.module[h])
+    surface = surface_of(module, hits.tables.positions.surface)
     cluster[_X, lane], cluster[_Y, lane] = ordered.x[h], ordered.y[h]
-    for i in range(u64(3)):
-        for j in range(u64(3)):
-            cluster[u64(_AXES) + u64(3) * i + j, lane] = positions.rotation[m, i, j]
-    cluster[_THICKNESS, lane] = positions.thickness[m]
-    cluster[_CHARGE_WIDTH_X, lane] = positions.charge_width_x[m]
-    cluster[_CHARGE_WIDTH_Y, lane] = positions.charge_width_y[m]
+    for i in range(3):
+        cluster[_AXES + i, lane] = surface.axis_x[i]
+        cluster[_AXES + 3 + i, lane] = surface.axis_y[i]
+        cluster[_AXES + 6 + i, lane] = surface.normal[i]
+    cluster[_THICKNESS, lane] = surface.thickness
+    cluster[_CHARGE_WIDTH_X, lane] = surface.charge_width_x
+    cluster[_CHARGE_WIDTH_Y, lane] = surface.charge_width_y
     cluster[_SIZE_X, lane], cluster[_SIZE_Y, lane] = hits.size_x[row], hits.size_y[row]
 
 

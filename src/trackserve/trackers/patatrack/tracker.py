@@ -119,9 +119,9 @@ class Patatrack(Tracker[RawEvent, PatatrackResult]):
 def _vertices_of(tracks: Tracks) -> Vertices:
     """Find vertices as the default configuration does."""
     from .config import DEFAULT
-    from .strategies import VERTEX_FINDERS
+    from .strategies import vertices_of
 
-    return VERTEX_FINDERS[type(DEFAULT.vertices)](tracks, DEFAULT.vertices)[0]
+    return vertices_of(tracks, DEFAULT.vertices)[0]
 
 
 TRACKER = Patatrack()

@@ -7,11 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import kernel
-from trackserve.device.held import Held, plain
 from trackserve.edm import MAX_HITS, Tracks
 from trackserve.edm.columns import Array
 
-from .doublets import OrderedHits
 from .fit import Fitted
 
 
@@ -29,28 +27,16 @@ def fitted_tracks(tracks: Tracks) -> FittedTracks:
     return FittedTracks(tracks.state, tracks.covariance, tracks.chi2, tracks.n_hits)
 
 
-def make_tracks(
-    fitted: Held[Fitted] | Fitted,
-    ordered: Held[OrderedHits] | OrderedHits,
-    quality: Array,
-    lowest: int,
-) -> Tracks:
-    """Make tracks of the ntuplets of quality ``lowest`` and better; they are in no vertex yet."""
-    return Tracks(*_tracks_of(fitted, ordered, quality, lowest))
-
-
 @kernel
-def _tracks_of(
-    fitted: Held[Fitted] | Fitted,
-    ordered: Held[OrderedHits] | OrderedHits,
-    quality: Array,
-    lowest: int,
-) -> tuple[Array, ...]:
-    return _make_tracks(plain(fitted), plain(ordered).order, quality, lowest)
+def make_tracks(fitted: Fitted, order: Array, quality: Array, lowest: int) -> tuple[Array, ...]:
+    """Return columns of :class:`trackserve.edm.Tracks`, which are in no vertex yet.
 
-
-@kernel
-def _make_tracks(fitted: Fitted, order: Array, quality: Array, lowest: int) -> tuple[Array, ...]:
+    Args:
+        fitted: the ntuplets.
+        order: int32[hits], row of each ordered hit in :class:`trackserve.edm.Hits`.
+        quality: uint8[n], of the ntuplets.
+        lowest: ntuplets of this quality and better become tracks.
+    """
     ntuplets = fitted.ntuplets
     n = 0
     for t in range(len(quality)):

@@ -491,7 +491,7 @@ def _unpack_side_by_side(
 @shared
 def _comes_again(module: int, before: int, seen: Array) -> bool:
     """Whether a module has had words, and those ``before`` were of another; now it has."""
-    again = module != before and seen[module]
+    again = (module != before) & seen[module]
     seen[module] = True
     return again
 

@@ -15,13 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from trackserve.device.compile import kernel, shared
-from trackserve.device.held import Held, plain
 from trackserve.device.sort import sort_by
-from trackserve.edm import VAR_ZIP, Tracks, Vertices
+from trackserve.edm import VAR_ZIP
 from trackserve.edm.columns import Array
 
 from .config import VertexCuts
-from .tracks import FittedTracks, fitted_tracks
+from .tracks import FittedTracks
 
 NOISE = -1
 
@@ -105,16 +104,6 @@ def make_density(n: int) -> Density:
     )
 
 
-def find_vertices(tracks: Tracks, cuts: Held[VertexCuts] | VertexCuts) -> tuple[Vertices, Array]:
-    """Find the vertices of an event.
-
-    Returns:
-        vertices by falling sum of pT^2, and the vertex of each track, int16[n], -1 if in none.
-    """
-    columns, vertex_of_track = _find_vertices(fitted_tracks(tracks), cuts)
-    return Vertices(*columns), vertex_of_track
-
-
 @shared
 def compatible(i: int, j: int, cuts: VertexCuts, work: Density) -> bool:
     """Whether the ``i``-th and the ``j``-th track may come from one vertex."""
@@ -123,22 +112,29 @@ def compatible(i: int, j: int, cuts: VertexCuts, work: Density) -> bool:
 
 
 @kernel
-def _find_vertices(
-    tracks: FittedTracks, cuts: Held[VertexCuts] | VertexCuts
-) -> tuple[tuple[Array, ...], Array]:
-    n, cuts = len(tracks.n_hits), plain(cuts)
+def find_vertices(tracks: FittedTracks, cuts: VertexCuts, vertex: Array) -> tuple[Array, ...]:
+    """Find the vertices of an event.
+
+    Args:
+        tracks: its tracks.
+        cuts: constants.
+        vertex: int16[n]; it gets the vertex of each track, -1 if in none.
+
+    Returns:
+        columns of :class:`trackserve.edm.Vertices`, by falling sum of pT^2.
+    """
+    n = len(tracks.n_hits)
     work = make_density(n)
     n_vertices = _cluster_tracks(tracks, cuts, work)
     z, error, chi2, sum_pt2 = np.empty((4, n_vertices), np.float32)
     ndof = np.empty(n_vertices, np.int32)
-    vertex = np.empty(n, np.int16)
     for k in range(n_vertices):
         v = work.order[k]
         z[k], error[k] = work.position[v], work.error[v]
         chi2[k], ndof[k], sum_pt2[k] = work.chi2[v], work.ndof[v], -work.minus_sum[v]
     for t in range(n):
         vertex[t] = final_number(work.vertex[t], work.rank)
-    return (z, error, chi2, ndof, sum_pt2), vertex
+    return z, error, chi2, ndof, sum_pt2
 
 
 @shared

@@ -45,7 +45,7 @@ from ..mixture import (
     seed_width,
     settle,
     share_of,
-    take_all_tracks,
+    take_track,
     wake_around,
 )
 from ..tracks import FittedTracks
@@ -136,13 +136,14 @@ def _find(batch: BatchTracks, number: Any, work: Mixture, cuts: MixtureCuts, roo
         n_vertices = _find_seeds(n, cuts, mine, buffer)
         _compete(n, n_vertices, cuts, mine)
         n_vertices = _keep_alive(n_vertices, mine, buffer)
-        assign(n, n_vertices, cuts, mine, cuda.threadIdx.x, cuda.blockDim.x)
+        for k in range(cuda.threadIdx.x, n, cuda.blockDim.x):
+            assign(k, n_vertices, cuts, mine)
         n_vertices = _drop_small(n, n_vertices, cuts.min_tracks, mine, buffer)
         _fit_vertices(n, n_vertices, mine)
 
-        take_all_tracks(tracks, cuts, mine, cuda.threadIdx.x, cuda.blockDim.x)
-        cuda.syncthreads()
-        assign(j - i, n_vertices, cuts, mine, cuda.threadIdx.x, cuda.blockDim.x)
+        for t in range(cuda.threadIdx.x, j - i, cuda.blockDim.x):
+            take_track(t, tracks, cuts, mine)
+            assign(t, n_vertices, cuts, mine)
         cuda.syncthreads()
         ranking = Ranking(mine.share, mine.order, mine.rank, mine.other)
         rank_by_sum_pt2(tracks, mine.vertex, n_vertices, ranking)

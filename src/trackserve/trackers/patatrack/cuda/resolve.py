@@ -115,13 +115,13 @@ def _judge_alone(fitted: Fitted, hits: HitShapes, contest: Contest, cuts: ScoreC
     for t in range(cuda.grid(1), contest.n, cuda.gridsize(1)):
         contest.quality[t] = _BAD
         n_hits = int(fitted.ntuplets.n_hits[t])
-        alone, cost = cost_of_fit(t, fitted, cuts), math.inf
-        if alone.cost < math.inf:
+        cost = cost_of_fit(t, fitted, cuts)
+        if cost < math.inf:
             load_track(t, fitted, hits, work, 0)
             for k in range(n_hits):
                 load_cluster(fitted.ntuplets.hits[t, k], hits, work.cluster[k], 0)
             judge_shapes_side_by_side(n_hits, 1, hits.tables, cuts, work)
-            cost = cost_of(alone, work.track, 0, cuts)
+            cost = cost_of(cost, n_hits, work.track, 0, cuts)
         contest.score[t] = score_of(n_hits, cost, cuts)
 
 
