@@ -182,7 +182,7 @@ def test_a_triplet_that_crosses_a_fourth_layer_unseen_must_fit_better(
 ) -> None:
     shapes = straight_shapes(20)
     shapes.tables.spans[3] = 16.0, -20.0, end
-    assert resolve([[0, 1, 2]], [12.5], [0.0], shapes).tolist() == [expected]
+    assert resolve([[0, 1, 2]], [13.5], [0.0], shapes).tolist() == [expected]
     assert resolve([[0, 1, 2]], [1.0], [0.0], shapes).tolist() == [Tracks.LOOSE]
 
 
