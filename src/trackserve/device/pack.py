@@ -76,7 +76,7 @@ pack_items = cast(Callable[[Any, int, int, Any, int], int], intrinsic(_pack_item
 """Function ``pack_items(source, place, bits, target, n)``: it copies those of ``LANES`` items of
 ``source``, from ``place`` on, whose bit in ``bits``, uint32, is set, to ``target``, from ``n`` on.
 
-Both arrays are int32, both places uint64. It returns the number of items, uint64. It reads and
-writes ``LANES`` items, of which the first ones count."""
+Items of both arrays have 32 bits; both places are uint64. It returns the number of items, uint64.
+It reads and writes ``LANES`` items, of which the first ones count."""
 pack_numbers = cast(Callable[[int, int, Any, int], int], intrinsic(_pack_numbers))
 """Function ``pack_numbers(first, bits, target, n)``: the same, with numbers from ``first`` on."""

@@ -26,7 +26,7 @@ from trackserve.device.compile import (
 )
 from trackserve.device.held import Held, plain
 from trackserve.device.lanes import bits_of, fill, first_lanes, load, real, whole
-from trackserve.device.pack import pack_items
+from trackserve.device.pack import pack_items, pack_numbers
 from trackserve.edm.columns import Array
 
 from .config import DoubletCuts
@@ -208,18 +208,19 @@ def _order_by_phi(hits: Any, first_module: Array) -> OrderedHits:
                 b = ((int(phi[source[i]]) + 32768) >> shift) & 255
                 target[count[b]] = source[i]
                 count[b] += 1
-    integers = np.empty((3, n), np.int32)
-    lengths = np.empty((4, n), np.float32)
+    # whole blocks of lanes are read: room for the last one
+    integers = np.empty((3, n + LANES), np.int32)
+    lengths = np.empty((4, n + LANES), np.float32)
     ordered = OrderedHits(
         order=order,
         layer_start=layer_start,
-        module=integers[0],
-        phi=integers[1],
-        x=lengths[0],
-        y=lengths[1],
-        z=lengths[2],
-        r=lengths[3],
-        size_y=integers[2],
+        module=integers[0][:n],
+        phi=integers[1][:n],
+        x=lengths[0][:n],
+        y=lengths[1][:n],
+        z=lengths[2][:n],
+        r=lengths[3][:n],
+        size_y=integers[2][:n],
     )
     for i in range(n):
         k = order[i]
@@ -270,13 +271,17 @@ def cuts_of(pair: Any, cuts: DoubletCuts) -> PairCuts:
 
 
 @shared
-def starts_pair(hit: HitPoint, cuts: PairCuts) -> bool:
+def starts_pair(z: float, size: int, cuts: PairCuts) -> bool:
     """Whether a hit may be the inner one of a pair.
 
     Its cluster must be as long as a track to a disk makes it. One at an edge always is.
+
+    Args:
+        z, size: of the hit, as in :class:`HitPoint`.
+        cuts: cuts of the layer pair.
     """
-    inside = (hit.z >= cuts.min_z) & (hit.z <= cuts.max_z)
-    return inside & ((hit.size <= 0) | (hit.size >= cuts.min_size))
+    inside = (z >= cuts.min_z) & (z <= cuts.max_z)
+    return inside & ((size <= 0) | (size >= cuts.min_size))
 
 
 @shared
@@ -392,6 +397,7 @@ def accepted(
 
 @kernel
 def _inner_candidates(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Candidates:
+    wide_vectors()
     n = 0
     for pair in pairs:
         n += hits.layer_start[pair.inner + 1] - hits.layer_start[pair.inner]
@@ -414,17 +420,17 @@ def _inner_candidates(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Can
         pair_cuts = cuts_of(pair, cuts)
         first, last = hits.layer_start[pair.inner], hits.layer_start[pair.inner + 1]
         begin = end
-        for i in range(u64(first), u64(last)):
-            point = hit_point(hits, i, pair_cuts)
-            candidates.hit[end], candidates.phi[end], candidates.size[end] = (
-                i,
-                point.phi,
-                point.size,
-            )
-            candidates.z[end], candidates.r[end] = point.z, point.r
-            candidates.flattest[end] = point.flattest
-            candidates.steepest[end] = point.steepest
-            end += u64(starts_pair(point, pair_cuts))
+        for block in range(u64(first), u64(last), u64(LANES)):
+            ok = starts_pair(load(hits.z, block), load(hits.size_y, block), pair_cuts)
+            bits = bits_of(ok & first_lanes(i32(u64(last) - block)))
+            pack_items(hits.phi, block, bits, candidates.phi, end)
+            pack_items(hits.size_y, block, bits, candidates.size, end)
+            pack_items(hits.z, block, bits, candidates.z, end)
+            pack_items(hits.r, block, bits, candidates.r, end)
+            end += pack_numbers(block, bits, candidates.hit, end)
+        for k in range(begin, end):
+            slopes = slopes_of(candidates.size[k], pair_cuts)
+            candidates.flattest[k], candidates.steepest[k] = slopes
         for k in range(begin, end):
             start[p, u64(phi_bin(candidates.phi[k])) + u64(1)] += 1
         before = i32(begin)
@@ -438,18 +444,24 @@ def _inner_candidates(hits: OrderedHits, pairs: Array, cuts: DoubletCuts) -> Can
 @shared
 def hit_point(hits: OrderedHits, i: int, cuts: PairCuts) -> HitPoint:
     """Hit ``i``, for a pair of layers with these cuts."""
-    size, per_slope = hits.size_y[i], cuts.all_pairs.size_per_slope
-    inside = size > 0
-    flattest = (f32(size) - cuts.max_excess) / per_slope if inside else f32(0)
-    steepest = (f32(size) + cuts.max_shortness) / per_slope if inside else _ANY_SLOPE
+    flattest, steepest = slopes_of(hits.size_y[i], cuts)
     return HitPoint(
         z=hits.z[i],
         r=hits.r[i],
         phi=hits.phi[i],
-        size=size,
+        size=hits.size_y[i],
         flattest=flattest,
         steepest=steepest,
     )
+
+
+@shared
+def slopes_of(size: int, cuts: PairCuts) -> tuple[float, float]:
+    """The flattest and the steepest slope that a cluster allows, as in :class:`HitPoint`."""
+    per_slope, inside = cuts.all_pairs.size_per_slope, size > 0
+    flattest = (f32(size) - cuts.max_excess) / per_slope if inside else f32(0)
+    steepest = (f32(size) + cuts.max_shortness) / per_slope if inside else _ANY_SLOPE
+    return flattest, steepest
 
 
 @kernel

@@ -216,7 +216,7 @@ def _is_doublet(
         kind = BARREL
     elif pair.inner < N_BARREL_LAYERS:
         kind = TO_DISK
-    return starts_pair(inner, own) and makes_pair(inner, outer, own, kind)
+    return starts_pair(inner.z, inner.size, own) and makes_pair(inner, outer, own, kind)
 
 
 @cuda_kernel
