@@ -90,7 +90,7 @@ def _table(before: Seen, after: Seen, seconds: float) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("server", "model", "on"):
         table.add_column(name, no_wrap=True)
-    for name in ("ev/s", "err/s", "wait", "work", "queue ms", "comp. ms", "busy", "restarts"):
+    for name in ("ev/s", "err/s", "wait", "work", "queue ms", "comp. ms", "busy", "new starts"):
         table.add_column(name, justify="right", min_width=max(map(len, [*name.split(), "00.00"])))
     for address, found in after.items():
         if isinstance(found, ServerError):
