@@ -67,7 +67,8 @@ def cycle(events: list[Any], n: int) -> list[Any]:
 def throughput(
     runs: Sequence[Callable[[list[Any]], Any]], batch: list[Any], seconds: float
 ) -> Speed:
-    """Speed of ``runs`` on a batch, for some seconds; each of them has a thread.
+    """Speed of ``runs`` on a batch, for some seconds; each of them has a thread, and runs once at
+    least.
 
     Raises:
         EventError: of an event that is not reconstructed.
@@ -80,11 +81,14 @@ def throughput(
 
     def work(run: Callable[[list[Any]], Any]) -> float:
         begin, n = time.perf_counter(), 0
-        while (start := time.perf_counter()) < end:
+        now = begin
+        while n == 0 or now < end:
+            start = now
             run(batch)
-            laps.append(time.perf_counter() - start)
+            now = time.perf_counter()
+            laps.append(now - start)
             n += len(batch)
-        return n / (time.perf_counter() - begin)
+        return n / (now - begin)
 
     with ThreadPoolExecutor(len(runs)) as pool, Meter() as meter:
         end = time.perf_counter() + seconds
