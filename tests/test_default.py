@@ -22,7 +22,7 @@ from trackserve.edm.columns import Array
 from trackserve.errors import InputError
 from trackserve.io import open_pixel
 from trackserve.physics.pixel.metrics import PixelSummary, summarize_pixel
-from trackserve.trackers.patatrack.config import DEFAULT, PatatrackConfig
+from trackserve.trackers.patatrack.config import DEFAULT, REFERENCE, PatatrackConfig
 from trackserve.trackers.patatrack.fit import Fitted, Sizes
 from trackserve.trackers.patatrack.ntuplets import MAX_CELLS, Ntuplets
 from trackserve.trackers.patatrack.resolve import resolve_tracks
@@ -241,3 +241,39 @@ def test_constants_may_be_any_numbers_of_their_value(
             with_connections(**wrong)
     with pytest.raises(InputError, match="no such layer pairs"):
         replace(DEFAULT, layer_pairs=np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("section", "constant", "value"),
+    [
+        ("fit", "max_hits", -1),
+        ("vertices", "step", 0.0),
+        ("vertices", "step", 1e-7),
+        ("vertices", "max_error", math.inf),
+        ("vertices", "noise", math.nan),
+        ("doublets", "max_z0", math.nan),
+    ],
+)
+def test_constants_that_would_hang_or_crash_are_refused(
+    section: str, constant: str, value: float
+) -> None:
+    changed = getattr(DEFAULT, section)._replace(**{constant: value})
+    with pytest.raises(InputError, match=f"out of bounds.*section {section}, constant {constant}"):
+        replace(DEFAULT, **{section: changed})
+
+
+def test_vertices_of_one_track_are_never_split() -> None:
+    with pytest.raises(InputError, match="split_min_ndof"):
+        replace(REFERENCE, vertices=REFERENCE.vertices._replace(split_min_ndof=0))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("inner", 10), ("outer", -1), ("phi", -500), ("phi", 32766)]
+)
+def test_layer_pairs_that_are_none_are_refused(column: str, value: int) -> None:
+    pairs = DEFAULT.layer_pairs.copy()
+    pairs[column][3] = value
+    with pytest.raises(InputError, match=f"constant {column}, row 3"):
+        replace(DEFAULT, layer_pairs=pairs)
+    with pytest.raises(InputError, match="too many layer pairs"):
+        replace(DEFAULT, layer_pairs=np.resize(DEFAULT.layer_pairs, 256))

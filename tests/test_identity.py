@@ -169,7 +169,8 @@ def with_other(value: Any, path: tuple[str, ...], data: st.DataObject) -> Any:
         array = value.copy()
         row = data.draw(st.integers(0, len(array) - 1))
         name = data.draw(st.sampled_from(array.dtype.names))
-        array[name][row] = not array[name][row] if name == "starts" else array[name][row] + 1
+        before = array[name][row]
+        array[name][row] = not before if name == "starts" else before + (-1) ** (name == "outer")
         return array
     if isinstance(value, bool):
         return not value

@@ -205,7 +205,14 @@ def test_errors_of_the_whole_call_are_raised(
     for nothing in (None, 5, events[0]):
         with pytest.raises(InputError, match="cannot be iterated"):
             built.run(nothing)
-    for keep in (["hitz"], [5], [[]], 5, None):
+    for keep in (
+        ["hitz"],
+        [5],
+        [[]],
+        5,
+        None,
+        {"patatrack": "hits", "exatrkx": "filter_edges"}[tracker],
+    ):
         with pytest.raises(InputError, match="unknown part to keep"):
             built.run(events, keep)
 

@@ -114,9 +114,10 @@ class Result:
         """
         known = cls.intermediates()
         is_list = isinstance(keep, Collection) and not isinstance(keep, str)  # type: ignore[redundant-expr]
-        names = keep if is_list else [keep]
-        unknown = [name for name in names if not isinstance(name, str) or name not in known]  # type: ignore[redundant-expr]
-        if unknown:
+        names: list[Any] = list(keep) if is_list else []
+        unknown = [name for name in names if not isinstance(name, str) or name not in known]
+        if unknown or not is_list:
+            unknown = unknown or [keep]
             raise InputError("unknown part to keep", found=unknown, bound=list(known))
 
     def parts(self) -> dict[str, Columns]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trackserve.detectors.phase1.charge import ChargeCalibration
-from trackserve.detectors.phase1.layout import PT_PER_RADIUS
+from trackserve.detectors.phase1.layout import N_LAYERS, PT_PER_RADIUS
 from trackserve.detectors.scattering import KICK
 from trackserve.device.scalars import f32
 from trackserve.edm import MAX_HITS
@@ -309,12 +309,62 @@ def _of_its_kind(section: str, name: str, value: Any, default: Any) -> Any:
     raise InputError("a constant is of the wrong kind", **fields)
 
 
+_BOUNDS = {
+    "max_hits": (3, math.inf),
+    "step": (1e-4, math.inf),
+    "max_error": (0, 100),
+    "max_zip": (0, 1000),
+    "inflation": (0, 100),
+    "seed_reach": (0, 100),
+    "split_min_ndof": (1, math.inf),
+    "outlier_chi2": (1e-6, math.inf),
+    "outlier_chi2_final": (1e-6, math.inf),
+}
+"""Least and largest values of constants on which memory, or an end, depends."""
+_PAIR_BOUNDS = {
+    "inner": (0, N_LAYERS - 1),
+    "outer": (0, N_LAYERS - 1),
+    "phi": (0, 32640),  # with its bins, less than a turn
+}
+MAX_PAIRS = 255
+"""Layer pairs; their numbers have eight bits."""
+
+
+def _check_bounds(section: str, constants: Any) -> None:
+    """Refuse constants out of bounds, and NaN.
+
+    Raises:
+        InputError: there is one.
+    """
+    for name, value in zip(constants._fields, constants, strict=True):
+        low, high = _BOUNDS.get(name, (-math.inf, math.inf))
+        if not low <= value <= high:
+            fields = {"section": section, "constant": name, "found": value, "bound": [low, high]}
+            raise InputError("a constant is out of bounds", **fields)
+
+
+def _check_pairs(pairs: Array) -> None:
+    """Refuse layer pairs out of bounds, and too many.
+
+    Raises:
+        InputError: they are.
+    """
+    if len(pairs) > MAX_PAIRS:
+        raise InputError("too many layer pairs", found=len(pairs), bound=MAX_PAIRS)
+    for name, (low, high) in _PAIR_BOUNDS.items():
+        wrong = np.flatnonzero((pairs[name] < low) | (pairs[name] > high))
+        if len(wrong):
+            row, found = int(wrong[0]), int(pairs[name][wrong[0]])
+            fields = {"constant": name, "row": row, "found": found, "bound": [low, high]}
+            raise InputError("a layer pair is out of bounds", **fields)
+
+
 @dataclass(frozen=True, eq=False)
 class PatatrackConfig:
     """All constants of one configuration.
 
     Raises:
-        InputError: a constant is no number, or of the wrong kind.
+        InputError: a constant is no number, of the wrong kind, or out of bounds.
     """
 
     name: str
@@ -334,11 +384,13 @@ class PatatrackConfig:
             if hasattr(given, "_field_defaults"):
                 each = zip(given._fields, given, given._field_defaults.values(), strict=True)
                 kept = type(given)(*(_of_its_kind(section, *one) for one in each))
+                _check_bounds(section, kept)
                 object.__setattr__(self, section, kept)
         pairs = np.array(self.layer_pairs)
         if pairs.ndim != 1 or pairs.dtype.names != LAYER_PAIR.names:
             found, bound = f"{pairs.dtype}{list(pairs.shape)}", f"{LAYER_PAIR}[-1]"
             raise InputError("no such layer pairs", found=found, bound=bound)
+        _check_pairs(pairs)
         object.__setattr__(self, "layer_pairs", pairs.astype(LAYER_PAIR))
 
 
