@@ -39,7 +39,7 @@ from trackserve.wire.bundle import BUNDLE
 from trackserve.wire.codec import IDENTITY, TIMING, Codec
 from trackserve.wire.events import CONDITIONS, PointsEventCodec
 from trackserve.wire.limits import LIMITS, STOPPED_BY
-from trackserve.wire.tensors import decode_timing, encode_timing
+from trackserve.wire.tensors import Pieces, decode_timing, encode_timing
 
 PARTS = PatatrackResult.always() | PatatrackResult.intermediates()
 keeps = st.sets(st.sampled_from(list(PatatrackResult.intermediates())))
@@ -439,3 +439,12 @@ def test_a_bundle_has_a_bound() -> None:
     head = {"events": [{}] * (bundle.MOST_EVENTS + 1), "outputs": []}
     with pytest.raises(InputError, match="too many events"):
         bundle.split_events({BUNDLE.name: with_head(head)}, CODEC.inputs, CODEC.outputs)
+
+
+@given(st.lists(hnp.arrays(np.int16, st.integers(0, 3))))
+def test_pieces_are_written_as_they_are_joined(arrays: list[Array]) -> None:
+    """Also pieces without a byte."""
+    pieces = Pieces(arrays, sum(array.nbytes for array in arrays))
+    memory = bytearray(b"?" * (pieces.nbytes + 1))
+    pieces.write(memoryview(memory))
+    assert bytes(memory) == pieces.join().tobytes() + b"?"

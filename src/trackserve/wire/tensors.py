@@ -69,10 +69,10 @@ class Pieces:
         """Write the tensor to the begin of ``memory``; its arrays are C-contiguous."""
         at = 0
         for piece in self.pieces:
-            view = memoryview(piece).cast("B")
-            end = at + len(view)
-            memory[at:end] = view
-            at = end
+            view = memoryview(piece)
+            if view.nbytes:  # a view of nothing cannot be cast
+                memory[at : at + view.nbytes] = view.cast("B")
+                at += view.nbytes
 
 
 def pieces_of(tensor: Array | Pieces) -> Sequence[Any]:
