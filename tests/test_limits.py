@@ -285,6 +285,7 @@ def test_a_deadline_ends_finishing(monkeypatch: pytest.MonkeyPatch) -> None:
         {"deadline": -1},
         {"deadline": math.nan},
         {"deadline": "soon"},
+        {"deadline": 10**400},
         {"words": -1},
         {"words": 1.5},
         {"words": True},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Self
@@ -42,7 +43,8 @@ class EventLimits:
     def __post_init__(self) -> None:
         if self.beyond not in BEYOND:
             raise InputError("no such answer beyond a limit", found=self.beyond, bound=BEYOND)
-        if not _is(self.deadline, Real) or not self.deadline >= 0:
+        good = _is(self.deadline, Real) and self.deadline >= 0
+        if not good or sys.float_info.max < self.deadline < math.inf:
             bound = "seconds from 0 on"
             raise InputError("wrong deadline", found=repr(self.deadline)[:80], bound=bound)
         for name, most in self.counts().items():
