@@ -113,11 +113,10 @@ class Result:
             InputError: ``keep`` is not a collection of names of :meth:`intermediates`.
         """
         known = cls.intermediates()
-        is_list = isinstance(keep, Collection) and not isinstance(keep, str)  # type: ignore[redundant-expr]
-        names: list[Any] = list(keep) if is_list else []
-        unknown = [name for name in names if not isinstance(name, str) or name not in known]
-        if unknown or not is_list:
-            unknown = unknown or [keep]
+        unknown: list[Any] = [keep]
+        if isinstance(keep, Collection) and not isinstance(keep, str):  # type: ignore[redundant-expr]
+            unknown = [name for name in keep if not isinstance(name, str) or name not in known]  # type: ignore[redundant-expr]
+        if unknown:
             raise InputError("unknown part to keep", found=unknown, bound=list(known))
 
     def parts(self) -> dict[str, Columns]:

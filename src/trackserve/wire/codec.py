@@ -163,7 +163,7 @@ class Codec(Generic[E, R]):
         return {name: x.join() if isinstance(x, Pieces) else x for name, x in tensors}
 
     def encode_pieces(self, result: R, names: Iterable[str]) -> dict[str, Array | Pieces]:
-        """As :meth:`encode_result`, with blocks in pieces."""
+        """The tensors of :meth:`encode_result`; those of blocks are not joined yet."""
         parts: dict[str, Any] = vars(result)
         encoded: dict[str, Array | Pieces] = {}
         for name in names:

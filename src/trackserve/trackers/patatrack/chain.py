@@ -30,23 +30,11 @@ from .limits import PatatrackLimits
 from .ntuplets import find_ntuplets
 from .shape import hit_shapes
 from .strategies import make_vertices, select
+from .tracker import Patatrack
 from .tracks import FittedTracks, make_tracks
 from .unpack import OK, Stream, words_to_digis
 
-STAGES = (
-    "unpack",
-    "calibrate",
-    "clusters",
-    "hits",
-    "phi order",
-    "doublets",
-    "connection",
-    "fishbone",
-    "ntuplets",
-    "fit",
-    "selection",
-    "vertices",
-)
+STAGES = Patatrack.stages
 """The stages, in order."""
 _UNPACK, _CALIBRATE, _CLUSTERS, _HITS, _ORDER = range(5)
 _DOUBLETS, _CONNECTION, _FISHBONE, _NTUPLETS, _FIT, _SELECTION, _VERTICES = range(5, 12)
